@@ -1,0 +1,1 @@
+"""For development only, never deployed: the functions host, the scripted model, Azurite."""

@@ -1,0 +1,196 @@
+"""The HTTP front: finds the function, checks the key, hands over the request and the response."""
+
+import asyncio
+import hmac
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import azure.functions as func
+from azure.functions import meta
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from local.host.app import Function, converter
+from local.host.routes import PathError, decode_path
+from local.host.worker import Worker
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Handler = Callable[[Request, str], Awaitable[Response | None]]
+
+_log = logging.getLogger("local.host.http")
+_REQUEST_LINE = 8192
+_LEVELS = {"anonymous": 0, "function": 1, "admin": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys that open functions. With neither set, none is asked for, as with `func start`."""
+
+    function: str | None = None
+    master: str | None = None
+
+    @property
+    def enforced(self) -> bool:
+        return self.function is not None or self.master is not None
+
+    def allow(self, level: str, request: Request, *others: str) -> bool:
+        """Whether the request carries a key for this level; `others` are keys that open it too.
+
+        A key in the header counts before one in the query, even when it is wrong.
+        """
+        if not self.enforced or _LEVELS.get(level, 2) == 0:
+            return True
+        given = request.headers.get("x-functions-key") or request.query_params.get("code") or ""
+        opening = [self.master, *others] + ([self.function] if level == "function" else [])
+        return any(hmac.compare_digest(given.encode(), key.encode()) for key in opening if key)
+
+
+class Front:
+    """The ASGI application on the public port."""
+
+    def __init__(
+        self,
+        functions: Iterable[Function],
+        worker: Worker,
+        keys: Keys,
+        *,
+        inner_host: str,
+        special: Handler,
+    ) -> None:
+        # The real host tries routes by function name; the first that fits wins, literal or not.
+        self._functions = sorted(functions, key=lambda one: one.name.lower())
+        self._worker = worker
+        self._keys = keys
+        self._inner_host = inner_host.encode()
+        self._special = special
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        response = await self._answer(scope, receive, send)
+        if response is not None:
+            await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
+        raw: bytes = scope["raw_path"]
+        target = raw + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+        if len(f"{scope['method']}  HTTP/1.1\r\n") + len(target) > _REQUEST_LINE:
+            return Response(status_code=414)
+        try:
+            path = decode_path(raw)
+        except PathError:
+            return Response(status_code=400)
+        special = await self._special(Request(scope, receive), path)
+        if special is not None:
+            return special
+        for function in self._functions:
+            if scope["method"] not in function.methods or function.route is None:
+                continue
+            values = function.route.match(path)
+            if values is not None:
+                break
+        else:
+            return Response(status_code=404)
+        if not self._keys.allow(function.auth_level, Request(scope)):
+            return Response(status_code=401)
+        if any("\n" in value.removesuffix("\n") for value in values.values()):
+            # The real host answers 404 too, but its invocation hangs until functionTimeout.
+            _log.error(
+                "a newline in a path parameter of '%s' hangs the worker on the platform: constrain it",
+                function.name,
+            )
+            return Response(status_code=404)
+        inner: Scope = {**scope, "headers": self._forward(scope), "path_params": dict(values)}
+        await self._invoke(function, inner, receive, send)
+        return None
+
+    def _forward(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """The headers as the worker sees them: the host is its own, the public one is in x-forwarded-host."""
+        replaced = (b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
+        headers = [(name, value) for name, value in scope["headers"] if name not in replaced]
+        public = dict(scope["headers"]).get(b"host", b"")
+        client = scope.get("client") or ("127.0.0.1", 0)
+        return [
+            (b"host", self._inner_host),
+            *headers,
+            (b"x-forwarded-for", str(client[0]).encode()),
+            (b"x-forwarded-host", public),
+            (b"x-forwarded-proto", scope["scheme"].encode()),
+        ]
+
+    async def _invoke(self, function: Function, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noting_send(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            request = Request(scope, receive)
+            trigger = _typed(request) if function.streams else await _buffered(request)
+            response = _render(await self._worker.call(function, trigger))
+            await response(scope, receive, noting_send)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            _log.exception("function '%s' raised", function.name)
+            if started:
+                raise _BrokenStreamError(function.name) from None
+            await PlainTextResponse("Internal Server Error", 500)(scope, receive, send)
+
+
+class _BrokenStreamError(Exception):
+    """A function raised in mid-stream: the server resets the connection."""
+
+
+def _typed(request: Request) -> Request:
+    # FastAPI's Request is starlette's under another name; an app may check for it.
+    from fastapi import Request as StreamingRequest
+
+    return StreamingRequest(request.scope, request.receive)
+
+
+async def _buffered(request: Request) -> Any:
+    """The classic azure.functions.HttpRequest, its body read to the end."""
+
+    def strings(pairs: Iterable[tuple[str, str]]) -> dict[str, meta.Datum]:
+        return {name: meta.Datum(value, "string") for name, value in pairs}
+
+    content = {
+        "method": meta.Datum(request.method, "string"),
+        "url": meta.Datum(str(request.url), "string"),
+        "headers": strings(request.headers.items()),
+        "query": strings(request.query_params.items()),
+        "params": strings(request.path_params.items()),
+        "body": meta.Datum(await request.body(), "bytes"),
+    }
+    return converter("httpTrigger").decode(meta.Datum(content, "http"), trigger_metadata=None)
+
+
+def _render(result: Any) -> Response:
+    if isinstance(result, Response):
+        return result
+    if result is None:
+        return Response(status_code=204)
+    if isinstance(result, str):
+        return PlainTextResponse(result)
+    if isinstance(result, func.HttpResponse):
+        response = Response(result.get_body(), result.status_code)
+        for name, value in result.headers.items():
+            response.headers.append(name, value)
+        if "content-type" not in response.headers:
+            charset = f"; charset={result.charset}" if result.mimetype.startswith("text/") else ""
+            response.headers["content-type"] = f"{result.mimetype}{charset}"
+        return response
+    if hasattr(result, "model_dump"):
+        return JSONResponse(result.model_dump(mode="json"))
+    if isinstance(result, bytes):
+        return Response(result)
+    json.dumps(result)  # what is no JSON raises here, before anything is sent
+    return JSONResponse(result)

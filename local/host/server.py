@@ -1,0 +1,94 @@
+"""Two small uvicorn servers in the host's own loop: the public port, and the durable client's."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Generator
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_GRACE = 1
+
+
+class _Protocol(H11Protocol):
+    """Answers what is no HTTP with an empty 400, as the platform does."""
+
+    def send_400_response(self, msg: str) -> None:
+        response = h11.Response(status_code=400, headers=[("content-length", "0"), ("connection", "close")])
+        for part in (response, h11.EndOfMessage()):
+            self.transport.write(self.conn.send(part) or b"")
+        self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """Stops at once: uvicorn's own loop looks ten times a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.told = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self.told.wait()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield  # signals belong to whoever runs the host
+
+
+def bind(address: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    # With the protocol named asyncio sets TCP_NODELAY; without, each reply waits 40 ms for an acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+class Serving:
+    """An ASGI application being served on a bound socket."""
+
+    def __init__(self, app: Callable[..., Any], listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        self._listener = listener
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Return once requests are answered."""
+        self._task = asyncio.create_task(self._server.serve([self._listener]))
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+            await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        """Stop accepting, give open requests a second, cut the rest."""
+        self._server.should_exit = True
+        self._server.told.set()
+        if self._task is not None:
+            await self._task

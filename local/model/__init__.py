@@ -1,0 +1,9 @@
+"""The scripted model: a server that speaks the Responses API and does what a script says.
+
+`ScriptedModel` runs one within this process, `python -m local.model` one of its own;
+`control.ModelControl` is the client of its control API.
+"""
+
+from local.model.server import ScriptedModel
+
+__all__ = ["ScriptedModel"]

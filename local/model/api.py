@@ -1,0 +1,273 @@
+"""The Responses API over HTTP: read a request, let its fault strike, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from local.model.conversation import new_id
+from local.model.errors import ApiError, Json, error_body, invalid
+from local.model.events import due_events, sse
+from local.model.faults import Fault
+from local.model.records import LoggedRequest
+from local.model.responses import TERMINAL, StoredResponse
+from local.model.world import Cue, World
+
+MODELS = ("gpt-scripted", "gpt-5", "gpt-5-mini")
+WorldOf = Callable[[str], World]
+_CLIENT_GONE = 499
+
+
+class Exchange:
+    """One API request in its world, and what is noted of it."""
+
+    def __init__(self, request: Request, world: World, entry: LoggedRequest) -> None:
+        self.request = request
+        self.world = world
+        self.entry = entry
+        self.body: Any = None
+        self.cue: Cue | StoredResponse | None = None
+
+    async def answer(self) -> Response:
+        """The answer, with everything that the script and the switches do to it."""
+        switches = self.world.switches
+        if switches.down:
+            self.entry.fault = {"down": True}
+            return await self._drop()
+        if switches.unavailable is not None:
+            self.entry.fault = {"unavailable": switches.unavailable}
+            error = ApiError(503, "The service is unavailable.", code="service_unavailable", kind="server_error")
+            return JSONResponse(error.body, 503, {"retry-after": f"{switches.unavailable:g}"})
+        await self._read()
+        fault = self.world.next_fault(self.entry.operation, self.cue)
+        if fault is None:
+            return await self._carry_out()
+        self.entry.fault = _told(fault)
+        return await self._strike(fault)
+
+    async def _read(self) -> None:
+        """Find out which script and turn the request belongs to, as far as that can be told."""
+        response_id = self.request.path_params.get("response_id")
+        if self.entry.operation == "create":
+            raw = await self.request.body()
+            try:
+                self.body = json.loads(raw)
+            except ValueError:
+                self.body = None
+            cue = self.cue = self.world.cue(self.body)
+            if cue is not None:
+                metadata = self.body.get("metadata")
+                self.entry.body = self.body
+                self.entry.metadata = metadata if isinstance(metadata, dict) else {}
+                self.entry.script, self.entry.turn, self.entry.attempt = cue.script, cue.index, cue.attempt
+        elif response_id in self.world.responses:
+            stored = self.cue = self.world.responses[response_id]
+            self.entry.script, self.entry.turn = stored.script, stored.turn_index
+            self.entry.attempt, self.entry.metadata = stored.attempt, stored.request.get("metadata") or {}
+
+    async def _strike(self, fault: Fault) -> Response:
+        done = await self._carry_out() if fault.after_accept else None
+        if fault.hang and await self._client_left(fault.hang):
+            return Response(status_code=_CLIENT_GONE)
+        if fault.drop:
+            return await self._drop()
+        if fault.answers:
+            status, headers, body = fault.answer()
+            if isinstance(body, str):
+                return Response(body, status, headers)
+            return JSONResponse(body, status, headers)
+        return done if done is not None else await self._carry_out()
+
+    async def _client_left(self, seconds: float) -> bool:
+        await self.request.body()
+        try:
+            async with asyncio.timeout(seconds):
+                while (await self.request.receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError:
+            return False
+        return True
+
+    async def _drop(self) -> Response:
+        self.request.state.transport.abort()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        self.entry.fault = self.entry.fault or {"drop": True}
+        return Response(status_code=_CLIENT_GONE)
+
+    async def _carry_out(self) -> Response:
+        operations: dict[str, Callable[[], Awaitable[Response]]] = {
+            "create": self._create,
+            "retrieve": self._retrieve,
+            "cancel": self._cancel,
+            "delete": self._delete,
+            "input_items": self._input_items,
+            "models": self._models,
+        }
+        try:
+            return await operations[self.entry.operation]()
+        except ApiError as error:
+            return JSONResponse(error.body, error.status)
+
+    def _stored(self) -> StoredResponse:
+        return self.world.known(self.request.path_params["response_id"])
+
+    def _rendered(self, stored: StoredResponse) -> Response:
+        return JSONResponse(stored.rendered(self.world.clock()))
+
+    async def _create(self) -> Response:
+        stored = self.world.create(self.body, self.cue if isinstance(self.cue, Cue) else None)
+        self.entry.accepted, self.entry.response_id = True, stored.id
+        if stored.request.get("stream"):
+            return self._stream(stored, -1)
+        if stored.background:
+            return JSONResponse(stored.snapshot("queued"))
+        while stored.status_at(self.world.clock()) not in TERMINAL:
+            await stored.pause(stored.done_at - self.world.clock())
+        return self._rendered(stored)
+
+    async def _retrieve(self) -> Response:
+        stored = self._stored()
+        query = self.request.query_params
+        if query.get("stream", "").lower() != "true":
+            return self._rendered(stored)
+        if not (stored.request.get("stream") and stored.background):
+            raise invalid(
+                "This response cannot be streamed because it was not created with background=true and stream=true."
+            )
+        wall = self.world.switches.stream_wall
+        if self.world.clock() - stored.created > wall:
+            raise invalid(f"This response can no longer be streamed because it is more than {wall / 60:g} minutes old.")
+        return self._stream(stored, self._number("starting_after", -1))
+
+    def _number(self, name: str, default: int) -> int:
+        try:
+            return int(self.request.query_params.get(name, default))
+        except ValueError:
+            raise invalid(f"Invalid '{name}': expected an integer.", param=name, code="invalid_type") from None
+
+    def _stream(self, stored: StoredResponse, after: int) -> Response:
+        fault = self.world.next_fault("stream", stored)
+        if fault is not None:
+            self.entry.fault = _told(fault)
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        events = self._events(stored, after, fault)
+        return StreamingResponse(events, headers=headers, media_type="text/event-stream; charset=utf-8")
+
+    async def _events(self, stored: StoredResponse, after: int, fault: Fault | None) -> AsyncIterator[str]:
+        most = fault.after_events if fault is not None else None
+        sent = 0
+        if most != 0:
+            async for event in due_events(stored, after, self.world.clock):
+                yield sse(event)
+                sent += 1
+                if sent == most:
+                    break
+            else:
+                return
+        if fault is not None and fault.hang:
+            await self._client_left(fault.hang)
+        if fault is not None and fault.drop:
+            await self._drop()
+
+    async def _cancel(self) -> Response:
+        stored = self._stored()
+        self.world.cancel(stored)
+        return self._rendered(stored)
+
+    async def _delete(self) -> Response:
+        stored = self._stored()
+        self.world.delete(stored)
+        return JSONResponse({"id": stored.id, "object": "response", "deleted": True})
+
+    async def _input_items(self) -> Response:
+        query = self.request.query_params
+        items = list(self._stored().given)
+        if query.get("order", "desc") == "desc":
+            items.reverse()
+        ids = [item["id"] for item in items]
+        if query.get("after") in ids:
+            items = items[ids.index(query["after"]) + 1 :]
+        limit = self._number("limit", 20)
+        page = items[:limit]
+        return JSONResponse(
+            {
+                "object": "list",
+                "data": page,
+                "first_id": page[0]["id"] if page else None,
+                "last_id": page[-1]["id"] if page else None,
+                "has_more": len(items) > limit,
+            }
+        )
+
+    async def _models(self) -> Response:
+        return JSONResponse({"object": "list", "data": [model(name) for name in MODELS]})
+
+
+def model(name: str) -> Json:
+    """A model object."""
+    return {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "scripted"}
+
+
+def _told(fault: Fault) -> Json:
+    default = asdict(Fault())
+    return {key: value for key, value in asdict(fault).items() if value != default[key]}
+
+
+def credential(request: Request) -> str | None:
+    """The Bearer key or `api-key` of a request: the name of its world."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    return request.headers.get("api-key") or None
+
+
+def api_routes(world_of: WorldOf, clock: Callable[[], float]) -> list[Route]:
+    """The API's routes, without the `/v1` before them."""
+
+    def route(path: str, method: str, operation: str) -> Route:
+        async def endpoint(request: Request) -> Response:
+            key = credential(request)
+            if key is None:
+                error = ApiError(401, "You didn't provide an API key.", code="missing_api_key")
+                return JSONResponse(error.body, 401)
+            world = world_of(key)
+            entry = LoggedRequest(
+                time=clock(),
+                method=request.method,
+                path=request.url.path,
+                operation=operation,
+                query=dict(request.query_params),
+                response_id=request.path_params.get("response_id"),
+            )
+            world.log.append(entry)
+            response = await Exchange(request, world, entry).answer()
+            entry.answered_at = clock()
+            if response.status_code != _CLIENT_GONE:
+                entry.status = response.status_code
+            response.headers["x-request-id"] = new_id("req")
+            return response
+
+        return Route(path, endpoint, methods=[method])
+
+    return [
+        route("/responses", "POST", "create"),
+        route("/responses/{response_id}", "GET", "retrieve"),
+        route("/responses/{response_id}", "DELETE", "delete"),
+        route("/responses/{response_id}/cancel", "POST", "cancel"),
+        route("/responses/{response_id}/input_items", "GET", "input_items"),
+        route("/models", "GET", "models"),
+    ]
+
+
+def unknown_url(request: Request, _: Exception) -> Response:
+    """404 and 405 in OpenAI's words."""
+    message = f"Invalid URL ({request.method} {request.url.path})"
+    return JSONResponse(error_body(message, kind="invalid_request_error"), 404)

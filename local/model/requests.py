@@ -1,0 +1,99 @@
+"""What the body of a create may say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local.model.errors import ApiError, Json, invalid
+
+# fmt: off
+KNOWN = frozenset({
+    "background", "context_management", "conversation", "include", "input", "instructions",
+    "max_output_tokens", "max_tool_calls", "metadata", "model", "moderation", "parallel_tool_calls",
+    "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_options",
+    "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "store", "stream",
+    "stream_options", "temperature", "text", "tool_choice", "tools", "top_logprobs", "top_p",
+    "truncation", "user",
+})
+# fmt: on
+_TYPES: dict[str, tuple[type, ...]] = {
+    "model": (str,),
+    "input": (str, list),
+    "background": (bool,),
+    "store": (bool,),
+    "stream": (bool,),
+    "parallel_tool_calls": (bool,),
+    "instructions": (str, list),
+    "previous_response_id": (str,),
+    "metadata": (dict,),
+    "tools": (list,),
+    "text": (dict,),
+    "reasoning": (dict,),
+    "max_output_tokens": (int,),
+    "temperature": (int, float),
+    "top_p": (int, float),
+}
+_MOST_PAIRS, _LONGEST_KEY, _LONGEST_VALUE = 16, 64, 512
+
+
+def check_create(body: Any, *, strict: bool) -> Json:
+    """The body of a create, if it may be one. `strict` refuses unknown parameters. Raises ApiError."""
+    if not isinstance(body, dict):
+        raise invalid("We could not parse the JSON body of your request.")
+    if strict:
+        for key in sorted(set(body) - KNOWN):
+            raise invalid(f"Unknown parameter: '{key}'.", param=key, code="unknown_parameter")
+    for key, types in _TYPES.items():
+        if body.get(key) is not None and (
+            not isinstance(body[key], types) or (isinstance(body[key], bool) and bool not in types)
+        ):
+            got = type(body[key]).__name__
+            raise invalid(f"Invalid type for '{key}': got {got} instead.", param=key, code="invalid_type")
+    if not body.get("model"):
+        raise invalid("Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
+    if body["model"].startswith("no-such"):
+        message = f"The model '{body['model']}' does not exist or you do not have access to it."
+        raise ApiError(404, message, code="model_not_found")
+    if not body.get("input") and not body.get("previous_response_id"):
+        raise invalid("Missing required parameter: 'input'.", param="input", code="missing_required_parameter")
+    if body.get("conversation") is not None:
+        raise invalid("The scripted model has no conversations.", param="conversation")
+    if body.get("background") and body.get("store") is False:
+        raise invalid("Background mode requires 'store' to be true.", param="background")
+    _check_tools(body.get("tools") or [])
+    _check_metadata(body.get("metadata") or {})
+    return body
+
+
+def _check_tools(tools: list[Any]) -> None:
+    for i, tool in enumerate(tools):
+        for key in ("type", *(("name",) if isinstance(tool, dict) and tool.get("type") == "function" else ())):
+            if not isinstance(tool, dict) or not tool.get(key):
+                param = f"tools[{i}].{key}"
+                raise invalid(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+
+
+def _check_metadata(metadata: dict[Any, Any]) -> None:
+    if len(metadata) > _MOST_PAIRS:
+        raise invalid(
+            f"Invalid 'metadata': too many properties. Expected an object with at most {_MOST_PAIRS} properties,"
+            f" but got an object with {len(metadata)} properties instead.",
+            param="metadata",
+            code="object_above_max_properties",
+        )
+    for key, value in metadata.items():
+        if not isinstance(value, str):
+            got = type(value).__name__
+            raise invalid(
+                f"Invalid type for 'metadata.{key}': expected a string, but got {got} instead.",
+                param=f"metadata.{key}",
+                code="invalid_type",
+            )
+        for what, text, most in (("key", key, _LONGEST_KEY), ("string", value, _LONGEST_VALUE)):
+            if len(text) > most:
+                raise invalid(
+                    f"Invalid 'metadata.{key}': {what} too long. Expected a string with maximum length {most},"
+                    f" but got a string with length {len(text)} instead.",
+                    param=f"metadata.{key}",
+                    code="string_above_max_length",
+                )

@@ -1,0 +1,168 @@
+"""What a script is: the turns that the model plays, and which of them is next."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from local.model.errors import Json
+from local.model.faults import Fault, ScriptError, keyed, parse_faults
+
+MARKER = re.compile(r"\[script:([\w.-]+)\]")
+STATUSES = ("completed", "failed", "incomplete", "cancelled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A function call that the model asks for."""
+
+    name: str
+    arguments: str = "{}"
+    """As sent: a string in a script stays as it is, so it need not be valid JSON."""
+    call_id: str | None = None
+    """`None`: a fresh one every time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One response of the model. Times are in seconds."""
+
+    think: float | None = None
+    """From the create to the end, `queued` included; `None`: the world's."""
+    queued: float | None = None
+    """`None`: a tenth of `think`, at most 0.25."""
+    reasoning: str | None = None
+    text: str | None = None
+    echo: bool = False
+    """Append the latest user message and the tool outputs since then to the text."""
+    refusal: str | None = None
+    calls: tuple[Call, ...] = ()
+    status: str | None = None
+    error: Mapping[str, str] = field(default_factory=dict)
+    incomplete_reason: str = "max_output_tokens"
+    usage: Mapping[str, int] | None = None
+    stuck: bool = False
+    """Half of the events come in `think`, the end never (until it is forced)."""
+    stream_restart: bool = False
+    """Half-way a second `response.in_progress` is streamed and the output begins again."""
+    id_gone: float | None = None
+    """This long after the create the id is unknown (404)."""
+    late_completed: float | None = None
+    """A cancel is answered `cancelled`; this long after it the response is `completed` all the same."""
+    on_cancel: int | None = None
+    """Status answered to a cancel; anything but 200 leaves the response alone."""
+    repeat: bool = False
+    """Also plays every turn after this one."""
+    faults: Mapping[str, tuple[Fault, ...]] = field(default_factory=dict)
+    faults_of_attempt: bool = False
+    """The faults belong to one attempt, not to all attempts of the turn together."""
+    attempts: tuple[Turn, ...] = ()
+
+    def attempt(self, k: int) -> Turn:
+        """What the k-th create (from 0) at this position plays; the last variant repeats."""
+        return self.attempts[min(k, len(self.attempts) - 1)] if self.attempts else self
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A name and its turns."""
+
+    name: str
+    turns: tuple[Turn, ...]
+
+    def turn(self, index: int) -> Turn:
+        """The turn at an index; after the end a sentence that says so."""
+        if index < len(self.turns):
+            return self.turns[index]
+        last = self.turns[-1] if self.turns else None
+        if last is not None and last.repeat:
+            return last
+        return Turn(text=f"The script {self.name} has only {len(self.turns)} turns; this is turn {index}.")
+
+
+_JSON_KEYS = (set(Turn.__dataclass_fields__) - {"faults_of_attempt"}) | {"repeat_text"}
+
+
+def parse_script(name: str, data: Any) -> Script:
+    """A script from its JSON, a list of turns; raises ScriptError."""
+    if not isinstance(data, list):
+        raise ScriptError("a script is a list of turns")
+    return Script(name, tuple(parse_turn(turn, f"turn {i}") for i, turn in enumerate(data)))
+
+
+def parse_turn(data: Any, where: str) -> Turn:
+    """A turn from its JSON; raises ScriptError. What an attempt leaves out it has from the turn."""
+    fields = keyed(data, where, _JSON_KEYS)
+    attempts = fields.pop("attempts", None)
+    if attempts is not None:
+        base = parse_turn(fields, where)
+        variants = (_variant(fields, variant, f"{where}.attempts[{k}]") for k, variant in enumerate(attempts))
+        return Turn(repeat=base.repeat, attempts=tuple(variants))
+    if "repeat_text" in fields:
+        repeated = keyed(fields.pop("repeat_text"), f"{where}.repeat_text", ("text", "times"))
+        fields["text"] = str(repeated["text"]) * int(repeated["times"])
+    if fields.get("status") not in (None, *STATUSES):
+        raise ScriptError(f"{where}.status must be one of {', '.join(STATUSES)}")
+    if "calls" in fields:
+        fields["calls"] = tuple(_call(c, f"{where}.calls[{i}]") for i, c in enumerate(fields["calls"]))
+    if "faults" in fields:
+        fields["faults"] = parse_faults(fields["faults"], f"{where}.faults")
+    if fields.get("id_gone") is True:
+        fields["id_gone"] = 0.0
+    for key in ("think", "queued", "id_gone", "late_completed", "on_cancel"):
+        if not isinstance(fields.get(key, 0), int | float | None):
+            raise ScriptError(f"{where}.{key} must be a number")
+    return Turn(**fields)
+
+
+def _variant(base: Json, data: Any, where: str) -> Turn:
+    own = keyed(data, where, _JSON_KEYS)
+    if "attempts" in own:
+        raise ScriptError(f"{where} cannot have attempts of its own")
+    turn = parse_turn({**base, **own}, where)
+    if "faults" not in own:
+        return turn
+    return replace(turn, faults_of_attempt=True)
+
+
+def _call(data: Any, where: str) -> Call:
+    fields = keyed(data, where, Call.__dataclass_fields__)
+    if "name" not in fields:
+        raise ScriptError(f"{where} needs a name")
+    arguments = fields.get("arguments", {})
+    if not isinstance(arguments, str):
+        fields["arguments"] = json.dumps(arguments, ensure_ascii=False)
+    return Call(**fields)
+
+
+def script_named(text: str) -> str | None:
+    """The script that a user message asks for; the last marker wins."""
+    found = MARKER.findall(text)
+    return found[-1] if found else None
+
+
+def turns_served(items: Iterable[Json], turn_of_call: Callable[[str], int | None]) -> int:
+    """How many turns the model has served in these items: those after the latest user message.
+
+    A call whose turn is known counts as that turn, wherever it stands, so it does not matter whether a
+    replay groups the items of one turn or sets each output after its call. Other output of the model
+    counts as one turn per uninterrupted group.
+    """
+    served = 0
+    in_group = False
+    for item in items:
+        turn = turn_of_call(str(item.get("call_id"))) if item.get("type") == "function_call" else None
+        if turn is not None:
+            served = max(served, turn + 1)
+        elif is_model_output(item):
+            served += not in_group
+        in_group = is_model_output(item)
+    return served
+
+
+def is_model_output(item: Json) -> bool:
+    """Whether a conversation item was written by the model."""
+    return item.get("type") in ("function_call", "reasoning") or item.get("role") == "assistant"

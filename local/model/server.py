@@ -1,0 +1,143 @@
+"""The server: the application, and a running instance of it within this process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from local.model.api import api_routes, unknown_url
+from local.model.control_api import control_routes
+from local.model.world import World
+
+DEFAULT_THINK = 0.05
+
+
+def build_app(*, think: float = DEFAULT_THINK, clock: Callable[[], float] = time.time) -> Starlette:
+    """The whole application: `/v1` and `/openai/v1` (the same), `/control/{world}`, `/health`.
+
+    `think` is in seconds, `clock` in epoch seconds. Worlds come into being when first named.
+    """
+    worlds: dict[str, World] = {}
+
+    def world_of(key: str) -> World:
+        if key not in worlds:
+            worlds[key] = World(clock, think)
+        return worlds[key]
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    routes = api_routes(world_of, clock)
+    return Starlette(
+        routes=[
+            Mount("/v1", routes=routes),
+            Mount("/openai/v1", routes=routes),
+            Mount("/control", routes=control_routes(world_of)),
+            Route("/health", health),
+        ],
+        exception_handlers={404: unknown_url, 405: unknown_url},
+    )
+
+
+class _Protocol(H11Protocol):
+    """Hands the connection to the request, as `request.state.transport`, so that a fault can drop it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+def server_config(app: Starlette) -> uvicorn.Config:
+    """Quiet, and stopping without waiting for anyone."""
+    return uvicorn.Config(
+        app,
+        http=_Protocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        timeout_graceful_shutdown=0,
+    )
+
+
+def listen(bind: str, port: int) -> socket.socket:
+    """A listening socket; port 0 is any free one."""
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    # asyncio sets TCP_NODELAY only where the protocol is named: without it every answer takes 40 ms
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((bind, port))
+    listening.listen(512)
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """Tells when it is ready, and leaves the signals of the process that it is a guest in alone."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class ScriptedModel:
+    """A running scripted model: `async with ScriptedModel() as model: AsyncOpenAI(base_url=model.url)`.
+
+    `url` is the API's base URL, with `/v1`; `root` is without. Lives on the event loop it was entered on.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        bind: str = "127.0.0.1",
+        think: float = DEFAULT_THINK,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._bind = bind
+        self._wanted_port = port
+        self._server = _Server(server_config(build_app(think=think, clock=clock)))
+        self._task: asyncio.Task[None] | None = None
+        self.port = 0
+
+    @property
+    def root(self) -> str:
+        return f"http://{self._bind}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.root}/v1"
+
+    async def __aenter__(self) -> ScriptedModel:
+        listening = listen(self._bind, self._wanted_port)
+        self.port = listening.getsockname()[1]
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]))
+        await self._server.ready.wait()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task

@@ -1,0 +1,280 @@
+"""One world: the responses, scripts, switches and log that belong to one credential."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from local.model import novelist
+from local.model.conversation import (
+    Conversation,
+    check_calls,
+    check_reasoning,
+    new_id,
+    no_call,
+    normal_items,
+    resolve_ids,
+)
+from local.model.errors import ApiError, Json, invalid
+from local.model.faults import Fault, ScriptError, fault_at, keyed, parse_faults
+from local.model.records import KnownResponse, LoggedRequest
+from local.model.requests import check_create
+from local.model.responses import TERMINAL, StoredResponse, compose
+from local.model.script import Script, Turn, parse_script, script_named, turns_served
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switches:
+    """How the whole world behaves."""
+
+    azure_tool_outputs: bool = False
+    """Refuse tool outputs that continue a background response by `previous_response_id`."""
+    cancel_completed: int = 400
+    """200, 400 or 409: what cancelling a finished response answers."""
+    down: bool = False
+    """Every request: connection dropped, unread."""
+    unavailable: float | None = None
+    """Every request: 503 with this `Retry-After`, in seconds."""
+    think: float | None = None
+    """Seconds, for turns that do not say; `None`: the server's."""
+    stream_wall: float = 300.0
+    """Seconds after the create from which no stream can be resumed."""
+    strict_parameters: bool = False
+    """Refuse unknown top-level parameters of a create."""
+    faults: Mapping[str, tuple[Fault, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """Where a create stands: what the model sees, and which turn of which script that makes it."""
+
+    conversation: Conversation
+    script: str
+    index: int
+    attempt: int
+    turn: Turn
+    position: str
+    problem: ApiError | None
+    """Why it cannot be accepted, as far as reading it showed."""
+
+
+class World:
+    """State of one credential. Times come from `clock`, in epoch seconds."""
+
+    def __init__(self, clock: Callable[[], float], think: float) -> None:
+        self.clock = clock
+        self._default_think = think
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, scripts and switches too."""
+        self.switches = Switches()
+        self.log: list[LoggedRequest] = []
+        self.responses: dict[str, StoredResponse] = {}
+        self.scripts: dict[str, Script] = {}
+        self._items: dict[str, Json] = {}
+        self._reasoning_of: dict[str, str] = {}
+        self._turn_of_call: dict[tuple[str, str], int] = {}
+        self._plays: Counter[str] = Counter()
+        self._met: Counter[tuple[object, ...]] = Counter()
+
+    def set_script(self, name: str, data: Any) -> None:
+        """Set a script from its JSON; its faults count from the start. Raises ScriptError."""
+        self.scripts[name] = parse_script(name, data)
+        self._forget_faults(name)
+
+    def set_switches(self, data: Any) -> None:
+        """Set the switches that are named, leave the others. Raises ScriptError."""
+        fields = keyed(data, "switches", Switches.__dataclass_fields__)
+        if "faults" in fields:
+            fields["faults"] = parse_faults(fields["faults"], "faults")
+            self._forget_faults(None)
+        if isinstance(fields.get("unavailable"), bool):
+            fields["unavailable"] = 1.0 if fields["unavailable"] else None
+        if fields.get("cancel_completed", 400) not in (200, 400, 409):
+            raise ScriptError("cancel_completed must be 200, 400 or 409")
+        self.switches = replace(self.switches, **fields)
+
+    def _forget_faults(self, owner: str | None) -> None:
+        for key in [key for key in self._met if key[0] == owner]:
+            del self._met[key]
+
+    # Faults
+
+    def next_fault(self, operation: str, cue: Cue | StoredResponse | None) -> Fault | None:
+        """What this request meets; counts it. The world's own faults go first."""
+        own = self._count(self.switches.faults.get(operation, ()), (None, operation))
+        if own is not None or cue is None:
+            return own
+        index = cue.index if isinstance(cue, Cue) else cue.turn_index
+        attempt = cue.attempt if cue.turn.faults_of_attempt else None
+        return self._count(cue.turn.faults.get(operation, ()), (cue.script, operation, index, attempt))
+
+    def _count(self, faults: tuple[Fault, ...], key: tuple[object, ...]) -> Fault | None:
+        if not faults:
+            return None
+        self._met[key] += 1
+        return fault_at(faults, self._met[key] - 1)
+
+    # Create
+
+    def cue(self, body: Any) -> Cue | None:
+        """Where a create stands; `None` if that cannot be told. Raises nothing."""
+        if not isinstance(body, dict):
+            return None
+        previous = self._previous(body)
+        history = self._history(previous)
+        problem = None
+        given = body.get("input") or []
+        try:
+            given = resolve_ids(given, self._items, self._reasoning_of, history)
+        except ApiError as error:
+            problem = error
+        try:
+            conversation = Conversation(history, tuple(normal_items(given)))
+        except ApiError as error:
+            conversation, problem = Conversation(history, ()), error
+        name = script_named(conversation.latest_user_message) or novelist.NAME
+        index = turns_served(conversation.since_user, lambda call_id: self._turn_of_call.get((name, call_id)))
+        metadata = body.get("metadata")
+        position = conversation.position(name, index, metadata if isinstance(metadata, dict) else {})
+        attempt = self._plays[position]
+        turn = Turn()
+        if name in self.scripts:
+            turn = self.scripts[name].turn(index).attempt(attempt)
+        elif name != novelist.NAME:
+            problem = problem or invalid(f"This world has no script named {name!r}.", code="script_not_found")
+        return Cue(conversation, name, index, attempt, turn, position, problem)
+
+    def create(self, body: Any, cue: Cue | None) -> StoredResponse:
+        """Accept a create. Raises ApiError with what the provider would say."""
+        checked = check_create(body, strict=self.switches.strict_parameters)
+        previous = self._previous(checked)
+        self._check_chain(checked, previous)
+        if cue is None or cue.problem is not None:
+            raise cue.problem if cue and cue.problem else invalid("Invalid 'input'.", param="input")
+        check_reasoning(cue.conversation.given)
+        check_calls(cue.conversation.items)
+        turn = cue.turn
+        if cue.script == novelist.NAME and novelist.NAME not in self.scripts:
+            turn = novelist.next_turn(cue.conversation, checked)
+        stored = StoredResponse(
+            id=new_id("resp"),
+            request=checked,
+            given=cue.conversation.given,
+            previous=previous,
+            script=cue.script,
+            turn_index=cue.index,
+            attempt=cue.attempt,
+            turn=turn,
+            created=self.clock(),
+            think=self._think(turn),
+            planned=compose(turn, cue.conversation, checked),
+        )
+        self._plays[cue.position] += 1
+        self._remember(stored)
+        return stored
+
+    def _think(self, turn: Turn) -> float:
+        for seconds in (turn.think, self.switches.think):
+            if seconds is not None:
+                return seconds
+        return self._default_think
+
+    def _previous(self, body: Json) -> StoredResponse | None:
+        previous = self.responses.get(str(body.get("previous_response_id")))
+        return previous if previous is not None and previous.known_at(self.clock()) else None
+
+    def _history(self, previous: StoredResponse | None) -> tuple[Json, ...]:
+        items: list[Json] = []
+        while previous is not None:
+            ending = previous.ending_at(self.clock())
+            items = [*previous.given, *(ending.output if ending else ()), *items]
+            previous = previous.previous
+        return tuple(items)
+
+    def _check_chain(self, body: Json, previous: StoredResponse | None) -> None:
+        previous_id = body.get("previous_response_id")
+        if not previous_id:
+            return
+        if previous is None:
+            raise invalid(
+                f"Previous response with id '{previous_id}' not found.",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
+        status = previous.status_at(self.clock())
+        if status != "completed":
+            raise invalid(
+                f"Previous response with id '{previous_id}' cannot be continued: its status is '{status}'.",
+                param="previous_response_id",
+            )
+        if self.switches.azure_tool_outputs and previous.background and isinstance(body.get("input"), list):
+            for item in body["input"]:
+                if isinstance(item, dict) and item.get("type") == "function_call_output":
+                    raise no_call(str(item.get("call_id")))
+
+    def _remember(self, stored: StoredResponse) -> None:
+        self.responses[stored.id] = stored
+        output = stored.planned.output
+        for item in output:
+            if item["type"] == "function_call":
+                self._turn_of_call[stored.script, item["call_id"]] = stored.turn_index
+        if stored.kept:
+            self._items |= {item["id"]: item for item in (*stored.given, *output)}
+            thoughts = [item["id"] for item in output if item["type"] == "reasoning"]
+            if thoughts:
+                self._reasoning_of |= {i["id"]: thoughts[0] for i in output if i["type"] != "reasoning"}
+
+    # Everything else
+
+    def known(self, response_id: str) -> StoredResponse:
+        """The response of this id. Raises ApiError (404)."""
+        stored = self.responses.get(response_id)
+        if stored is None or not stored.known_at(self.clock()):
+            raise ApiError(404, f"Response with id '{response_id}' not found.")
+        return stored
+
+    def cancel(self, stored: StoredResponse) -> None:
+        """Cancel at the provider. Raises ApiError."""
+        now = self.clock()
+        status = stored.status_at(now)
+        if not stored.background:
+            raise invalid("Cannot cancel a synchronous response.")
+        own = stored.turn.on_cancel
+        if own not in (None, 200):
+            raise ApiError(own or 400, f"Cannot cancel response {stored.id} now.")
+        if status not in TERMINAL:
+            stored.cancelled = True
+            stored.cancel(now)
+        elif status != "cancelled" and (own or self.switches.cancel_completed) != 200:
+            raise ApiError(self.switches.cancel_completed, f"Cannot cancel a {status} response.")
+
+    def delete(self, stored: StoredResponse) -> None:
+        """Delete it with its items; what continues it goes on."""
+        stored.deleted = True
+        for item in (*stored.given, *stored.planned.output):
+            self._items.pop(item["id"], None)
+
+    def known_responses(self) -> list[KnownResponse]:
+        """All responses, oldest first, deleted ones too."""
+        now = self.clock()
+        return [
+            KnownResponse(
+                id=stored.id,
+                status=stored.status_at(now),
+                script=stored.script,
+                turn=stored.turn_index,
+                attempt=stored.attempt,
+                created_at=stored.created,
+                background=stored.background,
+                cancelled=stored.cancelled,
+                deleted=stored.deleted,
+                forgotten=stored.forgotten,
+                metadata=stored.request.get("metadata") or {},
+                previous_response_id=stored.request.get("previous_response_id"),
+            )
+            for stored in self.responses.values()
+        ]

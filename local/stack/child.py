@@ -1,0 +1,226 @@
+"""One child process: start, wait until it answers, stop, kill."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parents[2]
+LOGS = ROOT / ".dormouse" / "logs"
+LOOPBACK = "127.0.0.1"
+
+# A developer's own keys and settings must not decide what a test sees.
+_APP_PREFIXES = ("DORMOUSE_", "OPENAI_", "AZURE_", "AZUREWEBJOBS", "AZUREFUNCTIONS", "OTEL_", "WEBSITE_")
+
+
+# Windows has no SIGTERM that could be handled: CTRL_BREAK is what a group can be sent there.
+_STOP_SIGNAL: int = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)
+
+
+class StackError(RuntimeError):
+    """A part of the local stack could not be found, started or reached; the text is for the person."""
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on this port of the loopback address now."""
+    with socket.socket() as probe:
+        if os.name != "nt":  # there the option means "steal the port"
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Different ports nobody listens on; all are held open until the last is known."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return tuple(probe.getsockname()[1] for probe in probes)
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    return free_ports(1)[0]
+
+
+def machine_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment (default: this process's) without what would configure the app or its model."""
+    source = os.environ if environ is None else environ
+    return {name: value for name, value in source.items() if not name.upper().startswith(_APP_PREFIXES)}
+
+
+def http_status(port: int, path: str = "/", timeout: float = 2.0) -> int | None:
+    """The status of `GET path` on the loopback address; None when nothing there speaks HTTP.
+
+    `http.client` rather than `urllib`: proxies from the environment have no say about loopback.
+    """
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+class Child:
+    """A process in a group of its own, so that Ctrl-C in a terminal reaches only whoever started it.
+
+    The same object can be started again after `stop` or `kill`, on the same port, appending to the same log.
+    """
+
+    name = "child"
+    ready_timeout = 30.0
+    stop_timeout = 10.0
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+        log: Path | None = None,
+    ) -> None:
+        self.command = command
+        self.env = dict(machine_environment() if env is None else env)
+        self.cwd = cwd
+        self.log_path = log or LOGS / f"{self.name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_before = False
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running, or the last, process."""
+        return self._running().pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of the last process; None while it runs or before the first start."""
+        return None if self._process is None else self._process.poll()
+
+    def start(self) -> Self:
+        """Start the process; returns at once, before it is ready. Nothing happens when it runs already."""
+        if self.alive:
+            return self
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.log_path.open("ab" if self._started_before else "wb") as log:
+                self._process = self._popen(log.fileno())
+        except OSError as error:
+            raise StackError(f"{self.name} cannot be started: {error}") from error
+        self._started_before = True
+        return self
+
+    def is_ready(self) -> bool:
+        """One quick look whether the process answers; each part says what that means."""
+        return True
+
+    def wait_ready(self, timeout: float | None = None) -> Self:
+        """Return when the process answers.
+
+        Raises:
+            StackError: it stopped, or did not answer within `timeout` seconds; with its last log lines.
+        """
+        limit = self.ready_timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        while True:
+            if not self.alive:
+                raise StackError(self._with_log(f"{self.name} stopped with exit code {self.exit_code} while starting"))
+            if self.is_ready() and self.alive:
+                return self
+            if time.monotonic() >= deadline:
+                raise StackError(self._with_log(f"{self.name} did not answer within {limit:g} s"))
+            time.sleep(0.05)
+
+    def stop(self, timeout: float | None = None) -> int | None:
+        """Ask the process to end and wait; kill what is left of its group. Returns its exit code."""
+        process = self._process
+        if process is None:
+            return None
+        if process.poll() is None:
+            with contextlib.suppress(OSError):
+                process.send_signal(_STOP_SIGNAL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(self.stop_timeout if timeout is None else timeout)
+        self._kill_group(process)
+        return process.wait()
+
+    def kill(self) -> None:
+        """End the whole process group at once, as a crash would, and wait until it is gone."""
+        if self._process is not None:
+            self._kill_group(self._process)
+            self._process.wait()
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines of the log, for a message."""
+        try:
+            text = self.log_path.read_text("utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start().wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _popen(self, log: int) -> subprocess.Popen[bytes]:
+        env = {**self.env, "PYTHONUNBUFFERED": "1"}
+        group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows' way; elsewhere a session does it
+        return subprocess.Popen(
+            self.command,
+            cwd=self.cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            creationflags=group,
+        )
+
+    @staticmethod
+    def _kill_group(process: subprocess.Popen[bytes]) -> None:
+        if sys.platform == "win32":
+            if process.poll() is None:
+                subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
+        else:
+            # The group outlives its leader as long as one member runs, so this is right after a clean end too.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise StackError(f"{self.name} has not been started")
+        return self._process
+
+    def _with_log(self, sentence: str) -> str:
+        tail = self.log_tail() or "(nothing was logged)"
+        indented = "\n".join(f"    {line}" for line in tail.splitlines())
+        return f"{sentence}. The last lines of {self.log_path}:\n{indented}"

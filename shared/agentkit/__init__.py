@@ -1,0 +1,1 @@
+"""What an agent is. Knows no table, no HTTP, no Functions."""

@@ -1,0 +1,151 @@
+"""The words of an agent: session, message items, continuation token, response.
+
+The shapes follow Microsoft Agent Framework's background responses: ``agent.run(messages, session=…, options=…)``
+answers at once, either finally (token None) or with a continuation token; the same call with that token asks again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from shared.agentkit.tools import Tool
+
+Item = dict[str, Any]
+"""One conversation item in the shape of the Responses API (``message``, ``function_call``, …)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContinuationToken:
+    """Where a run stands at the provider. Stored in our rows and never shown to a caller."""
+
+    response_id: str
+
+    def to_json(self) -> str:
+        """The token as it is stored."""
+        return json.dumps({"response_id": self.response_id})
+
+    @classmethod
+    def from_json(cls, stored: str) -> ContinuationToken:
+        """The token from its stored form; raises ``ValueError`` or ``KeyError`` when it is none."""
+        return cls(response_id=str(json.loads(stored)["response_id"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSession:
+    """What the agent needs of a conversation to go on with it.
+
+    ``previous_response_id``: the provider's response to continue from; None sends the items alone.
+    """
+
+    session_id: str
+    previous_response_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How one call of the agent is to be made.
+
+    ``timeout`` in seconds bounds the one request; ``metadata`` (at most 16 pairs) is kept by the provider.
+    """
+
+    timeout: float
+    continuation_token: ContinuationToken | None = None
+    background: bool = True
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class ResponseStatus(StrEnum):
+    """What a response is, in our words; a word of the provider that we do not know counts as pending."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionCall:
+    """A tool that the model asks for. ``arguments`` is the JSON text as the model wrote it."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens, as the provider counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentResponse:
+    """What the agent says now.
+
+    ``continuation_token`` is None when nothing is pending: done, failed, or tools asked for (``calls``).
+    ``provider_status`` is the provider's own word. ``items`` are its output items, in order.
+    """
+
+    status: ResponseStatus
+    provider_status: str
+    response_id: str | None = None
+    continuation_token: ContinuationToken | None = None
+    text: str = ""
+    items: tuple[Item, ...] = ()
+    calls: tuple[FunctionCall, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    error_code: str | None = None
+    error_message: str | None = None
+    incomplete_reason: str | None = None
+
+
+class Agent(Protocol):
+    """Anything that answers messages, at once or with a token. Faults are those of ``agentkit.faults``."""
+
+    @property
+    def name(self) -> str:
+        """The name callers use; also what a stored run refers to."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One sentence for people."""
+        ...
+
+    @property
+    def tools(self) -> Mapping[str, Tool]:
+        """The tools that run here, by name."""
+        ...
+
+    async def run(
+        self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
+    ) -> AgentResponse:
+        """Create a response from ``messages``, or, with a token in the options, ask how it stands."""
+        ...
+
+    async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
+        """Ask the provider to stop; the response as it then is, or None when it is not known there."""
+        ...
+
+    async def check(self, *, timeout: float) -> None:
+        """Raise a ``ProviderFault`` when the provider cannot be reached with these credentials."""
+        ...

@@ -1,0 +1,194 @@
+"""The connection to one provider: the `openai` client, its faults sorted, its calls kept within bounds.
+
+OpenAI, Azure OpenAI (``https://<resource>.openai.azure.com/openai/v1/``) and any compatible server are one client
+with another base URL and credential. `openai` is imported when the first call is made, never before: status, list
+and webhook paths do without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.agentkit import faults
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+Credential = str | Callable[[], Awaitable[str]]
+"""An API key, or an async function that gives a fresh bearer token."""
+
+KEEP_ALIVE_SECONDS = 90.0
+MAX_RETRY_AFTER = 3_600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderConfig:
+    """Where and as whom. ``base_url`` None is OpenAI's own; ``concurrency`` bounds the calls of this process."""
+
+    credential: Credential
+    base_url: str | None = None
+    concurrency: int = 16
+
+
+class Provider:
+    """One client per process, used by every agent of that provider.
+
+    A 429 on a question closes the door for all questions of this process until ``Retry-After`` is over.
+    """
+
+    def __init__(self, config: ProviderConfig, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._monotonic = monotonic
+        self._client: AsyncOpenAI | None = None
+        self._slots = asyncio.Semaphore(config.concurrency)
+        self._closed_until = 0.0
+
+    def client(self) -> AsyncOpenAI:
+        """The one client; made at the first call. Its own retries are off: they would repeat a create."""
+        if self._client is None:
+            from httpx2 import Limits
+            from openai import AsyncOpenAI, DefaultAioHttpClient
+
+            # Its default keep-alive of 5 s is shorter than the gaps between our calls.
+            limits = Limits(max_connections=1_000, keepalive_expiry=KEEP_ALIVE_SECONDS)
+            self._client = AsyncOpenAI(
+                api_key=self._config.credential,
+                base_url=self._config.base_url,
+                max_retries=0,
+                http_client=DefaultAioHttpClient(limits=limits),
+            )
+        return self._client
+
+    async def send(self, path: str, body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:
+        """POST something that starts work. Raises the faults that tell what became of it; ``timeout`` in seconds."""
+        import openai
+
+        try:
+            async with self._slots:
+                answer = await self.client().post(
+                    path, body=dict(body), cast_to=object, options={"timeout": timeout, "max_retries": 0}
+                )
+        except openai.APIStatusError as error:
+            raise _refusal(error) from error
+        except openai.APIConnectionError as error:
+            kind = faults.NotAccepted if _never_left(error) else faults.PerhapsAccepted
+            raise kind(_sentence(error), code="provider_unreachable") from error
+        except openai.APIError as error:
+            raise faults.PerhapsAccepted(_sentence(error), code="unreadable_answer") from error
+        except openai.OpenAIError as error:
+            raise faults.AccessDenied(_sentence(error), code="no_credential") from error
+        if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
+            raise faults.PerhapsAccepted(
+                "The provider answered with something that is no response.", code="no_response"
+            )
+        return answer
+
+    async def ask(self, path: str, *, timeout: float, method: str = "GET") -> dict[str, Any]:
+        """A question (or a cancel or delete), safe to repeat. Raises ``NoNews`` or ``ResponseMissing``."""
+        import openai
+
+        wait = self._closed_until - self._monotonic()
+        if wait > 0:
+            raise faults.NoNews("The provider asked for a pause.", code="rate_limited", retry_after=wait)
+        client = self.client()
+        calls: dict[str, Any] = {"GET": client.get, "POST": client.post, "DELETE": client.delete}
+        try:
+            async with self._slots:
+                answer = await calls[method](path, cast_to=object, options={"timeout": timeout, "max_retries": 0})
+        except openai.NotFoundError as error:
+            raise faults.ResponseMissing(_sentence(error), code=_code(error)) from error
+        except openai.APIStatusError as error:
+            after = _retry_after(error)
+            if error.status_code == 429:
+                self._closed_until = self._monotonic() + (5.0 if after is None else after)
+            raise faults.NoNews(_sentence(error), code=f"http_{error.status_code}", retry_after=after) from error
+        except openai.APIConnectionError as error:
+            raise faults.NoNews(_sentence(error), code="provider_unreachable") from error
+        except openai.OpenAIError as error:
+            raise faults.NoNews(_sentence(error), code="provider_error") from error
+        if not isinstance(answer, dict):
+            raise faults.NoNews("The provider answered with something that is no response.", code="no_response")
+        return answer
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+
+
+def _refusal(error: Any) -> faults.ProviderFault:
+    status, code, after = error.status_code, _code(error), _retry_after(error)
+    text = _sentence(error)
+    if status in (401, 403):
+        return faults.AccessDenied(text, code=code)
+    if status in (409, 429) or (status == 503 and after is not None):
+        return faults.NotAccepted(text, code=code, retry_after=after)
+    if status == 408 or status >= 500:
+        return faults.PerhapsAccepted(text, code=code, retry_after=after)
+    if code == "previous_response_not_found":
+        return faults.PreviousResponseMissing(text, code=code)
+    if "No tool call found" in text:
+        return faults.ToolOutputsRefused(text, code=code)
+    return faults.Refused(text, code=code)
+
+
+def _never_left(error: BaseException) -> bool:
+    """Whether no connection was made, so that the request cannot have arrived.
+
+    The client reports a connection that was *lost* as a connect timeout too; the cause tells them apart.
+    """
+    import socket
+
+    import aiohttp
+
+    surely = (
+        aiohttp.ClientConnectorError,
+        aiohttp.ConnectionTimeoutError,
+        ConnectionRefusedError,
+        socket.gaierror,
+    )
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, surely):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _code(error: Any) -> str:
+    code = getattr(error, "code", None)
+    return str(code) if code else f"http_{error.status_code}"
+
+
+def _sentence(error: Any) -> str:
+    body = getattr(error, "body", None)
+    if isinstance(body, dict) and isinstance(body.get("message"), str):
+        return str(body["message"])[:1_000]
+    return str(error)[:1_000] or type(error).__name__
+
+
+def _retry_after(error: Any) -> float | None:
+    given = error.response.headers.get("retry-after")
+    if given is None:
+        return None
+    try:
+        return min(max(float(given), 0.0), MAX_RETRY_AFTER)
+    except ValueError:
+        return _seconds_until(given, error.response.headers.get("date"))
+
+
+def _seconds_until(moment: str, now: str | None) -> float | None:
+    """Retry-After as an HTTP date, against the server's own Date (RFC 9110, section 10.2.3)."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        if now is None:
+            return None
+        gap = (parsedate_to_datetime(moment) - parsedate_to_datetime(now)).total_seconds()
+    except ValueError:
+        return None
+    return min(max(gap, 0.0), MAX_RETRY_AFTER)

@@ -1,0 +1,176 @@
+"""An agent over the Responses API in background mode: OpenAI, Azure OpenAI, and servers that speak it.
+
+One create per turn, then questions until it is terminal. What a response means for the run is decided by
+``runs``; here it is only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from shared.agentkit import faults
+from shared.agentkit.agent import (
+    AgentResponse,
+    AgentSession,
+    ContinuationToken,
+    FunctionCall,
+    Item,
+    ResponseStatus,
+    RunOptions,
+    Usage,
+)
+from shared.agentkit.provider import Provider
+from shared.agentkit.tools import Tool, by_name
+
+TERMINAL = {status.value: status for status in ResponseStatus if status is not ResponseStatus.PENDING}
+
+
+class ResponsesAgent:
+    """An agent whose turns are responses in the background.
+
+    ``options`` go into every create as they are (``reasoning``, ``max_output_tokens``, ``service_tier``, …);
+    ``instructions`` and tools are sent with every turn, because a chained response does not inherit them.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        description: str,
+        instructions: str,
+        model: str,
+        provider: Provider,
+        tools: Iterable[Tool] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.description = description
+        self.tools = by_name(tools)
+        self._instructions = instructions
+        self._model = model
+        self._provider = provider
+        self._options = dict(options or {})
+
+    async def run(
+        self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
+    ) -> AgentResponse:
+        """Create a turn's response from ``messages``, or ask about the one the token names.
+
+        Raises the faults of ``agentkit.faults``: those of a create for messages, ``NoNews`` and
+        ``ResponseMissing`` for a token.
+        """
+        if options.continuation_token is not None:
+            response_id = options.continuation_token.response_id
+            return read_response(await self._provider.ask(f"/responses/{response_id}", timeout=options.timeout))
+        body: dict[str, Any] = {
+            **self._options,
+            "model": self._model,
+            "instructions": self._instructions,
+            "input": list(messages or ()),
+            "background": options.background,
+            "store": True,  # some projects delete a background response minutes after its end otherwise
+            "metadata": dict(options.metadata),
+        }
+        if self.tools:
+            body["tools"] = [tool.definition() for tool in self.tools.values()] + list(self._options.get("tools", ()))
+            body.setdefault("parallel_tool_calls", True)
+        if session.previous_response_id is not None:
+            body["previous_response_id"] = session.previous_response_id
+        try:
+            return read_response(await self._provider.send("/responses", body, timeout=options.timeout))
+        except (faults.PreviousResponseMissing, faults.ToolOutputsRefused) as fault:
+            if session.previous_response_id is not None:
+                raise
+            raise faults.Refused(fault.message, code=fault.code) from fault
+
+    async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
+        """Stop a background response. A completed one answers 200, 400 or 409 by server: then it is read instead."""
+        try:
+            return read_response(
+                await self._provider.ask(f"/responses/{response_id}/cancel", timeout=timeout, method="POST")
+            )
+        except faults.ResponseMissing:
+            return None
+        except faults.NoNews as fault:
+            if fault.code not in ("http_400", "http_409"):
+                raise
+        try:
+            response = read_response(await self._provider.ask(f"/responses/{response_id}", timeout=timeout))
+        except faults.ResponseMissing:
+            return None
+        if response.status is ResponseStatus.PENDING:
+            raise faults.NoNews("The provider refuses to cancel a response that still runs.", code="cancel_refused")
+        return response
+
+    async def check(self, *, timeout: float) -> None:
+        """Ask for the list of models: cheap, and it needs the same credential."""
+        await self._provider.ask("/models", timeout=timeout)
+
+
+def read_response(body: Mapping[str, Any]) -> AgentResponse:
+    """A response object of the provider in our words.
+
+    Unknown statuses count as pending; the run's deadline bounds them. Raises ``NoNews`` when it is no response.
+    """
+    response_id, word = body.get("id"), body.get("status")
+    if not isinstance(response_id, str) or not isinstance(word, str):
+        raise faults.NoNews("The provider answered with something that is no response.", code="no_response")
+    status = TERMINAL.get(word, ResponseStatus.PENDING)
+    usage = _usage(body.get("usage"))
+    if status is ResponseStatus.PENDING:
+        token = ContinuationToken(response_id=response_id)
+        return AgentResponse(
+            status=status,
+            provider_status=word,
+            response_id=response_id,
+            continuation_token=token,
+            usage=usage,
+        )
+    items = tuple(item for item in body.get("output") or () if isinstance(item, dict))
+    error = body.get("error") or {}
+    calls = () if status is not ResponseStatus.COMPLETED else _calls(items)
+    return AgentResponse(
+        status=status,
+        provider_status=word,
+        response_id=response_id,
+        text=_text(items),
+        items=items,
+        calls=calls,
+        usage=usage,
+        error_code=error.get("code"),
+        error_message=error.get("message"),
+        incomplete_reason=(body.get("incomplete_details") or {}).get("reason"),
+    )
+
+
+def _text(items: Iterable[Item]) -> str:
+    """The text of the message items; a refusal is text too."""
+    parts = [
+        part.get("text") if part.get("type") == "output_text" else part.get("refusal")
+        for item in items
+        if item.get("type") == "message"
+        for part in item.get("content") or ()
+        if part.get("type") in ("output_text", "refusal")
+    ]
+    return "".join(part for part in parts if part)
+
+
+def _calls(items: Iterable[Item]) -> tuple[FunctionCall, ...]:
+    return tuple(
+        FunctionCall(call_id=item["call_id"], name=item.get("name", ""), arguments=item.get("arguments") or "")
+        for item in items
+        if item.get("type") == "function_call"
+    )
+
+
+def _usage(usage: Any) -> Usage:
+    if not isinstance(usage, dict):
+        return Usage()
+    return Usage(
+        input_tokens=usage.get("input_tokens") or 0,
+        output_tokens=usage.get("output_tokens") or 0,
+        total_tokens=usage.get("total_tokens") or 0,
+        cached_tokens=(usage.get("input_tokens_details") or {}).get("cached_tokens") or 0,
+        reasoning_tokens=(usage.get("output_tokens_details") or {}).get("reasoning_tokens") or 0,
+    )

@@ -1,0 +1,81 @@
+"""The durable driver: one orchestration a run, its id the run's. The only importer of ``azure.durable_functions``.
+
+The rows are the truth and the event only a signal: whoever sends it has written the rows first. The order inside
+``life`` is what survives racing signals: activity first (it reads the rows), then one wait for event and timer, the
+losing timer cancelled and a zero timer yielded, then ``continue_as_new`` (durable-extension #2606, durable-python
+#331 and #507).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from datetime import timedelta
+from typing import Any
+
+import azure.durable_functions as df
+
+from shared.runs.services import log
+
+ADVANCE = "advance"
+LIFE = "life"
+STEP = "step"
+WAKE = "wake"
+LOOK_AGAIN_SECONDS = 60
+LONGEST_WAIT_SECONDS = 86_400
+
+DurableApp = df.DFApp
+Context = df.DurableOrchestrationContext
+
+
+def life(context: Any) -> Generator[Any, Any, None]:
+    """A run's orchestrator: wake, sleep as long as the row says or until signalled, begin anew."""
+    try:
+        out = yield context.call_activity(ADVANCE, context.instance_id)
+    except Exception:
+        out = {"wake_in": LOOK_AGAIN_SECONDS}  # the rows are the truth: look again
+    if out["wake_in"] is None:
+        return
+    wake = context.wait_for_external_event(WAKE)
+    seconds = min(out["wake_in"], LONGEST_WAIT_SECONDS)
+    timer = context.create_timer(context.current_utc_datetime + timedelta(seconds=seconds))
+    if (yield context.task_any([wake, timer])) == wake:
+        if not timer.is_completed:
+            timer.cancel()
+        yield context.create_timer(context.current_utc_datetime)
+    context.continue_as_new(None)
+
+
+def step(context: Any) -> Generator[Any, Any, None]:
+    """One wake and no more; its id is ``<run id>-step``. Under `timer`, and where an orchestrator is lost."""
+    yield context.call_activity(ADVANCE, context.instance_id.removesuffix(f"-{STEP}"))
+
+
+class Hub:
+    """The task hub as this app uses it: ensure a run's orchestrator, signal it, run one step."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def ensure(self, run_id: str) -> None:
+        """Start the run's orchestrator unless it is there. Raises whatever the host raises."""
+        await self._start(LIFE, run_id)
+
+    async def wake(self, run_id: str) -> None:
+        """Signal the run's orchestrator; one that is lost or over is started (it looks at the rows first)."""
+        try:
+            await self._client.raise_event(run_id, WAKE)
+        except Exception as error:
+            log.info("run %s: no orchestrator to wake (%s)", run_id, error, extra={"run_id": run_id})
+            await self.ensure(run_id)
+
+    async def step(self, run_id: str) -> None:
+        """Run one wake in the background, unless one runs."""
+        await self._start(STEP, f"{run_id}-{STEP}")
+
+    async def _start(self, name: str, instance_id: str) -> None:
+        try:
+            await self._client.start_new(name, instance_id)
+        except Exception as error:
+            # The client has no type for "it is there"; this text is the host's.
+            if "already exists" not in str(error):
+                raise

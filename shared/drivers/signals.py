@@ -1,0 +1,40 @@
+"""How the use cases tell the driver: a run was started, a wake was brought nearer. After the rows are written."""
+
+from __future__ import annotations
+
+from shared.drivers.durable import Hub
+from shared.runs.run import Next
+from shared.runs.services import Services, log
+from shared.runs.submission import Submitted
+
+
+class Signals:
+    """The driver of this app, told by whoever changed the rows. No failure here is an error of the call."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def started(self, submitted: Submitted, hub: Hub) -> None:
+        """A run was submitted (or submitted again): have it looked after. Its watch row covers what fails here."""
+        run = submitted.run
+        if run.next is Next.NONE:
+            return
+        try:
+            if self._services.settings.driver == "durable":
+                await hub.ensure(run.id)
+                return
+            await self._services.watch.set_due(submitted.watch, run.wake_at)
+            if run.next is Next.CREATE:
+                await hub.step(run.id)
+        except Exception:
+            log.exception("run %s: its driver did not start; the sweep will find it", run.id, extra={"run_id": run.id})
+
+    async def woken(self, run_id: str, hub: Hub) -> None:
+        """A wake was brought nearer, or something is owed: look at the run now."""
+        try:
+            if self._services.settings.driver == "durable":
+                await hub.wake(run_id)
+            else:
+                await hub.step(run_id)
+        except Exception:
+            log.exception("run %s: its driver was not reached; the sweep will", run_id, extra={"run_id": run_id})

@@ -1,0 +1,144 @@
+"""The sweep: the timer driver's engine, and under `durable` the safety net.
+
+It looks at the watch rows whose time has come. It only polls: whatever needs more is handed to a one-shot
+orchestration, so that slow work scales out and never delays the sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from datetime import timedelta
+
+from shared.drivers.durable import Hub
+from shared.runs.lifecycle import Lifecycle
+from shared.runs.run import Next
+from shared.runs.services import Outcome, Services, log
+from shared.runs.store.rows import RowUnreadable
+from shared.runs.store.watch import Watch
+
+HAND_OFF = timedelta(seconds=60)
+ORPHAN_AGE = timedelta(hours=1)
+MOST_A_SWEEP = 2_000
+STEP_SECONDS = 60.0
+POLL_ONLY = frozenset({Next.POLL})
+
+
+class Sweep:
+    """Looks at due runs, once, within its own time limit."""
+
+    def __init__(self, services: Services, lifecycle: Lifecycle) -> None:
+        self._services = services
+        self._settings = services.settings
+        self._lifecycle = lifecycle
+
+    async def run(self, hub: Hub) -> Counter[str]:
+        """One sweep. Returns how many runs met which fate: ``polled``, ``handed_off``, ``overdue``, …"""
+        fates: Counter[str] = Counter()
+        slots = asyncio.Semaphore(self._settings.sweep_concurrency)
+
+        async def handle(watch: Watch) -> None:
+            async with slots:
+                fates[await self._one(watch, hub)] += 1
+
+        try:
+            async with asyncio.timeout(self._settings.sweep_limit):
+                due = await self._services.watch.due(self._services.clock(), MOST_A_SWEEP)
+                await asyncio.gather(*(handle(watch) for watch in due))
+        except TimeoutError:
+            log.warning("the sweep ran into its limit of %g s", self._settings.sweep_limit)
+            fates["cut_off"] += 1
+        if fates:
+            log.info("sweep: %s", dict(fates))
+        return fates
+
+    async def _one(self, watch: Watch, hub: Hub) -> str:
+        """Handle one row; whatever goes wrong with it stays with it."""
+        try:
+            return await (self._poll if self._settings.driver == "timer" else self._check)(watch, hub)
+        except RowUnreadable as error:
+            log.error("run %s is put aside: its row cannot be read: %s", watch.run_id, error)
+            await self._services.watch.quarantine(watch, str(error))
+            return "quarantined"
+        except Exception:
+            log.exception("run %s: the sweep could not handle it", watch.run_id, extra={"run_id": watch.run_id})
+            return "failed"
+
+    async def _poll(self, watch: Watch, hub: Hub) -> str:
+        """Under `timer`: poll, and hand over what needs more."""
+        outcome = await self._lifecycle.advance(watch.run_id, only=POLL_ONLY)
+        if outcome.wake_in is not None and outcome.wake_in <= 0:
+            await self._services.watch.set_due(watch, self._services.clock() + HAND_OFF)
+            await hub.step(watch.run_id)
+            return "handed_off"
+        return await self._date(watch, outcome)
+
+    async def _check(self, watch: Watch, hub: Hub) -> str:
+        """Under `durable`: leave a run alone that is in time; signal, step, and at last poll one that is not."""
+        stored = await self._services.store.load(watch.run_id)
+        now = self._services.clock()
+        if stored is None or stored.value.next is Next.NONE:
+            return await self._date(watch, Outcome(stored.value.status if stored else None, None))
+        overdue_at = stored.value.wake_at + timedelta(seconds=self._settings.overdue)
+        if now < overdue_at:
+            await self._services.watch.set_due(watch, overdue_at)
+            return "in_time"
+        again = now + timedelta(seconds=self._settings.sweep_every / 2)
+        await self._services.watch.set_due(watch, again, strikes=watch.strikes + 1)
+        log.warning("run %s is overdue since %s", watch.run_id, stored.value.wake_at, extra={"run_id": watch.run_id})
+        if watch.strikes == 0:
+            await hub.ensure(watch.run_id)
+            await hub.wake(watch.run_id)
+            return "overdue"
+        try:
+            await hub.step(watch.run_id)
+        except Exception:
+            log.exception("run %s: no orchestration to be had", watch.run_id, extra={"run_id": watch.run_id})
+            await self._lifecycle.advance(watch.run_id, only=POLL_ONLY)
+        return "stepped"
+
+    async def _date(self, watch: Watch, outcome: Outcome) -> str:
+        """Date the row to the run's next wake; remove it when there is nothing left to look at."""
+        now = self._services.clock()
+        if outcome.wake_in is not None:
+            await self._services.watch.set_due(watch, now + timedelta(seconds=outcome.wake_in))
+            return "polled"
+        if outcome.status is None and now - watch.created_at < ORPHAN_AGE:
+            await self._services.watch.set_due(watch, watch.created_at + ORPHAN_AGE)  # its submit may still commit
+            return "absent"
+        await self._services.watch.remove(watch)
+        return "done"
+
+
+class Wakes:
+    """The activity: one wake of a run, wherever it was asked for."""
+
+    def __init__(self, services: Services, lifecycle: Lifecycle) -> None:
+        self._services = services
+        self._lifecycle = lifecycle
+
+    async def advance(self, run_id: str) -> Outcome:
+        """Advance the run; under `timer` as long as there is something to do at once, then date its watch row.
+
+        A row that cannot be read is put aside. Raises ``StoreUnavailable``.
+        """
+        watch = await self._services.watch.get(run_id) if self._services.settings.driver == "timer" else None
+        try:
+            outcome = await self._lifecycle.advance(run_id)
+            began = time.monotonic()
+            while watch is not None and outcome.wake_in == 0 and time.monotonic() - began < STEP_SECONDS:
+                outcome = await self._lifecycle.advance(run_id)
+        except RowUnreadable as error:
+            log.error("run %s is put aside: its row cannot be read: %s", run_id, error, extra={"run_id": run_id})
+            watch = watch or await self._services.watch.get(run_id)
+            if watch is not None:
+                await self._services.watch.quarantine(watch, str(error))
+            return Outcome(None, None)
+        if watch is not None and outcome.status is not None:
+            if outcome.wake_in is None:
+                await self._services.watch.remove(watch)
+            else:
+                due = self._services.clock() + timedelta(seconds=outcome.wake_in)
+                await self._services.watch.set_due(watch, due)
+        return outcome

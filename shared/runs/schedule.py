@@ -1,0 +1,34 @@
+"""When to wake next. Pure: ages and counts in, seconds out.
+
+The polls of a turn are as far apart as the square root of its age: at equal numbers of polls this beats fixed,
+doubling and proportional gaps, both in seconds of delay and relative to the length of the run.
+"""
+
+from __future__ import annotations
+
+import math
+
+UNKNOWN_OUTCOME_WAITS = (0.0, 300.0, 1_200.0, 3_600.0)
+"""Seconds before the second to fifth create of a turn, after one whose outcome is unknown."""
+
+JITTER = 0.1
+
+
+def poll_gap(age: float, *, first: float, most: float, luck: float) -> float:
+    """Seconds to the next poll of a turn that began ``age`` seconds ago.
+
+    ``first`` and ``most`` bound it; ``luck`` in [0, 1) spreads it by up to 10 % downwards, so that runs submitted
+    together do not poll together.
+    """
+    gap = min(max(1.5 * math.sqrt(max(age, 0.0)), first), most)
+    return max(gap * (1.0 - JITTER * luck), min(first, most))
+
+
+def backoff(failures: int, *, first: float, most: float, luck: float) -> float:
+    """Seconds to wait after the ``failures``-th failure in a row: doubling, bounded, spread upwards by up to 10 %."""
+    return min(first * 2.0 ** min(max(failures - 1, 0), 30), most) * (1.0 + JITTER * luck)
+
+
+def unknown_outcome_wait(outcomes: int) -> float:
+    """Seconds before the next create after ``outcomes`` (1 or more) creates of unknown outcome."""
+    return UNKNOWN_OUTCOME_WAITS[min(outcomes, len(UNKNOWN_OUTCOME_WAITS)) - 1]

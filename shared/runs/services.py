@@ -1,0 +1,87 @@
+"""What the use cases work with, and the two writes that all of them share: save, and end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from shared.agentkit.agent import Agent
+from shared.runs.run import Run, RunStatus, Text, finish
+from shared.runs.store.index import IndexStore
+from shared.runs.store.runs import CallChange, RunStore, Saved, SessionChange, Stored
+from shared.runs.store.watch import WatchStore
+from shared.settings import Settings
+
+log = logging.getLogger("dormouse")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a wake left behind. ``wake_in`` in seconds; None: the run is over and owes nothing."""
+
+    status: RunStatus | None
+    wake_in: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The ports and settings of the use cases. ``luck`` gives numbers in [0, 1); ``threads`` runs sync tools."""
+
+    store: RunStore
+    watch: WatchStore
+    index: IndexStore
+    agents: Mapping[str, Agent]
+    settings: Settings
+    clock: Callable[[], datetime]
+    luck: Callable[[], float]
+    threads: Executor
+
+    def outcome(self, run: Run) -> Outcome:
+        """What the row says: when the next wake is due, and not before it could do anything."""
+        now = self.clock()
+        gap = run.wake_in(now)
+        if gap is None:
+            return Outcome(run.status, None)
+        ready = run.ready_at(timedelta(seconds=self.settings.create_grace))
+        return Outcome(run.status, gap if ready is None else max(gap, (ready - now).total_seconds()))
+
+    async def save(
+        self,
+        before: Stored[Run],
+        after: Run,
+        *,
+        calls: Sequence[CallChange] = (),
+        items: Sequence[Text] = (),
+        session: SessionChange | None = None,
+    ) -> Saved:
+        """Write the run under its ETag; a write that works ends a row of crashes. Raises ``Conflict``."""
+        if after.crashes == before.value.crashes:
+            after = replace(after, crashes=0)
+        saved = await self.store.save(before, after, session=session, calls=calls, items=items)
+        if after.status is not before.value.status:
+            log.info("run %s is %s", after.id, after.status, extra={"run_id": after.id, "error_code": after.error_code})
+        return saved
+
+    async def end(self, before: Stored[Run], after: Run, *, items: Sequence[Text] = ()) -> Stored[Run]:
+        """Write a run's terminal status and let its session go, in one transaction. Raises ``Conflict``.
+
+        Only a completed run moves its session forward: to the response that it ended with.
+        """
+        session = await self.store.load_session(after.session_id)
+        change = None
+        if session is not None and session.value.active_run == after.number:
+            released = replace(session.value, active_run=None, last_activity=after.updated_at)
+            if after.status is RunStatus.COMPLETED:
+                released = replace(released, response_id=after.previous_response_id, replay=after.replay)
+            change = SessionChange(before=session, after=released)
+        return (await self.save(before, after, session=change, items=items)).run
+
+    async def fail(self, before: Stored[Run], code: str, message: str) -> Stored[Run]:
+        """End the run as failed; what is pending at the provider is owed a cancel."""
+        after = finish(
+            before.value, self.clock(), RunStatus.FAILED, code=code, message=message, cancel_at_provider=True
+        )
+        return await self.end(before, after)

@@ -1,0 +1,1 @@
+"""Persist and restore: rows in Table Storage."""

@@ -1,0 +1,423 @@
+"""Tables over the Azure SDK: the only module that imports ``azure.data.tables``.
+
+Repeats. The retry policy of the SDK is off. It repeats a write whose answer was lost, and such a repeat meets our
+own write: 412 for what succeeded. So a *write* is repeated only when it cannot have happened (no connection was
+made, or the service was too busy to take it); any other failure is :class:`StoreUnavailable`, after which the
+write may or may not have happened. *Reads* are repeated on everything transient except a timeout, which has cost
+ten seconds already. One repeat is out of our hands: aiohttp sends PUT and DELETE (replace, upsert, delete) once
+more when a kept connection turns out dead, so a Conflict on these may be our own earlier write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypeVar
+
+import aiohttp
+from azure.core import MatchConditions
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+    ServiceRequestError,
+    ServiceRequestTimeoutError,
+    ServiceResponseError,
+    ServiceResponseTimeoutError,
+)
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.data.tables import EdmType, EntityProperty, TableEntity, TableTransactionError, UpdateMode
+from azure.data.tables.aio import TableClient, TableServiceClient
+
+from shared.runs.store.limits import check_commit, valid_key
+from shared.runs.store.tables import (
+    Change,
+    Conflict,
+    Kind,
+    LimitExceeded,
+    Row,
+    StoreUnavailable,
+    Table,
+    Value,
+    plain,
+)
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 10
+PAUSES = (0.1, 0.4)
+"""Seconds before the second and the third try."""
+
+PAGE_ROWS = 1_000
+
+_API_VERSION = "2020-12-06"  # the first that takes a managed identity; older ones want a key
+_FAILURES = (AzureError, aiohttp.ClientError, OSError)
+_GONE = frozenset({"ResourceNotFound", "EntityNotFound", "TableNotFound"})
+_BUSY = frozenset({429, 503})
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_OPERATORS = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
+_SYSTEM = ("PartitionKey", "RowKey", "Timestamp")
+
+_T = TypeVar("_T")
+_Operation: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Any]]
+
+
+class AzureTables:
+    """:class:`~shared.runs.store.tables.Tables` on Azure Table Storage or Azurite.
+
+    Make one for a process: it opens its connections inside the event loop that first uses it.
+    """
+
+    def __init__(self, connect: Callable[[AioHttpTransport], TableServiceClient], prefix: str) -> None:
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9]{0,50}", prefix) is None:
+            raise ValueError(f"a table prefix is a letter and up to 50 letters and digits, not {prefix!r}")
+        self._connect = connect
+        self._prefix = prefix
+        self._service: TableServiceClient | None = None
+        self._clients: dict[Table, TableClient] = {}
+
+    @classmethod
+    def from_connection_string(cls, connection_string: str, prefix: str) -> AzureTables:
+        """For local runs. ``UseDevelopmentStorage=true`` means Azurite on its default port."""
+        # On "localhost" the SDK takes every port but 10002 for Cosmos DB, and speaks another dialect to it.
+        text = re.sub(r"(TableEndpoint=https?://)localhost\b", r"\g<1>127.0.0.1", connection_string, flags=re.I)
+
+        def connect(transport: AioHttpTransport) -> TableServiceClient:
+            return TableServiceClient.from_connection_string(
+                text.strip().rstrip(";"), transport=transport, retry_total=0, api_version=_API_VERSION
+            )
+
+        return cls(connect, prefix)
+
+    @classmethod
+    def from_identity(cls, endpoint: str, credential: AsyncTokenCredential, prefix: str) -> AzureTables:
+        """For Azure: ``https://<account>.table.core.windows.net``. The caller closes the credential."""
+
+        def connect(transport: AioHttpTransport) -> TableServiceClient:
+            return TableServiceClient(
+                endpoint, credential=credential, transport=transport, retry_total=0, api_version=_API_VERSION
+            )
+
+        return cls(connect, prefix)
+
+    async def get(self, table: Table, partition: str, key: str) -> Row | None:
+        """One row by its keys; None when it (or the table) is absent, or no row can have such keys."""
+        if not (valid_key(partition) and valid_key(key)):
+            return None
+        client = self._client(table)
+        try:
+            return _row(await _repeat(lambda: client.get_entity(partition, key), _may_read_again))
+        except _FAILURES as error:
+            if _is_gone(error):
+                return None
+            raise _unavailable(error) from error
+
+    async def commit(self, table: Table, partition: str, changes: Sequence[Change]) -> Mapping[str, str]:
+        """Apply all changes or none: see the port."""
+        check_commit(partition, changes)
+        client = self._client(table)
+
+        async def send() -> Mapping[str, str]:
+            if len(changes) == 1:
+                return await _send_one(client, partition, changes[0])
+            return await _send_all(client, partition, changes)
+
+        try:
+            try:
+                return await _repeat(send, _never_happened)
+            except HttpResponseError as error:
+                if _code(error) != "TableNotFound":
+                    raise
+            await self._create(client)
+            return await _repeat(send, _never_happened)
+        except _FAILURES as error:
+            raise _refused(error, changes) from error
+
+    async def query(
+        self,
+        table: Table,
+        partition: str | None,
+        *,
+        first: str | None = None,
+        before: str | None = None,
+        where: Mapping[str, tuple[str, Value]] | None = None,
+        select: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Row]:
+        """Rows in key order: see the port. Each page is read when its first row is asked for."""
+        if limit is not None and limit <= 0:
+            return
+        conditions = where or {}
+        pages = (
+            self._client(table)
+            .query_entities(
+                _filter(partition, first, before, conditions),
+                select=None if select is None else [*dict.fromkeys((*_SYSTEM, *select, *conditions))],
+                results_per_page=min(limit or PAGE_ROWS, PAGE_ROWS),
+            )
+            .by_page()
+        )
+        seen = 0
+        while True:
+            try:
+                # A page that failed can be asked for again: the pager moves on only with an answer.
+                page = await _repeat(lambda: anext(pages), _may_read_again)
+                rows = [_row(entity) async for entity in page]
+            except StopAsyncIteration:
+                return
+            except _FAILURES as error:
+                if _is_gone(error):
+                    return
+                raise _unavailable(error) from error
+            for row in rows:
+                if not _comparable(row, conditions):
+                    continue
+                yield _narrowed(row, select)
+                seen += 1
+                if seen == limit:
+                    return
+
+    async def close(self) -> None:
+        """Give back connections."""
+        service, self._service = self._service, None
+        self._clients.clear()
+        if service is not None:
+            await service.close()
+
+    @property
+    def endpoint(self) -> str:
+        """The address of the account, without anything secret. To be read inside the event loop."""
+        return str(self._account().url).partition("?")[0]
+
+    def _client(self, table: Table) -> TableClient:
+        if table not in self._clients:
+            self._clients[table] = self._account().get_table_client(f"{self._prefix}{table}")
+        return self._clients[table]
+
+    def _account(self) -> TableServiceClient:
+        if self._service is None:
+            # Without the settings of the environment: looking for a netrc costs two thread hops a request.
+            transport = AioHttpTransport(
+                use_env_settings=False, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS
+            )
+            self._service = self._connect(transport)
+        return self._service
+
+    async def _create(self, client: TableClient) -> None:
+        with suppress(ResourceExistsError):  # somebody else was faster
+            await _repeat(client.create_table, _never_happened)
+
+
+async def _send_one(client: TableClient, partition: str, change: Change) -> Mapping[str, str]:
+    _, entity, options = _operation(partition, change)
+    match change.kind:
+        case Kind.INSERT:
+            answer = await client.create_entity(entity, **options)
+        case Kind.UPSERT:
+            answer = await client.upsert_entity(entity, **options)
+        case Kind.MERGE | Kind.REPLACE:
+            answer = await client.update_entity(entity, **options)
+        case Kind.DELETE:
+            await _delete(client, entity, options, change)
+            return {}
+    return {change.key: str(answer["etag"])}
+
+
+async def _delete(client: TableClient, entity: Mapping[str, Any], options: Mapping[str, Any], change: Change) -> None:
+    """Delete one row. The SDK hides a 404, even under If-Match; the port calls it a conflict."""
+    statuses: list[int] = []
+    await client.delete_entity(
+        entity, raw_response_hook=lambda answer: statuses.append(answer.http_response.status_code), **options
+    )
+    if statuses[-1:] == [404]:
+        raise Conflict(change.key, "gone")
+
+
+async def _send_all(client: TableClient, partition: str, changes: Sequence[Change]) -> Mapping[str, str]:
+    answers = await client.submit_transaction([_operation(partition, change) for change in changes])
+    pairs = zip(changes, answers, strict=True)
+    return {change.key: str(answer["etag"]) for change, answer in pairs if change.kind is not Kind.DELETE}
+
+
+def _operation(partition: str, change: Change) -> _Operation:
+    """An operation of a transaction: its name, entity and options, which the single calls take as well."""
+    entity = {"PartitionKey": partition, "RowKey": change.key}
+    entity |= {name: _typed(value) for name, value in change.values.items()}
+    match change.kind:
+        case Kind.INSERT:
+            # Else the service sends back all that we sent.
+            return "create", entity, {"response_preference": "return-no-content"}
+        case Kind.UPSERT:
+            return "upsert", entity, {"mode": UpdateMode.REPLACE}
+    unchanged = {"etag": change.etag, "match_condition": MatchConditions.IfNotModified}
+    match change.kind:
+        case Kind.MERGE:
+            return "update", entity, {"mode": UpdateMode.MERGE, **unchanged}
+        case Kind.REPLACE:
+            return "update", entity, {"mode": UpdateMode.REPLACE, **unchanged}
+        case Kind.DELETE:
+            return "delete", entity, unchanged
+
+
+def _typed(value: Value) -> Any:
+    value = plain(value)
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**31) <= value < 2**31:
+        return EntityProperty(value, EdmType.INT64)
+    return value
+
+
+def _row(entity: TableEntity) -> Row:
+    # A selected property that a row does not have may come back as null.
+    values = {
+        name: _value(value)
+        for name, value in entity.items()
+        if name not in ("PartitionKey", "RowKey") and value is not None
+    }
+    return Row(
+        partition=entity["PartitionKey"],
+        key=entity["RowKey"],
+        etag=str(entity.metadata["etag"]),
+        values=MappingProxyType(values),
+    )
+
+
+def _comparable(row: Row, where: Mapping[str, tuple[str, Value]]) -> bool:
+    """Whether the row has what it was compared by. Azurite lets absent and foreign values pass some operators."""
+    return all(type(row.values.get(name)) is type(plain(value)) for name, (_, value) in where.items())
+
+
+def _narrowed(row: Row, select: Sequence[str] | None) -> Row:
+    if select is None:
+        return row
+    return replace(row, values={name: row.values[name] for name in select if name in row.values})
+
+
+def _value(value: Any) -> Value:
+    if isinstance(value, EntityProperty):
+        value = value.value
+    # Nothing of ours has another type; somebody's else must not make the row unreadable.
+    return value if isinstance(value, str | int | float | bytes) else str(value)
+
+
+def _filter(
+    partition: str | None, first: str | None, before: str | None, where: Mapping[str, tuple[str, Value]]
+) -> str:
+    """An OData filter. Written out here: the SDK's own parameters mistake 32 for 31 bits and stumble on spaces."""
+    keys = (("PartitionKey", "eq", partition), ("RowKey", "ge", first), ("RowKey", "lt", before))
+    terms = [_comparison(name, compare, key) for name, compare, key in keys if key is not None]
+    terms += [_comparison(name, compare, value) for name, (compare, value) in where.items()]
+    return " and ".join(terms)
+
+
+def _comparison(name: str, compare: str, value: Value) -> str:
+    if not name.isidentifier() or compare not in _OPERATORS:
+        raise ValueError(f"no comparison: {name} {compare}")
+    return f"{name} {compare} {_literal(plain(value))}"
+
+
+def _literal(value: Value) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value) if -(2**31) <= value < 2**31 else f"{value}L"
+        case float():
+            return repr(value)
+        case bytes():
+            return f"X'{value.hex()}'"
+        case str():
+            return "'" + value.replace("'", "''") + "'"
+
+
+async def _repeat(send: Callable[[], Awaitable[_T]], again: Callable[[Exception], bool]) -> _T:
+    for pause in PAUSES:
+        try:
+            return await send()
+        except _FAILURES as error:
+            if not again(error):
+                raise
+        await asyncio.sleep(pause)
+    return await send()
+
+
+def _never_happened(error: Exception) -> bool:
+    """Whether a write cannot have reached the tables. A connection lost on the way is reported like one never
+    made, so the cause decides."""
+    if isinstance(error, HttpResponseError):
+        return error.status_code == 429 or _code(error) == "ServerBusy"
+    if isinstance(error, ServiceRequestTimeoutError):
+        return True
+    return isinstance(error, ServiceRequestError) and isinstance(error.inner_exception, aiohttp.ClientConnectorError)
+
+
+def _may_read_again(error: Exception) -> bool:
+    if isinstance(error, HttpResponseError):
+        return error.status_code in _TRANSIENT
+    return isinstance(error, ServiceRequestError | ServiceResponseError | aiohttp.ClientError) and not isinstance(
+        error, ServiceRequestTimeoutError | ServiceResponseTimeoutError
+    )
+
+
+def _code(error: Exception) -> str | None:
+    """The service's own name of an error; :class:`HttpResponseError` of an insert has it in the header only."""
+    code = getattr(error, "error_code", None)
+    if code is None:
+        response = getattr(error, "response", None)
+        code = response.headers.get("x-ms-error-code") if response is not None else None
+    return None if code is None else str(getattr(code, "value", code))
+
+
+def _is_gone(error: Exception) -> bool:
+    # Only what the tables themselves say: a 404 of a wrong host must not read as "no such run".
+    return isinstance(error, HttpResponseError) and _code(error) in _GONE
+
+
+def _refused(error: Exception, changes: Sequence[Change]) -> Exception:
+    """What a failed write raises."""
+    if not isinstance(error, HttpResponseError) or isinstance(error, ClientAuthenticationError):
+        return _unavailable(error)
+    if error.status_code in (400, 413):
+        return LimitExceeded(f"the store refuses the change: {_text(error)}")
+    key = _refusing_key(error, changes)
+    if error.status_code == 412:
+        return Conflict(key, "changed")
+    if _code(error) == "EntityAlreadyExists":
+        return Conflict(key, "there already")
+    if _is_gone(error):
+        return Conflict(key, "gone")
+    return _unavailable(error)
+
+
+def _refusing_key(error: HttpResponseError, changes: Sequence[Change]) -> str | None:
+    if len(changes) == 1:
+        return changes[0].key
+    if isinstance(error, TableTransactionError) and re.match(r"\d+:", error.message):
+        return changes[error.index].key if error.index < len(changes) else None
+    return None
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    status = error.status_code if isinstance(error, HttpResponseError) else None
+    if status in (401, 403) or isinstance(error, ClientAuthenticationError):
+        return StoreUnavailable(
+            "Table Storage refuses the app. With a managed identity it needs the role Storage Table Data "
+            f"Contributor (minutes pass until a new role counts) and a network path: {_text(error)}"
+        )
+    if status in _BUSY:
+        return StoreUnavailable(f"Table Storage is busy, try again later: {_text(error)}")
+    if status is not None:
+        return StoreUnavailable(f"Table Storage failed: {_text(error)}")
+    if isinstance(error, ServiceResponseTimeoutError):
+        return StoreUnavailable(f"Table Storage did not answer within {READ_SECONDS} s; a write may have happened")
+    return StoreUnavailable(f"no connection to Table Storage: {_text(error)}")
+
+
+def _text(error: Exception) -> str:
+    status = getattr(error, "status_code", None)
+    first = str(getattr(error, "message", None) or error or type(error).__name__).splitlines()[0]
+    return " ".join(str(part) for part in (status, _code(error), first) if part is not None)

@@ -1,0 +1,111 @@
+"""The index table: idempotency keys, and each owner's runs, newest first."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shared.runs.run import Run
+from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables, Value
+
+_KEY_ROW = "key"
+_END_OF_TIME_MS = 10**14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """What an ``Idempotency-Key`` of an owner stands for: a payload, and the ids allotted to it."""
+
+    digest: str
+    payload: str
+    session_id: str
+    number: int
+    created_at: datetime
+    etag: str = ""
+
+
+def key_digest(owner: str, key: str) -> str:
+    """The name of an owner's key: its scope is the owner."""
+    return hashlib.sha256(f"{len(owner)}:{owner}:{key}".encode()).hexdigest()
+
+
+class IndexStore:
+    """Reads and writes index rows. Every method may raise ``StoreUnavailable``."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def key(self, digest: str) -> KeyRecord | None:
+        """What the key stands for; None when it is free."""
+        row = await self._tables.get(Table.INDEX, f"key:{digest}", _KEY_ROW)
+        if row is None:
+            return None
+        return KeyRecord(
+            digest=digest,
+            payload=str(row.values["payload"]),
+            session_id=str(row.values["session_id"]),
+            number=int(row.values["number"]),
+            created_at=datetime.fromtimestamp(float(row.values["created_at"]), tz=UTC),
+            etag=row.etag,
+        )
+
+    async def claim_key(self, record: KeyRecord) -> KeyRecord | None:
+        """Take a free key; None when somebody has it."""
+        values: dict[str, Value] = {
+            "payload": record.payload,
+            "session_id": record.session_id,
+            "number": record.number,
+            "created_at": record.created_at.timestamp(),
+        }
+        change = Change(kind=Kind.INSERT, key=_KEY_ROW, values=values)
+        try:
+            etags = await self._tables.commit(Table.INDEX, f"key:{record.digest}", [change])
+        except Conflict:
+            return None
+        return KeyRecord(
+            digest=record.digest,
+            payload=record.payload,
+            session_id=record.session_id,
+            number=record.number,
+            created_at=record.created_at,
+            etag=etags[_KEY_ROW],
+        )
+
+    async def free_key(self, record: KeyRecord) -> None:
+        """Give a key back, under its ETag; one that was changed meanwhile is left alone."""
+        change = Change(kind=Kind.DELETE, key=_KEY_ROW, etag=record.etag)
+        try:
+            await self._tables.commit(Table.INDEX, f"key:{record.digest}", [change])
+        except Conflict:
+            return
+
+    async def list_run(self, run: Run) -> None:
+        """Put the run into its owner's list, create-or-same. ``submission`` tells a list whose row it is."""
+        values = {"agent": run.agent, "status": run.status.value, "submission": run.submission}
+        try:
+            await self._tables.commit(
+                Table.INDEX, _owner(run.owner), [Change(kind=Kind.INSERT, key=_list_key(run), values=values)]
+            )
+        except Conflict:
+            return
+
+    async def unlist_run(self, run: Run) -> None:
+        """Take a run out of its owner's list; one that is not there is fine."""
+        row = await self._tables.get(Table.INDEX, _owner(run.owner), _list_key(run))
+        if row is not None and row.values.get("submission") == run.submission:
+            try:
+                await self._tables.commit(
+                    Table.INDEX, row.partition, [Change(kind=Kind.DELETE, key=row.key, etag=row.etag)]
+                )
+            except Conflict:
+                return
+
+
+def _owner(owner: str) -> str:
+    return f"owner:{hashlib.sha256(owner.encode()).hexdigest()}"
+
+
+def _list_key(run: Run) -> str:
+    """Newest first: keys sort ascending, so the time counts down."""
+    return f"{_END_OF_TIME_MS - int(run.created_at.timestamp() * 1_000):014}:{run.id}"

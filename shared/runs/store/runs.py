@@ -1,0 +1,201 @@
+"""Runs, sessions, ledger and conversation items in the `runs` table: one partition a session.
+
+What belongs together is one transaction under the ETags that were read; who lost the race gets ``Conflict``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from shared.agentkit.agent import Item
+from shared.runs.run import Run, RunStatus, Session, Text, ToolCall, parse_run_id
+from shared.runs.store import values
+from shared.runs.store.rows import changes, decode, encode
+from shared.runs.store.tables import Change, Kind, Row, Table, Tables
+
+T = TypeVar("T")
+
+SESSION_KEY = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Generic[T]):
+    """A record as it was read, and the ETag under which it may be changed."""
+
+    value: T
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionChange:
+    """The session beside a run's change: as it was read (None: it is new) and as it is to be."""
+
+    before: Stored[Session] | None
+    after: Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallChange:
+    """One ledger row beside a run's change: as it was read (None: it is new) and as it is to be."""
+
+    before: Stored[ToolCall] | None
+    after: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What a transaction left behind: the run and the ledger rows it touched, with their new ETags."""
+
+    run: Stored[Run]
+    calls: tuple[Stored[ToolCall], ...] = ()
+
+
+class RunStore:
+    """Reads and writes runs. Every method may raise ``StoreUnavailable``, reads of records ``RowUnreadable``."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def load(self, run_id: str) -> Stored[Run] | None:
+        """The run; None when there is none, or the id is none."""
+        parsed = parse_run_id(run_id)
+        if parsed is None:
+            return None
+        session_id, number = parsed
+        row = await self._tables.get(Table.RUNS, session_id, _run_key(number))
+        return None if row is None else _stored(Run, row)
+
+    async def load_session(self, session_id: str) -> Stored[Session] | None:
+        """The session; None when there is none."""
+        row = await self._tables.get(Table.RUNS, session_id, SESSION_KEY)
+        return None if row is None else _stored(Session, row)
+
+    async def create(self, run: Run, session: SessionChange, given: Text) -> Stored[Run]:
+        """Write a new run, its input as item 0, and its session, in one transaction. Raises ``Conflict``."""
+        if session.before is None:
+            beside = Change(kind=Kind.INSERT, key=SESSION_KEY, values=encode(session.after))
+        else:
+            beside = _merge(SESSION_KEY, session.before, session.after)
+        run = replace(run, items=1)
+        etags = await self._tables.commit(
+            Table.RUNS,
+            run.session_id,
+            [
+                beside,
+                Change(kind=Kind.INSERT, key=_run_key(run.number), values=encode(run)),
+                _item(run.number, 0, given),
+            ],
+        )
+        return Stored(run, etags[_run_key(run.number)])
+
+    async def save(
+        self,
+        before: Stored[Run],
+        after: Run,
+        *,
+        session: SessionChange | None = None,
+        calls: Sequence[CallChange] = (),
+        items: Sequence[Text] = (),
+    ) -> Saved:
+        """Merge what changed in the run, with its session, ledger rows and new items, in one transaction.
+
+        A run that alone changes is one plain merge. Raises ``Conflict`` when any of them is not as it was read.
+        """
+        after = replace(after, items=before.value.items + len(items))
+        key = _run_key(after.number)
+        batch = [_merge(key, before, after)]
+        if session is not None and session.before is not None:
+            batch.append(_merge(SESSION_KEY, session.before, session.after))
+        for call in calls:
+            if call.before is None:
+                batch.append(Change(kind=Kind.INSERT, key=_call_key(call.after), values=encode(call.after)))
+            else:
+                batch.append(_merge(_call_key(call.after), call.before, call.after))
+        batch += [_item(after.number, before.value.items + i, item) for i, item in enumerate(items)]
+        etags = await self._tables.commit(Table.RUNS, after.session_id, batch)
+        return Saved(
+            run=Stored(after, etags[key]),
+            calls=tuple(Stored(call.after, etags[_call_key(call.after)]) for call in calls),
+        )
+
+    async def calls(self, run: Run, turn: int | None = None) -> list[Stored[ToolCall]]:
+        """The ledger of the run, or of one of its turns, in order."""
+        prefix = f"{run.number:08}:tool:" + ("" if turn is None else f"{turn:04}:")
+        rows = self._tables.query(Table.RUNS, run.session_id, first=prefix, before=prefix + "~")
+        return [_stored(ToolCall, row) async for row in rows]
+
+    async def save_call(self, before: Stored[ToolCall], after: ToolCall) -> Stored[ToolCall]:
+        """Merge one ledger row under its ETag. Raises ``Conflict`` for who has lost the lease."""
+        key = _call_key(after)
+        etags = await self._tables.commit(Table.RUNS, after.session_id, [_merge(key, before, after)])
+        return Stored(after, etags[key])
+
+    async def items(self, run: Run) -> list[Item]:
+        """The run's committed conversation items, in order, long values read back."""
+        prefix = f"{run.number:08}:item:"
+        found: list[Item] = []
+        rows = self._tables.query(Table.RUNS, run.session_id, first=prefix, before=f"{prefix}{run.items:06}")
+        async for row in rows:
+            found += json.loads(await self.read(run, decode(_ItemRow, row.values).data))
+        return found
+
+    async def last_items(self, run: Run) -> list[Item]:
+        """The items that were appended last: the input, or the outputs of the last turn's tools."""
+        row = await self._tables.get(Table.RUNS, run.session_id, _item_key(run.number, run.items - 1))
+        if row is None:
+            raise LookupError(f"{run.id} has no item {run.items - 1}")
+        items: list[Item] = json.loads(await self.read(run, decode(_ItemRow, row.values).data))
+        return items
+
+    async def completed_before(self, run: Run) -> list[Run]:
+        """The completed runs of the same session that came before this one, oldest first."""
+        found = []
+        for number in range(1, run.number):
+            row = await self._tables.get(Table.RUNS, run.session_id, _run_key(number))
+            if row is not None:
+                earlier = decode(Run, row.values)
+                if earlier.status is RunStatus.COMPLETED:
+                    found.append(earlier)
+        return found
+
+    async def keep(self, run: Run, text: str, *, inline: int = values.INLINE_UNITS) -> Text:
+        """The text as a row of this run can hold it; a long one is written to parts first."""
+        return await values.keep(self._tables, run.session_id, run.number, text, inline=inline)
+
+    async def read(self, run: Run, value: Text) -> str:
+        """The text that a row of this run holds or refers to."""
+        return await values.fetch(self._tables, run.session_id, run.number, value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ItemRow:
+    """Items that were appended together, as a JSON array."""
+
+    data: Text
+
+
+def _stored(kind: type[T], row: Row) -> Stored[T]:
+    return Stored(decode(kind, row.values), row.etag)
+
+
+def _merge(key: str, before: Stored[T], after: T) -> Change:
+    return Change(kind=Kind.MERGE, key=key, values=changes(before.value, after), etag=before.etag)
+
+
+def _item(number: int, index: int, data: Text) -> Change:
+    return Change(kind=Kind.INSERT, key=_item_key(number, index), values=encode(_ItemRow(data=data)))
+
+
+def _run_key(number: int) -> str:
+    return f"{number:08}"
+
+
+def _item_key(number: int, index: int) -> str:
+    return f"{number:08}:item:{index:06}"
+
+
+def _call_key(call: ToolCall) -> str:
+    return f"{call.number:08}:tool:{call.turn:04}:{call.index:04}"

@@ -1,0 +1,63 @@
+"""Long values: any text over 24,000 UTF-16 units lies in part rows of its run, named by its digest.
+
+Parts are written before the row that refers to them, create-or-same; one that a crash left behind goes with its run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from shared.runs.run import PartRef, Text
+from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables, Value, units
+
+INLINE_UNITS = 24_000
+_CHUNK_BYTES = 60_000
+_CHUNKS_A_ROW = 12
+
+
+async def keep(tables: Tables, session_id: str, number: int, text: str, *, inline: int = INLINE_UNITS) -> Text:
+    """The text as a row can hold it; a long one is written to parts first. Lone surrogates become U+FFFD."""
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if units(text) <= inline:
+        return text
+    data = text.encode()
+    digest = hashlib.sha256(data).hexdigest()[:32]
+    count = 0
+    for count, values in enumerate(_rows(data), start=1):
+        change = Change(kind=Kind.INSERT, key=f"{_prefix(number, digest)}{count - 1:06}", values=values)
+        try:
+            await tables.commit(Table.RUNS, session_id, [change])
+        except Conflict:
+            continue  # the same bytes: the digest is in the key
+    return PartRef(digest, count)
+
+
+async def fetch(tables: Tables, session_id: str, number: int, value: Text) -> str:
+    """The text that a row holds or refers to. Raises ``LookupError`` when parts are missing."""
+    if isinstance(value, str):
+        return value
+    prefix = _prefix(number, value.digest)
+    pieces: list[bytes] = []
+    rows = 0
+    async for row in tables.query(Table.RUNS, session_id, first=prefix, before=prefix + "~"):
+        rows += 1
+        for index in range(_CHUNKS_A_ROW):
+            piece = row.values.get(f"b{index:02}")
+            if isinstance(piece, bytes):
+                pieces.append(piece)
+    data = b"".join(pieces)
+    if rows != value.count or hashlib.sha256(data).hexdigest()[:32] != value.digest:
+        raise LookupError(f"the parts of {session_id}/{prefix} are not whole: {rows} of {value.count} rows")
+    return data.decode()
+
+
+def _prefix(number: int, digest: str) -> str:
+    return f"{number:08}:part:{digest}:"
+
+
+def _rows(data: bytes) -> Iterator[dict[str, Value]]:
+    size = _CHUNK_BYTES * _CHUNKS_A_ROW
+    for start in range(0, len(data), size):
+        row = data[start : start + size]
+        yield {f"b{index:02}": row[at : at + _CHUNK_BYTES] for index, at in enumerate(range(0, len(row), _CHUNK_BYTES))}

@@ -1,0 +1,105 @@
+"""The watch table: what a sweep must look at, and when. One row a run that is not over and done with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shared.runs.run import parse_run_id
+from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """One watch row. ``strikes``: sweeps that found the run overdue, in a row."""
+
+    run_id: str
+    due: datetime
+    created_at: datetime
+    etag: str
+    strikes: int = 0
+
+
+class WatchStore:
+    """Reads and writes watch rows. Every method may raise ``StoreUnavailable``."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def put(self, run_id: str, due: datetime, now: datetime) -> Watch:
+        """Write the row whatever is there: for who brings a wake nearer, *before* it commits that."""
+        values: dict[str, Value] = {
+            "due": due.timestamp(),
+            "created_at": now.timestamp(),
+            "strikes": 0,
+            "quarantined": "",
+        }
+        change = Change(kind=Kind.UPSERT, key=run_id, values=values)
+        etags = await self._tables.commit(Table.WATCH, _partition(run_id), [change])
+        return Watch(run_id=run_id, due=due, created_at=now, etag=etags[run_id])
+
+    async def get(self, run_id: str) -> Watch | None:
+        """The row; None when the run is not watched."""
+        row = await self._tables.get(Table.WATCH, _partition(run_id), run_id)
+        return None if row is None else _watch(row)
+
+    async def set_due(self, watch: Watch, due: datetime, *, strikes: int = 0) -> bool:
+        """Date it, under the ETag read *before* the run row; False when somebody was nearer to the truth."""
+        values = {"due": due.timestamp(), "strikes": strikes}
+        return await self._try(watch, Change(kind=Kind.MERGE, key=watch.run_id, values=values, etag=watch.etag))
+
+    async def quarantine(self, watch: Watch, reason: str) -> bool:
+        """Put it aside: its run cannot be read. Sweeps pass it over from now on."""
+        values = {"quarantined": reason[:1_000]}
+        return await self._try(watch, Change(kind=Kind.MERGE, key=watch.run_id, values=values, etag=watch.etag))
+
+    async def remove(self, watch: Watch) -> bool:
+        """Delete it, under its ETag; False when it was changed meanwhile."""
+        return await self._try(watch, Change(kind=Kind.DELETE, key=watch.run_id, etag=watch.etag))
+
+    async def due(self, now: datetime, limit: int) -> list[Watch]:
+        """The rows whose time has come, oldest first, at most ``limit``; those put aside are left out."""
+        rows = self._tables.query(Table.WATCH, None, where={"due": ("le", now.timestamp()), "quarantined": ("eq", "")})
+        return sorted([_watch(row) async for row in rows], key=lambda watch: watch.due)[:limit]
+
+    async def count(self) -> tuple[int, int]:
+        """How many runs are watched, and how many of them are put aside."""
+        watched = aside = 0
+        async for row in self._all():
+            watched += 1
+            aside += bool(row.values.get("quarantined"))
+        return watched, aside
+
+    def _all(self) -> AsyncIterator[Row]:
+        return self._tables.query(Table.WATCH, None, select=["quarantined"])
+
+    async def _try(self, watch: Watch, change: Change) -> bool:
+        try:
+            await self._tables.commit(Table.WATCH, _partition(watch.run_id), [change])
+        except Conflict:
+            return False
+        return True
+
+
+def _partition(run_id: str) -> str:
+    parsed = parse_run_id(run_id)
+    if parsed is None:
+        raise ValueError(f"not a run id: {run_id!r}")
+    return parsed[0][-1]
+
+
+def _watch(row: Row) -> Watch:
+    strikes = row.values.get("strikes", 0)
+    return Watch(
+        run_id=row.key,
+        due=_moment(row, "due"),
+        created_at=_moment(row, "created_at"),
+        etag=row.etag,
+        strikes=strikes if isinstance(strikes, int) else 0,
+    )
+
+
+def _moment(row: Row, name: str) -> datetime:
+    value = row.values.get(name)
+    return datetime.fromtimestamp(value if isinstance(value, int | float) else 0.0, tz=UTC)

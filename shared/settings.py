@@ -1,0 +1,282 @@
+"""The environment as one checked, typed object. The only reader of ``os.environ``.
+
+Names that the ecosystem has are kept; all others begin with ``DORMOUSE_``. ``python -m shared.settings`` prints the
+sentence that names a malformed value and exits 2, or exits 0.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from shared.errors import Misconfigured
+
+PREFIX = "DORMOUSE_"
+FUNCTION_TIMEOUT_SECONDS = 1_800
+"""``functionTimeout`` of host.json, which no setting can exceed; a test holds the two together."""
+
+Seconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Settings(BaseModel):
+    """Every setting of the app. The alias is the name in the environment; times are in seconds."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore", str_strip_whitespace=True)
+
+    # --- the model ---
+    openai_api_key: str | None = Field(
+        None, alias="OPENAI_API_KEY", description="Key for OpenAI or a compatible server."
+    )
+    openai_base_url: str | None = Field(None, alias="OPENAI_BASE_URL", description="Base URL of a compatible server.")
+    openai_model: str = Field(
+        "gpt-5-mini", alias="OPENAI_MODEL", description="Model of the sample agents.", min_length=1
+    )
+    azure_openai_endpoint: str | None = Field(
+        None, alias="AZURE_OPENAI_ENDPOINT", description="`https://<resource>.openai.azure.com`; wins over OpenAI."
+    )
+    azure_openai_deployment: str | None = Field(
+        None, alias="AZURE_OPENAI_DEPLOYMENT", description="Deployment name; takes the place of the model there."
+    )
+    azure_openai_api_key: str | None = Field(
+        None, alias="AZURE_OPENAI_API_KEY", description="Key for Azure OpenAI; unset: Entra ID (managed identity)."
+    )
+    azure_openai_scope: str = Field(
+        "https://ai.azure.com/.default",
+        alias="DORMOUSE_AZURE_OPENAI_SCOPE",
+        description="Token scope; older resources want `https://cognitiveservices.azure.com/.default`.",
+    )
+    azure_client_id: str | None = Field(
+        None, alias="AZURE_CLIENT_ID", description="Client id of the user-assigned identity."
+    )
+    identity_endpoint: str | None = Field(
+        None, alias="IDENTITY_ENDPOINT", description="Set by the platform: where a managed identity's tokens come from."
+    )
+    provider_concurrency: Count = Field(
+        16, alias="DORMOUSE_PROVIDER_CONCURRENCY", description="Calls to the provider at once, per process."
+    )
+
+    # --- storage ---
+    storage: str | None = Field(
+        None, alias="AzureWebJobsStorage", description="Connection string of the storage account (local)."
+    )
+    storage_account: str | None = Field(
+        None, alias="AzureWebJobsStorage__accountName", description="Storage account, identity-based."
+    )
+    storage_table_uri: str | None = Field(
+        None, alias="AzureWebJobsStorage__tableServiceUri", description="Table endpoint, identity-based."
+    )
+    storage_client_id: str | None = Field(
+        None, alias="AzureWebJobsStorage__clientId", description="Identity for storage; unset: `AZURE_CLIENT_ID`."
+    )
+    table_prefix: str = Field(
+        "dormouse",
+        alias="DORMOUSE_TABLE_PREFIX",
+        description="Table names begin with it, so that two apps share an account.",
+        pattern=r"^[A-Za-z][A-Za-z0-9]{0,39}$",
+    )
+
+    # --- driver ---
+    driver: Literal["durable", "timer"] = Field(
+        "durable", alias="DORMOUSE_DRIVER", description="What causes wakes: an orchestration per run, or a sweep."
+    )
+    sweep_seconds: int | None = Field(
+        None,
+        alias="DORMOUSE_SWEEP_SECONDS",
+        description="Gap between sweeps; a divisor of 60. Unset: 10 under `timer`, 60 under `durable`.",
+    )
+    sweep_limit: Seconds = Field(240.0, alias="DORMOUSE_SWEEP_LIMIT_SECONDS", description="A sweep's own limit.")
+    sweep_concurrency: Count = Field(
+        16, alias="DORMOUSE_SWEEP_CONCURRENCY", description="Runs a sweep handles at once."
+    )
+    overdue: Seconds = Field(
+        120.0, alias="DORMOUSE_OVERDUE_SECONDS", description="How late a wake may be before the sweep steps in."
+    )
+
+    # --- HTTP ---
+    auth: Literal["key", "appservice"] = Field(
+        "key", alias="DORMOUSE_AUTH", description="Who may call: function keys, or App Service authentication."
+    )
+    auth_enabled: bool = Field(
+        False, alias="WEBSITE_AUTH_ENABLED", description="Set by the platform: its authentication is on."
+    )
+    public_base_url: str | None = Field(
+        None, alias="DORMOUSE_PUBLIC_BASE_URL", description="Base of absolute URLs. Unset: the site's host name."
+    )
+    site_hostname: str | None = Field(
+        None, alias="WEBSITE_HOSTNAME", description="Set by the platform: the host name of the site."
+    )
+    max_input_bytes: Count = Field(
+        1_048_576, alias="DORMOUSE_MAX_INPUT_BYTES", description="Longest input, in bytes of UTF-8.", le=16_777_216
+    )
+    app_name: str | None = Field(
+        None, alias="WEBSITE_SITE_NAME", description="Set by the platform: goes into the provider's metadata."
+    )
+    idempotency_key_lifetime: Seconds = Field(
+        86_400.0, alias="DORMOUSE_IDEMPOTENCY_KEY_SECONDS", description="How long an `Idempotency-Key` is known."
+    )
+
+    # --- a turn ---
+    create_timeout: Seconds = Field(30.0, alias="DORMOUSE_CREATE_TIMEOUT_SECONDS", description="One create.")
+    create_claim: Seconds = Field(
+        60.0, alias="DORMOUSE_CREATE_CLAIM_SECONDS", description="The right to create; more than its timeout."
+    )
+    create_grace: Seconds = Field(
+        30.0, alias="DORMOUSE_CREATE_GRACE_SECONDS", description="Wait after a claim whose outcome is unknown."
+    )
+    create_attempts: Count = Field(
+        5, alias="DORMOUSE_CREATE_ATTEMPTS", description="Creates of unknown outcome a turn, then `start_uncertain`."
+    )
+    create_restarts: int = Field(
+        3, alias="DORMOUSE_CREATE_RESTARTS", description="Restarts a turn after a transient failure.", ge=0, le=100
+    )
+    access_patience: Seconds = Field(
+        600.0, alias="DORMOUSE_ACCESS_PATIENCE_SECONDS", description="How long 401 and 403 on a create are retried."
+    )
+    poll_timeout: Seconds = Field(10.0, alias="DORMOUSE_POLL_TIMEOUT_SECONDS", description="One question.")
+    poll_grace: Seconds = Field(
+        60.0, alias="DORMOUSE_POLL_GRACE_SECONDS", description="How long after a create a 404 is no news."
+    )
+    poll_first: Seconds = Field(2.0, alias="DORMOUSE_POLL_FIRST_SECONDS", description="First and least poll gap.")
+    poll_max: Seconds = Field(
+        120.0,
+        alias="DORMOUSE_POLL_MAX_SECONDS",
+        description="Longest poll gap; below the provider's 10 minutes.",
+        le=540,
+    )
+
+    # --- tools ---
+    tool_lease: Seconds = Field(60.0, alias="DORMOUSE_TOOL_LEASE_SECONDS", description="Lease of a run at work.")
+    tool_renewal: Seconds = Field(20.0, alias="DORMOUSE_TOOL_RENEWAL_SECONDS", description="Gap between renewals.")
+    tool_timeout: Seconds = Field(600.0, alias="DORMOUSE_TOOL_TIMEOUT_SECONDS", description="One tool call.")
+    tool_starts: Count = Field(
+        3, alias="DORMOUSE_TOOL_STARTS", description="Starts of one interrupted tool call.", ge=2
+    )
+    tool_threads: Count = Field(16, alias="DORMOUSE_TOOL_THREADS", description="Threads for sync tools, per process.")
+
+    # --- limits of a run ---
+    deadline: Seconds = Field(86_400.0, alias="DORMOUSE_DEADLINE_SECONDS", description="A run's default deadline.")
+    deadline_most: Seconds = Field(
+        604_800.0, alias="DORMOUSE_DEADLINE_MOST_SECONDS", description="The longest a caller may ask for."
+    )
+    max_turns: Count = Field(20, alias="DORMOUSE_MAX_TURNS", description="Turns of a run.")
+    max_tool_calls: Count = Field(100, alias="DORMOUSE_MAX_TOOL_CALLS", description="Tool calls of a run.")
+    max_total_tokens: int | None = Field(
+        None, alias="DORMOUSE_MAX_TOTAL_TOKENS", description="Tokens of a run. Unset: no limit.", ge=1
+    )
+
+    # --- the sample agents ---
+    tool_delay: float = Field(
+        10.0, alias="DORMOUSE_SAMPLE_TOOL_SECONDS", description="How slow the sample tools are.", ge=0, le=3_600
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object, info: object) -> object:
+        if value == "":
+            from pydantic_core import PydanticUseDefault
+
+            raise PydanticUseDefault
+        return value
+
+    @field_validator("sweep_seconds")
+    @classmethod
+    def _divides_a_minute(cls, value: int | None) -> int | None:
+        if value is not None and (value < 1 or 60 % value):
+            raise ValueError("must divide 60, e.g. 5, 10, 30 or 60")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
+        if self.create_claim <= self.create_timeout:
+            raise ValueError("DORMOUSE_CREATE_CLAIM_SECONDS must be more than DORMOUSE_CREATE_TIMEOUT_SECONDS")
+        if self.tool_lease < 2 * self.tool_renewal:
+            raise ValueError("DORMOUSE_TOOL_LEASE_SECONDS must be at least twice DORMOUSE_TOOL_RENEWAL_SECONDS")
+        if self.tool_timeout > FUNCTION_TIMEOUT_SECONDS - 300:
+            raise ValueError(f"DORMOUSE_TOOL_TIMEOUT_SECONDS must be at most {FUNCTION_TIMEOUT_SECONDS - 300}")
+        if self.deadline > self.deadline_most:
+            raise ValueError("DORMOUSE_DEADLINE_SECONDS must be at most DORMOUSE_DEADLINE_MOST_SECONDS")
+        if self.poll_first > self.poll_max:
+            raise ValueError("DORMOUSE_POLL_FIRST_SECONDS must be at most DORMOUSE_POLL_MAX_SECONDS")
+        return self
+
+    @property
+    def has_identity_endpoint(self) -> bool:
+        """Whether this runs where the platform gives out tokens of a managed identity."""
+        return self.identity_endpoint is not None
+
+    @property
+    def tool_timeout_most(self) -> float:
+        """The longest any tool may ask for: the host must have time to write the result down."""
+        return FUNCTION_TIMEOUT_SECONDS - 300.0
+
+    @property
+    def sweep_every(self) -> int:
+        """Seconds between sweeps."""
+        return self.sweep_seconds or (10 if self.driver == "timer" else 60)
+
+    @property
+    def sweep_schedule(self) -> str:
+        """The sweep as NCRONTAB (six fields, the first is seconds)."""
+        return "0 * * * * *" if self.sweep_every == 60 else f"*/{self.sweep_every} * * * * *"
+
+    @property
+    def base_url(self) -> str:
+        """The base of absolute URLs, without a slash at the end."""
+        if self.public_base_url:
+            return self.public_base_url.rstrip("/")
+        host = self.site_hostname or "localhost:7071"
+        local = host.split(":")[0] in ("localhost", "127.0.0.1", "0.0.0.0")
+        return f"{'http' if local else 'https'}://{host}"
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of ``environment`` (default: the process's own).
+
+    Raises ``Misconfigured`` with a sentence that names the setting and says what it must be, never its value.
+    """
+    source = os.environ if environment is None else environment
+    try:
+        return Settings.model_validate(dict(source))
+    except ValidationError as error:
+        sentences = []
+        for problem in error.errors(include_url=False, include_input=False):
+            name = ".".join(str(part) for part in problem["loc"])
+            text = problem["msg"].removeprefix("Value error, ")
+            sentences.append(f"{name}: {text}" if name else text)
+        raise Misconfigured("; ".join(sentences)) from None
+
+
+def at_start() -> Settings:
+    """The settings for indexing the functions: the defaults where one is malformed, so that health can name it."""
+    try:
+        return load()
+    except Misconfigured:
+        return load({})
+
+
+def unknown_names(environment: Mapping[str, str] | None = None) -> list[str]:
+    """The ``DORMOUSE_`` names in the environment that no setting has: misspelt, or of another version."""
+    source = os.environ if environment is None else environment
+    known = {field.alias for field in Settings.model_fields.values()}
+    return sorted(name for name in source if name.startswith(PREFIX) and name not in known)
+
+
+def main() -> int:
+    """Check the environment; print what is wrong."""
+    try:
+        load()
+    except Misconfigured as error:
+        print(error.message, file=sys.stderr)
+        return 2
+    for name in unknown_names():
+        print(f"warning: {name} is not a setting of this version", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

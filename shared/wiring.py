@@ -1,0 +1,140 @@
+"""Everything of the app put together from its settings, once per process."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from shared import agents, settings
+from shared.agentkit.provider import Provider, ProviderConfig
+from shared.drivers.signals import Signals
+from shared.drivers.timer import Sweep, Wakes
+from shared.runs.lifecycle import Lifecycle
+from shared.runs.services import Services, log
+from shared.runs.store.index import IndexStore
+from shared.runs.store.runs import RunStore
+from shared.runs.store.tables import Tables
+from shared.runs.store.watch import WatchStore
+from shared.runs.submission import Submissions
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
+
+
+def now() -> datetime:
+    """The time, as everything here reads it."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """The use cases and drivers of this process."""
+
+    settings: Settings
+    services: Services
+    lifecycle: Lifecycle
+    submissions: Submissions
+    signals: Signals
+    sweep: Sweep
+    wakes: Wakes
+
+
+@functools.cache
+def app() -> App:
+    """The app of this process. Raises ``Misconfigured``, at every call, when a setting is malformed."""
+    given = settings.load()
+    for name in settings.unknown_names():
+        log.warning("%s is not a setting of this version", name)
+    return build(given, open_tables(given), lambda: now())
+
+
+def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App:
+    """The app over these tables and this clock."""
+    services = Services(
+        store=RunStore(tables),
+        watch=WatchStore(tables),
+        index=IndexStore(tables),
+        agents=agents.build(given, Provider(provider_config(given))),
+        settings=given,
+        clock=clock,
+        luck=random.random,
+        threads=ThreadPoolExecutor(given.tool_threads, thread_name_prefix="tool"),
+    )
+    lifecycle = Lifecycle(services)
+    return App(
+        settings=given,
+        services=services,
+        lifecycle=lifecycle,
+        submissions=Submissions(services, lifecycle),
+        signals=Signals(services),
+        sweep=Sweep(services, lifecycle),
+        wakes=Wakes(services, lifecycle),
+    )
+
+
+def open_tables(given: Settings) -> Tables:
+    """Table Storage as the settings name it: by connection string (local), else by identity."""
+    from shared.runs.store.azure import AzureTables
+
+    # At INFO the client logs four lines a request, which is most of what the log would hold.
+    logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
+    endpoint = given.storage_table_uri
+    if endpoint is None and given.storage_account is not None:
+        endpoint = f"https://{given.storage_account}.table.core.windows.net"
+    if endpoint is None:
+        return AzureTables.from_connection_string(given.storage or DEVELOPMENT_STORAGE, given.table_prefix)
+    credential = _identity(given.storage_client_id or given.azure_client_id)
+    return AzureTables.from_identity(endpoint, credential, given.table_prefix)
+
+
+def provider_config(given: Settings) -> ProviderConfig:
+    """OpenAI, a compatible server, or Azure OpenAI by key or identity."""
+    if given.azure_openai_endpoint is None:
+        return ProviderConfig(
+            credential=given.openai_api_key or "",
+            base_url=given.openai_base_url,
+            concurrency=given.provider_concurrency,
+        )
+    endpoint = given.azure_openai_endpoint.rstrip("/")
+    base_url = endpoint if endpoint.endswith("/openai/v1") else f"{endpoint}/openai/v1"
+    credential: str | Callable[[], Awaitable[str]] = given.azure_openai_api_key or _bearer_tokens(given)
+    return ProviderConfig(credential=credential, base_url=f"{base_url}/", concurrency=given.provider_concurrency)
+
+
+def _bearer_tokens(given: Settings) -> Callable[[], Awaitable[str]]:
+    """Fresh tokens for the provider; the identity library is imported at the first one."""
+    provider: Callable[[], Awaitable[str]] | None = None
+
+    async def token() -> str:
+        nonlocal provider
+        if provider is None:
+            from azure.identity.aio import get_bearer_token_provider
+
+            provider = get_bearer_token_provider(_identity(given.azure_client_id), given.azure_openai_scope)
+        return await provider()
+
+    return token
+
+
+@functools.cache
+def _identity(client_id: str | None) -> AsyncTokenCredential:
+    """The managed identity in Azure, a developer's own login elsewhere. ``client_id`` names a user-assigned one."""
+    from azure.identity.aio import (
+        AzureCliCredential,
+        AzureDeveloperCliCredential,
+        ChainedTokenCredential,
+        ManagedIdentityCredential,
+    )
+
+    if settings.load().has_identity_endpoint:
+        return ManagedIdentityCredential(client_id=client_id)
+    return ChainedTokenCredential(AzureCliCredential(), AzureDeveloperCliCredential())

@@ -1,0 +1,194 @@
+"""The whole stack for acceptance tests: hosts as processes, Azurite, the scripted model.
+
+``shared_stack`` is one host a driver for the whole session, for tests that break nothing. ``own_stack`` makes hosts
+that a test may kill, move in time and configure. ``target`` is whatever ``--against`` names, or a shared stack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from local.model.control import ModelControl
+from local.stack import Azurite, FunctionsHost, ScriptedModel
+from tests.acceptance.client import Api
+from tests.acceptance.workshop import LOG_VARIABLE, Trace, traces
+
+AGAINST = "DORMOUSE_TEST_AGAINST"
+QUICK = {
+    "DORMOUSE_POLL_FIRST_SECONDS": "0.1",
+    "DORMOUSE_POLL_MAX_SECONDS": "2",
+    "DORMOUSE_SWEEP_SECONDS": "1",
+    "DORMOUSE_SAMPLE_TOOL_SECONDS": "0.1",
+}
+"""The schedule of the tests: the same code, with gaps that a test can wait for."""
+
+
+@dataclass(kw_only=True)
+class Stack:
+    """One app: its storage and model world, and a way to make hosts of it."""
+
+    driver: str
+    azurite: Azurite
+    model_server: ScriptedModel
+    world: str
+    prefix: str
+    folder: Path
+    env: Mapping[str, str]
+    stack: contextlib.ExitStack
+
+    @property
+    def model(self) -> ModelControl:
+        """The control of this stack's world at the scripted model."""
+        return ModelControl(self.model_server.url, self.world)
+
+    def host(self, *, driver: str | None = None, **env: str) -> FunctionsHost:
+        """Start a host on this stack's storage, wait until it is ready. Stopped at the end of the test."""
+        number = len(list(self.folder.glob("host-*.log")))
+        host = FunctionsHost(
+            module="tests.acceptance.launch",
+            args=["--movable-clock"],
+            env={
+                "AzureWebJobsStorage": self.azurite.connection_string,
+                "OPENAI_API_KEY": self.world,
+                "OPENAI_BASE_URL": f"{self.model_server.url}/v1",
+                "DORMOUSE_TABLE_PREFIX": self.prefix,
+                "DORMOUSE_DRIVER": driver or self.driver,
+                "PYTHON_ENABLE_INIT_INDEXING": "1",
+                LOG_VARIABLE: str(self.tool_log),
+                **QUICK,
+                **self.env,
+                **env,
+            },
+            log=self.folder / f"host-{number}.log",
+        )
+        host.env["DORMOUSE_PUBLIC_BASE_URL"] = host.url
+        self.stack.callback(host.stop)
+        return host.start().wait_ready()
+
+    @property
+    def tool_log(self) -> Path:
+        """Where the workshop's tools leave their trace."""
+        return self.folder / "tools.jsonl"
+
+    def traces(self, label: str | None = None, what: str | None = None) -> list[Trace]:
+        """The trace of the workshop's tools."""
+        return traces(self.tool_log, label, what)
+
+
+async def move_clock(host: FunctionsHost, seconds: float) -> None:
+    """Move the clock of a host, and of the app in it."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{host.url}/admin/clock", json={"advance": seconds}) as response,
+    ):
+        assert response.status == 200, await response.text()
+
+
+async def eventually(holds: Callable[[], Any], *, patience: float = 30.0) -> Any:
+    """The first true value of ``holds`` (sync or async); fails when there is none in so many seconds."""
+    async with asyncio.timeout(patience):
+        while True:
+            value = holds()
+            if asyncio.iscoroutine(value):
+                value = await value
+            if value:
+                return value
+            await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A running app: by its HTTP face, and, where it is ours, by its stack."""
+
+    api: Api
+    stack: Stack | None = None
+    host: FunctionsHost | None = None
+
+    @property
+    def model(self) -> ModelControl:
+        """The control of its model's world."""
+        assert self.stack is not None
+        return self.stack.model
+
+
+def new_stack(
+    driver: str,
+    azurite: Azurite,
+    model: ScriptedModel,
+    folder: Path,
+    stack: contextlib.ExitStack,
+    env: Mapping[str, str],
+) -> Stack:
+    """A stack of its own: fresh tables, a fresh world."""
+    name = secrets.token_hex(6)
+    return Stack(
+        driver=driver,
+        azurite=azurite,
+        model_server=model,
+        world=f"world-{name}",
+        prefix=f"t{name}",
+        folder=folder,
+        env=env,
+        stack=stack,
+    )
+
+
+@pytest.fixture(params=["durable", "timer"])
+def driver(request: pytest.FixtureRequest) -> str:
+    """Each driver in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def shared_hosts(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], tuple[Stack, FunctionsHost]]]:
+    """One host a driver, started when first asked for."""
+    running: dict[str, tuple[Stack, FunctionsHost]] = {}
+    with contextlib.ExitStack() as stack:
+
+        def get(driver: str) -> tuple[Stack, FunctionsHost]:
+            if driver not in running:
+                azurite = request.getfixturevalue("azurite")
+                model = request.getfixturevalue("model_server")
+                made = new_stack(driver, azurite, model, tmp_path_factory.mktemp(f"shared-{driver}"), stack, {})
+                running[driver] = made, made.host()
+            return running[driver]
+
+        yield get
+
+
+@pytest.fixture
+async def target(
+    request: pytest.FixtureRequest, shared_hosts: Callable[[str], tuple[Stack, FunctionsHost]]
+) -> AsyncIterator[Target]:
+    """A running app that the test breaks nothing of. Under ``--against`` it is the one at that URL."""
+    against = os.environ.get(AGAINST)
+    if against:
+        async with Api(against, os.environ.get("DORMOUSE_TEST_KEY")) as api:
+            yield Target(api=api)
+        return
+    stack, host = shared_hosts(request.getfixturevalue("driver"))
+    async with Api(host.url) as api:
+        yield Target(api=api, stack=stack, host=host)
+
+
+@pytest.fixture
+def own_stack(azurite: Azurite, model_server: ScriptedModel, tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """Make a stack of the test's own: ``own_stack(driver, SETTING="value")``."""
+    with contextlib.ExitStack() as stack:
+
+        def make(driver: str = "durable", **env: str) -> Stack:
+            return new_stack(driver, azurite, model_server, tmp_path, stack, env)
+
+        yield make

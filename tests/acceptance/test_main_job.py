@@ -1,0 +1,24 @@
+"""The main job: submit, think in the background, run tools, write the story."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.conftest import Target
+
+
+@pytest.mark.http_only
+async def test_a_story_is_written_from_both_tools(driver: str, target: Target) -> None:
+    reply = await target.api.submit("Write a story about the moons of Jupiter.")
+    assert reply.status == 202
+    assert reply.headers["Location"] == reply["url"]
+    assert int(reply.headers["Retry-After"]) >= 1
+    run = await target.api.finished(reply["id"])
+    assert run["status"] == "completed", run["error"]
+    assert "Olympus Mons is 22 km high" in run["text"]
+    assert "Captain Ada Okafor" in run["text"]
+    assert {call["name"] for call in run["tool_calls"]} == {"research_space_facts", "generate_character_profiles"}
+    assert all(call["state"] == "finished" and call["starts"] == 1 for call in run["tool_calls"])
+    assert run["turn"] == 2
+    assert run["usage"]["total_tokens"] > 0
+    assert run["wake_at"] is None

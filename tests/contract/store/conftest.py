@@ -1,0 +1,29 @@
+"""The two stores, under one name, each empty at the start of a test."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shared.runs.store.azure import AzureTables
+from shared.runs.store.memory import MemoryTables
+from shared.runs.store.tables import Tables
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A table prefix of this test's own, so that tests share one Azurite."""
+    return f"t{secrets.token_hex(8)}"
+
+
+@pytest.fixture(params=["memory", "azurite"])
+async def tables(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Tables]:
+    """Each store in turn."""
+    store: Tables = MemoryTables()
+    if request.param == "azurite":
+        azurite = request.getfixturevalue("azurite")
+        store = AzureTables.from_connection_string(azurite.connection_string, prefix)
+    yield store
+    await store.close()

@@ -1,0 +1,164 @@
+"""What a query finds, in memory and on Azurite alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.stack import Azurite
+from shared.runs.store.azure import AzureTables
+from shared.runs.store.tables import Change, Kind, Table, Tables, Value
+
+RUNS = Table.RUNS
+
+
+async def fill(tables: Tables, partition: str, rows: dict[str, dict[str, Value]]) -> dict[str, str]:
+    """Insert rows, a hundred a commit; returns their ETags."""
+    changes = [Change(kind=Kind.INSERT, key=key, values=values) for key, values in rows.items()]
+    etags: dict[str, str] = {}
+    for start in range(0, len(changes), 100):
+        etags |= await tables.commit(RUNS, partition, changes[start : start + 100])
+    return etags
+
+
+async def test_a_missing_table_and_an_empty_partition_have_no_rows(tables: Tables) -> None:
+    assert [row async for row in tables.query(RUNS, "p")] == []
+    await fill(tables, "other", {"a": {}})
+    assert [row async for row in tables.query(RUNS, "p")] == []
+
+
+@pytest.mark.parametrize(
+    ("first", "before", "found"),
+    [
+        (None, None, ["00000001", "00000001:item:000000", "00000001:item:000001", "00000002", "session"]),
+        ("00000001:", "00000001;", ["00000001:item:000000", "00000001:item:000001"]),
+        ("00000001", "00000002", ["00000001", "00000001:item:000000", "00000001:item:000001"]),
+        ("00000002", None, ["00000002", "session"]),
+        (None, "00000001", []),
+        ("it's", "'", []),
+    ],
+)
+async def test_a_range_of_keys_comes_in_order(
+    tables: Tables, first: str | None, before: str | None, found: list[str]
+) -> None:
+    names = ["session", "00000002", "00000001:item:000001", "00000001", "00000001:item:000000"]
+    await fill(tables, "p", {name: {} for name in names})
+
+    assert [row.key async for row in tables.query(RUNS, "p", first=first, before=before)] == found
+
+
+async def test_keys_are_ordered_by_utf16_unit(tables: Tables) -> None:
+    ordered = ["A", "a", "b", "é", "\ud7ff", "😀", "\ue000", "\uffee"]
+    await fill(tables, "p", {key: {} for key in reversed(ordered)})
+
+    assert [row.key async for row in tables.query(RUNS, "p")] == ordered
+    assert [row.key async for row in tables.query(RUNS, "p", first="é")] == ordered[3:]
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ({"due": ("lt", "2026-01-02")}, ["a"]),
+        ({"due": ("le", "2026-01-02")}, ["a", "b"]),
+        ({"due": ("ge", "2026-01-02")}, ["b"]),
+        ({"due": ("ne", "2026-01-02")}, ["a"]),
+        ({"name": ("eq", "it's  here and n eq 1")}, ["a"]),
+        ({"n": ("gt", 1)}, ["b"]),
+        ({"n": ("eq", 1), "due": ("gt", "")}, ["a"]),
+        ({"n": ("eq", "1")}, []),
+        ({"n": ("eq", True)}, []),
+        ({"ok": ("eq", True)}, ["a"]),
+        ({"ok": ("ne", True)}, ["b"]),
+        ({"big": ("eq", 2**40)}, ["a"]),
+        ({"big": ("gt", 2**40)}, ["b"]),
+        ({"real": ("lt", 1.5)}, ["a"]),
+        ({"data": ("eq", b"\x01\xff")}, ["a"]),
+        ({"absent": ("ne", 1)}, []),
+    ],
+)
+@pytest.mark.parametrize("select", [None, ["n"]])
+async def test_rows_are_filtered_by_their_properties(
+    tables: Tables, where: dict[str, tuple[str, Value]], found: list[str], select: list[str] | None
+) -> None:
+    await fill(
+        tables,
+        "p",
+        {
+            "a": {
+                "due": "2026-01-01",
+                "name": "it's  here and n eq 1",
+                "n": 1,
+                "ok": True,
+                "big": 2**40,
+                "real": 1.0,
+                "data": b"\x01\xff",
+            },
+            "b": {"due": "2026-01-02", "n": 2, "ok": False, "big": 2**40 + 1, "real": 2.0},
+            "c": {"other": 1},
+            "d": {"n": 1.0, "ok": "text", "due": 1},
+        },
+    )
+
+    rows = [row async for row in tables.query(RUNS, "p", where=where, select=select)]
+
+    assert [row.key for row in rows] == found
+    assert all(set(row.values) == {"n"} for row in rows if select)
+
+
+async def test_a_selection_always_brings_keys_and_etags(tables: Tables) -> None:
+    etags = await fill(tables, "p", {"a": {"x": 1, "y": 2}, "b": {"y": 3}})
+
+    rows = [row async for row in tables.query(RUNS, "p", select=["x", "never"])]
+
+    assert [(row.partition, row.key, row.etag) for row in rows] == [("p", key, etags[key]) for key in "ab"]
+    assert [dict(row.values) for row in rows] == [{"x": 1}, {}]
+    bare = [dict(row.values) async for row in tables.query(RUNS, "p", select=[])]
+    assert bare == [{}, {}]
+
+
+async def test_an_etag_of_a_query_is_good_for_a_write(tables: Tables) -> None:
+    await fill(tables, "p", {"a": {"x": 1}})
+
+    (row,) = [row async for row in tables.query(RUNS, "p", select=["x"])]
+
+    await tables.commit(RUNS, "p", [Change(kind=Kind.MERGE, key="a", values={"x": 2}, etag=row.etag)])
+
+
+async def test_more_rows_than_a_page_come_in_order_and_up_to_the_limit(tables: Tables) -> None:
+    keys = [f"{n:05}" for n in range(1_250)]
+    await fill(tables, "p", {key: {"odd": int(key) % 2 == 1} for key in keys})
+
+    assert [row.key async for row in tables.query(RUNS, "p", select=[])] == keys
+    assert [row.key async for row in tables.query(RUNS, "p", select=[], limit=1_100)] == keys[:1_100]
+    assert [row.key async for row in tables.query(RUNS, "p", first="00500", limit=3)] == keys[500:503]
+    odd = [row.key async for row in tables.query(RUNS, "p", where={"odd": ("eq", True)}, limit=600)]
+    assert odd == keys[1:1_200:2]
+    assert [row async for row in tables.query(RUNS, "p", limit=0)] == []
+
+
+async def test_without_a_partition_all_partitions_are_read_in_order(tables: Tables) -> None:
+    for partition in ("q", "p", "p'"):
+        await fill(tables, partition, {"b": {"n": 1}, "a": {"n": 2}})
+
+    found = [(row.partition, row.key) async for row in tables.query(RUNS, None)]
+    assert found == [(partition, key) for partition in ("p", "p'", "q") for key in ("a", "b")]
+    ones = [row.partition async for row in tables.query(RUNS, None, where={"n": ("eq", 1)}, first="b")]
+    assert ones == ["p", "p'", "q"]
+
+
+async def test_tables_are_apart(tables: Tables) -> None:
+    await fill(tables, "p", {"a": {}})
+
+    assert await tables.get(Table.WATCH, "p", "a") is None
+    assert [row async for row in tables.query(Table.INDEX, "p")] == []
+
+
+async def test_two_prefixes_are_two_apps(azurite: Azurite, prefix: str) -> None:
+    one = AzureTables.from_connection_string(azurite.connection_string, prefix)
+    other = AzureTables.from_connection_string(azurite.connection_string, f"{prefix}x")
+    await fill(one, "p", {"a": {}})
+
+    assert await other.get(RUNS, "p", "a") is None
+    assert [row async for row in other.query(RUNS, None)] == []
+
+    await one.close()
+    await other.close()

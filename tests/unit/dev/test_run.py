@@ -1,0 +1,97 @@
+"""`dev.py run` as a process, in a copy of the checkout whose model and host are stand-ins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.stack import free_port, machine_environment, port_is_free
+from local.stack.child import ROOT
+from tests.unit.dev.conftest import SERVER
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+
+# The setup is left out (it has tests of its own), and a storage account is named, so that Azurite is too.
+START = "import dev, sys; from pathlib import Path; dev.ensure_venv = lambda venv: Path(sys.executable); "
+START += "sys.exit(dev.main(sys.argv[1:]))"
+
+
+class Session:
+    """A running `dev.py run` and what it has said so far."""
+
+    def __init__(self, checkout: Path) -> None:
+        self.port = free_port()
+        self.said = ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START, "run", "--host", "local", "--port", str(self.port)],
+            cwd=checkout,
+            env={**machine_environment(), "PYTHONPATH": str(checkout), "AzureWebJobsStorage": "another=account"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def read_until(self, text: str) -> None:
+        """Read on until a line has the text, or everything has been said."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.said += line
+            if text in line:
+                return
+
+    def end(self) -> int:
+        """Read the rest and return the exit code."""
+        self.read_until("\0")
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    shutil.copy(ROOT / "dev.py", tmp_path)
+    shutil.copytree(ROOT / "local" / "stack", tmp_path / "local" / "stack")
+    (tmp_path / "local" / "__init__.py").touch()
+    for name in ("model.py", "host.py"):
+        (tmp_path / "local" / name).write_text(SERVER, "utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def session(checkout: Path) -> Iterator[Session]:
+    session = Session(checkout)
+    yield session
+    session.process.kill()
+    session.process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_everything_in_order(session: Session, checkout: Path, number: int) -> None:
+    session.read_until("[host] ")
+    assert not port_is_free(session.port)
+    session.process.send_signal(number)
+    assert session.end() == 0
+    assert port_is_free(session.port)
+    for log in ("host.log", "model.log"):
+        assert "ended in order" in (checkout / ".dormouse" / "logs" / log).read_text()
+
+
+def test_the_death_of_one_part_is_told_and_ends_the_rest(session: Session) -> None:
+    session.read_until("[host] ")
+    os.kill(int(session.said.rpartition("pid ")[2]), signal.SIGKILL)
+    assert session.end() == 1
+    assert "host stopped with exit code -9, so everything is stopped" in session.said
+
+
+def test_a_part_that_does_not_come_up_ends_the_rest(checkout: Path) -> None:
+    (checkout / "local" / "host.py").write_text("raise SystemExit('no such table')", "utf-8")
+    session = Session(checkout)
+    assert session.end() == 1
+    assert "host stopped with exit code 1 while starting" in session.said
+    assert "no such table" in session.said
+    assert "ended in order" in (checkout / ".dormouse" / "logs" / "model.log").read_text()

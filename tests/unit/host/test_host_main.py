@@ -1,0 +1,86 @@
+"""The host as a process of its own."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+APP = """
+import azure.functions as func
+app = func.FunctionApp(http_auth_level="ANONYMOUS")
+
+@app.route(route="health", methods=["GET"])
+async def health(req: func.HttpRequest) -> str:
+    return "well"
+
+@app.timer_trigger(arg_name="timer", schedule="*/10 * * * * *")
+async def tick(timer: func.TimerRequest) -> None: ...
+"""
+
+
+def launch(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "local.host", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    (tmp_path / "function_app.py").write_text(APP)
+    running = launch("--app", str(tmp_path), "--port", "0")
+    yield running
+    running.kill()
+    running.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_what_it_serves_and_stops_when_told(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "tick" in line:
+            break
+    url = re.search(r"health: \[GET\] (\S+)", "".join(lines))
+    assert url is not None
+    assert "\ttick: timerTrigger\n" in lines
+    assert urllib.request.urlopen(url[1], timeout=5).read() == b"well"
+
+    told = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=10)
+
+    assert process.returncode == 0, errors
+    assert time.monotonic() - told < 2
+    assert re.match(r"\[\d{4}-\d\d-\d\dT[\d:.]+\+00:00\] INFO local.host: stopping", errors)
+
+
+def test_an_app_that_does_not_load_is_exit_code_1_and_a_sentence(tmp_path: Path) -> None:
+    _, errors = (process := launch("--app", str(tmp_path), "--port", "0")).communicate(timeout=20)
+
+    assert process.returncode == 1
+    assert "there is no function_app.py in" in errors
+
+
+def test_help_tells_every_option() -> None:
+    text, _ = (process := launch("--help")).communicate(timeout=20)
+
+    assert process.returncode == 0
+    for option in (
+        "--app",
+        "--port",
+        "--bind",
+        "--rpc-port",
+        "--function-key",
+        "--master-key",
+        "--movable-clock",
+        "--cors",
+    ):
+        assert option in text

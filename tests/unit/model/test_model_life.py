@@ -1,0 +1,144 @@
+"""A response's life on a clock that the test moves, and its stream at every moment."""
+
+import math
+from typing import Any
+
+import pytest
+
+from local.model.events import timeline
+from local.model.novelist import TOOLS
+from local.model.responses import Ending, StoredResponse
+from local.model.world import World
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def world(clock: Clock) -> World:
+    return World(clock, think=10.0)
+
+
+def create(world: World, text: str = "[script:s]", **more: Any) -> StoredResponse:
+    body = {"model": "m", "input": text, "background": True, **more}
+    return world.create(body, world.cue(body))
+
+
+def statuses(stored: StoredResponse, *seconds: float) -> list[str]:
+    return [stored.status_at(stored.created + s) for s in seconds]
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        ({"text": "x"}, ["queued", "in_progress", "in_progress", "completed"]),
+        ({"queued": 5}, ["queued", "queued", "in_progress", "completed"]),
+        ({"think": 2}, ["queued", "in_progress", "completed", "completed"]),
+        ({"think": 0}, ["completed"] * 4),
+        ({"think": 1, "queued": 8}, ["queued", "queued", "queued", "completed"]),
+        ({"stuck": True}, ["queued", "in_progress", "in_progress", "in_progress"]),
+        ({"status": "failed"}, ["queued", "in_progress", "in_progress", "failed"]),
+    ],
+)
+def test_a_status_is_read_off_the_clock(world: World, turn: dict[str, Any], expected: list[str]) -> None:
+    world.set_script("s", [turn])
+    assert statuses(create(world), 0, 1.5, 6, 10) == expected
+
+
+def test_a_cancelled_response_stays_so_unless_it_completes_late(world: World, clock: Clock) -> None:
+    world.set_script("s", [{"late_completed": 5}])
+    stored = create(world)
+    clock.now += 3
+    world.cancel(stored)
+    assert statuses(stored, 2, 3, 7.9, 8) == ["in_progress", "cancelled", "cancelled", "completed"]
+    assert stored.rendered(clock.now + 60)["completed_at"] == int(stored.created) + 8
+
+
+def test_what_is_over_cannot_be_finished_again(world: World, clock: Clock) -> None:
+    stored = create(world, "Hello.")
+    clock.now += 1
+    stored.force(Ending("failed"), clock.now)
+    stored.finish(clock.now + 1)
+    assert statuses(stored, 0.5, 1, 60) == ["in_progress", "failed", "failed"]
+
+
+def test_an_id_is_gone_after_its_time(world: World) -> None:
+    world.set_script("s", [{"id_gone": 4}])
+    stored = create(world)
+    assert [stored.known_at(stored.created + s) for s in (0, 3.9, 4)] == [True, True, False]
+
+
+def sent_by(stored: StoredResponse, now: float) -> list[dict[str, Any]]:
+    return [event for at, event in timeline(stored) if at <= now]
+
+
+@pytest.mark.parametrize("end", ["alone", "finish", "cancel", "fail", "late"])
+@pytest.mark.parametrize("stuck", [False, True])
+@pytest.mark.parametrize("moment", [0.0, 0.3, 4.0, 6.0])
+def test_what_was_streamed_is_never_taken_back(
+    world: World, clock: Clock, end: str, stuck: bool, moment: float
+) -> None:
+    late = {"late_completed": 3} if end == "late" else {}
+    world.set_script("s", [{"text": "word " * 30, "stuck": stuck, **late}])
+    stored = create(world, stream=True)
+    clock.now += moment
+    before = sent_by(stored, clock.now)
+    if end == "finish":
+        stored.finish(clock.now)
+    elif end == "fail":
+        stored.force(Ending("failed", error={"code": "server_error", "message": "x"}), clock.now)
+    elif end in ("cancel", "late"):
+        world.cancel(stored)
+    after = sent_by(stored, clock.now + 100)
+    for old, new in zip(before, after, strict=False):
+        assert (old["type"], old["sequence_number"]) == (new["type"], new["sequence_number"])
+    assert len(after) >= len(before)
+    assert [event["sequence_number"] for event in after] == list(range(len(after)))
+    assert sorted(at for at, _ in timeline(stored)) == [at for at, _ in timeline(stored)]
+    last = {"cancel": before[-1]["type"], "fail": "response.failed"}.get(end, "response.completed")
+    if not (end == "alone" and stuck):
+        assert after[-1]["type"] == last
+
+
+def test_a_stuck_stream_tells_half(world: World) -> None:
+    world.set_script("s", [{"text": "word " * 30, "stuck": True}])
+    due = [at for at, _ in timeline(create(world))]
+    assert 0.3 < sum(at == math.inf for at in due) / len(due) < 0.7
+
+
+TOOL_LIST = [{"type": "function", "name": name, "parameters": {}} for name in TOOLS]
+
+
+@pytest.mark.parametrize(
+    ("more", "asks"),
+    [
+        ({"tools": TOOL_LIST}, 2),
+        ({"tools": TOOL_LIST[:1]}, 0),
+        ({"tools": TOOL_LIST, "tool_choice": "none"}, 0),
+        ({"tools": TOOL_LIST, "parallel_tool_calls": False}, 1),
+        ({}, 0),
+    ],
+)
+def test_when_the_novelist_asks_for_tools(world: World, more: dict[str, Any], asks: int) -> None:
+    output = create(world, "Rain on Mars.", **more).planned.output
+    assert sum(item["type"] == "function_call" for item in output) == asks
+
+
+def test_usage_grows_with_the_conversation(world: World, clock: Clock) -> None:
+    first = create(world, "One two three four.")
+    clock.now += 10
+    second = create(world, "And on.", previous_response_id=first.id)
+    usages = [stored.planned.usage for stored in (first, second)]
+    assert usages[0] is not None
+    assert usages[1] is not None
+    assert usages[0]["input_tokens"] == 5
+    assert usages[1]["input_tokens"] > usages[0]["total_tokens"]

@@ -1,0 +1,54 @@
+// App Service authentication with Entra: who has no valid token gets 401 before the app is reached.
+
+@description('Name of the app.')
+param appName string
+
+@description('Client id of the app registration.')
+param clientId string
+
+@description('Tenant whose tokens are taken.')
+param tenantId string
+
+resource app 'Microsoft.Web/sites@2024-04-01' existing = {
+  name: appName
+}
+
+resource authentication 'Microsoft.Web/sites/config@2024-04-01' = {
+  parent: app
+  name: 'authsettingsV2'
+  properties: {
+    platform: { enabled: true }
+    globalValidation: {
+      requireAuthentication: true
+      unauthenticatedClientAction: 'Return401'
+      // What is anonymous by design, and what checks something that the platform does not know: the provider's webhook
+      // its signature, `/api/v1` its Bearer keys. The app answers for each of them; all else it refuses once more.
+      excludedPaths: [
+        '/ui'
+        '/ui/*'
+        '/api/health'
+        '/api/webhooks/openai'
+        '/api/v1/*'
+      ]
+    }
+    httpSettings: { requireHttps: true }
+    identityProviders: {
+      azureActiveDirectory: {
+        enabled: true
+        registration: {
+          clientId: clientId
+          openIdIssuer: '${environment().authentication.loginEndpoint}${tenantId}/v2.0'
+        }
+        validation: {
+          allowedAudiences: [
+            clientId
+            'api://${clientId}'
+          ]
+        }
+      }
+    }
+    login: {
+      tokenStore: { enabled: false }
+    }
+  }
+}

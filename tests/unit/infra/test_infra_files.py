@@ -1,0 +1,95 @@
+"""What the deployment's files must say, whatever the checker thinks of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from local.infra.appsettings import NEEDED, PLATFORM, assigned, known
+from local.infra.bicep import literal
+from local.infra.templates import ROLES, files
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_every_action_is_pinned_by_the_digest_of_a_commit() -> None:
+    used = [
+        line.split("uses:")[1].strip()
+        for path in (ROOT / ".github" / "workflows").glob("*.yml")
+        for line in path.read_text("utf-8").splitlines()
+        if "uses:" in line
+    ]
+    assert len(used) >= 4
+    for action in used:
+        assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v[\d.]+", action), action
+
+
+def test_the_workflow_asks_for_nothing_but_to_read_unless_it_deploys() -> None:
+    content = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
+    assert content["permissions"] == {"contents": "read"}
+    assert [name for name, job in content["jobs"].items() if "id-token" in job.get("permissions", {})] == ["deploy"]
+    assert "workflow_dispatch" in content["jobs"]["deploy"]["if"]
+    assert content["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12"]
+
+
+def test_no_secret_is_needed_to_deploy() -> None:
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        assert "secrets." not in path.read_text("utf-8")
+
+
+def test_every_role_is_assigned_once() -> None:
+    text = "".join(path.read_text("utf-8") for path in (ROOT / "infra").rglob("*.bicep"))
+    for role, number in ROLES.items():
+        assert text.count(f"'{role}': '{number}'") == 1
+
+
+def test_each_setting_that_is_set_is_read_by_the_code_or_the_platform() -> None:
+    settings = known((ROOT / "shared/settings.py").read_text("utf-8"))
+    given = assigned(files(ROOT))
+    assert set(given) <= set(settings) | set(PLATFORM)
+    assert set(given) >= NEEDED
+    assert not [name for name in given if name.endswith(("_KEY", "_SECRET"))]
+
+
+def test_settings_are_read_from_the_source_as_pydantic_reads_them() -> None:
+    from shared.settings import Settings
+
+    settings = known((ROOT / "shared/settings.py").read_text("utf-8"))
+    fields = {field.alias: field for field in Settings.model_fields.values()}
+    assert set(settings) == set(fields)
+    assert all(settings[name].required == field.is_required() for name, field in fields.items() if name)
+    assert settings["DORMOUSE_DRIVER"].choices == {"durable", "timer"}
+
+
+def test_every_parameter_but_the_secure_one_can_be_given_by_the_azd_environment() -> None:
+    given = json.loads((ROOT / "infra/main.parameters.json").read_text("utf-8"))["parameters"]
+    wanted = {each.name for each in files(ROOT)[0].of("parameter") if "secure" not in each.decorators}
+    assert set(given) == wanted
+
+
+def test_the_readme_explains_every_parameter_and_says_what_nobody_has_deployed() -> None:
+    page = (ROOT / "infra/README.md").read_text("utf-8")
+    for each in files(ROOT)[0].of("parameter"):
+        row = next((line for line in page.splitlines() if line.startswith(f"| `{each.name}`")), None)
+        assert row is not None, f"infra/README.md has no row for {each.name}"
+        default = literal(each.value) if each.value is not None else None
+        if default not in (None, ""):
+            assert f"`{default}`" in row, row
+
+
+def test_the_printed_az_commands_set_what_the_templates_set() -> None:
+    page = (ROOT / "infra/README.md").read_text("utf-8")
+    block = page.split("az functionapp config appsettings set")[1].split("az functionapp config appsettings delete")[0]
+    printed = set(re.findall(r"^ +\"?(\w+)=", block, re.MULTILINE))
+    made_by_az = {"APPLICATIONINSIGHTS_CONNECTION_STRING"}
+    defaults_will_do = {"DORMOUSE_AUTH", "DORMOUSE_DRIVER"}
+    assert printed == NEEDED - made_by_az - defaults_will_do
+
+
+def test_the_printed_az_commands_assign_the_roles_of_the_templates() -> None:
+    page = (ROOT / "infra/README.md").read_text("utf-8")
+    commands = page.split("## `func azure functionapp publish`")[1]
+    assert [role for role in ROLES if f'"{role}"' not in commands] == []

@@ -1,0 +1,1 @@
+"""What goes to Azure: the locked dependencies, and the folder that is deployed."""

@@ -1,0 +1,34 @@
+"""The locks: every package that may be installed, with its version and hashes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from local.packaging.uv import run_uv
+from local.stack.child import ROOT
+
+OLDEST_PYTHON = "3.11"
+LOCKS = {"requirements.in": "requirements.txt", "requirements-dev.in": "requirements-dev.txt"}
+"""What a person writes, and the lock made from it. The second is locked to the first one's versions."""
+
+
+def update_locks(python: Path, *, upgrade: bool = False, root: Path = ROOT) -> list[str]:
+    """Lock again; returns the locks that changed. Versions stay as long as they fit, unless `upgrade`.
+
+    Each lock holds for every system and for Python 3.11 and newer; where packages differ, by markers. Plain
+    `pip install -r` reads it, which is what a remote build in Azure does.
+    """
+    changed = []
+    for source, lock in LOCKS.items():
+        before = (root / lock).read_bytes() if (root / lock).is_file() else b""
+        with tempfile.TemporaryDirectory() as scratch:  # so that a failure leaves the lock as it was
+            made = Path(scratch) / lock
+            made.write_bytes(before)
+            command = ["pip", "compile", "--quiet", "--universal", "--generate-hashes"]
+            command += ["--python-version", OLDEST_PYTHON, "--custom-compile-command", "python3 dev.py lock"]
+            run_uv(python, [*command, *(["--upgrade"] if upgrade else []), source, "--output-file", made], cwd=root)
+            if made.read_bytes() != before:
+                (root / lock).write_bytes(made.read_bytes())
+                changed.append(lock)
+    return changed

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Everything a developer's machine does with Dormouse: run it, test it, check it. Needs only Python."""
+"""Everything a developer's machine does with Dormouse: run, test, check, lock, package. Needs only Python."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ if sys.version_info < (3, 11):  # noqa: UP036 - the system's Python may be older
     sys.exit(f"Dormouse needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
 
 from local import stack
+from local.packaging.lock import update_locks
+from local.packaging.package import PYTHON_VERSION, build_package, report
 from local.stack import StackError
 from local.stack.child import LOGS, ROOT
 from local.stack.setup import ensure_azurite, ensure_venv, say, shown
@@ -174,7 +176,6 @@ Dormouse is up ({"Azure Functions Core Tools" if func else "the host of local/"}
   start a run   POST {url}/api/runs
   its status    GET  {url}/api/runs/<id>
   health        GET  {url}/api/health
-  page          {url}/ui
   model         {provider}
   storage       {storage}
   settings      {settings}
@@ -183,7 +184,7 @@ Dormouse is up ({"Azure Functions Core Tools" if func else "the host of local/"}
 Try it:
   curl -s -X POST {url}/api/runs -H 'content-type: application/json' -d '{body}'
 then, with the `id` of the answer, until `status` is final:
-  curl -s '{url}/api/runs/<id>?wait=20'
+  curl -s '{url}/api/runs/<id>'
 Ctrl-C stops everything; the data stays.
 """
 
@@ -265,6 +266,7 @@ def check(options: argparse.Namespace) -> int:
         ("format", [*tool, "ruff", "format", *([] if options.fix else ["--check"]), "."]),
         ("lint", [*tool, "ruff", "check", *(["--fix"] if options.fix else []), "."]),
         ("types", [*tool, "mypy"]),
+        ("deployment", [*tool, "local.infra"]),
     ]
     bad = []
     for name, command in steps:
@@ -278,13 +280,32 @@ def check(options: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
+# --- lock, package ------------------------------------------------------------------------------------
+
+
+def lock(options: argparse.Namespace) -> int:
+    """Pin the packages that the two `requirements*.in` allow."""
+    changed = update_locks(ensure_venv(options.venv), upgrade=options.upgrade)
+    say(f"lock: {', '.join(changed)} changed" if changed else "lock: all is as it was")
+    return 0
+
+
+def package(options: argparse.Namespace) -> int:
+    """Build what can be deployed as it is."""
+    python = ensure_venv(options.venv)
+    say(f"- packing for Linux x86-64 and Python {options.python_version}")
+    bytecode = not options.no_bytecode
+    say(report(build_package(python, options.out, version=options.python_version, bytecode=bytecode, say=say)))
+    return 0
+
+
 # --- the command line ---------------------------------------------------------------------------------
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="dev.py", description=__doc__)
-    commands = top.add_subparsers(required=True, metavar="run|test|check")
+    commands = top.add_subparsers(required=True, metavar="run|test|check|lock|package")
 
     def add(name: str, action: Callable[[argparse.Namespace], int], text: str, more: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text}. {more}")
@@ -310,6 +331,18 @@ def parser() -> argparse.ArgumentParser:
 
     command = add("check", check, "check format, lint, types and files", "Exits with 1 when any of them fails.")
     command.add_argument("--fix", action="store_true", help="format, and fix what ruff can fix")
+
+    what = "From requirements.in and requirements-dev.in: versions and hashes, for every system and Python."
+    command = add("lock", lock, "pin the packages in requirements.txt and requirements-dev.txt", what)
+    command.add_argument("--upgrade", action="store_true", help="take the newest versions that the .in files allow")
+
+    what = "A folder and a zip with all dependencies, for `func azure functionapp publish --no-build`."
+    command = add("package", package, "make what can be deployed without a build in Azure", what)
+    folder = "where to build; the zip goes beside it (default: .dormouse/package)"
+    command.add_argument("--out", type=Path, default=ROOT / ".dormouse" / "package", metavar="DIR", help=folder)
+    version = f"the app's Python in Azure (default: {PYTHON_VERSION})"
+    command.add_argument("--python-version", default=PYTHON_VERSION, metavar="3.N", help=version)
+    command.add_argument("--no-bytecode", action="store_true", help="leave the bytecode out: smaller, slower to start")
     return top
 
 
@@ -320,7 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and options.action is not test:
         command_line.error(f"unrecognized arguments: {' '.join(rest)}")
     options.pytest = [argument for argument in rest if argument != "--"]
-    for name in ("venv", "data"):
+    for name in ("venv", "data", "out"):
         if folder := getattr(options, name, None):
             setattr(options, name, folder.resolve())
     on_signals(interrupt)

@@ -7,11 +7,13 @@ sentence that names a malformed value and exits 2, or exits 0.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticUseDefault
 
 from shared.errors import Misconfigured
 
@@ -57,7 +59,7 @@ class Settings(BaseModel):
         None, alias="IDENTITY_ENDPOINT", description="Set by the platform: where a managed identity's tokens come from."
     )
     provider_concurrency: Count = Field(
-        16, alias="DORMOUSE_PROVIDER_CONCURRENCY", description="Calls to the provider at once, per process."
+        16, alias="DORMOUSE_PROVIDER_CONCURRENCY", description="Requests to the provider at once, per process."
     )
 
     # --- storage ---
@@ -89,12 +91,16 @@ class Settings(BaseModel):
         alias="DORMOUSE_SWEEP_SECONDS",
         description="Gap between sweeps; a divisor of 60. Unset: 10 under `timer`, 60 under `durable`.",
     )
-    sweep_limit: Seconds = Field(240.0, alias="DORMOUSE_SWEEP_LIMIT_SECONDS", description="A sweep's own limit.")
+    sweep_limit: Seconds = Field(
+        240.0, alias="DORMOUSE_SWEEP_LIMIT_SECONDS", description="How long one sweep may take."
+    )
     sweep_concurrency: Count = Field(
         16, alias="DORMOUSE_SWEEP_CONCURRENCY", description="Runs a sweep handles at once."
     )
     overdue: Seconds = Field(
-        120.0, alias="DORMOUSE_OVERDUE_SECONDS", description="How late a wake may be before the sweep steps in."
+        120.0,
+        alias="DORMOUSE_OVERDUE_SECONDS",
+        description="Under `durable`: how late a wake may be before the sweep steps in.",
     )
 
     # --- HTTP ---
@@ -102,7 +108,7 @@ class Settings(BaseModel):
         "key", alias="DORMOUSE_AUTH", description="Who may call: function keys, or App Service authentication."
     )
     auth_enabled: bool = Field(
-        False, alias="WEBSITE_AUTH_ENABLED", description="Set by the platform: its authentication is on."
+        False, alias="WEBSITE_AUTH_ENABLED", description="Set by the platform: whether its authentication is on."
     )
     public_base_url: str | None = Field(
         None, alias="DORMOUSE_PUBLIC_BASE_URL", description="Base of absolute URLs. Unset: the site's host name."
@@ -110,8 +116,12 @@ class Settings(BaseModel):
     site_hostname: str | None = Field(
         None, alias="WEBSITE_HOSTNAME", description="Set by the platform: the host name of the site."
     )
-    max_input_bytes: Count = Field(
-        1_048_576, alias="DORMOUSE_MAX_INPUT_BYTES", description="Longest input, in bytes of UTF-8.", le=16_777_216
+    max_input_bytes: int = Field(
+        1_048_576,
+        alias="DORMOUSE_MAX_INPUT_BYTES",
+        description="Longest input, in bytes of UTF-8.",
+        ge=1,
+        le=16_777_216,
     )
     app_name: str | None = Field(
         None, alias="WEBSITE_SITE_NAME", description="Set by the platform: goes into the provider's metadata."
@@ -121,12 +131,18 @@ class Settings(BaseModel):
     )
 
     # --- a turn ---
-    create_timeout: Seconds = Field(30.0, alias="DORMOUSE_CREATE_TIMEOUT_SECONDS", description="One create.")
+    create_timeout: Seconds = Field(
+        30.0, alias="DORMOUSE_CREATE_TIMEOUT_SECONDS", description="Timeout of one request that creates a response."
+    )
     create_claim: Seconds = Field(
-        60.0, alias="DORMOUSE_CREATE_CLAIM_SECONDS", description="The right to create; more than its timeout."
+        60.0,
+        alias="DORMOUSE_CREATE_CLAIM_SECONDS",
+        description="How long an attempt holds the right to create; more than its timeout.",
     )
     create_grace: Seconds = Field(
-        30.0, alias="DORMOUSE_CREATE_GRACE_SECONDS", description="Wait after a claim whose outcome is unknown."
+        30.0,
+        alias="DORMOUSE_CREATE_GRACE_SECONDS",
+        description="Wait after that right has run out without a known outcome.",
     )
     create_attempts: Count = Field(
         5, alias="DORMOUSE_CREATE_ATTEMPTS", description="Creates of unknown outcome a turn, then `start_uncertain`."
@@ -137,50 +153,92 @@ class Settings(BaseModel):
     access_patience: Seconds = Field(
         600.0, alias="DORMOUSE_ACCESS_PATIENCE_SECONDS", description="How long 401 and 403 on a create are retried."
     )
-    poll_timeout: Seconds = Field(10.0, alias="DORMOUSE_POLL_TIMEOUT_SECONDS", description="One question.")
+    poll_timeout: Seconds = Field(
+        10.0,
+        alias="DORMOUSE_POLL_TIMEOUT_SECONDS",
+        description="Timeout of one request that asks how a response stands.",
+    )
     poll_grace: Seconds = Field(
         60.0, alias="DORMOUSE_POLL_GRACE_SECONDS", description="How long after a create a 404 is no news."
     )
-    poll_first: Seconds = Field(2.0, alias="DORMOUSE_POLL_FIRST_SECONDS", description="First and least poll gap.")
-    poll_max: Seconds = Field(
+    poll_first: Seconds = Field(
+        2.0, alias="DORMOUSE_POLL_FIRST_SECONDS", description="First and shortest gap between polls."
+    )
+    poll_max: float = Field(
         120.0,
         alias="DORMOUSE_POLL_MAX_SECONDS",
-        description="Longest poll gap; below the provider's 10 minutes.",
+        description="Longest gap between polls; below the provider's 10 minutes.",
+        gt=0,
         le=540,
     )
 
     # --- tools ---
-    tool_lease: Seconds = Field(60.0, alias="DORMOUSE_TOOL_LEASE_SECONDS", description="Lease of a run at work.")
-    tool_renewal: Seconds = Field(20.0, alias="DORMOUSE_TOOL_RENEWAL_SECONDS", description="Gap between renewals.")
-    tool_timeout: Seconds = Field(600.0, alias="DORMOUSE_TOOL_TIMEOUT_SECONDS", description="One tool call.")
-    tool_starts: Count = Field(
-        3, alias="DORMOUSE_TOOL_STARTS", description="Starts of one interrupted tool call.", ge=2
+    tool_lease: Seconds = Field(
+        60.0,
+        alias="DORMOUSE_TOOL_LEASE_SECONDS",
+        description="How long a process holds a run whose tools it runs, between renewals.",
+    )
+    tool_renewal: Seconds = Field(
+        20.0,
+        alias="DORMOUSE_TOOL_RENEWAL_SECONDS",
+        description="Gap between those renewals; at most half of the lease.",
+    )
+    tool_timeout: Seconds = Field(
+        600.0,
+        alias="DORMOUSE_TOOL_TIMEOUT_SECONDS",
+        description="Timeout of one tool call, unless the tool has its own.",
+    )
+    tool_starts: int = Field(
+        3,
+        alias="DORMOUSE_TOOL_STARTS",
+        description="At this start of an interrupted tool call the model is told instead that its outcome is unknown.",
+        ge=2,
+        le=100,
     )
     tool_threads: Count = Field(16, alias="DORMOUSE_TOOL_THREADS", description="Threads for sync tools, per process.")
 
     # --- limits of a run ---
-    deadline: Seconds = Field(86_400.0, alias="DORMOUSE_DEADLINE_SECONDS", description="A run's default deadline.")
-    deadline_most: Seconds = Field(
-        604_800.0, alias="DORMOUSE_DEADLINE_MOST_SECONDS", description="The longest a caller may ask for."
+    deadline: Seconds = Field(
+        86_400.0, alias="DORMOUSE_DEADLINE_SECONDS", description="Deadline of a run whose caller sets none."
     )
-    max_turns: Count = Field(20, alias="DORMOUSE_MAX_TURNS", description="Turns of a run.")
-    max_tool_calls: Count = Field(100, alias="DORMOUSE_MAX_TOOL_CALLS", description="Tool calls of a run.")
+    deadline_most: Seconds = Field(
+        604_800.0, alias="DORMOUSE_DEADLINE_MOST_SECONDS", description="Longest deadline that a caller may ask for."
+    )
+    max_turns: Count = Field(
+        20, alias="DORMOUSE_MAX_TURNS", description="Most turns (responses of the model) of a run."
+    )
+    max_tool_calls: Count = Field(100, alias="DORMOUSE_MAX_TOOL_CALLS", description="Most tool calls of a run.")
     max_total_tokens: int | None = Field(
-        None, alias="DORMOUSE_MAX_TOTAL_TOKENS", description="Tokens of a run. Unset: no limit.", ge=1
+        None,
+        alias="DORMOUSE_MAX_TOTAL_TOKENS",
+        description="Most tokens of a run, all turns together. Unset: no limit.",
+        ge=1,
     )
 
     # --- the sample agents ---
     tool_delay: float = Field(
-        10.0, alias="DORMOUSE_SAMPLE_TOOL_SECONDS", description="How slow the sample tools are.", ge=0, le=3_600
+        10.0,
+        alias="DORMOUSE_SAMPLE_TOOL_SECONDS",
+        description="How long each tool of the sample agent takes.",
+        ge=0,
+        le=3_600,
     )
 
     @field_validator("*", mode="before")
     @classmethod
-    def _empty_is_unset(cls, value: object, info: object) -> object:
-        if value == "":
-            from pydantic_core import PydanticUseDefault
-
+    def _blank_is_unset(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if not value.strip():
             raise PydanticUseDefault
+        return value.strip()
+
+    @field_validator("openai_base_url", "azure_openai_endpoint", "storage_table_uri", "public_base_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        # No URL library here: a status call should not wait for its import.
+        if value is not None and re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value) is None:
+            raise ValueError("must begin with https:// or http:// and name a host, without a query")
         return value
 
     @field_validator("sweep_seconds")
@@ -196,6 +254,8 @@ class Settings(BaseModel):
             raise ValueError("DORMOUSE_CREATE_CLAIM_SECONDS must be more than DORMOUSE_CREATE_TIMEOUT_SECONDS")
         if self.tool_lease < 2 * self.tool_renewal:
             raise ValueError("DORMOUSE_TOOL_LEASE_SECONDS must be at least twice DORMOUSE_TOOL_RENEWAL_SECONDS")
+        if self.sweep_limit > FUNCTION_TIMEOUT_SECONDS - 300:
+            raise ValueError(f"DORMOUSE_SWEEP_LIMIT_SECONDS must be at most {FUNCTION_TIMEOUT_SECONDS - 300}")
         if self.tool_timeout > FUNCTION_TIMEOUT_SECONDS - 300:
             raise ValueError(f"DORMOUSE_TOOL_TIMEOUT_SECONDS must be at most {FUNCTION_TIMEOUT_SECONDS - 300}")
         if self.deadline > self.deadline_most:
@@ -241,7 +301,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     """
     source = os.environ if environment is None else environment
     try:
-        return Settings.model_validate(dict(source))
+        # By these names only: a field's own name (`driver`) is no setting. And one by one: Windows ignores case.
+        return Settings.model_validate({name: source[name] for name in names() if name in source})
     except ValidationError as error:
         sentences = []
         for problem in error.errors(include_url=False, include_input=False):
@@ -259,11 +320,15 @@ def at_start() -> Settings:
         return load({})
 
 
+def names() -> list[str]:
+    """The names of all settings, as the environment has them."""
+    return [field.alias for field in Settings.model_fields.values() if field.alias is not None]
+
+
 def unknown_names(environment: Mapping[str, str] | None = None) -> list[str]:
     """The ``DORMOUSE_`` names in the environment that no setting has: misspelt, or of another version."""
     source = os.environ if environment is None else environment
-    known = {field.alias for field in Settings.model_fields.values()}
-    return sorted(name for name in source if name.startswith(PREFIX) and name not in known)
+    return sorted({name for name in source if name.startswith(PREFIX)} - set(names()))
 
 
 def main() -> int:

@@ -63,7 +63,7 @@ def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App
         store=RunStore(tables),
         watch=WatchStore(tables),
         index=IndexStore(tables),
-        agents=agents.build(given, Provider(provider_config(given))),
+        agents=agents.build(given, Provider(provider_config(given), seconds=lambda: clock().timestamp())),
         settings=given,
         clock=clock,
         luck=random.random,

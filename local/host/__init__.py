@@ -15,7 +15,7 @@ It is held against recordings of the real host (tests/contract/host). What it is
 - One process does everything: module-level memory is shared by HTTP and activities here, not on the platform.
 - A newline inside a path parameter is 404 and a line in the log; on the platform that invocation hangs.
 - Durable timers are exact; the platform fires them up to a second early and some seconds late.
-- No keys are asked for unless they are given, as with `func start`.
+- No keys are asked for unless they are given, as with `func start`; `/admin/clock` never asks for one.
 """
 
 from local.host.app import LoadError

@@ -8,6 +8,7 @@ and webhook paths do without it.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,11 @@ Credential = str | Callable[[], Awaitable[str]]
 """An API key, or an async function that gives a fresh bearer token."""
 
 KEEP_ALIVE_SECONDS = 90.0
+CONNECT_SECONDS = 10.0
+"""Most of a call's time that may go into connecting: past it nothing was sent, and that must be known."""
 MAX_RETRY_AFTER = 3_600.0
+PAUSE_SECONDS = 5.0
+"""The pause after a 429 that names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +45,9 @@ class Provider:
     A 429 on a question closes the door for all questions of this process until ``Retry-After`` is over.
     """
 
-    def __init__(self, config: ProviderConfig, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: ProviderConfig, *, seconds: Callable[[], float] = time.monotonic) -> None:
         self._config = config
-        self._monotonic = monotonic
+        self._seconds = seconds
         self._client: AsyncOpenAI | None = None
         self._slots = asyncio.Semaphore(config.concurrency)
         self._closed_until = 0.0
@@ -64,23 +69,25 @@ class Provider:
         return self._client
 
     async def send(self, path: str, body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:
-        """POST something that starts work. Raises the faults that tell what became of it; ``timeout`` in seconds."""
-        import openai
+        """POST something that starts work. Raises the faults that tell what became of it.
 
+        ``timeout`` in seconds bounds everything: the wait for a slot, for a token, and the whole answer.
+        """
+        sent = False
         try:
-            async with self._slots:
-                answer = await self.client().post(
-                    path, body=dict(body), cast_to=object, options={"timeout": timeout, "max_retries": 0}
-                )
-        except openai.APIStatusError as error:
-            raise _refusal(error) from error
-        except openai.APIConnectionError as error:
-            kind = faults.NotAccepted if _never_left(error) else faults.PerhapsAccepted
-            raise kind(_sentence(error), code="provider_unreachable") from error
-        except openai.APIError as error:
-            raise faults.PerhapsAccepted(_sentence(error), code="unreadable_answer") from error
-        except openai.OpenAIError as error:
-            raise faults.AccessDenied(_sentence(error), code="no_credential") from error
+            self.client()  # its first import takes a second, which is not the provider's
+            async with asyncio.timeout(timeout), self._slots:
+                await self._authenticate()
+                sent = True
+                answer = await self._request("POST", path, timeout, dict(body))
+        except _NoToken as error:
+            raise faults.AccessDenied(str(error), code="no_credential") from error
+        except TimeoutError as error:
+            if not sent:
+                raise faults.NotAccepted("Too many calls at once, or no token in time.", code="not_sent") from error
+            raise faults.PerhapsAccepted("No answer in time.", code="provider_timeout") from error
+        except Exception as error:
+            raise _fate_of_a_create(error) from error
         if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
             raise faults.PerhapsAccepted(
                 "The provider answered with something that is no response.", code="no_response"
@@ -88,36 +95,99 @@ class Provider:
         return answer
 
     async def ask(self, path: str, *, timeout: float, method: str = "GET") -> dict[str, Any]:
-        """A question (or a cancel or delete), safe to repeat. Raises ``NoNews`` or ``ResponseMissing``."""
-        import openai
+        """A question (or a cancel or delete), safe to repeat. Raises ``NoNews`` or ``ResponseMissing``.
 
-        wait = self._closed_until - self._monotonic()
+        ``timeout`` in seconds bounds everything, as in ``send``.
+        """
+        wait = min(self._closed_until - self._seconds(), MAX_RETRY_AFTER)
         if wait > 0:
             raise faults.NoNews("The provider asked for a pause.", code="rate_limited", retry_after=wait)
-        client = self.client()
-        calls: dict[str, Any] = {"GET": client.get, "POST": client.post, "DELETE": client.delete}
         try:
-            async with self._slots:
-                answer = await calls[method](path, cast_to=object, options={"timeout": timeout, "max_retries": 0})
-        except openai.NotFoundError as error:
-            raise faults.ResponseMissing(_sentence(error), code=_code(error)) from error
-        except openai.APIStatusError as error:
-            after = _retry_after(error)
-            if error.status_code == 429:
-                self._closed_until = self._monotonic() + (5.0 if after is None else after)
-            raise faults.NoNews(_sentence(error), code=f"http_{error.status_code}", retry_after=after) from error
-        except openai.APIConnectionError as error:
-            raise faults.NoNews(_sentence(error), code="provider_unreachable") from error
-        except openai.OpenAIError as error:
-            raise faults.NoNews(_sentence(error), code="provider_error") from error
+            self.client()
+            async with asyncio.timeout(timeout), self._slots:
+                await self._authenticate()
+                answer = await self._request(method, path, timeout)
+        except _NoToken as error:
+            raise faults.NoNews(str(error), code="no_credential") from error
+        except TimeoutError as error:
+            raise faults.NoNews("No answer in time.", code="provider_timeout") from error
+        except Exception as error:
+            raise self._no_news(error) from error
         if not isinstance(answer, dict):
             raise faults.NoNews("The provider answered with something that is no response.", code="no_response")
         return answer
+
+    async def _authenticate(self) -> None:
+        """Have a token before anything is sent, so that its failure is never taken for a create's."""
+        if callable(self._config.credential):
+            try:
+                await self._config.credential()
+            except Exception as error:
+                raise _NoToken(f"No token for the provider: {error}"[:1_000]) from error
+
+    async def _request(self, method: str, path: str, timeout: float, body: dict[str, Any] | None = None) -> Any:
+        from openai import Timeout
+
+        client = self.client()
+        connect = min(CONNECT_SECONDS, timeout / 2)
+        options: Any = {"timeout": Timeout(timeout, connect=connect, pool=connect), "max_retries": 0}
+        match method:
+            case "GET":
+                return await client.get(path, cast_to=object, options=options)
+            case "DELETE":
+                return await client.delete(path, cast_to=object, options=options)
+        return await client.post(path, body=body, cast_to=object, options=options)
+
+    def _no_news(self, error: Exception) -> Exception:
+        """What a failed question means. A 429 closes the door for the others."""
+        import openai
+
+        match error:
+            case openai.NotFoundError():
+                return faults.ResponseMissing(_sentence(error), code=_code(error))
+            case openai.APIStatusError():
+                after = _retry_after(error)
+                if error.status_code == 429:
+                    self._closed_until = self._seconds() + (PAUSE_SECONDS if after is None else after)
+                return faults.NoNews(_sentence(error), code=f"http_{error.status_code}", retry_after=after)
+            case openai.APIConnectionError():
+                return faults.NoNews(_sentence(error), code="provider_unreachable")
+            case openai.OpenAIError():
+                return faults.NoNews(_sentence(error), code="provider_error")
+        return faults.NoNews(_sentence(error), code="unreadable_answer") if _unreadable(error) else error
 
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
             await self._client.close()
+
+
+class _NoToken(Exception):
+    """The credential gave no token."""
+
+
+def _fate_of_a_create(error: Exception) -> Exception:
+    """What a failed create means; an exception that is not of the provider's making stays what it is."""
+    import openai
+
+    match error:
+        case openai.APIStatusError():
+            return _refusal(error)
+        case openai.APIConnectionError():
+            kind = faults.NotAccepted if _never_left(error) else faults.PerhapsAccepted
+            return kind(_sentence(error), code="provider_unreachable")
+        case openai.APIError():
+            return faults.PerhapsAccepted(_sentence(error), code="unreadable_answer")
+        case openai.OpenAIError():
+            return faults.AccessDenied(_sentence(error), code="no_credential")
+    return faults.PerhapsAccepted(_sentence(error), code="unreadable_answer") if _unreadable(error) else error
+
+
+def _unreadable(error: Exception) -> bool:
+    """Whether it is an answer that is no JSON or no HTTP: these the client lets through as they are."""
+    import aiohttp
+
+    return isinstance(error, ValueError | OSError | aiohttp.ClientError)
 
 
 def _refusal(error: Any) -> faults.ProviderFault:
@@ -129,7 +199,7 @@ def _refusal(error: Any) -> faults.ProviderFault:
         return faults.NotAccepted(text, code=code, retry_after=after)
     if status == 408 or status >= 500:
         return faults.PerhapsAccepted(text, code=code, retry_after=after)
-    if code == "previous_response_not_found":
+    if code == "previous_response_not_found" or getattr(error, "param", None) == "previous_response_id":
         return faults.PreviousResponseMissing(text, code=code)
     if "No tool call found" in text:
         return faults.ToolOutputsRefused(text, code=code)
@@ -144,18 +214,20 @@ def _never_left(error: BaseException) -> bool:
     import socket
 
     import aiohttp
+    import httpx2
 
     surely = (
         aiohttp.ClientConnectorError,
         aiohttp.ConnectionTimeoutError,
         ConnectionRefusedError,
         socket.gaierror,
+        httpx2.UnsupportedProtocol,
     )
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, surely):
             return True
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__
     return False
 
 
@@ -176,9 +248,10 @@ def _retry_after(error: Any) -> float | None:
     if given is None:
         return None
     try:
-        return min(max(float(given), 0.0), MAX_RETRY_AFTER)
+        seconds = float(given)
     except ValueError:
         return _seconds_until(given, error.response.headers.get("date"))
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
 def _seconds_until(moment: str, now: str | None) -> float | None:
@@ -189,6 +262,6 @@ def _seconds_until(moment: str, now: str | None) -> float | None:
         if now is None:
             return None
         gap = (parsedate_to_datetime(moment) - parsedate_to_datetime(now)).total_seconds()
-    except ValueError:
+    except (ValueError, TypeError):  # no date, or one without a zone
         return None
     return min(max(gap, 0.0), MAX_RETRY_AFTER)

@@ -61,8 +61,7 @@ class ResponsesAgent:
         ``ResponseMissing`` for a token.
         """
         if options.continuation_token is not None:
-            response_id = options.continuation_token.response_id
-            return read_response(await self._provider.ask(f"/responses/{response_id}", timeout=options.timeout))
+            return await self._retrieve(options.continuation_token.response_id, options.timeout)
         body: dict[str, Any] = {
             **self._options,
             "model": self._model,
@@ -96,11 +95,17 @@ class ResponsesAgent:
             if fault.code not in ("http_400", "http_409"):
                 raise
         try:
-            response = read_response(await self._provider.ask(f"/responses/{response_id}", timeout=timeout))
+            response = await self._retrieve(response_id, timeout)
         except faults.ResponseMissing:
             return None
         if response.status is ResponseStatus.PENDING:
             raise faults.NoNews("The provider refuses to cancel a response that still runs.", code="cancel_refused")
+        return response
+
+    async def _retrieve(self, response_id: str, timeout: float) -> AgentResponse:
+        response = read_response(await self._provider.ask(f"/responses/{response_id}", timeout=timeout))
+        if response.response_id != response_id:
+            raise faults.NoNews("The provider answered with another response.", code="no_response")
         return response
 
     async def check(self, *, timeout: float) -> None:
@@ -117,30 +122,31 @@ def read_response(body: Mapping[str, Any]) -> AgentResponse:
     if not isinstance(response_id, str) or not isinstance(word, str):
         raise faults.NoNews("The provider answered with something that is no response.", code="no_response")
     status = TERMINAL.get(word, ResponseStatus.PENDING)
-    usage = _usage(body.get("usage"))
     if status is ResponseStatus.PENDING:
         token = ContinuationToken(response_id=response_id)
-        return AgentResponse(
-            status=status,
-            provider_status=word,
-            response_id=response_id,
-            continuation_token=token,
-            usage=usage,
-        )
+        return AgentResponse(status=status, provider_status=word, response_id=response_id, continuation_token=token)
+    try:
+        return _ended(body, response_id, word, status)
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise faults.NoNews(f"The provider's response cannot be read: {error!r}"[:1_000], code="no_response") from error
+
+
+def _ended(body: Mapping[str, Any], response_id: str, word: str, status: ResponseStatus) -> AgentResponse:
     items = tuple(item for item in body.get("output") or () if isinstance(item, dict))
     error = body.get("error") or {}
-    calls = () if status is not ResponseStatus.COMPLETED else _calls(items)
+    code, message = error.get("code"), error.get("message")
+    reason = (body.get("incomplete_details") or {}).get("reason")
     return AgentResponse(
         status=status,
         provider_status=word,
         response_id=response_id,
         text=_text(items),
         items=items,
-        calls=calls,
-        usage=usage,
-        error_code=error.get("code"),
-        error_message=error.get("message"),
-        incomplete_reason=(body.get("incomplete_details") or {}).get("reason"),
+        calls=_calls(items) if status is ResponseStatus.COMPLETED else (),
+        usage=_usage(body.get("usage")),
+        error_code=None if code is None else str(code),
+        error_message=None if message is None else str(message),
+        incomplete_reason=None if reason is None else str(reason),
     )
 
 

@@ -1,7 +1,7 @@
 """Tools: a typed function with a docstring, made callable by a model.
 
-``@tool`` turns the signature into a strict JSON schema (pydantic does the schema) and the docstring into the
-description. A bad call or a raising tool becomes an error output that the model reads; it never fails the run.
+``@tool`` turns the signature into a JSON schema (pydantic does the schema) and the docstring into the description.
+A bad call or a raising tool becomes an error output that the model reads; it never fails the run.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextvars
 import functools
 import inspect
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +23,8 @@ if typing.TYPE_CHECKING:
     from pydantic import BaseModel
 
 Json = dict[str, Any]
+
+PROBLEMS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +63,13 @@ class Tool:
 
     @property
     def schema(self) -> Json:
-        """The parameters as a strict JSON schema."""
+        """The parameters as a JSON schema: every property required, no others allowed."""
         return _schema(self.function)
+
+    @property
+    def strict(self) -> bool:
+        """Whether the provider can be held to the schema. A ``dict`` or ``Any`` parameter is open: it cannot."""
+        return _is_strict(self.schema)
 
     def definition(self) -> Json:
         """The tool as the Responses API wants it."""
@@ -70,13 +78,13 @@ class Tool:
             "name": self.name,
             "description": self.description,
             "parameters": self.schema,
-            "strict": True,
+            "strict": self.strict,
         }
 
     async def invoke(self, arguments: str, context: ToolContext, executor: Executor) -> str:
         """Run it once and return the output for the model, errors included.
 
-        A sync function runs in ``executor``. Only cancellation and exceptions that are not ``Exception`` escape.
+        A sync function runs in ``executor``. Only cancellation from outside escapes, and what ends the process.
         """
         from pydantic import ValidationError
 
@@ -84,21 +92,27 @@ class Tool:
             keywords = _arguments(self.function, arguments, context)
         except ValidationError as error:
             problems = [
-                {"argument": ".".join(str(part) for part in e["loc"]), "problem": e["msg"]} for e in error.errors()
+                {"argument": ".".join(str(part) for part in e["loc"]), "problem": e["msg"]}
+                for e in error.errors(include_url=False, include_context=False, include_input=False)[:PROBLEMS_SHOWN]
             ]
             return error_output("invalid_arguments", "The arguments do not fit the tool.", problems=problems)
-        except ValueError as error:
-            return error_output("invalid_arguments", f"The arguments are not a JSON object: {error}")
+        except Exception as error:  # no JSON, JSON nested too deep, or a validator of the tool's own that raised
+            return error_output("invalid_arguments", f"The arguments cannot be read: {error}")
         try:
             if inspect.iscoroutinefunction(self.function):
                 result = await self.function(**keywords)
             else:
-                call = functools.partial(contextvars.copy_context().run, self.function, **keywords)
+                call = functools.partial(contextvars.copy_context().run, _guarded, self.function, keywords)
                 result = await asyncio.get_running_loop().run_in_executor(executor, call)
             return result if isinstance(result, str) else _to_json(result)
         except ToolError as error:
             return error_output("tool_error", str(error))
-        except Exception as error:
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return error_output("tool_error", "CancelledError: the tool was cancelled from within.")
+        except (Exception, SystemExit) as error:  # an exit of a tool is not the worker's
             return error_output("tool_error", f"{type(error).__name__}: {error}")
 
 
@@ -128,10 +142,14 @@ def tool(
     """Make a tool of a typed, documented function, sync or async.
 
     ``timeout`` in seconds. Raises ``TypeError`` for a function without a docstring or with an unannotated or
-    variadic parameter: the model could not know what to send.
+    variadic parameter (the model could not know what to send), ``ValueError`` for a name that providers refuse.
     """
 
     def make(function: Callable[..., Any]) -> Tool:
+        if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name or function.__name__) is None:
+            raise ValueError(f"a tool's name is 1 to 64 of A-Z a-z 0-9 _ and -, not {name or function.__name__!r}")
+        if timeout is not None and timeout <= 0:
+            raise ValueError(f"the timeout of the tool {function.__name__} must be more than 0 seconds")
         description = inspect.getdoc(function)
         if not description:
             raise TypeError(f"the tool {function.__name__} needs a docstring: it is what the model reads")
@@ -152,58 +170,90 @@ def tool(
 
 
 def by_name(tools: Iterable[Tool]) -> Mapping[str, Tool]:
-    """The tools by name; raises ``ValueError`` when two share one."""
+    """The tools by name; raises ``ValueError`` when two share one, ``TypeError`` for a type that has no schema."""
     found: dict[str, Tool] = {}
     for each in tools:
         if each.name in found:
             raise ValueError(f"two tools are called {each.name}")
+        try:
+            _schema(each.function)  # now, not in the middle of somebody's run
+        except Exception as error:
+            raise TypeError(f"no schema can be made of the parameters of the tool {each.name}: {error}") from error
         found[each.name] = each
     return types.MappingProxyType(found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parameters:
+    """The parameters of a function. ``fields``: those the model fills, by the name of their field in ``model``.
+
+    ``defaulted`` are those whose null means the default; ``contexts`` take the context.
+    """
+
+    model: type[BaseModel]
+    fields: Mapping[str, str]
+    defaulted: frozenset[str]
+    contexts: tuple[str, ...]
+
+
 @functools.cache
-def _model(function: Callable[..., Any]) -> tuple[type[BaseModel], frozenset[str], tuple[str, ...]]:
-    """The arguments as a pydantic model, the parameters whose null means the default, those that take the context."""
-    from pydantic import ConfigDict, create_model
+def _parameters(function: Callable[..., Any]) -> _Parameters:
+    from pydantic import ConfigDict, Field, create_model
 
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
+    names: dict[str, str] = {}
     defaulted: set[str] = set()
     contexts: list[str] = []
     for parameter in inspect.signature(function).parameters.values():
         hint = hints[parameter.name]
-        if hint is ToolContext:
+        if hint is ToolContext or ToolContext in typing.get_args(hint):
             contexts.append(parameter.name)
-        elif parameter.default is parameter.empty:
-            fields[parameter.name] = (hint, ...)
+            continue
+        # The name is only an alias: as a field's own name `copy` or `_x` would collide with what a model class has.
+        field = f"parameter_{len(names)}"
+        names[field] = parameter.name
+        if parameter.default is parameter.empty:
+            fields[field] = (typing.Annotated[hint, Field(alias=parameter.name)], ...)
         else:
             # Strict schemas require every property, so "left out" is spelled null.
             defaulted.add(parameter.name)
-            fields[parameter.name] = (hint | None, None)
+            fields[field] = (typing.Annotated[hint | None, Field(alias=parameter.name)], None)
     model = create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)
-    return model, frozenset(defaulted), tuple(contexts)
+    return _Parameters(model=model, fields=names, defaulted=frozenset(defaulted), contexts=tuple(contexts))
 
 
 def _arguments(function: Callable[..., Any], arguments: str, context: ToolContext) -> dict[str, Any]:
-    model, defaulted, contexts = _model(function)
+    parameters = _parameters(function)
     given = json.loads(arguments or "{}")
     if not isinstance(given, dict):
-        raise ValueError("not an object")
-    checked = model.model_validate(given)
-    keywords = {name: getattr(checked, name) for name in type(checked).model_fields}
-    for name in defaulted:
+        raise ValueError("they are not a JSON object")
+    checked = parameters.model.model_validate(given)
+    keywords = {name: getattr(checked, field) for field, name in parameters.fields.items()}
+    for name in parameters.defaulted:
         if keywords[name] is None:
             del keywords[name]
-    return keywords | dict.fromkeys(contexts, context)
+    return keywords | dict.fromkeys(parameters.contexts, context)
+
+
+def _guarded(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Any:
+    """Call it in a thread. A future cannot carry ``StopIteration``: whoever waits for it would wait for ever."""
+    try:
+        return function(**keywords)
+    except StopIteration as error:
+        raise RuntimeError("StopIteration") from error
 
 
 @functools.cache
 def _schema(function: Callable[..., Any]) -> Json:
-    return _strict(_model(function)[0].model_json_schema())
+    return _closed(_parameters(function).model.model_json_schema())
 
 
-def _strict(schema: Json) -> Json:
-    """The subset that strict function calling takes: every property required, nothing else allowed."""
+def _closed(schema: Json) -> Json:
+    """The schema as strict function calling wants it: every property required, nothing else allowed.
+
+    An object of free keys (``dict``) stays as it is.
+    """
 
     def clean(node: Any) -> Any:
         if isinstance(node, list):
@@ -211,18 +261,61 @@ def _strict(schema: Json) -> Json:
         if not isinstance(node, dict):
             return node
         kept = {
-            key: {name: clean(each) for name, each in value.items()} if key in ("properties", "$defs") else clean(value)
+            {"oneOf": "anyOf"}.get(key, key): {name: clean(each) for name, each in value.items()}
+            if key in ("properties", "$defs")
+            else clean(value)
             for key, value in node.items()
-            if key not in ("title", "default")
+            if key not in ("title", "default", "discriminator")
         }
-        if kept.get("type") == "object":
+        if kept.get("type") == "object" and (kept.get("properties") or not kept.get("additionalProperties")):
             kept.setdefault("properties", {})
             kept["required"] = list(kept["properties"])
             kept["additionalProperties"] = False
+        if "$ref" in kept and len(kept) > 1:  # strict mode takes nothing beside a reference
+            kept["anyOf"] = [{"$ref": kept.pop("$ref")}]
         return kept
 
     cleaned: Json = clean(schema)
     return cleaned
+
+
+_STRICT_KEYWORDS = frozenset(
+    [
+        "type",
+        "description",
+        "properties",
+        "required",
+        "additionalProperties",
+        "$defs",
+        "$ref",
+        "items",
+        "anyOf",
+        "enum",
+        "const",
+        "pattern",
+        "format",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minItems",
+        "maxItems",
+    ]
+)
+_STRICT_FORMATS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"])
+
+
+def _is_strict(schema: Any) -> bool:
+    """Whether a closed schema keeps to the subset of JSON Schema that strict function calling takes."""
+    if not isinstance(schema, dict) or not schema.keys() & {"type", "$ref", "anyOf", "enum", "const"}:
+        return False
+    if not schema.keys() <= _STRICT_KEYWORDS or schema.get("format", "uuid") not in _STRICT_FORMATS:
+        return False
+    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+        return False
+    inner = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", ())]
+    return all(map(_is_strict, [*inner, *([schema["items"]] if "items" in schema else [])]))
 
 
 def _to_json(result: object) -> str:

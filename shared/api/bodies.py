@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from shared.errors import InputTooLarge, InvalidIdempotencyKey, InvalidJson, InvalidRequest, UnsupportedMediaType
 from shared.runs.submission import Submission
@@ -17,8 +18,17 @@ BESIDES_THE_INPUT = 65_536
 
 _KEY = re.compile(r'"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e][\x20-\x21\x23-\x7e]{0,254})', re.ASCII)
 
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+_PLAIN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+
+_WORDS = {
+    "extra_forbidden": "is not a field of this request; leave it out",
+    "missing": "is required",
+    "string_pattern_mismatch": "holds control characters; leave them out",
+    "string_unicode": "holds half of a surrogate pair, which is not text",
+}
+
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PLAIN)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512, pattern=_PLAIN)]
 
 
 class LimitsBody(BaseModel):
@@ -43,39 +53,37 @@ class RunBody(BaseModel):
     deadline_seconds: float | None = Field(None, ge=1, allow_inf_nan=False)
     limits: LimitsBody = Field(default_factory=LimitsBody)
 
-    @field_validator("input")
-    @classmethod
-    def _is_text(cls, value: str) -> str:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError("holds half of a surrogate pair, which is not text") from None
-        return value
-
 
 async def read_json(request: Any, most: int) -> dict[str, Any]:
     """The body as a JSON object of at most ``most`` bytes."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
-        raise InputTooLarge
-    raw = await request.body()
-    if len(raw) > most:
-        raise InputTooLarge
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > most:
+            raise InputTooLarge(f"The body may have at most {most} bytes here. Send less, or a URL to it.")
     try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise InvalidJson(f"The body is not JSON in UTF-8: {error}.") from None
+        body = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant)
+    except RecursionError:
+        raise InvalidJson("The body is nested too deeply. Send the object that the README describes.") from None
+    except ValueError as error:
+        raise InvalidJson(
+            f"The body is not JSON in UTF-8: {error}. Send an object with `Content-Type: application/json`."
+        ) from None
     if not isinstance(body, dict):
         raise InvalidJson
     return body
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 async def read_submission(request: Any, owner: str, settings: Settings) -> Submission:
     """What ``POST /api/runs`` asks for. Raises the errors that say what to change."""
-    key = idempotency_key(request.headers.get("idempotency-key"))
+    key = idempotency_key(request.headers.getlist("idempotency-key"))
     # JSON can spend six bytes on one of UTF-8; the input itself is measured below.
     given = await read_json(request, 6 * settings.max_input_bytes + BESIDES_THE_INPUT)
     try:
@@ -83,7 +91,9 @@ async def read_submission(request: Any, owner: str, settings: Settings) -> Submi
     except ValidationError as error:
         raise _invalid(error) from None
     if len(body.input.encode()) > settings.max_input_bytes:
-        raise InputTooLarge(f"The input may be at most {settings.max_input_bytes} bytes of UTF-8 here.")
+        raise InputTooLarge(
+            f"The input may be at most {settings.max_input_bytes} bytes of UTF-8 here. Send less, or a URL to it."
+        )
     return Submission(
         owner=owner,
         items=({"type": "message", "role": "user", "content": body.input},),
@@ -98,19 +108,22 @@ async def read_submission(request: Any, owner: str, settings: Settings) -> Submi
     )
 
 
-def idempotency_key(header: str | None) -> str | None:
+def idempotency_key(headers: Sequence[str]) -> str | None:
     """The key, quoted or bare (IETF draft *Idempotency-Key*); None without one."""
-    if header is None:
+    if not headers:
         return None
-    match = _KEY.fullmatch(header.strip())
-    if match is None:
+    match = _KEY.fullmatch(headers[0].strip(" \t"))
+    if match is None or len(headers) > 1:
         raise InvalidIdempotencyKey
     return match[1] or match[2]
 
 
 def _invalid(error: ValidationError) -> InvalidRequest:
     problems = [
-        {"field": ".".join(str(part) for part in each["loc"]), "problem": each["msg"].removeprefix("Value error, ")}
+        {
+            "field": ".".join(str(part)[:80] for part in each["loc"]),
+            "problem": _WORDS.get(each["type"]) or each["msg"].removeprefix("Value error, "),
+        }
         for each in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     sentence = "; ".join(f"`{each['field']}`: {each['problem']}" for each in problems[:5])

@@ -27,7 +27,7 @@ def problem(error: DormouseError) -> Any:
         **{name: value for name, value in error.details.items() if value is not None},
     }
     return Response(
-        content=json.dumps(body, ensure_ascii=False).encode(),
+        content=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
         status_code=error.status,
         media_type="application/problem+json",
         headers={"Cache-Control": "no-store", **error.headers},

@@ -14,7 +14,7 @@ from shared.api.bodies import read_submission
 from shared.api.callers import owner_of
 from shared.drivers.durable import Hub
 from shared.errors import RunNotFound
-from shared.runs.run import Run, RunStatus, ToolCall
+from shared.runs.run import Next, Run, ToolCall
 from shared.wiring import App
 
 
@@ -37,7 +37,7 @@ async def cancel(request: Any, app: App, hub: Hub) -> Any:
     run = await app.lifecycle.cancel((await _own_run(request, app)).id)
     if run is None:
         raise RunNotFound
-    if run.debts or run.status is RunStatus.CANCELLED:
+    if run.next is not Next.NONE:
         await app.signals.woken(run.id, hub)
     return await _answer(app, run)
 

@@ -7,6 +7,8 @@ from shared.runs.run import Next
 from shared.runs.services import Services, log
 from shared.runs.submission import Submitted
 
+RACES = 5
+
 
 class Signals:
     """The driver of this app, told by whoever changed the rows. No failure here is an error of the call."""
@@ -23,7 +25,8 @@ class Signals:
             if self._services.settings.driver == "durable":
                 await hub.ensure(run.id)
                 return
-            await self._services.watch.set_due(submitted.watch, run.wake_at)
+            if submitted.watch is not None and not await self._services.watch.set_due(submitted.watch, run.wake_at):
+                await self._date(run.id)
             if run.next is Next.CREATE:
                 await hub.step(run.id)
         except Exception:
@@ -38,3 +41,11 @@ class Signals:
                 await hub.step(run_id)
         except Exception:
             log.exception("run %s: its driver was not reached; the sweep will", run_id, extra={"run_id": run_id})
+
+    async def _date(self, run_id: str) -> None:
+        """Somebody else has dated the row, perhaps a request that lost the race for this run: go by the run's row."""
+        for _ in range(RACES):
+            watch = await self._services.watch.get(run_id)
+            stored = await self._services.store.load(run_id)
+            if watch is None or stored is None or await self._services.watch.set_due(watch, stored.value.wake_at):
+                return

@@ -17,6 +17,7 @@ from shared.runs.run import Next
 from shared.runs.services import Outcome, Services, log
 from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.watch import Watch
+from shared.runs.submission import clear_away
 
 HAND_OFF = timedelta(seconds=60)
 ORPHAN_AGE = timedelta(hours=1)
@@ -107,6 +108,8 @@ class Sweep:
         if outcome.status is None and now - watch.created_at < ORPHAN_AGE:
             await self._services.watch.set_due(watch, watch.created_at + ORPHAN_AGE)  # its submit may still commit
             return "absent"
+        if outcome.status is None and not await clear_away(self._services, watch):
+            return "absent"
         await self._services.watch.remove(watch)
         return "done"
 
@@ -123,12 +126,15 @@ class Wakes:
 
         A row that cannot be read is put aside. Raises ``StoreUnavailable``.
         """
-        watch = await self._services.watch.get(run_id) if self._services.settings.driver == "timer" else None
+        watch = None
+        began = time.monotonic()
         try:
-            outcome = await self._lifecycle.advance(run_id)
-            began = time.monotonic()
-            while watch is not None and outcome.wake_in == 0 and time.monotonic() - began < STEP_SECONDS:
+            while True:
+                if self._services.settings.driver == "timer":
+                    watch = await self._services.watch.get(run_id)
                 outcome = await self._lifecycle.advance(run_id)
+                if watch is None or outcome.wake_in != 0 or time.monotonic() - began >= STEP_SECONDS:
+                    break
         except RowUnreadable as error:
             log.error("run %s is put aside: its row cannot be read: %s", run_id, error, extra={"run_id": run_id})
             watch = watch or await self._services.watch.get(run_id)

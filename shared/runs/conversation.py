@@ -12,10 +12,11 @@ from shared.runs.store.runs import RunStore
 async def messages(store: RunStore, run: Run) -> list[Item]:
     """The input of the run's current turn.
 
-    Chained: the user's items for the first turn, then the outputs of the last turn's tools. Replayed: the items of
-    the session's completed runs and this run's own, in order, without the provider's ids.
+    Chained: the user's items for the first turn, then the outputs of the last turn's tools. Replayed, where that is
+    asked for or there is nothing to chain to: the items of the session's completed runs and this run's own, in
+    order, without the provider's ids.
     """
-    if not run.replay:
+    if not run.replay and (run.previous_response_id is not None or run.number == 1):
         return await store.last_items(run)
     found: list[Item] = []
     for earlier in await store.completed_before(run):
@@ -23,10 +24,14 @@ async def messages(store: RunStore, run: Run) -> list[Item]:
     return replayed(found + await store.items(run))
 
 
+STANDALONE = frozenset({"message", "function_call", "function_call_output"})
+"""The items that mean something without a provider's id; ``reasoning`` and the calls of hosted tools need theirs."""
+
+
 def replayed(items: Iterable[Item]) -> list[Item]:
-    """The items as input: no provider ids or statuses, no ``reasoning`` (it needs the ids that are gone)."""
+    """The items as input that any provider takes: standalone ones, without ids and statuses."""
     return [
         {name: value for name, value in item.items() if name not in ("id", "status")}
         for item in items
-        if item.get("type") != "reasoning"
+        if item.get("type", "message") in STANDALONE
     ]

@@ -38,7 +38,7 @@ class Debts:
         except faults.ProviderFault as fault:
             return await self._postpone(stored, debt, fault)
         after = without_debt(run, debt.response_id, self._services.clock())
-        if response is not None and response.status is ResponseStatus.COMPLETED:
+        if response is not None and response.status is not ResponseStatus.PENDING:
             after = replace(after, usage=run.usage + response.usage)
         return (await self._services.save(stored, after)).run
 

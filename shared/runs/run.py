@@ -261,6 +261,7 @@ def finish(
         run,
         status=status,
         next=Next.OWED if debts else Next.NONE,
+        debts=debts,
         error_code=code,
         error_message=None if message is None else message[:4_000],
         token=None,

@@ -56,9 +56,13 @@ class Services:
         calls: Sequence[CallChange] = (),
         items: Sequence[Text] = (),
         session: SessionChange | None = None,
+        midway: bool = False,
     ) -> Saved:
-        """Write the run under its ETag; a write that works ends a row of crashes. Raises ``Conflict``."""
-        if after.crashes == before.value.crashes:
+        """Write the run under its ETag; a write that works ends a row of crashes. Raises ``Conflict``.
+
+        ``midway``: more of the same wake is to come (a claim, a lease), so that it ends no row of crashes.
+        """
+        if not midway and after.crashes == before.value.crashes:
             after = replace(after, crashes=0)
         saved = await self.store.save(before, after, session=session, calls=calls, items=items)
         if after.status is not before.value.status:

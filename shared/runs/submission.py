@@ -69,10 +69,13 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """A run as submit leaves it. ``watch`` is its watch row as this call wrote it, for the driver to date."""
+    """A run as submit leaves it. ``watch`` is its watch row as this call wrote it, for the driver to date.
+
+    None: the run was over already, and nothing was written.
+    """
 
     run: Run
-    watch: Watch
+    watch: Watch | None
 
 
 class Submissions:
@@ -86,35 +89,44 @@ class Submissions:
     async def submit(self, wanted: Submission) -> Submitted:
         """Write the run and try the first create. An outage of the provider does not change the answer.
 
-        Raises ``UnknownAgent``, ``SessionNotFound``, ``SessionBusy``, ``AgentMismatch``, ``InvalidRequest`` or
-        ``IdempotencyKeyReused`` before anything is written, ``StoreUnavailable`` at any point.
+        Raises ``UnknownAgent``, ``SessionNotFound``, ``AgentMismatch``, ``InvalidRequest`` or
+        ``IdempotencyKeyReused`` before anything is written, ``SessionBusy`` (a request that lost a race for its
+        session's next run leaves nothing behind that misleads), ``StoreUnavailable`` at any point.
         """
-        digest = None if wanted.idempotency_key is None else key_digest(wanted.owner, wanted.idempotency_key)
-        record = None if digest is None else await self._known_key(digest, wanted)
+        for _ in range(RACES):
+            submitted = await self._try(wanted)
+            if submitted is not None:
+                return submitted
+        raise Conflict(wanted.session_id, "too many races")
+
+    async def _try(self, wanted: Submission) -> Submitted | None:
+        """The numbered list of the design. None when a request with the same key was faster: look again."""
+        record = await self._known_key(wanted)
+        if record is not None and (again := await self._again(record)) is not None:
+            return again
         session = await self._session(wanted, record)
         agent = self._agent_of(wanted, session)
         self._check_limits(wanted)
-        if digest is not None and record is None:
-            record = await self._take_key(digest, wanted, session)
-            if session is None or record.number != session.value.next_number:
-                session = await self._session(wanted, record)
+        if record is None and wanted.idempotency_key is not None:
+            record = await self._claim_key(wanted, session)
+            if record is None:
+                return None
         run = self._new_run(wanted, agent, session, record)
-        watch = await self._services.watch.put(run.id, self._now() + WATCH_AHEAD, self._now())
-        existing = await self._services.store.load(run.id) if record is not None else None
-        if existing is None:
-            existing = await self._write(run, wanted, session, record)
-        if existing.value.submission != run.submission:
-            raise await self._lost(run, record)
-        if existing.value.next is Next.CREATE and existing.value.attempt == 0 and not existing.value.terminal:
-            await self._first_create(run.id)
-            existing = await self._services.store.load(run.id) or existing
-        return Submitted(run=existing.value, watch=watch)
+        watch = await self._services.watch.put(
+            run.id, self._now() + WATCH_AHEAD, self._now(), listed=self._services.index.place_of(run)
+        )
+        stored = await self._write(run, wanted, session)
+        if stored is None or stored.value.submission != run.submission:
+            raise await self._lost(run, stored, record, watch)
+        return await self._on_its_way(stored, watch)
 
     def _now(self) -> datetime:
         return self._services.clock()
 
-    async def _known_key(self, digest: str, wanted: Submission) -> KeyRecord | None:
-        record = await self._services.index.key(digest)
+    async def _known_key(self, wanted: Submission) -> KeyRecord | None:
+        if wanted.idempotency_key is None:
+            return None
+        record = await self._services.index.key(key_digest(wanted.owner, wanted.idempotency_key))
         if record is None:
             return None
         if self._now() - record.created_at > timedelta(seconds=self._settings.idempotency_key_lifetime):
@@ -124,22 +136,42 @@ class Submissions:
             raise IdempotencyKeyReused
         return record
 
+    async def _again(self, record: KeyRecord) -> Submitted | None:
+        """The run that the key started, whatever this version thinks of the request; None when it is not there."""
+        stored = await self._services.store.load(run_id(record.session_id, record.number))
+        if stored is None or stored.value.submission != record.digest:
+            return None
+        if stored.value.next is Next.NONE:
+            return Submitted(run=stored.value, watch=None)
+        watch = await self._services.watch.put(stored.value.id, self._now() + WATCH_AHEAD, self._now())
+        # Read again: the row that the driver dates is to be older than the run that it is dated by.
+        return await self._on_its_way(await self._services.store.load(stored.value.id) or stored, watch)
+
+    async def _on_its_way(self, stored: Stored[Run], watch: Watch) -> Submitted:
+        """The first create, here and now; whatever becomes of it, the driver goes on from the row."""
+        run = stored.value
+        if run.next is Next.CREATE and run.attempt == 0:
+            try:
+                await self._lifecycle.advance(run.id, only=frozenset({Next.CREATE}))
+                stored = await self._services.store.load(run.id) or stored
+            except StoreUnavailable:
+                log.warning("run %s: the store went away during submit", run.id, extra={"run_id": run.id})
+        return Submitted(run=stored.value, watch=watch)
+
     async def _session(self, wanted: Submission, record: KeyRecord | None) -> Stored[Session] | None:
         """The session to go on with, if any. A free one is required only where no key has allotted its run."""
-        session_id = wanted.session_id or (record.session_id if record else None)
-        if session_id is None:
-            return None
-        session = await self._services.store.load_session(session_id) if is_session_id(session_id) else None
         if wanted.session_id is None:
-            return session
+            return None
+        known = is_session_id(wanted.session_id)
+        session = await self._services.store.load_session(wanted.session_id) if known else None
         if session is None or session.value.owner != wanted.owner:
             raise SessionNotFound
-        if record is None:
-            _require_free(session.value)
+        if record is None and session.value.active_run is not None:
+            raise _busy(session.value)
         return session
 
     def _agent_of(self, wanted: Submission, session: Stored[Session] | None) -> str:
-        if session is not None and wanted.session_id is not None:
+        if session is not None:
             if wanted.agent not in (None, session.value.agent):
                 raise AgentMismatch(f"This session belongs to the agent {session.value.agent}, not {wanted.agent}.")
             return session.value.agent
@@ -161,21 +193,22 @@ class Submissions:
         }
         for name, (asked, allowed) in most.items():
             if asked is not None and allowed is not None and asked > allowed:
-                raise InvalidRequest(f"`{name}` may be at most {allowed:g} here.", param=name)
+                raise InvalidRequest(
+                    f"`{name}` may be at most {allowed:.15g} here.",
+                    errors=[{"field": name, "problem": f"may be at most {allowed:.15g}"}],
+                )
 
-    async def _take_key(self, digest: str, wanted: Submission, session: Stored[Session] | None) -> KeyRecord:
-        for _ in range(RACES):
-            fresh = KeyRecord(
-                digest=digest,
-                payload=wanted.payload(),
-                session_id=session.value.session_id if session else secrets.token_hex(16),
-                number=session.value.next_number if session else 1,
-                created_at=self._now(),
-            )
-            taken = await self._services.index.claim_key(fresh) or await self._known_key(digest, wanted)
-            if taken is not None:
-                return taken
-        raise Conflict(digest, "too many races")
+    async def _claim_key(self, wanted: Submission, session: Stored[Session] | None) -> KeyRecord | None:
+        """Take the key and allot its run; None when another request has just taken it."""
+        assert wanted.idempotency_key is not None
+        fresh = KeyRecord(
+            digest=key_digest(wanted.owner, wanted.idempotency_key),
+            payload=wanted.payload(),
+            session_id=session.value.session_id if session else secrets.token_hex(16),
+            number=session.value.next_number if session else 1,
+            created_at=self._now(),
+        )
+        return await self._services.index.claim_key(fresh)
 
     def _new_run(
         self, wanted: Submission, agent: str, session: Stored[Session] | None, record: KeyRecord | None
@@ -208,63 +241,69 @@ class Submissions:
             replay=session.value.replay if session else False,
         )
 
-    async def _write(
-        self, run: Run, wanted: Submission, session: Stored[Session] | None, record: KeyRecord | None
-    ) -> Stored[Run]:
-        """Parts, the list's row, then session, run and input in one transaction; the run that stands there then."""
+    async def _write(self, run: Run, wanted: Submission, session: Stored[Session] | None) -> Stored[Run] | None:
+        """Parts, the list's row, then session, run and input in one transaction.
+
+        Returns the run that then has the number, this one or another's; None when nobody can have it.
+        """
         store = self._services.store
+        if session is not None and (session.value.active_run is not None or session.value.next_number != run.number):
+            return await store.load(run.id)
         given = await store.keep(run, json.dumps(wanted.items, ensure_ascii=False))
         await self._services.index.list_run(run)
-        if session is not None and (session.value.active_run is not None or session.value.next_number != run.number):
-            existing = await store.load(run.id)
-            if existing is None:
-                raise await self._lost(run, record)
-            return existing
-        after = self._session_after(run, session)
         try:
-            return await store.create(run, SessionChange(before=session, after=after), given)
+            return await store.create(run, SessionChange(before=session, after=_session_after(run, session)), given)
         except Conflict:
-            existing = await store.load(run.id)
-            if existing is None:
-                raise await self._lost(run, record) from None
-            return existing
+            return await store.load(run.id)
 
-    def _session_after(self, run: Run, session: Stored[Session] | None) -> Session:
-        if session is None:
-            return Session(
-                session_id=run.session_id,
-                agent=run.agent,
-                owner=run.owner,
-                created_at=run.created_at,
-                last_activity=run.updated_at,
-                active_run=run.number,
-                next_number=run.number + 1,
-            )
-        return replace(session.value, active_run=run.number, next_number=run.number + 1, last_activity=run.updated_at)
+    async def _lost(self, run: Run, winner: Stored[Run] | None, record: KeyRecord | None, watch: Watch) -> SessionBusy:
+        """Another request took that number: give back the place in the list and the key, and say so.
 
-    async def _lost(self, run: Run, record: KeyRecord | None) -> Exception:
-        """Another request took that number: give back the key and the place in the list, and say so."""
-        await self._services.index.unlist_run(run)
+        The watch row is the winner's now: it is dated as the winner's row says.
+        """
+        await self._services.index.unlist(self._services.index.place_of(run))
         if record is not None:
             await self._services.index.free_key(record)
+        if winner is not None:
+            await self._services.watch.set_due(watch, winner.value.wake_at)
         session = await self._services.store.load_session(run.session_id)
-        return _busy(session.value if session else None, run)
-
-    async def _first_create(self, wanted_id: str) -> None:
-        """The first create, here and now; whatever becomes of it, the driver goes on from the row."""
-        try:
-            await self._lifecycle.advance(wanted_id, only=frozenset({Next.CREATE}))
-        except StoreUnavailable:
-            log.warning("run %s: the store went away during submit", wanted_id, extra={"run_id": wanted_id})
+        return SessionBusy(session_id=run.session_id) if session is None else _busy(session.value)
 
 
-def _require_free(session: Session) -> None:
-    if session.active_run is not None:
-        raise _busy(session, None)
+async def clear_away(services: Services, watch: Watch) -> bool:
+    """Remove what a submit that never committed left behind, but for its watch row; False when it may yet commit.
+
+    Everything goes under ETags read before the watch row was seen unchanged, and a submit writes its watch row
+    before all else: so nothing goes that a repeated request has written anew.
+    """
+    parts = await services.store.parts(watch.run_id)
+    place = await services.index.listed(watch.listed)
+    current = await services.watch.get(watch.run_id)
+    if current is None or current.etag != watch.etag:
+        return False
+    for part in parts:
+        await services.store.remove_part(part)
+    if place is not None:
+        await services.index.remove(place)
+    return True
 
 
-def _busy(session: Session | None, run: Run | None) -> SessionBusy:
-    active = session.active_run if session else None
-    if session is None or active is None:
-        return SessionBusy(session_id=run.session_id if run else None)
-    return SessionBusy(session_id=session.session_id, active_run=run_id(session.session_id, active))
+def _session_after(run: Run, session: Stored[Session] | None) -> Session:
+    if session is not None:
+        return replace(session.value, active_run=run.number, next_number=run.number + 1, last_activity=run.updated_at)
+    return Session(
+        session_id=run.session_id,
+        agent=run.agent,
+        owner=run.owner,
+        created_at=run.created_at,
+        last_activity=run.updated_at,
+        active_run=run.number,
+        next_number=run.number + 1,
+    )
+
+
+def _busy(session: Session) -> SessionBusy:
+    active = session.active_run
+    return SessionBusy(
+        session_id=session.session_id, active_run=None if active is None else run_id(session.session_id, active)
+    )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.agentkit.agent import Agent
@@ -23,6 +24,8 @@ from shared.runs.store.runs import CallChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 
 RACES = 20
+STOP_SECONDS = 5.0
+"""How long a tool that was told to stop may take; one that does not stop is left behind."""
 
 
 class ToolWork:
@@ -58,9 +61,8 @@ class ToolWork:
             for call in calls
             if call.value.state is not CallState.FINISHED
         ]
-        until = now + timedelta(seconds=self._settings.tool_lease)
-        after = replace(run, lease_owner=owner, lease_until=until, wake_at=until, wakes=run.wakes + 1, retry_after=0.0)
-        saved = await self._services.save(stored, after, calls=changes)
+        after = replace(_leased(run, now, self._settings.tool_lease), lease_owner=owner, wakes=run.wakes + 1)
+        saved = await self._services.save(stored, after, calls=changes, midway=True)
         changed = {call.value.index: call for call in saved.calls}
         return Lease(self._services, saved.run), [changed.get(call.value.index, call) for call in calls]
 
@@ -118,10 +120,8 @@ class ToolWork:
             start=call.starts,
         )
         arguments = await self._services.store.read(run, call.arguments)
-        try:
-            async with asyncio.timeout(timeout):
-                output = await tool.invoke(arguments, context, self._services.threads)
-        except TimeoutError:
+        output = await _within(timeout, tool.invoke(arguments, context, self._services.threads))
+        if output is None:
             output = error_output("tool_timeout", f"The tool did not finish within {timeout:g} seconds.")
         return await self._record(stored, lease, output)
 
@@ -203,9 +203,11 @@ class Lease:
         return self.run.lease_until is None or self._services.clock() >= self.run.lease_until
 
     async def renew(self) -> None:
-        """Renew until it is lost; returns then."""
+        """Renew until it is lost, or the run's deadline has passed; returns then."""
         while True:
-            await asyncio.sleep(self._services.settings.tool_renewal)
+            await asyncio.sleep(max(0.0, min(self._services.settings.tool_renewal, self._left())))
+            if self._left() <= 0:
+                return
             async with self._writing:
                 try:
                     if not await self._renew_once():
@@ -227,15 +229,36 @@ class Lease:
         self.stored = current
         return True
 
+    def _left(self) -> float:
+        """Seconds to the run's deadline."""
+        deadline = self.run.deadline_at
+        return math.inf if deadline is None else (deadline - self._services.clock()).total_seconds()
+
     async def _renew_once(self) -> bool:
         for _ in range(RACES):
-            until = self._services.clock() + timedelta(seconds=self._services.settings.tool_lease)
-            after = replace(self.run, lease_until=until, wake_at=until)
+            after = _leased(self.run, self._services.clock(), self._services.settings.tool_lease)
             try:
-                self.stored = (await self._services.save(self.stored, after)).run
+                self.stored = (await self._services.save(self.stored, after, midway=True)).run
             except Conflict:
                 if not await self.reread():
                     return False
                 continue
             return True
         return False
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, str]) -> str | None:
+    """What ``work`` returns within that time, else None. Stopped when the time is over, or who waits is cancelled."""
+    task = asyncio.create_task(work)
+    try:
+        in_time, _ = await asyncio.wait([task], timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=STOP_SECONDS)
+    return task.result() if in_time else None
+
+
+def _leased(run: Run, now: datetime, seconds: float) -> Run:
+    """The run with its lease (re)newed; its next wake is where that runs out, or at its deadline."""
+    return replace(wake_later(run, now, seconds), lease_until=now + timedelta(seconds=seconds), retry_after=0.0)

@@ -161,7 +161,7 @@ class Turns:
             agent_unknown_since=None,
             wakes=run.wakes + 1,
         )
-        return (await self._services.save(stored, after)).run
+        return (await self._services.save(stored, after, midway=True)).run
 
     async def _send(self, run: Run, agent: Agent, messages: list[Item]) -> AgentResponse:
         timeout = self._settings.create_timeout

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,9 @@ import pytest
 
 from local.model.control import ModelControl
 from local.stack import Azurite, FunctionsHost, ScriptedModel
-from tests.acceptance.client import Api
+from tests.acceptance.client import AGAINST, Api
 from tests.acceptance.workshop import LOG_VARIABLE, Trace, traces
 
-AGAINST = "DORMOUSE_TEST_AGAINST"
 QUICK = {
     "DORMOUSE_POLL_FIRST_SECONDS": "0.1",
     "DORMOUSE_POLL_MAX_SECONDS": "2",
@@ -51,12 +50,12 @@ class Stack:
         """The control of this stack's world at the scripted model."""
         return ModelControl(self.model_server.url, self.world)
 
-    def host(self, *, driver: str | None = None, **env: str) -> FunctionsHost:
+    def host(self, *, driver: str | None = None, args: Sequence[str] = (), **env: str) -> FunctionsHost:
         """Start a host on this stack's storage, wait until it is ready. Stopped at the end of the test."""
         number = len(list(self.folder.glob("host-*.log")))
         host = FunctionsHost(
             module="tests.acceptance.launch",
-            args=["--movable-clock"],
+            args=["--movable-clock", *args],
             env={
                 "AzureWebJobsStorage": self.azurite.connection_string,
                 "OPENAI_API_KEY": self.world,
@@ -71,7 +70,7 @@ class Stack:
             },
             log=self.folder / f"host-{number}.log",
         )
-        host.env["DORMOUSE_PUBLIC_BASE_URL"] = host.url
+        host.env.setdefault("DORMOUSE_PUBLIC_BASE_URL", host.url)
         self.stack.callback(host.stop)
         return host.start().wait_ready()
 
@@ -143,9 +142,9 @@ def new_stack(
     )
 
 
-@pytest.fixture(params=["durable", "timer"])
+@pytest.fixture(params=["as_it_runs"] if os.environ.get(AGAINST) else ["durable", "timer"])
 def driver(request: pytest.FixtureRequest) -> str:
-    """Each driver in turn."""
+    """Each driver in turn; under ``--against`` once, whatever that host has."""
     return str(request.param)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
-from local.host.__main__ import main
 from local.host.clock import MovableClock
+from local.host.command import main
 from shared import agents, wiring
 from tests.acceptance import workshop
 
@@ -20,4 +21,7 @@ def launch(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(launch())
+    code = launch()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # as `local.host` does: a thread that is stuck in a function would keep the interpreter from ending

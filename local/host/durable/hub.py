@@ -351,12 +351,12 @@ class Hub:
         async with self._activity_slots:
             try:
                 result = await self.caller.activity(decision.name, decision.input or "null")
-            except FunctionFailedError as failure:
+                message = task_completed(self._clock.now(), number, compact(json.loads(result)))
+            except Exception as error:
+                failure = error if isinstance(error, FunctionFailedError) else FunctionFailedError(repr(error))
                 reason = f"Activity function '{decision.name}' failed:  {failure.text}"
                 details = failure_details(failure.text, failure.stack)
                 message = task_failed(self._clock.now(), number, reason, details)
-            else:
-                message = task_completed(self._clock.now(), number, compact(json.loads(result)))
         self._deliver(instance, message, execution_id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -72,10 +72,12 @@ class Face:
                 return await self._start(request, name, None)
             case "POST", "orchestrators", [name, instance_id]:
                 return await self._start(request, name, instance_id)
-            case "GET", "instances", []:
-                return self._query(request)
-            case "DELETE", "instances", []:
-                return self._purge_all(request)
+            case "GET" | "DELETE" as method, "instances", []:
+                try:
+                    found = self._matching(request)
+                except ValueError as error:
+                    return _bad(str(error))
+                return self._purge_all(found) if method == "DELETE" else self._list(request, found)
             case method, "instances", [instance_id, *rest]:
                 instance = self._hub.get(instance_id)
                 if instance is None:
@@ -148,13 +150,13 @@ class Face:
                 return Response(status_code=404)
         return Response(status_code=202)
 
-    def _query(self, request: Request) -> Response:
+    def _list(self, request: Request, found: list[Instance]) -> Response:
         show_input = _flag(request, "showInput", default=True)
-        found = [describe(one, show_input=show_input) for one in self._matching(request)]
-        return JSONResponse(found, headers={"x-ms-continuation-token": ""})
+        told = [describe(one, show_input=show_input) for one in found]
+        return JSONResponse(told, headers={"x-ms-continuation-token": ""})
 
-    def _purge_all(self, request: Request) -> Response:
-        finished = [one for one in self._matching(request) if one.finished]
+    def _purge_all(self, found: list[Instance]) -> Response:
+        finished = [one for one in found if one.finished]
         for instance in finished:
             self._hub.purge(instance)
         return JSONResponse({"instancesDeleted": len(finished)}, 200 if finished else 404)

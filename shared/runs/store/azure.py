@@ -379,7 +379,7 @@ def _is_gone(error: Exception) -> bool:
 
 def _refused(error: Exception, changes: Sequence[Change]) -> Exception:
     """What a failed write raises."""
-    if not isinstance(error, HttpResponseError) or isinstance(error, ClientAuthenticationError):
+    if not isinstance(error, HttpResponseError) or isinstance(error, ClientAuthenticationError) or _no_token(error):
         return _unavailable(error)
     if error.status_code in (400, 413):
         return LimitExceeded(f"the store refuses the change: {_text(error)}")
@@ -401,8 +401,21 @@ def _refusing_key(error: HttpResponseError, changes: Sequence[Change]) -> str | 
     return None
 
 
+def _no_token(error: Exception) -> bool:
+    """Whether the identity gave no token. The status is then of *its* answer: the tables were never asked."""
+    return any(
+        isinstance(each, ClientAuthenticationError) and each.status_code not in (401, 403)
+        for each in (error, error.__cause__)  # the client decodes every answer as one of the tables
+    )
+
+
 def _unavailable(error: Exception) -> StoreUnavailable:
     status = error.status_code if isinstance(error, HttpResponseError) else None
+    if _no_token(error):
+        return StoreUnavailable(
+            "There is no token for Table Storage: is the managed identity assigned to the app, and "
+            f"AzureWebJobsStorage__clientId (or AZURE_CLIENT_ID) its client id? {_text(error)}"
+        )
     if status in (401, 403) or isinstance(error, ClientAuthenticationError):
         return StoreUnavailable(
             "Table Storage refuses the app. With a managed identity it needs the role Storage Table Data "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared.runs.run import Run
-from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables, Value
+from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
 
 _KEY_ROW = "key"
 _END_OF_TIME_MS = 10**14
@@ -80,26 +81,33 @@ class IndexStore:
         except Conflict:
             return
 
-    async def list_run(self, run: Run) -> None:
-        """Put the run into its owner's list, create-or-same. ``submission`` tells a list whose row it is."""
-        values = {"agent": run.agent, "status": run.status.value, "submission": run.submission}
-        try:
-            await self._tables.commit(
-                Table.INDEX, _owner(run.owner), [Change(kind=Kind.INSERT, key=_list_key(run), values=values)]
-            )
-        except Conflict:
-            return
+    def place_of(self, run: Run) -> str:
+        """Where its owner's list has the run: partition and key, with a slash between, which neither can hold."""
+        return f"{_owner(run.owner)}/{_list_key(run)}"
 
-    async def unlist_run(self, run: Run) -> None:
-        """Take a run out of its owner's list; one that is not there is fine."""
-        row = await self._tables.get(Table.INDEX, _owner(run.owner), _list_key(run))
-        if row is not None and row.values.get("submission") == run.submission:
-            try:
-                await self._tables.commit(
-                    Table.INDEX, row.partition, [Change(kind=Kind.DELETE, key=row.key, etag=row.etag)]
-                )
-            except Conflict:
-                return
+    async def list_run(self, run: Run) -> None:
+        """Put the run into its owner's list, or there again. ``submission`` tells a list whose row it is."""
+        partition, _, key = self.place_of(run).partition("/")
+        values = {"agent": run.agent, "status": run.status.value, "submission": run.submission}
+        await self._tables.commit(Table.INDEX, partition, [Change(kind=Kind.UPSERT, key=key, values=values)])
+
+    async def listed(self, place: str) -> Row | None:
+        """The row at a place in a list; None when there is none."""
+        partition, _, key = place.partition("/")
+        return await self._tables.get(Table.INDEX, partition, key) if key else None
+
+    async def remove(self, row: Row) -> None:
+        """Take a row out of a list, unless it was written anew."""
+        with contextlib.suppress(Conflict):
+            await self._tables.commit(
+                Table.INDEX, row.partition, [Change(kind=Kind.DELETE, key=row.key, etag=row.etag)]
+            )
+
+    async def unlist(self, place: str) -> None:
+        """Take what is at a place out of the list; nothing there is fine."""
+        row = await self.listed(place)
+        if row is not None:
+            await self.remove(row)
 
 
 def _owner(owner: str) -> str:
@@ -107,5 +115,6 @@ def _owner(owner: str) -> str:
 
 
 def _list_key(run: Run) -> str:
-    """Newest first: keys sort ascending, so the time counts down."""
-    return f"{_END_OF_TIME_MS - int(run.created_at.timestamp() * 1_000):014}:{run.id}"
+    """Newest first: keys sort ascending, so the time counts down. Two requests for one number do not meet."""
+    countdown = _END_OF_TIME_MS - int(run.created_at.timestamp() * 1_000)
+    return f"{countdown:014}:{run.id}:{run.submission[:16]}"

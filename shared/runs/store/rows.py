@@ -71,12 +71,19 @@ def _hints(kind: Hashable) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
 
 
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return moment
+
+
 def _debts(text: str) -> tuple[Debt, ...]:
     return tuple(
         Debt(
             response_id=each["response_id"],
-            due=datetime.fromisoformat(each["due"]),
-            since=datetime.fromisoformat(each["since"]),
+            due=_moment(each["due"]),
+            since=_moment(each["since"]),
             tries=each["tries"],
         )
         for each in json.loads(text)
@@ -93,7 +100,7 @@ _STRUCTURED: dict[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
     Usage: (lambda usage: _dump(dataclasses.asdict(usage)), lambda text: Usage(**json.loads(text))),
     Limits: (lambda limits: _dump(dataclasses.asdict(limits)), lambda text: Limits(**json.loads(text))),
     ContinuationToken: (ContinuationToken.to_json, ContinuationToken.from_json),
-    datetime: (datetime.isoformat, datetime.fromisoformat),
+    datetime: (datetime.isoformat, _moment),
     tuple[Debt, ...]: (lambda debts: _dump([dataclasses.asdict(debt) for debt in debts]), _debts),
 }
 

@@ -5,6 +5,7 @@ What belongs together is one transaction under the ETags that were read; who los
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from shared.agentkit.agent import Item
 from shared.runs.run import Run, RunStatus, Session, Text, ToolCall, parse_run_id
 from shared.runs.store import values
 from shared.runs.store.rows import changes, decode, encode
-from shared.runs.store.tables import Change, Kind, Row, Table, Tables
+from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables
 
 T = TypeVar("T")
 
@@ -168,6 +169,23 @@ class RunStore:
     async def read(self, run: Run, value: Text) -> str:
         """The text that a row of this run holds or refers to."""
         return await values.fetch(self._tables, run.session_id, run.number, value)
+
+    async def parts(self, run_id: str) -> list[Row]:
+        """The part rows of a run, without their bytes."""
+        parsed = parse_run_id(run_id)
+        if parsed is None:
+            return []
+        session_id, number = parsed
+        prefix = f"{_run_key(number)}:part:"
+        rows = self._tables.query(Table.RUNS, session_id, first=prefix, before=prefix + "~", select=["PartitionKey"])
+        return [row async for row in rows]
+
+    async def remove_part(self, part: Row) -> None:
+        """Delete a part, unless it was written anew."""
+        with contextlib.suppress(Conflict):
+            await self._tables.commit(
+                Table.RUNS, part.partition, [Change(kind=Kind.DELETE, key=part.key, etag=part.etag)]
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 
 from shared.runs.run import PartRef, Text
-from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables, Value, units
+from shared.runs.store.tables import Change, Kind, Table, Tables, Value, units
 
 INLINE_UNITS = 24_000
 _CHUNK_BYTES = 60_000
@@ -25,11 +25,9 @@ async def keep(tables: Tables, session_id: str, number: int, text: str, *, inlin
     digest = hashlib.sha256(data).hexdigest()[:32]
     count = 0
     for count, values in enumerate(_rows(data), start=1):
-        change = Change(kind=Kind.INSERT, key=f"{_prefix(number, digest)}{count - 1:06}", values=values)
-        try:
-            await tables.commit(Table.RUNS, session_id, [change])
-        except Conflict:
-            continue  # the same bytes: the digest is in the key
+        # Written again it is the same bytes (the digest is in the key) under a new ETag, which tells a clearing away.
+        change = Change(kind=Kind.UPSERT, key=f"{_prefix(number, digest)}{count - 1:06}", values=values)
+        await tables.commit(Table.RUNS, session_id, [change])
     return PartRef(digest, count)
 
 

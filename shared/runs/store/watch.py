@@ -12,13 +12,17 @@ from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """One watch row. ``strikes``: sweeps that found the run overdue, in a row."""
+    """One watch row. ``strikes``: sweeps that found the run overdue, in a row.
+
+    ``listed``: the place in the owner's list that goes with the row, should the run never come to be.
+    """
 
     run_id: str
     due: datetime
     created_at: datetime
     etag: str
     strikes: int = 0
+    listed: str = ""
 
 
 class WatchStore:
@@ -27,17 +31,18 @@ class WatchStore:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    async def put(self, run_id: str, due: datetime, now: datetime) -> Watch:
+    async def put(self, run_id: str, due: datetime, now: datetime, *, listed: str = "") -> Watch:
         """Write the row whatever is there: for who brings a wake nearer, *before* it commits that."""
         values: dict[str, Value] = {
             "due": due.timestamp(),
             "created_at": now.timestamp(),
             "strikes": 0,
             "quarantined": "",
+            "listed": listed,
         }
         change = Change(kind=Kind.UPSERT, key=run_id, values=values)
         etags = await self._tables.commit(Table.WATCH, _partition(run_id), [change])
-        return Watch(run_id=run_id, due=due, created_at=now, etag=etags[run_id])
+        return Watch(run_id=run_id, due=due, created_at=now, etag=etags[run_id], listed=listed)
 
     async def get(self, run_id: str) -> Watch | None:
         """The row; None when the run is not watched."""
@@ -97,6 +102,7 @@ def _watch(row: Row) -> Watch:
         created_at=_moment(row, "created_at"),
         etag=row.etag,
         strikes=strikes if isinstance(strikes, int) else 0,
+        listed=str(row.values.get("listed", "")),
     )
 
 

@@ -55,7 +55,8 @@ class Session:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "dev.py", tmp_path)
-    shutil.copytree(ROOT / "local" / "stack", tmp_path / "local" / "stack")
+    for folder in ("stack", "packaging"):
+        shutil.copytree(ROOT / "local" / folder, tmp_path / "local" / folder)
     (tmp_path / "local" / "__init__.py").touch()
     for name in ("model.py", "host.py"):
         (tmp_path / "local" / name).write_text(SERVER, "utf-8")

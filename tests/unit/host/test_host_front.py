@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,33 @@ async def test_a_caller_that_goes_away_cancels_the_stream() -> None:
             assert await response.content.readany() == b"first"
             response.close()
         await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_an_open_stream_does_not_keep_the_host_from_stopping() -> None:
+    app = anonymous()
+    cancelled = asyncio.Event()
+
+    @app.route(route="stream")
+    async def stream(req: Request) -> StreamingResponse:
+        async def chunks() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b"beat"
+                    await asyncio.sleep(0.01)
+            finally:
+                cancelled.set()
+
+        return StreamingResponse(chunks())
+
+    async with Host(app, port=0) as host:
+        session = aiohttp.ClientSession(host.url)
+        response = await session.get("/api/stream")
+        assert await response.content.readany()
+        begun = time.monotonic()
+
+    assert time.monotonic() - begun < 3
+    assert cancelled.is_set()
+    await session.close()
 
 
 async def test_an_error_in_mid_stream_breaks_the_connection() -> None:

@@ -1,6 +1,7 @@
 """Orchestrations on a running host: nothing is lost, and the upstream defects are there to be written around."""
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
@@ -8,9 +9,11 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import aiohttp
 import azure.durable_functions as df
 import azure.functions as func
 import pytest
+from azurefunctions.extensions.http.fastapi import JSONResponse, Request
 
 from local.host import Host, MovableClock
 from local.host.durable.hub import ConflictError, InvalidIdError
@@ -94,6 +97,45 @@ async def test_hundreds_of_instances_wake_by_their_timers(until: Any) -> None:
         await until(lambda: min(signals.wakes.values()) == 3)
 
         assert set(signals.wakes.values()) == {3}
+
+
+async def test_signals_sent_through_http_and_the_durable_client_are_all_handled(until: Any) -> None:
+    signals = Signals()
+
+    @signals.app.route(route="send/{run}", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+    @signals.app.durable_client_input(client_name="client")
+    async def send(req: Request, client: df.DurableOrchestrationClient) -> JSONResponse:
+        run = req.path_params["run"]
+        signals.inbox[run] += 1
+        with contextlib.suppress(Exception):  # it runs already: "ensure"
+            await client.start_new("life", run)
+        await client.raise_event(run, "wake")
+        return JSONResponse({"sent": run}, status_code=202)
+
+    async with Host(signals.app, port=0) as host, aiohttp.ClientSession(host.url) as session:
+
+        async def post(run: str) -> int:
+            async with session.post(f"/api/send/{run}") as response:
+                return response.status
+
+        statuses = await asyncio.gather(*[post(f"run{n % 20}") for n in range(200)])
+        assert set(statuses) == {202}
+        await until(lambda: signals.handled.total() == 200)
+
+        assert len(host.hub.query()) == 20
+        assert not signals.inbox
+
+
+async def test_an_activity_that_is_cancelled_from_within_fails_instead_of_hanging(until: Any) -> None:
+    async def cancelled(given: Any) -> None:
+        raise asyncio.CancelledError
+
+    def caller(context: Any) -> Any:
+        yield context.call_activity("cancelled")
+
+    async with Host(orchestrator(caller, cancelled), port=0) as host:
+        instance = host.hub.start("caller", "c", None)
+        await until(lambda: instance.status == "Failed")
 
 
 def orchestrator(function: Any, *activities: Any) -> df.DFApp:

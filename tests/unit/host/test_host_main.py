@@ -1,5 +1,6 @@
 """The host as a process of its own."""
 
+import json
 import re
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,28 @@ def test_it_says_what_it_serves_and_stops_when_told(process: subprocess.Popen[st
     assert process.returncode == 0, errors
     assert time.monotonic() - told < 2
     assert re.match(r"\[\d{4}-\d\d-\d\dT[\d:.]+\+00:00\] INFO local.host: stopping", errors)
+
+
+def test_a_launcher_may_pass_its_own_clock(tmp_path: Path) -> None:
+    (tmp_path / "function_app.py").write_text(APP)
+    script = (
+        "import sys; from local.host import MovableClock, main; clock = MovableClock(); clock.advance(86400);"
+        "sys.exit(main(['--app', sys.argv[1], '--port', '0'], clock=clock))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    try:
+        url = next(found[1] for line in running.stdout if (found := re.search(r"(http://[^/]+)/api/health", line)))
+        request = urllib.request.Request(f"{url}/admin/clock", data=b'{"advance": 1}', method="POST")
+        told = json.loads(urllib.request.urlopen(request, timeout=5).read())["now"]
+        ahead = datetime.fromisoformat(told) - datetime.now(UTC)
+        assert timedelta(hours=23) < ahead < timedelta(hours=25)
+    finally:
+        running.terminate()
+        running.communicate()
+
+    assert running.returncode == 0
 
 
 def test_an_app_that_does_not_load_is_exit_code_1_and_a_sentence(tmp_path: Path) -> None:

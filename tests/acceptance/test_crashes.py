@@ -1,0 +1,235 @@
+"""The process is killed: whatever it held in memory is gone, its orchestrations too. The rows are what is left.
+
+A killed host is started again on the same storage; a clock is moved instead of waiting for what is overdue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.model.control import ModelControl
+from local.stack import FunctionsHost
+from tests.acceptance.client import TERMINAL, Api
+from tests.acceptance.conftest import Stack, eventually, move_clock
+
+NewStack = Callable[..., Stack]
+
+IMPATIENT = {
+    "DORMOUSE_OVERDUE_SECONDS": "0.5",
+    "DORMOUSE_TOOL_LEASE_SECONDS": "3",
+    "DORMOUSE_TOOL_RENEWAL_SECONDS": "1",
+    "DORMOUSE_CREATE_TIMEOUT_SECONDS": "2",
+    "DORMOUSE_CREATE_CLAIM_SECONDS": "3",
+    "DORMOUSE_CREATE_GRACE_SECONDS": "0.5",
+}
+"""What a test would otherwise have to wait for."""
+
+MINUTE = 61.0
+"""A submitted run is looked at after a minute at the latest; so far a restarted host's clock is moved."""
+
+
+def calls(*asked: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """A script: these tools, then a text with what they returned."""
+    return [{"calls": [{"name": name, "arguments": given} for name, given in asked]}, {"text": "Done:", "echo": True}]
+
+
+async def outputs(model: ModelControl, run_id: str, turn: int) -> list[str]:
+    """What the model was sent as the outputs of its calls."""
+    create = (await model.creates(run=run_id, turn=str(turn)))[-1]
+    assert create.body is not None
+    return [item["output"] for item in create.body["input"] if item["type"] == "function_call_output"]
+
+
+async def restart(host: FunctionsHost) -> None:
+    """Start a killed host again; whatever is overdue by then is found at once."""
+    await asyncio.to_thread(lambda: host.start().wait_ready())
+    await move_clock(host, MINUTE)
+
+
+async def test_a_run_goes_on_after_a_crash_while_the_model_thinks(own_stack: NewStack, driver: str) -> None:
+    stack = own_stack(driver, **IMPATIENT)
+    host = await asyncio.to_thread(stack.host)
+    await stack.model.script("slow", [{**calls(("work", {"label": "a"}))[0], "think": 2}, {"text": "Done:", "echo": 1}])
+    async with Api(host.url) as api:
+        run_id = await api.start("[script:slow]", agent="workshop")
+        await api.until(run_id, lambda run: run["provider_status"] is not None)
+        host.kill()
+        await eventually(lambda: _ended(stack.model))  # the model does not need us
+        await restart(host)
+        run = await api.finished(run_id)
+    assert run["status"] == "completed", run
+    assert "worked on a" in run["text"]
+    assert await creates_by_turn(stack.model, run_id) == {"1": 1, "2": 1}
+    assert len(stack.traces("a", "start")) == 1
+
+
+async def test_a_crash_in_the_second_turn_repeats_no_tool_and_no_create(own_stack: NewStack, driver: str) -> None:
+    stack = own_stack(driver, **IMPATIENT)
+    host = await asyncio.to_thread(stack.host)
+    script = calls(("work", {"label": "a"}), ("pay", {"label": "b"}))
+    script[1]["think"] = 2
+    await stack.model.script("slow", script)
+    async with Api(host.url) as api:
+        run_id = await api.start("[script:slow]", agent="workshop")
+        await api.until(run_id, lambda run: run["turn"] == 2 and run["provider_status"] in ("queued", "in_progress"))
+        host.kill()
+        await restart(host)
+        run = await api.finished(run_id)
+    assert run["status"] == "completed", run
+    assert await creates_by_turn(stack.model, run_id) == {"1": 1, "2": 1}
+    assert Counter(trace.label for trace in stack.traces(what="start")) == {"a": 1, "b": 1}
+
+
+async def test_a_finished_tool_is_never_run_again_after_a_crash(own_stack: NewStack, driver: str) -> None:
+    stack = own_stack(driver, **IMPATIENT)
+    host = await asyncio.to_thread(stack.host)
+    await stack.model.script(
+        "three",
+        calls(
+            ("work", {"label": "quick"}),
+            ("work", {"label": "slow", "seconds": 2.5}),
+            ("pay", {"label": "once", "seconds": 2.5}),
+        ),
+    )
+    async with Api(host.url) as api:
+        run_id = await api.start("[script:three]", agent="workshop")
+        await api.until(run_id, lambda run: [call["state"] for call in run["tool_calls"]].count("finished") == 1)
+        await eventually(lambda: len(stack.traces(what="start")) == 3)
+        host.kill()
+        await restart(host)
+        run = await api.finished(run_id)
+    assert run["status"] == "completed", run
+    assert [call["starts"] for call in run["tool_calls"]] == [1, 2, 1]
+    assert len(stack.traces("quick", "start")) == 1
+    assert len(stack.traces("once", "start")) == 1
+    first, second = stack.traces("slow", "start")
+    assert (first.call_id, first.key) == (second.call_id, second.key)
+    assert (first.start, second.start) == (1, 2)
+    assert first.pid != second.pid
+    quick, slow, once = await outputs(stack.model, run_id, 2)
+    assert (quick, slow) == ("worked on quick", "worked on slow")
+    assert json.loads(once)["error"]["code"] == "outcome_unknown"
+    assert await creates_by_turn(stack.model, run_id) == {"1": 1, "2": 1}
+
+
+async def test_a_tool_that_kills_the_process_each_time_is_told_as_unknown(own_stack: NewStack) -> None:
+    stack = own_stack("durable", **IMPATIENT)
+    host = await asyncio.to_thread(stack.host)
+    await stack.model.script("deadly", calls(("crash", {"label": "boom"})))
+    deaths = 0
+    async with Api(host.url) as api:
+        run_id = await api.start("[script:deadly]", agent="workshop")
+        run: dict[str, Any] = {"status": None}
+        while run["status"] not in TERMINAL:
+            await eventually(lambda: not host.alive or _terminal(api, run_id))
+            if not host.alive:
+                deaths += 1
+                assert deaths < 5, "it is tried again and again"
+                host.kill()
+                await restart(host)
+                continue
+            run = await api.run(run_id)
+    assert run["status"] == "completed", run
+    assert deaths == len(stack.traces("boom", "start")) == 2
+    (unknown,) = await outputs(stack.model, run_id, 2)
+    assert json.loads(unknown)["error"]["code"] == "outcome_unknown"
+
+
+async def test_a_crash_inside_a_create_waits_out_the_claim_and_tries_once_more(own_stack: NewStack) -> None:
+    """The provider took the request, and its answer never arrived here: at most one extra response."""
+    stack = own_stack("durable", **IMPATIENT)
+    host = await asyncio.to_thread(stack.host)
+    fault = {"create": [{"hang": 30, "after_accept": True}]}
+    await stack.model.script("hang", [calls(("work", {"label": "a"}))[0], {"text": "Done.", "faults": fault}])
+    async with Api(host.url) as api:
+        run_id = await api.start("[script:hang]", agent="workshop")
+        await eventually(lambda: stack.model.creates(run=run_id, turn="2"))
+        host.kill()
+        await restart(host)
+        run = await api.finished(run_id)
+    assert run["status"] == "completed", run
+    assert await creates_by_turn(stack.model, run_id) == {"1": 1, "2": 2}
+    attempts = [create.metadata["attempt"] for create in await stack.model.creates(run=run_id, turn="2")]
+    assert attempts == ["1", "2"]
+    assert len(stack.traces("a", "start")) == 1
+
+
+async def test_the_limits_of_a_run_hold_across_a_crash(own_stack: NewStack) -> None:
+    """Three tool calls are allowed; one was made before the crash, and three are asked for after it."""
+    stack = own_stack("durable", **IMPATIENT)
+    host = await asyncio.to_thread(stack.host)
+    one = calls(("work", {"label": "a"}))[0]
+    three = calls(*(("work", {"label": label}) for label in "bcd"))[0]
+    await stack.model.script("greedy", [one, {**three, "think": 2}])
+    async with Api(host.url) as api:
+        run_id = await api.start("[script:greedy]", agent="workshop", limits={"tool_calls": 3})
+        await api.until(run_id, lambda run: run["turn"] == 2 and run["provider_status"] in ("queued", "in_progress"))
+        host.kill()
+        await restart(host)
+        run = await api.finished(run_id)
+    assert (run["status"], run["error"]["code"]) == ("failed", "tool_call_limit")
+    assert [trace.label for trace in stack.traces(what="start")] == ["a"]
+
+
+MOMENTS = (0.0, 0.05, 0.2, 0.35, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.4, 1.7)
+"""Seconds after the submit was answered, over the whole length of the story."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_story_survives_a_crash_at_any_moment(own_stack: NewStack, driver: str, moment: float) -> None:
+    stack = own_stack(driver, **IMPATIENT, DORMOUSE_SAMPLE_TOOL_SECONDS="0.4")
+    host = await asyncio.to_thread(stack.host)
+    async with Api(host.url) as api:
+        began = time.monotonic()
+        run_id = await api.start("Write a story about the rings of Saturn.")
+        await asyncio.sleep(max(0.0, began + moment - time.monotonic()))
+        host.kill()
+        await asyncio.to_thread(lambda: host.start().wait_ready())
+        after_submit = await api.run(run_id)
+        run = await moved_until_finished(api, host, run_id)
+    assert run["status"] == "completed", (after_submit, run)
+    assert "Olympus Mons is 22 km high" in run["text"]
+    assert "Captain Ada Okafor" in run["text"]
+    assert [call["state"] for call in run["tool_calls"]] == ["finished", "finished"]
+    assert all(1 <= call["starts"] <= 2 for call in run["tool_calls"])
+    made = await creates_by_turn(stack.model, run_id)
+    extra = sum(made.values()) - 2
+    assert made.keys() == {"1", "2"}
+    assert extra <= 1, made  # and that only when the crash came inside a create
+    known = [response for response in await stack.model.responses() if response.metadata["run"] == run_id]
+    assert len(known) == 2 + extra
+
+
+async def moved_until_finished(api: Api, host: FunctionsHost, run_id: str) -> dict[str, Any]:
+    """Move the clock whenever nothing has happened for a while, as the minutes would."""
+    for _ in range(6):
+        await move_clock(host, MINUTE)
+        try:
+            return await api.finished(run_id, patience=5)
+        except AssertionError:
+            continue
+    return await api.run(run_id)
+
+
+async def creates_by_turn(model: ModelControl, run_id: str) -> dict[str, int]:
+    """How many responses each turn of a run has had at the provider."""
+    return dict(Counter(create.metadata["turn"] for create in await model.creates(run=run_id)))
+
+
+async def _ended(model: ModelControl) -> bool:
+    return all(response.status == "completed" for response in await model.responses())
+
+
+async def _terminal(api: Api, run_id: str) -> bool:
+    try:
+        return (await api.run(run_id))["status"] in TERMINAL
+    except OSError:
+        return False

@@ -1,0 +1,194 @@
+"""A provider that is down, slow, wrong or in doubt: the run waits, goes on, or ends with a code. Over the whole stack.
+
+The tables of all faults are in `tests/unit/runs`; here are one or two of each kind, with processes and real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.model.control import ModelControl
+from local.stack import FunctionsHost, ScriptedModel
+from tests.acceptance.client import TERMINAL, Api
+from tests.acceptance.conftest import Stack, Target, eventually, move_clock
+
+OwnStack = Callable[..., Stack]
+
+
+async def start(target: Target, *turns: dict[str, Any], **fields: Any) -> str:
+    """Submit a run that plays these turns; its id."""
+    name = f"s{secrets.token_hex(6)}"
+    await target.model.script(name, turns)
+    return await target.api.start(f"[script:{name}]", agent="workshop", **fields)
+
+
+async def finished(target: Target, run_ids: list[str]) -> list[dict[str, Any]]:
+    """All of them, once they are terminal."""
+    return await asyncio.gather(*(target.api.finished(run_id) for run_id in run_ids))
+
+
+async def finished_while_time_flies(api: Api, host: FunctionsHost, run_id: str) -> dict[str, Any]:
+    """The run once it is terminal; five minutes pass in every look, so that no wait is long."""
+
+    async def over() -> dict[str, Any] | None:
+        await move_clock(host, 300)
+        run = await api.run(run_id)
+        return run if run["status"] in TERMINAL else None
+
+    run: dict[str, Any] = await eventually(over)
+    return run
+
+
+async def test_a_provider_that_comes_back_after_half_an_hour_completes_the_run(
+    own_stack: OwnStack, driver: str, tmp_path: Path
+) -> None:
+    stack = own_stack(driver)
+    provider = ScriptedModel(think=0.0, log=tmp_path / "provider.log")
+    host = stack.host(OPENAI_BASE_URL=provider.base_url)
+    async with Api(host.url) as api:
+        reply = await api.submit("Hello.", agent="workshop")
+        assert (reply.status, reply["status"]) == (202, "queued"), reply
+        await move_clock(host, 1_800)
+        run = await api.until(reply["id"], lambda run: run["wakes"] >= 2)
+        assert (run["status"], run["provider_status"]) == ("queued", "provider_unreachable")
+        try:
+            await asyncio.to_thread(lambda: provider.start().wait_ready())
+            run = await finished_while_time_flies(api, host, reply["id"])
+            creates = await ModelControl(provider.url, stack.world).log("create")
+        finally:
+            await asyncio.to_thread(provider.stop)
+    assert run["status"] == "completed", run["error"]
+    assert "You said: Hello." in run["text"]
+    assert len(creates) == 1
+
+
+async def test_creates_that_are_not_accepted_are_retried_when_the_provider_says(driver: str, target: Target) -> None:
+    faults = [
+        {"status": 429, "headers": {"Retry-After": "3"}},
+        {"status": 503, "headers": {"Retry-After": "3"}},
+        {"status": 409},
+        {"status": 403},
+    ]
+    *runs, denied = [await start(target, {"text": "Fine.", "faults": {"create": [fault]}}) for fault in faults]
+    for run, least in zip(await finished(target, runs), (3.0, 3.0, 2.0), strict=True):
+        assert (run["status"], run["text"]) == ("completed", "Fine.")
+        first, second = [each for each in await target.model.log("create") if each.metadata.get("run") == run["id"]]
+        assert second.time - first.time >= least
+        assert [first.accepted, second.accepted] == [False, True]
+    run = await target.api.run(denied)
+    assert (run["status"], run["provider_status"]) == ("queued", "http_403")
+    await target.api.cancel(denied)
+
+
+async def test_a_create_in_doubt_is_repeated_only_after_claim_and_grace(own_stack: OwnStack, driver: str) -> None:
+    stack = own_stack(
+        driver,
+        DORMOUSE_CREATE_TIMEOUT_SECONDS="1",
+        DORMOUSE_CREATE_CLAIM_SECONDS="2",
+        DORMOUSE_CREATE_GRACE_SECONDS="1",
+    )
+    faults: list[dict[str, Any]] = [
+        {"status": 500},
+        {"status": 502, "html": True},
+        {"html": True},
+        {"drop": True},
+        {"hang": 30},
+    ]
+    host = stack.host()
+    async with Api(host.url) as api:
+        target = Target(api=api, stack=stack, host=host)
+        runs = await asyncio.gather(
+            *(start(target, {"text": "Fine.", "faults": {"create": [{**f, "after_accept": True}]}}) for f in faults)
+        )
+        for run in await finished(target, list(runs)):
+            assert (run["status"], run["text"]) == ("completed", "Fine.")
+            first, second = await target.model.creates(run=run["id"])
+            assert second.time - first.time >= 2
+            assert (first.metadata["attempt"], second.metadata["attempt"]) == ("1", "2")
+
+
+async def test_the_fifth_create_in_doubt_ends_the_run(own_stack: OwnStack) -> None:
+    stack = own_stack("durable")
+    host = stack.host()
+    async with Api(host.url) as api:
+        target = Target(api=api, stack=stack, host=host)
+        run_id = await start(target, {"text": "Never.", "faults": {"create": [{"drop": True, "times": -1}]}})
+        run = await finished_while_time_flies(api, host, run_id)
+    assert (run["status"], run["error"]["code"]) == ("failed", "start_uncertain")
+    assert len(await target.model.log("create")) == 5
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+async def test_a_create_that_is_refused_fails_the_run_within_the_call(driver: str, target: Target, status: int) -> None:
+    name = f"s{secrets.token_hex(6)}"
+    error = {"code": "model_not_found", "message": "There is no such model."}
+    await target.model.script(name, [{"faults": {"create": [{"status": status, "json_error": error}]}}])
+    reply = await target.api.submit(f"[script:{name}]", agent="workshop")
+    assert (reply.status, reply["status"]) == (200, "failed")
+    assert reply["error"] == error
+    assert reply["wake_at"] is None
+
+
+async def test_polls_without_news_lose_nothing(driver: str, target: Target) -> None:
+    faults: list[dict[str, Any]] = [
+        {"status": 429, "headers": {"Retry-After": "1"}},
+        {"status": 500},
+        {"html": True},
+        {"status": 404},
+        {"status": 401},
+        {"status": 400},
+        {"drop": True, "times": 2},
+        {"body": '{"id": '},
+    ]
+    runs = await asyncio.gather(
+        *(start(target, {"text": "Fine.", "think": 0.0, "faults": {"retrieve": [fault]}}) for fault in faults)
+    )
+    for run in await finished(target, list(runs)):
+        assert (run["status"], run["text"]) == ("completed", "Fine.")
+        assert len(await target.model.creates(run=run["id"])) == 1
+
+
+async def test_the_deadline_ends_a_run_that_never_answers_and_stops_its_response(driver: str, target: Target) -> None:
+    faults = {"retrieve": [{"status": 500, "times": -1}]}
+    runs = [
+        await start(target, {"stuck": True}, deadline_seconds=3),
+        await start(target, {"stuck": True, "faults": faults}, deadline_seconds=3),
+    ]
+    for run in await finished(target, runs):
+        assert (run["status"], run["error"]["code"]) == ("failed", "deadline_exceeded")
+
+    async def stopped() -> bool:
+        known = [each for each in await target.model.responses() if each.metadata.get("run") in runs]
+        return [each.status for each in known] == ["cancelled"] * 2
+
+    await eventually(stopped)
+
+
+async def test_a_response_that_is_gone_is_lost_after_a_while(own_stack: OwnStack, driver: str) -> None:
+    stack = own_stack(driver)
+    host = stack.host()
+    async with Api(host.url) as api:
+        target = Target(api=api, stack=stack, host=host)
+        run_id = await start(target, {"stuck": True, "id_gone": 0.0})
+        run = await api.until(run_id, lambda run: run["provider_status"] == "http_404" or run["error"])
+        assert run["status"] == "in_progress", "it may not have arrived everywhere yet"
+        await move_clock(host, 61)
+        run = await api.finished(run_id)
+    assert (run["status"], run["error"]["code"]) == ("failed", "response_lost")
+
+
+async def test_a_failure_of_the_provider_s_own_is_restarted(driver: str, target: Target) -> None:
+    failing = {"status": "failed", "error": {"code": "server_error", "message": "Try again."}}
+    run_id = await start(target, {"attempts": [failing, {"text": "Fine."}]})
+    run = await target.api.finished(run_id)
+    assert (run["status"], run["text"]) == ("completed", "Fine.")
+    creates = await target.model.creates(run=run_id)
+    assert [each.metadata["attempt"] for each in creates] == ["1", "2"]
+    assert all(later.time - earlier.time >= 2 for earlier, later in itertools.pairwise(creates))

@@ -1,0 +1,275 @@
+"""The connection to a provider, against a server that does anything at all with its bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from shared.agentkit import faults
+from shared.agentkit.provider import Credential, Provider, ProviderConfig
+
+Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+RESPONSE = {"id": "resp_1", "status": "queued"}
+
+
+@asynccontextmanager
+async def provider_at(
+    url: str | None, *, concurrency: int = 16, credential: Credential = "key"
+) -> AsyncIterator[Provider]:
+    provider = Provider(ProviderConfig(credential=credential, base_url=url, concurrency=concurrency))
+    provider.client()  # its import is not to be timed
+    try:
+        yield provider
+    finally:
+        await provider.close()
+
+
+@asynccontextmanager
+async def serving(play: Play, **config: Any) -> AsyncIterator[Provider]:
+    """A provider whose server plays ``play`` on every connection."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await play(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with provider_at(f"http://127.0.0.1:{port}", **config) as provider:
+        try:
+            yield provider
+        finally:
+            server.close()
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    """The head of one request; its body is read, too."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            await reader.readexactly(int(line.split(b":")[1]))
+    return head
+
+
+def answer(body: Any) -> bytes:
+    data = json.dumps(body).encode()
+    return HEAD + b"Content-Length: %d\r\n\r\n" % len(data) + data
+
+
+async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"1\r\n \r\n")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.write(b"I am no web server\r\n\r\n")
+    await writer.drain()
+
+
+async def hang_up_halfway(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.write(HEAD + b'Content-Length: 1000\r\n\r\n{"id": ')
+    await writer.drain()
+
+
+async def hang_up_after_reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+
+
+async def hang_up_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+@pytest.mark.parametrize("play", [drip, garbage, hang_up_halfway, hang_up_after_reading, hang_up_at_once, say_nothing])
+async def test_whatever_comes_after_the_connection_leaves_a_create_in_doubt(play: Play) -> None:
+    async with serving(play) as provider:
+        begun = time.monotonic()
+        with pytest.raises(faults.PerhapsAccepted):
+            await provider.send("/responses", {}, timeout=0.3)
+        with pytest.raises(faults.NoNews):
+            await provider.ask("/responses/resp_1", timeout=0.3)
+        assert time.monotonic() - begun < 2.0
+
+
+@asynccontextmanager
+async def black_hole() -> AsyncIterator[str]:
+    """An address that never takes a connection: its queue is full."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        yield f"http://127.0.0.1:{full.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def nobody() -> AsyncIterator[str]:
+    """An address where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def no_address() -> AsyncIterator[str]:
+    """A setting that is no URL."""
+    yield "localhost:1"
+
+
+@pytest.mark.parametrize("place", [black_hole, nobody, no_address])
+async def test_without_a_connection_a_create_was_surely_not_accepted(place: Callable[[], Any]) -> None:
+    async with place() as url, provider_at(url) as provider:
+        with pytest.raises(faults.NotAccepted):
+            await provider.send("/responses", {}, timeout=0.6)
+        with pytest.raises(faults.NoNews):
+            await provider.ask("/responses/resp_1", timeout=0.6)
+
+
+async def test_no_request_is_ever_repeated() -> None:
+    seen = []
+
+    async def fail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            seen.append(await read_request(reader))
+            writer.write(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\nRetry-After: 0\r\n\r\n")
+
+    async with serving(fail) as provider:
+        with pytest.raises(faults.PerhapsAccepted):
+            await provider.send("/responses", {}, timeout=5)
+        with pytest.raises(faults.NoNews):
+            await provider.ask("/responses/resp_1", timeout=5)
+    assert [line.split(b" ")[0] for line in seen] == [b"POST", b"GET"]
+
+
+async def test_a_huge_answer_is_read_and_a_huge_request_is_sent() -> None:
+    big = {**RESPONSE, "output": "x" * 20_000_000}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            writer.write(answer(big))
+
+    async with serving(serve) as provider:
+        assert await provider.send("/responses", {"input": "y" * 5_000_000}, timeout=20) == big
+        assert await provider.ask("/responses/resp_1", timeout=20) == big
+
+
+async def test_no_more_calls_at_once_than_allowed_and_one_connection_serves_many() -> None:
+    at_once, most, connections = 0, 0, 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal at_once, most, connections
+        connections += 1
+        while True:
+            await read_request(reader)
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0.01)
+            at_once -= 1
+            writer.write(answer(RESPONSE))
+
+    async with serving(serve, concurrency=3) as provider:
+        await asyncio.gather(*(provider.ask("/responses/resp_1", timeout=5) for _ in range(12)))
+        await asyncio.gather(*(provider.send("/responses", {}, timeout=5) for _ in range(12)))
+    assert most == 3
+    assert connections == 3
+
+
+async def test_a_create_that_never_gets_its_turn_was_not_sent() -> None:
+    asked = asyncio.Event()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        asked.set()
+        await reader.read()
+
+    async with serving(hold, concurrency=1) as provider:
+        holding = asyncio.create_task(provider.ask("/responses/resp_1", timeout=2))
+        await asked.wait()
+        with pytest.raises(faults.NotAccepted) as caught:
+            await provider.send("/responses", {}, timeout=0.1)
+        assert caught.value.code == "not_sent"
+        with pytest.raises(faults.NoNews):
+            await holding
+
+
+async def test_every_call_carries_a_token_and_without_one_nothing_is_sent() -> None:
+    heads: list[bytes] = []
+    tokens = iter(["t1", "t1", "t2", "t2"])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await read_request(reader))
+            writer.write(answer(RESPONSE))
+
+    async def token() -> str:
+        try:
+            return next(tokens)
+        except StopIteration:
+            raise RuntimeError("no more tokens") from None
+
+    async with serving(serve, credential=token) as provider:
+        await provider.send("/responses", {}, timeout=5)
+        await provider.ask("/responses/resp_1", timeout=5)
+        with pytest.raises(faults.AccessDenied):
+            await provider.send("/responses", {}, timeout=5)
+        with pytest.raises(faults.NoNews):
+            await provider.ask("/responses/resp_1", timeout=5)
+    assert [b"Bearer t1" in head or b"Bearer t2" in head for head in heads] == [True, True]
+
+
+async def test_a_token_that_never_comes_is_no_create_in_doubt() -> None:
+    async def token() -> str:
+        await asyncio.sleep(60)
+        return "late"
+
+    async with serving(say_nothing, credential=token) as provider:
+        with pytest.raises(faults.NotAccepted):
+            await provider.send("/responses", {}, timeout=0.1)
+
+
+async def test_a_pause_holds_back_every_question_until_it_is_over() -> None:
+    now, asked = 0.0, 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        while True:
+            await read_request(reader)
+            asked += 1
+            if asked == 1:
+                writer.write(b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\nRetry-After: 30\r\n\r\n")
+            else:
+                writer.write(answer(RESPONSE))
+
+    async with serving(serve) as provider:
+        provider._seconds = lambda: now
+        for wait in (30.0, 30.0, 10.0):
+            now = 30.0 - wait
+            with pytest.raises(faults.NoNews) as caught:
+                await provider.ask("/responses/resp_1", timeout=5)
+            assert caught.value.retry_after == wait
+        assert asked == 1
+        assert await provider.send("/responses", {}, timeout=5) == RESPONSE, "a create is not held back"
+        now = 30.0
+        assert await provider.ask("/responses/resp_1", timeout=5) == RESPONSE

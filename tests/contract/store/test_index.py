@@ -1,0 +1,72 @@
+"""Keys and lists, in memory and on Azurite alike."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from shared.runs.store.index import IndexStore, KeyRecord, key_digest
+from shared.runs.store.tables import Table, Tables
+from tests.contract.store.records import NOW, new_run
+
+
+@pytest.fixture
+def index(tables: Tables) -> IndexStore:
+    return IndexStore(tables)
+
+
+def record(**fields: str) -> KeyRecord:
+    given = KeyRecord(digest="d", payload="p", session_id="0" * 32, number=3, created_at=NOW)
+    return replace(given, **fields)  # type: ignore[arg-type]
+
+
+async def test_a_key_is_claimed_once_and_comes_back_to_the_microsecond(index: IndexStore) -> None:
+    claims = await asyncio.gather(*(index.claim_key(record(payload=str(i))) for i in range(4)))
+    (taken,) = (claim for claim in claims if claim is not None)
+    assert await index.key("d") == taken
+    assert taken.created_at == NOW
+
+
+async def test_a_freed_key_can_be_claimed_and_an_old_claim_frees_no_new_one(index: IndexStore) -> None:
+    old = await index.claim_key(record())
+    assert old is not None
+    await index.free_key(old)
+    assert await index.key("d") is None
+    new = await index.claim_key(record(payload="q"))
+    await index.free_key(old)
+    assert await index.key("d") == new
+
+
+def test_owner_and_key_do_not_run_into_each_other() -> None:
+    digests = {key_digest(owner, key) for owner, key in (("a", "b"), ("ab", ""), ("", "ab"), ("1:a", "b"), ("a:", "b"))}
+    assert len(digests) == 5
+
+
+async def test_an_owners_runs_are_listed_newest_first(index: IndexStore, tables: Tables) -> None:
+    runs = [new_run(created_at=NOW + timedelta(milliseconds=i)) for i in range(3)]
+    for run in (*runs, new_run(owner="p")):
+        await index.list_run(run)
+        await index.list_run(run)
+    partition = index.place_of(runs[0]).split("/")[0]
+    keys = [row.key async for row in tables.query(Table.INDEX, partition)]
+    assert [key.split(":")[1] for key in keys] == [run.id for run in reversed(runs)]
+
+
+async def test_two_submissions_for_one_run_do_not_share_a_place(index: IndexStore) -> None:
+    won = new_run()
+    lost = replace(won, submission="f" * 32)
+    await index.list_run(lost)
+    await index.list_run(won)
+    await index.unlist(index.place_of(lost))
+    await index.unlist(index.place_of(lost))
+    assert await index.listed(index.place_of(lost)) is None
+    row = await index.listed(index.place_of(won))
+    assert row is not None
+    assert row.values["submission"] == won.submission
+    await index.list_run(won)
+    await index.remove(row)
+    assert await index.listed(index.place_of(won)) is not None
+    assert await index.listed("") is None

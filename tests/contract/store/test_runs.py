@@ -1,0 +1,164 @@
+"""Runs, sessions, ledger and items, in memory and on Azurite alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shared.agentkit.agent import ContinuationToken, Usage
+from shared.runs.run import CallState, Debt, Limits, Next, PartRef, Run, RunStatus, ToolCall
+from shared.runs.store.rows import RowUnreadable
+from shared.runs.store.runs import CallChange, RunStore, SessionChange, Stored
+from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables
+from tests.contract.store.records import NOW, new_run, session_of
+
+
+@pytest.fixture
+def store(tables: Tables) -> RunStore:
+    return RunStore(tables)
+
+
+async def create(store: RunStore, run: Run | None = None, given: str = "[]") -> Stored[Run]:
+    run = run or new_run()
+    return await store.create(run, SessionChange(before=None, after=session_of(run)), given)
+
+
+async def test_a_run_comes_back_as_it_was_written(store: RunStore) -> None:
+    written = await create(
+        store,
+        new_run(
+            status=RunStatus.IN_PROGRESS,
+            next=Next.POLL,
+            metadata={"k": "\U0001f42d\n", "": ""},
+            token=ContinuationToken(response_id="resp_1"),
+            response_ids=("resp_1", "resp_2"),
+            limits=Limits(turns=2, tool_calls=3, total_tokens=10**12),
+            usage=Usage(input_tokens=2**40),
+            claimed_until=NOW,
+            retry_after=2.0,
+            debts=(Debt(response_id="resp_1", due=NOW, since=NOW, tries=2),),
+            error_code="",
+        ),
+    )
+    read = await store.load(written.value.id)
+    assert read is not None
+    assert read.etag == written.etag
+    assert read.value == replace(written.value, error_code=None)  # the empty string is how None is written
+
+
+async def test_what_was_never_written_is_none(store: RunStore) -> None:
+    assert await store.load(new_run().id) is None
+    assert await store.load_session("0" * 32) is None
+    for no_id in ("", "run", "run_x_1", f"run_{'0' * 32}_0", f"run_{'0' * 32}_01", f"run_{'A' * 32}_1", "a/b\n"):
+        assert await store.load(no_id) is None
+
+
+async def test_a_session_and_a_number_are_taken_once(store: RunStore) -> None:
+    first = await create(store)
+    with pytest.raises(Conflict):
+        await create(store, new_run(first.value.session_id))
+    session = await store.load_session(first.value.session_id)
+    assert session is not None
+    stale = replace(session, etag=session.etag)
+    second = new_run(first.value.session_id, number=2)
+    await store.create(second, SessionChange(before=session, after=session_of(second)), "[]")
+    third = new_run(first.value.session_id, number=2)
+    with pytest.raises(Conflict):
+        await store.create(third, SessionChange(before=stale, after=session_of(third)), "[]")
+    read = await store.load(second.id)
+    assert read is not None
+    assert read.value.submission == second.submission
+
+
+async def test_a_save_is_all_or_nothing(store: RunStore) -> None:
+    run = await create(store)
+    session = await store.load_session(run.value.session_id)
+    assert session is not None
+    call = ToolCall(session_id=run.value.session_id, number=1, turn=1, index=0, call_id="c", name="n", arguments="{}")
+    saved = await store.save(
+        run,
+        replace(run.value, next=Next.TOOLS),
+        session=SessionChange(before=session, after=replace(session.value, response_id="r")),
+        calls=[CallChange(before=None, after=call)],
+        items=['["x"]'],
+    )
+    assert saved.run.value.items == 2
+    with pytest.raises(Conflict):
+        await store.save(run, replace(run.value, next=Next.POLL), items=["[]"])
+    stale = Stored(call, "W/\"datetime'2020-01-01T00%3A00%3A00.0000000Z'\"")
+    with pytest.raises(Conflict):
+        await store.save(
+            saved.run,
+            replace(saved.run.value, next=Next.CREATE),
+            calls=[CallChange(before=stale, after=replace(call, state=CallState.FINISHED))],
+        )
+    read = await store.load(run.value.id)
+    assert read == saved.run
+    assert [each.value for each in await store.calls(run.value)] == [call]
+    done = await store.save_call(saved.calls[0], replace(call, state=CallState.FINISHED))
+    with pytest.raises(Conflict):
+        await store.save_call(saved.calls[0], call)
+    assert (await store.calls(run.value, turn=1))[0] == done
+    assert await store.calls(run.value, turn=2) == []
+
+
+@pytest.mark.parametrize("text", ["", "x" * 24_001, "\U0001f42d" * 12_001, "é\0\n" * 700_000, "a\ud800b" * 9_000])
+async def test_a_long_value_lies_in_parts(store: RunStore, text: str) -> None:
+    run = new_run()
+    kept = await store.keep(run, text)
+    assert isinstance(kept, PartRef) == (len(text) > 12_000)
+    assert await store.keep(run, text) == kept
+    assert await store.read(run, kept) == text.replace("\ud800", "\ufffd")
+
+
+async def test_parts_that_are_not_whole_are_no_value(store: RunStore) -> None:
+    run = new_run()
+    kept = await store.keep(run, "x" * 1_500_000)
+    parts = await store.parts(run.id)
+    assert len(parts) == 3
+    assert all(part.values == {} for part in parts)
+    await store.remove_part(parts[1])
+    with pytest.raises(LookupError):
+        await store.read(run, kept)
+
+
+async def test_a_part_that_was_written_anew_is_not_removed(store: RunStore) -> None:
+    run = new_run()
+    kept = await store.keep(run, "x" * 30_000)
+    seen = await store.parts(run.id)
+    await store.keep(run, "x" * 30_000)
+    for part in seen:
+        await store.remove_part(part)
+    assert await store.read(run, kept) == "x" * 30_000
+    assert await store.parts("run_x") == []
+
+
+async def test_items_come_back_in_order_and_only_those_that_were_committed(store: RunStore) -> None:
+    run = await create(store, given='[{"i": 0}]')
+    long = await store.keep(run.value, '[{"i": 2, "text": "' + "é" * 30_000 + '"}]')
+    saved = await store.save(run, run.value, items=['[{"i": 1}]', long])
+    assert [item["i"] for item in await store.items(saved.run.value)] == [0, 1, 2]
+    assert [item["i"] for item in await store.items(run.value)] == [0]
+    assert [item["i"] for item in await store.last_items(saved.run.value)] == [2]
+
+
+async def test_a_row_of_a_newer_version_is_not_guessed_at(store: RunStore, tables: Tables) -> None:
+    run = await create(store)
+    await tables.commit(
+        Table.RUNS,
+        run.value.session_id,
+        [Change(kind=Kind.MERGE, key="00000001", values={"schema": 99}, etag=run.etag)],
+    )
+    with pytest.raises(RowUnreadable, match="newer"):
+        await store.load(run.value.id)
+
+
+async def test_only_completed_runs_come_before(store: RunStore) -> None:
+    statuses = [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.QUEUED]
+    first = await create(store, new_run(status=statuses[0]))
+    for number, status in enumerate(statuses[1:], start=2):
+        session = await store.load_session(first.value.session_id)
+        run = new_run(first.value.session_id, number=number, status=status)
+        await store.create(run, SessionChange(before=session, after=session_of(run)), "[]")
+    assert [run.number for run in await store.completed_before(run)] == [1, 3]

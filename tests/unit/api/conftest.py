@@ -1,0 +1,47 @@
+"""Requests as a trigger gets them, without a host."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request
+
+
+def request(
+    body: bytes | str | Any = None,
+    *,
+    headers: Mapping[str, str] | list[tuple[str, str]] | None = None,
+    path: Mapping[str, str] | None = None,
+    chunk: int = 65_536,
+) -> Request:
+    """A request; anything but bytes is sent as JSON. The body comes in chunks, without a length."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    given = [*(headers or {}).items()] if not isinstance(headers, list) else headers
+    pairs = [("host", "127.0.0.1:50000"), *given]
+    if not any(name.lower() == "content-type" for name, _ in pairs):
+        pairs.append(("content-type", "application/json"))
+    chunks = [data[at : at + chunk] for at in range(0, len(data), chunk)] or [b""]
+    messages = [
+        {"type": "http.request", "body": piece, "more_body": at < len(chunks)} for at, piece in enumerate(chunks, 1)
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],
+        "path_params": dict(path or {}),
+    }
+    return Request(scope, receive)
+
+
+def content(response: Any) -> dict[str, Any]:
+    """The JSON of a response."""
+    body: dict[str, Any] = json.loads(bytes(response.body))
+    return body

@@ -1,0 +1,212 @@
+"""What a request body may hold: each refusal has a code, and a sentence that names what to change."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from shared.api.bodies import BESIDES_THE_INPUT, read_submission
+from shared.errors import (
+    DormouseError,
+    InputTooLarge,
+    InvalidIdempotencyKey,
+    InvalidJson,
+    InvalidRequest,
+    UnsupportedMediaType,
+)
+from shared.runs.submission import Submission
+from shared.settings import Settings
+from tests.unit.api.conftest import request
+
+LIMIT = 1_000
+SETTINGS = Settings(max_input_bytes=LIMIT)
+
+
+async def read(body: Any, **options: Any) -> Submission:
+    return await read_submission(request(body, **options), "me", SETTINGS)
+
+
+async def refusal(body: Any, **options: Any) -> DormouseError:
+    with pytest.raises(DormouseError) as caught:
+        await read(body, **options)
+    return caught.value
+
+
+async def test_a_request_is_read_as_it_was_meant() -> None:
+    wanted = await read(
+        {
+            "input": "x\0\n\U0001f42d",
+            "agent": "a",
+            "session_id": "s",
+            "metadata": {"k": "line\nline\t\U0001f42d"},
+            "deadline_seconds": 60,
+            "limits": {"turns": 1, "tool_calls": 2, "total_tokens": 3},
+        },
+        headers={"Idempotency-Key": '"a key"'},
+    )
+    assert wanted == Submission(
+        owner="me",
+        items=({"type": "message", "role": "user", "content": "x\0\n\U0001f42d"},),
+        agent="a",
+        session_id="s",
+        metadata={"k": "line\nline\t\U0001f42d"},
+        deadline_seconds=60.0,
+        turns=1,
+        tool_calls=2,
+        total_tokens=3,
+        idempotency_key="a key",
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"input": "x"} {}',
+        b'{"input": "\xff"}',
+        b'{"input": "\xed\xa0\x80"}',
+        '{"input": "x"}'.encode("utf-16"),
+        '{"input": "x"}'.encode("utf-32"),
+        b"[]",
+        b'"x"',
+        b"null",
+        b'{"input": "x", "deadline_seconds": NaN}',
+        b'{"input": "x", "deadline_seconds": Infinity}',
+        b'{"input": "x", "deadline_seconds": -Infinity}',
+        b'{"input": ' + b"9" * 5_000 + b"}",
+        b"[" * 30_000,
+        b'{"a":' * 10_000,
+        b'{"input": "x", "metadata": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+    ],
+)
+async def test_what_is_no_json_object_in_utf8_is_refused(body: bytes) -> None:
+    error = await refusal(body)
+    assert isinstance(error, InvalidJson)
+    assert "Send " in error.message
+    assert len(error.message) < 300
+
+
+async def test_a_byte_order_mark_is_no_error() -> None:
+    assert (await read(b'\xef\xbb\xbf{"input": "x"}')).items[0]["content"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({}, ["input"]),
+        ({"input": ""}, ["input"]),
+        ({"input": None}, ["input"]),
+        ({"input": 1}, ["input"]),
+        ({"input": ["x"]}, ["input"]),
+        (b'{"input": "\\ud800"}', ["input"]),
+        (b'{"input": "x", "agent": "\\udfff"}', ["agent"]),
+        (b'{"input": "x", "metadata": {"k": "\\ud800"}}', ["metadata.k"]),
+        ({"input": "x", "stream": True}, ["stream"]),
+        ({"input": "x", "callback_url": "https://example.com"}, ["callback_url"]),
+        ({"input": "x", "one": 1, "two": 2}, ["one", "two"]),
+        ({"input": "x", "limits": {"three": 3}}, ["limits.three"]),
+        ({"input": "x", "agent": ""}, ["agent"]),
+        ({"input": "x", "agent": 1}, ["agent"]),
+        ({"input": "x", "agent": "a" * 65}, ["agent"]),
+        ({"input": "x", "session_id": "a" * 65}, ["session_id"]),
+        ({"input": "x", "metadata": {str(i): "" for i in range(17)}}, ["metadata"]),
+        ({"input": "x", "metadata": {"k" * 65: ""}}, None),
+        ({"input": "x", "metadata": {"": ""}}, None),
+        ({"input": "x", "metadata": {"k": "v" * 513}}, ["metadata.k"]),
+        ({"input": "x", "metadata": {"k": 1}}, ["metadata.k"]),
+        ({"input": "x", "metadata": {"k": "\x01"}}, ["metadata.k"]),
+        ({"input": "x", "metadata": {"k\0": "v"}}, None),
+        ({"input": "x", "metadata": []}, ["metadata"]),
+        ({"input": "x", "deadline_seconds": 0}, ["deadline_seconds"]),
+        ({"input": "x", "deadline_seconds": -1}, ["deadline_seconds"]),
+        ({"input": "x", "deadline_seconds": "60"}, ["deadline_seconds"]),
+        ({"input": "x", "deadline_seconds": True}, ["deadline_seconds"]),
+        (b'{"input": "x", "deadline_seconds": 1e400}', ["deadline_seconds"]),
+        ({"input": "x", "deadline_seconds": 10**400}, ["deadline_seconds"]),
+        ({"input": "x", "limits": {"turns": 0}}, ["limits.turns"]),
+        ({"input": "x", "limits": {"turns": 1.5}}, ["limits.turns"]),
+        ({"input": "x", "limits": {"tool_calls": -1}}, ["limits.tool_calls"]),
+        ({"input": "x", "limits": {"total_tokens": True}}, ["limits.total_tokens"]),
+        ({"input": "x", "limits": []}, ["limits"]),
+    ],
+)
+async def test_what_does_not_fit_is_named(body: Any, named: list[str] | None) -> None:
+    error = await refusal(body)
+    assert isinstance(error, InvalidRequest)
+    if named is not None:
+        assert [each["field"] for each in error.details["errors"]] == named
+        assert all(f"`{name}`: " in error.message for name in named)
+
+
+async def test_a_refusal_does_not_send_back_what_it_refuses() -> None:
+    error = await refusal({"input": "x", **{f"{i}" + "n" * 5_000: 1 for i in range(100)}})
+    assert len(error.message) + len(str(error.details)) < 10_000
+
+
+@pytest.mark.parametrize("unit", ["a", "é", "\U0001f42d", "\x01"])
+async def test_the_input_is_measured_in_bytes_of_utf8(unit: str) -> None:
+    most = LIMIT // len(unit.encode())
+    assert (await read({"input": unit * most})).items[0]["content"] == unit * most
+    error = await refusal({"input": unit * (most + 1)})
+    assert isinstance(error, InputTooLarge)
+    assert str(LIMIT) in error.message
+
+
+async def test_a_body_is_read_no_further_than_it_may_be_long() -> None:
+    taken = 0
+    wanted = request(b"x" * 10_000_000)
+    receive = wanted._receive
+
+    async def counting() -> Any:
+        nonlocal taken
+        message = await receive()
+        taken += len(message["body"])
+        return message
+
+    wanted._receive = counting
+    with pytest.raises(InputTooLarge):
+        await read_submission(wanted, "me", SETTINGS)
+    assert taken <= 6 * LIMIT + BESIDES_THE_INPUT + 65_536
+
+
+@pytest.mark.parametrize("kind", ["application/json", "APPLICATION/JSON; charset=utf-8", "application/vnd.x+json"])
+async def test_json_is_taken_under_its_names(kind: str) -> None:
+    await read({"input": "x"}, headers={"content-type": kind})
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
+async def test_another_content_type_is_refused(kind: str) -> None:
+    assert isinstance(await refusal({"input": "x"}, headers={"content-type": kind}), UnsupportedMediaType)
+
+
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        ("k", "k"),
+        ('"k"', "k"),
+        (" k\t", "k"),
+        ("a b", "a b"),
+        ("~!#", "~!#"),
+        ("k" * 255, "k" * 255),
+        ('"' + "k" * 255 + '"', "k" * 255),
+    ],
+)
+async def test_a_key_is_taken_bare_or_quoted(header: str, key: str) -> None:
+    assert (await read({"input": "x"}, headers={"idempotency-key": header})).idempotency_key == key
+
+
+@pytest.mark.parametrize(
+    "header", ["", " ", '""', '"', 'a"b', '"a"b"', '"a', "k" * 256, '"' + "k" * 256 + '"', "schlüssel", "a\x7f", "\x01"]
+)
+async def test_a_malformed_key_is_refused(header: str) -> None:
+    error = await refusal({"input": "x"}, headers={"idempotency-key": header})
+    assert isinstance(error, InvalidIdempotencyKey)
+    assert re.search(r"1 to 255 .* ASCII", error.message)
+
+
+async def test_two_keys_are_one_too_many() -> None:
+    error = await refusal({"input": "x"}, headers=[("idempotency-key", "a"), ("idempotency-key", "a")])
+    assert isinstance(error, InvalidIdempotencyKey)

@@ -1,0 +1,39 @@
+"""What no trigger takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.api.routing import not_found
+from tests.unit.api.conftest import content, request
+
+RUN = f"run_{'0a' * 16}_1"
+
+
+@pytest.mark.parametrize(
+    ("rest", "allow"),
+    [
+        ("runs", "POST"),
+        ("runs/", "POST"),
+        ("RUNS", "POST"),
+        (f"runs/{RUN}", "GET, HEAD"),
+        (f"runs/{RUN.upper()}", "GET, HEAD"),
+        (f"runs/{RUN}/cancel", "POST"),
+        ("agents", "GET, HEAD"),
+        ("health", "GET, HEAD"),
+        ("health/deep", "GET, HEAD"),
+    ],
+)
+def test_a_known_address_with_another_method_is_405_and_says_which(rest: str, allow: str) -> None:
+    response = not_found(request(path={"rest": rest}))
+    assert (response.status_code, response.headers["allow"]) == (405, allow)
+    assert content(response)["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "rest", [None, "run", "runs/x", f"runs/{RUN}0000000000", f"runs/{RUN}/cancel/x", f"runs/{RUN}\n", "ünter"]
+)
+def test_any_other_address_is_404(rest: str | None) -> None:
+    response = not_found(request(path={} if rest is None else {"rest": rest}))
+    assert (response.status_code, content(response)["code"]) == (404, "not_found")
+    assert "allow" not in response.headers

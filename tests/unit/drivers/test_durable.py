@@ -1,0 +1,168 @@
+"""The durable driver: what an orchestrator makes of a wake's outcome, and the hub of the host's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.drivers.durable import Hub, life, step
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+ID = "run_0123456789abcdef0123456789abcdef_1"
+
+
+@dataclass
+class Task:
+    name: str
+    is_completed: bool = False
+    log: list[str] = field(default_factory=list)
+
+    def cancel(self) -> None:
+        self.log.append(f"cancel {self.name}")
+
+
+@dataclass
+class Context:
+    """Notes in order what the orchestrator asks for."""
+
+    instance_id: str = ID
+    current_utc_datetime: datetime = NOW
+    log: list[str] = field(default_factory=list)
+    tasks: dict[str, Task] = field(default_factory=dict)
+
+    def _note(self, name: str) -> Task:
+        self.log.append(name)
+        return self.tasks.setdefault(name, Task(name, log=self.log))
+
+    def call_activity(self, name: str, given: object) -> Task:
+        return self._note(f"{name}({given})")
+
+    def wait_for_external_event(self, name: str) -> Task:
+        return self._note(f"event {name}")
+
+    def create_timer(self, at: datetime) -> Task:
+        return self._note(f"timer {(at - NOW).total_seconds():g}")
+
+    def task_any(self, tasks: list[Task]) -> list[Task]:
+        self.log.append("any")
+        return tasks
+
+    def continue_as_new(self, given: object) -> None:
+        self.log.append(f"anew {given}")
+
+
+def begin(context: Context, outcome: dict[str, Any] | Exception) -> Generator[Any, Any, None]:
+    """The orchestrator after its activity has answered; ends up at its ``task_any``, or is over."""
+    running = life(context)
+    next(running)
+    if isinstance(outcome, Exception):
+        running.throw(outcome)
+    else:
+        running.send(outcome)
+    return running
+
+
+def end(running: Generator[Any, Any, None], value: object = None) -> None:
+    with pytest.raises(StopIteration):
+        running.send(value)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "seconds"),
+    [
+        ({"wake_in": 5.0}, "5"),
+        ({"wake_in": 0.0}, "0"),
+        ({"wake_in": 604_800.0}, "86400"),
+        (RuntimeError("the worker died"), "60"),
+    ],
+)
+def test_it_sleeps_as_long_as_the_row_says_and_begins_anew(outcome: dict[str, Any] | Exception, seconds: str) -> None:
+    context = Context()
+    running = begin(context, outcome)
+    end(running, context.tasks[f"timer {seconds}"])
+    assert context.log == [f"advance({ID})", "event wake", f"timer {seconds}", "any", "anew None"]
+
+
+def test_it_ends_only_when_there_is_nothing_left_to_wake_for() -> None:
+    context = Context()
+    with pytest.raises(StopIteration):
+        begin(context, {"wake_in": None, "status": "completed"})
+    assert context.log == [f"advance({ID})"]
+
+
+@pytest.mark.parametrize(("fired", "cancels"), [(False, ["cancel timer 60"]), (True, [])])
+def test_a_signal_cancels_the_timer_and_waits_a_moment_before_it_begins_anew(fired: bool, cancels: list[str]) -> None:
+    context = Context()
+    running = begin(context, {"wake_in": 60.0})
+    context.tasks["timer 60"].is_completed = fired
+    assert running.send(context.tasks["event wake"]) is context.tasks["timer 0"]
+    end(running)
+    assert context.log[3:] == ["any", *cancels, "timer 0", "anew None"]
+
+
+def test_a_step_is_one_wake_of_the_run_that_its_id_names() -> None:
+    context = Context(instance_id=f"{ID}-step")
+    running = step(context)
+    next(running)
+    end(running, {"wake_in": 5.0})
+    assert context.log == [f"advance({ID})"]
+
+
+class Client:
+    """Notes what is asked of the host; what is refused raises."""
+
+    def __init__(self, **refusals: str) -> None:
+        self.refusals = refusals
+        self.log: list[str] = []
+
+    async def start_new(self, name: str, instance_id: str) -> str:
+        self.log.append(f"{name} {instance_id}")
+        return self._answer("start_new")
+
+    async def raise_event(self, instance_id: str, name: str) -> str:
+        self.log.append(f"{name} -> {instance_id}")
+        return self._answer("raise_event")
+
+    def _answer(self, call: str) -> str:
+        if call in self.refusals:
+            raise Exception(self.refusals[call])
+        return ""
+
+
+THERE = "An Orchestration instance with the status Running already exists."
+LOST = "No instance with ID found."
+
+
+@pytest.mark.parametrize(
+    ("call", "refusals", "asked"),
+    [
+        ("ensure", {}, [f"life {ID}"]),
+        ("ensure", {"start_new": THERE}, [f"life {ID}"]),
+        ("step", {}, [f"step {ID}-step"]),
+        ("step", {"start_new": THERE}, [f"step {ID}-step"]),
+        ("wake", {}, [f"wake -> {ID}"]),
+        ("wake", {"raise_event": LOST}, [f"wake -> {ID}", f"life {ID}"]),
+        ("wake", {"raise_event": LOST, "start_new": THERE}, [f"wake -> {ID}", f"life {ID}"]),
+    ],
+)
+async def test_what_the_hub_asks_of_the_host(call: str, refusals: dict[str, str], asked: list[str]) -> None:
+    client = Client(**refusals)
+    await getattr(Hub(client), call)(ID)
+    assert client.log == asked
+
+
+@pytest.mark.parametrize("call", ["ensure", "step", "wake"])
+async def test_a_host_that_is_out_of_order_is_no_secret(call: str) -> None:
+    client = Client(start_new="The operation failed: 503", raise_event="The operation failed: 503")
+    with pytest.raises(Exception, match="503"):
+        await getattr(Hub(client), call)(ID)
+
+
+def test_durations_are_those_of_the_clock_that_replays() -> None:
+    context = Context(current_utc_datetime=NOW + timedelta(hours=1))
+    begin(context, {"wake_in": 5.0})
+    assert context.log[2] == "timer 3605"

@@ -1,0 +1,191 @@
+"""The use cases in one process: tables in memory, the real `openai` client, a scripted model, a clock that tests move.
+
+Nothing passes by itself: a response thinks, a backoff runs and a claim lasts until the test moves the clock. The
+scripted model goes by the same clock. Only a request's own timeout and a tool's work take real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from local.model import ScriptedModel
+from local.model.control import ModelControl
+from shared import agents, wiring
+from shared.agentkit.agent import Agent
+from shared.agentkit.provider import Provider
+from shared.agents import AgentFactory, novelist
+from shared.runs.run import Run, Session, ToolCall
+from shared.runs.services import Outcome
+from shared.runs.store.memory import MemoryTables
+from shared.runs.submission import Submission, Submitted
+from shared.settings import Settings
+from shared.wiring import App
+from tests.acceptance import workshop
+
+THINK = 1.0
+"""Seconds that a response takes unless its script says otherwise: the first poll, after 2 s, finds it done."""
+
+MOST_WAKES = 500
+
+
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def seconds(self) -> float:
+        """Epoch seconds, for the scripted model."""
+        return self.now.timestamp()
+
+    def move(self, seconds: float) -> datetime:
+        """Move it ahead; the new time."""
+        self.now += timedelta(seconds=seconds)
+        return self.now
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rig:
+    """One process of the app, with what a test needs to play with it. Several can share tables and clock."""
+
+    app: App
+    tables: MemoryTables
+    clock: Clock
+    model: ModelControl
+    server: ScriptedModel
+    provider: Provider
+
+    async def submit(self, text: str = "[script:s]", **fields: Any) -> Submitted:
+        """Submit to the workshop (or to ``agent``); ``fields`` are those of ``Submission``."""
+        items = ({"type": "message", "role": "user", "content": text},)
+        fields = {"agent": None if "session_id" in fields else "workshop", "owner": "test", **fields}
+        return await self.app.submissions.submit(Submission(items=items, **fields))
+
+    async def start(self, text: str = "[script:s]", **fields: Any) -> str:
+        """Submit, and the id of the run."""
+        return (await self.submit(text, **fields)).run.id
+
+    async def wake(self, run_id: str) -> Outcome:
+        """One wake, now."""
+        return await self.app.lifecycle.advance(run_id)
+
+    async def run(self, run_id: str) -> Run:
+        """The run as its row has it."""
+        stored = await self.app.services.store.load(run_id)
+        assert stored is not None, run_id
+        return stored.value
+
+    async def session(self, run_id: str) -> Session:
+        """The session of a run, as its row has it."""
+        stored = await self.app.services.store.load_session((await self.run(run_id)).session_id)
+        assert stored is not None, run_id
+        return stored.value
+
+    async def calls(self, run_id: str) -> list[ToolCall]:
+        """The run's ledger, in order."""
+        return [each.value for each in await self.app.services.store.calls(await self.run(run_id))]
+
+    async def text(self, run_id: str) -> str:
+        """The run's text, read back from wherever it lies."""
+        run = await self.run(run_id)
+        return await self.app.services.store.read(run, run.text)
+
+    async def items(self, run_id: str) -> list[dict[str, Any]]:
+        """The run's conversation items."""
+        return await self.app.services.store.items(await self.run(run_id))
+
+    async def gaps(self, operation: str = "create") -> list[float]:
+        """The seconds between the requests of one kind that the provider saw."""
+        times = [entry.time for entry in await self.model.log(operation)]
+        return [round(after - before, 3) for before, after in itertools.pairwise(times)]
+
+    async def follow(self, run_id: str, until: Callable[[Run], object] = lambda run: run.terminal) -> Run:
+        """Wake the run whenever it asks for it, moving the clock, until ``until`` holds or nothing is left to do."""
+        for _ in range(MOST_WAKES):
+            run = await self.run(run_id)
+            gap = self.app.services.outcome(run).wake_in
+            if until(run) or gap is None:
+                return run
+            self.clock.move(gap)
+            await self.wake(run_id)
+        raise AssertionError(f"not within {MOST_WAKES} wakes: {await self.run(run_id)}")
+
+    async def finish(self, run_id: str) -> Run:
+        """Wake it until it is terminal and owes nothing; the run as it then is."""
+        await self.follow(run_id, lambda _: False)
+        return await self.run(run_id)
+
+    async def story(self, text: str = "[script:s]", **fields: Any) -> Run:
+        """Submit and wake until the run is terminal."""
+        return await self.follow(await self.start(text, **fields))
+
+
+NewRig = Callable[..., Awaitable[Rig]]
+
+
+@pytest.fixture
+async def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NewRig]:
+    """Make a rig: ``await rigs(create_timeout=0.3)``, with fields of ``Settings`` as keywords.
+
+    A second call makes a second process over the same tables, clock and model. ``factories`` are agents besides
+    the novelist and the workshop. ``luck`` is 0: schedules are exact.
+    """
+    monkeypatch.setenv(workshop.LOG_VARIABLE, str(tmp_path / "tools.jsonl"))
+    monkeypatch.setattr(wiring, "random", SimpleNamespace(random=lambda: 0.0))
+    tables, clock = MemoryTables(), Clock()
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(ScriptedModel(think=THINK, clock=clock.seconds))
+
+        async def make(factories: Sequence[AgentFactory] = (), **settings: Any) -> Rig:
+            used: list[Provider] = []
+
+            def build(given: Settings, provider: Provider) -> Agent:
+                used.append(provider)
+                return workshop.build(given, provider)
+
+            monkeypatch.setattr(agents, "AGENTS", [novelist.build, build, *factories])
+            given: Mapping[str, Any] = {
+                "openai_api_key": "world",
+                "openai_base_url": server.url,
+                "app_name": "unit",
+                "tool_delay": 0.0,
+                **settings,
+            }
+            app = wiring.build(Settings(**given), tables, clock)
+            stack.push_async_callback(used[0].close)
+            stack.callback(app.services.threads.shutdown, wait=False)
+            model = ModelControl(server.root, given["openai_api_key"])
+            return Rig(app=app, tables=tables, clock=clock, model=model, server=server, provider=used[0])
+
+        yield make
+
+
+@pytest.fixture
+async def rig(rigs: NewRig) -> Rig:
+    """One process with the default settings."""
+    return await rigs()
+
+
+async def eventually(holds: Callable[[], Any], *, patience: float = 10.0) -> Any:
+    """The first true value of ``holds`` (sync or async); fails when there is none in so many (real) seconds."""
+    async with asyncio.timeout(patience):
+        while True:
+            value = holds()
+            if asyncio.iscoroutine(value):
+                value = await value
+            if value:
+                return value
+            await asyncio.sleep(0.005)

@@ -1,0 +1,300 @@
+"""How a response ends, and what the run then is: status, code, message, text, usage. Cancel before, during, after."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from shared.runs.run import CallState, Next, RunStatus
+from shared.runs.store.tables import Table
+from tests.unit.runs.conftest import NewRig, Rig, eventually
+
+USAGE = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "cached_tokens": 4, "reasoning_tokens": 3}
+CALL = {"name": "work", "arguments": {"label": "a", "seconds": 0}}
+
+
+@pytest.mark.parametrize(
+    ("turn", "status", "code", "message", "text"),
+    [
+        pytest.param(
+            {"status": "failed", "error": {"code": "invalid_prompt", "message": "Not this one."}},
+            RunStatus.FAILED,
+            "invalid_prompt",
+            "Not this one.",
+            "",
+            id="failed",
+        ),
+        pytest.param({"text": "Fine.", "usage": USAGE}, RunStatus.COMPLETED, None, None, "Fine.", id="completed"),
+        pytest.param({}, RunStatus.COMPLETED, None, None, "", id="completed with nothing"),
+        pytest.param({"text": ""}, RunStatus.COMPLETED, None, None, "", id="completed with an empty text"),
+        pytest.param({"reasoning": "Hm."}, RunStatus.COMPLETED, None, None, "", id="completed with thoughts alone"),
+        pytest.param({"refusal": "Rather not."}, RunStatus.COMPLETED, None, None, "Rather not.", id="refused"),
+        pytest.param(
+            {"text": "Once upon", "status": "incomplete", "incomplete_reason": "max_output_tokens"},
+            RunStatus.INCOMPLETE,
+            None,
+            None,
+            "Once upon",
+            id="incomplete",
+        ),
+        pytest.param(
+            {"status": "incomplete", "incomplete_reason": "content_filter", "calls": [CALL]},
+            RunStatus.INCOMPLETE,
+            None,
+            None,
+            "",
+            id="incomplete in the midst of a call",
+        ),
+        pytest.param(
+            {"status": "cancelled"},
+            RunStatus.CANCELLED,
+            "cancelled_at_provider",
+            "The response was cancelled at the provider, not by this app.",
+            "",
+            id="cancelled there",
+        ),
+    ],
+)  # fmt: skip
+async def test_a_run_ends_as_its_response_does(
+    rig: Rig, turn: dict[str, Any], status: RunStatus, code: str | None, message: str | None, text: str
+) -> None:
+    await rig.model.script("s", [turn])
+    run = await rig.story()
+    assert (run.status, run.error_code, run.error_message) == (status, code, message)
+    assert await rig.text(run.id) == text
+    assert run.incomplete_reason == (turn.get("incomplete_reason") if status is RunStatus.INCOMPLETE else None)
+    assert (run.next, run.token, run.completed_at) == (Next.NONE, None, rig.clock.now)
+    assert run.provider_status == status.value
+    assert (await rig.wake(run.id)).wake_in is None
+    session = await rig.session(run.id)
+    assert session.active_run is None
+    assert session.response_id == (run.response_ids[-1] if status is RunStatus.COMPLETED else None)
+    assert await rig.calls(run.id) == []
+    if "usage" in turn:
+        assert {name: getattr(run.usage, name) for name in USAGE} == USAGE
+
+
+@pytest.mark.parametrize("code", ["server_error", "rate_limit_exceeded"])
+async def test_a_transient_failure_is_restarted(rig: Rig, code: str) -> None:
+    failing = {"status": "failed", "error": {"code": code, "message": "Try again."}}
+    await rig.model.script("s", [{"attempts": [failing, failing, {"text": "Fine."}]}])
+    run_id = await rig.start()
+    run = await rig.follow(run_id, lambda run: run.restarts)
+    assert (run.status, run.next, run.token, run.retry_after) == (RunStatus.IN_PROGRESS, Next.CREATE, None, 2.0)
+    run = await rig.follow(run_id)
+    assert (run.status, run.restarts, run.unknown_outcomes) == (RunStatus.COMPLETED, 2, 0)
+    assert await rig.text(run_id) == "Fine."
+    first, second, third = await rig.model.creates(run=run_id)
+    assert [second.time - first.time, third.time - second.time] == [2 + 2, 2 + 4]
+    assert run.response_ids == (first.response_id, second.response_id, third.response_id)
+    assert [each.metadata["attempt"] for each in (first, second, third)] == ["1", "2", "3"]
+
+
+async def test_a_failure_that_stays_is_the_run_s(rig: Rig) -> None:
+    await rig.model.script("s", [{"status": "failed", "error": {"code": "server_error", "message": "Broken."}}])
+    run = await rig.story()
+    assert (run.status, run.error_code, run.error_message) == (RunStatus.FAILED, "server_error", "Broken.")
+    assert len(await rig.model.log("create")) == 4
+
+
+async def test_usage_is_that_of_all_turns(rig: Rig) -> None:
+    await rig.model.script("s", [{"calls": [CALL], "usage": USAGE}, {"text": "Done.", "usage": USAGE}])
+    run = await rig.story()
+    assert run.status is RunStatus.COMPLETED
+    assert {name: getattr(run.usage, name) for name in USAGE} == {name: 2 * count for name, count in USAGE.items()}
+
+
+async def test_a_long_text_comes_back_whole(rig: Rig) -> None:
+    await rig.model.script("s", [{"repeat_text": {"text": "naïve 🐭 ", "times": 40_000}}])
+    run = await rig.story()
+    assert run.status is RunStatus.COMPLETED
+    assert await rig.text(run.id) == "naïve 🐭 " * 40_000
+
+
+async def test_every_create_is_in_the_background_stored_and_carries_all_it_needs(rig: Rig) -> None:
+    await rig.model.script("s", [{"calls": [CALL]}, {"text": "Done."}])
+    run = await rig.story()
+    first, second = [entry.body or {} for entry in await rig.model.log("create")]
+    for turn, body in ((1, first), (2, second)):
+        assert body["background"] is True
+        assert body["store"] is True
+        assert body["instructions"] == "Do what the script says."
+        assert "work" in {tool["name"] for tool in body["tools"]}
+        assert body["metadata"].items() >= {"app": "unit", "run": run.id, "turn": str(turn), "attempt": "1"}.items()
+        assert "stream" not in body
+    assert "previous_response_id" not in first
+    assert second["previous_response_id"] == run.response_ids[0]
+    (output,) = second["input"]
+    assert (output["type"], output["output"]) == ("function_call_output", "worked on a")
+
+
+# Cancel
+
+
+async def cancelled(rig: Rig, run_id: str) -> None:
+    """Cancel twice, let the debts be paid: the run is cancelled, and its responses are."""
+    first = await rig.app.lifecycle.cancel(run_id)
+    again = await rig.app.lifecycle.cancel(run_id)
+    assert first is not None
+    assert again is not None
+    assert (first.status, again.status) == (RunStatus.CANCELLED, RunStatus.CANCELLED)
+    assert first.completed_at == again.completed_at == rig.clock.now
+    run = await rig.finish(run_id)
+    assert (run.status, run.next, run.error_code) == (RunStatus.CANCELLED, Next.NONE, None)
+    assert run.debts == ()
+    assert (await rig.session(run_id)).active_run is None
+    assert {known.status for known in await rig.model.responses()} <= {"cancelled"}
+
+
+async def test_a_run_is_cancelled_before_it_started(rig: Rig) -> None:
+    await rig.model.switches(unavailable=60)
+    run_id = await rig.start("Hello.")
+    assert (await rig.run(run_id)).status is RunStatus.QUEUED
+    await cancelled(rig, run_id)
+    await rig.model.switches(unavailable=None)
+    rig.clock.move(3_600)
+    assert (await rig.wake(run_id)).wake_in is None
+    assert await rig.model.creates() == []
+
+
+async def test_a_run_is_cancelled_while_the_model_thinks(rig: Rig) -> None:
+    await rig.model.script("s", [{"stuck": True}])
+    run_id = await rig.start()
+    await cancelled(rig, run_id)
+    assert [known.cancelled for known in await rig.model.responses()] == [True]
+
+
+async def test_a_run_is_cancelled_while_its_create_is_under_way(rigs: NewRig) -> None:
+    rig, other = await rigs(), await rigs()
+    await rig.model.script("s", [{"stuck": True, "faults": {"create": [{"hang": 0.3}]}}])
+    submitting = asyncio.create_task(rig.submit())
+    await eventually(lambda: rig.model.log("create"))
+    (row,) = [row for row in rig.tables.rows(Table.RUNS) if row.key.isdigit()]
+    run_id = f"run_{row.partition}_{int(row.key)}"
+    run = await other.app.lifecycle.cancel(run_id)
+    assert run is not None
+    assert run.status is RunStatus.CANCELLED
+    assert (await submitting).run.status is RunStatus.CANCELLED
+    run = await rig.finish(run_id)
+    assert (run.status, run.next) == (RunStatus.CANCELLED, Next.NONE)
+    (known,) = await rig.model.responses()
+    assert known.status == "cancelled"
+    assert run.response_ids == (known.id,)
+
+
+async def test_a_run_is_cancelled_while_a_tool_runs(rigs: NewRig) -> None:
+    rig, other = await rigs(tool_lease=1.0, tool_renewal=0.05), await rigs()
+    await rig.model.script("s", [{"calls": [{"name": "work", "arguments": {"label": "a", "seconds": 60}}]}])
+    run_id = await rig.start()
+    run = await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+    working = asyncio.create_task(rig.wake(run_id))
+
+    async def started() -> bool:
+        return [call.state for call in await rig.calls(run_id)] == [CallState.STARTED]
+
+    await eventually(started)
+    run = await other.app.lifecycle.cancel(run_id)  # type: ignore[assignment]
+    assert run.status is RunStatus.CANCELLED
+    outcome = await working  # long before the tool's own 60 s
+    assert (outcome.status, outcome.wake_in) == (RunStatus.CANCELLED, None)
+    assert [call.state for call in await rig.calls(run_id)] == [CallState.STARTED]
+    assert len(await rig.model.log("create")) == 1
+    again = await other.app.lifecycle.cancel(run_id)
+    assert again == await rig.run(run_id)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"text": "Fine."},
+        {"status": "incomplete", "text": "Fi"},
+        {"status": "failed", "error": {"code": "invalid_prompt"}},
+        {"status": "cancelled"},
+    ],
+)
+async def test_a_run_that_is_over_stays_as_it_is_when_it_is_cancelled(rig: Rig, turn: dict[str, Any]) -> None:
+    await rig.model.script("s", [turn])
+    run = await rig.story()
+    for _ in range(2):
+        assert await rig.app.lifecycle.cancel(run.id) == run
+    assert await rig.run(run.id) == run
+    assert await rig.model.log("cancel") == []
+
+
+async def test_a_run_that_is_not_there_cannot_be_cancelled(rig: Rig) -> None:
+    assert await rig.app.lifecycle.cancel(f"run_{'0' * 32}_1") is None
+
+
+@pytest.mark.parametrize("answer", [200, 400, 409])
+async def test_a_response_that_completed_unseen_adds_its_usage_to_the_cancelled_run(rig: Rig, answer: int) -> None:
+    await rig.model.switches(cancel_completed=answer)
+    await rig.model.script("s", [{"text": "Too late.", "usage": USAGE}])
+    run_id = await rig.start()
+    rig.clock.move(60)
+    await rig.app.lifecycle.cancel(run_id)
+    run = await rig.finish(run_id)
+    assert (run.status, run.next, run.usage.total_tokens) == (RunStatus.CANCELLED, Next.NONE, 15)
+    assert await rig.text(run_id) == ""
+
+
+async def test_a_response_that_completes_though_it_was_cancelled_changes_nothing(rig: Rig) -> None:
+    await rig.model.script("s", [{"text": "Too late.", "think": 100, "late_completed": 60}])
+    run_id = await rig.start()
+    await rig.app.lifecycle.cancel(run_id)
+    await rig.wake(run_id)
+    before = await rig.run(run_id)
+    rig.clock.move(3_600)
+    assert [known.status for known in await rig.model.responses()] == ["completed"]
+    assert (await rig.wake(run_id)).wake_in is None
+    assert await rig.run(run_id) == before
+    assert before.status is RunStatus.CANCELLED
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 500},
+        {"status": 429, "headers": {"Retry-After": "1"}},
+        {"status": 401},
+        {"html": True},
+        {"hang": 30.0},
+        {"drop": True},
+        {"status": 400},
+        {"status": 409},
+    ],
+)
+async def test_a_cancel_that_does_not_get_through_is_repeated_while_the_status_stands(
+    rigs: NewRig, fault: dict[str, Any]
+) -> None:
+    rig = await rigs(poll_timeout=0.2)
+    await rig.model.script("s", [{"stuck": True, "faults": {"cancel": [{**fault, "times": 3}]}}])
+    run_id = await rig.start()
+    await rig.app.lifecycle.cancel(run_id)
+    await rig.wake(run_id)
+    run = await rig.run(run_id)
+    assert (run.status, run.next) == (RunStatus.CANCELLED, Next.OWED)
+    run = await rig.finish(run_id)
+    assert (run.status, run.next) == (RunStatus.CANCELLED, Next.NONE)
+    assert await rig.gaps("cancel") == [5.0, 10.0, 20.0]
+    assert [known.status for known in await rig.model.responses()] == ["cancelled"]
+
+
+async def test_a_cancel_that_never_gets_through_is_given_up_after_a_day(rig: Rig) -> None:
+    await rig.model.script("s", [{"stuck": True, "on_cancel": 400}])
+    run_id = await rig.start()
+    await rig.app.lifecycle.cancel(run_id)
+    run = await rig.finish(run_id)
+    assert (run.status, run.next) == (RunStatus.CANCELLED, Next.NONE)
+    assert 86_400 <= (rig.clock.now - run.completed_at).total_seconds() < 90_000  # type: ignore[operator]
+    assert len(await rig.model.log("cancel")) < 120
+
+
+async def test_a_response_that_the_provider_forgot_owes_nothing(rig: Rig) -> None:
+    await rig.model.script("s", [{"stuck": True, "id_gone": 10}])
+    run_id = await rig.start()
+    rig.clock.move(11)
+    await rig.app.lifecycle.cancel(run_id)
+    await rig.wake(run_id)
+    assert (await rig.run(run_id)).next is Next.NONE

@@ -1,0 +1,204 @@
+"""What the model is sent: chained to what it knows, or everything again where chaining does not work."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.runs.conversation import replayed
+from shared.runs.run import RunStatus
+from tests.unit.runs.conftest import NewRig, Rig
+
+MISSING = {"status": 400, "json_error": {"code": "previous_response_not_found", "message": "Not found."}}
+
+
+def call(label: str, name: str = "work", **more: Any) -> dict[str, Any]:
+    return {"name": name, "arguments": {"label": label, **more}}
+
+
+async def bodies(rig: Rig, run_id: str) -> list[dict[str, Any]]:
+    """The bodies of the run's creates, accepted or not."""
+    return [entry.body or {} for entry in await rig.model.log("create") if entry.metadata.get("run") == run_id]
+
+
+def kinds(body: dict[str, Any]) -> list[str]:
+    return [item["type"] for item in body["input"]]
+
+
+async def test_a_second_run_goes_on_where_the_first_ended(rig: Rig) -> None:
+    first = await rig.story("My name is Ada.", agent="novelist")
+    # The novelist writes a story about anything; what it heard before is in the chain.
+    second = await rig.story("Hello again.", session_id=first.session_id)
+    assert second.status is RunStatus.COMPLETED
+    body = (await bodies(rig, second.id))[0]
+    assert body["previous_response_id"] == first.response_ids[-1]
+    assert [item["content"] for item in body["input"]] == ["Hello again."]
+
+
+async def test_the_next_run_starts_from_the_last_good_point(rig: Rig) -> None:
+    await rig.model.script("good", [{"text": "Fine."}])
+    await rig.model.script("failed", [{"status": "failed", "error": {"code": "invalid_prompt"}}])
+    await rig.model.script("incomplete", [{"status": "incomplete", "text": "Fi"}])
+    await rig.model.script("stuck", [{"stuck": True}])
+    good = await rig.story("[script:good]")
+    session = {"session_id": good.session_id}
+    for name, status in (("failed", RunStatus.FAILED), ("incomplete", RunStatus.INCOMPLETE)):
+        assert (await rig.story(f"[script:{name}]", **session)).status is status
+    stuck = await rig.start("[script:stuck]", **session)
+    await rig.app.lifecycle.cancel(stuck)
+    await rig.finish(stuck)
+    last = await rig.story("[script:good]", **session)
+    assert last.status is RunStatus.COMPLETED
+    (body,) = await bodies(rig, last.id)
+    assert body["previous_response_id"] == good.response_ids[-1]
+    assert (await rig.session(last.id)).response_id == last.response_ids[-1]
+
+
+async def test_a_session_without_a_good_point_starts_anew(rig: Rig) -> None:
+    await rig.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt"}}])
+    await rig.model.script("good", [{"text": "Fine."}])
+    bad = await rig.story("[script:bad]")
+    good = await rig.story("[script:good]", session_id=bad.session_id)
+    assert good.status is RunStatus.COMPLETED
+    (body,) = await bodies(rig, good.id)
+    assert "previous_response_id" not in body
+    assert [item["content"] for item in body["input"]] == ["[script:good]"]
+
+
+async def test_a_predecessor_that_is_missing_is_asked_for_three_times_more_and_then_replayed(rig: Rig) -> None:
+    await rig.model.script("one", [{"reasoning": "Hm.", "text": "Nice to meet you."}])
+    await rig.model.script("two", [{"text": "Fine.", "faults": {"create": [{**MISSING, "times": 4}]}}])
+    first = await rig.story("[script:one]")
+    second = await rig.story("[script:two]", session_id=first.session_id)
+    assert second.status is RunStatus.COMPLETED
+    assert second.unknown_outcomes == 0
+    *chained, replay = await bodies(rig, second.id)
+    assert [body.get("previous_response_id") for body in chained] == [first.response_ids[-1]] * 4
+    assert "previous_response_id" not in replay
+    assert await rig.gaps() == [2, 2, 4, 8, 0]
+    assert kinds(replay) == ["message", "message", "message"]
+    assert [item["role"] for item in replay["input"]] == ["user", "assistant", "user"]
+    assert replay["input"][1]["content"][0]["text"] == "Nice to meet you."
+
+
+async def test_a_predecessor_that_is_found_after_all_is_chained_to(rig: Rig) -> None:
+    await rig.model.script("s", [{"calls": [call("a")]}, {"text": "Fine.", "faults": {"create": [MISSING]}}])
+    run = await rig.story()
+    assert run.status is RunStatus.COMPLETED
+    assert not run.replay
+    assert (await bodies(rig, run.id))[-1]["previous_response_id"] == run.response_ids[0]
+
+
+async def test_tool_outputs_that_are_refused_after_a_background_response_are_replayed_at_once(rig: Rig) -> None:
+    await rig.model.switches(azure_tool_outputs=True)
+    turns = [
+        {"reasoning": "Hm.", "text": "Wait.", "calls": [call("a"), call("b")]},
+        {"reasoning": "Hm.", "calls": [call("c")]},
+        {"text": "Done.", "echo": True},
+    ]
+    await rig.model.script("s", turns)
+    run = await rig.story()
+    assert run.status is RunStatus.COMPLETED, run.error_message
+    assert "worked on c" in await rig.text(run.id)
+    first, refused, second, third = await bodies(rig, run.id)
+    assert "previous_response_id" in refused
+    assert "previous_response_id" not in second
+    assert "previous_response_id" not in third, "the run remembers"
+    assert kinds(first) == ["message"]
+    assert kinds(second) == ["message", "message", "function_call", "function_call", *["function_call_output"] * 2]
+    assert kinds(third) == [*kinds(second), "function_call", "function_call_output"]
+    for item in third["input"]:
+        assert "id" not in item
+        assert "status" not in item
+    session = await rig.session(run.id)
+    assert session.replay
+    assert (await rig.gaps())[1] == 0, "at once"
+
+    await rig.model.script("more", [{"calls": [call("d")]}, {"text": "Done."}])
+    more = await rig.story("[script:more]", session_id=run.session_id)
+    assert more.status is RunStatus.COMPLETED
+    fourth, fifth = await bodies(rig, more.id)
+    assert kinds(fourth) == [*kinds(third), "message", "message"], "the session remembers"
+    assert kinds(fifth) == [*kinds(fourth), "function_call", "function_call_output"]
+
+
+async def test_a_run_that_fails_leaves_nothing_in_the_replays_of_the_next(rig: Rig) -> None:
+    await rig.model.switches(azure_tool_outputs=True)
+    await rig.model.script("good", [{"calls": [call("a")]}, {"text": "Fine."}])
+    await rig.model.script("bad", [{"calls": [call("b")]}, {"status": "failed", "error": {"code": "invalid_prompt"}}])
+    good = await rig.story("[script:good]")
+    bad = await rig.story("[script:bad]", session_id=good.session_id)
+    assert bad.status is RunStatus.FAILED
+    last = await rig.story("[script:good]", session_id=good.session_id)
+    assert last.status is RunStatus.COMPLETED
+    body = (await bodies(rig, last.id))[0]
+    said = [item["content"] for item in body["input"] if item.get("role") == "user"]
+    assert said == ["[script:good]", "[script:good]"]
+    assert "worked on b" not in json.dumps(body)
+
+
+async def test_long_values_are_read_back_for_a_replay(rig: Rig) -> None:
+    await rig.model.switches(azure_tool_outputs=True)
+    await rig.model.script(
+        "s",
+        [
+            {"repeat_text": {"text": "t", "times": 30_000}, "calls": [call("long ", "write_much", times=30_000)]},
+            {"text": "Done."},
+        ],
+    )
+    run = await rig.story("[script:s] " + "input " * 10_000)
+    assert run.status is RunStatus.COMPLETED, run.error_message
+    said, text, asked, output = (await bodies(rig, run.id))[-1]["input"]
+    assert said["content"] == "[script:s] " + "input " * 10_000
+    assert text["content"][0]["text"] == "t" * 30_000
+    assert json.loads(asked["arguments"])["times"] == 30_000
+    assert output["output"] == "long " * 30_000
+    assert asked["call_id"] == output["call_id"]
+
+
+@pytest.mark.parametrize("fault", [MISSING, {"status": 400, "json_error": {"message": "No tool call found for it."}}])
+async def test_a_replay_that_is_refused_is_final(rig: Rig, fault: dict[str, Any]) -> None:
+    turn = {"text": "Never.", "faults": {"create": [{**fault, "times": -1}]}}
+    await rig.model.script("s", [{"calls": [call("a")]}, turn])
+    run = await rig.story()
+    assert run.status is RunStatus.FAILED
+    assert run.error_code == fault["json_error"].get("code", "http_400")
+    assert run.error_message == fault["json_error"]["message"]
+    assert "previous_response_id" not in (await bodies(rig, run.id))[-1]
+
+
+async def test_any_refusal_of_the_predecessor_ends_in_a_replay(rig: Rig) -> None:
+    fault = {
+        "status": 400,
+        "json_error": {"message": "It cannot be used.", "param": "previous_response_id"},
+        "times": 4,
+    }
+    await rig.model.script("s", [{"calls": [call("a")]}, {"text": "Fine.", "faults": {"create": [fault]}}])
+    assert (await rig.story()).status is RunStatus.COMPLETED
+
+
+async def test_a_first_turn_is_sent_as_it_was_given(rigs: NewRig) -> None:
+    rig = await rigs()
+    await rig.model.script("s", [{"text": "Fine.", "faults": {"create": [MISSING]}}])
+    run = await rig.story()
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "previous_response_not_found")
+    assert len(await rig.model.log("create")) == 1, "there is nothing to replay"
+
+
+def test_only_items_that_stand_alone_are_replayed() -> None:
+    items = [
+        {"role": "user", "content": "Hi."},
+        {"type": "reasoning", "id": "rs_1", "summary": []},
+        {"type": "web_search_call", "id": "ws_1", "status": "completed"},
+        {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": []},
+        {"type": "function_call", "id": "fc_1", "status": "completed", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "o"},
+    ]
+    assert replayed(items) == [
+        {"role": "user", "content": "Hi."},
+        {"type": "message", "role": "assistant", "content": []},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "o"},
+    ]

@@ -1,0 +1,78 @@
+"""When to wake next."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.runs.schedule import JITTER, UNKNOWN_OUTCOME_WAITS, backoff, poll_gap, unknown_outcome_wait
+from shared.settings import Settings
+
+DEFAULTS = Settings.model_validate({})
+ages = st.floats(min_value=0, max_value=30 * 86_400)
+lucks = st.floats(min_value=0, max_value=1, exclude_max=True)
+gaps = st.floats(min_value=0.01, max_value=3_600)
+
+
+def default_gap(age: float, luck: float = 0.0) -> float:
+    return poll_gap(age, first=DEFAULTS.poll_first, most=DEFAULTS.poll_max, luck=luck)
+
+
+@pytest.mark.parametrize(
+    ("age", "gap"),
+    [(-5, 2), (0, 2), (1, 2), (4, 3), (16, 6), (100, 15), (400, 30), (3_600, 90), (6_400, 120), (86_400, 120)],
+)
+def test_the_gap_grows_with_the_square_root_of_the_age(age: float, gap: float) -> None:
+    assert default_gap(age) == gap
+
+
+@pytest.mark.parametrize(("length", "polls"), [(2, 1), (10, 4), (60, 11), (600, 34), (3_600, 81), (86_400, 775)])
+def test_how_often_a_turn_is_polled(length: float, polls: int) -> None:
+    age, count = 0.0, 0
+    while age < length:
+        age += default_gap(age)
+        count += 1
+    assert count == polls
+
+
+@pytest.mark.parametrize(("luck", "gap"), [(0.0, 90.0), (0.5, 85.5), (0.999999, 81.0)])
+def test_luck_spreads_a_poll_downwards(luck: float, gap: float) -> None:
+    assert default_gap(3_600, luck) == pytest.approx(gap, abs=1e-3)
+
+
+@given(age=ages, first=gaps, most=gaps, luck=lucks)
+def test_a_gap_keeps_its_bounds(age: float, first: float, most: float, luck: float) -> None:
+    gap = poll_gap(age, first=first, most=most, luck=luck)
+    assert min(first, most) <= gap <= most
+    assert gap >= min(max(1.5 * math.sqrt(age), first), most) * (1 - JITTER)
+
+
+@given(age=ages, older=ages, luck=lucks)
+def test_an_older_turn_is_never_polled_sooner(age: float, older: float, luck: float) -> None:
+    assert default_gap(min(age, older), luck) <= default_gap(max(age, older), luck)
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(0, 2), (1, 2), (2, 4), (3, 8), (6, 64), (7, 120), (8, 120), (10_000, 120)]
+)
+def test_a_backoff_doubles_up_to_its_bound(failures: int, seconds: float) -> None:
+    assert backoff(failures, first=2.0, most=120.0, luck=0.0) == seconds
+
+
+@given(failures=st.integers(min_value=0, max_value=10**9), first=gaps, most=gaps, luck=lucks)
+def test_luck_spreads_a_backoff_upwards(failures: int, first: float, most: float, luck: float) -> None:
+    exact = backoff(failures, first=first, most=most, luck=0.0)
+    assert exact <= most
+    assert exact <= backoff(failures, first=first, most=most, luck=luck) <= exact * (1 + JITTER) + 1e-9
+
+
+@pytest.mark.parametrize(("outcomes", "seconds"), [(1, 0), (2, 300), (3, 1_200), (4, 3_600), (5, 3_600), (99, 3_600)])
+def test_creates_of_unknown_outcome_come_further_and_further_apart(outcomes: int, seconds: float) -> None:
+    assert unknown_outcome_wait(outcomes) == seconds
+
+
+def test_every_create_that_the_default_allows_has_a_wait() -> None:
+    assert len(UNKNOWN_OUTCOME_WAITS) == DEFAULTS.create_attempts - 1

@@ -1,0 +1,189 @@
+"""The sweep: what it does with each due row, and what does not stop it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from shared.drivers.durable import Hub
+from shared.runs.run import Next, RunStatus
+from shared.runs.store.tables import Change, Kind, Table
+from tests.unit.runs.conftest import NewRig, Rig
+
+ABSENT = f"run_{'a' * 32}_1"
+
+
+class NotedHub:
+    """Notes what it is asked for, or has no orchestrations to give."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.away = away
+
+    async def _note(self, what: str, run_id: str) -> None:
+        self.asked.append((what, run_id))
+        if self.away:
+            raise ConnectionError("no task hub")
+
+    async def ensure(self, run_id: str) -> None:
+        await self._note("ensure", run_id)
+
+    async def wake(self, run_id: str) -> None:
+        await self._note("wake", run_id)
+
+    async def step(self, run_id: str) -> None:
+        await self._note("step", run_id)
+
+
+async def sweep(rig: Rig, hub: NotedHub | None = None) -> dict[str, int]:
+    """One sweep: how many rows met which fate."""
+    return dict(await rig.app.sweep.run(cast(Hub, hub or NotedHub())))
+
+
+async def break_row(rig: Rig, run_id: str, **values: Any) -> None:
+    """Write something unreadable into the row of a run."""
+    session_id = (await rig.run(run_id)).session_id
+    row = await rig.tables.get(Table.RUNS, session_id, "00000001")
+    assert row is not None
+    change = Change(kind=Kind.MERGE, key=row.key, values=values, etag=row.etag)
+    await rig.tables.commit(Table.RUNS, session_id, [change])
+
+
+@pytest.fixture(params=["durable", "timer"])
+async def either(rigs: NewRig, request: pytest.FixtureRequest) -> Rig:
+    """A process under each driver in turn."""
+    rig = await rigs(driver=request.param)
+    await rig.model.script("s", [{"text": "Fine.", "think": 30}])
+    return rig
+
+
+async def test_a_watch_row_without_a_run_is_kept_for_an_hour(either: Rig) -> None:
+    await either.app.services.watch.put(ABSENT, either.clock.now, either.clock.now)
+    assert await sweep(either) == {"absent": 1}
+    either.clock.move(3_590)
+    assert await sweep(either) == {}
+    assert await either.app.services.watch.get(ABSENT) is not None
+    either.clock.move(11)
+    assert await sweep(either) == {"done": 1}
+    assert await either.app.services.watch.get(ABSENT) is None
+
+
+@pytest.mark.parametrize("damage", [{"status": "confused"}, {"schema": 99}, {"limits": "{"}, {"debts": "[1]"}])
+async def test_a_row_that_cannot_be_read_is_put_aside_and_stops_nobody(either: Rig, damage: dict[str, Any]) -> None:
+    broken, sound = await either.start(), await either.start()
+    await break_row(either, broken, **damage)
+    either.clock.move(200)
+    fates = await sweep(either)
+    assert fates.pop("quarantined") == 1
+    assert sum(fates.values()) == 1
+    assert (await either.app.services.watch.count())[1] == 1
+    either.clock.move(200)
+    assert "quarantined" not in await sweep(either)
+    assert (await either.follow(sound)).status is RunStatus.COMPLETED
+
+
+async def test_a_wake_puts_an_unreadable_row_aside_too(either: Rig) -> None:
+    run_id = await either.start()
+    await break_row(either, run_id, status="confused")
+    assert (await either.app.wakes.advance(run_id)).wake_in is None
+    assert await either.app.services.watch.count() == (1, 1)
+
+
+async def test_a_finished_run_is_no_longer_watched(either: Rig) -> None:
+    run_id = await either.start()
+    await either.finish(run_id)
+    either.clock.move(200)
+    assert await sweep(either) == {"done": 1}
+    assert await either.app.services.watch.count() == (0, 0)
+
+
+async def test_under_durable_a_run_in_time_is_left_alone(rigs: NewRig) -> None:
+    rig = await rigs(driver="durable")
+    await rig.model.script("s", [{"text": "Fine.", "think": 1_000}])
+    run_id = await rig.start()
+    await rig.follow(run_id, lambda run: (rig.clock.now - run.created_at).total_seconds() > 70)
+    hub = NotedHub()
+    assert await sweep(rig, hub) == {"in_time": 1}
+    assert hub.asked == []
+    watch = await rig.app.services.watch.get(run_id)
+    assert watch is not None
+    assert (watch.due - (await rig.run(run_id)).wake_at).total_seconds() == rig.app.settings.overdue
+
+
+async def test_under_durable_an_overdue_run_is_signalled_then_stepped_then_polled(rigs: NewRig) -> None:
+    rig = await rigs(driver="durable")
+    await rig.model.script("s", [{"text": "Fine."}])
+    run_id = await rig.start()
+    rig.clock.move(200)
+    hub = NotedHub()
+    assert await sweep(rig, hub) == {"overdue": 1}
+    assert hub.asked == [("ensure", run_id), ("wake", run_id)]
+    rig.clock.move(60)
+    hub = NotedHub()
+    assert await sweep(rig, hub) == {"stepped": 1}
+    assert hub.asked == [("step", run_id)]
+    rig.clock.move(60)
+    assert await sweep(rig, NotedHub(away=True)) == {"stepped": 1}
+    assert (await rig.run(run_id)).status is RunStatus.COMPLETED
+
+
+async def test_without_a_task_hub_the_sweep_polls_but_never_runs_tools(rigs: NewRig) -> None:
+    rig = await rigs(driver="durable")
+    await rig.model.script("s", [{"calls": [{"name": "work", "arguments": {"label": "a"}}]}, {"echo": True}])
+    run_id = await rig.start()
+    for _ in range(6):
+        rig.clock.move(200)
+        await sweep(rig, NotedHub(away=True))
+    assert (await rig.run(run_id)).next is Next.TOOLS
+    assert [call.starts for call in await rig.calls(run_id)] == [0]
+    assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
+
+
+async def test_under_timer_the_sweep_polls_and_hands_over_the_rest(rigs: NewRig) -> None:
+    rig = await rigs(driver="timer")
+    await rig.model.script("s", [{"calls": [{"name": "work", "arguments": {"label": "a"}}]}, {"echo": True}])
+    run_id = await rig.start()
+    rig.clock.move(61)
+    hub = NotedHub()
+    assert await sweep(rig, hub) == {"handed_off": 1}
+    assert hub.asked == [("step", run_id)]
+    assert [call.starts for call in await rig.calls(run_id)] == [0]
+    assert await sweep(rig) == {}
+    rig.clock.move(61)
+    assert await sweep(rig, NotedHub(away=True)) == {"failed": 1}  # and it is tried again a minute later
+    rig.clock.move(61)
+    assert await sweep(rig) == {"handed_off": 1}
+
+
+async def test_under_timer_a_step_that_was_handed_over_twice_dates_the_next_poll(rigs: NewRig) -> None:
+    """While tools run for minutes the sweep keeps handing the run over; the poll after them must not wait for that."""
+    rig = await rigs(driver="timer")
+    ask = {"calls": [{"name": "work", "arguments": {"label": "a"}}]}
+    script: list[dict[str, Any]] = [ask, {"text": "Fine.", "think": 30}]
+    await rig.model.script("s", script)
+    run_id = await rig.start()
+    await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+    swept: list[dict[str, int]] = []
+
+    async def sweep_meanwhile(operation: str, table: Table, partition: str | None, changes: Any) -> None:
+        if operation == "commit" and any(change.values.get("lease_owner") for change in changes) and not swept:
+            rig.clock.move(61)
+            swept.append(await sweep(rig))
+
+    rig.tables.before = sweep_meanwhile
+    await rig.app.wakes.advance(run_id)
+    assert swept == [{"handed_off": 1}]
+    run, watch = await rig.run(run_id), await rig.app.services.watch.get(run_id)
+    assert run.next is Next.POLL
+    assert watch is not None
+    assert watch.due == run.wake_at
+
+
+async def test_a_sweep_that_takes_too_long_ends_by_itself(rigs: NewRig) -> None:
+    rig = await rigs(driver="timer", sweep_limit=0.2, poll_timeout=20.0)
+    await rig.model.script("s", [{"text": "Fine.", "faults": {"retrieve": [{"hang": 30}]}}])
+    run_id = await rig.start()
+    rig.clock.move(61)
+    assert (await sweep(rig))["cut_off"] == 1
+    assert (await rig.follow(run_id)).status is RunStatus.COMPLETED

@@ -1,0 +1,315 @@
+"""A turn against a provider that misbehaves: what becomes of the run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from local.model import ScriptedModel
+from shared.runs.run import Next, Run, RunStatus
+from tests.unit.runs.conftest import NewRig, Rig
+
+Fault = dict[str, Any]
+FOREVER = -1
+SOON = 0.2
+"""Real seconds until a request that hangs is given up."""
+
+CLAIM_AND_GRACE = 90.0
+
+
+def turn(operation: str, *faults: Fault, **more: Any) -> list[dict[str, Any]]:
+    return [{"text": "Fine.", "faults": {operation: list(faults)}, **more}]
+
+
+async def assert_fine(rig: Rig, run: Run) -> None:
+    assert (run.status, run.error_code) == (RunStatus.COMPLETED, None)
+    assert await rig.text(run.id) == "Fine."
+    assert run.next is Next.NONE
+
+
+# Creates that surely started nothing
+
+
+@pytest.mark.parametrize(
+    ("fault", "gap"),
+    [
+        pytest.param({"status": 429, "headers": {"Retry-After": "30"}}, 30.0, id="429 that says when"),
+        pytest.param({"status": 429, "json_error": {"code": "rate_limit_exceeded"}}, 2.0, id="429"),
+        pytest.param({"status": 503, "headers": {"Retry-After": "20"}}, 20.0, id="503 that says when"),
+        pytest.param({"status": 409}, 2.0, id="409"),
+        pytest.param({"status": 429, "headers": {"Retry-After": "soon"}}, 2.0, id="429 that says nonsense"),
+        pytest.param({"status": 429, "headers": {"Retry-After": "nan"}}, 2.0, id="429 that says no number"),
+    ],
+)
+async def test_a_create_that_was_not_accepted_is_retried_and_not_counted(rig: Rig, fault: Fault, gap: float) -> None:
+    await rig.model.script("s", turn("create", fault))
+    run = (await rig.submit()).run
+    assert (run.status, run.next) == (RunStatus.QUEUED, Next.CREATE)
+    assert (run.claimed_until, run.unknown_outcomes, run.not_accepted) == (None, 0, 1)
+    assert run.retry_after == gap
+    rig.clock.move(gap - 0.01)
+    await rig.wake(run.id)
+    assert len(await rig.model.log("create")) == 1, "too early"
+    await assert_fine(rig, await rig.follow(run.id))
+    assert await rig.gaps() == [gap]
+    assert len(await rig.model.creates()) == 1
+
+
+@pytest.mark.parametrize(("zone", "gap"), [("GMT", 45.0), ("+0000", 45.0), ("-0000", 2.0)])
+async def test_retry_after_may_be_a_date(rig: Rig, zone: str, gap: float) -> None:
+    then = datetime.now(UTC) + timedelta(seconds=45)  # the server's own Date is the real one
+    date = f"{then:%a, %d %b %Y %H:%M:%S} {zone}"
+    await rig.model.script("s", turn("create", {"status": 429, "headers": {"Retry-After": date}}))
+    assert (await rig.submit()).run.retry_after == pytest.approx(gap, abs=5)
+
+
+async def test_a_long_outage_is_waited_out_with_growing_gaps(rig: Rig) -> None:
+    await rig.model.script("s", turn("create", {"status": 429, "times": 9}))
+    await assert_fine(rig, await rig.story())
+    assert await rig.gaps() == [2, 4, 8, 16, 32, 64, 120, 120, 120]
+
+
+async def test_a_provider_that_is_down_at_submit_leaves_the_run_queued_until_it_is_back(rigs: NewRig) -> None:
+    rig = await rigs()
+    port = rig.server.port
+    await rig.server.__aexit__(None, None, None)
+    run_id = await rig.start("Hello.")
+    run = await rig.run(run_id)
+    assert (run.status, run.claimed_until, run.unknown_outcomes) == (RunStatus.QUEUED, None, 0)
+    assert run.provider_status == "provider_unreachable"
+    half_an_hour = rig.clock.now.timestamp() + 1_800
+    await rig.follow(run_id, lambda _: rig.clock.seconds() >= half_an_hour)
+    async with ScriptedModel(port=port, clock=rig.clock.seconds):
+        run = await rig.follow(run_id)
+        assert run.status is RunStatus.COMPLETED
+        assert len(await rig.model.log("create")) == 1
+    assert (run.completed_at - run.created_at).total_seconds() < 1_800 + 130  # type: ignore[operator]
+
+
+async def test_a_credential_that_gives_no_token_is_access_denied_and_nothing_is_sent(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_token() -> str:
+        raise RuntimeError("the identity endpoint is gone")
+
+    config = rig.provider._config
+    monkeypatch.setattr(type(config), "credential", property(lambda _: no_token), raising=False)
+    run = await rig.story()
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "access_denied")
+    assert "the identity endpoint is gone" in (run.error_message or "")
+    assert await rig.model.log("create") == []
+
+
+# Creates that were surely refused
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 413, 422])
+async def test_a_create_that_is_refused_fails_the_run_at_once(rig: Rig, status: int) -> None:
+    error = {"code": "no_good", "message": "This will never do."}
+    await rig.model.script("s", turn("create", {"status": status, "json_error": error}))
+    run = (await rig.submit()).run
+    assert (run.status, run.error_code, run.error_message) == (RunStatus.FAILED, "no_good", "This will never do.")
+    assert run.next is Next.NONE
+    assert len(await rig.model.log("create")) == 1
+    assert (await rig.session(run.id)).active_run is None
+
+
+async def test_a_refusal_without_a_code_is_named_by_its_status(rig: Rig) -> None:
+    await rig.model.script("s", turn("create", {"status": 413, "html": "<h1>Too large</h1>"}))
+    run = (await rig.submit()).run
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "http_413")
+    assert run.error_message
+
+
+async def test_a_wrong_model_name_does_not_sleep_until_the_deadline(rigs: NewRig) -> None:
+    rig = await rigs(openai_model="no-such-model")
+    run = (await rig.submit()).run
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "model_not_found")
+    assert "no-such-model" in (run.error_message or "")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_access_denied_fails_the_run_after_ten_minutes(rig: Rig, status: int) -> None:
+    await rig.model.script("s", turn("create", {"status": status, "times": FOREVER}))
+    run = await rig.story()
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "access_denied")
+    assert (run.completed_at - run.created_at).total_seconds() == 600  # type: ignore[operator]
+    assert await rig.gaps() == [30.0] * 20
+
+
+async def test_a_role_that_comes_late_is_waited_for(rig: Rig) -> None:
+    await rig.model.script("s", turn("create", {"status": 403, "times": 5}))
+    run = await rig.story()
+    await assert_fine(rig, run)
+    assert run.denied_since is None
+
+
+# Creates of unknown outcome
+
+PERHAPS = [
+    pytest.param({"status": 500}, id="500"),
+    pytest.param({"status": 503}, id="503 without Retry-After"),
+    pytest.param({"status": 408}, id="408"),
+    pytest.param({"status": 502, "html": True}, id="502 with HTML"),
+    pytest.param({"html": True}, id="200 with HTML"),
+    pytest.param({"body": '{"id": "resp_'}, id="200 with half a JSON"),
+    pytest.param({"body": "[]"}, id="200 with a list"),
+    pytest.param({"body": {"object": "error"}}, id="200 with no response"),
+    pytest.param({"body": {"id": "resp_1"}}, id="200 with no status"),
+    pytest.param({"drop": True}, id="dropped connection"),
+    pytest.param({"hang": 30.0}, id="no answer in time"),
+]
+
+
+@pytest.mark.parametrize("fault", PERHAPS)
+async def test_a_create_of_unknown_outcome_is_not_repeated_before_claim_and_grace_are_over(
+    rigs: NewRig, fault: Fault
+) -> None:
+    rig = await rigs(create_timeout=SOON)
+    await rig.model.script("s", turn("create", {**fault, "after_accept": True}))
+    run_id = await rig.start()
+    for _ in range(2):  # whoever asks, and however often
+        run = await rig.run(run_id)
+        assert (run.status, run.next, run.token) == (RunStatus.QUEUED, Next.CREATE, None)
+        assert run.claimed_until is not None
+        outcome = await rig.wake(run_id)
+        assert outcome.wake_in == pytest.approx((run.wake_at - rig.clock.now).total_seconds())
+    rig.clock.move(CLAIM_AND_GRACE - 0.01)
+    await rig.wake(run_id)
+    assert len(await rig.model.log("create")) == 1, "too early"
+    run = await rig.follow(run_id)
+    await assert_fine(rig, run)
+    assert run.unknown_outcomes == 1
+    assert await rig.gaps() == [CLAIM_AND_GRACE]
+    first, second = await rig.model.creates(run=run_id)
+    assert (first.metadata["attempt"], second.metadata["attempt"]) == ("1", "2")
+    assert first.metadata["nonce"] != second.metadata["nonce"]
+
+
+async def test_the_fifth_create_of_unknown_outcome_is_the_last(rig: Rig) -> None:
+    await rig.model.script("s", turn("create", {"status": 500, "times": FOREVER}))
+    run = await rig.story()
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "start_uncertain")
+    assert "http_500" in (run.error_message or "")
+    assert await rig.gaps() == [CLAIM_AND_GRACE + wait for wait in (0, 300, 1_200, 3_600)]
+    assert (run.completed_at - run.created_at).total_seconds() == 5 * CLAIM_AND_GRACE + 5_100  # type: ignore[operator]
+
+
+async def test_the_deadline_cuts_the_waits_between_creates_short(rig: Rig) -> None:
+    await rig.model.script("s", turn("create", {"status": 500, "times": FOREVER}))
+    run = await rig.story(deadline_seconds=200)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "deadline_exceeded")
+    assert (run.completed_at - run.created_at).total_seconds() == 200  # type: ignore[operator]
+    assert "http_500" in (run.error_message or "")
+
+
+async def test_a_create_that_waits_too_long_for_its_turn_was_not_sent(rigs: NewRig) -> None:
+    rig = await rigs(create_timeout=SOON, provider_concurrency=1)
+    await rig.model.script("s", turn("create", {"status": 429}))
+    async with rig.provider._slots:
+        run = (await rig.submit()).run
+    assert (run.provider_status, run.claimed_until, run.not_accepted) == ("not_sent", None, 1)
+    assert await rig.model.log("create") == []
+
+
+# Polls
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"status": 500}, id="500"),
+        pytest.param({"status": 503, "headers": {"Retry-After": "7"}}, id="503"),
+        pytest.param({"status": 429, "headers": {"Retry-After": "7"}}, id="429"),
+        pytest.param({"status": 400}, id="400"),
+        pytest.param({"status": 401}, id="401"),
+        pytest.param({"status": 404}, id="404 soon after the create"),
+        pytest.param({"html": True}, id="200 with HTML"),
+        pytest.param({"status": 502, "html": True}, id="502 with HTML"),
+        pytest.param({"body": '{"id": "resp_'}, id="half a JSON"),
+        pytest.param({"body": {"id": "resp_another", "status": "failed"}}, id="another response"),
+        pytest.param({"body": {"status": "completed"}}, id="no id"),
+        # The transport asks once more by itself when a connection is lost (never for a POST).
+        pytest.param({"drop": True, "times": 6}, id="dropped connection"),
+        pytest.param({"hang": 30.0}, id="no answer in time"),
+    ],
+)
+async def test_a_poll_without_news_keeps_the_token(rigs: NewRig, fault: Fault) -> None:
+    rig = await rigs(poll_timeout=SOON)
+    await rig.model.script("s", turn("retrieve", {"times": 3, **fault}))
+    run_id = await rig.start()
+    token = (await rig.run(run_id)).token
+    for failures in range(1, 4):
+        rig.clock.move((await rig.run(run_id)).wake_in(rig.clock.now) or 0.0)
+        await rig.wake(run_id)
+        run = await rig.run(run_id)
+        assert (run.status, run.token, run.no_news) == (RunStatus.IN_PROGRESS, token, failures)
+    await assert_fine(rig, await rig.follow(run_id))
+    assert len(await rig.model.log("create")) == 1
+    if "drop" in fault:
+        assert await rig.gaps("retrieve") == [0.0, 2.0, 0.0, 4.0, 0.0, 8.0]
+    elif "headers" in fault:
+        assert await rig.gaps("retrieve") == [7.0, 7.0, 8.0]
+    else:
+        assert await rig.gaps("retrieve") == [2.0, 4.0, 8.0]
+
+
+async def test_a_poll_of_a_provider_that_is_gone_keeps_the_token(rigs: NewRig) -> None:
+    rig = await rigs()
+    await rig.model.script("s", turn("retrieve"))
+    run_id = await rig.start()
+    token = (await rig.run(run_id)).token
+    await rig.server.__aexit__(None, None, None)
+    run = await rig.follow(run_id, lambda run: run.no_news == 5)
+    assert (run.status, run.token, run.provider_status) == (RunStatus.IN_PROGRESS, token, "provider_unreachable")
+
+
+async def test_a_response_that_the_provider_forgets_is_lost(rig: Rig) -> None:
+    await rig.model.script("s", turn("retrieve", think=600, id_gone=100))
+    run = await rig.story()
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "response_lost")
+    assert (run.next, run.token) == (Next.NONE, None)
+    assert len(await rig.model.log("create")) == 1
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 404}])
+async def test_the_deadline_ends_a_run_without_news_and_cancels_its_response(rig: Rig, fault: Fault) -> None:
+    await rig.model.script("s", turn("retrieve", {**fault, "times": FOREVER}, stuck=True))
+    run = await rig.story(deadline_seconds=50)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "deadline_exceeded")
+    assert (run.completed_at - run.created_at).total_seconds() == 50  # type: ignore[operator]
+    assert run.next is Next.NONE
+    assert [known.status for known in await rig.model.responses()] == ["cancelled"]
+
+
+async def test_an_unknown_status_is_pending_until_the_deadline(rig: Rig) -> None:
+    await rig.model.script("s", turn("retrieve"))
+    run_id = await rig.start(deadline_seconds=300)
+    (response_id,) = (await rig.run(run_id)).response_ids
+    answer = {"body": {"id": response_id, "status": "pondering"}, "times": FOREVER}
+    await rig.model.switches(faults={"retrieve": [answer]})
+    run = await rig.follow(run_id, lambda run: run.provider_status == "pondering")
+    assert (run.status, run.next, run.no_news) == (RunStatus.IN_PROGRESS, Next.POLL, 0)
+    run = await rig.follow(run_id)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "deadline_exceeded")
+    assert "pondering" in (run.error_message or "")
+
+
+async def test_a_429_on_a_poll_holds_back_all_polls_of_the_process(rigs: NewRig) -> None:
+    rig, other = await rigs(), await rigs()
+    await rig.model.script("busy", turn("retrieve", {"status": 429, "headers": {"Retry-After": "60"}}))
+    await rig.model.script("s", turn("retrieve"))
+    busy, calm, elsewhere = [await rig.start(f"[script:{name}]") for name in ("busy", "s", "s")]
+    rig.clock.move(2)
+    for run_id in (busy, calm):
+        assert (await rig.wake(run_id)).wake_in == pytest.approx(60)
+    assert len(await rig.model.log("retrieve")) == 1
+    assert (await rig.run(calm)).provider_status == "rate_limited"
+    await other.wake(elsewhere)
+    await assert_fine(rig, await rig.run(elsewhere))
+    new = await rig.start("[script:s]")
+    assert (await rig.run(new)).status is RunStatus.IN_PROGRESS, "a create is not a poll"
+    for run_id in (busy, calm, new):
+        await assert_fine(rig, await rig.follow(run_id))

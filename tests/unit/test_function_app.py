@@ -1,0 +1,167 @@
+"""The triggers: what is bound where, and what a process must not load for a health check or a status."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.stack import machine_environment
+from shared.api import routing
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "function_app.py"
+PARAMETER = re.compile(r"\{(?P<stars>\**)(?P<name>\w+)(?::regex\(\^(?P<pattern>(?:\{\{|\}\}|[^{}])*)\$\))?\}")
+
+
+@pytest.fixture(scope="module")
+def triggers() -> list[tuple[str, dict[str, Any]]]:
+    """Every function's name and its trigger."""
+    spec = importlib.util.spec_from_file_location("function_app_under_test", SOURCE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    functions = module.app.get_functions()
+    return [(function.get_function_name(), function.get_trigger().get_dict_repr()) for function in functions]
+
+
+@pytest.fixture
+def http(triggers: list[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The HTTP triggers by function name."""
+    return {name: trigger for name, trigger in triggers if trigger["type"] == "httpTrigger"}
+
+
+def methods(trigger: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(getattr(method, "value", method) for method in trigger["methods"])
+
+
+def test_the_table_of_addresses_is_the_triggers(http: dict[str, dict[str, Any]]) -> None:
+    def pattern(route: str) -> str:
+        found = PARAMETER.sub(lambda match: match["pattern"].replace("{{", "{").replace("}}", "}"), route)
+        return found.removeprefix("api/")
+
+    bound = {pattern(trigger["route"]): methods(trigger) for name, trigger in http.items() if name != "zz_not_found"}
+    assert bound == dict(routing.ROUTES)
+    assert all(trigger["route"].startswith("api/") for trigger in http.values())
+
+
+def test_every_path_parameter_is_constrained(http: dict[str, dict[str, Any]]) -> None:
+    for name, trigger in http.items():
+        parameters = list(PARAMETER.finditer(trigger["route"]))
+        assert len(parameters) == len(re.findall(r"(?<!\{)\{(?!\{)", trigger["route"])), name
+        for parameter in parameters:
+            assert parameter["pattern"], name
+            constraint = re.compile(parameter["pattern"].replace("{{", "{").replace("}}", "}"))
+            assert constraint.fullmatch("a\nb") is None, name
+
+
+def test_get_takes_head_and_the_catch_all_takes_the_rest_last(http: dict[str, dict[str, Any]]) -> None:
+    assert sorted(http, key=str.lower)[-1] == "zz_not_found"
+    assert set(methods(http["zz_not_found"])) == set(routing.METHODS)
+    for name, trigger in http.items():
+        assert ("GET" in methods(trigger)) == ("HEAD" in methods(trigger)), name
+
+
+def test_only_liveness_is_open(http: dict[str, dict[str, Any]]) -> None:
+    levels = {name: str(getattr(each["authLevel"], "value", each["authLevel"])).lower() for name, each in http.items()}
+    assert {name for name, level in levels.items() if level == "anonymous"} == {"get_health"}
+    assert set(levels.values()) == {"anonymous", "function"}
+
+
+def test_a_trigger_binds_delegates_and_returns() -> None:
+    tree = ast.parse(SOURCE.read_text())
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert functions
+    for function in functions:
+        (statement,) = function.body
+        assert isinstance(statement, ast.Return | ast.Expr), function.name
+        assert not [node for node in ast.walk(statement) if isinstance(node, ast.IfExp | ast.BoolOp | ast.Compare)]
+    assert not [node for node in tree.body if isinstance(node, ast.If | ast.For | ast.While | ast.Try | ast.ClassDef)]
+
+
+def in_a_process(script: str, **env: str) -> str:
+    """What a fresh process prints, with only these settings."""
+    prelude = """
+import asyncio, json, logging, sys
+sys.path.insert(0, ".")
+import function_app
+from fastapi import Request
+functions = {f.get_function_name(): f.get_user_function() for f in function_app.app.get_functions()}
+def call(name, path=None, *more):
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [],
+             "path_params": path or {}}
+    return functions[name](Request(scope), *more)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", prelude + script],
+        cwd=ROOT,
+        env={**machine_environment(os.environ), **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.strip()
+
+
+def test_health_and_status_load_neither_the_provider_nor_an_identity() -> None:
+    printed = in_a_process("""
+async def main():
+    health = await call("get_health")
+    assert health.status_code == 200, health.body
+    early = sorted(n for n in ("openai", "azure.identity", "azure.data.tables") if n in sys.modules)
+    print("health:", *early)
+    from shared import wiring
+    from shared.runs.store.memory import MemoryTables
+    wiring.open_tables = lambda given: MemoryTables()
+    run = await call("get_run", {"run_id": "run_" + "0" * 32 + "_1"})
+    assert run.status_code == 404, run.body
+    assert json.loads(run.body)["code"] == "run_not_found"
+    missing = await call("list_agents")
+    assert json.loads(missing.body)["data"][0]["name"] == "novelist"
+    print("status:", *(name for name in ("openai", "azure.identity") if name in sys.modules))
+asyncio.run(main())
+""")
+    assert printed.splitlines() == ["health:", "status:"]
+
+
+def test_a_malformed_setting_is_named_by_health_and_stops_everything_else() -> None:
+    printed = in_a_process(
+        """
+from shared import wiring
+opened = []
+wiring.open_tables = opened.append
+async def main():
+    health = await call("get_health")
+    print(health.status_code, json.loads(health.body)["detail"])
+    for name, more in (("get_run", ()), ("list_agents", ()), ("get_health_deep", ())):
+        answer = await call(name, {"run_id": "run_" + "0" * 32 + "_1"}, *more)
+        print(name, answer.status_code, json.loads(answer.body)["code"])
+    for name, argument in (("advance", "run_" + "0" * 32 + "_1"),):
+        try:
+            print(name, await functions[name](argument))
+        except Exception as error:
+            print(name, type(error).__name__)
+    assert opened == []
+asyncio.run(main())
+""",
+        DORMOUSE_DRIVER="x",
+    )
+    first, *rest = printed.splitlines()
+    assert first.startswith("503 ")
+    assert "DORMOUSE_DRIVER" in first
+    assert rest == [
+        "get_run 503 misconfigured",
+        "list_agents 503 misconfigured",
+        "get_health_deep 503 misconfigured",
+        "advance Misconfigured",
+    ]

@@ -1,0 +1,242 @@
+"""The environment: what is taken, and what a malformed value says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import docs
+from shared import settings
+from shared.errors import Misconfigured
+from shared.settings import FUNCTION_TIMEOUT_SECONDS, Settings, load, names, unknown_names
+
+ROOT = Path(__file__).parents[2]
+
+
+def problem(**environment: str) -> str:
+    with pytest.raises(Misconfigured) as caught:
+        load(environment)
+    return caught.value.message
+
+
+def test_an_empty_environment_is_enough() -> None:
+    assert load({}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "expected"),
+    [
+        ("DORMOUSE_DRIVER", "timer", "driver", "timer"),
+        ("DORMOUSE_DRIVER", " timer\n", "driver", "timer"),
+        ("DORMOUSE_DEADLINE_SECONDS", "3600", "deadline", 3_600.0),
+        ("DORMOUSE_POLL_FIRST_SECONDS", "0.5", "poll_first", 0.5),
+        ("DORMOUSE_MAX_TURNS", "7", "max_turns", 7),
+        ("DORMOUSE_MAX_TOTAL_TOKENS", "1000", "max_total_tokens", 1_000),
+        ("OPENAI_MODEL", " gpt-x ", "openai_model", "gpt-x"),
+        ("AzureWebJobsStorage", "UseDevelopmentStorage=true", "storage", "UseDevelopmentStorage=true"),
+        ("AzureWebJobsStorage__tableServiceUri", "https://a.table.core.windows.net", "storage_table_uri", None),
+        ("WEBSITE_AUTH_ENABLED", "True", "auth_enabled", True),
+        ("WEBSITE_AUTH_ENABLED", "false", "auth_enabled", False),
+        ("DORMOUSE_SAMPLE_TOOL_SECONDS", "0", "tool_delay", 0.0),
+    ],
+)
+def test_a_value_is_read_as_its_type(name: str, value: str, field: str, expected: object) -> None:
+    assert getattr(load({name: value}), field) == (value if expected is None else expected)
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("blank", ["", "  ", "\t\n"])
+def test_a_blank_value_is_none(name: str, blank: str) -> None:
+    assert load({name: blank}) == Settings()
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_every_default_may_be_written_out(field: str) -> None:
+    info = Settings.model_fields[field]
+    if info.default is not None and info.alias is not None:
+        assert load({info.alias: str(info.default)}) == Settings()
+
+
+@pytest.mark.parametrize("name", ["driver", "DRIVER", "storage", "deadline", "dormouse_driver"])
+def test_only_the_names_of_settings_are_read(name: str) -> None:
+    assert load({name: "hostile"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("DORMOUSE_DRIVER", "s3cret", "'durable' or 'timer'"),
+        ("DORMOUSE_AUTH", "s3cret", "'key' or 'appservice'"),
+        ("WEBSITE_AUTH_ENABLED", "s3cret", "boolean"),
+        ("DORMOUSE_DEADLINE_SECONDS", "s3cret", "number"),
+        ("DORMOUSE_DEADLINE_SECONDS", "-73219", "greater than 0"),
+        ("DORMOUSE_DEADLINE_SECONDS", "0", "greater than 0"),
+        ("DORMOUSE_DEADLINE_SECONDS", "nan", ""),
+        ("DORMOUSE_DEADLINE_SECONDS", "inf", "less than"),
+        ("DORMOUSE_POLL_MAX_SECONDS", "73219", "540"),
+        ("DORMOUSE_MAX_TURNS", "s3cret", "integer"),
+        ("DORMOUSE_MAX_TURNS", "1.5", "integer"),
+        ("DORMOUSE_MAX_TURNS", "-73219", "greater than or equal to 1"),
+        ("DORMOUSE_MAX_INPUT_BYTES", "99999999", "16777216"),
+        ("DORMOUSE_MAX_INPUT_BYTES", "0", "greater than or equal to 1"),
+        ("DORMOUSE_TOOL_STARTS", "1", "greater than or equal to 2"),
+        ("DORMOUSE_SWEEP_SECONDS", "s3cret", "integer"),
+        ("DORMOUSE_SWEEP_SECONDS", "73219", "must divide 60"),
+        ("DORMOUSE_SWEEP_SECONDS", "0", "must divide 60"),
+        ("DORMOUSE_SWEEP_SECONDS", "-1", "must divide 60"),
+        ("DORMOUSE_SWEEP_SECONDS", "7", "must divide 60"),
+        ("DORMOUSE_TABLE_PREFIX", "s3cret_", "match pattern"),
+        ("DORMOUSE_TABLE_PREFIX", "73219", "match pattern"),
+        ("AZURE_OPENAI_ENDPOINT", "s3cret.openai.azure.com", "https://"),
+        ("AZURE_OPENAI_ENDPOINT", "https://a.openai.azure.com/openai/responses?api-version=73219", "without a query"),
+        ("OPENAI_BASE_URL", "ftp://s3cret", "https://"),
+        ("OPENAI_BASE_URL", "https:///v1/73219", "name a host"),
+        ("DORMOUSE_PUBLIC_BASE_URL", "s3cret", "https://"),
+        ("AzureWebJobsStorage__tableServiceUri", "s3cret", "https://"),
+    ],
+)
+def test_a_malformed_value_is_named_and_never_repeated(name: str, value: str, sentence: str) -> None:
+    message = problem(**{name: value})
+    assert message.startswith(f"{name}: ")
+    assert sentence in message
+    if len(value) > 2:
+        assert value not in message.removeprefix(name)
+    assert "s3cret" not in message
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    message = problem(DORMOUSE_DRIVER="x", DORMOUSE_AUTH="y", DORMOUSE_MAX_TURNS="z")
+    assert [part.split(":")[0] for part in message.split("; ")] == [
+        "DORMOUSE_DRIVER",
+        "DORMOUSE_AUTH",
+        "DORMOUSE_MAX_TURNS",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"CREATE_CLAIM": "30"}, "DORMOUSE_CREATE_CLAIM_SECONDS must be more than DORMOUSE_CREATE_TIMEOUT_SECONDS"),
+        ({"CREATE_TIMEOUT": "60"}, "DORMOUSE_CREATE_CLAIM_SECONDS must be more than DORMOUSE_CREATE_TIMEOUT_SECONDS"),
+        ({"TOOL_LEASE": "39"}, "DORMOUSE_TOOL_LEASE_SECONDS must be at least twice DORMOUSE_TOOL_RENEWAL_SECONDS"),
+        ({"TOOL_RENEWAL": "31"}, "DORMOUSE_TOOL_LEASE_SECONDS must be at least twice DORMOUSE_TOOL_RENEWAL_SECONDS"),
+        ({"TOOL_TIMEOUT": "1501"}, "DORMOUSE_TOOL_TIMEOUT_SECONDS must be at most 1500"),
+        ({"SWEEP_LIMIT": "1501"}, "DORMOUSE_SWEEP_LIMIT_SECONDS must be at most 1500"),
+        ({"DEADLINE": "604801"}, "DORMOUSE_DEADLINE_SECONDS must be at most DORMOUSE_DEADLINE_MOST_SECONDS"),
+        ({"POLL_FIRST": "121"}, "DORMOUSE_POLL_FIRST_SECONDS must be at most DORMOUSE_POLL_MAX_SECONDS"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(environment: dict[str, str], sentence: str) -> None:
+    assert problem(**{f"DORMOUSE_{name}_SECONDS": value for name, value in environment.items()}) == sentence
+
+
+@pytest.mark.parametrize(
+    ("environment", "seconds", "schedule"),
+    [
+        ({}, 60, "0 * * * * *"),
+        ({"DORMOUSE_DRIVER": "timer"}, 10, "*/10 * * * * *"),
+        ({"DORMOUSE_SWEEP_SECONDS": "1"}, 1, "*/1 * * * * *"),
+        ({"DORMOUSE_SWEEP_SECONDS": "30"}, 30, "*/30 * * * * *"),
+        ({"DORMOUSE_SWEEP_SECONDS": "60", "DORMOUSE_DRIVER": "timer"}, 60, "0 * * * * *"),
+    ],
+)
+def test_when_the_sweep_runs(environment: dict[str, str], seconds: int, schedule: str) -> None:
+    given = load(environment)
+    assert (given.sweep_every, given.sweep_schedule) == (seconds, schedule)
+
+
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({}, "http://localhost:7071"),
+        ({"WEBSITE_HOSTNAME": "app.azurewebsites.net"}, "https://app.azurewebsites.net"),
+        ({"WEBSITE_HOSTNAME": "localhost:7071"}, "http://localhost:7071"),
+        ({"WEBSITE_HOSTNAME": "127.0.0.1:80"}, "http://127.0.0.1:80"),
+        ({"WEBSITE_HOSTNAME": "localhost.example.com"}, "https://localhost.example.com"),
+        ({"DORMOUSE_PUBLIC_BASE_URL": "https://a.example/"}, "https://a.example"),
+        ({"DORMOUSE_PUBLIC_BASE_URL": "https://a.example/b//"}, "https://a.example/b"),
+        ({"DORMOUSE_PUBLIC_BASE_URL": "https://a.example", "WEBSITE_HOSTNAME": "b"}, "https://a.example"),
+    ],
+)
+def test_the_base_of_absolute_urls(environment: dict[str, str], url: str) -> None:
+    assert load(environment).base_url == url
+
+
+@pytest.mark.parametrize(
+    ("environment", "unknown"),
+    [
+        ({}, []),
+        (dict.fromkeys(names(), "x"), []),
+        ({"DORMOUSE_DRIVERS": "x", "DORMOUSE_A": "x", "PATH": "x"}, ["DORMOUSE_A", "DORMOUSE_DRIVERS"]),
+        ({"dormouse_driver": "x", "OPENAI_UNKNOWN": "x"}, []),
+    ],
+)
+def test_a_name_of_ours_that_nobody_knows_is_found(environment: dict[str, str], unknown: list[str]) -> None:
+    assert unknown_names(environment) == unknown
+
+
+def test_a_malformed_setting_does_not_keep_the_functions_from_being_indexed(monkeypatch: Any) -> None:
+    monkeypatch.setenv("DORMOUSE_AUTH", "nobody")
+    assert settings.at_start() == Settings()
+    monkeypatch.setenv("DORMOUSE_AUTH", "appservice")
+    assert settings.at_start().auth == "appservice"
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "sentence"),
+    [
+        ({}, 0, ""),
+        ({"DORMOUSE_DRIVERS": "x"}, 0, "warning: DORMOUSE_DRIVERS is not a setting of this version\n"),
+        ({"DORMOUSE_DRIVER": "x"}, 2, "DORMOUSE_DRIVER: Input should be 'durable' or 'timer'\n"),
+    ],
+)
+def test_the_command_that_checks_an_environment(environment: dict[str, str], code: int, sentence: str) -> None:
+    command = [sys.executable, "-m", "shared.settings"]
+    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stderr) == (code, sentence)
+
+
+def test_function_timeout_is_that_of_the_host() -> None:
+    host = json.loads((ROOT / "host.json").read_text("utf-8"))
+    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
+    assert timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds() == FUNCTION_TIMEOUT_SECONDS
+    assert load({}).tool_timeout_most == FUNCTION_TIMEOUT_SECONDS - 300
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_every_setting_has_a_name_and_a_sentence(field: str) -> None:
+    info = Settings.model_fields[field]
+    assert info.alias
+    assert info.description
+    assert info.description.endswith(".")
+
+
+def test_names_are_given_once_and_those_of_no_ecosystem_have_the_prefix() -> None:
+    assert len(set(names())) == len(names())
+    others = {name for name in names() if not name.startswith("DORMOUSE_")}
+    assert {name.partition("_")[0] for name in others} == {
+        "OPENAI",
+        "AZURE",
+        "AzureWebJobsStorage",
+        "WEBSITE",
+        "IDENTITY",
+    }
+
+
+# --- docs/settings.md ---------------------------------------------------------------------------------
+
+
+def test_the_page_on_settings_is_up_to_date() -> None:
+    assert docs.outdated() is None
+
+
+def test_the_page_names_every_value_of_host_json() -> None:
+    page = docs.PAGE.read_text("utf-8")
+    for path, value in docs.host_values():
+        assert f"| `{path}` | `{value}` |" in page

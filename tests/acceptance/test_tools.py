@@ -125,6 +125,7 @@ async def test_a_limit_ends_the_run_and_runs_no_more_tools(
     assert run["usage"]["total_tokens"] >= 600
 
 
+@one_driver
 async def test_a_tool_five_times_as_long_as_its_lease_runs_once(own_stack: NewStack, driver: str) -> None:
     stack = own_stack(driver, **LEASE, DORMOUSE_TOOL_TIMEOUT_SECONDS="6")
     host = await asyncio.to_thread(stack.host)
@@ -176,6 +177,7 @@ async def test_a_cancel_stops_a_tool_at_work(own_stack: NewStack, driver: str) -
     assert len(await stack.model.creates(run=run_id)) == 1
 
 
+@one_driver
 async def test_a_session_goes_on_from_its_last_good_point(own_stack: NewStack, driver: str) -> None:
     """After a run that failed, and one that was cancelled, each with its tool calls unanswered."""
     stack = own_stack(driver, **LEASE)

@@ -204,6 +204,8 @@ def test(options: argparse.Namespace) -> int:
         command += ["-m", "http_only", "tests/acceptance"]
     else:
         env["DORMOUSE_TEST_AZURITE"] = ensure_azurite(options.venv).to_variable()
+        # The tests mostly wait for processes, so that more of them than there are cores run at once.
+        command += ["-n", str(min(4, 2 * (os.cpu_count() or 1))), "--dist", "worksteal"]
         command += [] if options.all else ["-m", "not slow"]
     what = " ".join(command[3:] + options.pytest) or "everything"
     say(f"- pytest on Python {sys.version.split()[0]}: {what}")

@@ -71,7 +71,8 @@ class Turns:
         claimed = await self._claim(stored)
         run = claimed.value
         if self._services.clock() + timedelta(seconds=self._settings.create_timeout) > run.claimed_until:  # type: ignore[operator]
-            return claimed  # too late to be sure of being inside the claim: let it run out
+            late = faults.NotAccepted("Too little of the claim was left to send the request.", code="not_sent")
+            return await self._not_created(claimed, late)
         try:
             response = await self._send(run, agent, messages)
         except faults.PerhapsAccepted as fault:
@@ -190,7 +191,7 @@ class Turns:
     async def _not_created(self, stored: Stored[Run], fault: faults.ProviderFault) -> Stored[Run]:
         """Surely nothing was started: release the claim, and wait, replay or fail."""
         run, now = stored.value, self._services.clock()
-        released = replace(run, claimed_until=None, nonce="", provider_status=fault.code)
+        released = replace(run, claimed_until=None, nonce="", provider_status=fault.code, denied_since=None)
         gap = 0.0
         match fault:
             case faults.NotAccepted():

@@ -90,8 +90,8 @@ async def test_creates_that_are_not_accepted_are_retried_when_the_provider_says(
 async def test_a_create_in_doubt_is_repeated_only_after_claim_and_grace(own_stack: OwnStack, driver: str) -> None:
     stack = own_stack(
         driver,
-        DORMOUSE_CREATE_TIMEOUT_SECONDS="1",
-        DORMOUSE_CREATE_CLAIM_SECONDS="2",
+        DORMOUSE_CREATE_TIMEOUT_SECONDS="3",
+        DORMOUSE_CREATE_CLAIM_SECONDS="6",
         DORMOUSE_CREATE_GRACE_SECONDS="1",
     )
     faults: list[dict[str, Any]] = [
@@ -110,7 +110,7 @@ async def test_a_create_in_doubt_is_repeated_only_after_claim_and_grace(own_stac
         for run in await finished(target, list(runs)):
             assert (run["status"], run["text"]) == ("completed", "Fine.")
             first, second = await target.model.creates(run=run["id"])
-            assert second.time - first.time >= 2
+            assert second.time - first.time >= 4
             assert (first.metadata["attempt"], second.metadata["attempt"]) == ("1", "2")
 
 

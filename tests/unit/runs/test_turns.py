@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from local.model import ScriptedModel
 from shared.runs.run import Next, Run, RunStatus
+from shared.runs.store.tables import Change, Kind, Table
 from tests.unit.runs.conftest import NewRig, Rig
 
 Fault = dict[str, Any]
@@ -203,6 +205,23 @@ async def test_the_deadline_cuts_the_waits_between_creates_short(rig: Rig) -> No
     assert (run.status, run.error_code) == (RunStatus.FAILED, "deadline_exceeded")
     assert (run.completed_at - run.created_at).total_seconds() == 200  # type: ignore[operator]
     assert "http_500" in (run.error_message or "")
+
+
+async def test_a_claim_that_took_too_long_to_write_is_given_back_and_nothing_is_sent(rig: Rig) -> None:
+    await rig.model.script("s", [{"text": "Fine."}])
+
+    async def stall(operation: str, table: Table, partition: str | None, changes: Sequence[Change]) -> None:
+        if any("claimed_until" in change.values and change.kind is Kind.MERGE for change in changes):
+            rig.tables.after = None
+            rig.clock.move(45)  # of the claim's 60 s, less is left than the create's own 30
+
+    rig.tables.after = stall
+    run = await rig.run(await rig.start())
+    assert (run.unknown_outcomes, run.claimed_until, run.provider_status) == (0, None, "not_sent")
+    assert await rig.model.log("create") == []
+    run = await rig.follow(run.id)
+    assert (run.status, await rig.text(run.id)) == (RunStatus.COMPLETED, "Fine.")
+    assert len(await rig.model.log("create")) == 1
 
 
 async def test_a_create_that_waits_too_long_for_its_turn_was_not_sent(rigs: NewRig) -> None:

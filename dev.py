@@ -25,7 +25,7 @@ from local.packaging.lock import update_locks
 from local.packaging.package import PYTHON_VERSION, build_package, report
 from local.stack import StackError
 from local.stack.child import LOGS, ROOT
-from local.stack.setup import ensure_azurite, ensure_venv, say, shown
+from local.stack.setup import ensure_azurite, ensure_peer, ensure_venv, say, shown
 
 PUBLIC_REGISTRIES = {"pypi.org", "files.pythonhosted.org", "registry.npmjs.org", "localhost", "127.0.0.1"}
 
@@ -204,6 +204,8 @@ def test(options: argparse.Namespace) -> int:
         command += ["-m", "http_only", "tests/acceptance"]
     else:
         env["DORMOUSE_TEST_AZURITE"] = ensure_azurite(options.venv).to_variable()
+        if options.all:
+            env["DORMOUSE_TEST_PEER"] = str(ensure_peer(options.venv))
         # The tests mostly wait for processes, so that more of them than there are cores run at once.
         command += ["-n", str(min(4, 2 * (os.cpu_count() or 1))), "--dist", "worksteal"]
         command += [] if options.all else ["-m", "not slow"]

@@ -6,58 +6,101 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from shared import settings
-from shared.api import agents, health, routing, runs
-from shared.api.problems import answers_problems
+from shared.api import agents, health, routing, runs, sessions
+from shared.api.answering import answered
 from shared.drivers import durable
 from shared.drivers.durable import Hub
+from shared.webhooks import inbound
 from shared.wiring import app as dormouse
 
 START = settings.at_start()
 LEVEL = func.AuthLevel.FUNCTION if START.auth == "key" else func.AuthLevel.ANONYMOUS
 RUN = "{run_id:regex(^run_[0-9a-f]{{32}}_[0-9]{{1,8}}$)}"
+SESSION = "{session_id:regex(^[0-9a-f]{{32}}$)}"
 
 app = durable.DurableApp(http_auth_level=LEVEL)
 
 
 @app.route(route="api/runs", methods=["POST"])
 @app.durable_client_input(client_name="client")
-@answers_problems
+@answered
 async def create_run(req: Request, client: str) -> Response:
     return await runs.submit(req, dormouse(), Hub(client))
 
 
+@app.route(route="api/runs", methods=["GET", "HEAD"])
+@answered
+async def list_runs(req: Request) -> Response:
+    return await runs.list_own(req, dormouse())
+
+
 @app.route(route=f"api/runs/{RUN}", methods=["GET", "HEAD"])
-@answers_problems
+@answered
 async def get_run(req: Request) -> Response:
     return await runs.show(req, dormouse())
 
 
 @app.route(route=f"api/runs/{RUN}/cancel", methods=["POST"])
 @app.durable_client_input(client_name="client")
-@answers_problems
+@answered
 async def cancel_run(req: Request, client: str) -> Response:
     return await runs.cancel(req, dormouse(), Hub(client))
 
 
+@app.route(route=f"api/runs/{RUN}", methods=["DELETE"])
+@app.durable_client_input(client_name="client")
+@answered
+async def delete_run(req: Request, client: str) -> Response:
+    return await runs.delete(req, dormouse(), Hub(client))
+
+
+@app.route(route=f"api/runs/{RUN}/answers", methods=["POST"])
+@app.durable_client_input(client_name="client")
+@answered
+async def answer_run(req: Request, client: str) -> Response:
+    return await runs.answer(req, dormouse(), Hub(client))
+
+
+@app.route(route=f"api/sessions/{SESSION}", methods=["GET", "HEAD"])
+@answered
+async def get_session(req: Request) -> Response:
+    return await sessions.show(req, dormouse())
+
+
+@app.route(route=f"api/sessions/{SESSION}", methods=["DELETE"])
+@app.durable_client_input(client_name="client")
+@answered
+async def delete_session(req: Request, client: str) -> Response:
+    return await sessions.delete(req, dormouse(), Hub(client))
+
+
 @app.route(route="api/agents", methods=["GET", "HEAD"])
-@answers_problems
+@answered
 async def list_agents(req: Request) -> Response:
     return await agents.show_all(req, dormouse())
 
 
 @app.route(route="api/health", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+@answered
 async def get_health(req: Request) -> Response:
     return health.alive()
 
 
 @app.route(route="api/health/deep", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
-@answers_problems
+@answered
 async def get_health_deep(req: Request) -> Response:
     return await health.deep(dormouse())
 
 
+@app.route(route="api/webhooks/openai", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.durable_client_input(client_name="client")
+@answered
+async def receive_webhook(req: Request, client: str) -> Response:
+    return await inbound.receive(req, dormouse(), Hub(client))
+
+
 @app.route(route="api/{*rest:regex(^[!-~]*$)}", methods=routing.METHODS)
-@answers_problems
+@answered
 async def zz_not_found(req: Request) -> Response:
     return routing.not_found(req)
 
@@ -81,3 +124,9 @@ async def advance(run: str) -> dict:
 @app.durable_client_input(client_name="client")
 async def sweep(tick: func.TimerRequest, client: str) -> None:
     await dormouse().sweep.run(Hub(client))
+
+
+@app.timer_trigger(schedule="0 17 * * * *", arg_name="tick")
+@app.durable_client_input(client_name="client")
+async def retain(tick: func.TimerRequest, client: str) -> None:
+    await dormouse().retention.run(Hub(client))

@@ -114,11 +114,53 @@ class SessionBusy(DormouseError):
     status = 409
 
 
+class AlreadyAnswered(DormouseError):
+    """This call was answered otherwise already, and an answer is final. Look at the run to see which."""
+
+    code = "already_answered"
+    status = 409
+
+
+class NotWaiting(DormouseError):
+    """The run asks nothing about this call. `required_action` of the run lists the calls that wait for an answer."""
+
+    code = "not_waiting"
+    status = 409
+
+
+class RunEnded(DormouseError):
+    """The run has ended, so it takes no answers any more."""
+
+    code = "run_ended"
+    status = 409
+
+
+class ModelNotAllowed(DormouseError):
+    """The agent does not let callers choose this model. Leave `model` out, or take one that `GET /api/agents` lists."""
+
+    code = "model_not_allowed"
+    status = 400
+
+
 class AgentMismatch(DormouseError):
     """This session belongs to another agent. Name that agent, or leave `agent` out."""
 
     code = "agent_mismatch"
     status = 409
+
+
+class InvalidSignature(DormouseError):
+    """The webhook's signature or timestamp is not right. Check that both sides have the same secret and the time."""
+
+    code = "invalid_signature"
+    status = 401
+
+
+class ProviderUnavailable(DormouseError):
+    """The model provider did not answer this app. Send the same again."""
+
+    code = "provider_unavailable"
+    status = 503
 
 
 class Unauthenticated(DormouseError):

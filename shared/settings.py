@@ -6,10 +6,12 @@ sentence that names a malformed value and exits 2, or exits 0.
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -21,7 +23,7 @@ PREFIX = "DORMOUSE_"
 FUNCTION_TIMEOUT_SECONDS = 1_800
 """``functionTimeout`` of host.json, which no setting can exceed; a test holds the two together."""
 
-Seconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
+Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -35,6 +37,11 @@ class Settings(BaseModel):
         None, alias="OPENAI_API_KEY", description="Key for OpenAI or a compatible server."
     )
     openai_base_url: str | None = Field(None, alias="OPENAI_BASE_URL", description="Base URL of a compatible server.")
+    openai_webhook_secret: str | None = Field(
+        None,
+        alias="OPENAI_WEBHOOK_SECRET",
+        description="Secret of the provider's webhook (`whsec_…`). Set: `/api/webhooks/openai` works, polls are rare.",
+    )
     openai_model: str = Field(
         "gpt-5-mini", alias="OPENAI_MODEL", description="Model of the sample agents.", min_length=1
     )
@@ -101,6 +108,10 @@ class Settings(BaseModel):
         120.0,
         alias="DORMOUSE_OVERDUE_SECONDS",
         description="Under `durable`: how late a wake may be before the sweep steps in.",
+    )
+
+    retention: Seconds = Field(
+        2_592_000.0, alias="DORMOUSE_RETENTION_SECONDS", description="Idle sessions are deleted after this long."
     )
 
     # --- HTTP ---
@@ -197,6 +208,15 @@ class Settings(BaseModel):
     )
     tool_threads: Count = Field(16, alias="DORMOUSE_TOOL_THREADS", description="Threads for sync tools, per process.")
 
+    answer_seconds: Seconds = Field(
+        604_800.0, alias="DORMOUSE_ANSWER_SECONDS", description="How long a run waits for answers to its approvals."
+    )
+    chain: Literal["auto", "chain", "replay"] = Field(
+        "auto",
+        alias="DORMOUSE_CHAIN",
+        description="Chain by `previous_response_id`, replay full input, or chain as long as that works.",
+    )
+
     # --- limits of a run ---
     deadline: Seconds = Field(
         86_400.0, alias="DORMOUSE_DEADLINE_SECONDS", description="Deadline of a run whose caller sets none."
@@ -204,8 +224,8 @@ class Settings(BaseModel):
     deadline_most: Seconds = Field(
         604_800.0, alias="DORMOUSE_DEADLINE_MOST_SECONDS", description="Longest deadline that a caller may ask for."
     )
-    max_turns: Count = Field(
-        20, alias="DORMOUSE_MAX_TURNS", description="Most turns (responses of the model) of a run."
+    max_turns: int = Field(
+        20, alias="DORMOUSE_MAX_TURNS", description="Most turns (responses of the model) of a run.", ge=1, le=100
     )
     max_tool_calls: Count = Field(100, alias="DORMOUSE_MAX_TOOL_CALLS", description="Most tool calls of a run.")
     max_total_tokens: int | None = Field(
@@ -241,6 +261,19 @@ class Settings(BaseModel):
             raise ValueError("must begin with https:// or http:// and name a host, without a query")
         return value
 
+    @field_validator("openai_webhook_secret")
+    @classmethod
+    def _is_webhook_secret(cls, value: str | None) -> str | None:
+        if value is not None:
+            prefix, key = value[:6], value[6:]
+            try:
+                secret = base64.b64decode(key + "=" * (-len(key) % 4), validate=True)
+            except ValueError:
+                secret = b""
+            if prefix != "whsec_" or len(secret) < 16:
+                raise ValueError("must be the secret as the provider shows it: whsec_ and at least 16 bytes in base64")
+        return value
+
     @field_validator("sweep_seconds")
     @classmethod
     def _divides_a_minute(cls, value: int | None) -> int | None:
@@ -263,6 +296,21 @@ class Settings(BaseModel):
         if self.poll_first > self.poll_max:
             raise ValueError("DORMOUSE_POLL_FIRST_SECONDS must be at most DORMOUSE_POLL_MAX_SECONDS")
         return self
+
+    @property
+    def model(self) -> str:
+        """The model, or on Azure OpenAI the deployment, of the sample agents."""
+        return (self.azure_openai_deployment if self.azure_openai_endpoint else None) or self.openai_model
+
+    @property
+    def app_in_metadata(self) -> str:
+        """How the provider's copies name this app."""
+        return self.app_name or self.table_prefix
+
+    @property
+    def answer_time(self) -> timedelta:
+        """How long a run waits for answers."""
+        return timedelta(seconds=self.answer_seconds)
 
     @property
     def has_identity_endpoint(self) -> bool:

@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 
 from shared import agents, settings
 from shared.agentkit.provider import Provider, ProviderConfig
+from shared.drivers.retention import Retention
 from shared.drivers.signals import Signals
 from shared.drivers.timer import Sweep, Wakes
+from shared.runs.adoption import Adoption
+from shared.runs.answers import Answers
+from shared.runs.deletion import Deletion
 from shared.runs.lifecycle import Lifecycle
 from shared.runs.services import Services, log
 from shared.runs.store.index import IndexStore
@@ -43,8 +47,12 @@ class App:
     services: Services
     lifecycle: Lifecycle
     submissions: Submissions
+    answers: Answers
+    deletion: Deletion
+    adoption: Adoption
     signals: Signals
     sweep: Sweep
+    retention: Retention
     wakes: Wakes
 
 
@@ -70,12 +78,18 @@ def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App
         threads=ThreadPoolExecutor(given.tool_threads, thread_name_prefix="tool"),
     )
     lifecycle = Lifecycle(services)
+    signals = Signals(services)
+    deletion = Deletion(services)
     return App(
         settings=given,
         services=services,
         lifecycle=lifecycle,
         submissions=Submissions(services, lifecycle),
-        signals=Signals(services),
+        answers=Answers(services),
+        deletion=deletion,
+        adoption=Adoption(services),
+        signals=signals,
+        retention=Retention(services, deletion, signals),
         sweep=Sweep(services, lifecycle),
         wakes=Wakes(services, lifecycle),
     )

@@ -1,4 +1,4 @@
-"""The Responses API over HTTP: read a request, let its fault strike, answer."""
+"""The Responses API and Chat Completions over HTTP: read a request, let its fault strike, answer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from local.model.chat import completion
 from local.model.conversation import new_id
 from local.model.errors import ApiError, Json, error_body, invalid
 from local.model.events import due_events, sse
 from local.model.faults import Fault
 from local.model.records import LoggedRequest
-from local.model.responses import TERMINAL, StoredResponse
+from local.model.responses import Ending, StoredResponse
 from local.model.world import Cue, World
 
 MODELS = ("gpt-scripted", "gpt-5", "gpt-5-mini")
@@ -46,7 +47,8 @@ class Exchange:
             error = ApiError(503, "The service is unavailable.", code="service_unavailable", kind="server_error")
             return JSONResponse(error.body, 503, {"retry-after": f"{switches.unavailable:g}"})
         await self._read()
-        fault = self.world.next_fault(self.entry.operation, self.cue)
+        operation = "create" if self.entry.operation == "chat" else self.entry.operation
+        fault = self.world.next_fault(operation, self.cue)
         if fault is None:
             return await self._carry_out()
         self.entry.fault = _told(fault)
@@ -55,16 +57,17 @@ class Exchange:
     async def _read(self) -> None:
         """Find out which script and turn the request belongs to, as far as that can be told."""
         response_id = self.request.path_params.get("response_id")
-        if self.entry.operation == "create":
+        if self.entry.operation in ("create", "chat"):
             raw = await self.request.body()
             try:
                 self.body = json.loads(raw)
             except ValueError:
                 self.body = None
-            cue = self.cue = self.world.cue(self.body)
+            self.entry.body = self.body if isinstance(self.body, dict) else None
+            read = self.world.cue if self.entry.operation == "create" else self.world.chat_cue
+            cue = self.cue = read(self.body)
             if cue is not None:
                 metadata = self.body.get("metadata")
-                self.entry.body = self.body
                 self.entry.metadata = metadata if isinstance(metadata, dict) else {}
                 self.entry.script, self.entry.turn, self.entry.attempt = cue.script, cue.index, cue.attempt
         elif response_id in self.world.responses:
@@ -105,6 +108,7 @@ class Exchange:
     async def _carry_out(self) -> Response:
         operations: dict[str, Callable[[], Awaitable[Response]]] = {
             "create": self._create,
+            "chat": self._chat,
             "retrieve": self._retrieve,
             "cancel": self._cancel,
             "delete": self._delete,
@@ -129,9 +133,20 @@ class Exchange:
             return self._stream(stored, -1)
         if stored.background:
             return JSONResponse(stored.snapshot("queued"))
-        while stored.status_at(self.world.clock()) not in TERMINAL:
-            await stored.pause(stored.done_at - self.world.clock())
+        await self._ended(stored)
         return self._rendered(stored)
+
+    async def _chat(self) -> Response:
+        stored = self.world.complete(self.body, self.cue if isinstance(self.cue, Cue) else None)
+        self.entry.accepted, self.entry.response_id = True, stored.id
+        return JSONResponse(completion(stored, await self._ended(stored)))
+
+    async def _ended(self, stored: StoredResponse) -> Ending:
+        while True:
+            ending = stored.ending_at(self.world.clock())
+            if ending is not None:
+                return ending
+            await stored.pause(stored.done_at - self.world.clock())
 
     async def _retrieve(self) -> Response:
         stored = self._stored()
@@ -263,6 +278,7 @@ def api_routes(world_of: WorldOf, clock: Callable[[], float]) -> list[Route]:
         route("/responses/{response_id}", "DELETE", "delete"),
         route("/responses/{response_id}/cancel", "POST", "cancel"),
         route("/responses/{response_id}/input_items", "GET", "input_items"),
+        route("/chat/completions", "POST", "chat"),
         route("/models", "GET", "models"),
     ]
 

@@ -41,13 +41,16 @@ class ModelControl:
         return [entry for entry in entries if operation in (None, entry.operation)]
 
     async def creates(self, **metadata: str) -> list[LoggedRequest]:
-        """The creates that made a response, with this metadata (all of them if none is named)."""
+        """The creates that made a response, with this metadata (all of them if none is named).
+
+        Chat completions are not among them: `log("chat")` has those.
+        """
         return [
             entry for entry in await self.log("create") if entry.accepted and metadata.items() <= entry.metadata.items()
         ]
 
     async def responses(self) -> list[KnownResponse]:
-        """All responses of the world, oldest first, deleted ones too."""
+        """All responses and chat completions of the world, oldest first, deleted ones too."""
         return [KnownResponse(**known) for known in (await self._call("GET", "/responses"))["data"]]
 
     async def finish(self, response_id: str) -> None:

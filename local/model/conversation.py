@@ -10,13 +10,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.model.errors import ApiError, Json, invalid
-from local.model.script import is_model_output
+from local.model.script import asked_by, is_model_output
 
-_PREFIX = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+_PREFIX = {
+    "message": "msg",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "reasoning": "rs",
+    "mcp_approval_response": "mcprr",
+}
 _REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "message": {"role": str, "content": (str, list)},
     "function_call": {"call_id": str, "name": str, "arguments": str},
     "function_call_output": {"call_id": str, "output": (str, list)},
+    # its id is all that ties an answer to it (openai-dotnet#671), so a replay needs it
+    "mcp_approval_request": {"id": str, "server_label": str, "name": str, "arguments": str},
+    "mcp_approval_response": {"approval_request_id": str, "approve": bool},
 }
 
 
@@ -59,7 +68,8 @@ def _normal_item(item: Any, where: str) -> Json:
             raise _wrong(f"{where}.{key}")
     if not isinstance(item.get("id") or "", str):
         raise _wrong(f"{where}.id")
-    normal = {"status": "completed", **item, "type": kind}
+    status = {} if kind.startswith("mcp_approval") else {"status": "completed"}
+    normal = {**status, **item, "type": kind}
     normal["id"] = item.get("id") or new_id(_PREFIX.get(kind, "item"))
     if kind == "message" and isinstance(item["content"], str):
         part = "output_text" if item["role"] == "assistant" else "input_text"
@@ -110,6 +120,18 @@ class Conversation:
             if item["type"] == "function_call_output"
         ]
 
+    @property
+    def approvals(self) -> list[str]:
+        """What became of each approval request that was answered since the latest user message, as a line."""
+        names = {item["id"]: item["name"] for item in self.items if item["type"] == "mcp_approval_request"}
+        lines = []
+        for item in self.since_user:
+            if item["type"] == "mcp_approval_response":
+                reason = f" ({item['reason']})" if item.get("reason") else ""
+                verdict = "approved" if item["approve"] else "refused"
+                lines.append(f"{names.get(item['approval_request_id'], '?')}: {verdict}{reason}")
+        return lines
+
     def position(self, script: str, turn: int, metadata: Mapping[str, str]) -> str:
         """The same for every attempt at one turn of one run, by chain or by replay.
 
@@ -117,7 +139,7 @@ class Conversation:
         metadata whose name ends in `run` or `run_id` (so that two equal runs in one world differ).
         """
         runs = sorted(str(value) for key, value in metadata.items() if key.endswith(("run", "run_id")))
-        calls = sorted(i["call_id"] for i in self.since_user if i["type"] == "function_call")
+        calls = sorted(asked for item in self.since_user if (asked := asked_by(item)) is not None)
         parts = [script, turn, len(self.user_messages), self.latest_user_message, runs, calls]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -145,6 +167,31 @@ def check_calls(items: Iterable[Json]) -> None:
 def no_call(call_id: str) -> ApiError:
     """An output without its call; Azure OpenAI says it of background predecessors too."""
     return invalid(f"No tool call found for function call output with call_id {call_id}.", param="input")
+
+
+def check_approvals(items: Iterable[Json]) -> None:
+    """Every answer follows its approval request, every request has exactly one answer. Raises ApiError."""
+    open_requests: dict[str, bool] = {}
+    for item in items:
+        if item["type"] == "mcp_approval_request":
+            open_requests[item["id"]] = True
+        elif item["type"] == "mcp_approval_response":
+            request_id = item["approval_request_id"]
+            if request_id not in open_requests:
+                raise invalid(
+                    "The following MCP approval requests have approval responses but weren't passed as input:"
+                    f" {request_id}",
+                    param="input",
+                )
+            if not open_requests[request_id]:
+                raise invalid(
+                    f"Duplicate approval response found for MCP approval request {request_id}.", param="input"
+                )
+            open_requests[request_id] = False
+    unanswered = [request_id for request_id, is_open in open_requests.items() if is_open]
+    if unanswered:
+        message = f"The following MCP approval requests do not have an approval: {', '.join(unanswered)}"
+        raise invalid(message, param="input")
 
 
 def check_reasoning(items: Sequence[Json]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import chain
 
 from local.model.errors import Json
+from local.model.hosted import phase_events
 from local.model.responses import TERMINAL, StoredResponse
 
 _MOST_PIECES = 200
@@ -66,7 +67,7 @@ def _output_events(output: tuple[Json, ...]) -> Iterator[Json]:
     for index, item in enumerate(output):
         begun = {**item, "status": "in_progress"} if "status" in item else dict(item)
         for key, empty in (("content", []), ("summary", []), ("arguments", "")):
-            if key in item:
+            if key in item and item["type"] != "mcp_approval_request":
                 begun[key] = empty
         yield {"type": "response.output_item.added", "output_index": index, "item": begun}
         at: Json = {"item_id": item["id"], "output_index": index}
@@ -79,6 +80,8 @@ def _output_events(output: tuple[Json, ...]) -> Iterator[Json]:
             yield from _deltas("response.function_call_arguments", at, arguments, {"arguments": arguments})
         elif item["type"] == "reasoning":
             yield from _summary_events({**at, "summary_index": 0}, item["summary"][0])
+        else:
+            yield from phase_events(at, item)
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 

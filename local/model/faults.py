@@ -8,6 +8,7 @@ from typing import Any
 
 from local.model.errors import Json, error_body
 
+# a chat completion meets those of `create`
 OPERATIONS = frozenset({"create", "retrieve", "cancel", "delete", "input_items", "stream"})
 ALWAYS = -1
 

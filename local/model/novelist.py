@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Any
-
+from local.model.arguments import call, offered, topic_of
 from local.model.conversation import Conversation
 from local.model.errors import Json
-from local.model.script import Call, Turn
+from local.model.script import Turn
 
 NAME = "novelist"
 TOOLS = ("research_space_facts", "generate_character_profiles")
 _LONGEST_QUOTE = 2_000
+
+
+def suits(request: Json) -> bool:
+    """Both tools are offered; without them the novelist just answers."""
+    return set(TOOLS) <= offered(request).keys()
 
 
 def next_turn(conversation: Conversation, request: Json) -> Turn:
@@ -20,9 +22,8 @@ def next_turn(conversation: Conversation, request: Json) -> Turn:
 
     Without `parallel_tool_calls` it asks for one tool at a time.
     """
-    offered = {t.get("name"): t for t in request.get("tools") or () if t.get("type") == "function"}
-    topic = _topic(conversation.latest_user_message)
-    if not topic or request.get("tool_choice") == "none" or not all(name in offered for name in TOOLS):
+    topic = topic_of(conversation.latest_user_message)
+    if not topic or not suits(request):
         return Turn(text=_plain(conversation))
     outputs = dict(conversation.tool_outputs)
     missing = [name for name in TOOLS if name not in outputs]
@@ -30,43 +31,16 @@ def next_turn(conversation: Conversation, request: Json) -> Turn:
         return Turn(text=_story(topic, *(outputs[name] for name in TOOLS)))
     if request.get("parallel_tool_calls") is False:
         missing = missing[:1]
-    calls = (Call(name=name, arguments=_arguments(offered[name], topic)) for name in missing)
-    return Turn(calls=tuple(calls))
-
-
-def _topic(message: str) -> str:
-    return " ".join(message.split())[:300]
-
-
-def _arguments(tool: Json, topic: str) -> str:
-    schema = tool.get("parameters") or {}
-    given = {name: _value(kind, topic) for name, kind in (schema.get("properties") or {}).items()}
-    return json.dumps(given, ensure_ascii=False)
-
-
-def _value(schema: Json, topic: str) -> Any:
-    if "default" in schema:
-        return schema["default"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    if "anyOf" in schema:
-        return _value(schema["anyOf"][0], topic)
-    kind = schema.get("type", "string")
-    if isinstance(kind, list):
-        kind = kind[0]
-    if kind in ("integer", "number"):
-        number = re.search(r"\b[1-9]\b", topic)
-        return int(number[0]) if number else 2
-    simple: dict[str, Any] = {"boolean": True, "array": [topic], "object": {}, "null": None}
-    return simple.get(kind, topic)
+    tools = offered(request)
+    return Turn(calls=tuple(call(tools[name], topic) for name in missing))
 
 
 def _plain(conversation: Conversation) -> str:
     users = conversation.user_messages
     said = f"You said: {users[-1]}" if users else "You said nothing."
     earlier = f"Before that I heard {len(users) - 1} earlier user message{'s' * (len(users) != 2)}."
-    outputs = "".join(f"\n{name} gave: {output[:_LONGEST_QUOTE]}" for name, output in conversation.tool_outputs)
-    return f"{said}\n{earlier}{outputs}"
+    told = [f"{name} gave: {output[:_LONGEST_QUOTE]}" for name, output in conversation.tool_outputs]
+    return "\n".join([said, earlier, *told, *conversation.approvals])
 
 
 def _story(topic: str, facts: str, characters: str) -> str:

@@ -19,9 +19,9 @@ class LoggedRequest:
     answered_at: float | None = None
     response_id: str | None = None
     accepted: bool = False
-    """A create that made a response, even if its answer was a fault."""
+    """A create (or chat completion) that made a response, even if its answer was a fault."""
     body: dict[str, Any] | None = None
-    """For creates."""
+    """For creates and chat completions."""
     metadata: dict[str, str] = field(default_factory=dict)
     script: str | None = None
     turn: int | None = None
@@ -33,7 +33,7 @@ class LoggedRequest:
 
 @dataclass(slots=True, kw_only=True)
 class KnownResponse:
-    """One response of a world. `created_at` is in epoch seconds."""
+    """One response or chat completion of a world. `created_at` is in epoch seconds."""
 
     id: str
     status: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from local.model.errors import ApiError, Json, invalid
@@ -33,6 +34,12 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "temperature": (int, float),
     "top_p": (int, float),
 }
+_TOOL_NEEDS: dict[str, tuple[str, ...]] = {
+    "function": ("name",),
+    "mcp": ("server_label",),
+    "code_interpreter": ("container",),
+    "file_search": ("vector_store_ids",),
+}
 _MOST_PAIRS, _LONGEST_KEY, _LONGEST_VALUE = 16, 64, 512
 
 
@@ -43,17 +50,10 @@ def check_create(body: Any, *, strict: bool) -> Json:
     if strict:
         for key in sorted(set(body) - KNOWN):
             raise invalid(f"Unknown parameter: '{key}'.", param=key, code="unknown_parameter")
-    for key, types in _TYPES.items():
-        if body.get(key) is not None and (
-            not isinstance(body[key], types) or (isinstance(body[key], bool) and bool not in types)
-        ):
-            got = type(body[key]).__name__
-            raise invalid(f"Invalid type for '{key}': got {got} instead.", param=key, code="invalid_type")
+    check_types(body, _TYPES)
     if not body.get("model"):
         raise invalid("Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
-    if body["model"].startswith("no-such"):
-        message = f"The model '{body['model']}' does not exist or you do not have access to it."
-        raise ApiError(404, message, code="model_not_found")
+    check_model(body["model"])
     if not body.get("input") and not body.get("previous_response_id"):
         raise invalid("Missing required parameter: 'input'.", param="input", code="missing_required_parameter")
     if body.get("conversation") is not None:
@@ -61,19 +61,49 @@ def check_create(body: Any, *, strict: bool) -> Json:
     if body.get("background") and body.get("store") is False:
         raise invalid("Background mode requires 'store' to be true.", param="background")
     _check_tools(body.get("tools") or [])
-    _check_metadata(body.get("metadata") or {})
+    _check_format(body.get("text") or {})
+    check_metadata(body.get("metadata") or {})
     return body
 
 
+def check_types(body: Json, types_of: Mapping[str, tuple[type, ...]]) -> None:
+    """Every parameter that is given is of one of its types; a bool is no number. Raises ApiError."""
+    for key, types in types_of.items():
+        value = body.get(key)
+        if value is not None and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+            got = type(value).__name__
+            raise invalid(f"Invalid type for '{key}': got {got} instead.", param=key, code="invalid_type")
+
+
+def check_model(name: str) -> None:
+    """Every model exists but those that begin with `no-such`. Raises ApiError."""
+    if name.startswith("no-such"):
+        message = f"The model '{name}' does not exist or you do not have access to it."
+        raise ApiError(404, message, code="model_not_found")
+
+
 def _check_tools(tools: list[Any]) -> None:
+    """Functions and hosted tools of any type; those we know must be complete."""
     for i, tool in enumerate(tools):
-        for key in ("type", *(("name",) if isinstance(tool, dict) and tool.get("type") == "function" else ())):
+        needed = _TOOL_NEEDS.get(str(tool.get("type")), ()) if isinstance(tool, dict) else ()
+        for key in ("type", *needed):
             if not isinstance(tool, dict) or not tool.get(key):
                 param = f"tools[{i}].{key}"
                 raise invalid(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
 
 
-def _check_metadata(metadata: dict[Any, Any]) -> None:
+def _check_format(text: Json) -> None:
+    wanted = text.get("format") or {}
+    if not isinstance(wanted, dict):
+        raise invalid("Invalid type for 'text.format'.", param="text.format", code="invalid_type")
+    for key in ("name", "schema") if wanted.get("type") == "json_schema" else ():
+        if not wanted.get(key):
+            param = f"text.format.{key}"
+            raise invalid(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+
+
+def check_metadata(metadata: dict[Any, Any]) -> None:
+    """At most 16 pairs of strings, of at most 64 and 512 characters. Raises ApiError."""
     if len(metadata) > _MOST_PAIRS:
         raise invalid(
             f"Invalid 'metadata': too many properties. Expected an object with at most {_MOST_PAIRS} properties,"

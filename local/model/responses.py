@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from local.model import hosted
 from local.model.conversation import Conversation, new_id, text_of
 from local.model.errors import Json
 from local.model.script import Turn
@@ -52,7 +53,8 @@ def _text(turn: Turn, conversation: Conversation) -> str | None:
     if not turn.echo:
         return turn.text
     outputs = [f"{name}: {output}" for name, output in conversation.tool_outputs]
-    return "\n".join([*([turn.text] if turn.text else []), conversation.latest_user_message, *outputs])
+    said = [turn.text] if turn.text else []
+    return "\n".join([*said, conversation.latest_user_message, *outputs, *conversation.approvals])
 
 
 def _output(turn: Turn, text: str | None, status: str) -> list[Json]:
@@ -60,6 +62,7 @@ def _output(turn: Turn, text: str | None, status: str) -> list[Json]:
     if turn.reasoning is not None:
         summary = [{"type": "summary_text", "text": turn.reasoning}]
         items.append({"id": new_id("rs"), "type": "reasoning", "summary": summary})
+    items += [hosted.completed(item) for item in turn.hosted]
     content: list[Json] = []
     if text is not None:
         content.append({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
@@ -72,6 +75,8 @@ def _output(turn: Turn, text: str | None, status: str) -> list[Json]:
         call_id = call.call_id or new_id("call")[:29]
         named = {"call_id": call_id, "name": call.name, "arguments": call.arguments}
         items.append({"id": new_id("fc"), "type": "function_call", "status": status, **named})
+    for approval in turn.approvals:
+        items.append({"id": new_id("mcpr"), "type": "mcp_approval_request", **asdict(approval)})
     return items
 
 

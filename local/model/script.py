@@ -12,6 +12,7 @@ from local.model.errors import Json
 from local.model.faults import Fault, ScriptError, keyed, parse_faults
 
 MARKER = re.compile(r"\[script:([\w.-]+)\]")
+_OF_THE_MODEL = frozenset({"reasoning", "mcp_list_tools", "mcp_approval_request"})
 STATUSES = ("completed", "failed", "incomplete", "cancelled")
 
 
@@ -27,6 +28,16 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A call of an MCP server's tool that the model wants approved."""
+
+    server_label: str
+    name: str
+    arguments: str = "{}"
+    """As in `Call`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One response of the model. Times are in seconds."""
 
@@ -35,11 +46,17 @@ class Turn:
     queued: float | None = None
     """`None`: a tenth of `think`, at most 0.25."""
     reasoning: str | None = None
+    hosted: tuple[Json, ...] = ()
+    """Items of tools that ran at the provider, `{type: "web_search_call", …}`: what is left out is filled in.
+
+    Over Chat Completions, which has neither these nor `approvals`, they are left out.
+    """
     text: str | None = None
     echo: bool = False
-    """Append the latest user message and the tool outputs since then to the text."""
+    """Append the latest user message, and the tool outputs and approvals since then, to the text."""
     refusal: str | None = None
     calls: tuple[Call, ...] = ()
+    approvals: tuple[Approval, ...] = ()
     status: str | None = None
     error: Mapping[str, str] = field(default_factory=dict)
     incomplete_reason: str = "max_output_tokens"
@@ -56,6 +73,8 @@ class Turn:
     """Status answered to a cancel; anything but 200 leaves the response alone."""
     repeat: bool = False
     """Also plays every turn after this one."""
+    goes_on: bool = False
+    """What the user says next, if it names no script, is answered with the next turn: so a correction is."""
     faults: Mapping[str, tuple[Fault, ...]] = field(default_factory=dict)
     faults_of_attempt: bool = False
     """The faults belong to one attempt, not to all attempts of the turn together."""
@@ -100,7 +119,7 @@ def parse_turn(data: Any, where: str) -> Turn:
     if attempts is not None:
         base = parse_turn(fields, where)
         variants = (_variant(fields, variant, f"{where}.attempts[{k}]") for k, variant in enumerate(attempts))
-        return Turn(repeat=base.repeat, attempts=tuple(variants))
+        return Turn(repeat=base.repeat, goes_on=base.goes_on, attempts=tuple(variants))
     if "repeat_text" in fields:
         repeated = keyed(fields.pop("repeat_text"), f"{where}.repeat_text", ("text", "times"))
         fields["text"] = str(repeated["text"]) * int(repeated["times"])
@@ -108,6 +127,11 @@ def parse_turn(data: Any, where: str) -> Turn:
         raise ScriptError(f"{where}.status must be one of {', '.join(STATUSES)}")
     if "calls" in fields:
         fields["calls"] = tuple(_call(c, f"{where}.calls[{i}]") for i, c in enumerate(fields["calls"]))
+    if "approvals" in fields:
+        asked = enumerate(fields["approvals"])
+        fields["approvals"] = tuple(_approval(each, f"{where}.approvals[{i}]") for i, each in asked)
+    if "hosted" in fields:
+        fields["hosted"] = tuple(_hosted(item, f"{where}.hosted[{i}]") for i, item in enumerate(fields["hosted"]))
     if "faults" in fields:
         fields["faults"] = parse_faults(fields["faults"], f"{where}.faults")
     if fields.get("id_gone") is True:
@@ -129,13 +153,27 @@ def _variant(base: Json, data: Any, where: str) -> Turn:
 
 
 def _call(data: Any, where: str) -> Call:
-    fields = keyed(data, where, Call.__dataclass_fields__)
-    if "name" not in fields:
-        raise ScriptError(f"{where} needs a name")
+    return Call(**_called(keyed(data, where, Call.__dataclass_fields__), where, "name"))
+
+
+def _approval(data: Any, where: str) -> Approval:
+    return Approval(**_called(keyed(data, where, Approval.__dataclass_fields__), where, "server_label", "name"))
+
+
+def _called(fields: Json, where: str, *required: str) -> Json:
+    for key in required:
+        if key not in fields:
+            raise ScriptError(f"{where} needs a {key}")
     arguments = fields.get("arguments", {})
     if not isinstance(arguments, str):
         fields["arguments"] = json.dumps(arguments, ensure_ascii=False)
-    return Call(**fields)
+    return fields
+
+
+def _hosted(data: Any, where: str) -> Json:
+    if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+        raise ScriptError(f"{where} must be an item with a type")
+    return data
 
 
 def script_named(text: str) -> str | None:
@@ -147,14 +185,15 @@ def script_named(text: str) -> str | None:
 def turns_served(items: Iterable[Json], turn_of_call: Callable[[str], int | None]) -> int:
     """How many turns the model has served in these items: those after the latest user message.
 
-    A call whose turn is known counts as that turn, wherever it stands, so it does not matter whether a
-    replay groups the items of one turn or sets each output after its call. Other output of the model
-    counts as one turn per uninterrupted group.
+    A call (or approval request) whose turn is known counts as that turn, wherever it stands, so it does not
+    matter whether a replay groups the items of one turn or sets each output after its call. Other output of the
+    model counts as one turn per uninterrupted group.
     """
     served = 0
     in_group = False
     for item in items:
-        turn = turn_of_call(str(item.get("call_id"))) if item.get("type") == "function_call" else None
+        asked = asked_by(item)
+        turn = turn_of_call(asked) if asked is not None else None
         if turn is not None:
             served = max(served, turn + 1)
         elif is_model_output(item):
@@ -163,6 +202,13 @@ def turns_served(items: Iterable[Json], turn_of_call: Callable[[str], int | None
     return served
 
 
+def asked_by(item: Json) -> str | None:
+    """The id that an answer to this item must name: of a call or an approval request; `None` for others."""
+    key = {"function_call": "call_id", "mcp_approval_request": "id"}.get(str(item.get("type")))
+    return str(item.get(key)) if key is not None else None
+
+
 def is_model_output(item: Json) -> bool:
-    """Whether a conversation item was written by the model."""
-    return item.get("type") in ("function_call", "reasoning") or item.get("role") == "assistant"
+    """Whether a conversation item was written by the model, or by a tool at the provider on its behalf."""
+    kind = str(item.get("type"))
+    return kind.endswith("_call") or kind in _OF_THE_MODEL or item.get("role") == "assistant"

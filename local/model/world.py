@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from local.model import novelist
+from local.model import chat
+from local.model.chat_requests import check_chat
 from local.model.conversation import (
     Conversation,
+    check_approvals,
     check_calls,
     check_reasoning,
     new_id,
     no_call,
     normal_items,
     resolve_ids,
+    text_of,
 )
 from local.model.errors import ApiError, Json, invalid
 from local.model.faults import Fault, ScriptError, fault_at, keyed, parse_faults
+from local.model.personas import PERSONAS, persona_for
 from local.model.records import KnownResponse, LoggedRequest
 from local.model.requests import check_create
 from local.model.responses import TERMINAL, StoredResponse, compose
-from local.model.script import Script, Turn, parse_script, script_named, turns_served
+from local.model.script import Script, Turn, asked_by, parse_script, script_named, turns_served
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,7 @@ class Switches:
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """Where a create stands: what the model sees, and which turn of which script that makes it."""
+    """Where a create (or a chat completion) stands: what the model sees, and which turn of which script that is."""
 
     conversation: Conversation
     script: str
@@ -136,17 +140,56 @@ class World:
             conversation = Conversation(history, tuple(normal_items(given)))
         except ApiError as error:
             conversation, problem = Conversation(history, ()), error
-        name = script_named(conversation.latest_user_message) or novelist.NAME
-        index = turns_served(conversation.since_user, lambda call_id: self._turn_of_call.get((name, call_id)))
+        return self._cue(conversation, body, problem, lambda: check_create(body, strict=False))
+
+    def chat_cue(self, body: Any) -> Cue | None:
+        """Where a chat completion stands; `None` if that cannot be told. Raises nothing."""
+        try:
+            check_chat(body, strict=False)
+        except ApiError:
+            return None
+        request = chat.as_create(body)
+        return self._cue(Conversation((), tuple(chat.as_items(body["messages"]))), request, None, lambda: request)
+
+    def _cue(
+        self, conversation: Conversation, body: Json, problem: ApiError | None, checked: Callable[[], Json]
+    ) -> Cue:
+        name = script_named(conversation.latest_user_message)
+        items: Sequence[Json] = conversation.since_user
+        if name is None:
+            name, items = self._going_on(conversation) or (self._persona(checked), items)
+        index = self._served(name, items)
         metadata = body.get("metadata")
         position = conversation.position(name, index, metadata if isinstance(metadata, dict) else {})
         attempt = self._plays[position]
         turn = Turn()
         if name in self.scripts:
             turn = self.scripts[name].turn(index).attempt(attempt)
-        elif name != novelist.NAME:
+        elif name not in PERSONAS:
             problem = problem or invalid(f"This world has no script named {name!r}.", code="script_not_found")
         return Cue(conversation, name, index, attempt, turn, position, problem)
+
+    def _served(self, name: str, items: Sequence[Json]) -> int:
+        return turns_served(items, lambda asked: self._turn_of_call.get((name, asked)))
+
+    def _going_on(self, conversation: Conversation) -> tuple[str, Sequence[Json]] | None:
+        """The script that goes on although the latest user message does not name it, and the items it began with."""
+        items = conversation.items
+        for i in range(len(items) - 1, -1, -1):
+            name = script_named(text_of(items[i].get("content"))) if items[i].get("role") == "user" else None
+            if name is None:
+                continue
+            before = self._served(name, items[i + 1 : len(items) - len(conversation.since_user)])
+            script = self.scripts.get(name)
+            goes_on = script is not None and before > 0 and script.turn(before - 1).goes_on
+            return (name, items[i + 1 :]) if goes_on else None
+        return None
+
+    def _persona(self, checked: Callable[[], Json]) -> str:
+        try:
+            return persona_for(checked())
+        except ApiError:
+            return persona_for({})
 
     def create(self, body: Any, cue: Cue | None) -> StoredResponse:
         """Accept a create. Raises ApiError with what the provider would say."""
@@ -157,12 +200,23 @@ class World:
             raise cue.problem if cue and cue.problem else invalid("Invalid 'input'.", param="input")
         check_reasoning(cue.conversation.given)
         check_calls(cue.conversation.items)
+        check_approvals(cue.conversation.items)
+        return self._accept(new_id("resp"), checked, cue, previous)
+
+    def complete(self, body: Any, cue: Cue | None) -> StoredResponse:
+        """Accept a chat completion. Raises ApiError with what the provider would say."""
+        checked = check_chat(body, strict=self.switches.strict_parameters)
+        if cue is None or cue.problem is not None:
+            raise cue.problem if cue and cue.problem else invalid("Invalid 'messages'.", param="messages")
+        return self._accept(new_id("chatcmpl"), chat.as_create(checked), cue, None)
+
+    def _accept(self, response_id: str, request: Json, cue: Cue, previous: StoredResponse | None) -> StoredResponse:
         turn = cue.turn
-        if cue.script == novelist.NAME and novelist.NAME not in self.scripts:
-            turn = novelist.next_turn(cue.conversation, checked)
+        if cue.script in PERSONAS and cue.script not in self.scripts:
+            turn = PERSONAS[cue.script].next_turn(cue.conversation, request)
         stored = StoredResponse(
-            id=new_id("resp"),
-            request=checked,
+            id=response_id,
+            request=request,
             given=cue.conversation.given,
             previous=previous,
             script=cue.script,
@@ -171,7 +225,7 @@ class World:
             turn=turn,
             created=self.clock(),
             think=self._think(turn),
-            planned=compose(turn, cue.conversation, checked),
+            planned=compose(turn, cue.conversation, request),
         )
         self._plays[cue.position] += 1
         self._remember(stored)
@@ -220,8 +274,9 @@ class World:
         self.responses[stored.id] = stored
         output = stored.planned.output
         for item in output:
-            if item["type"] == "function_call":
-                self._turn_of_call[stored.script, item["call_id"]] = stored.turn_index
+            asked = asked_by(item)
+            if asked is not None:
+                self._turn_of_call[stored.script, asked] = stored.turn_index
         if stored.kept:
             self._items |= {item["id"]: item for item in (*stored.given, *output)}
             thoughts = [item["id"] for item in output if item["type"] == "reasoning"]

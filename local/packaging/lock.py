@@ -9,7 +9,11 @@ from local.packaging.uv import run_uv
 from local.stack.child import ROOT
 
 OLDEST_PYTHON = "3.11"
-LOCKS = {"requirements.in": "requirements.txt", "requirements-dev.in": "requirements-dev.txt"}
+LOCKS = {
+    "requirements.in": "requirements.txt",
+    "requirements-dev.in": "requirements-dev.txt",
+    "local/peer/requirements.in": "local/peer/requirements.txt",
+}
 """What a person writes, and the lock made from it. The second is locked to the first one's versions."""
 
 
@@ -23,7 +27,7 @@ def update_locks(python: Path, *, upgrade: bool = False, root: Path = ROOT) -> l
     for source, lock in LOCKS.items():
         before = (root / lock).read_bytes() if (root / lock).is_file() else b""
         with tempfile.TemporaryDirectory() as scratch:  # so that a failure leaves the lock as it was
-            made = Path(scratch) / lock
+            made = Path(scratch) / Path(lock).name
             made.write_bytes(before)
             command = ["pip", "compile", "--quiet", "--universal", "--generate-hashes"]
             command += ["--python-version", OLDEST_PYTHON, "--custom-compile-command", "python3 dev.py lock"]

@@ -17,6 +17,8 @@ from pathlib import Path
 from local.stack.child import LOGS, ROOT, StackError
 from local.stack.node import AZURITE_HOME, AzuriteInstall, azurite_entry, find_node, npm_environment
 
+PEER_HOME = ROOT / ".dormouse" / "peer"
+PEER_REQUIREMENTS = ROOT / "local" / "peer" / "requirements.txt"
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 
 
@@ -124,6 +126,25 @@ def ensure_venv(venv: Path) -> Path:
     command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input"]
     phase("installing the Python packages", command, LOGS / "pip.log")
     stamp.write_text(wanted, "utf-8")
+    return python
+
+
+def ensure_peer(venv: Path) -> Path:
+    """An environment of its own with a Responses server that is not ours; returns its interpreter."""
+    home = PEER_HOME / venv.name
+    python, stamp = venv_python(home), home / ".dormouse-requirements"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    wanted = fingerprint([PEER_REQUIREMENTS], version)
+    if not is_current(stamp, wanted):
+        phase(
+            "making an environment for the peer server",
+            [sys.executable, "-m", "venv", "--clear", home],
+            LOGS / "peer.log",
+        )
+        command: list[str | Path] = [python, "-m", "pip", "install", "-r", PEER_REQUIREMENTS]
+        command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input"]
+        phase("installing the peer server", command, LOGS / "peer.log")
+        stamp.write_text(wanted, "utf-8")
     return python
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from shared.agentkit.output import OutputFormat
 from shared.agentkit.tools import Tool
 
 Item = dict[str, Any]
@@ -46,16 +47,30 @@ class AgentSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """What an agent may know of the run that it answers: for instructions that are a function of it."""
+
+    run_id: str
+    session_id: str
+    owner: str
+    turn: int
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """How one call of the agent is to be made.
 
     ``timeout`` in seconds bounds the one request; ``metadata`` (at most 16 pairs) is kept by the provider.
+    ``model`` None is the agent's own. ``run`` is there whenever messages are sent for one.
     """
 
     timeout: float
     continuation_token: ContinuationToken | None = None
     background: bool = True
     metadata: Mapping[str, str] = field(default_factory=dict)
+    model: str | None = None
+    run: RunInfo | None = None
 
 
 class ResponseStatus(StrEnum):
@@ -73,6 +88,16 @@ class FunctionCall:
     """A tool that the model asks for. ``arguments`` is the JSON text as the model wrote it."""
 
     call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRequest:
+    """A call that the provider would make itself (an MCP server's tool) and wants approved first."""
+
+    request_id: str
+    server: str
     name: str
     arguments: str
 
@@ -101,7 +126,8 @@ class Usage:
 class AgentResponse:
     """What the agent says now.
 
-    ``continuation_token`` is None when nothing is pending: done, failed, or tools asked for (``calls``).
+    ``continuation_token`` is None when nothing is pending: done, failed, or something asked for (``calls``,
+    ``approvals``). ``metadata`` is what its create gave it.
     ``provider_status`` is the provider's own word. ``items`` are its output items, in order.
     """
 
@@ -112,10 +138,12 @@ class AgentResponse:
     text: str = ""
     items: tuple[Item, ...] = ()
     calls: tuple[FunctionCall, ...] = ()
+    approvals: tuple[ApprovalRequest, ...] = ()
     usage: Usage = field(default_factory=Usage)
     error_code: str | None = None
     error_message: str | None = None
     incomplete_reason: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Agent(Protocol):
@@ -132,6 +160,26 @@ class Agent(Protocol):
         ...
 
     @property
+    def background(self) -> bool:
+        """Whether a create answers at once with a token. Without it the agent answers within the call."""
+        ...
+
+    @property
+    def chains(self) -> bool:
+        """Whether the provider keeps the conversation, so that new items alone are sent."""
+        ...
+
+    @property
+    def models(self) -> frozenset[str]:
+        """The models that a caller may ask for instead of the agent's own."""
+        ...
+
+    @property
+    def output(self) -> OutputFormat | None:
+        """What the final text must be, for an agent with structured output."""
+        ...
+
+    @property
     def tools(self) -> Mapping[str, Tool]:
         """The tools that run here, by name."""
         ...
@@ -144,6 +192,10 @@ class Agent(Protocol):
 
     async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
         """Ask the provider to stop; the response as it then is, or None when it is not known there."""
+        ...
+
+    async def delete(self, response_id: str, *, timeout: float) -> None:
+        """Delete the provider's copy of a response; one that is not there is fine."""
         ...
 
     async def check(self, *, timeout: float) -> None:

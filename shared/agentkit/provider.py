@@ -87,7 +87,7 @@ class Provider:
                 raise faults.NotAccepted("Too many calls at once, or no token in time.", code="not_sent") from error
             raise faults.PerhapsAccepted("No answer in time.", code="provider_timeout") from error
         except Exception as error:
-            raise _fate_of_a_create(error) from error
+            raise fate_of_a_create(error) from error
         if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
             raise faults.PerhapsAccepted(
                 "The provider answered with something that is no response.", code="no_response"
@@ -166,7 +166,7 @@ class _NoToken(Exception):
     """The credential gave no token."""
 
 
-def _fate_of_a_create(error: Exception) -> Exception:
+def fate_of_a_create(error: Exception) -> Exception:
     """What a failed create means; an exception that is not of the provider's making stays what it is."""
     import openai
 
@@ -214,11 +214,14 @@ def _never_left(error: BaseException) -> bool:
     import socket
 
     import aiohttp
+    import httpcore2
     import httpx2
 
     surely = (
         aiohttp.ClientConnectorError,
         aiohttp.ConnectionTimeoutError,
+        httpcore2.ConnectError,
+        httpcore2.ConnectTimeout,
         ConnectionRefusedError,
         socket.gaierror,
         httpx2.UnsupportedProtocol,

@@ -6,22 +6,31 @@ One create per turn, then questions until it is terminal. What a response means 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from shared.agentkit import faults
 from shared.agentkit.agent import (
     AgentResponse,
     AgentSession,
+    ApprovalRequest,
     ContinuationToken,
     FunctionCall,
     Item,
     ResponseStatus,
+    RunInfo,
     RunOptions,
     Usage,
 )
+from shared.agentkit.output import OutputFormat
 from shared.agentkit.provider import Provider
 from shared.agentkit.tools import Tool, by_name
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Instructions = str | Callable[[RunInfo], str]
+"""What the model is told to be: a text, or a function of the run."""
 
 TERMINAL = {status.value: status for status in ResponseStatus if status is not ResponseStatus.PENDING}
 
@@ -31,22 +40,33 @@ class ResponsesAgent:
 
     ``options`` go into every create as they are (``reasoning``, ``max_output_tokens``, ``service_tier``, …);
     ``instructions`` and tools are sent with every turn, because a chained response does not inherit them.
+    ``hosted_tools`` run at the provider (web search, code interpreter, MCP servers), in its own notation.
+    ``output_type`` makes the result an object; ``models`` are those that a caller may choose instead.
     """
+
+    background = True
+    chains = True
 
     def __init__(
         self,
         *,
         name: str,
         description: str,
-        instructions: str,
+        instructions: Instructions,
         model: str,
         provider: Provider,
         tools: Iterable[Tool] = (),
+        hosted_tools: Iterable[Mapping[str, Any]] = (),
+        output_type: type[BaseModel] | None = None,
+        models: Iterable[str] = (),
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.description = description
         self.tools = by_name(tools)
+        self.output = None if output_type is None else OutputFormat(output_type)
+        self.models = frozenset({model, *models} - {""})
+        self._hosted_tools = [dict(each) for each in hosted_tools]
         self._instructions = instructions
         self._model = model
         self._provider = provider
@@ -64,16 +84,18 @@ class ResponsesAgent:
             return await self._retrieve(options.continuation_token.response_id, options.timeout)
         body: dict[str, Any] = {
             **self._options,
-            "model": self._model,
-            "instructions": self._instructions,
+            "model": options.model or self._model,
+            "instructions": instructions_for(self._instructions, options.run),
             "input": list(messages or ()),
             "background": options.background,
             "store": True,  # some projects delete a background response minutes after its end otherwise
             "metadata": dict(options.metadata),
         }
-        if self.tools:
-            body["tools"] = [tool.definition() for tool in self.tools.values()] + list(self._options.get("tools", ()))
+        if tools := [tool.definition() for tool in self.tools.values()] + self._hosted_tools:
+            body["tools"] = tools
             body.setdefault("parallel_tool_calls", True)
+        if self.output is not None:
+            body["text"] = {**body.get("text", {}), "format": self.output.response_format()}
         if session.previous_response_id is not None:
             body["previous_response_id"] = session.previous_response_id
         try:
@@ -102,6 +124,13 @@ class ResponsesAgent:
             raise faults.NoNews("The provider refuses to cancel a response that still runs.", code="cancel_refused")
         return response
 
+    async def delete(self, response_id: str, *, timeout: float) -> None:
+        """Delete a response at the provider."""
+        try:
+            await self._provider.ask(f"/responses/{response_id}", timeout=timeout, method="DELETE")
+        except faults.ResponseMissing:
+            return
+
     async def _retrieve(self, response_id: str, timeout: float) -> AgentResponse:
         response = read_response(await self._provider.ask(f"/responses/{response_id}", timeout=timeout))
         if response.response_id != response_id:
@@ -111,6 +140,15 @@ class ResponsesAgent:
     async def check(self, *, timeout: float) -> None:
         """Ask for the list of models: cheap, and it needs the same credential."""
         await self._provider.ask("/models", timeout=timeout)
+
+
+def instructions_for(instructions: Instructions, run: RunInfo | None) -> str:
+    """The instructions as this run is to be told them."""
+    if isinstance(instructions, str):
+        return instructions
+    if run is None:
+        raise ValueError("these instructions are a function of the run, and there is none")
+    return instructions(run)
 
 
 def read_response(body: Mapping[str, Any]) -> AgentResponse:
@@ -124,7 +162,13 @@ def read_response(body: Mapping[str, Any]) -> AgentResponse:
     status = TERMINAL.get(word, ResponseStatus.PENDING)
     if status is ResponseStatus.PENDING:
         token = ContinuationToken(response_id=response_id)
-        return AgentResponse(status=status, provider_status=word, response_id=response_id, continuation_token=token)
+        return AgentResponse(
+            status=status,
+            provider_status=word,
+            response_id=response_id,
+            continuation_token=token,
+            metadata=_metadata(body),
+        )
     try:
         return _ended(body, response_id, word, status)
     except (TypeError, AttributeError, KeyError, ValueError) as error:
@@ -143,7 +187,9 @@ def _ended(body: Mapping[str, Any], response_id: str, word: str, status: Respons
         text=_text(items),
         items=items,
         calls=_calls(items) if status is ResponseStatus.COMPLETED else (),
+        approvals=_approvals(items) if status is ResponseStatus.COMPLETED else (),
         usage=_usage(body.get("usage")),
+        metadata=_metadata(body),
         error_code=None if code is None else str(code),
         error_message=None if message is None else str(message),
         incomplete_reason=None if reason is None else str(reason),
@@ -167,6 +213,24 @@ def _calls(items: Iterable[Item]) -> tuple[FunctionCall, ...]:
         FunctionCall(call_id=item["call_id"], name=item.get("name", ""), arguments=item.get("arguments") or "")
         for item in items
         if item.get("type") == "function_call"
+    )
+
+
+def _metadata(body: Mapping[str, Any]) -> dict[str, str]:
+    given = body.get("metadata")
+    return {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
+
+
+def _approvals(items: Iterable[Item]) -> tuple[ApprovalRequest, ...]:
+    return tuple(
+        ApprovalRequest(
+            request_id=item["id"],
+            server=item.get("server_label", ""),
+            name=item.get("name", ""),
+            arguments=item.get("arguments") or "",
+        )
+        for item in items
+        if item.get("type") == "mcp_approval_request"
     )
 
 

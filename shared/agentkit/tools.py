@@ -11,6 +11,7 @@ import contextvars
 import functools
 import inspect
 import json
+import math
 import re
 import types
 import typing
@@ -41,6 +42,21 @@ class ToolContext:
     call_id: str
     idempotency_key: str
     start: int
+    report: Callable[[Progress], None] = lambda progress: None
+
+    def report_progress(self, message: str, fraction: float | None = None) -> None:
+        """Say how far the call is; the status call shows the last word. ``fraction`` in 0 to 1. From any thread."""
+        text = str(message)[:1_000].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        part = None if fraction is None else float(fraction)
+        self.report(Progress(message=text, fraction=part if part is None or math.isfinite(part) else None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a tool call is, in its own words. ``fraction`` in 0 to 1, where the tool knows it."""
+
+    message: str
+    fraction: float | None = None
 
 
 class ToolError(Exception):
@@ -52,7 +68,8 @@ class Tool:
     """A function the model may call.
 
     ``timeout``: seconds, None for the app's default. ``at_most_once``: an interrupted call is not run again; the
-    model is told that its outcome is unknown.
+    model is told that its outcome is unknown. ``requires_approval``: a person must approve each call first; a text
+    says why.
     """
 
     name: str
@@ -60,6 +77,7 @@ class Tool:
     function: Callable[..., Any]
     timeout: float | None = None
     at_most_once: bool = False
+    requires_approval: bool | str = False
 
     @property
     def schema(self) -> Json:
@@ -127,7 +145,11 @@ def tool(function: Callable[..., Any], /) -> Tool: ...
 
 @overload
 def tool(
-    *, name: str | None = None, timeout: float | None = None, at_most_once: bool = False
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    at_most_once: bool = False,
+    requires_approval: bool | str = False,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 
 
@@ -138,6 +160,7 @@ def tool(
     name: str | None = None,
     timeout: float | None = None,
     at_most_once: bool = False,
+    requires_approval: bool | str = False,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a typed, documented function, sync or async.
 
@@ -164,6 +187,7 @@ def tool(
             function=function,
             timeout=timeout,
             at_most_once=at_most_once,
+            requires_approval=requires_approval,
         )
 
     return make if function is None else make(function)
@@ -246,10 +270,10 @@ def _guarded(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Any:
 
 @functools.cache
 def _schema(function: Callable[..., Any]) -> Json:
-    return _closed(_parameters(function).model.model_json_schema())
+    return strict_schema(_parameters(function).model.model_json_schema())
 
 
-def _closed(schema: Json) -> Json:
+def strict_schema(schema: Json) -> Json:
     """The schema as strict function calling wants it: every property required, nothing else allowed.
 
     An object of free keys (``dict``) stays as it is.

@@ -45,7 +45,7 @@ def build(settings: Settings, provider: Provider) -> Agent:
         name="novelist",
         description="Writes a space story from researched facts and character profiles.",
         instructions=INSTRUCTIONS,
-        model=(settings.azure_openai_deployment if settings.azure_openai_endpoint else None) or settings.openai_model,
+        model=settings.model,
         provider=provider,
         tools=[research_space_facts, generate_character_profiles],
     )

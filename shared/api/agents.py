@@ -18,7 +18,17 @@ async def show_all(request: Any, app: App) -> Any:
             "name": agent.name,
             "object": "agent",
             "description": agent.description,
-            "tools": [{"name": tool.name, "description": tool.description} for tool in agent.tools.values()],
+            "tools": [
+                {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "requires_approval": bool(tool.requires_approval),
+                }
+                for tool in agent.tools.values()
+            ],
+            "background": agent.background,
+            "models": sorted(agent.models),
+            "output": None if agent.output is None else agent.output.schema,
             "default": index == 0,
         }
         for index, agent in enumerate(app.services.agents.values())

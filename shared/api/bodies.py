@@ -5,20 +5,36 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+)
 
+from shared.agentkit.agent import Item
 from shared.errors import InputTooLarge, InvalidIdempotencyKey, InvalidJson, InvalidRequest, UnsupportedMediaType
+from shared.runs.answers import Answer
 from shared.runs.submission import Submission
 from shared.settings import Settings
 
 BESIDES_THE_INPUT = 65_536
 """Room for everything in a body that is not the input, in bytes."""
 
+MOST_FOR_ANSWERS = 900_000
+
 _KEY = re.compile(r'"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e][\x20-\x21\x23-\x7e]{0,254})', re.ASCII)
 
 _PLAIN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+
+_TAGS = frozenset({"as_text", "as_list", "input_text", "input_image", "input_file"})
+"""Names that the parser gives to alternatives; a caller has never written them."""
 
 _WORDS = {
     "extra_forbidden": "is not a field of this request; leave it out",
@@ -41,12 +57,68 @@ class LimitsBody(BaseModel):
     total_tokens: int | None = Field(None, ge=1)
 
 
+def _web_address(value: str) -> str:
+    if re.fullmatch(r"https?://[^\s/?#]+\S*", value) is None:
+        raise ValueError("must be an address that begins with https:// or http://")
+    return value
+
+
+WebAddress = Annotated[str, StringConstraints(max_length=8_192), AfterValidator(_web_address)]
+
+T = TypeVar("T")
+_Text = Annotated[str, Field(min_length=1), Tag("as_text")]
+_List = Annotated[list[T], Field(min_length=1, max_length=100), Tag("as_list")]
+TextOr = Annotated[_Text | _List[T], Discriminator(lambda value: "as_list" if isinstance(value, list) else "as_text")]
+
+
+class TextPart(BaseModel):
+    """Text in a message."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["input_text"]
+    text: str = Field(min_length=1)
+
+
+class ImagePart(BaseModel):
+    """An image in a message, by its URL."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["input_image"]
+    image_url: WebAddress
+    detail: Literal["low", "high", "auto"] = "auto"
+
+
+class FilePart(BaseModel):
+    """A file in a message, by its URL."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["input_file"]
+    file_url: WebAddress
+
+
+Part = Annotated[TextPart | ImagePart | FilePart, Field(discriminator="type")]
+
+
+class MessageBody(BaseModel):
+    """A message of the caller, in the shape of the Responses API."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["message"] = "message"
+    role: Literal["user"] = "user"
+    content: TextOr[Part]
+
+
 class RunBody(BaseModel):
     """The body of ``POST /api/runs``."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    input: str = Field(min_length=1)
+    input: TextOr[MessageBody]
+    model: str | None = Field(None, min_length=1, max_length=128)
     agent: str | None = Field(None, min_length=1, max_length=64)
     session_id: str | None = Field(None, min_length=1, max_length=64)
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
@@ -54,16 +126,51 @@ class RunBody(BaseModel):
     limits: LimitsBody = Field(default_factory=LimitsBody)
 
 
-async def read_json(request: Any, most: int) -> dict[str, Any]:
-    """The body as a JSON object of at most ``most`` bytes."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise UnsupportedMediaType
+CallId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class AnswerBody(BaseModel):
+    """One person's word on one call."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    approve: bool
+    reason: str = Field("", max_length=4_000)
+
+
+class AnswersBody(BaseModel):
+    """The body of ``POST /api/runs/{id}/answers``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    answers: dict[CallId, AnswerBody] = Field(min_length=1, max_length=90)
+
+
+async def read_answers(request: Any) -> dict[str, Answer]:
+    """The answers by call id. Raises the errors that say what to change."""
+    try:
+        body = AnswersBody.model_validate(await read_json(request, MOST_FOR_ANSWERS))
+    except ValidationError as error:
+        raise _invalid(error) from None
+    return {call_id: Answer(approve=each.approve, reason=each.reason) for call_id, each in body.answers.items()}
+
+
+async def read_bytes(request: Any, most: int) -> bytes:
+    """The body, which may have at most ``most`` bytes."""
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
         if len(raw) > most:
             raise InputTooLarge(f"The body may have at most {most} bytes here. Send less, or a URL to it.")
+    return bytes(raw)
+
+
+async def read_json(request: Any, most: int) -> dict[str, Any]:
+    """The body as a JSON object of at most ``most`` bytes."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMediaType
+    raw = await read_bytes(request, most)
     try:
         body = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant)
     except RecursionError:
@@ -90,13 +197,15 @@ async def read_submission(request: Any, owner: str, settings: Settings) -> Submi
         body = RunBody.model_validate(given)
     except ValidationError as error:
         raise _invalid(error) from None
-    if len(body.input.encode()) > settings.max_input_bytes:
+    items = _items(body.input)
+    if len(_text_of(body.input).encode()) > settings.max_input_bytes:
         raise InputTooLarge(
             f"The input may be at most {settings.max_input_bytes} bytes of UTF-8 here. Send less, or a URL to it."
         )
     return Submission(
         owner=owner,
-        items=({"type": "message", "role": "user", "content": body.input},),
+        items=items,
+        model=body.model,
         agent=body.agent,
         session_id=body.session_id,
         metadata=body.metadata,
@@ -106,6 +215,20 @@ async def read_submission(request: Any, owner: str, settings: Settings) -> Submi
         total_tokens=body.limits.total_tokens,
         idempotency_key=key,
     )
+
+
+def _items(given: str | list[MessageBody]) -> tuple[Item, ...]:
+    """The input as conversation items."""
+    if isinstance(given, str):
+        return ({"type": "message", "role": "user", "content": given},)
+    return tuple(message.model_dump() for message in given)
+
+
+def _text_of(given: str | list[MessageBody]) -> str:
+    """What of the input is measured: text and addresses."""
+    if isinstance(given, str):
+        return given
+    return "".join(json.dumps(message.model_dump(), ensure_ascii=False) for message in given)
 
 
 def idempotency_key(headers: Sequence[str]) -> str | None:
@@ -121,7 +244,7 @@ def idempotency_key(headers: Sequence[str]) -> str | None:
 def _invalid(error: ValidationError) -> InvalidRequest:
     problems = [
         {
-            "field": ".".join(str(part)[:80] for part in each["loc"]),
+            "field": ".".join(str(part)[:80] for part in each["loc"] if part not in _TAGS),
             "problem": _WORDS.get(each["type"]) or each["msg"].removeprefix("Value error, "),
         }
         for each in error.errors(include_url=False, include_input=False, include_context=False)

@@ -11,10 +11,13 @@ from shared.errors import MethodNotAllowed, NotFound
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 ROUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("runs", ("POST",)),
-    (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}", ("GET", "HEAD")),
+    ("runs", ("GET", "HEAD", "POST")),
+    (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}", ("GET", "HEAD", "DELETE")),
     (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}/cancel", ("POST",)),
+    (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}/answers", ("POST",)),
+    (r"sessions/[0-9a-f]{32}", ("GET", "HEAD", "DELETE")),
     ("agents", ("GET", "HEAD")),
+    ("webhooks/openai", ("POST",)),
     ("health", ("GET", "HEAD")),
     ("health/deep", ("GET", "HEAD")),
 )

@@ -1,21 +1,31 @@
-"""``/api/runs``: submit, status, cancel."""
+"""``/api/runs``: submit, status, list, cancel, answer, delete."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from azurefunctions.extensions.http.fastapi import Response
 
-from shared.api.bodies import read_submission
+from shared.api.bodies import read_answers, read_submission
 from shared.api.callers import owner_of
+from shared.api.conditions import facts, not_modified, until, wait_of_preference, wait_of_query
+from shared.api.pages import read_page
+from shared.api.rendering import json_response, time_on_the_wire
 from shared.drivers.durable import Hub
 from shared.errors import RunNotFound
-from shared.runs.run import Next, Run, ToolCall
+from shared.runs.run import Approval, CallState, Next, Run, ToolCall
 from shared.wiring import App
+
+SOONER = {Next.TOOLS: 5, Next.ANSWERS: 30}
+"""The longest `Retry-After`, in seconds, while the next change is not up to the schedule."""
+
+PAGES_READ = 10
+"""Pages of the index that one list call reads at most while it looks for runs that a filter lets through."""
 
 
 async def submit(request: Any, app: App, hub: Hub) -> Any:
@@ -23,13 +33,62 @@ async def submit(request: Any, app: App, hub: Hub) -> Any:
     wanted = await read_submission(request, owner_of(request, app.settings), app.settings)
     submitted = await app.submissions.submit(wanted)
     await app.signals.started(submitted, hub)
-    run = submitted.run
-    return await _answer(app, run, status=200 if run.terminal else 202, located=True)
+    run, calls = submitted.run, await _calls(app, submitted.run)
+    wait = wait_of_preference(request)
+    if wait and not run.terminal:
+        seen = await until(wait, lambda: _look(app, run.id), lambda now: now is None or now[0].terminal)
+        run, calls = seen or (run, calls)
+    response = await _answer(app, run, calls, status=200 if run.terminal else 202, located=True)
+    if wait is not None:
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    response.headers["Vary"] = "Prefer"
+    return response
 
 
 async def show(request: Any, app: App) -> Any:
-    """``GET /api/runs/{id}``: the run as it stands; 200 for failed ones too."""
-    return await _answer(app, await _own_run(request, app))
+    """``GET /api/runs/{id}``: the run as it stands; 200 for failed ones too, 304 for one that the caller has.
+
+    ``?wait=N`` answers when something of it changes that a person would want to see, or after N seconds; at once when
+    it is not what the caller has, who says so with ``If-None-Match``.
+    """
+    seconds = wait_of_query(request)
+    run = await _own_run(request, app)
+    calls = await _calls(app, run)
+    if seconds and not run.terminal:
+        if "if-none-match" in request.headers:
+            response = await _answer(app, run, calls)
+            if not_modified(request, response) is response:
+                return response
+        before = facts(run, calls)
+        seen = await until(seconds, lambda: _look(app, run.id), lambda now: now is None or facts(*now) != before)
+        if seen is None or seen[0].deleted_at is not None:
+            raise RunNotFound
+        run, calls = seen
+    return not_modified(request, await _answer(app, run, calls))
+
+
+async def list_own(request: Any, app: App) -> Any:
+    """``GET /api/runs``: the caller's own runs, newest first, by status and agent, in pages."""
+    page = read_page(request)
+    owner = owner_of(request, app.settings)
+    found: list[Run] = []
+    cursor: str | None = page.cursor
+    for _ in range(PAGES_READ):
+        places, cursor = await app.services.index.page(owner, cursor, page.limit)
+        loaded = await asyncio.gather(*(app.services.store.load(place.run_id) for place in places))
+        for number, (place, stored) in enumerate(zip(places, loaded, strict=True)):
+            if stored is None or stored.value.submission != place.submission or stored.value.deleted_at is not None:
+                continue
+            if not page.wants(stored.value):
+                continue
+            found.append(stored.value)
+            if len(found) == page.limit:
+                if number + 1 < len(places) or cursor is not None:
+                    cursor = place.cursor
+                return not_modified(request, _listed(app, found, cursor))
+        if cursor is None:
+            break
+    return not_modified(request, _listed(app, found, cursor))
 
 
 async def cancel(request: Any, app: App, hub: Hub) -> Any:
@@ -39,36 +98,95 @@ async def cancel(request: Any, app: App, hub: Hub) -> Any:
         raise RunNotFound
     if run.next is not Next.NONE:
         await app.signals.woken(run.id, hub)
-    return await _answer(app, run)
+    return await _answer(app, run, await _calls(app, run))
+
+
+async def answer(request: Any, app: App, hub: Hub) -> Any:
+    """``POST /api/runs/{id}/answers``: the run, which goes on when every question is answered. Idempotent."""
+    run_id = (await _own_run(request, app)).id
+    run = await app.answers.answer(run_id, await read_answers(request))
+    if run is None:
+        raise RunNotFound
+    if run.next is Next.TOOLS:
+        await app.signals.woken(run.id, hub)
+    return await _answer(app, run, await _calls(app, run))
+
+
+async def delete(request: Any, app: App, hub: Hub) -> Any:
+    """``DELETE /api/runs/{id}``: 204. What it owes, here and at the provider, is done afterwards."""
+    run_id = (await _own_run(request, app)).id
+    if await app.deletion.delete_run(run_id):
+        await app.signals.woken(run_id, hub)
+    return Response(status_code=204)
 
 
 async def _own_run(request: Any, app: App) -> Run:
     owner = owner_of(request, app.settings)
     stored = await app.services.store.load(request.path_params["run_id"])
-    if stored is None or stored.value.owner != owner:
+    if stored is None or stored.value.owner != owner or stored.value.deleted_at is not None:
         raise RunNotFound
     return stored.value
 
 
-async def _answer(app: App, run: Run, *, status: int = 200, located: bool = False) -> Any:
+async def _calls(app: App, run: Run) -> list[ToolCall]:
+    return [call.value for call in await app.services.store.calls(run)] if run.tool_calls else []
+
+
+async def _look(app: App, run_id: str) -> tuple[Run, list[ToolCall]] | None:
+    stored = await app.services.store.load(run_id)
+    return None if stored is None else (stored.value, await _calls(app, stored.value))
+
+
+def _listed(app: App, runs: Sequence[Run], cursor: str | None) -> Any:
+    body = {"data": [in_a_list(run, url=_url(app, run)) for run in runs]}
+    return json_response(body if cursor is None else {**body, "next_cursor": cursor})
+
+
+def _url(app: App, run: Run) -> str:
+    return f"{app.settings.base_url}/api/runs/{run.id}"
+
+
+async def _answer(app: App, run: Run, calls: Sequence[ToolCall], *, status: int = 200, located: bool = False) -> Any:
     store = app.services.store
-    calls = [call.value for call in await store.calls(run)] if run.tool_calls else []
-    url = f"{app.settings.base_url}/api/runs/{run.id}"
-    body = on_the_wire(run, url=url, text=await store.read(run, run.text), calls=calls)
-    headers: dict[str, str] = {"Cache-Control": "no-cache"}
+    url = _url(app, run)
+    waiting = [call for call in calls if call.state is CallState.WAITING]
+    try:
+        body = on_the_wire(
+            run,
+            url=url,
+            text=await store.read(run, run.text),
+            output=await store.read(run, run.output),
+            calls=calls,
+            asked=[_question(call, await store.read(run, call.arguments)) for call in waiting],
+        )
+    except LookupError:
+        again = await store.load(run.id)
+        if again is None or again.value.deleted_at is not None:  # while we were reading it
+            raise RunNotFound from None
+        raise
+    headers: dict[str, str] = {}
     if located:
         headers |= {"Location": url, "Operation-Location": url}
     if not run.terminal:
-        headers["Retry-After"] = str(max(1, math.ceil((run.wake_at - app.services.clock()).total_seconds())))
-    return Response(
-        content=json.dumps(body, ensure_ascii=False).encode(),
-        status_code=status,
-        media_type="application/json",
-        headers=headers,
-    )
+        headers["Retry-After"] = str(_retry_after(run, app.services.clock()))
+    return json_response(body, status=status, headers=headers)
 
 
-def on_the_wire(run: Run, *, url: str, text: str, calls: list[ToolCall]) -> Mapping[str, Any]:
+def _retry_after(run: Run, now: datetime) -> int:
+    """Seconds until it is worth asking again: the next wake; sooner where tools or people decide, not the schedule."""
+    seconds = max(1, math.ceil((run.wake_at - now).total_seconds()))
+    return min(seconds, SOONER.get(run.next, seconds))
+
+
+def on_the_wire(
+    run: Run,
+    *,
+    url: str,
+    text: str,
+    output: str = "",
+    calls: Sequence[ToolCall] = (),
+    asked: Sequence[Mapping[str, Any]] = (),
+) -> Mapping[str, Any]:
     """A run as callers see it. The continuation token is not in it, nor anything else that is the provider's."""
     return {
         "id": run.id,
@@ -78,12 +196,12 @@ def on_the_wire(run: Run, *, url: str, text: str, calls: list[ToolCall]) -> Mapp
         "agent": run.agent,
         "session_id": run.session_id,
         "text": text,
-        "output": None,
+        "output": json.loads(output) if output else None,
         "error": None if run.error_code is None else {"code": run.error_code, "message": run.error_message},
         "incomplete_details": None if run.incomplete_reason is None else {"reason": run.incomplete_reason},
-        "required_action": None,
+        "required_action": {"type": "approve", "calls": asked} if asked and not run.terminal else None,
         "tool_calls": [_call(call) for call in calls],
-        "progress": None,
+        "progress": _progress(calls),
         "provider_status": run.provider_status,
         "usage": {
             "input_tokens": run.usage.input_tokens,
@@ -95,12 +213,19 @@ def on_the_wire(run: Run, *, url: str, text: str, calls: list[ToolCall]) -> Mapp
         "turn": run.turn,
         "wakes": run.wakes,
         "metadata": run.metadata,
-        "created_at": _time(run.created_at),
-        "updated_at": _time(run.updated_at),
-        "completed_at": _time(run.completed_at),
-        "wake_at": None if run.terminal else _time(run.wake_at),
+        "created_at": time_on_the_wire(run.created_at),
+        "updated_at": time_on_the_wire(run.updated_at),
+        "completed_at": time_on_the_wire(run.completed_at),
+        "wake_at": None if run.terminal else time_on_the_wire(run.wake_at),
         "retry_after": None if run.terminal else run.retry_after,
     }
+
+
+def in_a_list(run: Run, *, url: str) -> Mapping[str, Any]:
+    """A run as a list shows it: without what is long, or lies in other rows."""
+    full = on_the_wire(run, url=url, text="")
+    left_out = ("text", "output", "tool_calls", "required_action", "progress")
+    return {name: value for name, value in full.items() if name not in left_out}
 
 
 def _call(call: ToolCall) -> Mapping[str, Any]:
@@ -110,11 +235,28 @@ def _call(call: ToolCall) -> Mapping[str, Any]:
         "turn": call.turn,
         "state": call.state.value,
         "starts": call.starts,
-        "started_at": _time(call.started_at),
-        "finished_at": _time(call.finished_at),
+        "started_at": time_on_the_wire(call.started_at),
+        "finished_at": time_on_the_wire(call.finished_at),
+        "approval": None if call.approval is Approval.NONE else call.approval.value,
+        "progress": _progress([call]),
     }
 
 
-def _time(moment: datetime | None) -> str | None:
-    """RFC 3339 in UTC, to the millisecond."""
-    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _question(call: ToolCall, arguments: str) -> Mapping[str, Any]:
+    """What a person is asked: which call, with what, and why."""
+    return {"call_id": call.call_id, "name": call.name, "arguments": arguments, "reason": call.why or None}
+
+
+def _progress(calls: Iterable[ToolCall]) -> Mapping[str, Any] | None:
+    """The last word of the calls on how far they are."""
+    said = [(call.progress_at, call) for call in calls if call.progress_at is not None]
+    if not said:
+        return None
+    at, call = max(said, key=lambda each: each[0])
+    return {
+        "call_id": call.call_id,
+        "name": call.name,
+        "message": call.progress,
+        "fraction": call.progress_fraction,
+        "at": time_on_the_wire(at),
+    }

@@ -9,7 +9,7 @@ losing timer cancelled and a zero timer yielded, then ``continue_as_new`` (durab
 from __future__ import annotations
 
 from collections.abc import Generator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import azure.durable_functions as df
@@ -21,6 +21,7 @@ LIFE = "life"
 STEP = "step"
 WAKE = "wake"
 LOOK_AGAIN_SECONDS = 60
+BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 LONGEST_WAIT_SECONDS = 86_400
 
 DurableApp = df.DFApp
@@ -56,9 +57,12 @@ class Hub:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def ensure(self, run_id: str) -> None:
-        """Start the run's orchestrator unless it is there. Raises whatever the host raises."""
-        await self._start(LIFE, run_id)
+    async def ensure(self, run_id: str) -> bool:
+        """Start the run's orchestrator unless it is there. True: it is; it may have read the rows before.
+
+        Raises whatever the host raises.
+        """
+        return not await self._start(LIFE, run_id)
 
     async def wake(self, run_id: str) -> None:
         """Signal the run's orchestrator; one that is lost or over is started (it looks at the rows first)."""
@@ -68,14 +72,26 @@ class Hub:
             log.info("run %s: no orchestrator to wake (%s)", run_id, error, extra={"run_id": run_id})
             await self.ensure(run_id)
 
-    async def step(self, run_id: str) -> None:
-        """Run one wake in the background, unless one runs."""
-        await self._start(STEP, f"{run_id}-{STEP}")
+    async def step(self, run_id: str) -> bool:
+        """Run one wake in the background, unless one runs. True: one runs; it may have read the rows before."""
+        return not await self._start(STEP, f"{run_id}-{STEP}")
 
-    async def _start(self, name: str, instance_id: str) -> None:
+    async def purge_before(self, moment: datetime) -> int:
+        """Forget the histories of orchestrations that were created before ``moment`` and are over; how many."""
+        over = [df.OrchestrationRuntimeStatus.Completed, df.OrchestrationRuntimeStatus.Failed]
+        over.append(df.OrchestrationRuntimeStatus.Terminated)
+        result = await self._client.purge_instance_history_by(
+            created_time_from=BEGINNING, created_time_to=moment, runtime_status=over
+        )
+        return int(result.instances_deleted)
+
+    async def _start(self, name: str, instance_id: str) -> bool:
+        """False: it is there."""
         try:
             await self._client.start_new(name, instance_id)
         except Exception as error:
             # The client has no type for "it is there"; this text is the host's.
             if "already exists" not in str(error):
                 raise
+            return False
+        return True

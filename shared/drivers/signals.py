@@ -23,7 +23,8 @@ class Signals:
             return
         try:
             if self._services.settings.driver == "durable":
-                await hub.ensure(run.id)
+                if await hub.ensure(run.id):  # a request with the same key was faster, and its claim has been seen
+                    await hub.wake(run.id)
                 return
             if submitted.watch is not None and not await self._services.watch.set_due(submitted.watch, run.wake_at):
                 await self._date(run.id)
@@ -37,13 +38,13 @@ class Signals:
         try:
             if self._services.settings.driver == "durable":
                 await hub.wake(run_id)
-            else:
-                await hub.step(run_id)
+            elif await hub.step(run_id):
+                await self._date(run_id)  # what it has not seen, the next sweep finds
         except Exception:
             log.exception("run %s: its driver was not reached; the sweep will", run_id, extra={"run_id": run_id})
 
     async def _date(self, run_id: str) -> None:
-        """Somebody else has dated the row, perhaps a request that lost the race for this run: go by the run's row."""
+        """Date the watch row by the run's row, whoever else has dated it."""
         for _ in range(RACES):
             watch = await self._services.watch.get(run_id)
             stored = await self._services.store.load(run_id)

@@ -15,12 +15,15 @@ from shared.drivers.durable import Hub
 from shared.runs.lifecycle import Lifecycle
 from shared.runs.run import Next
 from shared.runs.services import Outcome, Services, log
-from shared.runs.store.rows import RowUnreadable
+from shared.runs.store.rows import RowTooNew, RowUnreadable
+from shared.runs.store.tables import StoreUnavailable
 from shared.runs.store.watch import Watch
 from shared.runs.submission import clear_away
 
 HAND_OFF = timedelta(seconds=60)
 ORPHAN_AGE = timedelta(hours=1)
+LEFT_TO_NEWER = timedelta(minutes=10)
+"""How long a row of a newer schema is left alone: in the middle of a deployment both versions run."""
 MOST_A_SWEEP = 2_000
 STEP_SECONDS = 60.0
 POLL_ONLY = frozenset({Next.POLL})
@@ -58,13 +61,22 @@ class Sweep:
         """Handle one row; whatever goes wrong with it stays with it."""
         try:
             return await (self._poll if self._settings.driver == "timer" else self._check)(watch, hub)
+        except RowTooNew:
+            await self._services.watch.set_due(watch, self._services.clock() + LEFT_TO_NEWER)
+            return "too_new"
         except RowUnreadable as error:
-            log.error("run %s is put aside: its row cannot be read: %s", watch.run_id, error)
-            await self._services.watch.quarantine(watch, str(error))
-            return "quarantined"
+            return await self._put_aside(watch, error)
         except Exception:
             log.exception("run %s: the sweep could not handle it", watch.run_id, extra={"run_id": watch.run_id})
             return "failed"
+
+    async def _put_aside(self, watch: Watch, error: RowUnreadable) -> str:
+        log.error("run %s is put aside: its row cannot be read: %s", watch.run_id, error)
+        try:
+            await self._services.watch.quarantine(watch, str(error))
+        except StoreUnavailable:
+            return "failed"  # the next sweep tries again
+        return "quarantined"
 
     async def _poll(self, watch: Watch, hub: Hub) -> str:
         """Under `timer`: poll, and hand over what needs more."""
@@ -135,6 +147,11 @@ class Wakes:
                 outcome = await self._lifecycle.advance(run_id)
                 if watch is None or outcome.wake_in != 0 or time.monotonic() - began >= STEP_SECONDS:
                     break
+        except RowTooNew as error:
+            log.warning("run %s is left to a newer version: %s", run_id, error, extra={"run_id": run_id})
+            if watch is not None:
+                await self._services.watch.set_due(watch, self._services.clock() + LEFT_TO_NEWER)
+            return Outcome(None, LEFT_TO_NEWER.total_seconds())
         except RowUnreadable as error:
             log.error("run %s is put aside: its row cannot be read: %s", run_id, error, extra={"run_id": run_id})
             watch = watch or await self._services.watch.get(run_id)

@@ -1,4 +1,7 @@
-"""What a run owes the provider: responses that nobody wants any more are cancelled there."""
+"""What a run still owes: cancels and deletes at the provider, and a deleted run's rows here.
+
+Each has a backoff of its own; paying one is the only thing its wake does.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ from datetime import timedelta
 from shared.agentkit import faults
 from shared.agentkit.agent import Agent, AgentResponse, ResponseStatus
 from shared.runs import schedule
-from shared.runs.run import Debt, Run, with_debt, with_debts, without_debt
+from shared.runs.run import Debt, Owed, Run
 from shared.runs.services import Services, log
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
+from shared.runs.transitions import payable, with_debt, with_debts, without_debt
 
 GIVEN_UP_AFTER = timedelta(days=1)
+PROVIDER_KEEPS = timedelta(days=30)
+"""How long a provider keeps a response by itself: after that there is nothing left to delete."""
 WATCH_AHEAD = timedelta(seconds=60)
 RACES = 20
 
@@ -28,94 +34,130 @@ class Debts:
     def due(self, run: Run) -> Debt | None:
         """The debt whose time has come, if any."""
         now = self._services.clock()
-        return next((debt for debt in run.debts if debt.due <= now), None)
+        return next((debt for debt in payable(run.debts) if debt.due <= now), None)
 
-    async def pay(self, stored: Stored[Run], debt: Debt, agent: Agent | None) -> Stored[Run]:
-        """Cancel one response at the provider, or date the debt later. Raises ``Conflict``."""
-        run = stored.value
+    async def pay(self, stored: Stored[Run], debt: Debt, agent: Agent | None) -> Stored[Run] | None:
+        """Pay one, or date it later; None when that was the run's own row. Raises ``Conflict``."""
+        run, services = stored.value, self._services
+        response = None
         try:
-            response = await self._cancel(debt.response_id, agent)
+            match debt.kind:
+                case Owed.CANCEL:
+                    response = await self._cancel(debt.subject, agent)
+                case Owed.DELETE:
+                    await self._delete(debt.subject, agent)
+                case Owed.ROWS:
+                    await services.index.unlist(services.index.place_of(run))
+                    await services.store.delete_rows(run)
+                case Owed.TOMBSTONE:
+                    await services.store.delete_rows(run)  # parts that a late wake has written since
+                    await services.store.delete_run(stored)
+                    return None
         except faults.ProviderFault as fault:
             return await self._postpone(stored, debt, fault)
-        after = without_debt(run, debt.response_id, self._services.clock())
+        after = without_debt(run, debt, services.clock())
         if response is not None and response.status is not ResponseStatus.PENDING:
             after = replace(after, usage=run.usage + response.usage)
-        return (await self._services.save(stored, after)).run
+        return (await services.save(stored, after)).run
 
     async def disown(self, run: Run, response: AgentResponse, agent: Agent) -> None:
         """The create's race is lost: unless the row has this very response, owe its cancel, then cancel it.
 
-        The watch row goes first, so that a crash in between is found.
+        The watch row goes first, so that a crash in between is found. A deleted run owes the delete as well.
         """
         response_id = response.response_id
-        if response_id is None or response.status is not ResponseStatus.PENDING:
+        if response_id is None or not agent.background:
             return
-        owed = await self._owe(run, response_id)
-        if owed is None:
+        current = await self._owe(run, response_id)
+        if current is None:
             return
         log.info("run %s: response %s is not wanted", run.id, response_id, extra={"run_id": run.id})
         try:
             await self._cancel(response_id, agent)
+            paid = {Owed.CANCEL}
+            if current.value.deleted_at is not None:
+                await self._delete(response_id, agent)
+                paid.add(Owed.DELETE)
         except faults.ProviderFault:
             return  # the debt stands
         for _ in range(RACES):
-            current = await self._services.store.load(run.id)
-            if current is None:
+            found = await self._services.store.load(run.id)
+            if found is None:
                 return
-            after = without_debt(current.value, response_id, self._services.clock())
-            if after.debts == current.value.debts:
+            now = self._services.clock()
+            debts = tuple(
+                debt for debt in found.value.debts if debt.subject != response_id or debt.kind not in paid
+            )  # deleted meanwhile: its delete is owed still
+            if debts == found.value.debts:
                 return
             try:
-                await self._services.save(current, after)
+                await self._services.save(found, with_debts(found.value, debts, now))
             except Conflict:
                 continue
             return
 
-    async def _owe(self, run: Run, response_id: str) -> bool | None:
-        """Whether the debt could be written; None when the row names the response as its own."""
+    async def _owe(self, run: Run, response_id: str) -> Stored[Run] | None:
+        """The row with the debt written; None when it names the response as its own, or is gone."""
         services = self._services
         for attempt in range(RACES):
             now = services.clock()
             try:
                 current = await services.store.load(run.id)
                 if current is None:
-                    return False
-                if response_id in current.value.response_ids and not _owes(current.value, response_id):
+                    return Stored(replace(run, deleted_at=now), "")
+                owed = any(debt.subject == response_id for debt in current.value.debts)
+                if response_id in current.value.response_ids and not owed:
                     return None
                 await services.watch.put(run.id, now + WATCH_AHEAD, now)
-                after = with_debts(current.value, with_debt(current.value.debts, response_id, now), now)
-                after = replace(after, response_ids=(*after.response_ids, response_id))
-                await services.save(current, after)
+                debts = current.value.debts
+                kinds = [Owed.CANCEL] + ([Owed.DELETE] if current.value.deleted_at is not None else [])
+                for kind in kinds:
+                    debts = with_debt(debts, Debt(kind=kind, subject=response_id, due=now, since=now))
+                after = with_debts(current.value, debts, now)
+                after = replace(after, response_ids=tuple(dict.fromkeys((*after.response_ids, response_id))))
+                return (await services.save(current, after)).run
             except Conflict:
                 continue
             except StoreUnavailable:
                 await asyncio.sleep(schedule.backoff(attempt + 1, first=0.1, most=2.0, luck=0.0))
-                continue
-            return True
-        return False
+        return Stored(run, "")
 
     async def _cancel(self, response_id: str, agent: Agent | None) -> AgentResponse | None:
-        if agent is None:
-            raise faults.NoNews("This version does not know the agent.", code="agent_unknown")
         timeout = self._services.settings.poll_timeout
         try:
             async with asyncio.timeout(2 * timeout + 1.0):
-                return await agent.cancel(response_id, timeout=timeout)
+                return await _known(agent).cancel(response_id, timeout=timeout)
         except TimeoutError as error:
             raise faults.NoNews("No answer in time.", code="cancel_timeout") from error
 
+    async def _delete(self, response_id: str, agent: Agent | None) -> None:
+        timeout = self._services.settings.poll_timeout
+        try:
+            async with asyncio.timeout(timeout + 1.0):
+                await _known(agent).delete(response_id, timeout=timeout)
+        except TimeoutError as error:
+            raise faults.NoNews("No answer in time.", code="delete_timeout") from error
+
     async def _postpone(self, stored: Stored[Run], debt: Debt, fault: faults.ProviderFault) -> Stored[Run]:
         run, now = stored.value, self._services.clock()
-        if now - debt.since >= GIVEN_UP_AFTER:
+        patience = {Owed.CANCEL: GIVEN_UP_AFTER, Owed.DELETE: PROVIDER_KEEPS}.get(debt.kind)
+        if patience is not None and now - debt.since >= patience:
             log.error(
-                "run %s: gave up cancelling %s: %s", run.id, debt.response_id, fault.message, extra={"run_id": run.id}
+                "run %s: gave up the %s of %s: %s",
+                run.id,
+                debt.kind,
+                debt.subject,
+                fault.message,
+                extra={"run_id": run.id},
             )
-            return (await self._services.save(stored, without_debt(run, debt.response_id, now))).run
+            return (await self._services.save(stored, without_debt(run, debt, now))).run
         gap = schedule.backoff(debt.tries + 1, first=5.0, most=900.0, luck=self._services.luck())
         later = replace(debt, tries=debt.tries + 1, due=now + timedelta(seconds=max(gap, fault.retry_after or 0.0)))
-        debts = tuple(later if each.response_id == debt.response_id else each for each in run.debts)
+        debts = tuple(later if each.same(debt) else each for each in run.debts)
         return (await self._services.save(stored, with_debts(run, debts, now))).run
 
 
-def _owes(run: Run, response_id: str) -> bool:
-    return any(debt.response_id == response_id for debt in run.debts)
+def _known(agent: Agent | None) -> Agent:
+    if agent is None:
+        raise faults.NoNews("This version does not know the agent.", code="agent_unknown")
+    return agent

@@ -8,12 +8,13 @@ from datetime import timedelta
 from shared.agentkit.agent import Agent
 from shared.runs import schedule
 from shared.runs.debts import WATCH_AHEAD, Debts
-from shared.runs.run import Next, Run, RunStatus, finish, wake_later
+from shared.runs.run import Next, Run, RunStatus
 from shared.runs.services import Outcome, Services, log
 from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.toolwork import ToolWork
+from shared.runs.transitions import finish, wake_later
 from shared.runs.turns import Turns
 
 AGENT_PATIENCE = timedelta(minutes=10)
@@ -80,7 +81,8 @@ class Lifecycle:
         if debt is not None:
             if only is not None and Next.OWED not in only:
                 return Outcome(run.status, 0.0)
-            return self._services.outcome((await self._debts.pay(stored, debt, agent)).value)
+            paid = await self._debts.pay(stored, debt, agent)
+            return Outcome(None, None) if paid is None else self._services.outcome(paid.value)
         if run.terminal or run.next in (Next.NONE, Next.OWED, Next.ANSWERS):
             return self._services.outcome(run)
         if only is not None and run.next not in only:
@@ -104,9 +106,14 @@ class Lifecycle:
         return stored
 
     async def _end_overdue(self, stored: Stored[Run]) -> Stored[Run]:
-        run = stored.value
-        parked = run.next is Next.ANSWERS
-        if run.terminal or parked or run.deadline_at is None or self._services.clock() < run.deadline_at:
+        run, now = stored.value, self._services.clock()
+        if not run.terminal and run.answer_by is not None and now >= run.answer_by:
+            return await self._services.fail(
+                stored,
+                "answer_timeout",
+                "Nobody answered what the run asked approval for. Submit again when somebody can.",
+            )
+        if run.terminal or run.deadline_at is None or now < run.deadline_at:
             return stored
         seconds = (run.deadline_at - run.created_at).total_seconds()
         return await self._services.fail(
@@ -150,6 +157,8 @@ class Lifecycle:
                     return self._services.outcome(failed.value)
                 gap = schedule.backoff(crashes, first=2.0, most=300.0, luck=self._services.luck())
                 after = replace(wake_later(run, now, gap), crashes=crashes, wakes=run.wakes + 1)
+                if run.terminal or run.next is Next.ANSWERS:  # nothing to do before that, so no reason to look
+                    after = replace(after, wake_at=max(after.wake_at, run.wake_at))
                 return self._services.outcome((await self._services.save(stored, after)).run.value)
             except Conflict:
                 continue

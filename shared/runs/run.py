@@ -1,10 +1,10 @@
-"""A run, its session and its tool calls: what they hold, and what may follow what. Pure: no I/O, no clock."""
+"""A run, its session and its tool calls: what they hold. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from shared.agentkit.agent import ContinuationToken, Usage
@@ -64,17 +64,31 @@ class Limits:
     total_tokens: int | None = None
 
 
+class Owed(StrEnum):
+    """What can be owed: at the provider a cancel or a delete; here a deleted run's other rows, then its own."""
+
+    CANCEL = "cancel"
+    DELETE = "delete"
+    ROWS = "rows"
+    TOMBSTONE = "tombstone"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Debt:
-    """Something a run still owes: the provider's response ``response_id`` is to be cancelled.
+    """Something a run still owes. ``subject`` is the provider's response id, where it is about one.
 
-    ``since`` is when it arose; after a day of trying it is given up and logged.
+    ``since`` is when it arose; a cancel is given up and logged after a day of trying.
     """
 
-    response_id: str
+    kind: Owed
+    subject: str = ""
     due: datetime
     since: datetime
     tries: int = 0
+
+    def same(self, other: Debt) -> bool:
+        """Whether it is the same thing that is owed."""
+        return self.kind is other.kind and self.subject == other.subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +108,11 @@ class Run:
     deadline_at: datetime | None
     wake_at: datetime
     limits: Limits
+    model: str | None = None
     status: RunStatus = RunStatus.QUEUED
     next: Next = Next.CREATE
     completed_at: datetime | None = None
+    deleted_at: datetime | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -106,11 +122,13 @@ class Run:
     attempt: int = 0
     nonce: str = ""
     claimed_until: datetime | None = None
+    unknown_at: datetime | None = None
     not_before: datetime | None = None
     accepted_at: datetime | None = None
     response_ids: tuple[str, ...] = ()
     previous_response_id: str | None = None
     replay: bool = False
+    replay_turn: int = 0
     provider_status: str | None = None
 
     # what went wrong on the way, and how often
@@ -127,6 +145,8 @@ class Run:
     lease_owner: str = ""
     lease_until: datetime | None = None
     turn_calls: int = 0
+    answer_by: datetime | None = None
+    deadline_left: float | None = None
 
     # what it has used and made
     wakes: int = 0
@@ -134,6 +154,8 @@ class Run:
     usage: Usage = field(default_factory=Usage)
     items: int = 0
     text: Text = ""
+    output: Text = ""
+    corrections: int = 0
     error_code: str | None = None
     error_message: str | None = None
     incomplete_reason: str | None = None
@@ -150,20 +172,25 @@ class Run:
         """Whether its status can no longer change."""
         return self.status.terminal
 
+    @property
+    def replays(self) -> bool:
+        """Whether the current turn is created from full input, not chained to the last response."""
+        return self.replay or self.replay_turn == self.turn
+
     def wake_in(self, now: datetime) -> float | None:
         """Seconds until the next wake; None when it is terminal and owes nothing."""
         if self.next is Next.NONE:
             return None
         return max(0.0, (self.wake_at - now).total_seconds())
 
-    def ready_at(self, grace: timedelta) -> datetime | None:
+    def ready_at(self) -> datetime | None:
         """When what is next can first be done, by open claims, backoffs and leases; None: at any time.
 
         Never later than the deadline, which ends the run whatever is open.
         """
         match self.next:
-            case Next.CREATE if self.claimed_until is not None:
-                ready: datetime | None = self.claimed_until + grace
+            case Next.CREATE if self.unknown_at is not None:
+                ready: datetime | None = self.unknown_at
             case Next.CREATE:
                 ready = self.not_before
             case Next.TOOLS:
@@ -177,7 +204,8 @@ class Run:
 class Session:
     """One conversation with one agent. It moves forward only when a run completes.
 
-    ``response_id`` is the last good point at the provider; ``replay`` says that chaining did not work there.
+    ``response_id`` is the last good point at the provider; None with completed runs behind it (one was deleted)
+    means that the next run is rebuilt from the items. ``replay`` says that chaining did not work there.
     """
 
     session_id: str
@@ -189,20 +217,41 @@ class Session:
     replay: bool = False
     active_run: int | None = None
     next_number: int = 1
+    deleted_at: datetime | None = None
     schema: int = SCHEMA
 
 
 class CallState(StrEnum):
     """Where one tool call stands. ``started`` and not finished, by a holder that is gone, means interrupted."""
 
+    WAITING = "waiting"
     OPEN = "open"
     STARTED = "started"
     FINISHED = "finished"
 
 
+class CallKind(StrEnum):
+    """Who makes the call: we do, or the provider does once it is approved (an MCP server's tool)."""
+
+    FUNCTION = "function"
+    MCP = "mcp"
+
+
+class Approval(StrEnum):
+    """What a person said of a call; ``none`` where nobody was asked."""
+
+    NONE = "none"
+    PENDING = "pending"
+    APPROVED = "approved"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """One line of the ledger. ``owner`` fences: who lost the lease gets 412 when it writes."""
+    """One line of the ledger. ``owner`` fences: who lost the lease gets 412 when it writes.
+
+    ``why`` is what a person is told who is to approve it, ``reason`` what that person said.
+    """
 
     session_id: str
     number: int
@@ -211,7 +260,14 @@ class ToolCall:
     call_id: str
     name: str
     arguments: Text
+    kind: CallKind = CallKind.FUNCTION
     state: CallState = CallState.OPEN
+    approval: Approval = Approval.NONE
+    why: str = ""
+    reason: str = ""
+    progress: str = ""
+    progress_fraction: float | None = None
+    progress_at: datetime | None = None
     starts: int = 0
     owner: str = ""
     result: Text = ""
@@ -242,69 +298,3 @@ def parse_run_id(text: str) -> tuple[str, int] | None:
 def is_session_id(text: str) -> bool:
     """Whether it has the shape of a session id of ours."""
     return re.fullmatch(r"[0-9a-f]{32}", text, re.ASCII) is not None
-
-
-def finish(
-    run: Run,
-    now: datetime,
-    status: RunStatus,
-    *,
-    code: str | None = None,
-    message: str | None = None,
-    cancel_at_provider: bool = False,
-) -> Run:
-    """The run as it ends. Clears what belongs to the way, and notes what is still owed to the provider."""
-    debts = run.debts
-    if cancel_at_provider and run.token is not None:
-        debts = with_debt(debts, run.token.response_id, now)
-    return replace(
-        run,
-        status=status,
-        next=Next.OWED if debts else Next.NONE,
-        debts=debts,
-        error_code=code,
-        error_message=None if message is None else message[:4_000],
-        token=None,
-        claimed_until=None,
-        not_before=None,
-        nonce="",
-        lease_owner="",
-        lease_until=None,
-        completed_at=now,
-        updated_at=now,
-        wake_at=min((debt.due for debt in debts), default=now),
-        retry_after=0.0,
-    )
-
-
-def with_debt(debts: tuple[Debt, ...], response_id: str, now: datetime) -> tuple[Debt, ...]:
-    """The debts with a cancel of ``response_id`` among them."""
-    if any(debt.response_id == response_id for debt in debts):
-        return debts
-    return (*debts, Debt(response_id=response_id, due=now, since=now))
-
-
-def without_debt(run: Run, response_id: str, now: datetime) -> Run:
-    """The run with that debt paid; a terminal run that owes nothing more has nothing next."""
-    debts = tuple(debt for debt in run.debts if debt.response_id != response_id)
-    return with_debts(run, debts, now)
-
-
-def with_debts(run: Run, debts: tuple[Debt, ...], now: datetime) -> Run:
-    """The run owing these; what is next for a terminal run follows from them."""
-    if not run.terminal:
-        return replace(run, debts=debts)
-    return replace(
-        run,
-        debts=debts,
-        next=Next.OWED if debts else Next.NONE,
-        wake_at=min((debt.due for debt in debts), default=now),
-    )
-
-
-def wake_later(run: Run, now: datetime, seconds: float) -> Run:
-    """The run with its next wake ``seconds`` ahead, or at its deadline if that is sooner."""
-    wake_at = now + timedelta(seconds=seconds)
-    if run.deadline_at is not None and not run.terminal:
-        wake_at = min(wake_at, max(run.deadline_at, now))
-    return replace(run, wake_at=wake_at, retry_after=round((wake_at - now).total_seconds(), 3))

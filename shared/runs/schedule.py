@@ -13,6 +13,10 @@ UNKNOWN_OUTCOME_WAITS = (0.0, 300.0, 1_200.0, 3_600.0)
 
 JITTER = 0.1
 
+SPARSE_FIRST = 30.0
+SPARSE_MOST = 300.0
+"""The bounds of poll gaps, in seconds, where the provider's webhooks bring the news."""
+
 
 def poll_gap(age: float, *, first: float, most: float, luck: float) -> float:
     """Seconds to the next poll of a turn that began ``age`` seconds ago.

@@ -6,14 +6,19 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from shared.agentkit.agent import Agent
-from shared.runs.run import Run, RunStatus, Text, finish
+from shared.runs import schedule
+from shared.runs.run import Run, RunStatus, Text
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import CallChange, RunStore, Saved, SessionChange, Stored
 from shared.runs.store.watch import WatchStore
+from shared.runs.transitions import finish
 from shared.settings import Settings
+
+BACKOFF_FIRST = 2.0
+BACKOFF_MOST = 120.0
 
 log = logging.getLogger("dormouse")
 
@@ -40,13 +45,23 @@ class Services:
     threads: Executor
 
     def outcome(self, run: Run) -> Outcome:
-        """What the row says: when the next wake is due, and not before it could do anything."""
+        """What the row says: when the next wake is due, and not before it could do anything.
+
+        What an active run owes does not wait for its next step: a parked one's may be days away.
+        """
         now = self.clock()
         gap = run.wake_in(now)
         if gap is None:
             return Outcome(run.status, None)
-        ready = run.ready_at(timedelta(seconds=self.settings.create_grace))
-        return Outcome(run.status, gap if ready is None else max(gap, (ready - now).total_seconds()))
+        ready = run.ready_at()
+        gap = gap if ready is None else max(gap, (ready - now).total_seconds())
+        if run.debts and not run.terminal and not run.crashes:  # a wake that crashed has its own backoff
+            gap = min(gap, max(0.0, min((debt.due - now).total_seconds() for debt in run.debts)))
+        return Outcome(run.status, gap)
+
+    def backoff(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row: of a create, a poll, a response."""
+        return schedule.backoff(failures, first=BACKOFF_FIRST, most=BACKOFF_MOST, luck=self.luck())
 
     async def save(
         self,
@@ -79,7 +94,8 @@ class Services:
         if session is not None and session.value.active_run == after.number:
             released = replace(session.value, active_run=None, last_activity=after.updated_at)
             if after.status is RunStatus.COMPLETED:
-                released = replace(released, response_id=after.previous_response_id, replay=after.replay)
+                learnt = after.replay and self.settings.chain == "auto"
+                released = replace(released, response_id=after.previous_response_id, replay=learnt)
             change = SessionChange(before=session, after=released)
         return (await self.save(before, after, session=change, items=items)).run
 

@@ -18,6 +18,8 @@ from shared.errors import (
     AgentMismatch,
     IdempotencyKeyReused,
     InvalidRequest,
+    ModelNotAllowed,
+    RunDeleted,
     SessionBusy,
     SessionNotFound,
     UnknownAgent,
@@ -45,6 +47,7 @@ class Submission:
     items: tuple[Item, ...]
     agent: str | None = None
     session_id: str | None = None
+    model: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     deadline_seconds: float | None = None
     turns: int | None = None
@@ -63,6 +66,7 @@ class Submission:
             self.turns,
             self.tool_calls,
             self.total_tokens,
+            self.model,
         ]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -106,6 +110,7 @@ class Submissions:
             return again
         session = await self._session(wanted, record)
         agent = self._agent_of(wanted, session)
+        self._check_model(wanted, agent)
         self._check_limits(wanted)
         if record is None and wanted.idempotency_key is not None:
             record = await self._claim_key(wanted, session)
@@ -141,6 +146,9 @@ class Submissions:
         stored = await self._services.store.load(run_id(record.session_id, record.number))
         if stored is None or stored.value.submission != record.digest:
             return None
+        session = await self._services.store.load_session(record.session_id)
+        if stored.value.deleted_at is not None or session is None or session.value.deleted_at is not None:
+            raise RunDeleted
         if stored.value.next is Next.NONE:
             return Submitted(run=stored.value, watch=None)
         watch = await self._services.watch.put(stored.value.id, self._now() + WATCH_AHEAD, self._now())
@@ -150,7 +158,8 @@ class Submissions:
     async def _on_its_way(self, stored: Stored[Run], watch: Watch) -> Submitted:
         """The first create, here and now; whatever becomes of it, the driver goes on from the row."""
         run = stored.value
-        if run.next is Next.CREATE and run.attempt == 0:
+        agent = self._services.agents.get(run.agent)
+        if run.next is Next.CREATE and run.attempt == 0 and agent is not None and agent.background:
             try:
                 await self._lifecycle.advance(run.id, only=frozenset({Next.CREATE}))
                 stored = await self._services.store.load(run.id) or stored
@@ -164,7 +173,7 @@ class Submissions:
             return None
         known = is_session_id(wanted.session_id)
         session = await self._services.store.load_session(wanted.session_id) if known else None
-        if session is None or session.value.owner != wanted.owner:
+        if session is None or session.value.owner != wanted.owner or session.value.deleted_at is not None:
             raise SessionNotFound
         if record is None and session.value.active_run is not None:
             raise _busy(session.value)
@@ -182,6 +191,17 @@ class Submissions:
                 f"There is no agent {wanted.agent!r} here; there are: {', '.join(self._services.agents)}."
             )
         return wanted.agent
+
+    def _check_model(self, wanted: Submission, name: str) -> None:
+        agent = self._services.agents.get(name)
+        if wanted.model is None or (agent is not None and wanted.model in agent.models):
+            return
+        allowed = ", ".join(sorted(agent.models)) if agent is not None else ""
+        raise ModelNotAllowed(
+            f"The agent {name} may be asked for these models: {allowed}."
+            if allowed
+            else f"The agent {name} has its own model. Leave `model` out."
+        )
 
     def _check_limits(self, wanted: Submission) -> None:
         """A caller may ask for less than the app's limits, and for a deadline up to the longest."""
@@ -237,8 +257,10 @@ class Submissions:
                 tool_calls=wanted.tool_calls or settings.max_tool_calls,
                 total_tokens=wanted.total_tokens or settings.max_total_tokens,
             ),
+            model=wanted.model,
             previous_response_id=session.value.response_id if session else None,
-            replay=session.value.replay if session else False,
+            replay=self._settings.chain == "replay"
+            or (self._settings.chain == "auto" and session is not None and session.value.replay),
         )
 
     async def _write(self, run: Run, wanted: Submission, session: Stored[Session] | None) -> Stored[Run] | None:

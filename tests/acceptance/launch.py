@@ -11,12 +11,19 @@ from local.host.command import main
 from shared import agents, wiring
 from tests.acceptance import workshop
 
+FRAMEWORK_VARIABLE = "LAUNCH_FRAMEWORK_AGENT"
+"""Whether to serve the Agent Framework agent too: its packages are an extra."""
+
 
 def launch(argv: Sequence[str] | None = None) -> int:
     """Run the host; its clock and the app's are one."""
     clock = MovableClock()
     wiring.now = clock.now
-    agents.AGENTS.append(workshop.build)
+    agents.AGENTS += workshop.BUILDERS
+    if os.environ.get(FRAMEWORK_VARIABLE):
+        from tests.acceptance import framework_novelist
+
+        agents.AGENTS.append(framework_novelist.build)
     return main(argv, clock=clock)
 
 

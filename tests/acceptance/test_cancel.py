@@ -70,7 +70,7 @@ async def test_a_run_is_cancelled_while_a_tool_runs(own_stack: Callable[..., Sta
         assert sorted(call["state"] for call in run["tool_calls"]) == ["finished", "finished", "started"]
 
         async def left_alone() -> bool:
-            return "lost the tool lease" in host.log_path.read_text()
+            return "lost the lease" in host.log_path.read_text()
 
         await eventually(left_alone)
         assert (await api.run(run_id))["status"] == "cancelled"

@@ -153,9 +153,11 @@ async def test_an_unknown_field_is_named(target: Target, field: str) -> None:
 @pytest.mark.parametrize(
     ("path", "allow"),
     [
-        ("/api/runs", "POST"),
-        (f"/api/runs/{NOBODY}", "GET, HEAD"),
+        ("/api/runs", "GET, HEAD, POST"),
+        (f"/api/runs/{NOBODY}", "GET, HEAD, DELETE"),
         (f"/api/runs/{NOBODY}/cancel", "POST"),
+        (f"/api/runs/{NOBODY}/answers", "POST"),
+        ("/api/webhooks/openai", "POST"),
         ("/api/agents", "GET, HEAD"),
         ("/api/health", "GET, HEAD"),
         ("/api/health/deep", "GET, HEAD"),

@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.agentkit.agent import Agent
+from pydantic import BaseModel, Field
+
+from shared.agentkit.agent import Agent, RunInfo
+from shared.agentkit.chat import ChatAgent
 from shared.agentkit.provider import Provider
 from shared.agentkit.responses import ResponsesAgent
 from shared.agentkit.tools import Tool, ToolContext, tool
@@ -100,7 +103,80 @@ async def write_much(context: ToolContext, label: str, times: int) -> str:
     return label * times
 
 
-TOOLS: Iterable[Tool] = (work, work_in_a_thread, pay, crash, stumble, write_much)
+@tool(requires_approval="It leaves the house.")
+async def send(context: ToolContext, label: str) -> str:
+    """Send something, once a person has approved."""
+    _trace("start", "send", label, context)
+    return f"sent {label}"
+
+
+@tool(requires_approval=True, at_most_once=True)
+async def wire(context: ToolContext, label: str, seconds: float = 0.0) -> str:
+    """Wire money, once a person has approved, and never twice."""
+    _trace("start", "wire", label, context)
+    await asyncio.sleep(seconds)
+    return f"wired {label}"
+
+
+@tool
+async def hold(context: ToolContext, label: str) -> str:
+    """Report progress, and wait to be released."""
+    _trace("start", "hold", label, context)
+    for step in range(3):
+        context.report_progress(f"{label}: step {step}", step / 4)
+        while not _released(label, step):  # noqa: ASYNC110 - a file is what the test and this process share
+            await asyncio.sleep(0.02)
+    context.report_progress(f"{label}: done", 1)
+    return f"held {label}"
+
+
+@tool
+def hold_in_a_thread(context: ToolContext, label: str) -> str:
+    """Report progress from a thread, and wait to be released."""
+    _trace("start", "hold_in_a_thread", label, context)
+    context.report_progress(f"{label}: in a thread")
+    while not _released(label, 0):
+        time.sleep(0.02)
+    return f"held {label} in a thread"
+
+
+@tool(timeout=0.3)
+async def nap(context: ToolContext, label: str) -> str:
+    """Sleep longer than is allowed."""
+    _trace("start", "nap", label, context)
+    await asyncio.sleep(60)
+    return "never"
+
+
+def release(log: Path, label: str, step: int = 0) -> None:
+    """Let the ``hold`` of that label go on from that step."""
+    log.with_name(f"{label}-{step}.released").touch()
+
+
+def _released(label: str, step: int) -> bool:
+    return Path(os.environ[LOG_VARIABLE]).with_name(f"{label}-{step}.released").exists()
+
+
+TOOLS: Iterable[Tool] = (
+    work,
+    work_in_a_thread,
+    pay,
+    crash,
+    stumble,
+    write_much,
+    send,
+    wire,
+    hold,
+    hold_in_a_thread,
+    nap,
+)
+
+
+class Verdict(BaseModel):
+    """What the judge answers."""
+
+    guilty: bool
+    months: int = Field(ge=0)
 
 
 def build(settings: Settings, provider: Provider) -> Agent:
@@ -113,3 +189,92 @@ def build(settings: Settings, provider: Provider) -> Agent:
         provider=provider,
         tools=TOOLS,
     )
+
+
+def build_judge(settings: Settings, provider: Provider) -> Agent:
+    """The agent *judge*: its result is an object. It may search the web, and use an MCP server's tools."""
+    return ResponsesAgent(
+        name="judge",
+        description="Answers with a verdict.",
+        instructions="Do what the script says.",
+        model=settings.openai_model,
+        provider=provider,
+        tools=TOOLS,
+        hosted_tools=[
+            {"type": "web_search"},
+            {"type": "mcp", "server_label": "archive", "server_url": "https://archive.example/mcp"},
+        ],
+        output_type=Verdict,
+        models=["gpt-5-nano"],
+    )
+
+
+def build_chat(settings: Settings, provider: Provider) -> Agent:
+    """The agent *phone*: the workshop over Chat Completions."""
+    return ChatAgent(
+        name="phone",
+        description="Does what the script says, over Chat Completions.",
+        instructions="Do what the script says.",
+        model=settings.openai_model,
+        provider=provider,
+        tools=TOOLS,
+    )
+
+
+RESPONSE_OPTIONS = {
+    "reasoning": {"effort": "high", "summary": "auto"},
+    "text": {"verbosity": "low"},
+    "max_output_tokens": 1_234,
+    "service_tier": "flex",
+    "prompt_cache_key": "studio",
+    "background_completion_window": "4h",
+    "of_tomorrow": {"unknown": [1, None, True]},
+}
+CHAT_OPTIONS = {
+    "reasoning_effort": "low",
+    "verbosity": "high",
+    "max_completion_tokens": 1_234,
+    "service_tier": "priority",
+    "prompt_cache_key": "studio",
+    "of_tomorrow": {"unknown": [1, None, True]},
+}
+"""What the agents of the studio pass through."""
+
+STUDIO_MODELS = ("gpt-5-mini", "gpt-5-nano")
+
+
+def studio_instructions(run: RunInfo) -> str:
+    """What the agents of the studio are told: it depends on everything that they may know of the run."""
+    return f"{run.run_id} {run.session_id} {run.owner} turn {run.turn} for {run.metadata.get('audience', 'nobody')}"
+
+
+def build_studio(settings: Settings, provider: Provider) -> Agent:
+    """The agent *studio*: with options, models and instructions of its own."""
+    return ResponsesAgent(
+        name="studio",
+        description="Shows what an agent may set.",
+        instructions=studio_instructions,
+        model="gpt-5",
+        models=STUDIO_MODELS,
+        provider=provider,
+        tools=[work],
+        options=RESPONSE_OPTIONS,
+    )
+
+
+def build_chat_studio(settings: Settings, provider: Provider) -> Agent:
+    """The agent *phone-studio*: the studio over Chat Completions."""
+    return ChatAgent(
+        name="phone-studio",
+        description="Shows what an agent may set, over Chat Completions.",
+        instructions=studio_instructions,
+        model="gpt-5",
+        models=STUDIO_MODELS,
+        provider=provider,
+        tools=[work],
+        options=CHAT_OPTIONS,
+    )
+
+
+BUILDERS = (build, build_judge, build_chat, build_studio, build_chat_studio)
+"""The agents of the tests, beside the app's own."""

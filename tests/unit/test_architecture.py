@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "agents": {"agentkit", *GROUND},
     "runs": {"agentkit", *GROUND},
     "drivers": {"runs", "agentkit", *GROUND},
-    "webhooks": {"drivers", "runs", "agentkit", "wiring", *GROUND},
+    "webhooks": {"api", "drivers", "runs", "agentkit", "wiring", *GROUND},  # `api` for how a body is read
     "api": {"drivers", "runs", "agentkit", "wiring", *GROUND},
     "wiring": {"agents", "drivers", "runs", "agentkit", *GROUND},
 }

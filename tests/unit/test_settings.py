@@ -99,6 +99,11 @@ def test_only_the_names_of_settings_are_read(name: str) -> None:
         ("OPENAI_BASE_URL", "https:///v1/73219", "name a host"),
         ("DORMOUSE_PUBLIC_BASE_URL", "s3cret", "https://"),
         ("AzureWebJobsStorage__tableServiceUri", "s3cret", "https://"),
+        ("OPENAI_WEBHOOK_SECRET", "s3cret", "whsec_ and at least 16 bytes in base64"),
+        ("OPENAI_WEBHOOK_SECRET", "whsec_s3cret", "whsec_"),
+        ("OPENAI_WEBHOOK_SECRET", "whsec_YSBzZWNyZXQgb2YgdGhlIHRlc3Rz!", "whsec_"),
+        ("OPENAI_WEBHOOK_SECRET", "YSBzZWNyZXQgb2YgdGhlIHRlc3Rz", "whsec_"),
+        ("OPENAI_WEBHOOK_SECRET", "whsec_ünter", "whsec_"),
     ],
 )
 def test_a_malformed_value_is_named_and_never_repeated(name: str, value: str, sentence: str) -> None:
@@ -108,6 +113,11 @@ def test_a_malformed_value_is_named_and_never_repeated(name: str, value: str, se
     if len(value) > 2:
         assert value not in message.removeprefix(name)
     assert "s3cret" not in message
+
+
+@pytest.mark.parametrize("given", ["whsec_YSBzZWNyZXQgb2YgdGhlIHRlc3Rzcw==", "whsec_YSBzZWNyZXQgb2YgdGhlIHRlc3Rzcw"])
+def test_a_secret_of_webhooks_may_lack_its_padding(given: str) -> None:
+    assert load({"OPENAI_WEBHOOK_SECRET": given}).openai_webhook_secret == given
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:

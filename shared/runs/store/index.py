@@ -26,6 +26,15 @@ class KeyRecord:
     etag: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A run in its owner's list. ``submission`` tells whether the run there is the one that was listed."""
+
+    cursor: str
+    run_id: str
+    submission: str
+
+
 def key_digest(owner: str, key: str) -> str:
     """The name of an owner's key: its scope is the owner."""
     return hashlib.sha256(f"{len(owner)}:{owner}:{key}".encode()).hexdigest()
@@ -91,6 +100,16 @@ class IndexStore:
         values = {"agent": run.agent, "status": run.status.value, "submission": run.submission}
         await self._tables.commit(Table.INDEX, partition, [Change(kind=Kind.UPSERT, key=key, values=values)])
 
+    async def page(self, owner: str, after: str | None, limit: int) -> tuple[list[Place], str | None]:
+        """Up to ``limit`` places of an owner's list after the cursor, newest first, and the cursor of the next page."""
+        first = None if after is None else after + "!"  # the least key that can come after it
+        rows = self._tables.query(Table.INDEX, _owner(owner), first=first, limit=limit)
+        places = [
+            Place(cursor=row.key, run_id=row.key.split(":")[1], submission=str(row.values.get("submission", "")))
+            async for row in rows
+        ]
+        return places, places[-1].cursor if len(places) == limit else None
+
     async def listed(self, place: str) -> Row | None:
         """The row at a place in a list; None when there is none."""
         partition, _, key = place.partition("/")
@@ -108,6 +127,18 @@ class IndexStore:
         row = await self.listed(place)
         if row is not None:
             await self.remove(row)
+
+    async def remove_keys_older_than(self, moment: datetime) -> int:
+        """Delete the idempotency keys taken before ``moment``; how many there were."""
+        removed = 0
+        old = self._tables.query(Table.INDEX, None, where={"created_at": ("lt", moment.timestamp())})
+        async for row in old:
+            if row.partition.startswith("key:"):
+                change = Change(kind=Kind.DELETE, key=row.key, etag=row.etag)
+                with contextlib.suppress(Conflict):
+                    await self._tables.commit(Table.INDEX, row.partition, [change])
+                    removed += 1
+        return removed
 
 
 def _owner(owner: str) -> str:

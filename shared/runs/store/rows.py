@@ -16,14 +16,18 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from shared.agentkit.agent import ContinuationToken, Usage
-from shared.runs.run import SCHEMA, Debt, Limits, PartRef, Text
+from shared.runs.run import SCHEMA, Debt, Limits, Owed, PartRef, Text
 from shared.runs.store.tables import Value
 
 T = TypeVar("T")
 
 
 class RowUnreadable(ValueError):
-    """A row that this version cannot read: damaged, or of a newer schema."""
+    """A row that this version cannot read."""
+
+
+class RowTooNew(RowUnreadable):
+    """A row of a newer schema: nothing is wrong with it, and the version that wrote it can read it."""
 
 
 def encode(record: Any) -> dict[str, Value]:
@@ -43,8 +47,10 @@ def decode(kind: type[T], values: Mapping[str, Value]) -> T:
     """A record from its properties; a missing one has its default. Raises ``RowUnreadable``."""
     try:
         schema = values.get("schema", SCHEMA)
-        if not isinstance(schema, int) or schema > SCHEMA:
-            raise RowUnreadable(f"schema {schema!r} is newer than this version's {SCHEMA}")
+        if not isinstance(schema, int):
+            raise RowUnreadable(f"schema {schema!r} is none")
+        if schema > SCHEMA:
+            raise RowTooNew(f"schema {schema} is newer than this version's {SCHEMA}")
         given: dict[str, Any] = {}
         for name, hint in _hints(typing.cast(Hashable, kind)).items():
             if hint == Text and values.get(f"{name}_part"):
@@ -81,7 +87,8 @@ def _moment(text: str) -> datetime:
 def _debts(text: str) -> tuple[Debt, ...]:
     return tuple(
         Debt(
-            response_id=each["response_id"],
+            kind=Owed(each["kind"]),
+            subject=each["subject"],
             due=_moment(each["due"]),
             since=_moment(each["since"]),
             tries=each["tries"],

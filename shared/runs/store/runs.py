@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from shared.agentkit.agent import Item
-from shared.runs.run import Run, RunStatus, Session, Text, ToolCall, parse_run_id
+from shared.runs.run import Run, RunStatus, Session, Text, ToolCall, parse_run_id, run_id
 from shared.runs.store import values
-from shared.runs.store.rows import changes, decode, encode
-from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables
+from shared.runs.store.rows import RowUnreadable, changes, decode, encode
+from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
+
+log = logging.getLogger("dormouse")
 
 T = TypeVar("T")
 
@@ -122,6 +126,60 @@ class RunStore:
             calls=tuple(Stored(call.after, etags[_call_key(call.after)]) for call in calls),
         )
 
+    async def save_session(self, session: SessionChange) -> None:
+        """Merge a session alone, under its ETag. Raises ``Conflict``."""
+        if session.before is None:
+            raise ValueError("a session is created with its first run")
+        change = _merge(SESSION_KEY, session.before, session.after)
+        await self._tables.commit(Table.RUNS, session.after.session_id, [change])
+
+    async def sessions_idle_since(self, moment: datetime) -> AsyncIterator[Session]:
+        """The sessions whose last activity was before ``moment``, and those that are tombstones."""
+        rows = self._tables.query(Table.RUNS, None, first=SESSION_KEY, before=SESSION_KEY + "~")
+        async for row in rows:
+            try:
+                session = decode(Session, row.values)
+            except RowUnreadable as error:
+                log.error("session %s cannot be read: %s", row.partition, error)
+                continue
+            if session.deleted_at is not None or session.last_activity < moment:
+                yield session
+
+    async def runs_of(self, session: Session) -> list[Run]:
+        """The session's runs that are not deleted, oldest first."""
+        found = []
+        for number in range(1, session.next_number):
+            stored = await self.load(run_id(session.session_id, number))
+            if stored is not None and stored.value.deleted_at is None:
+                found.append(stored.value)
+        return found
+
+    async def delete_rows(self, run: Run) -> None:
+        """Delete all rows of a run but its own: ledger, items, parts."""
+        prefix = f"{_run_key(run.number)}:"
+        rows = self._tables.query(
+            Table.RUNS, run.session_id, first=prefix, before=prefix + "~", select=["PartitionKey"]
+        )
+        batch: list[Change] = []
+        async for row in rows:
+            batch.append(Change(kind=Kind.DELETE, key=row.key, etag=row.etag))
+            if len(batch) == MAX_OPERATIONS:
+                await self._tables.commit(Table.RUNS, run.session_id, batch)
+                batch = []
+        if batch:
+            await self._tables.commit(Table.RUNS, run.session_id, batch)
+
+    async def delete_run(self, stored: Stored[Run]) -> None:
+        """Delete a run's own row. Raises ``Conflict``."""
+        run = stored.value
+        change = Change(kind=Kind.DELETE, key=_run_key(run.number), etag=stored.etag)
+        await self._tables.commit(Table.RUNS, run.session_id, [change])
+
+    async def delete_session_row(self, stored: Stored[Session]) -> None:
+        """Delete a session's row. Raises ``Conflict``."""
+        change = Change(kind=Kind.DELETE, key=SESSION_KEY, etag=stored.etag)
+        await self._tables.commit(Table.RUNS, stored.value.session_id, [change])
+
     async def calls(self, run: Run, turn: int | None = None) -> list[Stored[ToolCall]]:
         """The ledger of the run, or of one of its turns, in order."""
         prefix = f"{run.number:08}:tool:" + ("" if turn is None else f"{turn:04}:")
@@ -158,7 +216,7 @@ class RunStore:
             row = await self._tables.get(Table.RUNS, run.session_id, _run_key(number))
             if row is not None:
                 earlier = decode(Run, row.values)
-                if earlier.status is RunStatus.COMPLETED:
+                if earlier.status is RunStatus.COMPLETED and earlier.deleted_at is None:
                     found.append(earlier)
         return found
 

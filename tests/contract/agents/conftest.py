@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -29,7 +28,8 @@ PARTS = {
 }
 """What `[script:<part>]` makes either server do."""
 
-INDEPENDENT = "azure.ai.agentserver.responses"
+PEER = "DORMOUSE_TEST_PEER"
+"""Names the Python that has `azure-ai-agentserver-responses`; `dev.py test --all` makes it and sets this."""
 
 
 @tool
@@ -46,7 +46,7 @@ class Independent(Child):
     def __init__(self, log: Path, state: Path) -> None:
         self.port = free_port()
         script = Path(__file__).with_name("agentserver.py")
-        super().__init__([sys.executable, str(script), str(self.port)], cwd=state, log=log)
+        super().__init__([os.environ[PEER], str(script), str(self.port)], cwd=state, log=log)
         self.env["AGENTSERVER_STATE_ROOT"] = str(state)
 
     def is_ready(self) -> bool:
@@ -71,21 +71,10 @@ def independent_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{child.port}"
 
 
-def is_installed() -> bool:
-    """Whether the server that is not ours is there: it is no requirement, because it brings 70 packages."""
-    try:
-        return importlib.util.find_spec(INDEPENDENT) is not None
-    except ModuleNotFoundError:
-        return False
-
-
 @pytest.fixture(
     params=[
         "scripted",
-        pytest.param(
-            "independent",
-            marks=pytest.mark.skipif(not is_installed(), reason="azure-ai-agentserver-responses is absent"),
-        ),
+        pytest.param("independent", marks=pytest.mark.slow),
     ]
 )
 async def agent(request: pytest.FixtureRequest) -> AsyncIterator[Agent]:

@@ -223,6 +223,18 @@ async def test_only_a_known_and_completed_response_can_be_continued(client: Asyn
     assert "'failed'" in (await refused(client, "On.", previous_response_id=failed.id)).message
 
 
+async def test_a_deleted_response_cannot_be_continued_and_is_still_shown(
+    client: AsyncOpenAI, control: ModelControl
+) -> None:
+    first = await ask(client, "Hello.")
+    second = await ask(client, "On.", previous_response_id=first.id)
+    await client.responses.delete(first.id)
+    error = await refused(client, "On.", previous_response_id=first.id)
+    assert (error.status_code, error.code) == (400, "previous_response_not_found")
+    assert [(known.id, known.deleted) for known in await control.responses()] == [(first.id, True), (second.id, False)]
+    assert "2 earlier" in (await ask(client, "And on.", previous_response_id=second.id)).output_text
+
+
 async def test_replayed_items_with_ids_must_be_known(client: AsyncOpenAI, control: ModelControl) -> None:
     item = {"type": "message", "id": "msg_1", "role": "assistant", "content": "Hi.", "status": "completed"}
     error = await refused(client, [item, {"role": "user", "content": "On."}])

@@ -70,3 +70,30 @@ async def test_two_submissions_for_one_run_do_not_share_a_place(index: IndexStor
     await index.remove(row)
     assert await index.listed(index.place_of(won)) is not None
     assert await index.listed("") is None
+
+
+async def test_only_old_keys_are_forgotten(index: IndexStore) -> None:
+    old = await index.claim_key(record())
+    young = await index.claim_key(replace(record(), digest="e", created_at=NOW + timedelta(hours=1)))
+    await index.list_run(new_run(created_at=NOW))
+    assert old is not None
+    assert await index.remove_keys_older_than(NOW) == 0, "not what is exactly as old"
+    assert await index.remove_keys_older_than(NOW + timedelta(minutes=59)) == 1
+    assert (await index.key("d"), await index.key("e")) == (None, young)
+    assert len((await index.page("o", None, 5))[0]) == 1, "places in lists are not keys"
+
+
+async def test_a_list_is_read_in_pages_that_neither_skip_nor_repeat(index: IndexStore) -> None:
+    runs = [new_run(created_at=NOW + timedelta(milliseconds=i // 2)) for i in range(5)]  # two in one instant
+    for run in runs:
+        await index.list_run(run)
+    found: list[str] = []
+    cursor: str | None = None
+    for _ in range(4):
+        places, cursor = await index.page("o", cursor, 2)
+        found += [place.run_id for place in places]
+        if cursor is None:
+            break
+    assert sorted(found) == sorted(run.id for run in runs)
+    assert found[0] == runs[4].id
+    assert await index.page("p", None, 2) == ([], None)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from shared.agentkit.agent import ContinuationToken, Usage
-from shared.runs.run import CallState, Debt, Limits, Next, PartRef, Run, RunStatus, ToolCall
+from shared.runs.run import CallState, Debt, Limits, Next, Owed, PartRef, Run, RunStatus, ToolCall
 from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import CallChange, RunStore, SessionChange, Stored
 from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables
@@ -37,7 +39,7 @@ async def test_a_run_comes_back_as_it_was_written(store: RunStore) -> None:
             usage=Usage(input_tokens=2**40),
             claimed_until=NOW,
             retry_after=2.0,
-            debts=(Debt(response_id="resp_1", due=NOW, since=NOW, tries=2),),
+            debts=(Debt(kind=Owed.DELETE, subject="resp_1", due=NOW, since=NOW, tries=2),),
             error_code="",
         ),
     )
@@ -162,3 +164,91 @@ async def test_only_completed_runs_come_before(store: RunStore) -> None:
         run = new_run(first.value.session_id, number=number, status=status)
         await store.create(run, SessionChange(before=session, after=session_of(run)), "[]")
     assert [run.number for run in await store.completed_before(run)] == [1, 3]
+
+
+async def test_a_session_is_saved_alone_under_its_etag(store: RunStore) -> None:
+    run = await create(store)
+    session = await store.load_session(run.value.session_id)
+    assert session is not None
+    gone = replace(session.value, deleted_at=NOW, active_run=None)
+    await store.save_session(SessionChange(before=session, after=gone))
+    with pytest.raises(Conflict):
+        await store.save_session(SessionChange(before=session, after=replace(gone, response_id="late")))
+    read = await store.load_session(run.value.session_id)
+    assert read is not None
+    assert read.value == gone
+    with pytest.raises(ValueError, match="first run"):
+        await store.save_session(SessionChange(before=None, after=gone))
+
+
+async def test_all_rows_of_a_run_but_its_own_are_deleted_and_no_other_run_s(store: RunStore, tables: Tables) -> None:
+    first = await create(store)
+    session = await store.load_session(first.value.session_id)
+    tenth = new_run(first.value.session_id, number=2)
+    await store.create(tenth, SessionChange(before=session, after=session_of(tenth)), "[]")
+    for run in (first.value, tenth):
+        await store.keep(run, "é" * 7_000_000)  # more rows than one transaction takes
+    call = ToolCall(session_id=first.value.session_id, number=1, turn=1, index=0, call_id="c", name="n", arguments="{}")
+    saved = await store.save(first, first.value, calls=[CallChange(before=None, after=call)], items=["[]"] * 90)
+    theirs = [row.key async for row in tables.query(Table.RUNS, tenth.session_id) if row.key >= "00000002"]
+    await store.delete_rows(saved.run.value)
+    await store.delete_rows(saved.run.value)
+    left = [row.key async for row in tables.query(Table.RUNS, tenth.session_id)]
+    assert left == ["00000001", *theirs]
+    assert len(theirs) > 3
+
+
+async def test_a_run_and_a_session_are_deleted_under_their_etags(store: RunStore) -> None:
+    stale = await create(store)
+    saved = await store.save(stale, replace(stale.value, wakes=1))
+    with pytest.raises(Conflict):
+        await store.delete_run(stale)
+    await store.delete_run(saved.run)
+    with pytest.raises(Conflict):
+        await store.delete_run(saved.run)
+    assert await store.load(stale.value.id) is None
+    session = await store.load_session(stale.value.session_id)
+    assert session is not None
+    await store.save_session(SessionChange(before=session, after=replace(session.value, deleted_at=NOW)))
+    with pytest.raises(Conflict):
+        await store.delete_session_row(session)
+    session = await store.load_session(stale.value.session_id)
+    assert session is not None
+    await store.delete_session_row(session)
+    assert await store.load_session(stale.value.session_id) is None
+
+
+async def test_sessions_that_are_idle_or_deleted_are_found(store: RunStore, tables: Tables) -> None:
+    found: dict[str, str] = {}
+    kinds: dict[str, dict[str, Any]] = {
+        "idle": {"last_activity": NOW - timedelta(days=31)},
+        "used": {"last_activity": NOW},
+        "deleted": {"last_activity": NOW, "deleted_at": NOW},
+        "broken": {"last_activity": NOW - timedelta(days=31)},
+    }
+    for name, change in kinds.items():
+        run = await create(store)
+        session = await store.load_session(run.value.session_id)
+        assert session is not None
+        await store.save_session(SessionChange(before=session, after=replace(session.value, **change)))
+        found[run.value.session_id] = name
+        if name == "broken":
+            session = await store.load_session(run.value.session_id)
+            assert session is not None
+            damage = Change(kind=Kind.MERGE, key="session", values={"schema": 99}, etag=session.etag)
+            await tables.commit(Table.RUNS, run.value.session_id, [damage])
+    idle = [found[session.session_id] async for session in store.sessions_idle_since(NOW - timedelta(days=30))]
+    assert sorted(idle) == ["deleted", "idle"], "one that cannot be read stops no other"
+
+
+async def test_deleted_runs_are_neither_shown_nor_replayed(store: RunStore) -> None:
+    first = await create(store, new_run(status=RunStatus.COMPLETED))
+    for number in (2, 3):
+        session = await store.load_session(first.value.session_id)
+        run = new_run(first.value.session_id, number=number, status=RunStatus.COMPLETED)
+        last = await store.create(run, SessionChange(before=session, after=session_of(run)), "[]")
+    await store.save(first, replace(first.value, deleted_at=NOW))
+    session = await store.load_session(first.value.session_id)
+    assert session is not None
+    assert [run.number for run in await store.runs_of(session.value)] == [2, 3]
+    assert [run.number for run in await store.completed_before(last.value)] == [2]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.api.bodies import BESIDES_THE_INPUT, read_submission
+from shared.api.bodies import BESIDES_THE_INPUT, read_answers, read_submission
 from shared.errors import (
     DormouseError,
     InputTooLarge,
@@ -16,6 +16,7 @@ from shared.errors import (
     InvalidRequest,
     UnsupportedMediaType,
 )
+from shared.runs.answers import Answer
 from shared.runs.submission import Submission
 from shared.settings import Settings
 from tests.unit.api.conftest import request
@@ -100,7 +101,8 @@ async def test_a_byte_order_mark_is_no_error() -> None:
         ({"input": ""}, ["input"]),
         ({"input": None}, ["input"]),
         ({"input": 1}, ["input"]),
-        ({"input": ["x"]}, ["input"]),
+        ({"input": ["x"]}, ["input.0"]),
+        ({"input": []}, ["input"]),
         (b'{"input": "\\ud800"}', ["input"]),
         (b'{"input": "x", "agent": "\\udfff"}', ["agent"]),
         (b'{"input": "x", "metadata": {"k": "\\ud800"}}', ["metadata.k"]),
@@ -210,3 +212,74 @@ async def test_a_malformed_key_is_refused(header: str) -> None:
 async def test_two_keys_are_one_too_many() -> None:
     error = await refusal({"input": "x"}, headers=[("idempotency-key", "a"), ("idempotency-key", "a")])
     assert isinstance(error, InvalidIdempotencyKey)
+
+
+# --- messages in a list, and answers ------------------------------------------------------------------
+
+
+async def test_a_list_of_messages_is_taken_as_the_provider_is_sent_it() -> None:
+    parts = [
+        {"type": "input_text", "text": "What is this?"},
+        {"type": "input_image", "image_url": "https://example.com/a.png"},
+        {"type": "input_file", "file_url": "https://example.com/b.pdf"},
+    ]
+    wanted = await read({"input": [{"content": "Look."}, {"role": "user", "content": parts}], "model": "small"})
+    assert wanted.model == "small"
+    assert wanted.items == (
+        {"type": "message", "role": "user", "content": "Look."},
+        {"type": "message", "role": "user", "content": [parts[0], {**parts[1], "detail": "auto"}, parts[2]]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ([{"content": ""}], "input.0.content"),
+        ([{"content": []}], "input.0.content"),
+        ([{"role": "system", "content": "x"}], "input.0.role"),
+        ([{"content": "x", "id": "msg_1"}], "input.0.id"),
+        ([{"content": [{"type": "input_text", "text": ""}]}], "input.0.content.0.text"),
+        ([{"content": [{"type": "input_image", "image_url": "file:///etc/passwd"}]}], "input.0.content.0.image_url"),
+        ([{"content": [{"type": "input_image", "image_url": "data:image/png;,"}]}], "input.0.content.0.image_url"),
+        ([{"content": [{"type": "input_file", "file_url": "https:// x"}]}], "input.0.content.0.file_url"),
+        ([{"content": [{"type": "input_audio"}]}], "input.0.content.0"),
+        ([{"content": "x"}] * 101, "input"),
+    ],
+)
+async def test_a_message_that_does_not_fit_is_named(given: Any, named: str) -> None:
+    error = await refusal({"input": given})
+    assert isinstance(error, InvalidRequest)
+    assert [each["field"] for each in error.details["errors"]] == [named]
+
+
+async def test_a_list_is_measured_as_a_whole() -> None:
+    assert isinstance(await refusal({"input": [{"content": "é" * 200}] * 3}), InputTooLarge)
+
+
+async def test_answers_are_read_by_call() -> None:
+    body = {"answers": {"call_1": {"approve": True}, "call_2": {"approve": False, "reason": "No."}}}
+    assert await read_answers(request(body)) == {
+        "call_1": Answer(approve=True),
+        "call_2": Answer(approve=False, reason="No."),
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({}, "answers"),
+        ({"answers": {}}, "answers"),
+        ({"answers": []}, "answers"),
+        ({"answers": {"c": True}}, "answers.c"),
+        ({"answers": {"c": {}}}, "answers.c.approve"),
+        ({"answers": {"c": {"approve": "yes"}}}, "answers.c.approve"),
+        ({"answers": {"c": {"approve": True, "reason": "r" * 4_001}}}, "answers.c.reason"),
+        ({"answers": {"c": {"approve": True, "by": "me"}}}, "answers.c.by"),
+        ({"answers": {str(i): {"approve": True} for i in range(91)}}, "answers"),
+        ({"answers": {"c": {"approve": True}}, "more": 1}, "more"),
+    ],
+)
+async def test_answers_that_do_not_fit_are_named(body: Any, named: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await read_answers(request(body))
+    assert [each["field"] for each in caught.value.details["errors"]] == [named]

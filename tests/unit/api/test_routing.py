@@ -13,13 +13,16 @@ RUN = f"run_{'0a' * 16}_1"
 @pytest.mark.parametrize(
     ("rest", "allow"),
     [
-        ("runs", "POST"),
-        ("runs/", "POST"),
-        ("RUNS", "POST"),
-        (f"runs/{RUN}", "GET, HEAD"),
-        (f"runs/{RUN.upper()}", "GET, HEAD"),
+        ("runs", "GET, HEAD, POST"),
+        ("runs/", "GET, HEAD, POST"),
+        ("RUNS", "GET, HEAD, POST"),
+        (f"runs/{RUN}", "GET, HEAD, DELETE"),
+        (f"runs/{RUN.upper()}", "GET, HEAD, DELETE"),
         (f"runs/{RUN}/cancel", "POST"),
+        (f"runs/{RUN}/answers", "POST"),
+        (f"sessions/{'0a' * 16}", "GET, HEAD, DELETE"),
         ("agents", "GET, HEAD"),
+        ("webhooks/openai", "POST"),
         ("health", "GET, HEAD"),
         ("health/deep", "GET, HEAD"),
     ],
@@ -31,7 +34,8 @@ def test_a_known_address_with_another_method_is_405_and_says_which(rest: str, al
 
 
 @pytest.mark.parametrize(
-    "rest", [None, "run", "runs/x", f"runs/{RUN}0000000000", f"runs/{RUN}/cancel/x", f"runs/{RUN}\n", "ünter"]
+    "rest",
+    [None, "run", "runs/x", f"runs/{RUN}0000000000", f"runs/{RUN}/cancel/x", f"runs/{RUN}\n", "sessions/x", "ünter"],
 )
 def test_any_other_address_is_404(rest: str | None) -> None:
     response = not_found(request(path={} if rest is None else {"rest": rest}))

@@ -85,6 +85,20 @@ async def test_a_run_that_was_submitted_is_looked_after(
     assert found.due == NOW + timedelta(seconds=due)
 
 
+@pytest.mark.parametrize(("there", "asked"), [(False, ["ensure"]), (True, ["ensure", "wake"])])
+async def test_an_orchestrator_that_was_there_before_the_token_is_told_of_it(there: bool, asked: list[str]) -> None:
+    class EarlyHub(NotedHub):
+        async def ensure(self, run_id: str) -> bool:
+            self.log.append("ensure")
+            return there
+
+    telling, watch = signals("durable")
+    row = await watch.put(RUN.id, NOW + timedelta(seconds=60), NOW)
+    hub = EarlyHub()
+    await telling.started(Submitted(run=POLLING, watch=row), cast(Hub, hub))
+    assert hub.log == asked
+
+
 @pytest.mark.parametrize(("driver", "asked"), [("durable", ["wake"]), ("timer", ["step"])])
 @pytest.mark.parametrize("broken", [False, True])
 async def test_a_wake_that_was_brought_nearer_is_signalled(driver: str, asked: list[str], broken: bool) -> None:
@@ -102,6 +116,24 @@ async def test_a_watch_row_that_another_has_dated_meanwhile_goes_by_the_run() ->
     old = await watch.put(RUN.id, NOW + timedelta(seconds=60), NOW)
     await watch.put(RUN.id, NOW + timedelta(seconds=90), NOW)
     await telling.started(Submitted(run=POLLING, watch=old), cast(Hub, NotedHub()))
+    found = await watch.get(RUN.id)
+    assert found is not None
+    assert found.due == POLLING.wake_at
+
+
+async def test_a_wake_that_finds_a_step_under_way_is_left_to_the_next_sweep() -> None:
+    """The step may be past its last look at the rows, and not over yet."""
+    telling, watch = signals("timer")
+    services = telling._services
+    fresh = Session(session_id=RUN.session_id, agent="novelist", owner="app", created_at=NOW, last_activity=NOW)
+    await services.store.create(POLLING, SessionChange(before=None, after=fresh), "[]")
+    await watch.put(RUN.id, NOW + timedelta(seconds=60), NOW)
+
+    class BusyHub(NotedHub):
+        async def step(self, run_id: str) -> bool:
+            return True
+
+    await telling.woken(RUN.id, cast(Hub, BusyHub()))
     found = await watch.get(RUN.id)
     assert found is not None
     assert found.due == POLLING.wake_at

@@ -27,6 +27,9 @@ A, B, C, X, Y = (call(name) for name in "abcxy")
 OA, OB, OC, OX, OY = (output(name) for name in "abcxy")
 TEXT = said("Well.", "assistant")
 THOUGHT = {"type": "reasoning", "summary": []}
+SEARCH = {"type": "web_search_call"}
+WISH = {"type": "mcp_approval_request", "id": "c"}
+VERDICT = {"type": "mcp_approval_response", "approval_request_id": "c"}
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,10 @@ THOUGHT = {"type": "reasoning", "summary": []}
         ([X, Y, OX, OY], 1),
         ([X, OX, Y, OY], 2),
         ([C, OC], 2),
+        ([SEARCH, A, OA], 1),
+        ([A, OA, SEARCH, WISH, VERDICT], 2),
+        ([WISH, VERDICT], 2),
+        ([{**WISH, "id": "x"}, VERDICT], 1),
     ],
 )
 def test_turns_are_counted_however_a_replay_is_ordered(items: list[dict[str, Any]], served: int) -> None:
@@ -130,6 +137,8 @@ def test_arguments_are_json_or_the_very_text() -> None:
         ([{"think": "long"}], "turn 0.think must be a number"),
         ([{"status": "done"}], "turn 0.status must be one of"),
         ([{"calls": [{}]}], r"turn 0.calls\[0\] needs a name"),
+        ([{"approvals": [{"name": "x"}]}], r"turn 0.approvals\[0\] needs a server_label"),
+        ([{"hosted": [{"id": "x"}]}], r"turn 0.hosted\[0\] must be an item with a type"),
         ([{"faults": {"created": []}}], "turn 0.faults has an unknown key 'created'"),
         ([{"faults": {"create": [{"stat": 1}]}}], r"turn 0.faults.create\[0\] has an unknown key 'stat'"),
         ([{"attempts": [{"attempts": []}]}], "cannot have attempts"),

@@ -202,3 +202,95 @@ def test_only_items_that_stand_alone_are_replayed() -> None:
         {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c", "output": "o"},
     ]
+
+
+# --- the setting --------------------------------------------------------------------------------------
+
+
+AZURE = {"status": 400, "json_error": {"message": "No tool call found for function call output with call_id c."}}
+
+
+async def test_who_replays_always_never_chains(rigs: NewRig) -> None:
+    rig = await rigs(chain="replay")
+    await rig.model.script("s", [{"reasoning": "Hm.", "calls": [call("a")]}, {"text": "Done."}])
+    first = await rig.story()
+    second = await rig.story(session_id=first.session_id)
+    sent = [*await bodies(rig, first.id), *await bodies(rig, second.id)]
+    assert all("previous_response_id" not in body for body in sent)
+    assert kinds(sent[1]) == ["message", "function_call", "function_call_output"]
+    assert kinds(sent[2]) == [*kinds(sent[1]), "message", "message"]
+    assert not (await rig.session(second.id)).replay, "a setting is nothing to remember"
+    chaining = await rigs(chain="auto")
+    third = await chaining.story(session_id=first.session_id)
+    assert (await bodies(rig, third.id))[0]["previous_response_id"] == second.response_ids[-1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "creates", "code"), [(MISSING, 4, "previous_response_not_found"), (AZURE, 1, "http_400")]
+)
+async def test_who_only_chains_is_told_that_it_does_not_work(
+    rigs: NewRig, fault: dict[str, Any], creates: int, code: str
+) -> None:
+    rig = await rigs(chain="chain")
+    await rig.model.script(
+        "s", [{"calls": [call("a")]}, {"text": "Done.", "faults": {"create": [{**fault, "times": -1}]}}]
+    )
+    run = await rig.story()
+    assert (run.status, run.error_code) == (RunStatus.FAILED, code)
+    sent = (await bodies(rig, run.id))[1:]
+    assert [body.get("previous_response_id") for body in sent] == [run.response_ids[0]] * creates
+
+
+async def test_who_only_chains_does_not_go_by_what_a_session_remembers(rigs: NewRig) -> None:
+    auto, chain = await rigs(chain="auto"), await rigs(chain="chain")
+    await auto.model.switches(azure_tool_outputs=True)
+    await auto.model.script("s", [{"calls": [call("a")]}, {"text": "Done."}])
+    first = await auto.story()
+    assert (await auto.session(first.id)).replay
+    await auto.model.script("t", [{"text": "Fine."}])
+    second = await chain.story("[script:t]", session_id=first.session_id)
+    assert (await bodies(auto, second.id))[0]["previous_response_id"] == first.response_ids[-1]
+
+
+async def test_a_missing_predecessor_replays_its_own_turn_and_the_next_is_chained_again(rig: Rig) -> None:
+    turns = [
+        {"calls": [call("a")]},
+        {"calls": [call("b")], "faults": {"create": [{**MISSING, "times": 4}]}},
+        {"text": "Done."},
+    ]
+    await rig.model.script("s", turns)
+    run = await rig.story()
+    assert (run.status, run.replay, run.replay_turn) == (RunStatus.COMPLETED, False, 2)
+    first, *refused, replayed_turn, third = await bodies(rig, run.id)
+    assert [body["previous_response_id"] for body in refused] == [run.response_ids[0]] * 4
+    assert "previous_response_id" not in replayed_turn
+    assert kinds(replayed_turn) == [*kinds(first), "function_call", "function_call_output"]
+    assert third["previous_response_id"] == run.response_ids[1]
+    assert kinds(third) == ["function_call_output"]
+    session = await rig.session(run.id)
+    assert (session.replay, session.response_id) == (False, run.response_ids[2])
+    await rig.model.script("t", [{"text": "Fine."}])
+    after = await rig.story("[script:t]", session_id=run.session_id)
+    assert (await bodies(rig, after.id))[0]["previous_response_id"] == run.response_ids[2]
+
+
+async def test_a_session_whose_last_response_is_gone_goes_on(rig: Rig) -> None:
+    await rig.model.script("one", [{"text": "First."}])
+    first = await rig.story("[script:one]")
+    await rig.model.forget(first.response_ids[0])
+    second = await rig.story("[script:one]", session_id=first.session_id)
+    assert second.status is RunStatus.COMPLETED, second.error_message
+    assert kinds((await bodies(rig, second.id))[-1]) == ["message", "message", "message"]
+
+
+async def test_what_only_a_run_that_failed_has_learnt_is_not_remembered(rig: Rig) -> None:
+    await rig.model.script(
+        "s",
+        [
+            {"calls": [call("a")]},
+            {"status": "failed", "error": {"code": "invalid_prompt"}, "faults": {"create": [AZURE]}},
+        ],
+    )
+    run = await rig.story()
+    assert (run.status, run.replay) == (RunStatus.FAILED, True)
+    assert not (await rig.session(run.id)).replay

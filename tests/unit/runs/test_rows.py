@@ -12,7 +12,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.agentkit.agent import ContinuationToken, Usage
-from shared.runs.run import SCHEMA, CallState, Debt, Limits, Next, PartRef, Run, RunStatus, Session, ToolCall
+from shared.runs.run import (
+    SCHEMA,
+    Approval,
+    CallKind,
+    CallState,
+    Debt,
+    Limits,
+    Next,
+    Owed,
+    PartRef,
+    Run,
+    RunStatus,
+    Session,
+    ToolCall,
+)
 from shared.runs.store.rows import RowUnreadable, changes, decode, encode
 from shared.runs.store.tables import Value
 
@@ -57,7 +71,17 @@ RUNS = st.builds(
     error_code=maybe_texts,
     error_message=maybe_texts,
     retry_after=st.floats(min_value=0, max_value=1e9),
-    debts=st.lists(st.builds(Debt, response_id=texts, due=moments, since=moments, tries=counts), max_size=3).map(tuple),
+    model=maybe_texts,
+    deleted_at=st.none() | moments,
+    unknown_at=st.none() | moments,
+    replay_turn=counts,
+    answer_by=st.none() | moments,
+    deadline_left=st.none() | st.floats(min_value=0, max_value=1e9),
+    output=long_texts,
+    corrections=counts,
+    debts=st.lists(
+        st.builds(Debt, kind=st.sampled_from(Owed), subject=texts, due=moments, since=moments, tries=counts), max_size=3
+    ).map(tuple),
 )
 SESSIONS = st.builds(
     Session,
@@ -70,6 +94,7 @@ SESSIONS = st.builds(
     replay=st.booleans(),
     active_run=st.none() | counts,
     next_number=counts,
+    deleted_at=st.none() | moments,
 )
 CALLS = st.builds(
     ToolCall,
@@ -80,7 +105,14 @@ CALLS = st.builds(
     call_id=texts,
     name=texts,
     arguments=long_texts,
+    kind=st.sampled_from(CallKind),
     state=st.sampled_from(CallState),
+    approval=st.sampled_from(Approval),
+    why=texts,
+    reason=texts,
+    progress=texts,
+    progress_fraction=st.none() | st.floats(min_value=0, max_value=1),
+    progress_at=st.none() | moments,
     starts=counts,
     owner=texts,
     result=long_texts,
@@ -195,9 +227,13 @@ def test_a_moment_keeps_its_instant_whatever_its_zone() -> None:
         {"token": "{}"},
         {"token": "[]"},
         {"metadata": "{"},
-        {"debts": '[{"response_id": "r"}]'},
+        {"debts": '[{"kind": "cancel", "subject": "r"}]'},
+        {
+            "debts": '[{"kind": "lunch", "subject": "r", "due": "2026-03-01T12:00:00+00:00",'
+            ' "since": "2026-03-01T12:00:00+00:00", "tries": 0}]'
+        },
         {"debts": "7"},
-        {"debts": '[{"response_id": "r", "due": "2026-03-01", "since": "2026-03-01", "tries": 0}]'},
+        {"debts": '[{"kind": "cancel", "subject": "r", "due": "2026-03-01", "since": "2026-03-01", "tries": 0}]'},
         {"text_part": "ab"},
         {"text_part": "ab:x"},
         {"text_part": "ab:1:2"},

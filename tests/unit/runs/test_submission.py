@@ -15,81 +15,10 @@ from shared.runs.run import RunStatus, run_id
 from shared.runs.store.tables import Change, Row, StoreUnavailable, Table
 from shared.runs.submission import Submitted
 from tests.unit.runs.conftest import NewRig, Rig
+from tests.unit.runs.crashes import Death, Driver, Trap
 
 HOUR = 3_600.0
 LONG = "[script:s] " + "é" * 60_000
-
-
-class Death(BaseException):
-    """The end of the process: nothing catches it."""
-
-
-class Trap:
-    """Counts the operations of a store, and lets the ``at``-th one fail, before or after it was applied.
-
-    A death ends everything that comes after it too, as a dead process would; an outage is over at once.
-    """
-
-    def __init__(self, rig: Rig, *, at: int | None, applied: bool, error: BaseException) -> None:
-        self._rig, self._at, self._applied, self._error = rig, at, applied, error
-        self.count = 0
-        self.sprung = False
-
-    def __enter__(self) -> Trap:
-        self._rig.tables.before, self._rig.tables.after = self._before, self._after
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._rig.tables.before = self._rig.tables.after = None
-
-    async def _before(self, _o: str, _t: Table, _p: str | None, _c: Sequence[Change]) -> None:
-        if self.sprung and isinstance(self._error, Death):
-            raise self._error
-        self.count += 1
-        self._spring(applied=False)
-
-    async def _after(self, _o: str, _t: Table, _p: str | None, _c: Sequence[Change]) -> None:
-        self._spring(applied=True)
-
-    def _spring(self, *, applied: bool) -> None:
-        if not self.sprung and self.count == self._at and applied is self._applied:
-            self.sprung = True
-            raise self._error
-
-
-class Driver:
-    """What the host does: orchestrations that a hub starts, and a sweep every half minute."""
-
-    def __init__(self, rig: Rig) -> None:
-        self._rig = rig
-        self._wakes: dict[str, float] = {}
-        self._steps: set[str] = set()
-
-    async def ensure(self, run: str) -> None:
-        self._wakes.setdefault(run, 0.0)
-
-    async def wake(self, run: str) -> None:
-        self._wakes[run] = 0.0
-
-    async def step(self, run: str) -> None:
-        self._steps.add(run)
-
-    async def started(self, submitted: Submitted) -> None:
-        await self._rig.app.signals.started(submitted, self)  # type: ignore[arg-type]
-
-    async def pass_time(self, seconds: float) -> None:
-        for _ in range(int(seconds // 30)):
-            self._rig.clock.move(30.0)
-            await self._rig.app.sweep.run(self)  # type: ignore[arg-type]
-            steps, self._steps = self._steps, set()
-            for run in steps:
-                await self._rig.app.wakes.advance(run)
-            for run, at in [*self._wakes.items()]:
-                if at <= self._rig.clock.seconds():
-                    gap = (await self._rig.app.wakes.advance(run)).wake_in
-                    del self._wakes[run]
-                    if gap is not None:
-                        self._wakes[run] = self._rig.clock.seconds() + gap
 
 
 def rows_of(rig: Rig, kind: str) -> list[Row]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 
 from shared.drivers.durable import Hub
-from shared.runs.run import Next, RunStatus
-from shared.runs.store.tables import Change, Kind, Table
+from shared.runs.run import Next, RunStatus, parse_run_id
+from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
 from tests.unit.runs.conftest import NewRig, Rig
 
 ABSENT = f"run_{'a' * 32}_1"
@@ -43,7 +44,9 @@ async def sweep(rig: Rig, hub: NotedHub | None = None) -> dict[str, int]:
 
 async def break_row(rig: Rig, run_id: str, **values: Any) -> None:
     """Write something unreadable into the row of a run."""
-    session_id = (await rig.run(run_id)).session_id
+    parsed = parse_run_id(run_id)
+    assert parsed is not None
+    session_id = parsed[0]
     row = await rig.tables.get(Table.RUNS, session_id, "00000001")
     assert row is not None
     change = Change(kind=Kind.MERGE, key=row.key, values=values, etag=row.etag)
@@ -69,7 +72,7 @@ async def test_a_watch_row_without_a_run_is_kept_for_an_hour(either: Rig) -> Non
     assert await either.app.services.watch.get(ABSENT) is None
 
 
-@pytest.mark.parametrize("damage", [{"status": "confused"}, {"schema": 99}, {"limits": "{"}, {"debts": "[1]"}])
+@pytest.mark.parametrize("damage", [{"status": "confused"}, {"schema": "x"}, {"limits": "{"}, {"debts": "[1]"}])
 async def test_a_row_that_cannot_be_read_is_put_aside_and_stops_nobody(either: Rig, damage: dict[str, Any]) -> None:
     broken, sound = await either.start(), await either.start()
     await break_row(either, broken, **damage)
@@ -81,6 +84,35 @@ async def test_a_row_that_cannot_be_read_is_put_aside_and_stops_nobody(either: R
     either.clock.move(200)
     assert "quarantined" not in await sweep(either)
     assert (await either.follow(sound)).status is RunStatus.COMPLETED
+
+
+async def test_a_row_that_can_be_neither_read_nor_put_aside_stops_nobody(either: Rig) -> None:
+    broken, sound = await either.start(), await either.start()
+    await break_row(either, broken, status="confused")
+    either.clock.move(200)
+
+    async def away(operation: str, table: Table, partition: str | None, changes: Sequence[Change]) -> None:
+        if operation == "commit" and table is Table.WATCH and changes[0].key == broken:
+            raise StoreUnavailable("away")
+
+    either.tables.before = away
+    fates = await sweep(either)
+    assert (fates.pop("failed"), sum(fates.values())) == (1, 1)
+    either.tables.before = None
+    assert (await sweep(either))["quarantined"] == 1
+    assert (await either.follow(sound)).status is RunStatus.COMPLETED
+
+
+async def test_a_row_of_a_newer_version_is_left_alone_and_goes_on_when_that_version_is_here(either: Rig) -> None:
+    run_id = await either.start()
+    await break_row(either, run_id, schema=99)
+    either.clock.move(200)
+    assert (await sweep(either)).get("too_new") == 1
+    assert await sweep(either) == {}
+    assert (await either.app.wakes.advance(run_id)).wake_in == 600
+    assert (await either.app.services.watch.count())[1] == 0
+    await break_row(either, run_id, schema=1)
+    assert (await either.follow(run_id)).status is RunStatus.COMPLETED
 
 
 async def test_a_wake_puts_an_unreadable_row_aside_too(either: Rig) -> None:

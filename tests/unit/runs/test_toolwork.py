@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -65,6 +67,10 @@ class Bench:
     def factory(self) -> AgentFactory:
         """The agent *bench* over these tools."""
         return agent_with(*self.tools)
+
+    def factory_with(self, *more: Tool) -> AgentFactory:
+        """The same with more tools."""
+        return agent_with(*self.tools, *more)
 
 
 def agent_with(*tools: Tool) -> AgentFactory:
@@ -322,7 +328,7 @@ async def test_a_wake_that_crashes_after_its_takeover_is_counted(rigs: NewRig, m
     async def broken(*_: object) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ToolWork, "_close", broken)
+    monkeypatch.setattr(ToolWork, "_settle", broken)
     run: Run = await rig.follow(run_id)
     assert (run.status, run.error_code) == (RunStatus.FAILED, "internal_error")
     assert len(bench.starts) == 1
@@ -415,3 +421,28 @@ async def test_arguments_that_do_not_fit_are_told_to_the_model(rigs: NewRig, arg
     assert run.status is RunStatus.COMPLETED
     (output,) = await outputs(rig)
     assert output["error"]["code"] == "invalid_arguments"
+
+
+@pytest.mark.parametrize(
+    ("message", "fraction"),
+    [("half \ud83d", 0.5), ("x", Decimal("0.5")), ("x", 10**30), ("x", float("nan")), (5, None)],
+)
+async def test_progress_that_no_row_could_hold_costs_no_result(rigs: NewRig, message: Any, fraction: Any) -> None:
+    starts: list[int] = []
+
+    @tool
+    async def chatty(context: ToolContext) -> str:
+        """Say how far it is."""
+        starts.append(context.start)
+        context.report_progress(message, fraction)
+        await asyncio.sleep(0.02)
+        return "done"
+
+    rig = await rigs([agent_with(chatty)])
+    run_id = await at_tools(rig, ("chatty", {}))
+    run = await rig.follow(run_id)
+    assert (run.status, starts) == (RunStatus.COMPLETED, [1])
+    assert await outputs(rig) == ["done"]
+    (call,) = await rig.calls(run_id)
+    assert call.progress == str(message).replace("\ud83d", "\ufffd")
+    assert call.progress_fraction is None or math.isfinite(call.progress_fraction)

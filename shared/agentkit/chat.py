@@ -1,0 +1,204 @@
+"""An agent over Chat Completions: no background mode. It answers within the call and never returns a token.
+
+Chat Completions keeps no conversation, so the agent is sent everything each time. Items keep the shape of the
+Responses API on our side and are translated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from shared.agentkit import faults
+from shared.agentkit.agent import (
+    AgentResponse,
+    AgentSession,
+    FunctionCall,
+    Item,
+    ResponseStatus,
+    RunOptions,
+    Usage,
+)
+from shared.agentkit.output import OutputFormat
+from shared.agentkit.provider import Provider
+from shared.agentkit.responses import Instructions, instructions_for
+from shared.agentkit.tools import Tool, by_name
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Message = dict[str, Any]
+
+
+class ChatAgent:
+    """An agent whose turns are chat completions. ``options`` go into every call as they are."""
+
+    background = False
+    chains = False
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        description: str,
+        instructions: Instructions,
+        model: str,
+        provider: Provider,
+        tools: Iterable[Tool] = (),
+        output_type: type[BaseModel] | None = None,
+        models: Iterable[str] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.description = description
+        self.tools = by_name(tools)
+        self.output = None if output_type is None else OutputFormat(output_type)
+        self.models = frozenset({model, *models} - {""})
+        self._instructions = instructions
+        self._model = model
+        self._provider = provider
+        self._options = dict(options or {})
+
+    async def run(
+        self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
+    ) -> AgentResponse:
+        """Answer ``messages``, the whole conversation. Raises the faults of a create (``agentkit.faults``)."""
+        if options.continuation_token is not None or messages is None:
+            raise ValueError("an agent over Chat Completions has no continuation tokens")
+        body: dict[str, Any] = {
+            **self._options,
+            "model": options.model or self._model,
+            "messages": [
+                {"role": "system", "content": instructions_for(self._instructions, options.run)},
+                *to_messages(messages),
+            ],
+        }
+        if self.output is not None:
+            schema = {"name": self.output.name, "schema": self.output.schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if self.tools:
+            body["tools"] = [_definition(tool) for tool in self.tools.values()]
+        return read_completion(await self._provider.send("/chat/completions", body, timeout=options.timeout))
+
+    async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
+        """Nothing runs at the provider between calls, so there is nothing to cancel."""
+        return None
+
+    async def delete(self, response_id: str, *, timeout: float) -> None:
+        """The provider keeps no copy that could be deleted."""
+
+    async def check(self, *, timeout: float) -> None:
+        """Ask for the list of models: cheap, and it needs the same credential."""
+        await self._provider.ask("/models", timeout=timeout)
+
+
+def to_messages(items: Iterable[Item]) -> list[Message]:
+    """Conversation items as chat messages. Calls of one turn become one assistant message."""
+    messages: list[Message] = []
+    for item in items:
+        kind = item.get("type", "message")
+        last = messages[-1] if messages else None
+        if kind == "message":
+            content = _content(item["content"])
+            if item["role"] == "assistant" and last is not None and last.get("tool_calls"):
+                # Text after calls: only tool messages may follow the message that has the calls.
+                last["content"] = (last["content"] or "") + content
+            else:
+                messages.append({"role": item["role"], "content": content})
+        elif kind == "function_call":
+            call = {
+                "id": item["call_id"],
+                "type": "function",
+                "function": {"name": item["name"], "arguments": item.get("arguments") or "{}"},
+            }
+            if last is not None and last["role"] == "assistant":
+                last.setdefault("tool_calls", []).append(call)
+            else:
+                messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        elif kind == "function_call_output":
+            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _content(item["output"])})
+    return messages
+
+
+def read_completion(body: Mapping[str, Any]) -> AgentResponse:
+    """A chat completion as a response of ours. Raises ``PerhapsAccepted`` when it is none."""
+    try:
+        return _read_choice(body, body["choices"][0])
+    except (TypeError, AttributeError, KeyError, IndexError) as error:
+        raise faults.PerhapsAccepted(
+            f"The provider answered with something that is no completion: {error!r}"[:1_000], code="no_response"
+        ) from error
+
+
+def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any]) -> AgentResponse:
+    message = choice.get("message") or {}
+    reason = choice.get("finish_reason") or "stop"
+    text = message.get("content") or message.get("refusal") or ""
+    calls = tuple(
+        FunctionCall(
+            call_id=call["id"], name=call["function"]["name"], arguments=call["function"].get("arguments") or ""
+        )
+        for call in message.get("tool_calls") or ()
+        if call.get("type", "function") == "function"
+    )
+    items: list[Item] = []
+    if text:
+        part: dict[str, Any] = {"type": "output_text", "text": text, "annotations": []}
+        items.append({"type": "message", "role": "assistant", "content": [part]})
+    items += [
+        {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
+        for call in calls
+    ]
+    incomplete = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(reason)
+    return AgentResponse(
+        status=ResponseStatus.INCOMPLETE if incomplete else ResponseStatus.COMPLETED,
+        provider_status=reason,
+        response_id=str(body.get("id")),
+        text=text,
+        items=tuple(items),
+        calls=() if incomplete else calls,
+        usage=_usage(body.get("usage")),
+        incomplete_reason=incomplete,
+    )
+
+
+def _definition(tool: Tool) -> dict[str, Any]:
+    definition = tool.definition()
+    return {"type": "function", "function": {name: definition[name] for name in definition if name != "type"}}
+
+
+def _content(content: Any) -> Any:
+    """Content parts of the Responses API as those of Chat Completions; text stays text."""
+    if isinstance(content, str):
+        return content
+    parts: list[Message] = []
+    for given in content:
+        part: Mapping[str, Any] = given
+        kind = part.get("type")
+        if kind in ("input_text", "output_text"):
+            parts.append({"type": "text", "text": part["text"]})
+        elif kind == "refusal":
+            parts.append({"type": "text", "text": part["refusal"]})
+        elif kind == "input_image" and part.get("image_url"):
+            image = {"url": part["image_url"], "detail": part.get("detail") or "auto"}
+            parts.append({"type": "image_url", "image_url": image})
+        else:
+            raise faults.Refused(
+                f"Chat Completions takes no such {kind} content; use an agent over the Responses API.",
+                code="unsupported_content",
+            )
+    if all(each["type"] == "text" for each in parts):
+        return "".join(each["text"] for each in parts)
+    return parts
+
+
+def _usage(usage: Any) -> Usage:
+    if not isinstance(usage, dict):
+        return Usage()
+    return Usage(
+        input_tokens=usage.get("prompt_tokens") or 0,
+        output_tokens=usage.get("completion_tokens") or 0,
+        total_tokens=usage.get("total_tokens") or 0,
+        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+        reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
+    )

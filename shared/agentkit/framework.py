@@ -1,0 +1,147 @@
+"""An unmodified Microsoft Agent Framework ``Agent`` as an agent of ours. Needs the extra ``agent-framework``.
+
+The framework makes the request. What outlives a wake is ours: tools run from the ledger, the session is a row, and
+how a response ended is read from the provider's answer: the framework makes empty successes of failed ones.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import agent_framework as af
+from agent_framework import exceptions as raised
+from agent_framework._middleware import categorize_middleware
+from agent_framework_openai import RawOpenAIChatClient
+from azure.core.exceptions import ClientAuthenticationError
+from pydantic import BaseModel
+
+from shared.agentkit import faults
+from shared.agentkit.agent import AgentResponse, AgentSession, Item, ResponseStatus, RunOptions
+from shared.agentkit.framework_tools import framework_tool
+from shared.agentkit.provider import Provider, ProviderConfig, fate_of_a_create
+from shared.agentkit.responses import ResponsesAgent, read_response
+
+
+class FrameworkAgent(ResponsesAgent):
+    """Works on a copy of ``agent`` that runs no tools and repeats no request; the original is left as it is.
+
+    Polls, cancels and deletes are those of a ``ResponsesAgent``, over the framework client's own connection. Raises
+    ``TypeError`` for an agent that could not keep our promises: see docs/agents.md.
+    """
+
+    def __init__(
+        self, agent: af.Agent, *, name: str | None = None, description: str | None = None, models: Iterable[str] = ()
+    ) -> None:
+        client, defaults = agent.client, agent.default_options
+        if not isinstance(client, RawOpenAIChatClient):
+            raise TypeError(f"{type(client).__name__} has no background mode; use a client over the Responses API")
+        middleware = categorize_middleware(agent.middleware, getattr(client, "function_middleware", None))
+        if agent.mcp_tools or middleware["function"] or defaults.get("conversation_id") or not (name or agent.name):
+            raise TypeError("it needs a name, and no local MCP tools, function middleware or fixed conversation_id")
+        ours: Any = copy.copy(client)
+        ours.client = client.client.with_options(max_retries=0)
+        ours.function_invocation_configuration = {"enabled": False}
+        ours._prepare_messages_for_openai = functools.partial(_as_given, client._prepare_messages_for_openai)
+        provider = Provider(ProviderConfig(credential=""))
+        provider._client = ours.client
+        wanted = defaults.get("response_format")
+        super().__init__(
+            name=name or agent.name or "",
+            description=description or agent.description or "",
+            instructions="",
+            model="",
+            provider=provider,
+            tools=[framework_tool(each) for each in defaults.get("tools", ()) if isinstance(each, af.FunctionTool)],
+            output_type=wanted if isinstance(wanted, type) and issubclass(wanted, BaseModel) else None,
+            models=models,
+        )
+        self._agent: Any = copy.copy(agent)
+        self._agent.client = ours
+        self._listeners = bool(agent.context_providers or agent.middleware or getattr(client, "chat_middleware", None))
+        self._tool_required = defaults.get("tool_choice") in ("required", {"mode": "required"})
+
+    async def run(
+        self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
+    ) -> AgentResponse:
+        """Create through the framework, poll at the provider; context providers and middleware hear words only."""
+        theirs = af.AgentSession(session_id=session.session_id, service_session_id=session.previous_response_id)
+        asked: dict[str, Any] = {"background": options.background, "store": True, "model": options.model}
+        if options.continuation_token is not None:
+            try:
+                response = await super().run(None, session=session, options=options)
+                if response.status is ResponseStatus.PENDING or not response.text or not self._listeners:
+                    return response
+                asked["continuation_token"] = {"response_id": response.response_id}
+                return _heard(response, await self._agent.run(session=theirs, options=asked))
+            except (raised.ChatClientException, ClientAuthenticationError) as error:
+                raise faults.NoNews(str(error), code="provider_unreachable") from error
+        form = None if self.output is None else self.output.response_format()
+        asked |= {"metadata": dict(options.metadata), "timeout": options.timeout, "response_format": form}
+        if self._tool_required and messages and messages[-1].get("type") == "function_call_output":
+            asked["tool_choice"] = "auto"  # as the framework's own loop does: required once, not for ever
+        try:
+            told = await self._agent.run([_message(item) for item in messages or ()], session=theirs, options=asked)
+            if isinstance(answer := getattr(told.raw_representation, "raw_representation", None), BaseModel):
+                return _heard(read_response(answer.model_dump(mode="json", exclude_unset=True, warnings=False)), told)
+        except Exception as error:
+            raise _fate(error, session) from error
+        if not told.text:
+            raise faults.Refused("Middleware ended the run without an answer.", code="no_answer")
+        return _heard(AgentResponse(status=ResponseStatus.COMPLETED, provider_status="not asked"), told)
+
+
+class _Given(dict[str, Any]):
+    """An item of ours, riding through the framework as a message's raw representation."""
+
+
+def _message(item: Item) -> af.Message:
+    """An item as the framework's providers and middleware are to read it."""
+    role = item.get("role", "tool" if "output" in item else "assistant")
+    return af.Message(role, [_words(item)], raw_representation=_Given(item))
+
+
+def _words(item: Item) -> str:
+    said = item.get("content") or item.get("output") or ""
+    return said if isinstance(said, str) else "".join(part.get("text") or "" for part in said)
+
+
+def _as_given(prepare: Callable[..., list[Any]], messages: Sequence[af.Message], **more: Any) -> list[Any]:
+    """Our items as they are, but for words that middleware changed; the framework's own as it prepares them."""
+    found: list[Any] = []
+    for given, group in itertools.groupby(messages, key=lambda each: isinstance(each.raw_representation, _Given)):
+        for message in group if given else ():
+            item: Item = message.raw_representation or {}
+            said = {"output" if "output" in item else "content": message.text}
+            found.append(item if message.text == _words(item) else item | said)
+        found += [] if given else prepare([*group], **more)
+    return found
+
+
+def _heard(response: AgentResponse, told: Any) -> AgentResponse:
+    """The response with the text that the framework's middleware made of it."""
+    said = "".join(part.text for message in told.messages for part in message.contents if part.type == "text")
+    if said == response.text or response.status is ResponseStatus.PENDING:
+        return response
+    part = {"type": "output_text", "text": said, "annotations": []}
+    kept = [item for item in response.items if item.get("type") != "message"]
+    return replace(response, text=said, items=(*kept, {"type": "message", "role": "assistant", "content": [part]}))
+
+
+def _fate(error: Exception, session: AgentSession) -> Exception:
+    """What a failed create means. The framework wraps the client's exceptions; its own bugs may hide a response."""
+    if isinstance(error, raised.AgentInvalidRequestException | raised.ChatClientInvalidRequestException):
+        return faults.Refused(str(error), code="invalid_request")
+    origin = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    if isinstance(origin, ClientAuthenticationError):
+        return faults.AccessDenied(str(origin), code="no_credential")
+    match fate_of_a_create(origin), session.previous_response_id:
+        case (faults.PreviousResponseMissing() | faults.ToolOutputsRefused()) as fault, None:
+            return faults.Refused(fault.message, code=fault.code)
+        case faults.ProviderFault() as fault, _:
+            return fault
+    return faults.PerhapsAccepted(f"{type(origin).__name__}: {origin}", code="framework_error")

@@ -1,0 +1,44 @@
+"""The analyst: the provider's own web search beside a function tool, and instructions that know the run."""
+
+from __future__ import annotations
+
+import hashlib
+
+from shared.agentkit.agent import Agent, RunInfo
+from shared.agentkit.provider import Provider
+from shared.agentkit.responses import ResponsesAgent
+from shared.agentkit.tools import ToolError, tool
+from shared.settings import Settings
+
+MOST_DAYS = 30
+
+
+def instructions(run: RunInfo) -> str:
+    """What the analyst is told: metadata ``audience`` of the run says for whom it writes."""
+    audience = run.metadata.get("audience", "a reader who knows the market")
+    return (
+        "You are a market analyst. Search the web for recent news, call price_history for the prices, and write an "
+        f"analysis of a few paragraphs for {audience}. Name your sources and say what you do not know."
+    )
+
+
+@tool
+def price_history(symbol: str, days: int = 5) -> list[float]:
+    """Daily closing prices of a symbol, oldest first, for at most 30 days. These are made up, but always the same."""
+    if not 1 <= days <= MOST_DAYS:
+        raise ToolError(f"days must be 1 to {MOST_DAYS}")
+    digest = hashlib.sha256(symbol.upper().encode()).digest()
+    return [round(50 + digest[0] + digest[1 + day % 31] / 16, 2) for day in range(days)]
+
+
+def build(settings: Settings, provider: Provider) -> Agent:
+    """The agent over the Responses API."""
+    return ResponsesAgent(
+        name="analyst",
+        description="Analyses a market from the news and from price history.",
+        instructions=instructions,
+        model=settings.model,
+        provider=provider,
+        tools=[price_history],
+        hosted_tools=[{"type": "web_search"}],
+    )

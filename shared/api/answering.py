@@ -1,0 +1,76 @@
+"""What every answer of the app has in common: errors as problems, the headers that pages may read, a request id."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+from shared.api.problems import problem
+from shared.errors import DormouseError, StorageUnavailable
+from shared.runs.services import log
+from shared.runs.store.tables import Conflict, StoreUnavailable
+
+EXPOSED = "Location, Operation-Location, Retry-After, ETag, Preference-Applied, X-Request-Id"
+"""What a page of another origin may read of an answer, where the platform lets it call at all."""
+
+_request: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def answered(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """A trigger's handler, whatever becomes of it: what it raises is its problem response.
+
+    The caller's `X-Request-Id`, or one of ours, is on the answer and in every line that is logged meanwhile.
+    """
+
+    @functools.wraps(handler)
+    async def wrapped(req: Any, *args: Any, **kwargs: Any) -> Any:
+        request_id = _request_id(req)
+        token = _request.set(request_id)
+        try:
+            response = await _answer(handler, req, *args, **kwargs)
+        finally:
+            _request.reset(token)
+        response.headers["X-Request-Id"] = request_id
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+        if req.method == "HEAD":
+            response.body = b""  # Content-Length stays that of the GET
+        return response
+
+    return wrapped
+
+
+async def _answer(handler: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+    """The handler's answer, or the problem of what it raised; the unexpected is logged and is a 500 of ours."""
+    try:
+        return await handler(*args, **kwargs)
+    except DormouseError as error:
+        return problem(error)
+    except (StoreUnavailable, Conflict) as error:
+        log.warning("the store: %s", error)
+        return problem(StorageUnavailable(headers={"Retry-After": "5"}))
+    except Exception:
+        log.exception("a request failed in a way nobody expected")
+        return problem(DormouseError())
+
+
+def _request_id(request: Any) -> str:
+    """The caller's, if it is fit for headers and logs; else a new one."""
+    given = request.headers.get("x-request-id", "")
+    return given if re.fullmatch(r"[A-Za-z0-9._:/+=@-]{1,128}", given, re.ASCII) else secrets.token_hex(16)
+
+
+def _with_request_id(record: logging.LogRecord) -> bool:
+    """Name the request in what is logged while it is answered."""
+    request_id = _request.get()
+    if request_id and not hasattr(record, "request_id"):
+        record.request_id = request_id
+        record.msg = f"{record.msg} (request {request_id})"
+    return True
+
+
+log.addFilter(_with_request_id)

@@ -1,0 +1,136 @@
+"""One line of the ledger while its call runs: progress and result, written in order under its ETag."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from shared.agentkit.tools import Progress, ToolContext
+from shared.runs import schedule
+from shared.runs.lease import Lease
+from shared.runs.run import CallState, Run, ToolCall
+from shared.runs.services import Services, log
+from shared.runs.store.runs import Stored
+from shared.runs.store.tables import Conflict, StoreUnavailable
+
+RACES = 20
+PROGRESS_GAP = 1.0
+"""Seconds between two writes of progress: a chatty tool costs no more than this."""
+
+
+class LedgerLine:
+    """A call that was started under a lease. Who lost the lease gets ``Conflict`` when it writes."""
+
+    def __init__(self, services: Services, lease: Lease, stored: Stored[ToolCall]) -> None:
+        self._services = services
+        self._lease = lease
+        self._stored = stored
+        self._writing = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._news: Progress | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    @property
+    def run(self) -> Run:
+        """The run of the call."""
+        return self._lease.run
+
+    @property
+    def call(self) -> ToolCall:
+        """The call as it was last written."""
+        return self._stored.value
+
+    def context(self) -> ToolContext:
+        """What the tool is told of its call."""
+        run = self._lease.run
+        return ToolContext(
+            run_id=run.id,
+            session_id=run.session_id,
+            owner=run.owner,
+            call_id=self.call.call_id,
+            idempotency_key=self.call.idempotency_key,
+            start=self.call.starts,
+            report=self._report,
+        )
+
+    async def finish(self, output: str) -> None:
+        """Write the result, through an outage of the store, as long as the lease is ours."""
+        async with self._writing:  # between two writes, so that the ETag in hand is the row's
+            if self._writer is not None:
+                self._writer.cancel()
+            tries, stale = 0, False
+            while True:
+                try:
+                    if stale:
+                        await self._reread()
+                    if self.call.state is CallState.FINISHED:
+                        return
+                    stale = False
+                    result = await self._services.store.keep(self._lease.run, output)
+                    now = self._services.clock()
+                    after = replace(self._with_news(), state=CallState.FINISHED, result=result, finished_at=now)
+                    self._stored = await self._services.store.save_call(self._stored, after)
+                    return
+                except StoreUnavailable:
+                    tries += 1
+                    if self._lease.expired():
+                        raise
+                    await asyncio.sleep(schedule.backoff(tries, first=0.2, most=5.0, luck=0.0))
+                except Conflict:
+                    tries += 1
+                    if stale or tries > RACES:
+                        raise
+                    stale = True
+
+    def _report(self, progress: Progress) -> None:
+        """From any thread: remember the last word, and have it written soon."""
+        self._loop.call_soon_threadsafe(self._remember, progress)
+
+    def _remember(self, progress: Progress) -> None:
+        self._news = progress
+        if self.call.state is not CallState.FINISHED and (self._writer is None or self._writer.done()):
+            self._writer = self._loop.create_task(self._write_news())
+
+    async def _write_news(self) -> None:
+        """Write what there is to say until there is no more. Progress is a courtesy: its faults are not the call's."""
+        stale = False
+        while self._news is not None and not self._lease.expired():
+            try:
+                async with self._writing:
+                    if stale:
+                        await self._reread()
+                    if self.call.state is CallState.FINISHED:
+                        return
+                    news, after = self._news, self._with_news()
+                    self._stored = await self._services.store.save_call(self._stored, after)
+                    stale = False
+                    if self._news is news:
+                        self._news = None
+            except (StoreUnavailable, Conflict) as error:
+                log.info("run %s: progress was not written: %s", self._lease.run.id, error)
+                if stale and isinstance(error, Conflict):
+                    return
+                stale = True
+            await asyncio.sleep(PROGRESS_GAP)
+
+    def _with_news(self) -> ToolCall:
+        """The call with its last word, if that is not written yet."""
+        if self._news is None:
+            return self.call
+        return replace(
+            self.call,
+            progress=self._news.message,
+            progress_fraction=self._news.fraction,
+            progress_at=self._services.clock(),
+        )
+
+    async def _reread(self) -> None:
+        """Take the line as it is now: a write of ours may have arrived without our hearing of it.
+
+        Raises ``Conflict`` when it is another's.
+        """
+        for stored in await self._services.store.calls(self._lease.run, self.call.turn):
+            if stored.value.index == self.call.index and stored.value.owner == self.call.owner:
+                self._stored = stored
+                return
+        raise Conflict(self.call.call_id, "the call has another owner")

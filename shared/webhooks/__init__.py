@@ -1,0 +1,1 @@
+"""Webhooks: in from the provider, out to callers."""

@@ -1,0 +1,61 @@
+"""The provider's `response.*` webhook (Standard Webhooks): verified, then taken as a hint to look now.
+
+The body holds only a response id. What it means is read from the provider and from our rows, so that duplicates,
+strangers and the wrong order are harmless.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from azurefunctions.extensions.http.fastapi import Response
+
+from shared.agentkit.faults import ProviderFault
+from shared.api.bodies import read_bytes
+from shared.drivers.durable import Hub
+from shared.errors import InvalidJson, InvalidSignature, NotFound, ProviderUnavailable
+from shared.runs.services import log
+from shared.wiring import App
+
+MOST_BYTES = 65_536
+KINDS = frozenset({"response.completed", "response.failed", "response.cancelled", "response.incomplete"})
+
+
+async def receive(request: Any, app: App, hub: Hub) -> Any:
+    """``POST /api/webhooks/openai``: 200, or 503 when the provider did not answer us, so that it comes again.
+
+    Raises ``NotFound`` while no secret is set, ``InvalidSignature``, ``InvalidJson``, ``ProviderUnavailable``.
+    """
+    secret = app.settings.openai_webhook_secret
+    if secret is None:
+        raise NotFound("This app takes no webhooks: OPENAI_WEBHOOK_SECRET is not set.")
+    event = _verified(await read_bytes(request, MOST_BYTES), dict(request.headers), secret)
+    data = event.get("data")
+    response_id = data.get("id") if isinstance(data, dict) else None
+    if str(event.get("type")) in KINDS and isinstance(response_id, str):
+        try:
+            run_id = await app.adoption.look_at(response_id)
+        except ProviderFault as fault:
+            log.warning("webhook: response %s could not be read: %s", response_id, fault.message)
+            raise ProviderUnavailable(headers={"Retry-After": "5"}) from fault
+        if run_id is not None:
+            await app.signals.woken(run_id, hub)
+    return Response(status_code=200)
+
+
+def _verified(body: bytes, headers: dict[str, str], secret: str) -> dict[str, Any]:
+    """The event, if it was signed with our secret within the last five minutes."""
+    from standardwebhooks import Webhook, WebhookVerificationError
+
+    try:
+        Webhook(secret).verify(body, headers, json_parse=False)
+    except (WebhookVerificationError, ValueError) as error:  # ValueError: a header that is no signature at all
+        raise InvalidSignature from error
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidJson from None
+    if not isinstance(event, dict):
+        raise InvalidJson
+    return event

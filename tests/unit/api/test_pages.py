@@ -1,0 +1,50 @@
+"""What list calls may ask for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shared.api.pages import read_page
+from shared.errors import InvalidRequest
+from shared.runs.run import RunStatus
+
+CURSOR = f"{1:014}:run_{'a' * 32}_7:{'b' * 16}"
+
+
+def request(**query: str) -> Any:
+    return SimpleNamespace(query_params=query)
+
+
+def test_without_parameters_a_page_is_twenty_of_everything() -> None:
+    page = read_page(request())
+    assert (page.limit, page.cursor, page.statuses, page.agent) == (20, None, frozenset(), None)
+
+
+def test_filters_limit_and_cursor_are_taken() -> None:
+    page = read_page(request(limit="100", cursor=CURSOR, status="failed,cancelled", agent="novelist", code="key"))
+    assert (page.limit, page.cursor, page.agent) == (100, CURSOR, "novelist")
+    assert page.statuses == {RunStatus.FAILED, RunStatus.CANCELLED}
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ({"limit": "0"}, "limit"),
+        ({"limit": "101"}, "limit"),
+        ({"limit": "-1"}, "limit"),
+        ({"limit": "²"}, "limit"),
+        ({"limit": ""}, "limit"),
+        ({"cursor": ""}, "cursor"),
+        ({"cursor": "x' or '1' eq '1"}, "cursor"),
+        ({"cursor": CURSOR + "\n"}, "cursor"),
+        ({"status": "done"}, "status"),
+        ({"state": "failed"}, "state"),
+    ],
+)
+def test_what_is_none_of_ours_is_refused_by_name(query: dict[str, str], named: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_page(request(**query))
+    assert caught.value.details["param"] == named

@@ -1,0 +1,182 @@
+"""The provider's webhook: who may say something, what is heard, and what is answered."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from standardwebhooks import Webhook
+
+from shared.agentkit.faults import NoNews
+from shared.api.answering import answered
+from shared.runs.store.tables import Conflict
+from shared.settings import Settings
+from shared.webhooks import inbound
+from shared.wiring import App
+from tests.unit.api.conftest import content, request
+
+SECRET = "whsec_" + base64.b64encode(b"a secret of the tests").decode()
+EVENT = {"id": "evt_1", "object": "event", "type": "response.completed", "data": {"id": "resp_1"}}
+
+
+class Heard:
+    """Stands for the app: what was looked at, and who was woken."""
+
+    def __init__(self, secret: str | None = SECRET, error: Exception | None = None, run: str | None = "run_1") -> None:
+        self.settings = Settings(openai_webhook_secret=secret)
+        self.adoption = self.signals = self
+        self.looked: list[str] = []
+        self.awake: list[str] = []
+        self._error, self._run = error, run
+
+    async def look_at(self, response_id: str) -> str | None:
+        self.looked.append(response_id)
+        if self._error is not None:
+            raise self._error
+        return self._run
+
+    async def woken(self, run_id: str, _: Any) -> None:
+        self.awake.append(run_id)
+
+
+def signed(body: bytes, *, age: float = 0.0, secret: str = SECRET) -> dict[str, str]:
+    at = datetime.now(UTC) - timedelta(seconds=age)
+    return {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign("evt_1", at, body.decode("utf-8", "replace")),
+    }
+
+
+async def send(app: Heard, body: Any, headers: dict[str, str] | None = None) -> Any:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+    @answered
+    async def receive(req: Any) -> Any:
+        return await inbound.receive(req, cast("App", app), cast("Any", None))
+
+    return await receive(request(data, headers=signed(data) if headers is None else headers))
+
+
+@pytest.mark.parametrize("kind", ["completed", "failed", "cancelled", "incomplete"])
+async def test_the_end_of_a_response_wakes_its_run(kind: str) -> None:
+    app = Heard()
+    response = await send(app, {**EVENT, "type": f"response.{kind}"})
+    assert (response.status_code, response.body) == (200, b"")
+    assert (app.looked, app.awake) == (["resp_1"], ["run_1"])
+
+
+async def test_a_response_that_concerns_no_run_wakes_nobody() -> None:
+    app = Heard(run=None)
+    assert (await send(app, EVENT)).status_code == 200
+    assert (app.looked, app.awake) == (["resp_1"], [])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "batch.completed"},
+        {"type": "response.created"},
+        {"type": None},
+        {"type": ["response.completed"]},
+        {"data": None},
+        {"data": "resp_1"},
+        {"data": {}},
+        {"data": {"id": 7}},
+    ],
+)
+async def test_anything_else_is_taken_and_passed_over(change: dict[str, Any]) -> None:
+    app = Heard()
+    assert (await send(app, {**EVENT, **change})).status_code == 200
+    assert app.looked == []
+
+
+BODY = json.dumps(EVENT).encode()
+OTHER = "whsec_" + base64.b64encode(b"another secret, longer").decode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"webhook-signature": ""},
+        {"webhook-signature": "v1"},
+        {"webhook-signature": "v1,"},
+        {"webhook-signature": "v1,???"},
+        {"webhook-signature": "v1,a,b"},
+        {"webhook-signature": "v1,\u00e9"},
+        {"webhook-signature": Webhook(SECRET).sign("evt_1", datetime(2026, 1, 1, tzinfo=UTC), BODY.decode())},
+        {"webhook-id": "evt_2"},
+        {"webhook-timestamp": "nan"},
+        {"webhook-timestamp": "soon"},
+        {"webhook-timestamp": "9" * 400},
+    ],
+)
+async def test_a_signature_that_does_not_fit_is_401(change: dict[str, str]) -> None:
+    app = Heard()
+    response = await send(app, BODY, {**signed(BODY), **change})
+    assert (response.status_code, content(response)["code"]) == (401, "invalid_signature")
+    assert app.looked == []
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        dict,
+        lambda: signed(BODY, age=302),
+        lambda: signed(BODY, age=-310),
+        lambda: signed(BODY, secret=OTHER),
+        lambda: signed(BODY + b" "),
+        lambda: {name: value.replace("v1,", "v1a,") for name, value in signed(BODY).items()},
+    ],
+    ids=["none", "old", "of the future", "of another", "of another body", "of another version"],
+)
+async def test_what_is_not_signed_with_our_secret_now_is_401(sign: Callable[[], dict[str, str]]) -> None:
+    app = Heard()
+    assert (await send(app, BODY, sign())).status_code == 401
+    assert app.looked == []
+
+
+async def test_one_of_several_signatures_is_enough() -> None:
+    good = signed(BODY)
+    both = f"v1,{base64.b64encode(b'of a secret before').decode()} {good['webhook-signature']}"
+    assert (await send(Heard(), BODY, {**good, "webhook-signature": both})).status_code == 200
+
+
+async def test_a_body_that_is_no_text_is_401_before_anybody_reads_it() -> None:
+    body = b'{"type": "\xff"}'
+    assert (await send(Heard(), body, signed(body))).status_code == 401
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"7", b"[" * 60_000])
+async def test_a_signed_body_that_is_no_object_is_400(body: bytes) -> None:
+    response = await send(Heard(), body, signed(body))
+    assert (response.status_code, content(response)["code"]) == (400, "invalid_json")
+
+
+async def test_a_body_has_a_limit_that_comes_before_the_signature() -> None:
+    fits = json.dumps({**EVENT, "padding": "x" * (inbound.MOST_BYTES - 200)}).encode()
+    assert (await send(Heard(), fits)).status_code == 200
+    for headers in ({}, None):
+        response = await send(Heard(), b"x" * (inbound.MOST_BYTES + 1), headers)
+        assert (response.status_code, content(response)["code"]) == (413, "input_too_large")
+
+
+async def test_without_a_secret_there_is_no_such_address() -> None:
+    app = Heard(secret=None)
+    response = await send(app, EVENT)
+    assert (response.status_code, content(response)["code"], app.looked) == (404, "not_found", [])
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(NoNews("no", code="http_500"), "provider_unavailable"), (Conflict("run_1", "races"), "storage_unavailable")],
+)
+async def test_what_could_not_be_read_is_503_so_that_it_comes_again(error: Exception, code: str) -> None:
+    app = Heard(error=error)
+    response = await send(app, EVENT)
+    assert (response.status_code, content(response)["code"], app.awake) == (503, code, [])
+    assert int(response.headers["retry-after"]) > 0

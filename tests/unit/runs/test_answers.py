@@ -1,0 +1,427 @@
+"""Approvals: what a run asks, who may answer when, and what becomes of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.errors import AlreadyAnswered, NotWaiting, RunEnded
+from shared.runs.answers import Answer
+from shared.runs.run import Approval, CallState, Debt, Next, Owed, Run, RunStatus
+from shared.runs.store.tables import StoreUnavailable
+from tests.acceptance import workshop
+from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.unit.runs.crashes import Death, Meanwhile, Trap
+from tests.unit.runs.test_toolwork import QUICK, Bench, outputs
+
+DAY = 86_400.0
+YES = Answer(approve=True)
+NO = Answer(approve=False, reason="Not on a Sunday.")
+
+
+def ask(*names: str) -> list[dict[str, Any]]:
+    """A script that asks for these tools, labelled a, b, …, and then says what came back."""
+    wanted = [{"name": name, "arguments": {"label": chr(ord("a") + i)}} for i, name in enumerate(names)]
+    return [{"calls": wanted}, {"echo": True}]
+
+
+async def parked(rig: Rig, *names: str, **fields: Any) -> tuple[str, list[str]]:
+    """A run that waits for answers, and the ids of the calls that it asks about."""
+    await rig.model.script("s", ask(*names))
+    run_id = await rig.start(**fields)
+    run = await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    assert run.status is RunStatus.REQUIRES_ACTION
+    return run_id, await waiting(rig, run_id)
+
+
+async def waiting(rig: Rig, run_id: str) -> list[str]:
+    return [call.call_id for call in await rig.calls(run_id) if call.state is CallState.WAITING]
+
+
+async def never_stuck(rig: Rig, run_id: str) -> None:
+    """A run that is parked has a call to be answered; one that has none goes on."""
+    assert ((await rig.run(run_id)).next is Next.ANSWERS) <= bool(await waiting(rig, run_id))
+
+
+async def done(rig: Rig, run_id: str) -> Run:
+    run = await rig.follow(run_id)
+    assert run.status is RunStatus.COMPLETED, run.error_message
+    return run
+
+
+async def test_calls_that_need_no_approval_run_first_and_the_model_hears_every_answer(rig: Rig) -> None:
+    run_id, (b, c) = await parked(rig, "work", "send", "wire")
+    states = [(call.name, call.state, call.approval) for call in await rig.calls(run_id)]
+    assert states == [
+        ("work", CallState.FINISHED, Approval.NONE),
+        ("send", CallState.WAITING, Approval.PENDING),
+        ("wire", CallState.WAITING, Approval.PENDING),
+    ]
+    assert [call.why for call in await rig.calls(run_id)] == ["", "It leaves the house.", ""]
+    requests = len(await rig.model.log())
+    assert 0 < (await rig.wake(run_id)).wake_in <= 7 * DAY  # type: ignore[operator]
+    rig.clock.move(3 * DAY)
+    await rig.wake(run_id)
+    assert len(await rig.model.log()) == requests, "nothing is asked of the provider while a person thinks"
+    run = await rig.app.answers.answer(run_id, {b: YES, c: NO})
+    assert run is not None
+    assert (run.next, run.status) == (Next.TOOLS, RunStatus.IN_PROGRESS)
+    await done(rig, run_id)
+    worked, sent, refused = await outputs(rig)
+    assert (worked, sent) == ("worked on a", "sent b")
+    assert (refused["error"]["code"], refused["error"]["message"]) == ("refused", "Not on a Sunday.")
+
+
+async def test_a_refusal_without_a_reason_says_that_a_person_refused(rig: Rig) -> None:
+    run_id, (call,) = await parked(rig, "send")
+    await rig.app.answers.answer(run_id, {call: Answer(approve=False)})
+    await done(rig, run_id)
+    (refused,) = await outputs(rig)
+    assert refused["error"]["message"] == "A person refused this call."
+    (line,) = await rig.calls(run_id)
+    assert (line.starts, line.approval) == (0, Approval.REFUSED)
+
+
+async def test_some_answers_wait_for_the_rest(rig: Rig) -> None:
+    run_id, (a, b) = await parked(rig, "send", "send")
+    before = await rig.run(run_id)
+    rig.clock.move(60)
+    run = await rig.app.answers.answer(run_id, {b: YES})
+    assert run is not None
+    assert (run.next, run.status, run.deadline_at) == (Next.ANSWERS, RunStatus.REQUIRES_ACTION, None)
+    assert (run.answer_by, run.wake_at) == (before.answer_by, before.wake_at), "no more time for the rest"
+    await rig.wake(run_id)
+    assert await waiting(rig, run_id) == [a]
+    assert all(call.starts == 0 for call in await rig.calls(run_id))
+    await rig.app.answers.answer(run_id, {a: YES})
+    await done(rig, run_id)
+    assert await outputs(rig) == ["sent a", "sent b"]
+
+
+async def test_all_answers_of_a_request_are_taken_or_none(rig: Rig) -> None:
+    run_id, (a, b) = await parked(rig, "send", "send")
+    with pytest.raises(NotWaiting):
+        await rig.app.answers.answer(run_id, {a: YES, "call_unknown": YES})
+    assert await waiting(rig, run_id) == [a, b]
+    await rig.app.answers.answer(run_id, {a: YES})
+    with pytest.raises(AlreadyAnswered):
+        await rig.app.answers.answer(run_id, {a: NO, b: YES})
+    assert await waiting(rig, run_id) == [b]
+
+
+async def test_the_same_answer_again_is_fine_and_another_is_not(rig: Rig) -> None:
+    run_id, (a, b) = await parked(rig, "send", "send")
+    for _ in range(2):
+        await rig.app.answers.answer(run_id, {a: YES})
+        await rig.app.answers.answer(run_id, {b: NO})
+    for wrong in ({a: NO}, {b: YES}):
+        with pytest.raises(AlreadyAnswered):
+            await rig.app.answers.answer(run_id, wrong)
+    run = await done(rig, run_id)
+    assert await rig.app.answers.answer(run_id, {a: YES, b: NO}) == run, "also when it is over"
+    with pytest.raises(AlreadyAnswered):
+        await rig.app.answers.answer(run_id, {a: NO})
+    assert len(await rig.model.creates()) == 2
+
+
+async def test_a_call_that_nobody_is_asked_about_takes_no_answer(rig: Rig) -> None:
+    run_id, _ = await parked(rig, "work", "send")
+    work, _send = await rig.calls(run_id)
+    for unknown in (work.call_id, "call_unknown", ""):
+        with pytest.raises(NotWaiting):
+            await rig.app.answers.answer(run_id, {unknown: YES})
+
+
+async def test_a_run_that_is_not_there_takes_no_answer(rig: Rig) -> None:
+    assert await rig.app.answers.answer(f"run_{'0' * 32}_1", {"c": YES}) is None
+    run_id, (call,) = await parked(rig, "send")
+    await rig.app.deletion.delete_run(run_id)
+    assert await rig.app.answers.answer(run_id, {call: YES}) is None
+
+
+async def test_a_run_that_ended_takes_no_new_answer(rig: Rig) -> None:
+    run_id, (call,) = await parked(rig, "send")
+    await rig.app.lifecycle.cancel(run_id)
+    with pytest.raises(RunEnded):
+        await rig.app.answers.answer(run_id, {call: YES})
+    run = await rig.run(run_id)
+    assert (run.status, run.next, run.answer_by) == (RunStatus.CANCELLED, Next.NONE, None)
+    assert (await rig.session(run_id)).active_run is None
+
+
+async def test_an_answer_in_the_midst_of_the_turn_s_other_calls_moves_nothing_but_its_call(rigs: NewRig) -> None:
+    bench = Bench()
+    rig = await rigs([bench.factory_with(workshop.send)], **QUICK)
+    await rig.model.script("s", ask("wait", "send"))
+    run_id = await rig.start(agent="bench")
+    await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+    work = asyncio.create_task(rig.wake(run_id))
+    await eventually(lambda: bench.starts)
+    before = await rig.run(run_id)
+    assert before.status is RunStatus.IN_PROGRESS
+    run = await rig.app.answers.answer(run_id, dict.fromkeys(await waiting(rig, run_id), YES))
+    assert run is not None
+    assert (run.next, run.deadline_at, run.deadline_left) == (Next.TOOLS, before.deadline_at, None)
+    bench.let_go.set()
+    outcome = await work
+    assert (outcome.status, outcome.wake_in) == (RunStatus.IN_PROGRESS, 0.0), "it never parks"
+    await done(rig, run_id)
+    assert await outputs(rig) == ["a done by start 1", "sent b"]
+    assert len(bench.starts) == 1
+
+
+# --- races --------------------------------------------------------------------------------------------
+
+
+async def operations(rig: Rig, act: Callable[[], Any]) -> int:
+    """How many operations of the store that takes."""
+    with Trap(rig, at=None, applied=False, error=Death()) as counter:
+        await act()
+    return counter.count
+
+
+async def test_two_answers_at_the_same_instant_are_both_heard(rig: Rig) -> None:
+    run_id, (a, b) = await parked(rig, "send", "send")
+    most = await operations(rig, lambda: rig.app.answers.answer(run_id, {a: YES}))
+    for at in range(1, most + 1):
+        run_id, (a, b) = await parked(rig, "send", "send")
+        with Meanwhile(rig, at, lambda: rig.app.answers.answer(run_id, {b: NO})) as race:  # noqa: B023
+            await rig.app.answers.answer(run_id, {a: YES})
+        assert race.happened
+        run = await rig.run(run_id)
+        assert (run.next, run.status) == (Next.TOOLS, RunStatus.IN_PROGRESS), at
+        first, second = await rig.calls(run_id)
+        assert (first.approval, second.approval) == (Approval.APPROVED, Approval.REFUSED)
+        await done(rig, run_id)
+    run_id, asked = await parked(rig, *["send"] * 10)
+    await asyncio.gather(*(rig.app.answers.answer(run_id, {each: YES}) for each in asked))
+    await done(rig, run_id)
+
+
+async def test_of_two_different_answers_to_one_call_one_is_taken(rig: Rig) -> None:
+    run_id, (a,) = await parked(rig, "send")
+    most = await operations(rig, lambda: rig.app.answers.answer(run_id, {a: YES}))
+    for at in range(1, most + 1):
+        run_id, (a,) = await parked(rig, "send")
+        with (
+            Meanwhile(rig, at, lambda: rig.app.answers.answer(run_id, {a: NO})) as race,  # noqa: B023
+            pytest.raises(AlreadyAnswered),
+        ):
+            await rig.app.answers.answer(run_id, {a: YES})
+        assert race.happened
+        (line,) = await rig.calls(run_id)
+        assert (line.approval, (await rig.run(run_id)).next) == (Approval.REFUSED, Next.TOOLS)
+
+
+@pytest.mark.parametrize("names", [("send",), ("work", "send")], ids=["alone", "beside another"])
+@pytest.mark.parametrize("answer", [YES, NO], ids=["approved", "refused"])
+async def test_an_answer_that_races_with_the_parking_is_never_lost(
+    rig: Rig, names: tuple[str, ...], answer: Answer
+) -> None:
+    await rig.model.script("s", ask(*names))
+
+    async def at_tools() -> str:
+        run_id = await rig.start()
+        await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+        return run_id
+
+    run_id = await at_tools()
+    most = await operations(rig, lambda: rig.wake(run_id))
+    for at in range(1, most + 1):
+        run_id = await at_tools()
+        deadline = (await rig.run(run_id)).deadline_at
+        asked = await waiting(rig, run_id)
+
+        async def other(run_id: str = run_id, asked: list[str] = asked) -> None:
+            await rig.app.answers.answer(run_id, dict.fromkeys(asked, answer))
+
+        with Meanwhile(rig, at, other) as race:
+            await rig.wake(run_id)
+        assert race.happened
+        await never_stuck(rig, run_id)
+        run = await rig.run(run_id)
+        assert (run.next is not Next.ANSWERS, run.deadline_at) == (True, deadline), at
+        began = rig.clock.now
+        await done(rig, run_id)
+        assert (rig.clock.now - began).total_seconds() < 10, "nobody waited for a lease to run out"
+
+
+async def test_an_answer_to_a_run_that_parks_meanwhile_resumes_it(rig: Rig) -> None:
+    await rig.model.script("s", ask("send"))
+    for at in range(1, 5):
+        run_id = await rig.start()
+        await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+        asked = await waiting(rig, run_id)
+        with Meanwhile(rig, at, lambda: rig.wake(run_id)) as race:  # noqa: B023
+            await rig.app.answers.answer(run_id, dict.fromkeys(asked, YES))
+        assert race.happened
+        await never_stuck(rig, run_id)
+        await done(rig, run_id)
+
+
+@pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("error", [Death(), StoreUnavailable("gone")], ids=["crash", "outage"])
+async def test_an_answer_that_is_interrupted_can_be_sent_again(rig: Rig, error: BaseException, applied: bool) -> None:
+    run_id, (a,) = await parked(rig, "send")
+    most = await operations(rig, lambda: rig.app.answers.answer(run_id, {a: YES}))
+    for at in range(1, most + 1):
+        run_id, (a,) = await parked(rig, "send")
+        watch = await rig.app.services.watch.get(run_id)
+        assert watch is not None
+        await rig.app.services.watch.set_due(watch, rig.clock.now)  # far in the past by now
+        with Trap(rig, at=at, applied=applied, error=error), pytest.raises(type(error)):
+            await rig.app.answers.answer(run_id, {a: YES})
+        if (await rig.run(run_id)).next is Next.TOOLS:  # taken: the sweep would see to it within a minute
+            dated = await rig.app.services.watch.get(run_id)
+            assert dated is not None
+            assert (dated.due - rig.clock.now).total_seconds() == 60
+        await rig.app.answers.answer(run_id, {a: YES})
+        await done(rig, run_id)
+
+
+# --- time ---------------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_nobody_answers_fails(rig: Rig) -> None:
+    run_id, _ = await parked(rig, "send")
+    began = rig.clock.now
+    run = await rig.follow(run_id)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "answer_timeout")
+    assert (rig.clock.now - began).total_seconds() == 7 * DAY
+    assert (await rig.wake(run_id)).wake_in is None
+    session = await rig.session(run_id)
+    assert (session.active_run, session.response_id) == (None, None)
+    assert all(call.starts == 0 for call in await rig.calls(run_id))
+
+
+async def test_the_deadline_does_not_run_while_a_person_thinks(rigs: NewRig) -> None:
+    rig = await rigs()
+    run_id, (call,) = await parked(rig, "send", deadline_seconds=100.0)
+    passed = rig.clock.now - (await rig.run(run_id)).created_at
+    left = 100.0 - passed.total_seconds()
+    assert (await rig.run(run_id)).deadline_left == left
+    rig.clock.move(5 * DAY)
+    await rig.wake(run_id)
+    run = await rig.app.answers.answer(run_id, {call: YES})
+    assert run is not None
+    assert run.deadline_at is not None
+    assert (run.deadline_at - rig.clock.now).total_seconds() == left
+    await rig.model.switches(unavailable=60)  # from here on it takes too long
+    run = await rig.follow(run_id)
+    assert (run.status, run.error_code, run.completed_at) == (RunStatus.FAILED, "deadline_exceeded", rig.clock.now)
+
+
+async def test_a_wake_of_a_parked_run_that_crashed_does_not_make_it_spin(rig: Rig) -> None:
+    run_id, _ = await parked(rig, "send")
+    before = await rig.run(run_id)
+    await rig.app.lifecycle._count_crash(run_id, ZeroDivisionError())
+    after = await rig.run(run_id)
+    assert (after.crashes, after.wake_at) == (1, before.answer_by)
+    rig.clock.move(DAY)
+    assert (await rig.wake(run_id)).wake_in > DAY  # type: ignore[operator]
+
+
+# --- which calls --------------------------------------------------------------------------------------
+
+
+async def test_an_approved_call_that_runs_at_most_once_is_not_repeated(rigs: NewRig) -> None:
+    first = await rigs(tool_renewal=0.01)
+    await first.model.script("s", [{"calls": [{"name": "wire", "arguments": {"label": "a", "seconds": 60}}]}, {}])
+    run_id = await first.start()
+    await first.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    await first.app.answers.answer(run_id, dict.fromkeys(await waiting(first, run_id), YES))
+    dead = asyncio.create_task(first.wake(run_id))
+
+    async def started() -> bool:
+        return (await first.calls(run_id))[0].state is CallState.STARTED
+
+    await eventually(started)
+    dead.cancel()
+    await asyncio.wait([dead])
+    first.clock.move(61)
+    await done(first, run_id)
+    (unknown,) = await outputs(first)
+    assert unknown["error"]["code"] == "outcome_unknown"
+    (line,) = await first.calls(run_id)
+    assert (line.starts, line.approval) == (1, Approval.APPROVED)
+
+
+MCP = [
+    {"server_label": "archive", "name": "export", "arguments": {"id": 7}},
+    {"server_label": "archive", "name": "delete"},
+]
+
+
+@pytest.mark.parametrize("chain", ["chain", "replay"])
+async def test_a_call_of_the_provider_s_own_is_approved_like_ours(rigs: NewRig, chain: str) -> None:
+    rig = await rigs([workshop.build_judge], chain=chain)
+    verdict = {"text": '{"guilty": false, "months": 0}'}
+    work = {"name": "work", "arguments": {"label": "a"}}
+    await rig.model.script("s", [{"text": "May I?", "calls": [work], "approvals": MCP}, verdict])
+    run_id = await rig.start(agent="judge")
+    await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    assert [(call.kind.value, call.name, call.arguments, call.why) for call in await rig.calls(run_id)][1:] == [
+        ("mcp", "export", '{"id": 7}', "A tool of the MCP server archive."),
+        ("mcp", "delete", "{}", "A tool of the MCP server archive."),
+    ]
+    export, delete = await waiting(rig, run_id)
+    await rig.app.answers.answer(run_id, {export: YES, delete: NO})
+    assert await waiting(rig, run_id) == []
+    await done(rig, run_id)
+    _, second = [entry.body or {} for entry in await rig.model.log("create")]
+    assert ("previous_response_id" in second) is (chain == "chain")
+    outputs_sent = [item for item in second["input"] if item["type"].endswith(("_output", "_response"))]
+    assert outputs_sent == [
+        {"type": "function_call_output", "call_id": outputs_sent[0]["call_id"], "output": "worked on a"},
+        {"type": "mcp_approval_response", "approval_request_id": export, "approve": True},
+        {
+            "type": "mcp_approval_response",
+            "approval_request_id": delete,
+            "approve": False,
+            "reason": "Not on a Sunday.",
+        },
+    ]
+    if chain == "replay":
+        requests = [item["id"] for item in second["input"] if item["type"] == "mcp_approval_request"]
+        assert requests == [export, delete]
+
+
+async def test_two_calls_of_one_id_are_one_question_and_leave_no_run_that_nobody_can_answer(rig: Rig) -> None:
+    asked = [{"name": "send", "arguments": {"label": label}, "call_id": "same"} for label in ("a", "b")]
+    await rig.model.script("s", [{"calls": asked}, {"echo": True}])
+    run_id = await rig.start()
+    await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    assert await waiting(rig, run_id) == ["same"]
+    await rig.app.answers.answer(run_id, {"same": YES})
+    await rig.follow(run_id, lambda run: run.terminal or run.next is Next.ANSWERS)
+    assert (await rig.run(run_id)).terminal
+    first, second = await rig.calls(run_id)
+    assert (first.approval, first.starts, first.result) == (Approval.APPROVED, 1, "sent a")
+    assert (second.approval, second.starts, "duplicate_call_id" in str(second.result)) == (Approval.NONE, 0, True)
+
+
+async def test_many_long_refusals_are_taken_in_one_transaction(rig: Rig) -> None:
+    reason = "\u4e2d" * 4_000
+    run_id, asked = await parked(rig, *["send"] * 80)
+    await rig.app.answers.answer(run_id, {call_id: Answer(approve=False, reason=reason) for call_id in asked})
+    await done(rig, run_id)
+    assert [reason in str(each) for each in await outputs(rig)] == [True] * 80
+
+
+async def test_what_a_parked_run_owes_is_paid_while_nobody_answers(rig: Rig) -> None:
+    run_id, _ = await parked(rig, "send")
+    stored = await rig.app.services.store.load(run_id)
+    assert stored is not None
+    now = rig.clock.now
+    debt = Debt(kind=Owed.CANCEL, subject="resp_of_a_lost_race", due=now, since=now)
+    await rig.app.services.save(stored, replace(stored.value, debts=(debt,)))
+    await rig.model.switches(faults={"cancel": [{"status": 500}]})
+    run = await rig.follow(run_id, lambda run: not run.debts)
+    assert (run.next, run.debts) == (Next.ANSWERS, ())
+    assert rig.clock.now - now < timedelta(minutes=1)
+    assert (await rig.wake(run_id)).wake_in == pytest.approx((run.wake_at - rig.clock.now).total_seconds())

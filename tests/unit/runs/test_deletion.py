@@ -1,0 +1,625 @@
+"""Delete and retention: nothing is left, here or at the provider, whatever crashes; and a living session lives on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+
+from shared.drivers.durable import Hub
+from shared.errors import RunDeleted, SessionBusy, SessionNotFound
+from shared.runs.run import Next, Owed, RunStatus
+from shared.runs.services import log
+from shared.runs.store.tables import Kind, Row, StoreUnavailable, Table
+from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap
+
+HOUR = 3_600.0
+DAY = 86_400.0
+TURNS = [
+    {"calls": [{"name": "write_much", "arguments": {"label": "much", "times": 30_000}}]},
+    {"text": "Fine.", "echo": True},
+]
+
+
+class PurgingDriver(Driver):
+    """The host, as retention needs it too."""
+
+    async def purge_before(self, _moment: object) -> int:
+        """No histories here."""
+        return 0
+
+
+def rows(rig: Rig, run_id: str | None = None) -> list[Row]:
+    """The rows of runs: all, or those of one run but its own."""
+    found = rig.tables.rows(Table.RUNS)
+    if run_id is None:
+        return found
+    _, session_id, number = run_id.split("_")
+    return [row for row in found if row.partition == session_id and row.key.startswith(f"{int(number):08}:")]
+
+
+def listed(rig: Rig) -> list[Row]:
+    return [row for row in rig.tables.rows(Table.INDEX) if row.partition.startswith("owner:")]
+
+
+async def copies(rig: Rig) -> list[str]:
+    """The responses that the provider still has."""
+    return [each.id for each in await rig.model.responses() if not each.deleted]
+
+
+async def an_ended_run(rig: Rig, **fields: Any) -> str:
+    await rig.model.script("s", TURNS)
+    run = await rig.story(**fields)
+    assert run.status is RunStatus.COMPLETED
+    return run.id
+
+
+async def an_active_run(rig: Rig, **fields: Any) -> str:
+    """Its first turn is over, its second runs at the provider."""
+    await rig.model.script("s", [TURNS[0], {"stuck": True}])
+    run_id = await rig.start(**fields)
+    await rig.follow(run_id, lambda run: run.turn == 2 and run.next is Next.POLL)
+    return run_id
+
+
+async def a_parked_run(rig: Rig, **fields: Any) -> str:
+    await rig.model.script("s", [{"calls": [{"name": "send", "arguments": {"label": "a"}}]}])
+    run_id = await rig.start(**fields)
+    await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    return run_id
+
+
+NewRun = Callable[..., Awaitable[str]]
+kinds = pytest.mark.parametrize("new_run", [an_ended_run, an_active_run, a_parked_run])
+interrupted = pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
+faults = pytest.mark.parametrize("error", [Death(), StoreUnavailable("gone")], ids=["crash", "outage"])
+
+
+async def pay(rig: Rig, run_id: str) -> None:
+    """Wake it until only the tombstone is left."""
+    run = await rig.follow(run_id, lambda run: [debt.kind for debt in run.debts] == [Owed.TOMBSTONE])
+    assert run.deleted_at is not None
+
+
+async def nothing_left(rig: Rig, run_id: str) -> None:
+    """Of the run's own; its tombstone aside."""
+    assert rows(rig, run_id) == []
+    assert listed(rig) == []
+    assert await copies(rig) == []
+
+
+# --- a run --------------------------------------------------------------------------------------------
+
+
+@kinds
+async def test_a_deleted_run_leaves_a_tombstone_and_that_goes_after_two_days(rig: Rig, new_run: NewRun) -> None:
+    run_id = await new_run(rig)
+    before = await rig.run(run_id)
+    assert await rig.app.deletion.delete_run(run_id)
+    tomb = await rig.run(run_id)
+    assert tomb.status is (before.status if before.terminal else RunStatus.CANCELLED)
+    assert (tomb.text, tomb.output, tomb.metadata, tomb.token) == ("", "", {}, None)
+    session = await rig.session(run_id)
+    assert (session.active_run, session.response_id) == (None, None)
+    assert await rig.app.services.watch.get(run_id) is not None
+    await pay(rig, run_id)
+    await nothing_left(rig, run_id)
+    deleted = {each.id: each for each in await rig.model.responses()}
+    assert set(deleted) == set(before.response_ids)
+    assert await rig.app.deletion.delete_run(run_id), "once more is fine"
+    gap = (await rig.wake(run_id)).wake_in
+    assert gap is not None
+    assert DAY < gap <= 2 * DAY
+    rig.clock.move(gap)
+    assert (await rig.wake(run_id)).wake_in is None
+    assert await rig.app.services.store.load(run_id) is None
+    assert not await rig.app.deletion.delete_run(run_id)
+
+
+@kinds
+@pytest.mark.parametrize("driver", ["durable", "timer"])
+async def test_the_host_finishes_a_deletion_without_being_asked_again(
+    rigs: NewRig, new_run: NewRun, driver: str
+) -> None:
+    rig = await rigs(driver=driver)
+    host = Driver(rig)
+    run_id = await new_run(rig)
+    await rig.app.deletion.delete_run(run_id)
+    await host.pass_time(600)
+    await nothing_left(rig, run_id)
+    rig.clock.move(2 * DAY)
+    await host.pass_time(2 * HOUR)
+    assert [row.key for row in rows(rig)] == ["session"]
+    assert rig.tables.rows(Table.WATCH) == []
+
+
+@kinds
+@interrupted
+@faults
+async def test_a_deletion_that_is_interrupted_anywhere_is_finished_all_the_same(
+    rig: Rig, new_run: NewRun, error: BaseException, applied: bool
+) -> None:
+    """By being asked for again, or, where the run is a tombstone already, without."""
+    at, sprung = 0, True
+    found: Counter[bool] = Counter()
+    while sprung:
+        at += 1
+        run_id = await new_run(rig)
+        trap = Trap(rig, at=at, applied=applied, error=error)
+        try:
+            with trap:
+                await rig.app.deletion.delete_run(run_id)
+        except (Death, StoreUnavailable):
+            pass
+        sprung = trap.sprung
+        tomb = (await rig.run(run_id)).deleted_at is not None
+        found[tomb] += 1
+        if tomb:
+            assert await rig.app.services.watch.get(run_id) is not None, "the sweep would see to it"
+        else:
+            assert (await rig.run(run_id)).text == "" or rows(rig, run_id), "or nothing has happened"
+            assert await rig.app.deletion.delete_run(run_id)
+        await pay(rig, run_id)
+        await nothing_left(rig, run_id)
+    assert found[True] >= 1
+    assert found[False] >= 3
+
+
+@interrupted
+@faults
+async def test_what_a_tombstone_owes_is_paid_whatever_interrupts_the_wakes(
+    rigs: NewRig, error: BaseException, applied: bool
+) -> None:
+    rig = await rigs()
+    at, sprung = 0, True
+    while sprung:
+        at += 1
+        run_id = await an_active_run(rig)
+        await rig.app.deletion.delete_run(run_id)
+        with Trap(rig, at=at, applied=applied, error=error) as trap:
+            try:
+                await pay(rig, run_id)
+            except (Death, StoreUnavailable):
+                log.debug("died at %d", at)
+        sprung = trap.sprung
+        await pay(rig, run_id)
+        await nothing_left(rig, run_id)
+        gap = (await rig.wake(run_id)).wake_in
+        assert gap is not None
+        rig.clock.move(gap)
+        with Trap(rig, at=at, applied=applied, error=error):
+            try:
+                await rig.wake(run_id)
+            except (Death, StoreUnavailable):
+                log.debug("died at %d", at)
+        assert (await rig.wake(run_id)).wake_in is None
+        assert await rig.app.services.store.load(run_id) is None
+    assert at > 10
+
+
+async def test_a_run_cannot_be_deleted_while_another_of_its_session_is_active(rig: Rig) -> None:
+    first = await an_ended_run(rig)
+    session_id = (await rig.run(first)).session_id
+    second = await an_active_run(rig, session_id=session_id)
+    with pytest.raises(SessionBusy):
+        await rig.app.deletion.delete_run(first)
+    before = await rig.run(first)
+    assert before.deleted_at is None
+    assert await rig.app.deletion.delete_run(second)
+    assert await rig.app.deletion.delete_run(first)
+    for run_id in (first, second):
+        await pay(rig, run_id)
+        assert rows(rig, run_id) == []
+    await nothing_left(rig, first)
+
+
+async def test_a_submit_and_a_delete_at_once_never_end_with_an_active_run_on_a_deleted_answer(rig: Rig) -> None:
+    first = await an_ended_run(rig)
+    session_id = (await rig.run(first)).session_id
+    with Trap(rig, at=None, applied=False, error=Death()) as counter:
+        await rig.app.deletion.delete_run(first)
+    for at in range(1, counter.count + 1):
+        first = await an_ended_run(rig)
+        session_id = (await rig.run(first)).session_id
+        await rig.model.script("next", [{"text": "Well."}])
+        with Meanwhile(rig, at, lambda: rig.start("[script:next]", session_id=session_id)) as race:  # noqa: B023
+            try:
+                await rig.app.deletion.delete_run(first)
+            except SessionBusy:
+                assert (await rig.run(first)).deleted_at is None
+        assert race.happened
+        second = await rig.follow(f"run_{session_id}_2")
+        assert second.status is RunStatus.COMPLETED
+        deleted = (await rig.run(first)).deleted_at is not None
+        body = (await rig.model.creates(run=second.id))[0].body or {}
+        assert not deleted or "previous_response_id" not in body
+
+
+async def test_the_next_run_is_rebuilt_from_the_items_that_remain(rig: Rig) -> None:
+    await rig.model.script("one", [{"text": "First answer."}])
+    await rig.model.script("two", [{"text": "Second answer."}])
+    one = await rig.story("One? [script:one]")
+    two = await rig.story("Two? [script:two]", session_id=one.session_id)
+    three = await rig.story("Three? [script:two]", session_id=one.session_id)
+    await rig.app.deletion.delete_run(two.id)
+    await pay(rig, two.id)
+    four = await rig.story("Four? [script:one]", session_id=one.session_id)
+    assert four.status is RunStatus.COMPLETED
+    (create,) = await rig.model.creates(run=four.id)
+    body = create.body or {}
+    assert "previous_response_id" not in body
+    said = [item["content"] if item["role"] == "user" else item["content"][0]["text"] for item in body["input"]]
+    assert said == [
+        "One? [script:one]",
+        "First answer.",
+        "Three? [script:two]",
+        "Second answer.",
+        "Four? [script:one]",
+    ]
+    assert await copies(rig) == [one.response_ids[0], three.response_ids[0], four.response_ids[0]]
+    five = await rig.story("Five? [script:one]", session_id=one.session_id)
+    (create,) = await rig.model.creates(run=five.id)
+    assert (create.body or {})["previous_response_id"] == four.response_ids[-1], "and chains again"
+
+
+async def test_a_key_sent_again_for_a_deleted_run_is_told_so(rig: Rig) -> None:
+    run_id = await an_ended_run(rig, idempotency_key="k")
+    await rig.app.deletion.delete_run(run_id)
+    for _ in range(2):
+        with pytest.raises(RunDeleted):
+            await rig.submit(idempotency_key="k")
+        await pay(rig, run_id)
+    rig.clock.move(23 * HOUR)
+    with pytest.raises(RunDeleted):
+        await rig.submit(idempotency_key="k")
+    rig.clock.move(2 * HOUR)
+    assert (await rig.submit(idempotency_key="k")).run.id != run_id
+
+
+async def test_a_tombstone_outlives_every_replay_of_its_key(rigs: NewRig) -> None:
+    rig = await rigs(idempotency_key_lifetime=10 * DAY)
+    run_id = await an_ended_run(rig, idempotency_key="k")
+    await rig.app.deletion.delete_run(run_id)
+    rig.clock.move(9 * DAY)
+    await pay(rig, run_id)
+    with pytest.raises(RunDeleted):
+        await rig.submit(idempotency_key="k")
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 401}, {"drop": True}, {"html": True}])
+async def test_a_copy_that_cannot_be_deleted_is_tried_until_it_is(rig: Rig, fault: dict[str, Any]) -> None:
+    run_id = await an_ended_run(rig)
+    await rig.model.switches(faults={"delete": [{**fault, "times": 20}]})
+    await rig.app.deletion.delete_run(run_id)
+    rig.clock.move(3 * DAY)
+    await rig.wake(run_id)
+    assert (await rig.run(run_id)).deleted_at is not None, "the tombstone goes last"
+    assert len(await copies(rig)) > 0
+    await rig.follow(run_id, lambda run: [debt.kind for debt in run.debts] == [Owed.TOMBSTONE])
+    await nothing_left(rig, run_id)
+
+
+async def test_a_copy_that_is_gone_already_counts_as_deleted(rig: Rig) -> None:
+    run_id = await an_active_run(rig)
+    for response_id in (await rig.run(run_id)).response_ids:
+        await rig.model.forget(response_id)
+    await rig.app.deletion.delete_run(run_id)
+    await pay(rig, run_id)
+    assert rows(rig, run_id) == []
+
+
+async def test_a_create_in_flight_while_its_run_is_deleted_leaves_nothing_at_the_provider(rigs: NewRig) -> None:
+    rig, other = await rigs(), await rigs()
+    await rig.model.script("s", [{"stuck": True, "faults": {"create": [{"hang": 0.3}]}}])
+    submitting = asyncio.create_task(rig.submit())
+    await eventually(lambda: rig.model.log("create"))
+    (row,) = [row for row in rig.tables.rows(Table.RUNS) if row.key.isdigit()]
+    run_id = f"run_{row.partition}_{int(row.key)}"
+    assert await other.app.deletion.delete_run(run_id)
+    assert (await submitting).run.status is RunStatus.CANCELLED
+    await pay(rig, run_id)
+    (known,) = await rig.model.responses()
+    assert known.deleted
+    await nothing_left(rig, run_id)
+
+
+async def test_a_run_deleted_anywhere_around_its_create_leaves_nothing_at_the_provider(rig: Rig) -> None:
+    """Also where it was only cancelled first, and deleted while the unwanted response is being cancelled."""
+    await rig.model.script("s", [{"stuck": True}])
+    at, happened = 0, True
+    while happened:
+        at += 1
+
+        async def other() -> None:
+            for row in rig.tables.rows(Table.RUNS):
+                if row.key.isdigit() and not row.values["deleted_at"]:
+                    run_id = f"run_{row.partition}_{int(row.key)}"
+                    await rig.app.lifecycle.cancel(run_id)
+                    await rig.app.deletion.delete_run(run_id)
+
+        with Meanwhile(rig, at, other) as race:
+            run_id = await rig.start()
+        happened = race.happened
+        if (await rig.run(run_id)).deleted_at is None:  # before there was a run, or never
+            await rig.app.deletion.delete_run(run_id)
+        await pay(rig, run_id)
+        await nothing_left(rig, run_id)
+    assert at > 8
+
+
+async def test_a_delete_while_an_unwanted_response_is_cancelled_is_still_owed(rig: Rig) -> None:
+    await rig.model.script("s", [{"stuck": True}])
+    cancels = 0
+
+    async def hook(operation: str, table: Table, partition: str | None, changes: Any) -> None:
+        nonlocal cancels
+        if operation != "commit" or table is not Table.RUNS:
+            return
+        if any(change.values.get("token") for change in changes):
+            await rig.app.lifecycle.cancel(f"run_{partition}_1")
+        elif not cancels and any(each.kind is Kind.MERGE and each.values.get("debts") == "[]" for each in changes):
+            cancels += 1  # the response is cancelled; before the row says so, the run is deleted
+            await rig.app.deletion.delete_run(f"run_{partition}_1")
+
+    rig.tables.before = hook
+    run_id = await rig.start()
+    rig.tables.before = None
+    assert cancels == 1
+    await pay(rig, run_id)
+    await nothing_left(rig, run_id)
+
+
+async def test_a_tool_that_outlives_its_run_leaves_no_part(rigs: NewRig) -> None:
+    rig = await rigs(tool_renewal=30.0)
+    await rig.model.script("s", TURNS)
+    run_id = await rig.start()
+    await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+    stopped = False
+
+    async def hook(operation: str, table: Table, partition: str | None, changes: Any) -> None:
+        nonlocal stopped
+        if not stopped and any(":part:" in change.key for change in changes):
+            stopped = True
+            await rig.app.deletion.delete_run(run_id)
+            await pay(rig, run_id)  # rows and all, before the parts of the tool's result are written
+
+    rig.tables.before = hook
+    await rig.wake(run_id)
+    rig.tables.before = None
+    assert stopped
+    assert rows(rig, run_id) != []
+    rig.clock.move(2 * DAY)
+    assert (await rig.wake(run_id)).wake_in is None
+    assert rows(rig, run_id) == []
+
+
+async def test_a_tombstone_whose_wake_crashed_is_not_looked_at_for_two_days(rig: Rig) -> None:
+    run_id = await an_ended_run(rig)
+    await rig.app.deletion.delete_run(run_id)
+    await pay(rig, run_id)
+    await rig.app.lifecycle._count_crash(run_id, ZeroDivisionError())
+    rig.clock.move(HOUR)
+    assert (await rig.wake(run_id)).wake_in > DAY  # type: ignore[operator]
+
+
+# --- a session ----------------------------------------------------------------------------------------
+
+
+async def a_session(rig: Rig, last: NewRun = an_active_run) -> str:
+    """A session of three runs, and the last as wanted."""
+    first = await an_ended_run(rig, idempotency_key=f"k{rig.clock.seconds()}")
+    session_id = (await rig.run(first)).session_id
+    await rig.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt"}}])
+    await rig.story("[script:bad]", session_id=session_id)
+    await last(rig, session_id=session_id)
+    return session_id
+
+
+async def all_gone(rig: Rig, session_id: str) -> None:
+    """Everything but tombstones, at once; those too, once retention has run."""
+    for number in (1, 2, 3):
+        await pay(rig, f"run_{session_id}_{number}")
+        await nothing_left(rig, f"run_{session_id}_{number}") if number == 3 else None
+    assert {row.key for row in rows(rig)} == {"session", "00000001", "00000002", "00000003"}
+
+
+async def forget(rig: Rig) -> None:
+    """Empty tables, for the next round."""
+    host = PurgingDriver(rig)
+    rig.clock.move(2 * DAY)
+    await rig.app.retention.run(cast(Hub, host))
+    await host.pass_time(300)
+    await rig.app.retention.run(cast(Hub, host))
+    await host.pass_time(2 * HOUR)
+    assert rows(rig) == []
+    assert rig.tables.rows(Table.WATCH) == []
+    assert rig.tables.rows(Table.INDEX) == [], "keys too"
+
+
+@pytest.mark.parametrize("last", [an_ended_run, an_active_run, a_parked_run])
+async def test_a_deleted_session_is_gone_at_once_and_all_of_it_in_the_end(rig: Rig, last: NewRun) -> None:
+    session_id = await a_session(rig, last)
+    ids = await rig.app.deletion.delete_session(session_id)
+    assert ids == [f"run_{session_id}_{number}" for number in (1, 2, 3)]
+    with pytest.raises(SessionNotFound):
+        await rig.start(session_id=session_id)
+    for run_id in ids:
+        assert (await rig.run(run_id)).deleted_at == rig.clock.now
+    if last is not an_ended_run:
+        assert (await rig.run(ids[2])).status is RunStatus.CANCELLED
+    await all_gone(rig, session_id)
+    await forget(rig)
+
+
+@interrupted
+@faults
+@pytest.mark.parametrize("again", [True, False], ids=["asked again", "left to retention"])
+async def test_a_session_s_deletion_that_is_interrupted_anywhere_is_finished(
+    rig: Rig, again: bool, error: BaseException, applied: bool
+) -> None:
+    session_id = await a_session(rig)
+    with Trap(rig, at=None, applied=False, error=Death()) as counter:
+        await rig.app.deletion.delete_session(session_id)
+    await all_gone(rig, session_id)
+    await forget(rig)
+    for at in range(1, counter.count + 1):
+        session_id = await a_session(rig)
+        with Trap(rig, at=at, applied=applied, error=error) as trap, pytest.raises(type(error)):
+            await rig.app.deletion.delete_session(session_id)
+        assert trap.sprung
+        stored = await rig.app.services.store.load_session(session_id)
+        assert stored is not None
+        third = await rig.run(f"run_{session_id}_3")
+        assert (stored.value.deleted_at is None) is (third.deleted_at is None), "in the same write"
+        if again or stored.value.deleted_at is None:
+            await rig.app.deletion.delete_session(session_id)
+        else:
+            await rig.app.retention.run(cast(Hub, PurgingDriver(rig)))
+        await all_gone(rig, session_id)
+        await forget(rig)
+
+
+async def test_a_key_of_a_deleted_session_is_told_so_even_before_its_run_is_a_tombstone(rig: Rig) -> None:
+    run_id = await an_ended_run(rig, idempotency_key="k")
+    session_id = (await rig.run(run_id)).session_id
+
+    async def die(operation: str, table: Table, _p: str | None, changes: Any) -> None:
+        if operation == "commit" and table is Table.RUNS and any(change.key == "session" for change in changes):
+            raise Death
+
+    rig.tables.after = die
+    with pytest.raises(Death):
+        await rig.app.deletion.delete_session(session_id)
+    rig.tables.after = None
+    assert (await rig.run(run_id)).deleted_at is None
+    with pytest.raises(RunDeleted):
+        await rig.submit(idempotency_key="k")
+
+
+async def test_a_session_that_is_not_there_is_no_work(rig: Rig) -> None:
+    assert await rig.app.deletion.delete_session("0" * 32) == []
+
+
+async def test_a_submit_that_races_with_the_end_of_its_session_leaves_no_run_alive(rig: Rig) -> None:
+    await rig.model.script("next", [{"stuck": True}])
+    at, happened = 0, True
+    while happened:
+        at += 1
+        session_id = (await rig.run(await an_ended_run(rig))).session_id
+        with Meanwhile(rig, at, lambda: rig.app.deletion.delete_session(session_id)) as race:  # noqa: B023
+            try:
+                await rig.start("[script:next]", session_id=session_id)
+            except (SessionNotFound, SessionBusy):
+                assert race.happened
+        happened = race.happened
+        await rig.app.deletion.delete_session(session_id)
+        await pay(rig, f"run_{session_id}_1")
+        if await rig.app.services.store.load(f"run_{session_id}_2") is not None:
+            await pay(rig, f"run_{session_id}_2")
+        assert await copies(rig) == [], at
+    assert at > 8
+
+
+# --- retention ----------------------------------------------------------------------------------------
+
+
+async def retain(rig: Rig, host: Driver | None = None) -> Counter[str]:
+    return await rig.app.retention.run(cast(Hub, host or PurgingDriver(rig)))
+
+
+async def test_a_session_that_nobody_has_used_for_thirty_days_goes(rig: Rig) -> None:
+    old = await an_ended_run(rig)
+    rig.clock.move(29 * DAY)
+    young = await an_ended_run(rig)
+    await retain(rig)
+    assert [(await rig.run(each)).deleted_at for each in (old, young)] == [None, None]
+    rig.clock.move(1.5 * DAY)
+    host = PurgingDriver(rig)
+    assert (await retain(rig, host))["runs"] == 1
+    assert (await rig.run(old)).deleted_at is not None
+    assert (await rig.run(young)).deleted_at is None
+    await host.pass_time(600)
+    await pay(rig, old)
+    assert rows(rig, old) == []
+    kept = await rig.run(young)
+    assert await copies(rig) == list(kept.response_ids)
+    await rig.model.script("s", TURNS)
+    assert (await rig.story(session_id=kept.session_id)).status is RunStatus.COMPLETED, "the other one lives on"
+
+
+@pytest.mark.parametrize("new_run", [an_active_run, a_parked_run])
+async def test_a_session_with_an_active_run_is_never_idle(rigs: NewRig, new_run: NewRun) -> None:
+    rig = await rigs(retention=DAY)
+    run_id = await new_run(rig)
+    rig.clock.move(3 * DAY)
+    counts = await retain(rig)
+    assert (counts["runs"], (await rig.run(run_id)).deleted_at) == (0, None)
+
+
+async def test_a_session_that_is_used_again_while_retention_looks_at_it_stays(rig: Rig) -> None:
+    run_id = await an_ended_run(rig)
+    session_id = (await rig.run(run_id)).session_id
+    rig.clock.move(31 * DAY)
+    await rig.model.script("next", [{"stuck": True}])
+    # The reading of the sessions is the first operation.
+    with Meanwhile(rig, 2, lambda: rig.start("[script:next]", session_id=session_id)) as race:
+        await retain(rig)
+    assert race.happened
+    second = await rig.run(f"run_{session_id}_2")
+    assert (second.terminal, second.deleted_at, (await rig.run(run_id)).deleted_at) == (False, None, None)
+
+
+async def test_keys_go_after_a_day(rig: Rig) -> None:
+    await an_ended_run(rig, idempotency_key="old")
+    rig.clock.move(23 * HOUR)
+    await an_ended_run(rig, idempotency_key="young")
+    rig.clock.move(1.5 * HOUR)
+    assert (await retain(rig))["keys"] == 1
+    assert len([row for row in rig.tables.rows(Table.INDEX) if row.partition.startswith("key:")]) == 1
+
+
+@interrupted
+@faults
+async def test_retention_that_is_interrupted_is_finished_by_the_next(
+    rigs: NewRig, error: BaseException, applied: bool
+) -> None:
+    rig = await rigs(retention=DAY)
+    session_id = await a_session(rig, an_ended_run)
+    rig.clock.move(2 * DAY)
+    at, sprung = 0, True
+    while sprung:
+        at += 1
+        with Trap(rig, at=at, applied=applied, error=error) as trap:
+            try:
+                await retain(rig)
+            except (Death, StoreUnavailable):
+                log.debug("died at %d", at)
+        sprung = trap.sprung
+        if not sprung or at % 4 == 0:
+            await retain(rig)
+            await all_gone(rig, session_id)
+            await forget(rig)
+            session_id = await a_session(rig, an_ended_run)
+            rig.clock.move(2 * DAY)
+    assert at > 10
+
+
+async def test_one_session_that_cannot_be_read_stops_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [await an_ended_run(rig) for _ in range(2)]
+    rig.clock.move(31 * DAY)
+    broken = (await rig.run(ids[0])).session_id
+    expire = rig.app.deletion.expire
+
+    async def stumble(session: Any, idle: Any) -> list[str]:
+        if session.session_id == broken:
+            raise ZeroDivisionError
+        return await expire(session, idle)
+
+    monkeypatch.setattr(rig.app.deletion, "expire", stumble)
+    counts = await retain(rig)
+    assert (counts["failed"], counts["runs"]) == (1, 1)
+    assert (await rig.run(ids[1])).deleted_at is not None

@@ -7,7 +7,7 @@ Responses API on our side and are translated here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared.agentkit import faults
 from shared.agentkit.agent import (
@@ -19,45 +19,17 @@ from shared.agentkit.agent import (
     RunOptions,
     Usage,
 )
-from shared.agentkit.output import OutputFormat
-from shared.agentkit.provider import Provider
-from shared.agentkit.responses import Instructions, instructions_for
-from shared.agentkit.tools import Tool, by_name
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from shared.agentkit.provided import ProvidedAgent
+from shared.agentkit.tools import Tool
 
 Message = dict[str, Any]
 
 
-class ChatAgent:
-    """An agent whose turns are chat completions. ``options`` go into every call as they are."""
+class ChatAgent(ProvidedAgent):
+    """An agent whose turns are chat completions."""
 
     background = False
     chains = False
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        description: str,
-        instructions: Instructions,
-        model: str,
-        provider: Provider,
-        tools: Iterable[Tool] = (),
-        output_type: type[BaseModel] | None = None,
-        models: Iterable[str] = (),
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.name = name
-        self.description = description
-        self.tools = by_name(tools)
-        self.output = None if output_type is None else OutputFormat(output_type)
-        self.models = frozenset({model, *models} - {""})
-        self._instructions = instructions
-        self._model = model
-        self._provider = provider
-        self._options = dict(options or {})
 
     async def run(
         self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
@@ -69,15 +41,15 @@ class ChatAgent:
             **self._options,
             "model": options.model or self._model,
             "messages": [
-                {"role": "system", "content": instructions_for(self._instructions, options.run)},
+                {"role": "system", "content": self._told(options.run)},
                 *to_messages(messages),
             ],
         }
         if self.output is not None:
             schema = {"name": self.output.name, "schema": self.output.schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if self.tools:
-            body["tools"] = [_definition(tool) for tool in self.tools.values()]
+        if tools := [_definition(tool) for tool in self.tools.values()] + self._hosted_tools:
+            body["tools"] = tools
         return read_completion(await self._provider.send("/chat/completions", body, timeout=options.timeout))
 
     async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
@@ -86,10 +58,6 @@ class ChatAgent:
 
     async def delete(self, response_id: str, *, timeout: float) -> None:
         """The provider keeps no copy that could be deleted."""
-
-    async def check(self, *, timeout: float) -> None:
-        """Ask for the list of models: cheap, and it needs the same credential."""
-        await self._provider.ask("/models", timeout=timeout)
 
 
 def to_messages(items: Iterable[Item]) -> list[Message]:

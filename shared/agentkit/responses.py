@@ -6,8 +6,8 @@ One create per turn, then questions until it is terminal. What a response means 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from shared.agentkit import faults
 from shared.agentkit.agent import (
@@ -18,59 +18,22 @@ from shared.agentkit.agent import (
     FunctionCall,
     Item,
     ResponseStatus,
-    RunInfo,
     RunOptions,
     Usage,
 )
-from shared.agentkit.output import OutputFormat
-from shared.agentkit.provider import Provider
-from shared.agentkit.tools import Tool, by_name
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-Instructions = str | Callable[[RunInfo], str]
-"""What the model is told to be: a text, or a function of the run."""
+from shared.agentkit.provided import ProvidedAgent
 
 TERMINAL = {status.value: status for status in ResponseStatus if status is not ResponseStatus.PENDING}
 
 
-class ResponsesAgent:
+class ResponsesAgent(ProvidedAgent):
     """An agent whose turns are responses in the background.
 
-    ``options`` go into every create as they are (``reasoning``, ``max_output_tokens``, ``service_tier``, …);
-    ``instructions`` and tools are sent with every turn, because a chained response does not inherit them.
-    ``hosted_tools`` run at the provider (web search, code interpreter, MCP servers), in its own notation.
-    ``output_type`` makes the result an object; ``models`` are those that a caller may choose instead.
+    Instructions and tools are sent with every turn, because a chained response does not inherit them.
     """
 
     background = True
     chains = True
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        description: str,
-        instructions: Instructions,
-        model: str,
-        provider: Provider,
-        tools: Iterable[Tool] = (),
-        hosted_tools: Iterable[Mapping[str, Any]] = (),
-        output_type: type[BaseModel] | None = None,
-        models: Iterable[str] = (),
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.name = name
-        self.description = description
-        self.tools = by_name(tools)
-        self.output = None if output_type is None else OutputFormat(output_type)
-        self.models = frozenset({model, *models} - {""})
-        self._hosted_tools = [dict(each) for each in hosted_tools]
-        self._instructions = instructions
-        self._model = model
-        self._provider = provider
-        self._options = dict(options or {})
 
     async def run(
         self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
@@ -85,7 +48,7 @@ class ResponsesAgent:
         body: dict[str, Any] = {
             **self._options,
             "model": options.model or self._model,
-            "instructions": instructions_for(self._instructions, options.run),
+            "instructions": self._told(options.run),
             "input": list(messages or ()),
             "background": options.background,
             "store": True,  # some projects delete a background response minutes after its end otherwise
@@ -136,19 +99,6 @@ class ResponsesAgent:
         if response.response_id != response_id:
             raise faults.NoNews("The provider answered with another response.", code="no_response")
         return response
-
-    async def check(self, *, timeout: float) -> None:
-        """Ask for the list of models: cheap, and it needs the same credential."""
-        await self._provider.ask("/models", timeout=timeout)
-
-
-def instructions_for(instructions: Instructions, run: RunInfo | None) -> str:
-    """The instructions as this run is to be told them."""
-    if isinstance(instructions, str):
-        return instructions
-    if run is None:
-        raise ValueError("these instructions are a function of the run, and there is none")
-    return instructions(run)
 
 
 def read_response(body: Mapping[str, Any]) -> AgentResponse:

@@ -83,9 +83,19 @@ class Sweep:
         outcome = await self._lifecycle.advance(watch.run_id, only=POLL_ONLY)
         if outcome.wake_in is not None and outcome.wake_in <= 0:
             await self._services.watch.set_due(watch, self._services.clock() + HAND_OFF)
-            await hub.step(watch.run_id)
+            if await hub.step(watch.run_id):
+                await self._look_again(watch.run_id)
             return "handed_off"
         return await self._date(watch, outcome)
+
+    async def _look_again(self, run_id: str) -> None:
+        """A step was under way that knows the watch row from before the hand-off, and so cannot date it at its end."""
+        now = self._services.clock()
+        watch = await self._services.watch.get(run_id)
+        stored = await self._services.store.load(run_id)
+        if watch is not None and stored is not None:
+            soon = now + timedelta(seconds=self._settings.sweep_every)
+            await self._services.watch.set_due(watch, max(stored.value.wake_at, soon))
 
     async def _check(self, watch: Watch, hub: Hub) -> str:
         """Under `durable`: leave a run alone that is in time; signal, step, and at last poll one that is not."""

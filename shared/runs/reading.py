@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from datetime import datetime
@@ -168,15 +169,13 @@ class Reading:
 
 def _ledger(run: Run, agent: Agent, response: AgentResponse) -> list[ToolCall]:
     """The ledger of a turn that asks for something: our tools, then what the provider wants approved."""
+    line = functools.partial(ToolCall, session_id=run.session_id, number=run.number, turn=run.turn)
     lines: list[ToolCall] = []
     for call in response.calls:
         tool = agent.tools.get(call.name)
         needs = tool.requires_approval if tool is not None else False
         lines.append(
-            ToolCall(
-                session_id=run.session_id,
-                number=run.number,
-                turn=run.turn,
+            line(
                 index=len(lines),
                 call_id=call.call_id,
                 name=call.name,
@@ -188,10 +187,7 @@ def _ledger(run: Run, agent: Agent, response: AgentResponse) -> list[ToolCall]:
         )
     for request in response.approvals:
         lines.append(
-            ToolCall(
-                session_id=run.session_id,
-                number=run.number,
-                turn=run.turn,
+            line(
                 index=len(lines),
                 call_id=request.request_id,
                 name=request.name,

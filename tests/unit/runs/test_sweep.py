@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -113,6 +114,26 @@ async def test_a_row_of_a_newer_version_is_left_alone_and_goes_on_when_that_vers
     assert (await either.app.services.watch.count())[1] == 0
     await break_row(either, run_id, schema=1)
     assert (await either.follow(run_id)).status is RunStatus.COMPLETED
+
+
+async def test_a_hand_off_that_finds_a_step_under_way_is_looked_at_again_soon(rigs: NewRig) -> None:
+    rig = await rigs(driver="timer")
+    await rig.model.script("s", [{"calls": [{"name": "work", "arguments": {"label": "a"}}]}, {"text": "Fine."}])
+    run_id = await rig.start()
+    await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+    row = await rig.app.services.watch.get(run_id)
+    assert row is not None
+    await rig.app.services.watch.set_due(row, rig.clock.now)
+
+    class BusyHub(NotedHub):
+        async def step(self, run_id: str) -> bool:
+            await super().step(run_id)
+            return True
+
+    assert await sweep(rig, BusyHub()) == {"handed_off": 1}
+    row = await rig.app.services.watch.get(run_id)
+    assert row is not None
+    assert row.due == rig.clock.now + timedelta(seconds=rig.app.settings.sweep_every)
 
 
 async def test_a_wake_puts_an_unreadable_row_aside_too(either: Rig) -> None:

@@ -1,0 +1,63 @@
+"""What agents over a provider's model have in common, whichever API they speak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from shared.agentkit.agent import RunInfo
+from shared.agentkit.output import OutputFormat
+from shared.agentkit.provider import Provider
+from shared.agentkit.tools import Tool, by_name
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Instructions = str | Callable[[RunInfo], str]
+"""What the model is told to be: a text, or a function of the run."""
+
+
+class ProvidedAgent:
+    """An agent whose model is a provider's.
+
+    ``options`` go into every request as they are (``reasoning``, ``max_output_tokens``, ``service_tier``, …).
+    ``hosted_tools`` run at the provider (web search, code interpreter, MCP servers), in its own notation.
+    ``output_type`` makes the result an object; ``models`` are those that a caller may choose besides ``model``.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        description: str,
+        instructions: Instructions,
+        model: str,
+        provider: Provider,
+        tools: Iterable[Tool] = (),
+        hosted_tools: Iterable[Mapping[str, Any]] = (),
+        output_type: type[BaseModel] | None = None,
+        models: Iterable[str] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.description = description
+        self.tools = by_name(tools)
+        self.output = None if output_type is None else OutputFormat(output_type)
+        self.models = frozenset({model, *models} - {""})
+        self._hosted_tools = [dict(each) for each in hosted_tools]
+        self._instructions = instructions
+        self._model = model
+        self._provider = provider
+        self._options = dict(options or {})
+
+    async def check(self, *, timeout: float) -> None:
+        """Ask for the list of models: cheap, and it needs the same credential."""
+        await self._provider.ask("/models", timeout=timeout)
+
+    def _told(self, run: RunInfo | None) -> str:
+        """The instructions as this run is to be told them."""
+        if isinstance(self._instructions, str):
+            return self._instructions
+        if run is None:
+            raise ValueError("these instructions are a function of the run, and there is none")
+        return self._instructions(run)

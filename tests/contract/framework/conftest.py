@@ -1,10 +1,11 @@
-"""The same agent twice: as a ``ResponsesAgent``, and as an Agent Framework ``Agent`` behind the adapter."""
+"""The same agent as a ``ResponsesAgent``, as an Agent Framework ``Agent`` behind the adapter, as a ``ChatAgent``."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -19,6 +20,7 @@ from agent_framework.openai import OpenAIChatClient
 from local.model import ScriptedModel
 from local.model.control import ModelControl
 from shared.agentkit.agent import AgentResponse, AgentSession, ContinuationToken, Item, ResponseStatus, RunOptions
+from shared.agentkit.chat import ChatAgent
 from shared.agentkit.framework import FrameworkAgent
 from shared.agentkit.provider import Provider, ProviderConfig
 from shared.agentkit.responses import ResponsesAgent
@@ -46,7 +48,7 @@ TOOLS = (research_space_facts, generate_character_profiles)
 class Desk:
     """One agent in one world, and what a lifecycle would do with it."""
 
-    def __init__(self, agent: ResponsesAgent) -> None:
+    def __init__(self, agent: ResponsesAgent | ChatAgent) -> None:
         self.agent = agent
         self.session = AgentSession(session_id="s1")
         self.options = RunOptions(timeout=5.0, metadata={"run": "r1", "turn": "1"})
@@ -142,15 +144,37 @@ async def either(
     if request.param == "framework":
         yield Desk(FrameworkAgent(theirs(tools=their_tools()), models=["gpt-5-mini"]))
         return
+    async with provided(ResponsesAgent, model, world) as desk:
+        yield desk
+
+
+@pytest_asyncio.fixture(params=["responses", "framework", "chat"], loop_scope="session")
+async def any_agent(
+    request: pytest.FixtureRequest, model: ScriptedModel, world: str, theirs: MakeTheirs
+) -> AsyncIterator[Desk]:
+    """The same agent over each API that there is, and in the framework's words."""
+    if request.param == "framework":
+        yield Desk(FrameworkAgent(theirs(tools=their_tools()), models=["gpt-5-mini"]))
+        return
+    async with provided({"responses": ResponsesAgent, "chat": ChatAgent}[request.param], model, world) as desk:
+        yield desk
+
+
+@asynccontextmanager
+async def provided(
+    kind: type[ResponsesAgent] | type[ChatAgent], model: ScriptedModel, world: str
+) -> AsyncIterator[Desk]:
+    """An agent of ours, with a connection of its own."""
     provider = Provider(ProviderConfig(credential=world, base_url=model.url))
-    ours = ResponsesAgent(
-        name="novelist",
-        description="",
-        instructions="Write stories.",
-        model="gpt-scripted",
-        provider=provider,
-        tools=[tool(function) for function in TOOLS],
-        models=["gpt-5-mini"],
+    yield Desk(
+        kind(
+            name="novelist",
+            description="",
+            instructions="Write stories.",
+            model="gpt-scripted",
+            provider=provider,
+            tools=[tool(function) for function in TOOLS],
+            models=["gpt-5-mini"],
+        )
     )
-    yield Desk(ours)
     await provider.close()

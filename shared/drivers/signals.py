@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from shared.drivers.durable import Hub
+from shared.drivers.timer import date_by_row
 from shared.runs.run import Next
 from shared.runs.services import Services, log
 from shared.runs.submission import Submitted
-
-RACES = 5
 
 
 class Signals:
@@ -27,7 +26,7 @@ class Signals:
                     await hub.wake(run.id)
                 return
             if submitted.watch is not None and not await self._services.watch.set_due(submitted.watch, run.wake_at):
-                await self._date(run.id)
+                await date_by_row(self._services, run.id)
             if run.next is Next.CREATE:
                 await hub.step(run.id)
         except Exception:
@@ -39,14 +38,6 @@ class Signals:
             if self._services.settings.driver == "durable":
                 await hub.wake(run_id)
             elif await hub.step(run_id):
-                await self._date(run_id)  # what it has not seen, the next sweep finds
+                await date_by_row(self._services, run_id)  # what it has not seen, the next sweep finds
         except Exception:
             log.exception("run %s: its driver was not reached; the sweep will", run_id, extra={"run_id": run_id})
-
-    async def _date(self, run_id: str) -> None:
-        """Date the watch row by the run's row, whoever else has dated it."""
-        for _ in range(RACES):
-            watch = await self._services.watch.get(run_id)
-            stored = await self._services.store.load(run_id)
-            if watch is None or stored is None or await self._services.watch.set_due(watch, stored.value.wake_at):
-                return

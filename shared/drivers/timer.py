@@ -22,6 +22,7 @@ from shared.runs.submission import clear_away
 
 HAND_OFF = timedelta(seconds=60)
 ORPHAN_AGE = timedelta(hours=1)
+RACES = 5
 LEFT_TO_NEWER = timedelta(minutes=10)
 """How long a row of a newer schema is left alone: in the middle of a deployment both versions run."""
 MOST_A_SWEEP = 2_000
@@ -83,19 +84,10 @@ class Sweep:
         outcome = await self._lifecycle.advance(watch.run_id, only=POLL_ONLY)
         if outcome.wake_in is not None and outcome.wake_in <= 0:
             await self._services.watch.set_due(watch, self._services.clock() + HAND_OFF)
-            if await hub.step(watch.run_id):
-                await self._look_again(watch.run_id)
+            if await hub.step(watch.run_id):  # it knows the watch row from before, and may be dating it just now
+                await date_by_row(self._services, watch.run_id)
             return "handed_off"
         return await self._date(watch, outcome)
-
-    async def _look_again(self, run_id: str) -> None:
-        """A step was under way that knows the watch row from before the hand-off, and so cannot date it at its end."""
-        now = self._services.clock()
-        watch = await self._services.watch.get(run_id)
-        stored = await self._services.store.load(run_id)
-        if watch is not None and stored is not None:
-            soon = now + timedelta(seconds=self._settings.sweep_every)
-            await self._services.watch.set_due(watch, max(stored.value.wake_at, soon))
 
     async def _check(self, watch: Watch, hub: Hub) -> str:
         """Under `durable`: leave a run alone that is in time; signal, step, and at last poll one that is not."""
@@ -136,6 +128,15 @@ class Sweep:
         return "done"
 
 
+async def date_by_row(services: Services, run_id: str) -> None:
+    """Date the watch row by the run's row, read after it, whoever else has dated it."""
+    for _ in range(RACES):
+        watch = await services.watch.get(run_id)
+        stored = await services.store.load(run_id)
+        if watch is None or stored is None or await services.watch.set_due(watch, stored.value.wake_at):
+            return
+
+
 class Wakes:
     """The activity: one wake of a run, wherever it was asked for."""
 
@@ -173,5 +174,6 @@ class Wakes:
                 await self._services.watch.remove(watch)
             else:
                 due = self._services.clock() + timedelta(seconds=outcome.wake_in)
-                await self._services.watch.set_due(watch, due)
+                if not await self._services.watch.set_due(watch, due):  # a sweep has handed the run over meanwhile
+                    await date_by_row(self._services, run_id)
         return outcome

@@ -133,7 +133,26 @@ async def test_a_hand_off_that_finds_a_step_under_way_is_looked_at_again_soon(ri
     assert await sweep(rig, BusyHub()) == {"handed_off": 1}
     row = await rig.app.services.watch.get(run_id)
     assert row is not None
-    assert row.due == rig.clock.now + timedelta(seconds=rig.app.settings.sweep_every)
+    assert row.due == (await rig.run(run_id)).wake_at, "not the minute of the hand-off: nobody else would date it"
+
+
+async def test_a_step_whose_watch_row_was_handed_over_meanwhile_dates_it_all_the_same(rigs: NewRig) -> None:
+    rig = await rigs(driver="timer")
+    await rig.model.script("s", [{"text": "Fine."}])
+    run_id = await rig.start()
+
+    async def hand_over(operation: str, table: Table, partition: str | None, changes: Sequence[Change]) -> None:
+        if table is Table.RUNS and operation == "commit":
+            rig.tables.after = None
+            watch = await rig.app.services.watch.get(run_id)
+            assert watch is not None
+            assert await rig.app.services.watch.set_due(watch, rig.clock.now + timedelta(seconds=60))
+
+    rig.tables.after = hand_over
+    assert (await rig.app.wakes.advance(run_id)).wake_in is not None
+    row = await rig.app.services.watch.get(run_id)
+    assert row is not None
+    assert row.due == (await rig.run(run_id)).wake_at
 
 
 async def test_a_wake_puts_an_unreadable_row_aside_too(either: Rig) -> None:

@@ -27,7 +27,7 @@ from local.stack import StackError
 from local.stack.child import LOGS, ROOT
 from local.stack.setup import ensure_azurite, ensure_peer, ensure_venv, say, shown
 
-PUBLIC_REGISTRIES = {"pypi.org", "files.pythonhosted.org", "registry.npmjs.org", "localhost", "127.0.0.1"}
+LOCAL_HOSTS = {"localhost", "127.0.0.1"}
 
 
 def on_signals(action: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
@@ -220,10 +220,10 @@ def test(options: argparse.Namespace) -> int:
 # --- check --------------------------------------------------------------------------------------------
 
 
-def private_hosts(texts: Iterable[str]) -> set[str]:
-    """The host names in the settings of pip and npm that are not the public registries."""
+def registry_hosts(texts: Iterable[str]) -> set[str]:
+    """The host names in the settings of pip and npm: no file is to name any of them, public or not."""
     found = {match.lower() for text in texts for match in re.findall(r"https?://(?:[^@/\s'\"]*@)?([\w.-]+)", text)}
-    return found - PUBLIC_REGISTRIES
+    return found - LOCAL_HOSTS
 
 
 def leaks(text: str, hosts: Iterable[str], home: str = str(Path.home())) -> list[str]:
@@ -239,11 +239,11 @@ def leaks(text: str, hosts: Iterable[str], home: str = str(Path.home())) -> list
 
 
 def configured_registries(python: Path) -> set[str]:
-    """The private registries that pip and npm use here."""
+    """The registries that pip and npm use here."""
     commands = [[str(python), "-m", "pip", "config", "list"]]
     if npm := shutil.which("npm"):
         commands.append([npm, "config", "get", "registry"])
-    return private_hosts(subprocess.run(c, capture_output=True, text=True, check=False).stdout for c in commands)
+    return registry_hosts(subprocess.run(c, capture_output=True, text=True, check=False).stdout for c in commands)
 
 
 def check_files(python: Path) -> int:

@@ -178,7 +178,7 @@ def test_a_busy_port_is_named_before_anything_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("see https://pypi.org/simple", 0),
+        ("see https://example.com/simple", 0),
         ("npm.example.internal/x", 1),
         ("HTTPS://NPM.EXAMPLE.INTERNAL/x", 1),
         ('"resolved": "' + 'https://any.where/a.tgz"', 1),
@@ -198,9 +198,9 @@ def test_files_that_tell_about_the_machine_are_found(text: str, expected: int) -
     assert len(dev.leaks(text, {"npm.example.internal"}, home="/srv/people/" + "ann")) == expected
 
 
-def test_private_registries_are_those_that_are_not_public() -> None:
-    texts = ["global.index-url='https://user:word@Pip.example.internal/simple'", "https://registry.npmjs.org/", ""]
-    assert dev.private_hosts(texts) == {"pip.example.internal"}
+def test_registries_are_the_hosts_that_pip_and_npm_use() -> None:
+    texts = ["global.index-url='https://user:word@Pip.example.internal/simple'", "http://localhost:4873/", ""]
+    assert dev.registry_hosts(texts) == {"pip.example.internal"}
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["run", "--help"], 0), (["run", "--x"], 2), ([], 2)])

@@ -13,10 +13,9 @@ from shared.agentkit.agent import Agent, AgentResponse, AgentSession, Continuati
 from shared.runs.debts import WATCH_AHEAD, Debts
 from shared.runs.reading import Reading
 from shared.runs.run import Next, Run
-from shared.runs.services import Services, log
+from shared.runs.services import RACES, Services, log
 from shared.runs.store.tables import Conflict
 
-RACES = 20
 LOOK_SECONDS = 4.0
 LOOKS_SECONDS = 8.0
 """One request, and all of them: a webhook is to be answered within ten seconds, and agents may differ in provider."""

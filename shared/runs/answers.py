@@ -10,12 +10,11 @@ from shared.agentkit.tools import error_output
 from shared.errors import AlreadyAnswered, NotWaiting, RunEnded
 from shared.runs.debts import WATCH_AHEAD
 from shared.runs.run import Approval, CallKind, CallState, Next, Run, ToolCall
-from shared.runs.services import Services
+from shared.runs.services import RACES, Services
 from shared.runs.store.runs import CallChange, Stored
 from shared.runs.store.tables import Conflict
 from shared.runs.transitions import unpark
 
-RACES = 20
 INLINE_RESULT = 1_000
 
 

@@ -13,7 +13,7 @@ from shared.agentkit import faults
 from shared.agentkit.agent import Agent, AgentResponse, ResponseStatus
 from shared.runs import schedule
 from shared.runs.run import Debt, Owed, Run
-from shared.runs.services import Services, log
+from shared.runs.services import RACES, Services, log
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.transitions import payable, with_debt, with_debts, without_debt
@@ -22,7 +22,6 @@ GIVEN_UP_AFTER = timedelta(days=1)
 PROVIDER_KEEPS = timedelta(days=30)
 """How long a provider keeps a response by itself: after that there is nothing left to delete."""
 WATCH_AHEAD = timedelta(seconds=60)
-RACES = 20
 
 
 class Debts:

@@ -12,13 +12,12 @@ from datetime import datetime, timedelta
 from shared.errors import SessionBusy
 from shared.runs.debts import WATCH_AHEAD
 from shared.runs.run import Run, RunStatus, Session, run_id
-from shared.runs.services import Services, log
+from shared.runs.services import RACES, Services, log
 from shared.runs.store.runs import SessionChange
 from shared.runs.store.tables import Conflict
 from shared.runs.transitions import entomb, finish
 
 TOMBSTONE_KEPT = timedelta(hours=48)
-RACES = 20
 
 
 class Deletion:

@@ -10,12 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from shared.runs.run import Run
-from shared.runs.services import Services, log
+from shared.runs.services import RACES, Services, log
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.transitions import wake_later
-
-RACES = 20
 
 T = TypeVar("T")
 

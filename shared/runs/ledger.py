@@ -9,11 +9,10 @@ from shared.agentkit.tools import Progress, ToolContext
 from shared.runs import schedule
 from shared.runs.lease import Lease
 from shared.runs.run import CallState, Run, ToolCall
-from shared.runs.services import Services, log
+from shared.runs.services import RACES, Services, log
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 
-RACES = 20
 PROGRESS_GAP = 1.0
 """Seconds between two writes of progress: a chatty tool costs no more than this."""
 

@@ -9,7 +9,7 @@ from shared.agentkit.agent import Agent
 from shared.runs import schedule
 from shared.runs.debts import WATCH_AHEAD, Debts
 from shared.runs.run import Next, Run, RunStatus
-from shared.runs.services import Outcome, Services, log
+from shared.runs.services import RACES, Outcome, Services, log
 from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
@@ -20,7 +20,6 @@ from shared.runs.turns import Turns
 AGENT_PATIENCE = timedelta(minutes=10)
 AGENT_GAP = 30.0
 MAX_CRASHES = 10
-RACES = 20
 
 
 class Lifecycle:

@@ -20,6 +20,9 @@ from shared.settings import Settings
 BACKOFF_FIRST = 2.0
 BACKOFF_MOST = 120.0
 
+RACES = 20
+"""How often a write that lost its race reads the row again before it gives up."""
+
 log = logging.getLogger("dormouse")
 
 

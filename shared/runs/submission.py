@@ -27,13 +27,11 @@ from shared.errors import (
 from shared.runs.debts import WATCH_AHEAD
 from shared.runs.lifecycle import Lifecycle
 from shared.runs.run import Limits, Next, Run, Session, is_session_id, run_id
-from shared.runs.services import Services, log
+from shared.runs.services import RACES, Services, log
 from shared.runs.store.index import KeyRecord, key_digest
 from shared.runs.store.runs import SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.store.watch import Watch
-
-RACES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

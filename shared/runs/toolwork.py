@@ -18,12 +18,11 @@ from shared.agentkit.tools import error_output
 from shared.runs.lease import Lease, leased
 from shared.runs.ledger import LedgerLine
 from shared.runs.run import Approval, CallKind, CallState, Run, ToolCall
-from shared.runs.services import Services
+from shared.runs.services import RACES, Services
 from shared.runs.store.runs import CallChange, Stored
 from shared.runs.store.tables import Conflict
 from shared.runs.transitions import next_turn, park, wake_later
 
-RACES = 20
 RUNNABLE = frozenset({CallState.OPEN, CallState.STARTED})
 STOP_SECONDS = 5.0
 """How long a tool that was told to stop may take; one that does not stop is left behind."""

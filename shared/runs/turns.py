@@ -19,14 +19,13 @@ from shared.runs.debts import Debts
 from shared.runs.lease import Lease
 from shared.runs.reading import Reading
 from shared.runs.run import Run, RunStatus
-from shared.runs.services import Services, log
+from shared.runs.services import RACES, Services, log
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.transitions import finish, wake_later
 
 PREVIOUS_MISSING_RETRIES = 3
 ACCESS_GAP = 30.0
-RACES = 20
 
 
 class Turns:

@@ -39,9 +39,11 @@ class Lease:
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                log.warning("run %s: lost the lease", self.run.id, extra={"run_id": self.run.id})
                 raise Conflict(self.run.id, "the lease was lost")
             return task.result()
+        except Conflict:  # the renewal found out, or the work when it wrote its result
+            log.warning("run %s: lost the lease", self.run.id, extra={"run_id": self.run.id})
+            raise
         finally:
             task.cancel()
             await self.stop(renewal)

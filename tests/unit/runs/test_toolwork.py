@@ -197,6 +197,29 @@ async def test_a_holder_that_is_cut_off_can_write_nothing_after_the_takeover(rig
     assert await outputs(two) == ["a done by start 2"]
 
 
+@pytest.mark.parametrize("renewal", [0.01, 30.0], ids=["by its renewal", "by its result"])
+async def test_however_a_lost_lease_shows_it_is_logged(
+    rigs: NewRig, caplog: pytest.LogCaptureFixture, renewal: float
+) -> None:
+    first, second = Bench(), Bench()
+    one = await rigs([first.factory()], tool_lease=60.0, tool_renewal=renewal)
+    two = await rigs([second.factory()], tool_lease=60.0, tool_renewal=30.0)
+    run_id = await at_tools(one, ("wait", {"label": "a"}))
+    lost = wake_as("one", one, run_id)
+    await eventually(lambda: first.starts)
+    one.tables.before = cut_off("one")
+    one.clock.move(61)
+    takeover = wake_as("two", two, run_id)
+    await eventually(lambda: second.starts)
+    one.tables.before = None
+    if renewal == 30.0:
+        first.let_go.set()
+    await lost
+    assert f"run {run_id}: lost the lease" in caplog.text
+    second.let_go.set()
+    await takeover
+
+
 async def test_an_interrupted_tool_that_runs_at_most_once_is_told_as_unknown(rigs: NewRig) -> None:
     first, second = Bench(), Bench()
     one = await rigs([first.factory()], **QUICK)

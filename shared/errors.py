@@ -135,6 +135,27 @@ class RunEnded(DormouseError):
     status = 409
 
 
+class CallbacksDisabled(DormouseError):
+    """This app sends no callbacks. Set DORMOUSE_CALLBACK_SECRET (`whsec_…`), or leave `callback_url` out."""
+
+    code = "callbacks_disabled"
+    status = 400
+
+
+class NoCallback(DormouseError):
+    """The run was submitted without a `callback_url`, so there is nothing to deliver. `GET` it instead."""
+
+    code = "no_callback"
+    status = 409
+
+
+class RunNotEnded(DormouseError):
+    """The run has not ended, so there is nothing to deliver again. Its callback comes when it ends."""
+
+    code = "run_not_ended"
+    status = 409
+
+
 class ModelNotAllowed(DormouseError):
     """The agent does not let callers choose this model. Leave `model` out, or take one that `GET /api/agents` lists."""
 

@@ -26,6 +26,8 @@ FUNCTION_TIMEOUT_SECONDS = 1_800
 Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
+_HOST_AND_PORT = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
+
 
 class Settings(BaseModel):
     """Every setting of the app. The alias is the name in the environment; times are in seconds."""
@@ -139,6 +141,18 @@ class Settings(BaseModel):
     )
     idempotency_key_lifetime: Seconds = Field(
         86_400.0, alias="DORMOUSE_IDEMPOTENCY_KEY_SECONDS", description="How long an `Idempotency-Key` is known."
+    )
+
+    # --- callbacks ---
+    callback_secret: str | None = Field(
+        None,
+        alias="DORMOUSE_CALLBACK_SECRET",
+        description="Signs callbacks (`whsec_…`). Two, with a blank between: both sign, to change one for the other.",
+    )
+    callback_allow: str | None = Field(
+        None,
+        alias="DORMOUSE_CALLBACK_ALLOW",
+        description="For development and private networks: `host[:port],…` that may be private, http, on other ports.",
     )
 
     # --- a turn ---
@@ -274,6 +288,21 @@ class Settings(BaseModel):
                 raise ValueError("must be the secret as the provider shows it: whsec_ and at least 16 bytes in base64")
         return value
 
+    @field_validator("callback_secret")
+    @classmethod
+    def _are_callback_secrets(cls, value: str | None) -> str | None:
+        for secret in (value or "").split():
+            cls._is_webhook_secret(secret)
+        return value
+
+    @field_validator("callback_allow")
+    @classmethod
+    def _are_hosts(cls, value: str | None) -> str | None:
+        for entry in [] if value is None else value.split(","):
+            if _HOST_AND_PORT.fullmatch(entry.strip()) is None:
+                raise ValueError("must be hosts, with a port or without, e.g. localhost:9000,receiver.internal,[::1]")
+        return value
+
     @field_validator("sweep_seconds")
     @classmethod
     def _divides_a_minute(cls, value: int | None) -> int | None:
@@ -301,6 +330,17 @@ class Settings(BaseModel):
     def model(self) -> str:
         """The model, or on Azure OpenAI the deployment, of the sample agents."""
         return (self.azure_openai_deployment if self.azure_openai_endpoint else None) or self.openai_model
+
+    @property
+    def callback_secrets(self) -> tuple[str, ...]:
+        """The secrets that sign callbacks; none: there are no callbacks."""
+        return tuple((self.callback_secret or "").split())
+
+    @property
+    def callback_allowed(self) -> frozenset[tuple[str, int | None]]:
+        """Hosts that callbacks may reach wherever they are, each with its port; None: any port."""
+        found = (_HOST_AND_PORT.fullmatch(entry.strip()) for entry in (self.callback_allow or "").split(","))
+        return frozenset((each[1].strip("[]").lower(), int(each[2]) if each[2] else None) for each in found if each)
 
     @property
     def app_in_metadata(self) -> str:

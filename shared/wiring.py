@@ -16,10 +16,13 @@ from shared.agentkit.provider import Provider, ProviderConfig
 from shared.drivers.retention import Retention
 from shared.drivers.signals import Signals
 from shared.drivers.timer import Sweep, Wakes
+from shared.outbound.addresses import Rules
+from shared.outbound.sender import CallbackSender
 from shared.runs.adoption import Adoption
 from shared.runs.answers import Answers
 from shared.runs.deletion import Deletion
 from shared.runs.lifecycle import Lifecycle
+from shared.runs.redelivery import Redelivery
 from shared.runs.services import Services, log
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore
@@ -50,6 +53,7 @@ class App:
     answers: Answers
     deletion: Deletion
     adoption: Adoption
+    redelivery: Redelivery
     signals: Signals
     sweep: Sweep
     retention: Retention
@@ -76,6 +80,9 @@ def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App
         clock=clock,
         luck=random.random,
         threads=ThreadPoolExecutor(given.tool_threads, thread_name_prefix="tool"),
+        sender=CallbackSender(given.callback_secrets, Rules(given.callback_allowed), clock)
+        if given.callback_secrets
+        else None,
     )
     lifecycle = Lifecycle(services)
     signals = Signals(services)
@@ -88,6 +95,7 @@ def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App
         answers=Answers(services),
         deletion=deletion,
         adoption=Adoption(services),
+        redelivery=Redelivery(services),
         signals=signals,
         retention=Retention(services, deletion, signals),
         sweep=Sweep(services, lifecycle),

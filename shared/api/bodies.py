@@ -29,6 +29,8 @@ BESIDES_THE_INPUT = 65_536
 
 MOST_FOR_ANSWERS = 900_000
 
+MOST_OF_A_CALLBACK_URL = 2_000
+
 _KEY = re.compile(r'"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e][\x20-\x21\x23-\x7e]{0,254})', re.ASCII)
 
 _PLAIN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
@@ -124,6 +126,7 @@ class RunBody(BaseModel):
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
     deadline_seconds: float | None = Field(None, ge=1, allow_inf_nan=False)
     limits: LimitsBody = Field(default_factory=LimitsBody)
+    callback_url: str | None = Field(None, min_length=1, max_length=MOST_OF_A_CALLBACK_URL)
 
 
 CallId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -214,6 +217,7 @@ async def read_submission(request: Any, owner: str, settings: Settings) -> Submi
         tool_calls=body.limits.tool_calls,
         total_tokens=body.limits.total_tokens,
         idempotency_key=key,
+        callback_url=body.callback_url,
     )
 
 

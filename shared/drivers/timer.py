@@ -95,13 +95,13 @@ class Sweep:
         now = self._services.clock()
         if stored is None or stored.value.next is Next.NONE:
             return await self._date(watch, Outcome(stored.value.status if stored else None, None))
-        overdue_at = stored.value.wake_at + timedelta(seconds=self._settings.overdue)
+        overdue_at = stored.value.due_at + timedelta(seconds=self._settings.overdue)
         if now < overdue_at:
             await self._services.watch.set_due(watch, overdue_at)
             return "in_time"
         again = now + timedelta(seconds=self._settings.sweep_every / 2)
         await self._services.watch.set_due(watch, again, strikes=watch.strikes + 1)
-        log.warning("run %s is overdue since %s", watch.run_id, stored.value.wake_at, extra={"run_id": watch.run_id})
+        log.warning("run %s is overdue since %s", watch.run_id, stored.value.due_at, extra={"run_id": watch.run_id})
         if watch.strikes == 0:
             await hub.ensure(watch.run_id)
             await hub.wake(watch.run_id)
@@ -133,7 +133,7 @@ async def date_by_row(services: Services, run_id: str) -> None:
     for _ in range(RACES):
         watch = await services.watch.get(run_id)
         stored = await services.store.load(run_id)
-        if watch is None or stored is None or await services.watch.set_due(watch, stored.value.wake_at):
+        if watch is None or stored is None or await services.watch.set_due(watch, stored.value.due_at):
             return
 
 

@@ -1,4 +1,4 @@
-"""What a run still owes: cancels and deletes at the provider, and a deleted run's rows here.
+"""What a run still owes: cancels and deletes at the provider, callbacks, and a deleted run's rows here.
 
 Each has a backoff of its own; paying one is the only thing its wake does.
 """
@@ -12,6 +12,7 @@ from datetime import timedelta
 from shared.agentkit import faults
 from shared.agentkit.agent import Agent, AgentResponse, ResponseStatus
 from shared.runs import schedule
+from shared.runs.delivery import Deliveries
 from shared.runs.run import Debt, Owed, Run
 from shared.runs.services import RACES, Services, log
 from shared.runs.store.runs import Stored
@@ -29,6 +30,7 @@ class Debts:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._deliveries = Deliveries(services)
 
     def due(self, run: Run) -> Debt | None:
         """The debt whose time has come, if any."""
@@ -38,6 +40,8 @@ class Debts:
     async def pay(self, stored: Stored[Run], debt: Debt, agent: Agent | None) -> Stored[Run] | None:
         """Pay one, or date it later; None when that was the run's own row. Raises ``Conflict``."""
         run, services = stored.value, self._services
+        if debt.kind is Owed.CALLBACK:
+            return await self._deliveries.pay(stored, debt)
         response = None
         try:
             match debt.kind:

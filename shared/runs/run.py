@@ -65,17 +65,20 @@ class Limits:
 
 
 class Owed(StrEnum):
-    """What can be owed: at the provider a cancel or a delete; here a deleted run's other rows, then its own."""
+    """What can be owed: at the provider a cancel or a delete; to the caller a callback; here a deleted run's other
+    rows, then its own."""
 
     CANCEL = "cancel"
     DELETE = "delete"
+    CALLBACK = "callback"
     ROWS = "rows"
     TOMBSTONE = "tombstone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Debt:
-    """Something a run still owes. ``subject`` is the provider's response id, where it is about one.
+    """Something a run still owes. ``subject`` is the provider's response id, where it is about one, or a
+    callback's event.
 
     ``since`` is when it arose; a cancel is given up and logged after a day of trying.
     """
@@ -89,6 +92,14 @@ class Debt:
     def same(self, other: Debt) -> bool:
         """Whether it is the same thing that is owed."""
         return self.kind is other.kind and self.subject == other.subject
+
+
+class CallbackState(StrEnum):
+    """What became of the last callback of a run that owes none. ``disabled``: the receiver wants no more (410)."""
+
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+    DISABLED = "disabled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +173,11 @@ class Run:
     retry_after: float = 0.0
     debts: tuple[Debt, ...] = ()
 
+    # whom it tells; ``deliveries`` counts the rows of the log that were ever written
+    callback_url: str | None = None
+    callback_state: CallbackState | None = None
+    deliveries: int = 0
+
     @property
     def id(self) -> str:
         """``run_<session>_<n>``: it carries its partition, so a point read finds it."""
@@ -176,6 +192,16 @@ class Run:
     def replays(self) -> bool:
         """Whether the current turn is created from full input, not chained to the last response."""
         return self.replay or self.replay_turn == self.turn
+
+    @property
+    def due_at(self) -> datetime:
+        """When to look at it: at its next wake, or sooner where an active run owes something before that.
+
+        A wake that crashed has its own backoff.
+        """
+        if self.terminal or self.crashes:
+            return self.wake_at
+        return min((self.wake_at, *(debt.due for debt in self.debts)))
 
     def wake_in(self, now: datetime) -> float | None:
         """Seconds until the next wake; None when it is terminal and owes nothing."""

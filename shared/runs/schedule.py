@@ -13,6 +13,11 @@ UNKNOWN_OUTCOME_WAITS = (0.0, 300.0, 1_200.0, 3_600.0)
 
 JITTER = 0.1
 
+DAY = 86_400.0
+
+CALLBACK_WAITS = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0, 28_800.0)
+"""Seconds before the second to eleventh try of a callback: with the most of jitter a day less a few minutes."""
+
 SPARSE_FIRST = 30.0
 SPARSE_MOST = 300.0
 """The bounds of poll gaps, in seconds, where the provider's webhooks bring the news."""
@@ -36,3 +41,14 @@ def backoff(failures: int, *, first: float, most: float, luck: float) -> float:
 def unknown_outcome_wait(outcomes: int) -> float:
     """Seconds before the next create after ``outcomes`` (1 or more) creates of unknown outcome."""
     return UNKNOWN_OUTCOME_WAITS[min(outcomes, len(UNKNOWN_OUTCOME_WAITS)) - 1]
+
+
+def callback_wait(tries: int, *, age: float, retry_after: float | None, luck: float) -> float | None:
+    """Seconds before the next try of a callback, after ``tries`` (1 or more) that failed; None: it is given up.
+
+    ``age`` is the time since its event. ``retry_after`` is what the receiver asks for; it gets that, or a day.
+    """
+    if tries > len(CALLBACK_WAITS) or age >= DAY:
+        return None
+    wait = CALLBACK_WAITS[max(tries, 1) - 1] * (1.0 + JITTER * luck)
+    return max(wait, min(retry_after or 0.0, DAY))

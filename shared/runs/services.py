@@ -10,9 +10,10 @@ from datetime import datetime
 
 from shared.agentkit.agent import Agent
 from shared.runs import schedule
+from shared.runs.callbacks import Sender
 from shared.runs.run import Run, RunStatus, Text
 from shared.runs.store.index import IndexStore
-from shared.runs.store.runs import CallChange, RunStore, Saved, SessionChange, Stored
+from shared.runs.store.runs import CallChange, DeliveryChange, RunStore, Saved, SessionChange, Stored
 from shared.runs.store.watch import WatchStore
 from shared.runs.transitions import finish
 from shared.settings import Settings
@@ -36,7 +37,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The ports and settings of the use cases. ``luck`` gives numbers in [0, 1); ``threads`` runs sync tools."""
+    """The ports and settings of the use cases. ``luck`` gives numbers in [0, 1); ``threads`` runs sync tools.
+
+    ``sender`` is None where the app has no secret to sign callbacks with.
+    """
 
     store: RunStore
     watch: WatchStore
@@ -46,6 +50,7 @@ class Services:
     clock: Callable[[], datetime]
     luck: Callable[[], float]
     threads: Executor
+    sender: Sender | None = None
 
     def outcome(self, run: Run) -> Outcome:
         """What the row says: when the next wake is due, and not before it could do anything.
@@ -74,6 +79,7 @@ class Services:
         calls: Sequence[CallChange] = (),
         items: Sequence[Text] = (),
         session: SessionChange | None = None,
+        delivery: DeliveryChange | None = None,
         midway: bool = False,
     ) -> Saved:
         """Write the run under its ETag; a write that works ends a row of crashes. Raises ``Conflict``.
@@ -82,7 +88,7 @@ class Services:
         """
         if not midway and after.crashes == before.value.crashes:
             after = replace(after, crashes=0)
-        saved = await self.store.save(before, after, session=session, calls=calls, items=items)
+        saved = await self.store.save(before, after, session=session, calls=calls, items=items, delivery=delivery)
         if after.status is not before.value.status:
             log.info("run %s is %s", after.id, after.status, extra={"run_id": after.id, "error_code": after.error_code})
         return saved

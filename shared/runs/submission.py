@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from shared.agentkit.agent import Item
 from shared.errors import (
     AgentMismatch,
+    CallbacksDisabled,
     IdempotencyKeyReused,
     InvalidRequest,
     ModelNotAllowed,
@@ -52,10 +53,11 @@ class Submission:
     tool_calls: int | None = None
     total_tokens: int | None = None
     idempotency_key: str | None = None
+    callback_url: str | None = None
 
     def payload(self) -> str:
         """A digest of what is asked for: the same key must come with the same."""
-        asked = [
+        asked: list[object] = [
             self.items,
             self.agent,
             self.session_id,
@@ -66,6 +68,8 @@ class Submission:
             self.total_tokens,
             self.model,
         ]
+        if self.callback_url is not None:  # without one the digest is what it was before there were any
+            asked.append({"callback_url": self.callback_url})
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -91,7 +95,7 @@ class Submissions:
     async def submit(self, wanted: Submission) -> Submitted:
         """Write the run and try the first create. An outage of the provider does not change the answer.
 
-        Raises ``UnknownAgent``, ``SessionNotFound``, ``AgentMismatch``, ``InvalidRequest`` or
+        Raises ``UnknownAgent``, ``SessionNotFound``, ``AgentMismatch``, ``InvalidRequest``, ``CallbacksDisabled`` or
         ``IdempotencyKeyReused`` before anything is written, ``SessionBusy`` (a request that lost a race for its
         session's next run leaves nothing behind that misleads), ``StoreUnavailable`` at any point.
         """
@@ -110,6 +114,7 @@ class Submissions:
         agent = self._agent_of(wanted, session)
         self._check_model(wanted, agent)
         self._check_limits(wanted)
+        self._check_callback(wanted)
         if record is None and wanted.idempotency_key is not None:
             record = await self._claim_key(wanted, session)
             if record is None:
@@ -216,6 +221,15 @@ class Submissions:
                     errors=[{"field": name, "problem": f"may be at most {allowed:.15g}"}],
                 )
 
+    def _check_callback(self, wanted: Submission) -> None:
+        if wanted.callback_url is None:
+            return
+        if self._services.sender is None:
+            raise CallbacksDisabled
+        problem = self._services.sender.problem(wanted.callback_url)
+        if problem is not None:
+            raise InvalidRequest(f"`callback_url` {problem}.", errors=[{"field": "callback_url", "problem": problem}])
+
     async def _claim_key(self, wanted: Submission, session: Stored[Session] | None) -> KeyRecord | None:
         """Take the key and allot its run; None when another request has just taken it."""
         assert wanted.idempotency_key is not None
@@ -256,6 +270,7 @@ class Submissions:
                 total_tokens=wanted.total_tokens or settings.max_total_tokens,
             ),
             model=wanted.model,
+            callback_url=wanted.callback_url,
             previous_response_id=session.value.response_id if session else None,
             replay=self._settings.chain == "replay"
             or (self._settings.chain == "auto" and session is not None and session.value.replay),

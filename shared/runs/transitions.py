@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared.runs.run import Debt, Next, Owed, Run, RunStatus
+from shared.runs.callbacks import event_of
+from shared.runs.run import CallbackState, Debt, Next, Owed, Run, RunStatus
 
 
 def finish(
@@ -17,8 +18,8 @@ def finish(
     message: str | None = None,
     cancel_at_provider: bool = False,
 ) -> Run:
-    """The run as it ends. Clears what belongs to the way, and notes what is still owed to the provider."""
-    debts = run.debts
+    """The run as it ends. Clears what belongs to the way, and notes what is still owed to provider and caller."""
+    debts = without_callbacks(run.debts)
     if cancel_at_provider and run.token is not None:
         debts = with_debt(debts, Debt(kind=Owed.CANCEL, subject=run.token.response_id, due=now, since=now))
     ended = replace(
@@ -38,7 +39,25 @@ def finish(
         updated_at=now,
         retry_after=0.0,
     )
-    return with_debts(ended, debts, now)
+    return with_debts(ended, (*debts, *_callback(ended, now)), now)
+
+
+def _callback(run: Run, now: datetime) -> tuple[Debt, ...]:
+    """The callback that a run owes as it now stands, if its caller wants any."""
+    if run.callback_url is None or run.callback_state is CallbackState.DISABLED:
+        return ()
+    return (Debt(kind=Owed.CALLBACK, subject=event_of(run), due=now, since=now),)
+
+
+def without_callbacks(debts: tuple[Debt, ...]) -> tuple[Debt, ...]:
+    """The debts without the callbacks: what they would tell is of the past."""
+    return tuple(debt for debt in debts if debt.kind is not Owed.CALLBACK)
+
+
+def tell_again(run: Run, now: datetime) -> Run:
+    """The run with its ending to be delivered (again), from the first attempt on, whatever became of it before."""
+    run = replace(run, callback_state=None)
+    return with_debts(run, (*without_callbacks(run.debts), *_callback(run, now)), now)
 
 
 def with_debt(debts: tuple[Debt, ...], debt: Debt) -> tuple[Debt, ...]:
@@ -97,7 +116,7 @@ def next_turn(run: Run, now: datetime) -> Run:
 def park(run: Run, now: datetime, answer_by: datetime) -> Run:
     """The run as it waits for answers: no deadline runs (what is left of it is kept), nothing is pending."""
     left = None if run.deadline_at is None else max(0.0, (run.deadline_at - now).total_seconds())
-    return replace(
+    parked = replace(
         run,
         status=RunStatus.REQUIRES_ACTION,
         next=Next.ANSWERS,
@@ -110,10 +129,15 @@ def park(run: Run, now: datetime, answer_by: datetime) -> Run:
         lease_until=None,
         updated_at=now,
     )
+    return with_debts(parked, (*without_callbacks(run.debts), *_callback(parked, now)), now)
 
 
 def unpark(run: Run, now: datetime) -> Run:
-    """The run as it goes on with its tools, all answers given; its deadline runs on from where it stood."""
+    """The run as it goes on with its tools, all answers given; its deadline runs on from where it stood.
+
+    Nobody need be told any more that it waits.
+    """
+    run = with_debts(run, without_callbacks(run.debts), now)
     return replace(
         run,
         status=RunStatus.IN_PROGRESS,
@@ -129,9 +153,9 @@ def unpark(run: Run, now: datetime) -> Run:
 def entomb(run: Run, now: datetime, keep: timedelta) -> Run:
     """The run as a tombstone: no content, and what is left to do: the provider's copies, its rows, its own row.
 
-    An active run must have been finished before; what it owed then is owed still.
+    An active run must have been finished before; what it owed then is owed still, but for its callback.
     """
-    debts = run.debts
+    debts = without_callbacks(run.debts)
     for response_id in run.response_ids:
         debts = with_debt(debts, Debt(kind=Owed.DELETE, subject=response_id, due=now, since=now))
     debts = with_debt(debts, Debt(kind=Owed.ROWS, due=now, since=now))
@@ -146,5 +170,7 @@ def entomb(run: Run, now: datetime, keep: timedelta) -> Run:
         error_message=None,
         provider_status=None,
         model=None,
+        callback_url=None,
+        callback_state=None,
     )
     return with_debts(emptied, debts, now)

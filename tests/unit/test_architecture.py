@@ -20,10 +20,11 @@ MAY_IMPORT = {
     "agentkit": GROUND,
     "agents": {"agentkit", *GROUND},
     "runs": {"agentkit", *GROUND},
+    "outbound": {"runs", *GROUND},
     "drivers": {"runs", "agentkit", *GROUND},
     "webhooks": {"api", "drivers", "runs", "agentkit", "wiring", *GROUND},  # `api` for how a body is read
     "api": {"drivers", "runs", "agentkit", "wiring", *GROUND},
-    "wiring": {"agents", "drivers", "runs", "agentkit", *GROUND},
+    "wiring": {"agents", "drivers", "outbound", "runs", "agentkit", *GROUND},
 }
 """The parts of ``shared`` and what each may know besides itself: arrows point down. ``wiring`` puts them together."""
 

@@ -104,6 +104,12 @@ def test_only_the_names_of_settings_are_read(name: str) -> None:
         ("OPENAI_WEBHOOK_SECRET", "whsec_YSBzZWNyZXQgb2YgdGhlIHRlc3Rz!", "whsec_"),
         ("OPENAI_WEBHOOK_SECRET", "YSBzZWNyZXQgb2YgdGhlIHRlc3Rz", "whsec_"),
         ("OPENAI_WEBHOOK_SECRET", "whsec_ünter", "whsec_"),
+        ("DORMOUSE_CALLBACK_SECRET", "s3cret", "whsec_ and at least 16 bytes in base64"),
+        ("DORMOUSE_CALLBACK_SECRET", "whsec_YSBzZWNyZXQgb2YgdGhlIHRlc3Rzcw== s3cret", "whsec_"),
+        ("DORMOUSE_CALLBACK_ALLOW", "https://s3cret", "hosts, with a port or without"),
+        ("DORMOUSE_CALLBACK_ALLOW", "localhost,,s3cret", "hosts"),
+        ("DORMOUSE_CALLBACK_ALLOW", "*.s3cret", "hosts"),
+        ("DORMOUSE_CALLBACK_ALLOW", "localhost:http", "hosts"),
     ],
 )
 def test_a_malformed_value_is_named_and_never_repeated(name: str, value: str, sentence: str) -> None:
@@ -113,6 +119,23 @@ def test_a_malformed_value_is_named_and_never_repeated(name: str, value: str, se
     if len(value) > 2:
         assert value not in message.removeprefix(name)
     assert "s3cret" not in message
+
+
+def test_callbacks_may_have_two_secrets_while_one_is_changed_for_the_other() -> None:
+    old, new = "whsec_YSBzZWNyZXQgb2YgdGhlIHRlc3Rzcw==", "whsec_YW5vdGhlciBvZiB0aGUgdGVzdHM"
+    assert load({"DORMOUSE_CALLBACK_SECRET": f" {old}  {new} "}).callback_secrets == (old, new)
+    assert load({}).callback_secrets == ()
+
+
+def test_hosts_that_callbacks_may_reach_wherever_they_are() -> None:
+    given = "LocalHost:9000, receiver.internal,[::1]:9001,10.0.0.7"
+    assert load({"DORMOUSE_CALLBACK_ALLOW": given}).callback_allowed == {
+        ("localhost", 9000),
+        ("receiver.internal", None),
+        ("::1", 9001),
+        ("10.0.0.7", None),
+    }
+    assert load({}).callback_allowed == frozenset()
 
 
 @pytest.mark.parametrize("given", ["whsec_YSBzZWNyZXQgb2YgdGhlIHRlc3Rzcw==", "whsec_YSBzZWNyZXQgb2YgdGhlIHRlc3Rzcw"])

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from shared.agentkit.agent import Item
+from shared.runs.callbacks import Delivery
 from shared.runs.run import Run, RunStatus, Session, Text, ToolCall, parse_run_id, run_id
 from shared.runs.store import values
 from shared.runs.store.rows import RowUnreadable, changes, decode, encode
@@ -51,11 +52,24 @@ class CallChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryChange:
+    """One row of the delivery log beside a run's change: as it was read (None: it is new) and as it is to be.
+
+    ``oldest`` goes in the same transaction.
+    """
+
+    before: Stored[Delivery] | None
+    after: Delivery
+    oldest: Stored[Delivery] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """What a transaction left behind: the run and the ledger rows it touched, with their new ETags."""
+    """What a transaction left behind: the run and the other rows it touched, with their new ETags."""
 
     run: Stored[Run]
     calls: tuple[Stored[ToolCall], ...] = ()
+    delivery: Stored[Delivery] | None = None
 
 
 class RunStore:
@@ -104,8 +118,9 @@ class RunStore:
         session: SessionChange | None = None,
         calls: Sequence[CallChange] = (),
         items: Sequence[Text] = (),
+        delivery: DeliveryChange | None = None,
     ) -> Saved:
-        """Merge what changed in the run, with its session, ledger rows and new items, in one transaction.
+        """Merge what changed in the run, with its session, ledger, log and new items, in one transaction.
 
         A run that alone changes is one plain merge. Raises ``Conflict`` when any of them is not as it was read.
         """
@@ -120,10 +135,12 @@ class RunStore:
             else:
                 batch.append(_merge(_call_key(call.after), call.before, call.after))
         batch += [_item(after.number, before.value.items + i, item) for i, item in enumerate(items)]
+        batch += _of_the_log(delivery)
         etags = await self._tables.commit(Table.RUNS, after.session_id, batch)
         return Saved(
             run=Stored(after, etags[key]),
             calls=tuple(Stored(call.after, etags[_call_key(call.after)]) for call in calls),
+            delivery=None if delivery is None else Stored(delivery.after, etags[_delivery_key(delivery.after)]),
         )
 
     async def save_session(self, session: SessionChange) -> None:
@@ -155,7 +172,7 @@ class RunStore:
         return found
 
     async def delete_rows(self, run: Run) -> None:
-        """Delete all rows of a run but its own: ledger, items, parts."""
+        """Delete all rows of a run but its own: ledger, items, parts, deliveries."""
         prefix = f"{_run_key(run.number)}:"
         rows = self._tables.query(
             Table.RUNS, run.session_id, first=prefix, before=prefix + "~", select=["PartitionKey"]
@@ -191,6 +208,17 @@ class RunStore:
         key = _call_key(after)
         etags = await self._tables.commit(Table.RUNS, after.session_id, [_merge(key, before, after)])
         return Stored(after, etags[key])
+
+    async def deliveries(self, run: Run) -> list[Stored[Delivery]]:
+        """The log of the run's callbacks, oldest first."""
+        prefix = f"{run.number:08}:delivery:"
+        rows = self._tables.query(Table.RUNS, run.session_id, first=prefix, before=prefix + "~")
+        return [_stored(Delivery, row) async for row in rows]
+
+    async def delivery(self, run: Run, index: int) -> Stored[Delivery] | None:
+        """One row of that log; None when it is not there, or no more."""
+        row = await self._tables.get(Table.RUNS, run.session_id, f"{run.number:08}:delivery:{index:06}")
+        return None if row is None else _stored(Delivery, row)
 
     async def items(self, run: Run) -> list[Item]:
         """The run's committed conversation items, in order, long values read back."""
@@ -265,6 +293,18 @@ def _item(number: int, index: int, data: Text) -> Change:
     return Change(kind=Kind.INSERT, key=_item_key(number, index), values=encode(_ItemRow(data=data)))
 
 
+def _of_the_log(delivery: DeliveryChange | None) -> list[Change]:
+    if delivery is None:
+        return []
+    key = _delivery_key(delivery.after)
+    if delivery.before is not None:
+        return [_merge(key, delivery.before, delivery.after)]
+    changes = [Change(kind=Kind.INSERT, key=key, values=encode(delivery.after))]
+    if delivery.oldest is not None:
+        changes.append(Change(kind=Kind.DELETE, key=_delivery_key(delivery.oldest.value), etag=delivery.oldest.etag))
+    return changes
+
+
 def _run_key(number: int) -> str:
     return f"{number:08}"
 
@@ -275,3 +315,7 @@ def _item_key(number: int, index: int) -> str:
 
 def _call_key(call: ToolCall) -> str:
     return f"{call.number:08}:tool:{call.turn:04}:{call.index:04}"
+
+
+def _delivery_key(delivery: Delivery) -> str:
+    return f"{delivery.number:08}:delivery:{delivery.index:06}"

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from shared.agentkit.agent import ContinuationToken, Usage
+from shared.runs.callbacks import Delivery, DeliveryState
 from shared.runs.run import CallState, Debt, Limits, Next, Owed, PartRef, Run, RunStatus, ToolCall
 from shared.runs.store.rows import RowUnreadable
-from shared.runs.store.runs import CallChange, RunStore, SessionChange, Stored
+from shared.runs.store.runs import CallChange, DeliveryChange, RunStore, SessionChange, Stored
 from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables
 from tests.contract.store.records import NOW, new_run, session_of
 
@@ -216,6 +217,38 @@ async def test_a_run_and_a_session_are_deleted_under_their_etags(store: RunStore
     assert session is not None
     await store.delete_session_row(session)
     assert await store.load_session(stale.value.session_id) is None
+
+
+async def test_the_log_of_deliveries_goes_with_the_run_s_row(store: RunStore) -> None:
+    stale = run = await create(store)
+    lines = []
+    for index in range(3):
+        line = Delivery(
+            session_id=run.value.session_id, number=1, index=index, event="completed", attempt=index + 1, sent_at=NOW
+        )
+        after = replace(run.value, deliveries=index + 1)
+        saved = await store.save(run, after, delivery=DeliveryChange(before=None, after=line))
+        assert saved.delivery is not None
+        run = saved.run
+        lines.append(saved.delivery)
+    assert await store.deliveries(run.value) == lines
+    assert await store.delivery(run.value, 1) == lines[1]
+    assert await store.delivery(run.value, 3) is None
+
+    told = replace(lines[2].value, state=DeliveryState.DELIVERED, http_status=204, seconds=0.25)
+    change = DeliveryChange(before=lines[2], after=told)
+    with pytest.raises(Conflict):
+        await store.save(stale, stale.value, delivery=change)
+    run = (await store.save(run, run.value, delivery=change)).run
+    with pytest.raises(Conflict):
+        await store.save(run, run.value, delivery=change)
+
+    newest = replace(lines[0].value, index=3)
+    change = DeliveryChange(before=None, after=newest, oldest=lines[0])
+    run = (await store.save(run, run.value, delivery=change)).run
+    assert [each.value for each in await store.deliveries(run.value)] == [lines[1].value, told, newest]
+    await store.delete_rows(run.value)
+    assert await store.deliveries(run.value) == []
 
 
 async def test_sessions_that_are_idle_or_deleted_are_found(store: RunStore, tables: Tables) -> None:

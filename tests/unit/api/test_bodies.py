@@ -44,6 +44,7 @@ async def test_a_request_is_read_as_it_was_meant() -> None:
             "metadata": {"k": "line\nline\t\U0001f42d"},
             "deadline_seconds": 60,
             "limits": {"turns": 1, "tool_calls": 2, "total_tokens": 3},
+            "callback_url": "https://example.com/hook",
         },
         headers={"Idempotency-Key": '"a key"'},
     )
@@ -58,6 +59,7 @@ async def test_a_request_is_read_as_it_was_meant() -> None:
         tool_calls=2,
         total_tokens=3,
         idempotency_key="a key",
+        callback_url="https://example.com/hook",
     )
 
 
@@ -107,7 +109,9 @@ async def test_a_byte_order_mark_is_no_error() -> None:
         (b'{"input": "x", "agent": "\\udfff"}', ["agent"]),
         (b'{"input": "x", "metadata": {"k": "\\ud800"}}', ["metadata.k"]),
         ({"input": "x", "stream": True}, ["stream"]),
-        ({"input": "x", "callback_url": "https://example.com"}, ["callback_url"]),
+        ({"input": "x", "callback_url": ""}, ["callback_url"]),
+        ({"input": "x", "callback_url": 1}, ["callback_url"]),
+        ({"input": "x", "callback_url": "https://example.com/" + "a" * 1_981}, ["callback_url"]),
         ({"input": "x", "one": 1, "two": 2}, ["one", "two"]),
         ({"input": "x", "limits": {"three": 3}}, ["limits.three"]),
         ({"input": "x", "agent": ""}, ["agent"]),

@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.agentkit.agent import ContinuationToken, Usage
+from shared.runs.callbacks import Delivery, DeliveryState
 from shared.runs.run import (
     SCHEMA,
     Approval,
+    CallbackState,
     CallKind,
     CallState,
     Debt,
@@ -79,6 +81,9 @@ RUNS = st.builds(
     deadline_left=st.none() | st.floats(min_value=0, max_value=1e9),
     output=long_texts,
     corrections=counts,
+    callback_url=maybe_texts,
+    callback_state=st.none() | st.sampled_from(CallbackState),
+    deliveries=counts,
     debts=st.lists(
         st.builds(Debt, kind=st.sampled_from(Owed), subject=texts, due=moments, since=moments, tries=counts), max_size=3
     ).map(tuple),
@@ -120,6 +125,21 @@ CALLS = st.builds(
     finished_at=st.none() | moments,
 )
 
+DELIVERIES = st.builds(
+    Delivery,
+    session_id=st.just(SESSION),
+    number=counts,
+    index=counts,
+    event=texts,
+    attempt=counts,
+    sent_at=moments,
+    state=st.sampled_from(DeliveryState),
+    http_status=st.none() | counts,
+    fault=maybe_texts,
+    seconds=st.none() | st.floats(min_value=0, max_value=1e9),
+    next_try_at=st.none() | moments,
+)
+
 
 def a_run(**given: Any) -> Run:
     run = Run(
@@ -142,7 +162,7 @@ def a_row(**given: Value) -> dict[str, Value]:
 
 
 @LEAN
-@given(record=RUNS | SESSIONS | CALLS)
+@given(record=RUNS | SESSIONS | CALLS | DELIVERIES)
 def test_a_record_comes_back_as_it_was_written(record: Any) -> None:
     assert decode(type(record), encode(record)) == record
 

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.runs.schedule import JITTER, UNKNOWN_OUTCOME_WAITS, backoff, poll_gap, unknown_outcome_wait
+from shared.runs.schedule import (
+    CALLBACK_WAITS,
+    DAY,
+    JITTER,
+    UNKNOWN_OUTCOME_WAITS,
+    backoff,
+    callback_wait,
+    poll_gap,
+    unknown_outcome_wait,
+)
 from shared.settings import Settings
 
 DEFAULTS = Settings.model_validate({})
@@ -76,3 +85,40 @@ def test_creates_of_unknown_outcome_come_further_and_further_apart(outcomes: int
 
 def test_every_create_that_the_default_allows_has_a_wait() -> None:
     assert len(UNKNOWN_OUTCOME_WAITS) == DEFAULTS.create_attempts - 1
+
+
+@pytest.mark.parametrize(
+    ("tries", "age", "retry_after", "wait"),
+    [
+        (1, 0, None, 5),
+        (2, 5, None, 30),
+        (3, 35, None, 120),
+        (10, 49_355, None, 28_800),
+        (11, 78_155, None, None),
+        (99, 0, None, None),
+        (1, DAY - 1, None, 5),
+        (1, DAY, None, None),
+        (1, 0, 0, 5),
+        (1, 0, 4, 5),
+        (1, 0, 600, 600),
+        (4, 155, 60, 600),
+        (1, 0, 7 * DAY, DAY),
+        (1, 0, math.inf, DAY),
+        (2, DAY, 600, None),
+        (11, 0, 600, None),
+    ],
+)
+def test_when_a_callback_is_tried_again(tries: int, age: float, retry_after: float | None, wait: float | None) -> None:
+    assert callback_wait(tries, age=age, retry_after=retry_after, luck=0.0) == wait
+
+
+def test_the_tries_of_a_callback_fill_a_day_whatever_the_luck() -> None:
+    assert [*CALLBACK_WAITS] == sorted(CALLBACK_WAITS)
+    assert 0.85 * DAY <= sum(CALLBACK_WAITS) <= sum(CALLBACK_WAITS) * (1 + JITTER) <= DAY
+
+
+@given(tries=st.integers(min_value=1, max_value=len(CALLBACK_WAITS)), luck=lucks)
+def test_luck_spreads_the_tries_of_a_callback_upwards(tries: int, luck: float) -> None:
+    wait = callback_wait(tries, age=0.0, retry_after=None, luck=luck)
+    assert wait is not None
+    assert CALLBACK_WAITS[tries - 1] <= wait <= CALLBACK_WAITS[tries - 1] * (1 + JITTER)

@@ -1,0 +1,63 @@
+"""``/api/runs/{id}/deliveries``: the log of a run's callbacks, and one more delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.api.callers import owner_of
+from shared.api.conditions import not_modified
+from shared.api.rendering import json_response, time_on_the_wire
+from shared.drivers.durable import Hub
+from shared.errors import RunNotFound
+from shared.runs import callbacks
+from shared.runs.callbacks import Delivery
+from shared.runs.run import Owed, Run
+from shared.wiring import App
+
+
+async def show(request: Any, app: App) -> Any:
+    """``GET``: where the run's callbacks stand, and the latest attempts, newest first."""
+    return not_modified(request, await _log(app, await _own_run(request, app)))
+
+
+async def again(request: Any, app: App, hub: Hub) -> Any:
+    """``POST``: 202, and the end of the run is delivered again, under the same id, whatever became of it before."""
+    run = await app.redelivery.deliver_again((await _own_run(request, app)).id)
+    if run is None:
+        raise RunNotFound
+    await app.signals.woken(run.id, hub)
+    return await _log(app, run, status=202)
+
+
+async def _own_run(request: Any, app: App) -> Run:
+    owner = owner_of(request, app.settings)
+    stored = await app.services.store.load(request.path_params["run_id"])
+    if stored is None or stored.value.owner != owner or stored.value.deleted_at is not None:
+        raise RunNotFound
+    return stored.value
+
+
+async def _log(app: App, run: Run, *, status: int = 200) -> Any:
+    lines = [stored.value for stored in await app.services.store.deliveries(run)]
+    body = {
+        "callback_url": run.callback_url,
+        "callback_status": callbacks.status_of(run),
+        "next_attempt_at": next((time_on_the_wire(debt.due) for debt in run.debts if debt.kind is Owed.CALLBACK), None),
+        "data": [_line(run, line) for line in reversed(lines)],
+    }
+    return json_response(body, status=status)
+
+
+def _line(run: Run, line: Delivery) -> Mapping[str, Any]:
+    return {
+        "webhook_id": callbacks.webhook_id(run.id, line.event),
+        "type": callbacks.type_of(line.event),
+        "attempt": line.attempt,
+        "state": line.state.value,
+        "sent_at": time_on_the_wire(line.sent_at),
+        "http_status": line.http_status,
+        "error": line.fault,
+        "seconds": line.seconds,
+        "next_attempt_at": time_on_the_wire(line.next_try_at),
+    }

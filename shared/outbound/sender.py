@@ -1,0 +1,177 @@
+"""Signs and sends: Standard Webhooks to addresses that callers chose.
+
+The address that is checked is the one that is connected to: the name is resolved once, by the connection itself,
+what is not public is left out, and the socket looks again. No proxy, no redirect, no cookie, and no byte of the
+answer's body is read.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from ssl import SSLContext
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from shared.outbound.addresses import Rules, is_public, parse
+from shared.runs.callbacks import Sent
+
+if TYPE_CHECKING:
+    from aiohappyeyeballs import AddrInfoType
+
+TIMEOUT = 15.0
+"""Seconds for all of it: resolve, connect, send, and the head of the answer."""
+
+
+class AddressRefused(OSError):
+    """The name leads nowhere that may be called."""
+
+
+class CallbackSender:
+    """``shared.runs.callbacks.Sender`` over HTTP. ``secrets`` all sign, so that one can be changed for another.
+
+    ``resolver`` and ``tls`` take the place of the system's, for tests.
+    """
+
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        rules: Rules,
+        clock: Callable[[], datetime],
+        *,
+        timeout: float = TIMEOUT,
+        resolver: AbstractResolver | None = None,
+        tls: SSLContext | bool = True,
+    ) -> None:
+        self._secrets = secrets
+        self._rules = rules
+        self._clock = clock
+        self._timeout = timeout
+        self._resolver = resolver
+        self._tls = tls
+
+    def problem(self, url: str) -> str | None:
+        """See the port."""
+        return self._rules.problem(url)
+
+    async def send(self, url: str, webhook_id: str, body: str) -> Sent:
+        """See the port. The words: ``address_refused``, ``name_not_resolved``, ``no_connection``, ``tls_failed``,
+        ``timeout``, ``no_answer`` (or one that is no HTTP)."""
+        began = time.monotonic()
+        if self._rules.problem(url) is not None:
+            return Sent(fault="address_refused")
+        status, after = None, None
+        try:
+            status, after = await self._post(url, webhook_id, body)
+            fault = None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            fault = _fault(error)
+        return Sent(status=status, fault=fault, retry_after=after, seconds=time.monotonic() - began)
+
+    async def _post(self, url: str, webhook_id: str, body: str) -> tuple[int, float | None]:
+        target = parse(url)
+        exempt = target is not None and self._rules.exempts(target)
+        connector = aiohttp.TCPConnector(
+            resolver=_Vetted(self._resolver or ThreadedResolver(), exempt),
+            socket_factory=_any_socket if exempt else _public_socket,
+            use_dns_cache=False,
+            force_close=True,
+            ssl=self._tls,
+        )
+        async with (
+            aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
+                auto_decompress=False,
+                trust_env=False,
+            ) as session,
+            session.post(
+                URL(url, encoded=True),  # as the caller wrote it
+                data=body.encode(),
+                headers=self._headers(webhook_id, body),
+                allow_redirects=False,
+            ) as response,
+        ):
+            response.close()  # unread
+            return response.status, _retry_after(response.headers.get("Retry-After"), self._clock())
+
+    def _headers(self, webhook_id: str, body: str) -> dict[str, str]:
+        from standardwebhooks import Webhook
+
+        now = self._clock().astimezone(UTC)
+        return {
+            "Content-Type": "application/json",
+            "User-Agent": "Dormouse",
+            "webhook-id": webhook_id,
+            "webhook-timestamp": str(math.floor(now.timestamp())),
+            "webhook-signature": " ".join(Webhook(secret).sign(webhook_id, now, body) for secret in self._secrets),
+        }
+
+
+class _Vetted(AbstractResolver):
+    """Resolves, and leaves out what is not public."""
+
+    def __init__(self, inner: AbstractResolver, exempt: bool) -> None:
+        self._inner = inner
+        self._exempt = exempt
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        fit = [each for each in found if self._exempt or is_public(each["host"])]
+        if not fit:
+            raise AddressRefused(f"{host} has no public address")
+        return fit
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def _any_socket(address: AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    return socket.socket(family, kind, protocol)
+
+
+def _public_socket(address: AddrInfoType) -> socket.socket:
+    """A socket for exactly this address, if it is public: the last look before the connection."""
+    host = str(address[4][0])
+    if not is_public(host):
+        raise AddressRefused(f"{host} is not public")
+    return _any_socket(address)
+
+
+def _fault(error: Exception) -> str:
+    """The word for what went wrong."""
+    if isinstance(error, AddressRefused) or isinstance(error.__cause__, AddressRefused):
+        return "address_refused"
+    match error:
+        case TimeoutError():
+            return "timeout"
+        case aiohttp.ClientConnectorDNSError():
+            return "name_not_resolved"
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return "tls_failed"
+        case aiohttp.ClientConnectorError():
+            return "no_connection"
+    return "no_answer"
+
+
+def _retry_after(given: str | None, now: datetime) -> float | None:
+    """Seconds, from a number of them or an HTTP date (RFC 9110, section 10.2.3); None for anything else."""
+    if given is None:
+        return None
+    try:
+        seconds = float(given) if given.strip().isdecimal() else (parsedate_to_datetime(given) - now).total_seconds()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return max(seconds, 0.0)

@@ -1,0 +1,134 @@
+"""Callbacks: what a caller is told of a run, and what follows from how that was taken. Pure.
+
+The form is that of Standard Webhooks (https://www.standardwebhooks.com): a thin body, an id that stays the same over
+all attempts, 2xx is success, 410 disables, anything else is tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from shared.runs import schedule
+from shared.runs.run import SCHEMA, CallbackState, Owed, Run, RunStatus
+
+GONE = 410
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """How a receiver took it: the HTTP status, or a word for why there is none.
+
+    ``retry_after`` in seconds, where it asked for that; ``seconds`` is how long it took.
+    """
+
+    status: int | None = None
+    fault: str | None = None
+    retry_after: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the receiver has it."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class Sender(Protocol):
+    """Signs and sends. Knows no run: whatever else has something to tell can use it."""
+
+    def problem(self, url: str) -> str | None:
+        """Why nothing is ever sent to this address (``must …``), as far as it can be told without resolving it."""
+        ...
+
+    async def send(self, url: str, webhook_id: str, body: str) -> Sent:
+        """One attempt. Raises nothing: what went wrong is in the result."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows from an attempt: an end, or else the next one in ``wait`` seconds."""
+
+    state: CallbackState | None
+    wait: float = 0.0
+
+
+def judge(sent: Sent, *, tries: int, age: float, luck: float) -> Verdict:
+    """What follows from the ``tries``-th attempt, of an event ``age`` seconds ago."""
+    if sent.ok:
+        return Verdict(CallbackState.DELIVERED)
+    if sent.status == GONE:
+        return Verdict(CallbackState.DISABLED)
+    wait = schedule.callback_wait(tries, age=age, retry_after=sent.retry_after, luck=luck)
+    return Verdict(CallbackState.GIVEN_UP) if wait is None else Verdict(None, wait)
+
+
+class DeliveryState(StrEnum):
+    """Where one attempt stands. One that stays ``sending`` was cut off by a crash: nobody knows how it was taken."""
+
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One attempt, as the run's log has it. ``attempt`` counts from 1 and begins anew with a redelivery."""
+
+    session_id: str
+    number: int
+    index: int
+    event: str
+    attempt: int
+    sent_at: datetime
+    state: DeliveryState = DeliveryState.SENDING
+    http_status: int | None = None
+    fault: str | None = None
+    seconds: float | None = None
+    next_try_at: datetime | None = None
+    schema: int = SCHEMA
+
+
+def event_of(run: Run) -> str:
+    """The event that the run's status is. Each pause for answers is one of its own."""
+    return f"{run.status.value}_{run.turn}" if run.status is RunStatus.REQUIRES_ACTION else run.status.value
+
+
+def type_of(event: str) -> str:
+    """The event's type, as receivers know it: ``run.completed``."""
+    return "run." + re.sub(r"_[0-9]+$", "", event)
+
+
+def webhook_id(run_id: str, event: str) -> str:
+    """The same for every attempt to tell of this event."""
+    return f"msg_{run_id}_{event}"
+
+
+def body_of(run: Run, event: str, at: datetime, url: str) -> str:
+    """What is sent: that something happened at ``at``, and where to read what. Never text of the run."""
+    return json.dumps(
+        {
+            "type": type_of(event),
+            "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "data": {
+                "id": run.id,
+                "object": "run",
+                "status": run.status.value,
+                "url": url,
+                "session_id": run.session_id,
+                "metadata": run.metadata,
+            },
+        },
+        ensure_ascii=False,
+    )
+
+
+def status_of(run: Run) -> str | None:
+    """Where the run's callbacks stand, in a word for callers: ``pending``, or what became of the last one."""
+    if any(debt.kind is Owed.CALLBACK for debt in run.debts):
+        return "pending"
+    return None if run.callback_state is None else run.callback_state.value

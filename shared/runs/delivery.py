@@ -1,0 +1,131 @@
+"""Delivering a callback that a run owes: claim, send, record.
+
+The claim counts the attempt and opens its line in the log, so that no two wakes send it side by side, and a crash
+after the send is seen: when the claim has run out it is sent again, under the same id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from shared.runs.callbacks import Delivery, DeliveryState, Sent, Verdict, body_of, judge, webhook_id
+from shared.runs.run import CallbackState, Debt, Run
+from shared.runs.schedule import CALLBACK_WAITS
+from shared.runs.services import RACES, Services, log
+from shared.runs.store.runs import DeliveryChange, Stored
+from shared.runs.store.tables import Conflict
+from shared.runs.transitions import with_debts, without_debt
+
+CLAIM = timedelta(seconds=60)
+"""Longer than a sender takes."""
+
+KEPT = 50
+"""Lines of the log that a run keeps: the newest."""
+
+
+class Deliveries:
+    """Pays callbacks."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def pay(self, stored: Stored[Run], debt: Debt) -> Stored[Run]:
+        """One attempt, and what follows from it. Raises ``Conflict`` when another wake makes it."""
+        if debt.tries > len(CALLBACK_WAITS):  # the last one was cut off
+            after = _settled(stored.value, debt, Verdict(CallbackState.GIVEN_UP), self._services)
+            return (await self._services.save(stored, after)).run
+        claimed, claim, line = await self._claim(stored, debt)
+        sent = await self._send(claimed.value, claim)
+        return await self._record(claimed, claim, line, sent)
+
+    async def _claim(self, stored: Stored[Run], debt: Debt) -> tuple[Stored[Run], Debt, Stored[Delivery]]:
+        run, now = stored.value, self._services.clock()
+        claim = replace(debt, tries=debt.tries + 1, due=now + CLAIM)
+        line = Delivery(
+            session_id=run.session_id,
+            number=run.number,
+            index=run.deliveries,
+            event=debt.subject,
+            attempt=claim.tries,
+            sent_at=now,
+        )
+        oldest = None
+        if run.deliveries >= KEPT:
+            oldest = await self._services.store.delivery(run, run.deliveries - KEPT)
+        after = replace(_swapped(run, debt, claim, self._services), deliveries=run.deliveries + 1)
+        change = DeliveryChange(before=None, after=line, oldest=oldest)
+        saved = await self._services.save(stored, after, delivery=change, midway=True)
+        assert saved.delivery is not None
+        return saved.run, claim, saved.delivery
+
+    async def _send(self, run: Run, claim: Debt) -> Sent:
+        sender = self._services.sender
+        if sender is None or run.callback_url is None:
+            return Sent(fault="callbacks_disabled")
+        at = run.completed_at or claim.since
+        url = f"{self._services.settings.base_url}/api/runs/{run.id}"
+        return await sender.send(
+            run.callback_url, webhook_id(run.id, claim.subject), body_of(run, claim.subject, at, url)
+        )
+
+    async def _record(self, claimed: Stored[Run], claim: Debt, line: Stored[Delivery], sent: Sent) -> Stored[Run]:
+        """Write what became of the attempt. Others may have changed the run meanwhile, or have deleted it."""
+        services = self._services
+        age = (services.clock() - claim.since).total_seconds()
+        verdict = judge(sent, tries=claim.tries, age=age, luck=services.luck())
+        current: Stored[Run] | None = claimed
+        for _ in range(RACES):
+            if current is None or current.value.deleted_at is not None:
+                break
+            after = _settled(current.value, claim, verdict, services)
+            change = DeliveryChange(before=line, after=_told(line.value, claim, after, sent))
+            try:
+                saved = (await services.save(current, after, delivery=change)).run
+            except Conflict:
+                current = await services.store.load(claimed.value.id)
+                continue
+            _log(saved.value, claim, sent, verdict)
+            return saved
+        raise Conflict(claimed.value.id, "the run was deleted while its callback was sent")
+
+
+def _swapped(run: Run, debt: Debt, other: Debt, services: Services) -> Run:
+    debts = tuple(other if each == debt else each for each in run.debts)
+    return with_debts(run, debts, services.clock())
+
+
+def _settled(run: Run, claim: Debt, verdict: Verdict, services: Services) -> Run:
+    """The run after an attempt under this claim; as it is when its callback was asked for anew, or is of the past."""
+    if claim not in run.debts:
+        return run
+    if verdict.state is not None:
+        return replace(without_debt(run, claim, services.clock()), callback_state=verdict.state)
+    due = services.clock() + timedelta(seconds=verdict.wait)
+    return _swapped(run, claim, replace(claim, due=due), services)
+
+
+def _told(line: Delivery, claim: Debt, after: Run, sent: Sent) -> Delivery:
+    """The line of the log as the attempt ended."""
+    return replace(
+        line,
+        state=DeliveryState.DELIVERED if sent.ok else DeliveryState.FAILED,
+        http_status=sent.status,
+        fault=sent.fault,
+        seconds=round(sent.seconds, 3),
+        next_try_at=next((debt.due for debt in after.debts if debt.same(claim)), None),
+    )
+
+
+def _log(run: Run, claim: Debt, sent: Sent, verdict: Verdict) -> None:
+    """One line; not the address, which may hold a secret of the caller's."""
+    what = "is tried again" if verdict.state is None else verdict.state.value
+    log.info(
+        "run %s: callback %s, attempt %d: %s, %s",
+        run.id,
+        claim.subject,
+        claim.tries,
+        sent.fault or sent.status,
+        what,
+        extra={"run_id": run.id},
+    )

@@ -1,0 +1,504 @@
+"""What a caller is told: at every end of a run exactly one callback, at least once, and nothing after its deletion."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.errors import CallbacksDisabled, IdempotencyKeyReused, InvalidRequest, NoCallback, RunNotEnded
+from shared.runs.answers import Answer
+from shared.runs.callbacks import Delivery, Sent, status_of
+from shared.runs.delivery import CLAIM, KEPT
+from shared.runs.run import CallbackState, Next, Owed, RunStatus
+from shared.runs.schedule import CALLBACK_WAITS, DAY
+from tests.acceptance.receiver import SECRET, Receiver
+from tests.unit.runs.conftest import NewRig, Rig
+from tests.unit.runs.crashes import Death, Meanwhile, Trap
+
+STORY: list[dict[str, Any]] = [{"text": "A story that nobody else may read."}]
+WORK = {"name": "work", "arguments": {"label": "a"}}
+FAILS = {"status": "failed", "error": {"code": "invalid_prompt", "message": "No."}}
+ASKS = [{"calls": [{"name": "send", "arguments": {"label": "a"}}]}, {"text": "Sent."}]
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with Receiver() as running:
+        yield running
+
+
+@pytest.fixture
+async def telling(rigs: NewRig) -> Rig:
+    """A process that sends callbacks."""
+    return await rigs(callback_secret=SECRET, callback_allow="127.0.0.1", public_base_url="https://app.example")
+
+
+async def log_of(rig: Rig, run_id: str) -> list[Delivery]:
+    return [each.value for each in await rig.app.services.store.deliveries(await rig.run(run_id))]
+
+
+async def overdue(rig: Rig, run_id: str) -> None:
+    rig.clock.move(90_000)
+
+
+async def cancel(rig: Rig, run_id: str) -> None:
+    await rig.app.lifecycle.cancel(run_id)
+
+
+async def nothing(rig: Rig, run_id: str) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("turns", "then", "status", "code"),
+    [
+        pytest.param(STORY, nothing, "completed", None, id="completed"),
+        pytest.param([{"text": "A st", "status": "incomplete"}], nothing, "incomplete", None, id="incomplete"),
+        pytest.param([FAILS], nothing, "failed", "invalid_prompt", id="failed"),
+        pytest.param([{"status": "cancelled"}], nothing, "cancelled", "cancelled_at_provider", id="cancelled there"),
+        pytest.param([{"stuck": True}], cancel, "cancelled", None, id="cancelled"),
+        pytest.param([{"stuck": True}], overdue, "failed", "deadline_exceeded", id="deadline"),
+        pytest.param([{"faults": {"create": [{"status": 400}]}}], nothing, "failed", None, id="refused"),
+        pytest.param([{"calls": [WORK] * 91}], nothing, "failed", "tool_call_limit", id="limit"),
+    ],
+)  # fmt: skip
+async def test_every_end_of_a_run_is_told_exactly_once(
+    telling: Rig,
+    receiver: Receiver,
+    turns: list[dict[str, Any]],
+    then: Callable[[Rig, str], Awaitable[None]],
+    status: str,
+    code: str | None,
+) -> None:
+    await telling.model.script("s", turns)
+    run_id = await telling.start(callback_url=receiver.url, metadata={"order": "7"})
+    await then(telling, run_id)
+    run = await telling.finish(run_id)
+    assert run.status.value == status
+    assert code in (None, run.error_code)
+    (got,) = receiver.received
+    assert got.is_signed()
+    assert got.webhook_id == f"msg_{run_id}_{status}"
+    assert run.completed_at is not None
+    assert got.body == {
+        "type": f"run.{status}",
+        "timestamp": run.completed_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "data": {
+            "id": run_id,
+            "object": "run",
+            "status": status,
+            "url": f"https://app.example/api/runs/{run_id}",
+            "session_id": run.session_id,
+            "metadata": {"order": "7"},
+        },
+    }
+    assert (run.next, run.debts, run.callback_state) == (Next.NONE, (), CallbackState.DELIVERED)
+    for _ in range(3):
+        assert (await telling.wake(run_id)).wake_in is None
+    assert len(receiver.received) == 1
+
+
+async def test_a_run_without_an_address_owes_nobody(telling: Rig) -> None:
+    await telling.model.script("s", STORY)
+    run = await telling.story()
+    assert (run.next, run.debts, run.deliveries, status_of(run)) == (Next.NONE, (), 0, None)
+
+
+async def test_the_callback_is_owed_from_the_transaction_that_ends_the_run(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", STORY)
+    run = await telling.story(callback_url=receiver.url)
+    assert [debt.kind for debt in run.debts] == [Owed.CALLBACK]
+    assert (run.status, run.next, status_of(run)) == (RunStatus.COMPLETED, Next.OWED, "pending")
+    assert receiver.received == []
+
+
+# Approvals
+
+
+async def test_a_pause_for_an_answer_is_told_and_then_the_end(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", ASKS)
+    run_id = await telling.start(callback_url=receiver.url)
+    await telling.follow(run_id, lambda _: receiver.received)
+    run = await telling.run(run_id)
+    (got,) = receiver.received
+    assert (got.body["type"], got.body["data"]["status"]) == ("run.requires_action", "requires_action")
+    assert (got.webhook_id, got.is_signed()) == (f"msg_{run_id}_requires_action_1", True)
+    assert (run.status, run.next, run.debts) == (RunStatus.REQUIRES_ACTION, Next.ANSWERS, ())
+    assert (await telling.wake(run_id)).wake_in == pytest.approx(telling.app.settings.answer_seconds, abs=60)
+    (call,) = await telling.calls(run_id)
+    await telling.app.answers.answer(run_id, {call.call_id: Answer(approve=True)})
+    await telling.finish(run_id)
+    assert receiver.types() == ["run.requires_action", "run.completed"]
+
+
+async def test_nobody_is_told_of_a_pause_that_is_over(telling: Rig, receiver: Receiver) -> None:
+    receiver.answers = [500]
+    await telling.model.script("s", ASKS)
+    run_id = await telling.start(callback_url=receiver.url)
+    run = await telling.follow(run_id, lambda _: receiver.received)
+    assert [debt.kind for debt in (await telling.run(run_id)).debts] == [Owed.CALLBACK]
+    (call,) = await telling.calls(run_id)
+    await telling.app.answers.answer(run_id, {call.call_id: Answer(approve=False)})
+    run = await telling.finish(run_id)
+    assert (run.status, receiver.types()) == (RunStatus.COMPLETED, ["run.requires_action", "run.completed"])
+
+
+async def test_a_pause_that_nobody_answers_ends_with_a_callback(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", ASKS)
+    run = await telling.finish(await telling.start(callback_url=receiver.url))
+    assert (run.error_code, receiver.types()) == ("answer_timeout", ["run.requires_action", "run.failed"])
+
+
+async def test_a_parked_run_tries_again_long_before_its_answer_is_due(telling: Rig, receiver: Receiver) -> None:
+    receiver.answers = [500, 500]
+    await telling.model.script("s", ASKS)
+    run_id = await telling.start(callback_url=receiver.url)
+    began = telling.clock.now
+    run = await telling.follow(run_id, lambda _: len(receiver.received) == 3)
+    assert telling.clock.now - began < timedelta(minutes=5)
+    assert run.status is RunStatus.REQUIRES_ACTION
+    assert len({each.webhook_id for each in receiver.received}) == 1
+
+
+async def test_a_parked_run_is_due_when_its_callback_is(telling: Rig, receiver: Receiver) -> None:
+    receiver.then = 500
+    await telling.model.script("s", ASKS)
+    run_id = await telling.start(callback_url=receiver.url)
+    await telling.follow(run_id, lambda _: receiver.received)
+    run = await telling.run(run_id)
+    assert run.due_at == telling.clock.now + timedelta(seconds=CALLBACK_WAITS[0]) < run.wake_at
+
+
+# Trying again
+
+
+async def test_a_fault_is_tried_again_under_the_same_id_as_the_schedule_says(telling: Rig, receiver: Receiver) -> None:
+    receiver.answers = [500, 302, 404]
+    await telling.model.script("s", STORY)
+    run_id = await telling.start(callback_url=receiver.url)
+    run = await telling.finish(run_id)
+    assert {each.webhook_id for each in receiver.received} == {f"msg_{run_id}_completed"}
+    assert len({each.raw for each in receiver.received}) == 1
+    assert all(each.is_signed() for each in receiver.received)
+    stamps = [int(each.headers["webhook-timestamp"]) for each in receiver.received]
+    assert [after - before for before, after in itertools.pairwise(stamps)] == list(CALLBACK_WAITS[:3])
+    lines = await log_of(telling, run_id)
+    assert [(each.attempt, each.http_status, each.state) for each in lines] == [
+        (1, 500, "failed"),
+        (2, 302, "failed"),
+        (3, 404, "failed"),
+        (4, 204, "delivered"),
+    ]
+    assert [each.next_try_at for each in lines] == [*(each.sent_at for each in lines[1:]), None]
+    assert run.callback_state is CallbackState.DELIVERED
+
+
+async def test_what_the_receiver_asks_for_is_waited_for(telling: Rig, receiver: Receiver) -> None:
+    receiver.answers = [(503, {"Retry-After": "1000"}), (429, {"Retry-After": "1"})]
+    await telling.model.script("s", STORY)
+    run_id = await telling.start(callback_url=receiver.url)
+    await telling.finish(run_id)
+    stamps = [int(each.headers["webhook-timestamp"]) for each in receiver.received]
+    assert [after - before for before, after in itertools.pairwise(stamps)] == [1_000, CALLBACK_WAITS[1]]
+
+
+async def test_after_a_day_it_is_given_up(telling: Rig, receiver: Receiver) -> None:
+    receiver.then = 500
+    await telling.model.script("s", STORY)
+    run_id = await telling.start(callback_url=receiver.url)
+    run = await telling.finish(run_id)
+    assert (run.status, run.next, run.callback_state) == (RunStatus.COMPLETED, Next.NONE, CallbackState.GIVEN_UP)
+    assert len(receiver.received) == len(CALLBACK_WAITS) + 1
+    assert run.completed_at is not None
+    passed = (telling.clock.now - run.completed_at).total_seconds()
+    assert 0.85 * DAY <= passed <= DAY
+    assert (await log_of(telling, run_id))[-1].next_try_at is None
+
+
+async def test_a_receiver_that_is_gone_hears_no_more(telling: Rig, receiver: Receiver) -> None:
+    receiver.then = 410
+    await telling.model.script("s", ASKS)
+    run_id = await telling.start(callback_url=receiver.url)
+    await telling.follow(run_id, lambda _: receiver.received)
+    run = await telling.run(run_id)
+    assert (run.debts, run.callback_state) == ((), CallbackState.DISABLED)
+    await telling.app.lifecycle.cancel(run_id)
+    run = await telling.finish(run_id)
+    assert (run.status, run.next, status_of(run)) == (RunStatus.CANCELLED, Next.NONE, "disabled")
+    assert len(receiver.received) == 1
+
+
+async def test_an_address_that_may_not_be_called_is_a_failed_attempt_that_says_so(
+    rigs: NewRig, receiver: Receiver
+) -> None:
+    await (first := await rigs(callback_secret=SECRET, callback_allow="127.0.0.1")).model.script("s", STORY)
+    run_id = await first.start(callback_url=receiver.url)
+    later = await rigs(callback_secret=SECRET)  # deployed anew, without the exception
+    await later.follow(run_id)
+    await later.wake(run_id)
+    (line,) = await log_of(later, run_id)
+    assert (line.state, line.fault, line.http_status, receiver.received) == ("failed", "address_refused", None, [])
+    without = await rigs()
+    await without.follow(run_id, lambda run: run.deliveries == 2)
+    assert (await log_of(without, run_id))[-1].fault == "callbacks_disabled"
+
+
+# Races and crashes
+
+
+async def test_a_crash_between_send_and_record_sends_again_under_the_same_id(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", STORY)
+    run_id = (await telling.story(callback_url=receiver.url)).id
+
+    with Trap(telling, at=3, applied=False, error=Death()), pytest.raises(Death):  # load, claim, then the record
+        await telling.wake(run_id)
+    assert len(receiver.received) == 1
+    run = await telling.run(run_id)
+    assert (status_of(run), run.wake_at) == ("pending", telling.clock.now + CLAIM)
+    assert (await telling.wake(run_id)).wake_in == CLAIM.total_seconds()
+    assert len(receiver.received) == 1
+    run = await telling.finish(run_id)
+    assert [each.webhook_id for each in receiver.received] == [f"msg_{run_id}_completed"] * 2
+    assert [(each.attempt, each.state) for each in await log_of(telling, run_id)] == [(1, "sending"), (2, "delivered")]
+    assert (run.next, run.callback_state) == (Next.NONE, CallbackState.DELIVERED)
+
+
+@pytest.mark.parametrize("applied", [False, True])
+@pytest.mark.parametrize("at", range(1, 5))
+async def test_wherever_a_wake_dies_the_callback_arrives(
+    telling: Rig, receiver: Receiver, at: int, applied: bool
+) -> None:
+    await telling.model.script("s", STORY)
+    run_id = (await telling.story(callback_url=receiver.url)).id
+    with Trap(telling, at=at, applied=applied, error=Death()), contextlib.suppress(Death):
+        await telling.wake(run_id)
+    run = await telling.finish(run_id)
+    assert 1 <= len(receiver.received) <= 2
+    assert {each.webhook_id for each in receiver.received} == {f"msg_{run_id}_completed"}
+    assert (run.next, run.callback_state) == (Next.NONE, CallbackState.DELIVERED)
+
+
+async def test_an_attempt_that_always_crashes_is_given_up(telling: Rig, receiver: Receiver) -> None:
+    class Crashing:
+        def problem(self, url: str) -> str | None:
+            return None
+
+        async def send(self, url: str, webhook_id: str, body: str) -> Sent:
+            raise RuntimeError("a bug")
+
+    object.__setattr__(telling.app.services, "sender", Crashing())
+    await telling.model.script("s", STORY)
+    run_id = await telling.start(callback_url=receiver.url)
+    run = await telling.finish(run_id)
+    assert (run.status, run.next, run.callback_state) == (RunStatus.COMPLETED, Next.NONE, CallbackState.GIVEN_UP)
+    assert run.deliveries == len(CALLBACK_WAITS) + 1
+
+
+async def test_twenty_wakes_at_once_send_one(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", STORY)
+    run_id = (await telling.story(callback_url=receiver.url)).id
+    await asyncio.gather(*(telling.wake(run_id) for _ in range(20)))
+    assert len(receiver.received) == 1
+    assert (await telling.run(run_id)).next is Next.NONE
+
+
+async def test_a_run_that_goes_on_while_its_pause_is_told_of_loses_nothing(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", ASKS)
+    run_id = await telling.start(callback_url=receiver.url)
+    await telling.follow(run_id, lambda run: run.status is RunStatus.REQUIRES_ACTION)
+
+    async def answer() -> None:
+        (call,) = await telling.calls(run_id)
+        await telling.app.answers.answer(run_id, {call.call_id: Answer(approve=True)})
+
+    with Meanwhile(telling, at=3, other=answer) as meanwhile:  # right before the record
+        await telling.wake(run_id)
+    assert meanwhile.happened
+    assert [each.state for each in await log_of(telling, run_id)] == ["delivered"]
+    run = await telling.finish(run_id)
+    assert (run.status, receiver.types()) == (RunStatus.COMPLETED, ["run.requires_action", "run.completed"])
+
+
+async def test_the_log_keeps_the_newest(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", STORY)
+    run_id = await telling.start(callback_url=receiver.url)
+    await telling.finish(run_id)
+    for _ in range(KEPT + 3):
+        await telling.app.redelivery.deliver_again(run_id)
+        await telling.wake(run_id)
+    assert len(receiver.received) == KEPT + 4
+    lines = await log_of(telling, run_id)
+    assert [each.index for each in lines] == list(range(4, KEPT + 4))
+
+
+# Redelivery
+
+
+@pytest.mark.parametrize("before", [204, 410, 500])
+async def test_the_end_is_delivered_again_whatever_became_of_it(telling: Rig, receiver: Receiver, before: int) -> None:
+    receiver.then = before
+    await telling.model.script("s", STORY)
+    run_id = await telling.start(callback_url=receiver.url)
+    await telling.finish(run_id)
+    watch = await telling.app.services.watch.get(run_id)
+    assert watch is not None
+    await telling.app.services.watch.remove(watch)
+    sent = len(receiver.received)
+    receiver.then = 200
+    run = await telling.app.redelivery.deliver_again(run_id)
+    assert run is not None
+    assert (run.next, status_of(run), run.wake_at) == (Next.OWED, "pending", telling.clock.now)
+    assert await telling.app.services.watch.get(run_id) is not None
+    run = await telling.finish(run_id)
+    assert (run.next, run.callback_state, len(receiver.received)) == (Next.NONE, CallbackState.DELIVERED, sent + 1)
+    assert len({each.webhook_id for each in receiver.received}) == 1
+
+
+async def test_a_redelivery_begins_the_schedule_anew(telling: Rig, receiver: Receiver) -> None:
+    receiver.then = 500
+    await telling.model.script("s", STORY)
+    run_id = await telling.start(callback_url=receiver.url)
+    await telling.finish(run_id)
+    given_up = len(receiver.received)
+    await telling.app.redelivery.deliver_again(run_id)
+    await telling.finish(run_id)
+    assert len(receiver.received) == 2 * given_up
+
+
+async def test_a_redelivery_does_not_wait_for_the_next_try(telling: Rig, receiver: Receiver) -> None:
+    receiver.answers = [500, 500]
+    await telling.model.script("s", STORY)
+    run_id = (await telling.story(callback_url=receiver.url)).id
+    await telling.wake(run_id)
+    await telling.app.redelivery.deliver_again(run_id)
+    await telling.wake(run_id)
+    assert len(receiver.received) == 2
+    assert (await telling.wake(run_id)).wake_in == CALLBACK_WAITS[0]
+
+
+async def test_one_that_is_asked_for_during_an_attempt_is_sent_after_it(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", STORY)
+    run_id = (await telling.story(callback_url=receiver.url)).id
+
+    async def ask() -> None:
+        await telling.app.redelivery.deliver_again(run_id)
+
+    with Meanwhile(telling, at=3, other=ask):
+        assert (await telling.wake(run_id)).wake_in == 0
+    await telling.finish(run_id)
+    assert len(receiver.received) == 2
+    assert [each.state for each in await log_of(telling, run_id)] == ["delivered", "delivered"]
+
+
+async def test_what_cannot_be_delivered_again_says_why(telling: Rig, rigs: NewRig, receiver: Receiver) -> None:
+    await telling.model.script("s", [{"stuck": True}])
+    active = await telling.start(callback_url=receiver.url)
+    with pytest.raises(RunNotEnded):
+        await telling.app.redelivery.deliver_again(active)
+    await telling.app.lifecycle.cancel(active)
+    without = await telling.start()
+    await telling.app.lifecycle.cancel(without)
+    with pytest.raises(NoCallback):
+        await telling.app.redelivery.deliver_again(without)
+    with pytest.raises(CallbacksDisabled):
+        await (await rigs()).app.redelivery.deliver_again(active)
+    assert await telling.app.redelivery.deliver_again(f"run_{'0' * 32}_1") is None
+
+
+# Deletion
+
+
+async def test_a_deleted_run_tells_nobody_and_keeps_no_log(telling: Rig, receiver: Receiver) -> None:
+    receiver.then = 500
+    await telling.model.script("s", STORY)
+    run_id = (await telling.story(callback_url=receiver.url)).id
+    await telling.wake(run_id)
+    assert len(await log_of(telling, run_id)) == 1
+    await telling.app.deletion.delete_run(run_id)
+    run = await telling.run(run_id)
+    assert (run.callback_url, run.callback_state) == (None, None)
+    assert Owed.CALLBACK not in {debt.kind for debt in run.debts}
+    telling.clock.move(60)
+    while await telling.wake(run_id) and (await telling.run(run_id)).debts[0].kind is not Owed.TOMBSTONE:
+        pass
+    assert await log_of(telling, run_id) == []
+    assert await telling.app.redelivery.deliver_again(run_id) is None
+    telling.clock.move(200_000)
+    await telling.wake(run_id)
+    assert await telling.app.services.store.load(run_id) is None
+    assert len(receiver.received) == 1
+
+
+async def test_an_active_run_that_is_deleted_tells_nobody(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", [{"stuck": True}])
+    run_id = await telling.start(callback_url=receiver.url)
+    await telling.app.deletion.delete_run(run_id)
+    await telling.follow(run_id, lambda run: [debt.kind for debt in run.debts] == [Owed.TOMBSTONE])
+    assert receiver.received == []
+
+
+async def test_a_run_deleted_in_the_midst_of_an_attempt_leaves_no_row(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", STORY)
+    run_id = (await telling.story(callback_url=receiver.url)).id
+
+    async def delete() -> None:
+        await telling.app.deletion.delete_run(run_id)
+        await telling.follow(run_id, lambda run: [debt.kind for debt in run.debts] == [Owed.TOMBSTONE])
+
+    with Meanwhile(telling, at=3, other=delete):
+        await telling.wake(run_id)
+    assert await log_of(telling, run_id) == []
+    assert (await telling.run(run_id)).deleted_at is not None
+
+
+async def test_a_deleted_session_tells_nobody(telling: Rig, receiver: Receiver) -> None:
+    receiver.then = 500
+    await telling.model.script("s", STORY)
+    run = await telling.story(callback_url=receiver.url)
+    await telling.app.deletion.delete_session(run.session_id)
+    await telling.follow(run.id, lambda run: [debt.kind for debt in run.debts] == [Owed.TOMBSTONE])
+    assert receiver.received == []
+
+
+# Submitting
+
+
+async def test_without_a_secret_an_address_is_refused(rig: Rig, receiver: Receiver) -> None:
+    await rig.model.script("s", STORY)
+    with pytest.raises(CallbacksDisabled, match="DORMOUSE_CALLBACK_SECRET"):
+        await rig.start(callback_url=receiver.url)
+    assert await rig.model.log("create") == []
+
+
+@pytest.mark.parametrize("url", ["https://10.0.0.1/", "http://example.com/", "https://example.com:8443/", "x"])
+async def test_an_address_that_may_not_be_called_is_refused_at_once(telling: Rig, url: str) -> None:
+    await telling.model.script("s", STORY)
+    with pytest.raises(InvalidRequest, match="callback_url") as caught:
+        await telling.start(callback_url=url)
+    assert caught.value.details["errors"][0]["field"] == "callback_url"
+    assert await telling.model.log("create") == []
+
+
+async def test_the_address_is_part_of_what_a_key_stands_for(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", STORY)
+    first = await telling.submit(idempotency_key="k", callback_url=receiver.url)
+    again = await telling.submit(idempotency_key="k", callback_url=receiver.url)
+    assert first.run.id == again.run.id
+    for other in (None, f"{receiver.url}2"):
+        with pytest.raises(IdempotencyKeyReused):
+            await telling.submit(idempotency_key="k", callback_url=other)
+
+
+async def test_a_run_that_ends_within_its_submit_is_told(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", [{"faults": {"create": [{"status": 400}]}}])
+    submitted = await telling.submit(callback_url=receiver.url)
+    assert (submitted.run.status, submitted.run.next) == (RunStatus.FAILED, Next.OWED)
+    assert submitted.watch is not None
+    await telling.wake(submitted.run.id)
+    assert receiver.types() == ["run.failed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,13 +50,16 @@ class Received:
 
 @dataclass(kw_only=True)
 class Receiver:
-    """A server on 127.0.0.1. ``answers`` are given in turn, each a status or with headers; then ``then``."""
+    """A server on 127.0.0.1. ``answers`` are given in turn, each a status or with headers; then ``then``.
+
+    While ``hold`` is clear nothing is answered.
+    """
 
     answers: list[int | tuple[int, Mapping[str, str]]] = field(default_factory=list)
     then: int = 204
-    body: bytes = b""
     tls: SSLContext | None = None
     received: list[Received] = field(default_factory=list)
+    hold: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     _runner: web.AppRunner | None = None
 
@@ -69,6 +73,7 @@ class Receiver:
         return [each.body["type"] for each in self.received]
 
     async def __aenter__(self) -> Self:
+        self.hold.set()
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._take)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -86,6 +91,7 @@ class Receiver:
         self.received.append(
             Received(method=request.method, path=request.path_qs, headers=request.headers, raw=await request.read())
         )
+        await self.hold.wait()
         answer = self.answers.pop(0) if self.answers else self.then
         status, headers = (answer, {}) if isinstance(answer, int) else answer
-        return web.Response(status=status, headers=headers, body=self.body)
+        return web.Response(status=status, headers=headers)

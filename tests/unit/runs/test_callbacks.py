@@ -19,7 +19,7 @@ from shared.runs.run import CallbackState, Next, Owed, RunStatus
 from shared.runs.schedule import CALLBACK_WAITS, DAY
 from tests.acceptance.receiver import SECRET, Receiver
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.crashes import Death, Meanwhile, Trap
+from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap
 
 STORY: list[dict[str, Any]] = [{"text": "A story that nobody else may read."}]
 WORK = {"name": "work", "arguments": {"label": "a"}}
@@ -173,6 +173,24 @@ async def test_a_parked_run_is_due_when_its_callback_is(telling: Rig, receiver: 
     await telling.follow(run_id, lambda _: receiver.received)
     run = await telling.run(run_id)
     assert run.due_at == telling.clock.now + timedelta(seconds=CALLBACK_WAITS[0]) < run.wake_at
+
+
+@pytest.mark.parametrize("driver", ["durable", "timer"])
+async def test_a_lost_orchestration_is_missed_though_the_run_is_parked(
+    rigs: NewRig, receiver: Receiver, driver: str
+) -> None:
+    rig = await rigs(callback_secret=SECRET, callback_allow="127.0.0.1", driver=driver)
+    receiver.answers = [500, 500]
+    await rig.model.script("s", ASKS)
+    host = Driver(rig)
+    submitted = await rig.submit(callback_url=receiver.url)
+    await host.started(submitted)
+    while not receiver.received:
+        await host.pass_time(30)
+    assert (await rig.run(submitted.run.id)).status is RunStatus.REQUIRES_ACTION
+    await Driver(rig).pass_time(900)  # of the orchestration it knows nothing
+    assert len(receiver.received) == 3
+    assert status_of(await rig.run(submitted.run.id)) == "delivered"
 
 
 # Trying again

@@ -14,18 +14,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ssl import SSLContext
-from typing import TYPE_CHECKING
 
 import aiohttp
+from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from shared.outbound.addresses import Rules, is_public, parse
 from shared.runs.callbacks import Sent
-
-if TYPE_CHECKING:
-    from aiohappyeyeballs import AddrInfoType
 
 TIMEOUT = 15.0
 """Seconds for all of it: resolve, connect, send, and the head of the answer."""

@@ -6,6 +6,7 @@ after the send is seen: when the claim has run out it is sent again, under the s
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import timedelta
 
@@ -120,7 +121,8 @@ def _told(line: Delivery, claim: Debt, after: Run, sent: Sent) -> Delivery:
 def _log(run: Run, claim: Debt, sent: Sent, verdict: Verdict) -> None:
     """One line; not the address, which may hold a secret of the caller's."""
     what = "is tried again" if verdict.state is None else verdict.state.value
-    log.info(
+    log.log(
+        logging.INFO if verdict.state in (None, CallbackState.DELIVERED) else logging.WARNING,
         "run %s: callback %s, attempt %d: %s, %s",
         run.id,
         claim.subject,

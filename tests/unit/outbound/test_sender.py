@@ -80,10 +80,10 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def test_what_goes_out_is_what_the_standard_s_own_package_verifies(receiver: Receiver) -> None:
-    sent = await sender().send(f"{receiver.url}?token=a%2Fb", "msg_1", BODY)
+    sent = await sender().send(f"{receiver.url}/a%7Eb?sig=a%2Bb%3D&x=%7E", "msg_1", BODY)
     assert (sent.ok, sent.status, sent.fault) == (True, 204, None)
     (got,) = receiver.received
-    assert (got.method, got.path, got.webhook_id) == ("POST", "/hook?token=a%2Fb", "msg_1")
+    assert (got.method, got.path, got.webhook_id) == ("POST", "/hook/a%7Eb?sig=a%2Bb%3D&x=%7E", "msg_1")
     assert got.verify() == {"type": "run.completed", "data": {"name": "Bärbel"}}
     assert got.headers["content-type"] == "application/json"
     assert not {"cookie", "authorization", "x-functions-key"} & {name.lower() for name in got.headers}

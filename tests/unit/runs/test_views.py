@@ -14,8 +14,8 @@ def test_an_event_id_is_read_as_it_was_written(event_id: EventId) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "end", "1.1", "1.1.1.1", "0.1.1", "1.0.1", "1.1.-1", "1.1.01", "01.1.1", "1.1.1 ", " 1.1.1", "1.1.1\n", "a.b.c",
-     "1.1.٣", "1.1.99999999999", "1234567.1.1", "1.1.1e3", "resp_1.1.1"],
+    ["", "end", "1.1", "1.1.1.1", "0.1.1", "1.0.1", "1.1.-1", "1.1.01", "01.1.1", "1.1.1 ", " 1.1.1", "1.1.1\n",
+     "a.b.c", "1.1.٣", "1.1.99999999999", "1234567.1.1", "1.1.1e3", "resp_1.1.1"],
 )  # fmt: skip
 def test_what_is_no_event_id_is_not_read(text: str) -> None:
     assert EventId.parse(text) is None

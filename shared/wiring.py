@@ -29,6 +29,7 @@ from shared.runs.store.runs import RunStore
 from shared.runs.store.tables import Tables
 from shared.runs.store.watch import WatchStore
 from shared.runs.submission import Submissions
+from shared.runs.viewing import Viewing
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class App:
     deletion: Deletion
     adoption: Adoption
     redelivery: Redelivery
+    viewing: Viewing
     signals: Signals
     sweep: Sweep
     retention: Retention
@@ -96,6 +98,7 @@ def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App
         deletion=deletion,
         adoption=Adoption(services),
         redelivery=Redelivery(services),
+        viewing=Viewing(services),
         signals=signals,
         retention=Retention(services, deletion, signals),
         sweep=Sweep(services, lifecycle),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.api.callers import owner_of
 from shared.api.conditions import not_modified
 from shared.api.rendering import json_response, time_on_the_wire
+from shared.api.runs import own_run
 from shared.drivers.durable import Hub
 from shared.errors import RunNotFound
 from shared.runs import callbacks
@@ -18,24 +18,16 @@ from shared.wiring import App
 
 async def show(request: Any, app: App) -> Any:
     """``GET``: where the run's callbacks stand, and the latest attempts, newest first."""
-    return not_modified(request, await _log(app, await _own_run(request, app)))
+    return not_modified(request, await _log(app, await own_run(request, app)))
 
 
 async def again(request: Any, app: App, hub: Hub) -> Any:
     """``POST``: 202, and the end of the run is delivered again, under the same id, whatever became of it before."""
-    run = await app.redelivery.deliver_again((await _own_run(request, app)).id)
+    run = await app.redelivery.deliver_again((await own_run(request, app)).id)
     if run is None:
         raise RunNotFound
     await app.signals.woken(run.id, hub)
     return await _log(app, run, status=202)
-
-
-async def _own_run(request: Any, app: App) -> Run:
-    owner = owner_of(request, app.settings)
-    stored = await app.services.store.load(request.path_params["run_id"])
-    if stored is None or stored.value.owner != owner or stored.value.deleted_at is not None:
-        raise RunNotFound
-    return stored.value
 
 
 async def _log(app: App, run: Run, *, status: int = 200) -> Any:

@@ -104,7 +104,8 @@ def problems_of(trigger: Trigger, entry: Operation) -> list[type[DormouseError]]
         return list(entry.problems)
     body = WITH_A_BODY if entry.body is not None and entry.body.model is not None else ()
     signed_in = (errors.Unauthenticated,) if "appService" in entry.security and not trigger.open else ()
-    return list(dict.fromkeys((*entry.problems, *body, *signed_in, *ALWAYS)))
+    unknown = (errors.NotFound,) if trigger.parameters else ()  # an id of another shape is no address at all
+    return list(dict.fromkeys((*entry.problems, *unknown, *body, *signed_in, *ALWAYS)))
 
 
 def _operation(trigger: Trigger, entry: Operation, shared: Json) -> Json:

@@ -105,6 +105,18 @@ export interface Misconfigured {
   detail: string;
 }
 
+/** Text of a run that is watched: a snapshot takes the place of what was shown, a delta goes to its end. */
+export interface Piece {
+  text: string;
+  /** The event's id. */
+  continuation_token: string;
+}
+
+/** Where a watch stands. */
+export interface Position {
+  continuation_token: string;
+}
+
 /** An error (RFC 9457). Some have fields of their own besides, such as `active_run` or `limit`. */
 export interface Problem {
   type: string;
@@ -190,6 +202,7 @@ export interface RunBody {
   model?: string | null;
   agent?: string | null;
   session_id?: string | null;
+  stream?: boolean;
   metadata?: Record<string, string>;
   deadline_seconds?: number | null;
   limits?: LimitsBody;

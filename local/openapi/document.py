@@ -91,6 +91,7 @@ def schemas(entries: Iterable[Operation]) -> Json:
     for entry in entries:
         parts: list[Body | Answer | None] = [entry.body, *entry.answers.values()]
         models |= {part.model: None for part in parts if part is not None and part.model is not None}
+        models |= {model: None for answer in entry.answers.values() for model in answer.events.values()}
     _, found = models_json_schema([(model, "validation") for model in models], ref_template=REF)
     definitions = {name: _tidy(schema) for name, schema in sorted(found["$defs"].items())}
     if doubled := [name for name in definitions if "__" in name]:
@@ -151,16 +152,35 @@ def _parameter(parameter: Parameter) -> Json:
 
 
 def _content(part: Body | Answer) -> Json:
-    schema = {"$ref": REF.format(model=part.model.__name__)} if part.model is not None else dict(part.schema or {})
+    if isinstance(part, Answer) and part.events:
+        schema: Json = {"oneOf": [_event(kind, model) for kind, model in part.events.items()]}
+    elif part.model is not None:
+        schema = {"$ref": REF.format(model=part.model.__name__)}
+    else:
+        schema = dict(part.schema or {})
     made: Json = {"schema": schema}
     if part.examples:
         made["examples"] = {name: {"value": value} for name, value in part.examples.items()}
     return {part.media: made}
 
 
+def _event(kind: str, model: type[BaseModel]) -> Json:
+    """One Server-Sent Event by its fields, as OpenAPI 3.2 has them in ``itemSchema``; 3.1 has no word for it."""
+    data = {"$ref": REF.format(model=model.__name__)}
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": {"type": "string"},
+            "event": {"const": kind},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+        },
+    }
+
+
 def _answer(answer: Answer) -> Json:
     made: Json = {"description": answer.text, "headers": _headers(answer.headers, answer.sometimes)}
-    if answer.model is not None or answer.schema is not None:
+    if answer.model is not None or answer.schema is not None or answer.events:
         made["content"] = _content(answer)
     return made
 

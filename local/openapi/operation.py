@@ -36,9 +36,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer that is no problem. ``model`` None and ``schema`` None: it has no body.
+    """An answer that is no problem. Without ``model``, ``schema`` and ``events`` it has no body.
 
-    ``headers`` are names of ``headers.HEADERS``; those in ``sometimes`` need not be there.
+    ``headers`` are names of ``headers.HEADERS``; those in ``sometimes`` need not be there. ``events`` are the kinds of
+    Server-Sent Events in it and what their data is.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Answer:
     headers: tuple[str, ...] = ()
     sometimes: tuple[str, ...] = ()
     examples: Mapping[str, Any] = field(default_factory=dict)
+    events: Mapping[str, type[BaseModel]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

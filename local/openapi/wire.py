@@ -129,6 +129,19 @@ class RunList(Wire):
     next_cursor: str = Field("", description="Only there when there is a next page.")
 
 
+class Piece(Wire):
+    """Text of a run that is watched: a snapshot takes the place of what was shown, a delta goes to its end."""
+
+    text: str
+    continuation_token: str = Field(description="The event's id.")
+
+
+class Position(Wire):
+    """Where a watch stands."""
+
+    continuation_token: str
+
+
 class RunOfSession(Wire):
     """A run of a session."""
 

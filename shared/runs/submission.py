@@ -39,7 +39,8 @@ from shared.runs.store.watch import Watch
 class Submission:
     """A request for a run, checked as far as it can be without the store.
 
-    ``deadline_seconds`` and the limits are None for the app's own. ``idempotency_key`` is bare.
+    ``deadline_seconds`` and the limits are None for the app's own. ``idempotency_key`` is bare. ``stream`` asks for
+    responses that can be followed while they are made.
     """
 
     owner: str
@@ -47,6 +48,7 @@ class Submission:
     agent: str | None = None
     session_id: str | None = None
     model: str | None = None
+    stream: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     deadline_seconds: float | None = None
     turns: int | None = None
@@ -67,6 +69,8 @@ class Submission:
             self.total_tokens,
             self.model,
         ]
+        if self.stream:  # a digest without it stays what it was before there was a choice
+            asked.append("stream")
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -260,6 +264,7 @@ class Submissions:
                 total_tokens=wanted.total_tokens or settings.max_total_tokens,
             ),
             model=wanted.model,
+            stream=wanted.stream,
             previous_response_id=session.value.response_id if session else None,
             replay=self._settings.chain == "replay"
             or (self._settings.chain == "auto" and session is not None and session.value.replay),

@@ -66,6 +66,14 @@ class Contract:
         found = self.differences(method, url, status, headers, body)
         assert not found, f"{method} {url} {status}: {found}: {body[:2_000]!r}"
 
+    def differences_of_event(self, kind: str, data: Any) -> list[str]:
+        """What in an event of a watched run is not as the contract says."""
+        content = self.document["paths"]["/api/runs/{run_id}/events"]["get"]["responses"]["200"]["content"]
+        for event in content["text/event-stream"]["schema"]["oneOf"]:
+            if event["properties"]["event"]["const"] == kind:
+                return self._errors(event["properties"]["data"]["contentSchema"], data)
+        return [f"no event is {kind}"]
+
     def _body(self, content: Mapping[str, Any], kind: str, body: bytes, method: str) -> list[str]:
         if method == "HEAD":
             return []

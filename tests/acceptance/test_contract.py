@@ -6,6 +6,7 @@ That each answer is as the contract says is what ``Api.call`` holds, here and in
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +93,12 @@ async def good_and_bad_requests(api: Api, stack: Stack) -> None:
     ):
         assert (await api.call(**post, **more)).status == status, more  # type: ignore[arg-type]
 
+    events = f"{path}/events"
+    assert {kind for kind, _ in parsed((await api.call("GET", events)).raw)} == {"state", "snapshot", "end"}
+    assert (await api.call("GET", events, headers={"Last-Event-ID": "end"})).status == 204
+    assert (await api.call("GET", f"{events}?after=x")).status == 400
+    assert (await api.call("GET", f"{NOBODY}/events")).status == 404
+
     active = await api.submit("[script:long]", agent="workshop")
     waited = await api.call(
         **post, json={"input": "[script:short]", "agent": "workshop"}, headers={"Prefer": "wait=20"}
@@ -113,6 +120,25 @@ async def good_and_bad_requests(api: Api, stack: Stack) -> None:
     assert (await api.submit("[script:long]", agent="workshop")).status == 202
     assert (await api.submit("[script:long]", agent="workshop")).status == 202
     assert (await api.submit("[script:long]", agent="workshop")).status == 429
+
+
+def parsed(stream: bytes) -> list[tuple[str, Any]]:
+    """The events of a stream: kind and data."""
+    blocks = [block.split("\n") for block in stream.decode().split("\n\n")]
+    fields = [dict(line.split(": ", 1) for line in lines if line) for lines in blocks]
+    return [(each["event"], json.loads(each["data"])) for each in fields if "event" in each]
+
+
+async def test_every_event_of_a_watched_run_is_as_the_contract_says(target: Target) -> None:
+    made = await target.api.submit("The payroll system", agent="compliance", stream=True)
+    watching = asyncio.create_task(target.api.call("GET", f"/api/runs/{made['id']}/events"))
+    run = await target.api.until(made["id"], lambda run: run["status"] == "requires_action")
+    yes = {"answers": {call["call_id"]: {"approve": True} for call in run["required_action"]["calls"]}}
+    await target.api.call("POST", f"/api/runs/{made['id']}/answers", json=yes)
+    events = parsed((await watching).raw)
+    assert {kind for kind, _ in events} >= {"state", "status", "tool_finished", "delta", "end"}
+    for kind, data in events:
+        assert contract().differences_of_event(kind, data) == [], (kind, data)
 
 
 async def webhooks(api: Api, stack: Stack) -> None:

@@ -15,6 +15,7 @@ from local.openapi import __main__ as command
 from local.openapi import document, typescript
 from local.openapi.operations import operations
 from local.openapi.triggers import triggers
+from local.stack.child import ROOT
 from shared import errors
 from shared.api import routing
 from shared.errors import DormouseError
@@ -155,6 +156,40 @@ def test_the_types_have_every_field(monkeypatch: pytest.MonkeyPatch) -> None:
             assert re.search(rf"^  {field}\??: ", declared, re.M), (name, field)
     with pytest.raises(ValueError, match="no notation"):
         typescript.typed({"type": "nonsense"})
+
+
+# --- the JavaScript client ------------------------------------------------------------------------------
+
+CLIENT = (ROOT / "web" / "dormouse.js").read_text("utf-8")
+
+
+def test_the_client_imports_only_types_that_are_there() -> None:
+    wanted = set(re.findall(r'import\("./contract.js"\)\.(\w+)', CLIENT))
+    assert "Run" in wanted
+    assert wanted <= DOCUMENT["components"]["schemas"].keys()
+
+
+def test_the_client_knows_the_final_statuses_and_every_event() -> None:
+    final = re.search(r"const FINAL = new Set\(\[(.*?)\]\)", CLIENT)
+    assert final is not None
+    assert set(re.findall(r'"(\w+)"', final[1])) == {status.value for status in RunStatus if status.terminal}
+    view = re.search(r"@property \{([^}]*)\} event", CLIENT)
+    assert view is not None
+    stream = DOCUMENT["paths"]["/api/runs/{run_id}/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+    events = {each["properties"]["event"]["const"] for each in stream["schema"]["oneOf"]}
+    assert set(re.findall(r'"(\w+)"', view[1])) == events
+
+
+def test_the_client_calls_addresses_that_are_there() -> None:
+    called = set(re.findall(r'#call\("(\w+)", (?:"|`)(/api/[\w/]*)', CLIENT))
+    parts = set(re.findall(r'#call\("(\w+)", `\$\{path\(run\)\}(/\w+)', CLIENT))
+    known = {(method.upper(), path) for method, path, _ in operations_of_the_document()}
+    for method, start in called:
+        assert any(each == method and path.startswith(start) for each, path in known), (method, start)
+    for method, end in parts:
+        assert (method, f"/api/runs/{{run_id}}{end}") in known
+    assert len(called) >= 4
+    assert len(parts) == 3
 
 
 # --- the judge that the acceptance tests use ------------------------------------------------------------

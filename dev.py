@@ -271,6 +271,7 @@ def check(options: argparse.Namespace) -> int:
         ("lint", [*tool, "ruff", "check", *(["--fix"] if options.fix else []), "."]),
         ("types", [*tool, "mypy"]),
         ("deployment", [*tool, "local.infra"]),
+        ("contract", [*tool, "local.openapi", *([] if options.fix else ["--check"])]),
     ]
     bad = []
     for name, command in steps:

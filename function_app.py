@@ -6,7 +6,7 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from shared import settings
-from shared.api import agents, deliveries, events, health, routing, runs, sessions
+from shared.api import agents, contract, deliveries, events, health, routing, runs, sessions
 from shared.api.answering import answered
 from shared.drivers import durable
 from shared.drivers.durable import Hub
@@ -110,6 +110,12 @@ async def get_health(req: Request) -> Response:
 @answered
 async def get_health_deep(req: Request) -> Response:
     return await health.deep(dormouse())
+
+
+@app.route(route="api/openapi.json", methods=["GET", "HEAD"])
+@answered
+async def get_openapi(req: Request) -> Response:
+    return contract.show(req, dormouse())
 
 
 @app.route(route="api/webhooks/openai", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)

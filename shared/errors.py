@@ -114,6 +114,13 @@ class SessionBusy(DormouseError):
     status = 409
 
 
+class TooManyActiveRuns(DormouseError):
+    """You have as many active runs as you may. Wait for one or cancel one, then send the same request again."""
+
+    code = "too_many_active_runs"
+    status = 429
+
+
 class AlreadyAnswered(DormouseError):
     """This call was answered otherwise already, and an answer is final. Look at the run to see which."""
 

@@ -136,6 +136,14 @@ class Settings(BaseModel):
         ge=1,
         le=16_777_216,
     )
+    max_active_runs: int | None = Field(
+        None,
+        alias="DORMOUSE_MAX_ACTIVE_RUNS",
+        description="Most active runs of one owner (429 beyond); with function keys all callers are one. "
+        "Unset: no limit.",
+        ge=1,
+        le=1_000,
+    )
     app_name: str | None = Field(
         None, alias="WEBSITE_SITE_NAME", description="Set by the platform: goes into the provider's metadata."
     )

@@ -26,6 +26,7 @@ from shared.runs.redelivery import Redelivery
 from shared.runs.services import Services, log
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore
+from shared.runs.store.slots import SlotStore
 from shared.runs.store.tables import Tables
 from shared.runs.store.watch import WatchStore
 from shared.runs.submission import Submissions
@@ -77,6 +78,7 @@ def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App
         store=RunStore(tables),
         watch=WatchStore(tables),
         index=IndexStore(tables),
+        slots=SlotStore(tables),
         agents=agents.build(given, Provider(provider_config(given), seconds=lambda: clock().timestamp())),
         settings=given,
         clock=clock,

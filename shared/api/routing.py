@@ -19,6 +19,7 @@ ROUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}/events", ("GET", "HEAD")),
     (r"sessions/[0-9a-f]{32}", ("GET", "HEAD", "DELETE")),
     ("agents", ("GET", "HEAD")),
+    ("openapi.json", ("GET", "HEAD")),
     ("webhooks/openai", ("POST",)),
     ("health", ("GET", "HEAD")),
     ("health/deep", ("GET", "HEAD")),

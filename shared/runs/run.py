@@ -126,6 +126,7 @@ class Run:
     completed_at: datetime | None = None
     deleted_at: datetime | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    slot: int | None = None
     schema: int = SCHEMA
 
     # where it stands at the provider

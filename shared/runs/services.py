@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -14,6 +15,8 @@ from shared.runs.callbacks import Sender
 from shared.runs.run import Run, RunStatus, Text
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import CallChange, DeliveryChange, RunStore, Saved, SessionChange, Stored
+from shared.runs.store.slots import SlotStore
+from shared.runs.store.tables import StoreUnavailable
 from shared.runs.store.watch import WatchStore
 from shared.runs.transitions import finish
 from shared.settings import Settings
@@ -45,6 +48,7 @@ class Services:
     store: RunStore
     watch: WatchStore
     index: IndexStore
+    slots: SlotStore
     agents: Mapping[str, Agent]
     settings: Settings
     clock: Callable[[], datetime]
@@ -91,7 +95,18 @@ class Services:
         saved = await self.store.save(before, after, session=session, calls=calls, items=items, delivery=delivery)
         if after.status is not before.value.status:
             log.info("run %s is %s", after.id, after.status, extra={"run_id": after.id, "error_code": after.error_code})
+        if after.terminal and not before.value.terminal:
+            await self.give_slot_back(after)
         return saved
+
+    async def give_slot_back(self, run: Run) -> None:
+        """Let another run of the owner have the slot of this one, which is over or was never committed with it.
+
+        Where it fails, the slot is found when it is needed.
+        """
+        if run.slot is not None:
+            with contextlib.suppress(StoreUnavailable):
+                await self.slots.give_back(run.owner, run.slot, run.id, run.submission)
 
     async def end(self, before: Stored[Run], after: Run, *, items: Sequence[Text] = ()) -> Stored[Run]:
         """Write a run's terminal status and let its session go, in one transaction. Raises ``Conflict``.

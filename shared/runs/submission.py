@@ -25,6 +25,7 @@ from shared.errors import (
     SessionNotFound,
     UnknownAgent,
 )
+from shared.runs.allowance import Allowance
 from shared.runs.debts import WATCH_AHEAD
 from shared.runs.lifecycle import Lifecycle
 from shared.runs.run import Limits, Next, Run, Session, is_session_id, run_id
@@ -95,13 +96,14 @@ class Submissions:
         self._services = services
         self._settings = services.settings
         self._lifecycle = lifecycle
+        self._allowance = Allowance(services)
 
     async def submit(self, wanted: Submission) -> Submitted:
         """Write the run and try the first create. An outage of the provider does not change the answer.
 
-        Raises ``UnknownAgent``, ``SessionNotFound``, ``AgentMismatch``, ``InvalidRequest``, ``CallbacksDisabled`` or
-        ``IdempotencyKeyReused`` before anything is written, ``SessionBusy`` (a request that lost a race for its
-        session's next run leaves nothing behind that misleads), ``StoreUnavailable`` at any point.
+        Raises ``UnknownAgent``, ``SessionNotFound``, ``AgentMismatch``, ``InvalidRequest``, ``CallbacksDisabled``,
+        ``TooManyActiveRuns`` or ``IdempotencyKeyReused`` before anything is written, ``SessionBusy`` (a request that
+        lost a race for its session's next run leaves nothing behind that misleads), ``StoreUnavailable`` at any point.
         """
         for _ in range(RACES):
             submitted = await self._try(wanted)
@@ -119,17 +121,21 @@ class Submissions:
         self._check_model(wanted, agent)
         self._check_limits(wanted)
         self._check_callback(wanted)
+        fresh = None
         if record is None and wanted.idempotency_key is not None:
-            record = await self._claim_key(wanted, session)
-            if record is None:
-                return None
-        run = self._new_run(wanted, agent, session, record)
+            record = fresh = self._new_record(wanted.idempotency_key, wanted, session)
+        run = await self._allowance.admit(self._new_run(wanted, agent, session, record))
+        if fresh is not None and (record := await self._services.index.claim_key(fresh)) is None:
+            await self._services.give_slot_back(run)
+            return None
         watch = await self._services.watch.put(
             run.id, self._now() + WATCH_AHEAD, self._now(), listed=self._services.index.place_of(run)
         )
         stored = await self._write(run, wanted, session)
         if stored is None or stored.value.submission != run.submission:
             raise await self._lost(run, stored, record, watch)
+        if stored.value.slot != run.slot:  # an earlier call with the key committed it
+            await self._services.give_slot_back(run)
         return await self._on_its_way(stored, watch)
 
     def _now(self) -> datetime:
@@ -234,17 +240,15 @@ class Submissions:
         if problem is not None:
             raise InvalidRequest(f"`callback_url` {problem}.", errors=[{"field": "callback_url", "problem": problem}])
 
-    async def _claim_key(self, wanted: Submission, session: Stored[Session] | None) -> KeyRecord | None:
-        """Take the key and allot its run; None when another request has just taken it."""
-        assert wanted.idempotency_key is not None
-        fresh = KeyRecord(
-            digest=key_digest(wanted.owner, wanted.idempotency_key),
+    def _new_record(self, key: str, wanted: Submission, session: Stored[Session] | None) -> KeyRecord:
+        """What a free key will stand for once it is claimed: this payload, and the run allotted to it."""
+        return KeyRecord(
+            digest=key_digest(wanted.owner, key),
             payload=wanted.payload(),
             session_id=session.value.session_id if session else secrets.token_hex(16),
             number=session.value.next_number if session else 1,
             created_at=self._now(),
         )
-        return await self._services.index.claim_key(fresh)
 
     def _new_run(
         self, wanted: Submission, agent: str, session: Stored[Session] | None, record: KeyRecord | None
@@ -291,6 +295,7 @@ class Submissions:
             return await store.load(run.id)
         given = await store.keep(run, json.dumps(wanted.items, ensure_ascii=False))
         await self._services.index.list_run(run)
+        self._allowance.check_in_time(run)
         try:
             return await store.create(run, SessionChange(before=session, after=_session_after(run, session)), given)
         except Conflict:
@@ -301,6 +306,7 @@ class Submissions:
 
         The watch row is the winner's now: it is dated as the winner's row says.
         """
+        await self._services.give_slot_back(run)
         await self._services.index.unlist(self._services.index.place_of(run))
         if record is not None:
             await self._services.index.free_key(record)

@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.acceptance.contract import contract
+
 TERMINAL = frozenset({"completed", "incomplete", "failed", "cancelled"})
 AGAINST = "DORMOUSE_TEST_AGAINST"
 PATIENCE = 900.0 if os.environ.get(AGAINST) else 60.0
@@ -55,7 +57,7 @@ class Api:
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """One request; ``path`` below the base URL, or absolute."""
+        """One request; ``path`` below the base URL, or absolute. The answer must be as the contract says."""
         assert self._session is not None
         url = path if path.startswith("http") else self.url + path
         async with self._session.request(
@@ -64,6 +66,7 @@ class Api:
             raw = await response.read()
             kind = response.headers.get("content-type", "")
             body = await response.json(content_type=None) if raw and "json" in kind else raw
+            contract().hold(method, url, response.status, response.headers, raw)
             return Reply(response.status, response.headers.copy(), body, raw)
 
     async def submit(self, text: str, *, key: str | None = None, **fields: Any) -> Reply:

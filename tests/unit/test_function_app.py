@@ -136,6 +136,8 @@ async def main():
     assert json.loads(run.body)["code"] == "run_not_found"
     missing = await call("list_agents")
     assert json.loads(missing.body)["data"][0]["name"] == "novelist"
+    document = await call("get_openapi")
+    assert json.loads(document.body)["openapi"] == "3.1.0"
     print("status:", *(name for name in ("openai", "azure.identity") if name in sys.modules))
 asyncio.run(main())
 """)

@@ -1,0 +1,44 @@
+"""Writes the contract from the code.
+
+python -m local.openapi            # writes the files
+python -m local.openapi --check    # exits with 1 when one is not what it would write
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from local.openapi import document, typescript
+from local.stack.child import ROOT
+
+
+def files() -> dict[Path, str]:
+    """What is written where."""
+    return {
+        ROOT / "shared" / "api" / "openapi.json": document.rendered(),
+        ROOT / "web" / "contract.d.ts": typescript.rendered(document.document()),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the files, or check them; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="local.openapi", description="Writes the contract from the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when something would change")
+    options = parser.parse_args(arguments)
+    wrong = [file for file, text in files().items() if not file.is_file() or file.read_text("utf-8") != text]
+    for file in wrong:
+        shown = file.relative_to(ROOT).as_posix()
+        if options.check:
+            print(f"{shown} is not what the code says; run: python -m local.openapi", file=sys.stderr)
+        else:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(files()[file], "utf-8", newline="\n")
+            print(f"{shown} is written")
+    return 1 if wrong and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+"""The document put together: paths from the triggers, words from the table of operations, schemas from the models."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from local.openapi.headers import HEADERS, REQUEST_ID
+from local.openapi.operation import Answer, Body, Operation, Parameter
+from local.openapi.operations import operations
+from local.openapi.triggers import Trigger, triggers
+from local.openapi.wire import Problem
+from local.stack.child import ROOT
+from shared import errors
+from shared.errors import DormouseError
+
+Json = dict[str, Any]
+
+REF = "#/components/schemas/{model}"
+ALWAYS = (errors.DormouseError, errors.Misconfigured, errors.StorageUnavailable)
+WITH_A_BODY = (errors.InvalidJson, errors.InvalidRequest, errors.InputTooLarge, errors.UnsupportedMediaType)
+ABOUT = """Long AI-agent runs, with nothing running while the model thinks.
+
+Errors are `application/problem+json` with a stable `code`. HEAD works wherever GET does. An unknown address is 404
+`not_found`; a known one with another method is 405 `method_not_allowed`, with `Allow`. Every answer has
+`X-Request-Id`."""
+SECURITY: Json = {
+    "functionKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-functions-key",
+        "description": "With `DORMOUSE_AUTH=key`, the default. Never in a browser. Without it the platform "
+        "itself answers 401, without a body.",
+    },
+    "appService": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "With `DORMOUSE_AUTH=appservice`: App Service authentication; a signed-in browser's cookie too.",
+    },
+}
+
+
+def document() -> Json:
+    """The whole contract. Raises ``ValueError`` when a route has no entry, or an entry no route."""
+    bound, entries = triggers(), operations()
+    if bound.keys() != entries.keys():
+        raise ValueError(
+            f"routes without an entry in local/openapi/operations: {sorted(bound.keys() - entries.keys())}; "
+            f"entries without a route: {sorted(entries.keys() - bound.keys())}"
+        )
+    paths: dict[str, Json] = {}
+    shared: Json = {}
+    for name in sorted(bound, key=lambda name: (bound[name].path, name)):
+        paths.setdefault(bound[name].path, {})[bound[name].method] = _operation(bound[name], entries[name], shared)
+    headers = {name: {"required": True, **header} for name, header in HEADERS.items()}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Dormouse",
+            "version": tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"],
+            "description": ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in sorted({entry.tag for entry in entries.values()})],
+        "paths": paths,
+        "components": {
+            "schemas": schemas(entries.values()),
+            "responses": dict(sorted(shared.items())),
+            "parameters": {REQUEST_ID.name: _parameter(REQUEST_ID)},
+            "headers": headers,
+            "securitySchemes": SECURITY,
+        },
+    }
+
+
+def rendered() -> str:
+    """The document as the file has it."""
+    return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+
+
+def schemas(entries: Iterable[Operation]) -> Json:
+    """The schemas of all bodies and answers, by name. Raises ``ValueError`` when two models share one."""
+    models: dict[type[BaseModel], None] = {Problem: None}
+    for entry in entries:
+        parts: list[Body | Answer | None] = [entry.body, *entry.answers.values()]
+        models |= {part.model: None for part in parts if part is not None and part.model is not None}
+        models |= {model: None for answer in entry.answers.values() for model in answer.events.values()}
+    _, found = models_json_schema([(model, "validation") for model in models], ref_template=REF)
+    definitions = {name: _tidy(schema) for name, schema in sorted(found["$defs"].items())}
+    if doubled := [name for name in definitions if "__" in name]:
+        raise ValueError(f"two models have the same name: {doubled}")
+    return definitions
+
+
+def problems_of(trigger: Trigger, entry: Operation) -> list[type[DormouseError]]:
+    """Every problem that an operation can answer with."""
+    if entry.bare:
+        return list(entry.problems)
+    body = WITH_A_BODY if entry.body is not None and entry.body.model is not None else ()
+    signed_in = (errors.Unauthenticated,) if "appService" in entry.security and not trigger.open else ()
+    unknown = (errors.NotFound,) if trigger.parameters else ()  # an id of another shape is no address at all
+    return list(dict.fromkeys((*entry.problems, *unknown, *body, *signed_in, *ALWAYS)))
+
+
+def _operation(trigger: Trigger, entry: Operation, shared: Json) -> Json:
+    """An operation; the problems that it can answer with go into ``shared``, by their codes."""
+    parameters = [
+        Parameter(name=name, place="path", text="", schema={"type": "string", "pattern": pattern})
+        for name, pattern in trigger.parameters
+    ]
+    made: Json = {"operationId": entry.function, "tags": [entry.tag], "summary": entry.summary}
+    if entry.text:
+        made["description"] = entry.text
+    made["parameters"] = [_parameter(each) for each in (*parameters, *entry.parameters)]
+    made["parameters"].append({"$ref": f"#/components/parameters/{REQUEST_ID.name}"})
+    if entry.body is not None:
+        made["requestBody"] = {"required": True, "content": _content(entry.body)}
+    answers = {status: _answer(answer) for status, answer in entry.answers.items()}
+    for status, problems in _by_status(problems_of(trigger, entry)).items():
+        problem = _problem(problems)
+        if status in answers:  # a problem, or what the entry says of this status
+            answers[status]["content"] |= problem["content"]
+            answers[status]["description"] += " Or: " + problem["description"]
+        else:
+            name = ".".join(kind.code for kind in problems)
+            shared[name] = problem
+            answers[status] = {"$ref": f"#/components/responses/{name}"}
+    made["responses"] = {str(status): answers[status] for status in sorted(answers)}
+    made["security"] = [] if trigger.open else [{name: []} for name in entry.security]
+    return made
+
+
+def _parameter(parameter: Parameter) -> Json:
+    made: Json = {"name": parameter.name, "in": parameter.place}
+    if parameter.place == "path":
+        made["required"] = True
+    if parameter.text:
+        made["description"] = parameter.text
+    made["schema"] = dict(parameter.schema)
+    if parameter.lists:
+        made |= {"style": "form", "explode": False}
+    if parameter.example is not None:
+        made["example"] = parameter.example
+    return made
+
+
+def _content(part: Body | Answer) -> Json:
+    if isinstance(part, Answer) and part.events:
+        schema: Json = {"oneOf": [_event(kind, model) for kind, model in part.events.items()]}
+    elif part.model is not None:
+        schema = {"$ref": REF.format(model=part.model.__name__)}
+    else:
+        schema = dict(part.schema or {})
+    made: Json = {"schema": schema}
+    if part.examples:
+        made["examples"] = {name: {"value": value} for name, value in part.examples.items()}
+    return {part.media: made}
+
+
+def _event(kind: str, model: type[BaseModel]) -> Json:
+    """One Server-Sent Event by its fields, as OpenAPI 3.2 has them in ``itemSchema``; 3.1 has no word for it."""
+    data = {"$ref": REF.format(model=model.__name__)}
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": {"type": "string"},
+            "event": {"const": kind},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+        },
+    }
+
+
+def _answer(answer: Answer) -> Json:
+    made: Json = {"description": answer.text, "headers": _headers(answer.headers, answer.sometimes)}
+    if answer.model is not None or answer.schema is not None or answer.events:
+        made["content"] = _content(answer)
+    return made
+
+
+def _problem(problems: list[type[DormouseError]]) -> Json:
+    codes = [kind.code for kind in problems]
+    text = " · ".join(f"`{kind.code}`: {inspect.cleandoc(kind.__doc__ or '')}" for kind in problems)
+    schema = {"$ref": REF.format(model="Problem"), "properties": {"code": {"enum": codes}}}
+    sometimes = ("Retry-After",) if {429, 503} & {kind.status for kind in problems} else ()
+    return {
+        "description": text,
+        "headers": _headers((), sometimes),
+        "content": {"application/problem+json": {"schema": schema}},
+    }
+
+
+def _headers(always: Iterable[str], sometimes: Iterable[str]) -> Json:
+    there = {name: {"$ref": f"#/components/headers/{name}"} for name in (*always, "X-Request-Id")}
+    return there | {name: HEADERS[name] for name in sometimes}
+
+
+def _by_status(problems: Iterable[type[DormouseError]]) -> Mapping[int, list[type[DormouseError]]]:
+    found: dict[int, list[type[DormouseError]]] = {}
+    for kind in problems:
+        found.setdefault(kind.status, []).append(kind)
+    return found
+
+
+def _tidy(schema: Any) -> Any:
+    """The schema without the titles that pydantic makes of names (a property may be called ``title``), and with keys
+    that fit no pattern refused, as pydantic does.
+    """
+    if isinstance(schema, list):
+        return [_tidy(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: _tidy(value) for name, value in schema.items() if not (name == "title" and isinstance(value, str))}
+    if isinstance(kept.get("description"), str):
+        kept["description"] = kept["description"].replace("``", "`")
+    if "patternProperties" in kept:
+        kept.setdefault("additionalProperties", False)
+    return kept

@@ -1,0 +1,67 @@
+"""The schemas of the contract as TypeScript, for the JavaScript client and whoever writes their own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+HEAD = "// The bodies of the contract. Written by `python -m local.openapi` from shared/api/openapi.json's sources.\n"
+
+
+def rendered(document: Mapping[str, Any]) -> str:
+    """One declaration for each schema."""
+    schemas: Mapping[str, Any] = document["components"]["schemas"]
+    return HEAD + "".join(f"\n{declared(name, schema)}" for name, schema in schemas.items())
+
+
+def declared(name: str, schema: Mapping[str, Any]) -> str:
+    """An interface for an object, an alias for anything else."""
+    comment = _comment(schema, "")
+    if "properties" not in schema:
+        return f"{comment}export type {name} = {typed(schema)};\n"
+    return f"{comment}export interface {name} {{\n{''.join(_members(schema))}}}\n"
+
+
+def typed(schema: Mapping[str, Any]) -> str:
+    """A schema as a type. Raises ``ValueError`` for one that has no notation here."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rsplit("/", 1)[1])
+    for alternatives in ("anyOf", "oneOf"):
+        if alternatives in schema:
+            return " | ".join(dict.fromkeys(typed(each) for each in schema[alternatives]))
+    if "const" in schema:
+        return json.dumps(schema["const"])
+    if "enum" in schema:
+        return " | ".join(json.dumps(each) for each in schema["enum"])
+    match schema.get("type"):
+        case "string" | "boolean" | "null" as same:
+            return str(same)
+        case "integer" | "number":
+            return "number"
+        case "array":
+            return f"Array<{typed(schema['items'])}>"
+        case "object":
+            more = schema.get("additionalProperties", True)
+            more = next(iter(schema.get("patternProperties", {}).values()), more)
+            return f"Record<string, {typed(more) if isinstance(more, dict) else 'unknown'}>"
+        case None:
+            return "unknown"
+    raise ValueError(f"no notation for {schema}")
+
+
+def _members(schema: Mapping[str, Any]) -> Iterator[str]:
+    required = schema.get("required", ())
+    for name, member in schema["properties"].items():
+        shown = name if re.fullmatch(r"[A-Za-z_]\w*", name) else json.dumps(name)
+        yield f"{_comment(member, '  ')}  {shown}{'' if name in required else '?'}: {typed(member)};\n"
+
+
+def _comment(schema: Mapping[str, Any], indent: str) -> str:
+    text = schema.get("description", "").replace("*/", "*\\/").split("\n")
+    if text == [""]:
+        return ""
+    if len(text) == 1:
+        return f"{indent}/** {text[0]} */\n"
+    return "".join((f"{indent}/**\n", *(f"{indent} * {line}".rstrip() + "\n" for line in text), f"{indent} */\n"))

@@ -1,0 +1,297 @@
+"""Answers as pydantic models: the shapes that callers may rely on. Tests hold the app's real answers against them.
+
+A field that is here is always there, unless it has a default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.runs.run import Approval, CallState, RunStatus
+
+RUN_ID = r"^run_[0-9a-f]{32}_[1-9][0-9]{0,7}$"
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, in UTC.")]
+Url = Annotated[str, Field(json_schema_extra={"format": "uri"})]
+RunId = Annotated[str, Field(pattern=RUN_ID)]
+SessionId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Wire(BaseModel):
+    """What all answers have in common: no field but those that are listed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class RunError(Wire):
+    """Why a run failed."""
+
+    code: str = Field(description="A stable word for programs.")
+    message: str | None = Field(description="A sentence for people.")
+
+
+class IncompleteDetails(Wire):
+    """Why a run was cut short."""
+
+    reason: str
+
+
+class Progress(Wire):
+    """The last word of a tool on how far it is."""
+
+    call_id: str
+    name: str
+    message: str
+    fraction: Annotated[float, Field(ge=0, le=1)] | None
+    at: Time
+
+
+class ToolCall(Wire):
+    """One tool call of the run."""
+
+    call_id: str
+    name: str
+    turn: Count
+    state: CallState
+    starts: Count
+    started_at: Time | None
+    finished_at: Time | None
+    approval: Literal[Approval.PENDING, Approval.APPROVED, Approval.REFUSED] | None
+    progress: Progress | None
+
+
+class Question(Wire):
+    """A call that waits for a person."""
+
+    call_id: str
+    name: str
+    arguments: str = Field(description="The JSON text that the model wrote.")
+    reason: str | None = Field(description="Why approval is asked.")
+
+
+class RequiredAction(Wire):
+    """What a person must decide before the run goes on."""
+
+    type: Literal["approve"]
+    calls: list[Question] = Field(min_length=1)
+
+
+class Usage(Wire):
+    """Tokens, as the provider counted them."""
+
+    input_tokens: Count
+    output_tokens: Count
+    total_tokens: Count
+    cached_tokens: Count
+    reasoning_tokens: Count
+
+
+class RunSummary(Wire):
+    """A run in a list: without what is long, or lies elsewhere."""
+
+    id: RunId
+    object: Literal["run"]
+    url: Url
+    status: RunStatus = Field(description="The last four are final and never change.")
+    agent: str
+    session_id: SessionId
+    error: RunError | None
+    incomplete_details: IncompleteDetails | None
+    provider_status: str | None
+    usage: Usage
+    turn: Count
+    wakes: Count
+    metadata: dict[str, str]
+    callback_url: str | None
+    callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None = Field(
+        description="What became of the last callback; null while none is owed or was sent."
+    )
+    created_at: Time
+    updated_at: Time
+    completed_at: Time | None
+    wake_at: Time | None = Field(description="When the run is looked at next; null once it has ended.")
+    retry_after: float | None = Field(description="Seconds between its last look and its next; null at the end.")
+
+
+class Run(RunSummary):
+    """One request to an agent, from submit to a final status."""
+
+    text: str = Field(description="The text of the last turn; empty until there is one.")
+    output: Any = Field(description="The result as an object, for agents that promise one.")
+    required_action: RequiredAction | None
+    tool_calls: list[ToolCall]
+    progress: Progress | None
+
+
+class RunList(Wire):
+    """A page of the caller's runs, newest first."""
+
+    data: list[RunSummary]
+    next_cursor: str = Field("", description="Only there when there is a next page.")
+
+
+class Piece(Wire):
+    """Text of a run that is watched: a snapshot takes the place of what was shown, a delta goes to its end."""
+
+    text: str
+    continuation_token: str = Field(description="The event's id.")
+
+
+class Position(Wire):
+    """Where a watch stands."""
+
+    continuation_token: str
+
+
+class Delivery(Wire):
+    """One attempt to tell the caller's address."""
+
+    webhook_id: str
+    type: str
+    attempt: Annotated[int, Field(ge=1)]
+    state: Literal["sending", "delivered", "failed"]
+    sent_at: Time
+    http_status: int | None
+    error: str | None = Field(description="A word for why there is no HTTP status.")
+    seconds: float | None
+    next_attempt_at: Time | None
+
+
+class Deliveries(Wire):
+    """The log of a run's callbacks."""
+
+    callback_url: str | None
+    callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None
+    next_attempt_at: Time | None
+    data: list[Delivery] = Field(description="The latest attempts, newest first.")
+
+
+class RunOfSession(Wire):
+    """A run of a session."""
+
+    id: RunId
+    url: Url
+    status: RunStatus
+    created_at: Time
+    completed_at: Time | None
+
+
+class Message(Wire):
+    """What was said in a run: text, or the parts that the caller sent."""
+
+    run_id: RunId
+    role: str
+    content: str | list[dict[str, Any]] | None
+
+
+class Session(Wire):
+    """One conversation with one agent."""
+
+    id: SessionId
+    object: Literal["session"]
+    agent: str
+    active_run: RunId | None
+    created_at: Time
+    last_activity: Time
+    runs: list[RunOfSession] = Field(description="Oldest first.")
+    messages: list[Message]
+
+
+class ToolOfAgent(Wire):
+    """A tool that an agent may call."""
+
+    name: str
+    description: str
+    requires_approval: bool
+
+
+class Agent(Wire):
+    """An agent that this app serves."""
+
+    name: str
+    object: Literal["agent"]
+    description: str
+    tools: list[ToolOfAgent]
+    background: bool = Field(description="Whether the model thinks while nothing runs here.")
+    models: list[str] = Field(description="What a caller may choose as `model`.")
+    output: dict[str, Any] | None = Field(description="The JSON schema of a run's `output`.")
+    default: bool = Field(description="Whether it answers when a run names no agent.")
+
+
+class AgentList(Wire):
+    """The agents of this app."""
+
+    data: list[Agent]
+
+
+class Health(Wire):
+    """Whether the app is alive."""
+
+    status: Literal["ok"]
+
+
+class Misconfigured(Wire):
+    """A setting is malformed; the sentence names it."""
+
+    status: Literal["misconfigured"]
+    detail: str
+
+
+class StorageCheck(Wire):
+    """Whether storage answers."""
+
+    status: Literal["ok", "unwell"]
+    detail: str = ""
+    watched: int = 0
+    quarantined: int = Field(0, description="Rows that this version cannot read.")
+
+
+class ProviderCheck(Wire):
+    """Whether the model provider answers."""
+
+    status: Literal["ok", "unwell"]
+    detail: str = ""
+
+
+class SettingsCheck(Wire):
+    """Whether all settings are known."""
+
+    status: Literal["ok", "warning"]
+    unknown: list[str]
+
+
+class Checks(Wire):
+    """What was tried."""
+
+    storage: StorageCheck
+    provider: ProviderCheck
+    settings: SettingsCheck
+
+
+class DeepHealth(Wire):
+    """Whether the app is well: storage, provider and settings, each tried now."""
+
+    status: Literal["ok", "unwell"]
+    driver: Literal["durable", "timer"]
+    checks: Checks
+
+
+class FieldProblem(Wire):
+    """What is wrong with one field."""
+
+    field: str
+    problem: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). Some have fields of their own besides, such as `active_run` or `limit`."""
+
+    type: str = Field(pattern="^urn:dormouse:[a-z_]+$")
+    title: str
+    status: int = Field(ge=400, le=599)
+    code: str = Field(description="A stable word for programs.")
+    detail: str = Field(description="A sentence for people that says what to do.")
+    errors: list[FieldProblem] = Field([], description="Which fields of the request do not fit.")

@@ -1,0 +1,75 @@
+"""The slots of an owner's active runs, in the index table: as many rows as runs may be active, each one run's."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A slot that is held. ``submission`` tells which of two requests for one run holds it."""
+
+    number: int
+    run_id: str
+    submission: str
+    taken_at: datetime
+    etag: str = ""
+
+    def holds(self, run_id: str, submission: str) -> bool:
+        """Whether it is held for this submission of this run."""
+        return (self.run_id, self.submission) == (run_id, submission)
+
+
+class SlotStore:
+    """Reads and writes slots. Every method may raise ``StoreUnavailable``."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def held(self, owner: str) -> list[Slot]:
+        """The slots of an owner that are held."""
+        return [_slot(row) async for row in self._tables.query(Table.INDEX, _partition(owner))]
+
+    async def take(self, owner: str, slot: Slot) -> None:
+        """Take a free slot, or hold one of one's own (with an ETag) from now on. Raises ``Conflict``."""
+        taken_at = slot.taken_at.timestamp()
+        values: dict[str, Value] = {"run": slot.run_id, "submission": slot.submission, "taken_at": taken_at}
+        kind, etag = (Kind.REPLACE, slot.etag) if slot.etag else (Kind.INSERT, None)
+        change = Change(kind=kind, key=_key(slot.number), values=values, etag=etag)
+        await self._tables.commit(Table.INDEX, _partition(owner), [change])
+
+    async def free(self, owner: str, slot: Slot) -> None:
+        """Give a slot back as it was read. Raises ``Conflict`` when somebody has touched it since."""
+        change = Change(kind=Kind.DELETE, key=_key(slot.number), etag=slot.etag)
+        await self._tables.commit(Table.INDEX, _partition(owner), [change])
+
+    async def give_back(self, owner: str, number: int, run_id: str, submission: str) -> None:
+        """Give back the slot that this submission of a run holds; one that is another's is left alone."""
+        row = await self._tables.get(Table.INDEX, _partition(owner), _key(number))
+        if row is not None and (slot := _slot(row)).holds(run_id, submission):
+            try:
+                await self.free(owner, slot)
+            except Conflict:  # another call for the same run was faster
+                return
+
+
+def _partition(owner: str) -> str:
+    return f"active:{hashlib.sha256(owner.encode()).hexdigest()}"
+
+
+def _key(number: int) -> str:
+    return f"{number:06}"
+
+
+def _slot(row: Row) -> Slot:
+    return Slot(
+        number=int(row.key),
+        run_id=str(row.values["run"]),
+        submission=str(row.values["submission"]),
+        taken_at=datetime.fromtimestamp(float(row.values["taken_at"]), tz=UTC),
+        etag=row.etag,
+    )

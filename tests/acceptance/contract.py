@@ -1,0 +1,120 @@
+"""The contract that ships, held against what an app really answers."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jsonschema_rs
+
+FILE = Path(__file__).parents[2] / "shared" / "api" / "openapi.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """An answer as the contract has it."""
+
+    operation: str
+    headers: Mapping[str, Any]
+    content: Mapping[str, Any]
+
+
+class Contract:
+    """The contract, for asking what it says of an answer."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document = document
+        self.seen: set[tuple[str, int]] = set()
+        """Operations and statuses that were held against it."""
+        self._validators: dict[str, Any] = {}
+        self._paths = [
+            (re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), operations)
+            for path, operations in document["paths"].items()
+        ]
+
+    def differences(self, method: str, url: str, status: int, headers: Mapping[str, str], body: bytes) -> list[str]:
+        """What in an answer is not as the contract says. Nothing is said of addresses that it does not have, nor of
+        what a host answers by itself, which has no body.
+        """
+        operation = self._operation(method, urlsplit(url).path)
+        if operation is None or (status >= 400 and not body) or status == 405:
+            return []
+        answer = self._resolved(operation["responses"].get(str(status)))
+        if answer is None:
+            return [f"{operation['operationId']} does not answer {status}"]
+        self.seen.add((operation["operationId"], status))
+        missing = [
+            f"there is no {name}"
+            for name, header in answer.get("headers", {}).items()
+            if self._resolved(header).get("required") and name not in headers
+        ]
+        for name, header in answer.get("headers", {}).items():
+            if name in headers:
+                schema = self._resolved(header)["schema"]
+                value = int(headers[name]) if schema["type"] == "integer" else headers[name]
+                missing += [f"{name}: {error}" for error in self._errors(schema, value)]
+        return missing + self._body(answer.get("content", {}), headers.get("content-type", ""), body, method)
+
+    def hold(self, method: str, url: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Fail the test when an answer is not as the contract says."""
+        found = self.differences(method, url, status, headers, body)
+        assert not found, f"{method} {url} {status}: {found}: {body[:2_000]!r}"
+
+    def differences_of_event(self, kind: str, data: Any) -> list[str]:
+        """What in an event of a watched run is not as the contract says."""
+        content = self.document["paths"]["/api/runs/{run_id}/events"]["get"]["responses"]["200"]["content"]
+        for event in content["text/event-stream"]["schema"]["oneOf"]:
+            if event["properties"]["event"]["const"] == kind:
+                return self._errors(event["properties"]["data"]["contentSchema"], data)
+        return [f"no event is {kind}"]
+
+    def _body(self, content: Mapping[str, Any], kind: str, body: bytes, method: str) -> list[str]:
+        if method == "HEAD":
+            return []
+        if not content:
+            return ["it has a body"] if body else []
+        media = kind.split(";")[0]
+        if media not in content:
+            return [f"it is {media}"]
+        if not media.endswith("json"):
+            return []
+        return self._errors(content[media]["schema"], json.loads(body))
+
+    def _errors(self, schema: Mapping[str, Any], value: Any) -> list[str]:
+        key = json.dumps(schema)
+        if key not in self._validators:
+            whole = {**schema, "components": self.document["components"]}
+            self._validators[key] = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+        return [f"{error.instance_path}: {error.message}" for error in self._validators[key].iter_errors(value)]
+
+    def _operation(self, method: str, path: str) -> Any:
+        wanted = "get" if method == "HEAD" else method.lower()
+        for pattern, operations in self._paths:
+            if pattern.fullmatch(path) and wanted in operations and self._names(operations[wanted], path):
+                return operations[wanted]
+        return None
+
+    def _names(self, operation: Mapping[str, Any], path: str) -> bool:
+        """Whether the path's parameter is as its pattern wants it: the catch-all answers for others."""
+        patterns = [each["schema"]["pattern"] for each in operation["parameters"] if each.get("in") == "path"]
+        return all(any(re.search(pattern, part) for part in path.split("/")) for pattern in patterns)
+
+    def _resolved(self, part: Any) -> Any:
+        if isinstance(part, dict) and "$ref" in part:
+            found: Any = self.document
+            for name in part["$ref"].removeprefix("#/").split("/"):
+                found = found[name]
+            return found
+        return part
+
+
+@functools.cache
+def contract() -> Contract:
+    """The contract of this checkout."""
+    return Contract(json.loads(FILE.read_text("utf-8")))

@@ -1,0 +1,239 @@
+"""The contract is served, and every answer in it that can be provoked is given as it says.
+
+That each answer is as the contract says is what ``Api.call`` holds, here and in every other test; here it is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.acceptance.client import Api
+from tests.acceptance.conftest import Stack, Target, eventually
+from tests.acceptance.contract import FILE, contract
+from tests.acceptance.receiver import SECRET as CALLBACK_SECRET
+from tests.acceptance.receiver import Receiver
+from tests.acceptance.test_webhooks import SECRET, send
+
+ANN = {"x-ms-client-principal-id": "ann", "x-ms-client-principal-idp": "aad"}
+NOBODY = f"/api/runs/run_{'0' * 32}_1"
+NO_SESSION = f"/api/sessions/{'0' * 32}"
+JSON = {"content-type": "application/json"}
+ELSEWHERE = {("*", 500)}
+"""What only a defect brings."""
+
+
+@pytest.fixture
+def driver() -> str:
+    """None of this is the driver's."""
+    return "timer"
+
+
+@pytest.mark.http_only
+async def test_the_contract_is_served_as_it_ships(target: Target) -> None:
+    reply = await target.api.call("GET", "/api/openapi.json")
+    assert (reply.status, reply.raw) == (200, FILE.read_bytes())
+    assert reply.headers["content-type"] == "application/json"
+    again = await target.api.call("GET", "/api/openapi.json", headers={"If-None-Match": reply.headers["ETag"]})
+    assert (again.status, again.raw) == (304, b"")
+    head = await target.api.call("HEAD", "/api/openapi.json")
+    assert (head.status, head.raw, head.headers["Content-Length"]) == (200, b"", str(len(reply.raw)))
+
+
+async def good_and_bad_requests(api: Api, stack: Stack) -> None:
+    """The life of some runs, and what is refused on the way."""
+    await stack.model.script("long", [{"think": 600.0, "text": "done"}])
+    await stack.model.script("short", [{"text": "done"}])
+    await stack.model.script("ask", [{"calls": [{"name": "send", "arguments": {"label": "a"}}]}, {"text": "sent"}])
+    await stack.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt", "message": "no"}}])
+    await stack.model.script(
+        "cut", [{"status": "incomplete", "incomplete_reason": "max_output_tokens", "text": "and th"}]
+    )
+    done = await api.finished(await api.start("[script:short]", agent="workshop", key="k"))
+    path, session = f"/api/runs/{done['id']}", f"/api/sessions/{done['session_id']}"
+    assert (await api.submit("[script:short]", agent="workshop", key="k")).status == 200
+    assert (await api.submit("else", key="k")).status == 422
+    for script in ("bad", "cut"):
+        assert (await api.finished(await api.start(f"[script:{script}]", agent="workshop")))["status"] != "completed"
+    asked = await api.start("[script:ask]", agent="workshop")
+    run = await api.until(asked, lambda run: run["required_action"] is not None and run["status"] == "requires_action")
+    call_id = run["required_action"]["calls"][0]["call_id"]
+    answers = f"/api/runs/{asked}/answers"
+    assert (await api.call("POST", answers, json={"answers": {"call_x": {"approve": True}}})).status == 409
+    assert (await api.call("POST", answers, json={"answers": {call_id: {"approve": True}}})).status == 200
+    assert (await api.finished(asked))["status"] == "completed"
+    assert (await api.call("POST", answers, json={})).status == 400
+    assert (await api.call("POST", answers, data=b" " * 1_000_000, headers=JSON)).status == 413
+    assert (await api.call("POST", answers, data=b"{}", headers={"content-type": "text/plain"})).status == 415
+    assert (await api.call("POST", f"{NOBODY}/answers", json={"answers": {"c": {"approve": True}}})).status == 404
+
+    for address in (path, session, "/api/runs", "/api/openapi.json"):
+        reply = await api.call("GET", address)
+        assert (await api.call("GET", address, headers={"If-None-Match": reply.headers["ETag"]})).status == 304
+    for address, status in (
+        (NOBODY, 404),
+        (NO_SESSION, 404),
+        (f"{path}?wait=x", 400),
+        ("/api/runs?limit=0", 400),
+        ("/api/runs?status=completed,failed&limit=1", 200),
+        ("/api/agents", 200),
+        ("/api/health", 200),
+        ("/api/health/deep", 200),
+    ):
+        assert (await api.call("GET", address)).status == status, address
+    post = {"method": "POST", "path": "/api/runs"}
+    for more, status in (
+        ({"data": b"{", "headers": JSON}, 400),
+        ({"json": {"input": "x", "agent": "nobody"}}, 400),
+        ({"json": {"input": "x", "session_id": "0" * 32}}, 404),
+        ({"json": {"input": "x" * 1_048_577}}, 413),
+        ({"data": b"{}", "headers": {"content-type": "text/plain"}}, 415),
+    ):
+        assert (await api.call(**post, **more)).status == status, more  # type: ignore[arg-type]
+
+    events = f"{path}/events"
+    assert {kind for kind, _ in parsed((await api.call("GET", events)).raw)} == {"state", "snapshot", "end"}
+    assert (await api.call("GET", events, headers={"Last-Event-ID": "end"})).status == 204
+    assert (await api.call("GET", f"{events}?after=x")).status == 400
+    assert (await api.call("GET", f"{NOBODY}/events")).status == 404
+
+    active = await api.submit("[script:long]", agent="workshop")
+    waited = await api.call(
+        **post, json={"input": "[script:short]", "agent": "workshop"}, headers={"Prefer": "wait=20"}
+    )
+    assert waited.status == 200
+    long = {"session_id": active["session_id"]}
+    assert (await api.submit("x", **long)).status == 409
+    assert (await api.call("GET", f"/api/runs/{active['id']}?wait=1")).status == 200
+    assert (await api.call("POST", f"/api/runs/{active['id']}/cancel")).status == 200
+    assert (await api.call("POST", f"{NOBODY}/cancel")).status == 404
+    second = await api.submit("[script:long]", **long)
+    assert (await api.call("DELETE", f"/api/runs/{active['id']}")).status == 409
+    assert (await api.call("DELETE", f"/api/runs/{second['id']}")).status == 204
+    assert (await api.call("DELETE", NOBODY)).status == 404
+    assert (await api.call("DELETE", path)).status == 204
+    assert (await api.submit("[script:short]", agent="workshop", key="k")).status == 410
+    assert (await api.call("DELETE", session)).status == 204
+    assert (await api.call("DELETE", session)).status == 404
+    assert (await api.submit("[script:long]", agent="workshop")).status == 202
+    assert (await api.submit("[script:long]", agent="workshop")).status == 202
+    assert (await api.submit("[script:long]", agent="workshop")).status == 429
+
+
+def parsed(stream: bytes) -> list[tuple[str, Any]]:
+    """The events of a stream: kind and data."""
+    blocks = [block.split("\n") for block in stream.decode().split("\n\n")]
+    fields = [dict(line.split(": ", 1) for line in lines if line) for lines in blocks]
+    return [(each["event"], json.loads(each["data"])) for each in fields if "event" in each]
+
+
+async def test_every_event_of_a_watched_run_is_as_the_contract_says(target: Target) -> None:
+    made = await target.api.submit("The payroll system", agent="compliance", stream=True)
+    watching = asyncio.create_task(target.api.call("GET", f"/api/runs/{made['id']}/events"))
+    run = await target.api.until(made["id"], lambda run: run["status"] == "requires_action")
+    yes = {"answers": {call["call_id"]: {"approve": True} for call in run["required_action"]["calls"]}}
+    await target.api.call("POST", f"/api/runs/{made['id']}/answers", json=yes)
+    events = parsed((await watching).raw)
+    assert {kind for kind, _ in events} >= {"state", "status", "tool_finished", "delta", "end"}
+    for kind, data in events:
+        assert contract().differences_of_event(kind, data) == [], (kind, data)
+
+
+async def webhooks(api: Api, stack: Stack) -> None:
+    """The provider's webhook, well and ill."""
+    await api.start("Hello.", agent="workshop")
+    (response,) = await stack.model.responses()
+    assert (await send(api, response.id)).status == 200
+    assert (await send(api, response.id, **{"webhook-signature": "v1"})).status == 401
+    assert (await api.call("POST", "/api/webhooks/openai", data=b" " * 70_000)).status == 413
+    await stack.model.switches(faults={"retrieve": [{"status": 500, "times": -1}]})
+    assert (await send(api, response.id)).status == 503
+    await stack.model.switches(faults={})
+    forged = await api.call("POST", "/api/webhooks/openai", data=b"{", headers=_signed(b"{"))
+    assert (forged.status, forged["code"]) == (400, "invalid_json")
+
+
+async def callbacks(api: Api, stack: Stack) -> str:
+    """The log of deliveries, and one more of them; its address."""
+    await stack.model.script("soon", [{"text": "done"}])
+    await stack.model.script("never", [{"think": 600.0, "text": "done"}])
+    async with Receiver() as receiver:
+        told = f"/api/runs/{await api.start('[script:soon]', agent='workshop', callback_url=receiver.url)}/deliveries"
+        await eventually(lambda: receiver.received)
+        silent = f"/api/runs/{await api.start('[script:never]', agent='workshop')}/deliveries"
+        assert (await api.call("POST", silent)).status == 409
+        assert (await api.call("POST", told)).status == 202
+        await eventually(lambda: len(receiver.received) == 2)
+
+        async def unchanged() -> bool:
+            reply = await api.call("GET", told)
+            again = await api.call("GET", told, headers={"If-None-Match": reply.headers["ETag"]})
+            return again.status == 304
+
+        await eventually(unchanged)
+    for method in ("GET", "POST"):
+        assert (await api.call(method, f"{NOBODY}/deliveries")).status == 404
+    return told
+
+
+async def every_operation(api: Api) -> list[tuple[str, int]]:
+    """One request to each operation, and what came of it."""
+    seen = []
+    for path, operations in contract().document["paths"].items():
+        address = path.replace("{run_id}", NOBODY.rsplit("/", 1)[1]).replace("{session_id}", "0" * 32)
+        for method, operation in operations.items():
+            body: dict[str, Any] = {"json": {"input": "x"}} if method == "post" else {}
+            seen.append((operation["operationId"], (await api.call(method.upper(), address, **body)).status))
+    return seen
+
+
+async def test_every_answer_that_the_contract_promises_is_given(own_stack: Callable[..., Stack]) -> None:
+    contract().seen.clear()
+    stack = own_stack("timer", DORMOUSE_MAX_ACTIVE_RUNS="2")
+    async with Api((await asyncio.to_thread(stack.host)).url) as api:
+        await good_and_bad_requests(api, stack)
+    told = own_stack("timer", OPENAI_WEBHOOK_SECRET=SECRET)
+    async with Api((await asyncio.to_thread(told.host)).url) as api:
+        await webhooks(api, told)
+    telling = own_stack("timer", DORMOUSE_CALLBACK_ALLOW="127.0.0.1")
+    host = await asyncio.to_thread(lambda: telling.host(DORMOUSE_CALLBACK_SECRET=CALLBACK_SECRET))
+    async with Api(host.url) as api:
+        deliveries = await callbacks(api, telling)
+    await asyncio.to_thread(host.stop)
+    async with Api((await asyncio.to_thread(telling.host)).url) as api:  # with no secret to sign with
+        assert (await api.call("POST", deliveries)).status == 400
+    own = own_stack("timer", DORMOUSE_AUTH="appservice", WEBSITE_AUTH_ENABLED="True")
+    async with Api((await asyncio.to_thread(own.host)).url) as api:
+        for function, status in await every_operation(api):
+            assert status in (401, 404) or function in ("get_health", "get_health_deep"), function
+    gone = own_stack("timer", DORMOUSE_DEADLINE_SECONDS="x")
+    async with Api((await asyncio.to_thread(gone.host)).url) as api:
+        for function, status in await every_operation(api):
+            assert status == 503, function
+
+    promised = {
+        (operation["operationId"], int(status))
+        for operations in contract().document["paths"].values()
+        for operation in operations.values()
+        for status in operation["responses"]
+    }
+    left = {(function, status) for function, status in promised - contract().seen if ("*", status) not in ELSEWHERE}
+    assert left == set()
+
+
+def _signed(body: bytes) -> dict[str, str]:
+    """The headers of the provider's webhook with any body."""
+    from datetime import UTC, datetime
+
+    from standardwebhooks import Webhook
+
+    now = datetime.now(UTC)
+    return {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(SECRET).sign("evt_1", now, body.decode()),
+    }

@@ -1,0 +1,360 @@
+// The bodies of the contract. Written by `python -m local.openapi` from shared/api/openapi.json's sources.
+
+/** An agent that this app serves. */
+export interface Agent {
+  name: string;
+  object: "agent";
+  description: string;
+  tools: Array<ToolOfAgent>;
+  /** Whether the model thinks while nothing runs here. */
+  background: boolean;
+  /** What a caller may choose as `model`. */
+  models: Array<string>;
+  /** The JSON schema of a run's `output`. */
+  output: Record<string, unknown> | null;
+  /** Whether it answers when a run names no agent. */
+  default: boolean;
+}
+
+/** The agents of this app. */
+export interface AgentList {
+  data: Array<Agent>;
+}
+
+/** One person's word on one call. */
+export interface AnswerBody {
+  approve: boolean;
+  reason?: string;
+}
+
+/** The body of `POST /api/runs/{id}/answers`. */
+export interface AnswersBody {
+  answers: Record<string, AnswerBody>;
+}
+
+/** Where one tool call stands. `started` and not finished, by a holder that is gone, means interrupted. */
+export type CallState = "waiting" | "open" | "started" | "finished";
+
+/** What was tried. */
+export interface Checks {
+  storage: StorageCheck;
+  provider: ProviderCheck;
+  settings: SettingsCheck;
+}
+
+/** Whether the app is well: storage, provider and settings, each tried now. */
+export interface DeepHealth {
+  status: "ok" | "unwell";
+  driver: "durable" | "timer";
+  checks: Checks;
+}
+
+/** The log of a run's callbacks. */
+export interface Deliveries {
+  callback_url: string | null;
+  callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
+  next_attempt_at: string | null;
+  /** The latest attempts, newest first. */
+  data: Array<Delivery>;
+}
+
+/** One attempt to tell the caller's address. */
+export interface Delivery {
+  webhook_id: string;
+  type: string;
+  attempt: number;
+  state: "sending" | "delivered" | "failed";
+  /** RFC 3339, in UTC. */
+  sent_at: string;
+  http_status: number | null;
+  /** A word for why there is no HTTP status. */
+  error: string | null;
+  seconds: number | null;
+  next_attempt_at: string | null;
+}
+
+/** What is wrong with one field. */
+export interface FieldProblem {
+  field: string;
+  problem: string;
+}
+
+/** A file in a message, by its URL. */
+export interface FilePart {
+  type: "input_file";
+  file_url: string;
+}
+
+/** Whether the app is alive. */
+export interface Health {
+  status: "ok";
+}
+
+/** An image in a message, by its URL. */
+export interface ImagePart {
+  type: "input_image";
+  image_url: string;
+  detail?: "low" | "high" | "auto";
+}
+
+/** Why a run was cut short. */
+export interface IncompleteDetails {
+  reason: string;
+}
+
+/** What the run may use up. Each at most the app's own limit. */
+export interface LimitsBody {
+  turns?: number | null;
+  tool_calls?: number | null;
+  total_tokens?: number | null;
+}
+
+/** What was said in a run: text, or the parts that the caller sent. */
+export interface Message {
+  run_id: string;
+  role: string;
+  content: string | Array<Record<string, unknown>> | null;
+}
+
+/** A message of the caller, in the shape of the Responses API. */
+export interface MessageBody {
+  type?: "message";
+  role?: "user";
+  content: string | Array<TextPart | ImagePart | FilePart>;
+}
+
+/** A setting is malformed; the sentence names it. */
+export interface Misconfigured {
+  status: "misconfigured";
+  detail: string;
+}
+
+/** Text of a run that is watched: a snapshot takes the place of what was shown, a delta goes to its end. */
+export interface Piece {
+  text: string;
+  /** The event's id. */
+  continuation_token: string;
+}
+
+/** Where a watch stands. */
+export interface Position {
+  continuation_token: string;
+}
+
+/** An error (RFC 9457). Some have fields of their own besides, such as `active_run` or `limit`. */
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  /** A stable word for programs. */
+  code: string;
+  /** A sentence for people that says what to do. */
+  detail: string;
+  /** Which fields of the request do not fit. */
+  errors?: Array<FieldProblem>;
+}
+
+/** The last word of a tool on how far it is. */
+export interface Progress {
+  call_id: string;
+  name: string;
+  message: string;
+  fraction: number | null;
+  /** RFC 3339, in UTC. */
+  at: string;
+}
+
+/** Whether the model provider answers. */
+export interface ProviderCheck {
+  status: "ok" | "unwell";
+  detail?: string;
+}
+
+/** A call that waits for a person. */
+export interface Question {
+  call_id: string;
+  name: string;
+  /** The JSON text that the model wrote. */
+  arguments: string;
+  /** Why approval is asked. */
+  reason: string | null;
+}
+
+/** What a person must decide before the run goes on. */
+export interface RequiredAction {
+  type: "approve";
+  calls: Array<Question>;
+}
+
+/** One request to an agent, from submit to a final status. */
+export interface Run {
+  id: string;
+  object: "run";
+  url: string;
+  /** The last four are final and never change. */
+  status: RunStatus;
+  agent: string;
+  session_id: string;
+  error: RunError | null;
+  incomplete_details: IncompleteDetails | null;
+  provider_status: string | null;
+  usage: Usage;
+  turn: number;
+  wakes: number;
+  metadata: Record<string, string>;
+  callback_url: string | null;
+  /** What became of the last callback; null while none is owed or was sent. */
+  callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
+  /** RFC 3339, in UTC. */
+  created_at: string;
+  /** RFC 3339, in UTC. */
+  updated_at: string;
+  completed_at: string | null;
+  /** When the run is looked at next; null once it has ended. */
+  wake_at: string | null;
+  /** Seconds between its last look and its next; null at the end. */
+  retry_after: number | null;
+  /** The text of the last turn; empty until there is one. */
+  text: string;
+  /** The result as an object, for agents that promise one. */
+  output: unknown;
+  required_action: RequiredAction | null;
+  tool_calls: Array<ToolCall>;
+  progress: Progress | null;
+}
+
+/** The body of `POST /api/runs`. */
+export interface RunBody {
+  input: string | Array<MessageBody>;
+  model?: string | null;
+  agent?: string | null;
+  session_id?: string | null;
+  stream?: boolean;
+  metadata?: Record<string, string>;
+  deadline_seconds?: number | null;
+  limits?: LimitsBody;
+  callback_url?: string | null;
+}
+
+/** Why a run failed. */
+export interface RunError {
+  /** A stable word for programs. */
+  code: string;
+  /** A sentence for people. */
+  message: string | null;
+}
+
+/** A page of the caller's runs, newest first. */
+export interface RunList {
+  data: Array<RunSummary>;
+  /** Only there when there is a next page. */
+  next_cursor?: string;
+}
+
+/** A run of a session. */
+export interface RunOfSession {
+  id: string;
+  url: string;
+  status: RunStatus;
+  /** RFC 3339, in UTC. */
+  created_at: string;
+  completed_at: string | null;
+}
+
+/** What a caller is told. The last four are terminal and never change. */
+export type RunStatus = "queued" | "in_progress" | "requires_action" | "completed" | "incomplete" | "failed" | "cancelled";
+
+/** A run in a list: without what is long, or lies elsewhere. */
+export interface RunSummary {
+  id: string;
+  object: "run";
+  url: string;
+  /** The last four are final and never change. */
+  status: RunStatus;
+  agent: string;
+  session_id: string;
+  error: RunError | null;
+  incomplete_details: IncompleteDetails | null;
+  provider_status: string | null;
+  usage: Usage;
+  turn: number;
+  wakes: number;
+  metadata: Record<string, string>;
+  callback_url: string | null;
+  /** What became of the last callback; null while none is owed or was sent. */
+  callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
+  /** RFC 3339, in UTC. */
+  created_at: string;
+  /** RFC 3339, in UTC. */
+  updated_at: string;
+  completed_at: string | null;
+  /** When the run is looked at next; null once it has ended. */
+  wake_at: string | null;
+  /** Seconds between its last look and its next; null at the end. */
+  retry_after: number | null;
+}
+
+/** One conversation with one agent. */
+export interface Session {
+  id: string;
+  object: "session";
+  agent: string;
+  active_run: string | null;
+  /** RFC 3339, in UTC. */
+  created_at: string;
+  /** RFC 3339, in UTC. */
+  last_activity: string;
+  /** Oldest first. */
+  runs: Array<RunOfSession>;
+  messages: Array<Message>;
+}
+
+/** Whether all settings are known. */
+export interface SettingsCheck {
+  status: "ok" | "warning";
+  unknown: Array<string>;
+}
+
+/** Whether storage answers. */
+export interface StorageCheck {
+  status: "ok" | "unwell";
+  detail?: string;
+  watched?: number;
+  /** Rows that this version cannot read. */
+  quarantined?: number;
+}
+
+/** Text in a message. */
+export interface TextPart {
+  type: "input_text";
+  text: string;
+}
+
+/** One tool call of the run. */
+export interface ToolCall {
+  call_id: string;
+  name: string;
+  turn: number;
+  state: CallState;
+  starts: number;
+  started_at: string | null;
+  finished_at: string | null;
+  approval: "pending" | "approved" | "refused" | null;
+  progress: Progress | null;
+}
+
+/** A tool that an agent may call. */
+export interface ToolOfAgent {
+  name: string;
+  description: string;
+  requires_approval: boolean;
+}
+
+/** Tokens, as the provider counted them. */
+export interface Usage {
+  input_tokens: number;
+  output_tokens: number;
+  total_tokens: number;
+  cached_tokens: number;
+  reasoning_tokens: number;
+}

@@ -50,6 +50,14 @@ class ProvidedAgent:
         self._provider = provider
         self._options = dict(options or {})
 
+    @property
+    def asks_approval(self) -> bool:
+        """An MCP server's tools are asked about unless it says ``never``: that is the provider's rule."""
+        servers = [each for each in self._hosted_tools if each.get("type") == "mcp"]
+        return any(tool.requires_approval for tool in self.tools.values()) or any(
+            each.get("require_approval") != "never" for each in servers
+        )
+
     async def check(self, *, timeout: float) -> None:
         """Ask for the list of models: cheap, and it needs the same credential."""
         await self._provider.ask("/models", timeout=timeout)

@@ -19,6 +19,8 @@ from shared.errors import (
     IdempotencyKeyReused,
     InvalidRequest,
     ModelNotAllowed,
+    NotLatest,
+    PreviousResponseNotFound,
     RunDeleted,
     SessionBusy,
     SessionNotFound,
@@ -26,7 +28,7 @@ from shared.errors import (
 )
 from shared.runs.debts import WATCH_AHEAD
 from shared.runs.lifecycle import Lifecycle
-from shared.runs.run import Limits, Next, Run, Session, is_session_id, run_id
+from shared.runs.run import Limits, Next, Run, RunStatus, Session, is_session_id, run_id
 from shared.runs.services import RACES, Services, log
 from shared.runs.store.index import KeyRecord, key_digest
 from shared.runs.store.runs import SessionChange, Stored
@@ -38,13 +40,15 @@ from shared.runs.store.watch import Watch
 class Submission:
     """A request for a run, checked as far as it can be without the store.
 
-    ``deadline_seconds`` and the limits are None for the app's own. ``idempotency_key`` is bare.
+    ``deadline_seconds`` and the limits are None for the app's own. ``idempotency_key`` is bare. ``previous`` is the
+    number of the session's run that this one is to follow: none that completed may lie between.
     """
 
     owner: str
     items: tuple[Item, ...]
     agent: str | None = None
     session_id: str | None = None
+    previous: int | None = None
     model: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     deadline_seconds: float | None = None
@@ -65,6 +69,7 @@ class Submission:
             self.tool_calls,
             self.total_tokens,
             self.model,
+            *([] if self.previous is None else [self.previous]),
         ]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -91,9 +96,9 @@ class Submissions:
     async def submit(self, wanted: Submission) -> Submitted:
         """Write the run and try the first create. An outage of the provider does not change the answer.
 
-        Raises ``UnknownAgent``, ``SessionNotFound``, ``AgentMismatch``, ``InvalidRequest`` or
-        ``IdempotencyKeyReused`` before anything is written, ``SessionBusy`` (a request that lost a race for its
-        session's next run leaves nothing behind that misleads), ``StoreUnavailable`` at any point.
+        Raises ``UnknownAgent``, ``SessionNotFound``, ``PreviousResponseNotFound``, ``NotLatest``, ``AgentMismatch``,
+        ``InvalidRequest`` or ``IdempotencyKeyReused`` before anything is written, ``SessionBusy`` (a request that lost
+        a race for its session's next run leaves nothing behind that misleads), ``StoreUnavailable`` at any point.
         """
         for _ in range(RACES):
             submitted = await self._try(wanted)
@@ -175,7 +180,17 @@ class Submissions:
             raise SessionNotFound
         if record is None and session.value.active_run is not None:
             raise _busy(session.value)
+        if record is None and wanted.previous is not None:
+            await self._check_previous(session.value, wanted.previous)
         return session
+
+    async def _check_previous(self, session: Session, previous: int) -> None:
+        """What the agent knows must be what it knew after that run: those that did not complete left no trace."""
+        runs = {run.number: run for run in await self._services.store.runs_of(session, since=previous)}
+        if previous not in runs:
+            raise PreviousResponseNotFound
+        if any(run.status is RunStatus.COMPLETED for run in runs.values() if run.number > previous):
+            raise NotLatest
 
     def _agent_of(self, wanted: Submission, session: Stored[Session] | None) -> str:
         if session is not None:

@@ -177,20 +177,29 @@ class Exchange:
         return StreamingResponse(events, headers=headers, media_type="text/event-stream; charset=utf-8")
 
     async def _events(self, stored: StoredResponse, after: int, fault: Fault | None) -> AsyncIterator[str]:
-        most = fault.after_events if fault is not None else None
-        sent = 0
-        if most != 0:
-            async for event in due_events(stored, after, self.world.clock):
-                yield sse(event)
-                sent += 1
-                if sent == most:
-                    break
-            else:
-                return
-        if fault is not None and fault.hang:
-            await self._client_left(fault.hang)
-        if fault is not None and fault.drop:
-            await self._drop()
+        closed = "left"
+        self.entry.events = 0
+        try:
+            most = fault.after_events if fault is not None else None
+            if most != 0:
+                async for event in due_events(stored, after, self.world.clock):
+                    self.entry.events += 1
+                    yield sse(event)
+                    after = event["sequence_number"]
+                    if self.entry.events == most:
+                        break
+                else:
+                    closed = "ended"
+                    return
+            if fault is not None and fault.event is not None:
+                yield sse({"sequence_number": after + 1, **fault.event})
+            if fault is not None and fault.hang:
+                await self._client_left(fault.hang)
+            closed = "cut"
+            if fault is not None and fault.drop:
+                await self._drop()
+        finally:
+            self.entry.closed = closed
 
     async def _cancel(self) -> Response:
         stored = self._stored()

@@ -40,6 +40,8 @@ class Fault:
     """The request is carried out first: a create that was perhaps accepted."""
     after_events: int | None = None
     """For the operation `stream`: how many events are sent before the stream ends, cleanly unless `drop`."""
+    event: Json | None = None
+    """With `after_events`: an event that is sent last, such as `{type: "error", …}`; numbered like any other."""
     times: int = 1
     """How many requests in a row meet it; -1: all that follow."""
     skip: int = 0

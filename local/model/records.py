@@ -29,6 +29,10 @@ class LoggedRequest:
     fault: dict[str, Any] | None = None
     """The fault that hit, as it was scripted (only what differs from the default)."""
     query: dict[str, str] = field(default_factory=dict)
+    events: int | None = None
+    """For a stream: how many events were sent so far."""
+    closed: str | None = None
+    """For a stream that is over: `ended` with the response, `cut` by a fault, or the client has `left`."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,7 +7,7 @@ answers at once, either finally (token None) or with a continuation token; the s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -62,12 +62,14 @@ class RunOptions:
     """How one call of the agent is to be made.
 
     ``timeout`` in seconds bounds the one request; ``metadata`` (at most 16 pairs) is kept by the provider.
-    ``model`` None is the agent's own. ``run`` is there whenever messages are sent for one.
+    ``model`` None is the agent's own. ``run`` is there whenever messages are sent for one. ``stream`` makes a response
+    in the background one that can be followed while it is made; an agent that does not stream ignores it.
     """
 
     timeout: float
     continuation_token: ContinuationToken | None = None
     background: bool = True
+    stream: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
     run: RunInfo | None = None
@@ -146,6 +148,28 @@ class AgentResponse:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
+class UpdateKind(StrEnum):
+    """What an update is: more text; a new start, with all text before it void; the end of the response."""
+
+    TEXT = "text"
+    RESET = "reset"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentUpdate:
+    """One piece of a response while it is made.
+
+    ``sequence`` is the provider's number of it: following the response after that number goes on with the next.
+    ``response`` is there at the end, as a poll would have it.
+    """
+
+    kind: UpdateKind
+    sequence: int
+    text: str = ""
+    response: AgentResponse | None = None
+
+
 class Agent(Protocol):
     """Anything that answers messages, at once or with a token. Faults are those of ``agentkit.faults``."""
 
@@ -162,6 +186,11 @@ class Agent(Protocol):
     @property
     def background(self) -> bool:
         """Whether a create answers at once with a token. Without it the agent answers within the call."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether a response that was created with ``stream`` can be followed while it is made."""
         ...
 
     @property
@@ -193,6 +222,14 @@ class Agent(Protocol):
         self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
     ) -> AgentResponse:
         """Create a response from ``messages``, or, with a token in the options, ask how it stands."""
+        ...
+
+    def follow(self, response_id: str, *, after: int, timeout: float) -> AsyncGenerator[AgentUpdate, None]:
+        """The updates after that sequence number (0: all of them), each as it is made; ``aclose`` lets go of it.
+
+        ``timeout`` in seconds bounds the opening, not the following. It may end before the response does: follow
+        again from the last number. Raises ``NotStreamed`` when that cannot help, ``NoNews``, ``ResponseMissing``.
+        """
         ...
 
     async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:

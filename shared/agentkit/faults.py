@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class ProviderFault(Exception):
     """The provider gave no usable answer. ``retry_after`` in seconds, where it said so."""
@@ -43,3 +46,31 @@ class NoNews(ProviderFault):
 
 class ResponseMissing(ProviderFault):
     """The provider does not know this response (404)."""
+
+
+class NotStreamed(ProviderFault):
+    """The response cannot be followed, or no longer: the provider replays a stream for some minutes only (400)."""
+
+
+_NOT_ACCEPTED = frozenset({"rate_limit_exceeded", "rate_limit_error", "insufficient_quota", "too_many_requests"})
+_ACCESS_DENIED = frozenset({"invalid_api_key", "authentication_error", "permission_error"})
+_REFUSED = frozenset({"invalid_request_error", "invalid_prompt", "model_not_found", "context_length_exceeded"})
+"""Codes and types of an error inside a stream, which has no HTTP status of its own."""
+
+
+def of_error_event(event: Mapping[str, Any]) -> ProviderFault:
+    """What a create means whose stream begins with an error: sorted as its HTTP status would have been."""
+    nested = event.get("error")
+    told = nested if isinstance(nested, dict) else event
+    words = {str(told.get(name)) for name in ("code", "type")}
+    text = str(told.get("message") or "The stream began with an error.")[:1_000]
+    code = str(told.get("code") or "stream_error")
+    if "previous_response_not_found" in words or told.get("param") == "previous_response_id":
+        return PreviousResponseMissing(text, code=code)
+    if "No tool call found" in text:
+        return ToolOutputsRefused(text, code=code)
+    if words & _NOT_ACCEPTED:
+        return NotAccepted(text, code=code)
+    if words & _ACCESS_DENIED:
+        return AccessDenied(text, code=code)
+    return (Refused if words & _REFUSED else PerhapsAccepted)(text, code=code)

@@ -34,6 +34,8 @@ class FrameworkAgent(ResponsesAgent):
     ``TypeError`` for an agent that could not keep our promises: see docs/agents.md.
     """
 
+    streams = False  # the framework makes the request, and reads a stream to its end before it answers
+
     def __init__(
         self, agent: af.Agent, *, name: str | None = None, description: str | None = None, models: Iterable[str] = ()
     ) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared.agentkit.agent import RunInfo
+from shared.agentkit import faults
+from shared.agentkit.agent import AgentUpdate, RunInfo
 from shared.agentkit.output import OutputFormat
 from shared.agentkit.provider import Provider
 from shared.agentkit.tools import Tool, by_name
@@ -57,6 +58,15 @@ class ProvidedAgent:
         return any(tool.requires_approval for tool in self.tools.values()) or any(
             each.get("require_approval") != "never" for each in servers
         )
+
+    streams = False
+
+    async def follow(self, response_id: str, *, after: int, timeout: float) -> AsyncGenerator[AgentUpdate, None]:
+        """Nothing to follow: raises ``NotStreamed``."""
+        nothing: tuple[AgentUpdate, ...] = ()
+        for update in nothing:
+            yield update
+        raise faults.NotStreamed(f"The agent {self.name} has no live text.", code="not_streamed")
 
     async def check(self, *, timeout: float) -> None:
         """Ask for the list of models: cheap, and it needs the same credential."""

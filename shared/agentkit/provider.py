@@ -8,13 +8,15 @@ and webhook paths do without it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.agentkit import faults
+from shared.agentkit import faults, sse
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -28,6 +30,8 @@ CONNECT_SECONDS = 10.0
 MAX_RETRY_AFTER = 3_600.0
 PAUSE_SECONDS = 5.0
 """The pause after a 429 that names none."""
+SILENCE_SECONDS = 240.0
+"""How long a followed stream may say nothing: a model may think for minutes between two words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,8 @@ class Provider:
     async def send(self, path: str, body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:
         """POST something that starts work. Raises the faults that tell what became of it.
 
-        ``timeout`` in seconds bounds everything: the wait for a slot, for a token, and the whole answer.
+        ``timeout`` in seconds bounds everything: the wait for a slot, for a token, and the whole answer. With
+        ``stream`` in the body the answer is the response as the stream's first word has it.
         """
         sent = False
         try:
@@ -79,7 +84,10 @@ class Provider:
             async with asyncio.timeout(timeout), self._slots:
                 await self._authenticate()
                 sent = True
-                answer = await self._request("POST", path, timeout, dict(body))
+                begin = self._begin if body.get("stream") else self._post
+                answer = await begin(path, dict(body), timeout)
+        except faults.ProviderFault:
+            raise
         except _NoToken as error:
             raise faults.AccessDenied(str(error), code="no_credential") from error
         except TimeoutError as error:
@@ -99,9 +107,7 @@ class Provider:
 
         ``timeout`` in seconds bounds everything, as in ``send``.
         """
-        wait = min(self._closed_until - self._seconds(), MAX_RETRY_AFTER)
-        if wait > 0:
-            raise faults.NoNews("The provider asked for a pause.", code="rate_limited", retry_after=wait)
+        self._respect_pause()
         try:
             self.client()
             async with asyncio.timeout(timeout), self._slots:
@@ -116,6 +122,90 @@ class Provider:
         if not isinstance(answer, dict):
             raise faults.NoNews("The provider answered with something that is no response.", code="no_response")
         return answer
+
+    async def follow(
+        self, path: str, query: Mapping[str, Any], *, timeout: float
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """GET a stream of events, each as it comes. Ends when the stream does; raises as ``ask`` does.
+
+        ``timeout`` in seconds bounds the opening. Only that takes a slot: who watches for minutes is in nobody's way.
+        """
+        self._respect_pause()
+        response: Any = None
+        try:
+            self.client()
+            async with asyncio.timeout(timeout), self._slots:
+                await self._authenticate()
+                response = await self._open("GET", path, timeout, query=query, silence=SILENCE_SECONDS)
+            if not _is_stream(response):
+                raise faults.NoNews("The provider answered with something that is no stream.", code="no_stream")
+            async with contextlib.aclosing(sse.events(response.aiter_bytes())) as events:
+                async for event in events:
+                    yield event
+        except faults.ProviderFault:
+            raise
+        except _NoToken as error:
+            raise faults.NoNews(str(error), code="no_credential") from error
+        except TimeoutError as error:
+            raise faults.NoNews("No answer in time.", code="provider_timeout") from error
+        except Exception as error:
+            raise _stream_broke(error) if response is not None else self._no_news(error) from error
+        finally:
+            if response is not None:
+                await response.aclose()
+
+    def _respect_pause(self) -> None:
+        """Raise ``NoNews`` while the provider wants to be left alone."""
+        wait = min(self._closed_until - self._seconds(), MAX_RETRY_AFTER)
+        if wait > 0:
+            raise faults.NoNews("The provider asked for a pause.", code="rate_limited", retry_after=wait)
+
+    async def _begin(self, path: str, body: dict[str, Any], timeout: float) -> Any:
+        """Start a response that streams, and let go of the stream at its first word: it goes on in the background."""
+        response = await self._open("POST", path, timeout, body=body, silence=timeout)
+        try:
+            if not _is_stream(response):  # a server that does not stream has answered in full
+                return json.loads(await response.aread())
+            async with contextlib.aclosing(sse.events(response.aiter_bytes())) as events:
+                async for event in events:
+                    if event.get("type") == "error" or isinstance(event.get("error"), dict):
+                        raise faults.of_error_event(event)
+                    if isinstance(event.get("response"), dict):
+                        return event["response"]
+            return None
+        except (faults.ProviderFault, TimeoutError):
+            raise
+        except Exception as error:  # it was taken, and then something went wrong with the connection
+            raise faults.PerhapsAccepted(_sentence(error), code="unreadable_answer") from error
+        finally:
+            await response.aclose()
+
+    async def _post(self, path: str, body: dict[str, Any], timeout: float) -> Any:
+        return await self._request("POST", path, timeout, body)
+
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        timeout: float,
+        *,
+        silence: float,
+        body: dict[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """A response whose body is still to come; the caller closes it."""
+        from httpx2 import Response
+        from openai import AsyncStream, Timeout
+
+        client = self.client()
+        connect = min(CONNECT_SECONDS, timeout / 2)
+        limits = Timeout(timeout, read=silence, connect=connect, pool=connect)
+        options: Any = {"timeout": limits, "max_retries": 0, "headers": {"Accept": "text/event-stream"}}
+        kind: Any = AsyncStream[object]
+        if method == "GET":
+            options["params"] = dict(query or {})
+            return await client.get(path, cast_to=Response, options=options, stream=True, stream_cls=kind)
+        return await client.post(path, body=body, cast_to=Response, options=options, stream=True, stream_cls=kind)
 
     async def _authenticate(self) -> None:
         """Have a token before anything is sent, so that its failure is never taken for a create's."""
@@ -181,6 +271,19 @@ def fate_of_a_create(error: Exception) -> Exception:
         case openai.OpenAIError():
             return faults.AccessDenied(_sentence(error), code="no_credential")
     return faults.PerhapsAccepted(_sentence(error), code="unreadable_answer") if _unreadable(error) else error
+
+
+def _is_stream(response: Any) -> bool:
+    kind = str(response.headers.get("content-type", ""))
+    return kind.partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def _stream_broke(error: Exception) -> Exception:
+    """A connection lost in the midst of a stream, in whatever words; anything that is not of its making as it is."""
+    import httpx2
+
+    broke = isinstance(error, httpx2.HTTPError) or _unreadable(error)
+    return faults.NoNews(_sentence(error), code="stream_broke") if broke else error
 
 
 def _unreadable(error: Exception) -> bool:

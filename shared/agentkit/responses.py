@@ -6,22 +6,28 @@ One create per turn, then questions until it is terminal. What a response means 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any
 
 from shared.agentkit import faults
 from shared.agentkit.agent import (
     AgentResponse,
     AgentSession,
+    AgentUpdate,
     ApprovalRequest,
     ContinuationToken,
     FunctionCall,
     Item,
     ResponseStatus,
     RunOptions,
+    UpdateKind,
     Usage,
 )
 from shared.agentkit.provided import ProvidedAgent
+
+TEXT_EVENTS = frozenset({"response.output_text.delta", "response.refusal.delta"})
+"""What becomes the text of a response: `_text` reads the same from its items."""
 
 TERMINAL = {status.value: status for status in ResponseStatus if status is not ResponseStatus.PENDING}
 
@@ -34,6 +40,7 @@ class ResponsesAgent(ProvidedAgent):
 
     background = True
     chains = True
+    streams = True
 
     async def run(
         self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
@@ -54,6 +61,8 @@ class ResponsesAgent(ProvidedAgent):
             "store": True,  # some projects delete a background response minutes after its end otherwise
             "metadata": dict(options.metadata),
         }
+        if options.stream and options.background and self.streams:
+            body["stream"] = True  # the provider streams later only what was created so
         if tools := [tool.definition() for tool in self.tools.values()] + self._hosted_tools:
             body["tools"] = tools
             body.setdefault("parallel_tool_calls", True)
@@ -67,6 +76,32 @@ class ResponsesAgent(ProvidedAgent):
             if session.previous_response_id is not None:
                 raise
             raise faults.Refused(fault.message, code=fault.code) from fault
+
+    async def follow(self, response_id: str, *, after: int, timeout: float) -> AsyncGenerator[AgentUpdate, None]:
+        """The response's updates after that sequence number, from the provider's own replay.
+
+        What a server tells again although it was asked not to is passed over.
+        """
+        query = {"stream": "true", "starting_after": after}
+        working, last = after > 0, after
+        try:
+            async with contextlib.aclosing(
+                self._provider.follow(f"/responses/{response_id}", query, timeout=timeout)
+            ) as events:
+                async for event in events:
+                    number = event.get("sequence_number")
+                    sequence = number if isinstance(number, int) else last + 1
+                    if sequence <= after:
+                        continue
+                    last = sequence
+                    if event.get("type") == "response.in_progress" and not working:
+                        working = True
+                    elif (update := read_event(event, sequence)) is not None:
+                        yield update
+        except faults.NoNews as fault:
+            if fault.code != "http_400":
+                raise
+            raise faults.NotStreamed(fault.message, code="not_streamed") from fault
 
     async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
         """Stop a background response. A completed one answers 200, 400 or 409 by server: then it is read instead."""
@@ -123,6 +158,28 @@ def read_response(body: Mapping[str, Any]) -> AgentResponse:
         return _ended(body, response_id, word, status)
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise faults.NoNews(f"The provider's response cannot be read: {error!r}"[:1_000], code="no_response") from error
+
+
+def read_event(event: Mapping[str, Any], sequence: int) -> AgentUpdate | None:
+    """An event of a followed response in our words; None for one that says nothing to us.
+
+    Goes by the event's own ``type``. ``response.in_progress`` is a reset here: the first one is the caller's to
+    recognise. Raises ``NoNews`` for an error inside the stream.
+    """
+    kind = str(event.get("type"))
+    if kind in TEXT_EVENTS:
+        text = event.get("delta")
+        return (
+            AgentUpdate(kind=UpdateKind.TEXT, sequence=sequence, text=text) if text and isinstance(text, str) else None
+        )
+    if kind == "response.in_progress":
+        return AgentUpdate(kind=UpdateKind.RESET, sequence=sequence)
+    if kind.removeprefix("response.") in TERMINAL and isinstance(event.get("response"), dict):
+        response = read_response(event["response"])
+        return AgentUpdate(kind=UpdateKind.ENDED, sequence=sequence, response=response)
+    if kind == "error":
+        raise faults.NoNews(str(event.get("message") or "The stream told of an error."), code="stream_error")
+    return None
 
 
 def _ended(body: Mapping[str, Any], response_id: str, word: str, status: ResponseStatus) -> AgentResponse:

@@ -121,6 +121,7 @@ class RunBody(BaseModel):
     model: str | None = Field(None, min_length=1, max_length=128)
     agent: str | None = Field(None, min_length=1, max_length=64)
     session_id: str | None = Field(None, min_length=1, max_length=64)
+    stream: bool = False
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
     deadline_seconds: float | None = Field(None, ge=1, allow_inf_nan=False)
     limits: LimitsBody = Field(default_factory=LimitsBody)
@@ -208,6 +209,7 @@ async def read_submission(request: Any, owner: str, settings: Settings) -> Submi
         model=body.model,
         agent=body.agent,
         session_id=body.session_id,
+        stream=body.stream,
         metadata=body.metadata,
         deadline_seconds=body.deadline_seconds,
         turns=body.limits.turns,

@@ -109,6 +109,7 @@ class Run:
     wake_at: datetime
     limits: Limits
     model: str | None = None
+    stream: bool = False
     status: RunStatus = RunStatus.QUEUED
     next: Next = Next.CREATE
     completed_at: datetime | None = None

@@ -40,8 +40,9 @@ from shared.runs.store.watch import Watch
 class Submission:
     """A request for a run, checked as far as it can be without the store.
 
-    ``deadline_seconds`` and the limits are None for the app's own. ``idempotency_key`` is bare. ``previous`` is the
-    number of the session's run that this one is to follow: none that completed may lie between.
+    ``deadline_seconds`` and the limits are None for the app's own. ``idempotency_key`` is bare. ``stream`` asks for
+    responses that can be followed while they are made. ``previous`` is the number of the session's run that this one
+    is to follow: none that completed may lie between.
     """
 
     owner: str
@@ -50,6 +51,7 @@ class Submission:
     session_id: str | None = None
     previous: int | None = None
     model: str | None = None
+    stream: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     deadline_seconds: float | None = None
     turns: int | None = None
@@ -69,8 +71,11 @@ class Submission:
             self.tool_calls,
             self.total_tokens,
             self.model,
-            *([] if self.previous is None else [self.previous]),
         ]
+        if self.previous is not None:
+            asked.append(self.previous)
+        if self.stream:  # a digest without it stays what it was before there was a choice
+            asked.append("stream")
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -271,6 +276,7 @@ class Submissions:
                 total_tokens=wanted.total_tokens or settings.max_total_tokens,
             ),
             model=wanted.model,
+            stream=wanted.stream,
             previous_response_id=session.value.response_id if session else None,
             replay=self._settings.chain == "replay"
             or (self._settings.chain == "auto" and session is not None and session.value.replay),

@@ -202,6 +202,7 @@ class Turns:
                     options=RunOptions(
                         timeout=timeout,
                         background=agent.background,
+                        stream=run.stream and agent.streams,
                         metadata=metadata,
                         model=run.model,
                         run=about,

@@ -176,3 +176,27 @@ async def test_after_the_wall_nothing_can_be_streamed(client: AsyncOpenAI, contr
     with pytest.raises(openai.BadRequestError, match="can no longer be streamed"):
         await client.responses.retrieve(events[0]["response"]["id"], stream=True, starting_after=2)
     assert (await client.responses.retrieve(events[0]["response"]["id"])).status == "completed"
+
+
+async def test_the_log_tells_how_a_stream_came_to_its_end(client: AsyncOpenAI, control: ModelControl) -> None:
+    await control.script("stuck", [{"stuck": True, "text": "Half of this will be told, no more."}])
+    told_all = await streamed(client, "Hello.", background=True)
+    await control.switches(faults={"stream": [{"after_events": 2}]})
+    await streamed(client, "Hello.", background=True)
+    stream = await client.responses.create(model="gpt-scripted", input="[script:stuck]", background=True, stream=True)
+    await anext(stream)
+    assert (await control.log("create"))[-1].closed is None
+    await stream.close()
+    async with asyncio.timeout(10):
+        while (entries := await control.log("create"))[-1].closed is None:  # noqa: ASYNC110 - the model is elsewhere
+            await asyncio.sleep(0.01)
+    assert [entry.closed for entry in entries] == ["ended", "cut", "left"]
+    assert [entry.events for entry in entries][:2] == [len(told_all), 2]
+
+
+async def test_a_stream_may_tell_of_an_error(client: AsyncOpenAI, control: ModelControl) -> None:
+    error = {"type": "error", "code": "server_error", "message": "Oh.", "param": None}
+    await control.switches(faults={"stream": [{"after_events": 3, "event": error}]})
+    events = await streamed(client, "Hello.", background=True)
+    assert kinds(events) == ["created", "queued", "in_progress", "error"]
+    assert [event["sequence_number"] for event in events] == [0, 1, 2, 3]

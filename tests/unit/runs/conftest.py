@@ -67,11 +67,18 @@ class Rig:
     model: ModelControl
     server: ScriptedModel
     provider: Provider
+    stream: bool = False
+    """Whether runs are submitted to be streamed."""
 
     async def submit(self, text: str = "[script:s]", **fields: Any) -> Submitted:
         """Submit to the workshop (or to ``agent``); ``fields`` are those of ``Submission``."""
         items = ({"type": "message", "role": "user", "content": text},)
-        fields = {"agent": None if "session_id" in fields else "workshop", "owner": "test", **fields}
+        fields = {
+            "agent": None if "session_id" in fields else "workshop",
+            "owner": "test",
+            "stream": self.stream,
+            **fields,
+        }
         return await self.app.submissions.submit(Submission(items=items, **fields))
 
     async def start(self, text: str = "[script:s]", **fields: Any) -> str:

@@ -198,6 +198,7 @@ async def test_another_payload_under_the_same_key_is_refused_and_writes_nothing(
         {"tool_calls": 1},
         {"total_tokens": 1},
         {"agent": "novelist"},
+        {"stream": True},
         {"session_id": first.run.session_id},
     ):
         with pytest.raises(errors.IdempotencyKeyReused):

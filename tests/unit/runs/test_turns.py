@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,16 @@ SOON = 0.2
 """Real seconds until a request that hangs is given up."""
 
 CLAIM_AND_GRACE = 90.0
+
+
+@pytest.fixture(params=["polled", "streamed"])
+def rigs(request: pytest.FixtureRequest, rigs: NewRig) -> NewRig:
+    """Everything here holds for responses that are created to be streamed, too."""
+
+    async def make(**settings: Any) -> Rig:
+        return replace(await rigs(**settings), stream=request.param == "streamed")
+
+    return make
 
 
 def turn(operation: str, *faults: Fault, **more: Any) -> list[dict[str, Any]]:

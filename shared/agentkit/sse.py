@@ -1,0 +1,34 @@
+"""A provider's event stream: bytes in, JSON objects out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+
+async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[dict[str, Any], None]:
+    """The data of each Server-Sent Event that is a JSON object (WHATWG HTML, section 9.2).
+
+    Lines are split as bytes: a text may hold what else counts as the end of a line (U+2028, U+0085). An event that is
+    cut off is none; comments and ``[DONE]`` are passed over.
+    """
+    rest, data = b"", list[bytes]()
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            line = line.removesuffix(b"\r")
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+            elif not line and data:
+                if (event := _object(b"\n".join(data))) is not None:
+                    yield event
+                data = []
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

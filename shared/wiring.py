@@ -26,6 +26,7 @@ from shared.runs.store.runs import RunStore
 from shared.runs.store.tables import Tables
 from shared.runs.store.watch import WatchStore
 from shared.runs.submission import Submissions
+from shared.runs.viewing import Viewing
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class App:
     answers: Answers
     deletion: Deletion
     adoption: Adoption
+    viewing: Viewing
     signals: Signals
     sweep: Sweep
     retention: Retention
@@ -88,6 +90,7 @@ def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App
         answers=Answers(services),
         deletion=deletion,
         adoption=Adoption(services),
+        viewing=Viewing(services),
         signals=signals,
         retention=Retention(services, deletion, signals),
         sweep=Sweep(services, lifecycle),

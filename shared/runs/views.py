@@ -7,9 +7,10 @@ A client keeps one text: a ``Snapshot`` replaces it, a ``Delta`` is appended. Wh
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from shared.runs.run import Run, ToolCall
+from shared.agentkit.agent import AgentUpdate, ResponseStatus, UpdateKind
+from shared.runs.run import CallState, Next, Run, ToolCall
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -114,3 +115,83 @@ class End:
 
 
 ViewEvent = State | StatusChanged | Snapshot | Delta | ToolStarted | ToolFinished | ToolProgress | Stale | End
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The rows of a run as they were last read."""
+
+    run: Run
+    calls: tuple[ToolCall, ...]
+
+
+def news(before: Seen, after: Seen) -> list[ViewEvent]:
+    """What happened between two looks at the rows; an end is not told here."""
+    known = {(call.turn, call.index): call for call in before.calls}
+    events: list[ViewEvent] = []
+    for call in after.calls:
+        old = known.get((call.turn, call.index))
+        if call.starts > (old.starts if old else 0):
+            events.append(ToolStarted(call=call))
+        if call.progress_at is not None and call.progress_at != (old.progress_at if old else None):
+            events.append(ToolProgress(call=call))
+        if call.state is CallState.FINISHED and (old is None or old.state is not CallState.FINISHED):
+            events.append(ToolFinished(call=call))
+    if not after.run.terminal and _standing(before) != _standing(after):
+        events.append(StatusChanged(run=after.run, calls=after.calls))
+    return events
+
+
+def _standing(seen: Seen) -> object:
+    run = seen.run
+    waiting = [(call.turn, call.index) for call in seen.calls if call.state is CallState.WAITING]
+    return run.status, run.turn, run.provider_status, waiting
+
+
+def attempt_of(run: Run) -> EventId | None:
+    """The start of the current attempt; None before its turn's first."""
+    return EventId(run.turn, run.attempt, 0) if run.attempt else None
+
+
+def response_of(run: Run) -> str | None:
+    """The provider's response of the current attempt: the pending one, or the one that asked for the tools at work."""
+    if run.token is not None:
+        return run.token.response_id
+    return run.previous_response_id if run.next in (Next.TOOLS, Next.ANSWERS) else None
+
+
+@dataclass(slots=True)
+class Shown:
+    """What a client's text is since it came: all of it when ``whole``, else what was added to what we do not know."""
+
+    position: EventId
+    whole: bool = True
+    stale: bool = False
+    ended: bool = False
+    _pieces: list[str] = field(default_factory=list)
+    _final: str | None = None
+
+    def apply(self, update: AgentUpdate) -> Snapshot | Delta | None:
+        """Take in what the provider said; what the client is to be told of it."""
+        self.position = EventId(self.position.turn, self.position.attempt, update.sequence)
+        match update.kind:
+            case UpdateKind.TEXT:
+                self._pieces.append(update.text)
+                return Delta(event_id=self.position, text=update.text)
+            case UpdateKind.RESET:
+                self.whole, self._pieces = True, []
+                return Snapshot(event_id=self.position, text="")
+            case UpdateKind.ENDED:
+                self.ended = True
+                response = update.response
+                if response is not None and response.status in (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE):
+                    self._final = response.text
+        return None
+
+    def is_surely(self, run: Run, text: str) -> bool:
+        """Whether the client's text is the run's: seen in full, or the known rest of what its response said."""
+        here = attempt_of(run)
+        if self.stale or here is None or not self.position.same_attempt(here):
+            return False
+        said = "".join(self._pieces)
+        return said == text if self.whole else self._final == text and text.endswith(said)

@@ -111,9 +111,10 @@ async def v1_create_response(req: Request, client: str) -> Response:
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.durable_client_input(client_name="client")
 @answered_to_client
-async def v1_get_response(req: Request) -> Response:
-    return await responses.show(req, dormouse())
+async def v1_get_response(req: Request, client: str) -> Response:
+    return await responses.show(req, dormouse(), Hub(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}/cancel", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)

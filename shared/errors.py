@@ -226,6 +226,13 @@ class StillRunning(DormouseError):
     status = 504
 
 
+class StreamEnded(DormouseError):
+    """This connection ends as planned. Take the stream up again after its last event."""
+
+    code = "stream_ended"
+    status = 503
+
+
 class CompletionFailed(DormouseError):
     """The agent did not come to an answer."""
 

@@ -63,6 +63,7 @@ async def _read(request: Any, owner: str, app: App) -> Create:
             items=items,
             agent=agent_named(fields.model, app),
             metadata=fields.metadata,
+            stream=fields.stream,
             idempotency_key=idempotency_key(request.headers.getlist("idempotency-key")),
         ),
         background=False,

@@ -10,8 +10,10 @@ from shared.api.v1.keys import owner_of
 from shared.api.v1.names import response_id, run_id_of
 from shared.api.v1.objects import response_object
 from shared.api.v1.output import input_items
+from shared.api.v1.places import MOST
 from shared.api.v1.requests import number_of_query, read_create
 from shared.api.v1.starting import begin, finished, said_in
+from shared.api.v1.streaming import streamed
 from shared.drivers.durable import Hub
 from shared.errors import InvalidRequest, ResponseNotFound
 from shared.runs.run import Next, Run
@@ -19,17 +21,25 @@ from shared.wiring import App
 
 
 async def create(request: Any, app: App, hub: Hub) -> Any:
-    """``POST /api/v1/responses``: the response, at once with ``background``, else when it has ended."""
+    """``POST /api/v1/responses``: the response, at once with ``background``, else when it has ended; or its events."""
     wanted = await read_create(request, owner_of(request, app.settings), app)
     run = await begin(request, wanted.submission, app, hub)
+    if wanted.stream:
+        return streamed(run, None, app, hub)
     if not wanted.background:
         run = await finished(request, run, app)
     return await _answer(run, app)
 
 
-async def show(request: Any, app: App) -> Any:
-    """``GET /api/v1/responses/{id}``: the response as it stands; 200 for failed ones too."""
-    return not_modified(request, await _answer(await _own(request, app), app))
+async def show(request: Any, app: App, hub: Hub) -> Any:
+    """``GET /api/v1/responses/{id}``: the response as it stands; 200 for failed ones too.
+
+    ``?stream=true`` sends its events, from the first, or from after the one that ``starting_after`` numbers.
+    """
+    run = await _own(request, app)
+    if request.query_params.get("stream", "false").lower() == "true" and request.method != "HEAD":
+        return streamed(run, number_of_query(request, "starting_after", None, MOST), app, hub)
+    return not_modified(request, await _answer(run, app))
 
 
 async def cancel(request: Any, app: App, hub: Hub) -> Any:

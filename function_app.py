@@ -6,7 +6,7 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from shared import settings
-from shared.api import agents, health, routing, runs, sessions
+from shared.api import agents, events, health, routing, runs, sessions
 from shared.api.answering import answered
 from shared.api.v1 import chat, missing, models, responses
 from shared.api.v1.errors import answered_to_client
@@ -63,6 +63,13 @@ async def delete_run(req: Request, client: str) -> Response:
 @answered
 async def answer_run(req: Request, client: str) -> Response:
     return await runs.answer(req, dormouse(), Hub(client))
+
+
+@app.route(route=f"api/runs/{RUN}/events", methods=["GET", "HEAD"])
+@app.durable_client_input(client_name="client")
+@answered
+async def watch_run(req: Request, client: str) -> Response:
+    return await events.watch(req, dormouse(), Hub(client))
 
 
 @app.route(route=f"api/sessions/{SESSION}", methods=["GET", "HEAD"])

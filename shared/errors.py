@@ -149,6 +149,13 @@ class AgentMismatch(DormouseError):
     status = 409
 
 
+class InvalidEventId(DormouseError):
+    """`Last-Event-ID` (or `after`) must be the `id` of an event of this run, or nothing, to begin with the state."""
+
+    code = "invalid_event_id"
+    status = 400
+
+
 class InvalidSignature(DormouseError):
     """The webhook's signature or timestamp is not right. Check that both sides have the same secret and the time."""
 

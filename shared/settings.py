@@ -137,6 +137,13 @@ class Settings(BaseModel):
     app_name: str | None = Field(
         None, alias="WEBSITE_SITE_NAME", description="Set by the platform: goes into the provider's metadata."
     )
+    events_seconds: float = Field(
+        220.0,
+        alias="DORMOUSE_EVENTS_SECONDS",
+        description="How long one connection to a run's events lasts; the client then comes back to where it was.",
+        gt=0,
+        le=225,
+    )
     idempotency_key_lifetime: Seconds = Field(
         86_400.0, alias="DORMOUSE_IDEMPOTENCY_KEY_SECONDS", description="How long an `Idempotency-Key` is known."
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -47,6 +48,8 @@ def _answered(render: Callable[[DormouseError], Any], handler: Handler) -> Handl
             _request.reset(token)
         response.headers["X-Request-Id"] = request_id
         response.headers["Access-Control-Expose-Headers"] = EXPOSED
+        if hasattr(response, "body_iterator"):
+            response.body_iterator = _streamed(request_id, response.body_iterator)
         if req.method == "HEAD":
             response.body = b""  # Content-Length stays that of the GET
         return response
@@ -66,6 +69,14 @@ async def _answer(render: Callable[[DormouseError], Any], handler: Handler, *arg
     except Exception:
         log.exception("a request failed in a way nobody expected")
         return render(DormouseError())
+
+
+async def _streamed(request_id: str, chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    """A body that is made while it is sent, by the request's own task: what it logs names the request too."""
+    _request.set(request_id)
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk
 
 
 def _request_id(request: Any) -> str:

@@ -15,6 +15,7 @@ ROUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}", ("GET", "HEAD", "DELETE")),
     (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}/cancel", ("POST",)),
     (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}/answers", ("POST",)),
+    (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}/events", ("GET", "HEAD")),
     (r"sessions/[0-9a-f]{32}", ("GET", "HEAD", "DELETE")),
     ("agents", ("GET", "HEAD")),
     ("webhooks/openai", ("POST",)),

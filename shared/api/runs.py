@@ -52,7 +52,7 @@ async def show(request: Any, app: App) -> Any:
     it is not what the caller has, who says so with ``If-None-Match``.
     """
     seconds = wait_of_query(request)
-    run = await _own_run(request, app)
+    run = await own_run(request, app)
     calls = await _calls(app, run)
     if seconds and not run.terminal:
         if "if-none-match" in request.headers:
@@ -93,7 +93,7 @@ async def list_own(request: Any, app: App) -> Any:
 
 async def cancel(request: Any, app: App, hub: Hub) -> Any:
     """``POST /api/runs/{id}/cancel``: the run, cancelled unless it had ended before. Idempotent."""
-    run = await app.lifecycle.cancel((await _own_run(request, app)).id)
+    run = await app.lifecycle.cancel((await own_run(request, app)).id)
     if run is None:
         raise RunNotFound
     if run.next is not Next.NONE:
@@ -103,7 +103,7 @@ async def cancel(request: Any, app: App, hub: Hub) -> Any:
 
 async def answer(request: Any, app: App, hub: Hub) -> Any:
     """``POST /api/runs/{id}/answers``: the run, which goes on when every question is answered. Idempotent."""
-    run_id = (await _own_run(request, app)).id
+    run_id = (await own_run(request, app)).id
     run = await app.answers.answer(run_id, await read_answers(request))
     if run is None:
         raise RunNotFound
@@ -114,13 +114,14 @@ async def answer(request: Any, app: App, hub: Hub) -> Any:
 
 async def delete(request: Any, app: App, hub: Hub) -> Any:
     """``DELETE /api/runs/{id}``: 204. What it owes, here and at the provider, is done afterwards."""
-    run_id = (await _own_run(request, app)).id
+    run_id = (await own_run(request, app)).id
     if await app.deletion.delete_run(run_id):
         await app.signals.woken(run_id, hub)
     return Response(status_code=204)
 
 
-async def _own_run(request: Any, app: App) -> Run:
+async def own_run(request: Any, app: App) -> Run:
+    """The run that the address names, if it is the caller's. Raises ``RunNotFound``, ``Unauthenticated``."""
     owner = owner_of(request, app.settings)
     stored = await app.services.store.load(request.path_params["run_id"])
     if stored is None or stored.value.owner != owner or stored.value.deleted_at is not None:
@@ -147,13 +148,24 @@ def _url(app: App, run: Run) -> str:
 
 
 async def _answer(app: App, run: Run, calls: Sequence[ToolCall], *, status: int = 200, located: bool = False) -> Any:
-    store = app.services.store
+    body = await body_of(app, run, calls)
     url = _url(app, run)
+    headers: dict[str, str] = {}
+    if located:
+        headers |= {"Location": url, "Operation-Location": url}
+    if not run.terminal:
+        headers["Retry-After"] = str(_retry_after(run, app.services.clock()))
+    return json_response(body, status=status, headers=headers)
+
+
+async def body_of(app: App, run: Run, calls: Sequence[ToolCall]) -> Mapping[str, Any]:
+    """A run as callers see it, with its long values read back. Raises ``RunNotFound`` if it is deleted meanwhile."""
+    store = app.services.store
     waiting = [call for call in calls if call.state is CallState.WAITING]
     try:
-        body = on_the_wire(
+        return on_the_wire(
             run,
-            url=url,
+            url=_url(app, run),
             text=await store.read(run, run.text),
             output=await store.read(run, run.output),
             calls=calls,
@@ -161,15 +173,9 @@ async def _answer(app: App, run: Run, calls: Sequence[ToolCall], *, status: int 
         )
     except LookupError:
         again = await store.load(run.id)
-        if again is None or again.value.deleted_at is not None:  # while we were reading it
+        if again is None or again.value.deleted_at is not None:
             raise RunNotFound from None
         raise
-    headers: dict[str, str] = {}
-    if located:
-        headers |= {"Location": url, "Operation-Location": url}
-    if not run.terminal:
-        headers["Retry-After"] = str(_retry_after(run, app.services.clock()))
-    return json_response(body, status=status, headers=headers)
 
 
 def _retry_after(run: Run, now: datetime) -> int:
@@ -200,7 +206,7 @@ def on_the_wire(
         "error": None if run.error_code is None else {"code": run.error_code, "message": run.error_message},
         "incomplete_details": None if run.incomplete_reason is None else {"reason": run.incomplete_reason},
         "required_action": {"type": "approve", "calls": asked} if asked and not run.terminal else None,
-        "tool_calls": [_call(call) for call in calls],
+        "tool_calls": [call_on_the_wire(call) for call in calls],
         "progress": _progress(calls),
         "provider_status": run.provider_status,
         "usage": {
@@ -228,7 +234,8 @@ def in_a_list(run: Run, *, url: str) -> Mapping[str, Any]:
     return {name: value for name, value in full.items() if name not in left_out}
 
 
-def _call(call: ToolCall) -> Mapping[str, Any]:
+def call_on_the_wire(call: ToolCall) -> Mapping[str, Any]:
+    """A tool call as callers see it: without what it was given and what it returned."""
     return {
         "call_id": call.call_id,
         "name": call.name,

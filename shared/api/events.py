@@ -1,0 +1,142 @@
+"""``/api/runs/{id}/events``: a run as Server-Sent Events (WHATWG HTML, section 9.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from azurefunctions.extensions.http.fastapi import Response, StreamingResponse
+
+from shared.api.runs import body_of, call_on_the_wire, own_run
+from shared.drivers.durable import Hub
+from shared.errors import InvalidEventId, RunNotFound
+from shared.runs.services import log
+from shared.runs.viewing import Wake
+from shared.runs.views import (
+    Delta,
+    End,
+    EventId,
+    Snapshot,
+    Stale,
+    State,
+    StatusChanged,
+    ToolFinished,
+    ToolProgress,
+    ToolStarted,
+    ViewEvent,
+)
+from shared.wiring import App
+
+END = "end"
+"""The id of the last event: who comes back with it has everything."""
+
+PING_SECONDS = 15.0
+RETRY_MILLISECONDS = 1_000
+AHEAD = 16
+"""How many events are made ahead of what the caller has taken."""
+
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+MEDIA_TYPE = "text/event-stream"
+
+_watches: set[asyncio.Task[None]] = set()
+"""Those at work, and those that are letting go of their provider's stream."""
+
+
+async def watch(request: Any, app: App, hub: Hub) -> Any:
+    """``GET /api/runs/{id}/events``: the state, then everything that happens, to the end.
+
+    ``Last-Event-ID``, or else ``?after=``, goes on exactly after that event; 204 after the end's. A connection ends
+    by itself after some minutes: the client comes back, and nothing is lost.
+    """
+    run = await own_run(request, app)
+    given = request.headers.get("last-event-id") or request.query_params.get("after") or ""
+    if given == END and run.terminal:
+        return Response(status_code=204, headers=HEADERS)
+    after = EventId.parse(given)
+    if after is None and given not in ("", END):
+        raise InvalidEventId(param="Last-Event-ID" if request.headers.get("last-event-id") else "after")
+    if request.method == "HEAD":
+        return Response(headers=HEADERS, media_type=MEDIA_TYPE)
+    wake = functools.partial(app.signals.woken, hub=hub)
+    return StreamingResponse(stream(app, run.id, after, wake), headers=HEADERS, media_type=MEDIA_TYPE)
+
+
+async def stream(app: App, run_id: str, after: EventId | None, wake: Wake) -> AsyncGenerator[bytes, None]:
+    """The body: events as they come, a ping when none did for a while, and an end in good time.
+
+    The watch is a task of its own: whoever sends the body is cancelled again at every step of its clearing up, once
+    the caller is gone, and could not close the provider's stream.
+    """
+    chunks: asyncio.Queue[bytes | None] = asyncio.Queue(AHEAD)
+    task = asyncio.create_task(_write(app, run_id, after, wake, chunks))
+    _watches.add(task)
+    task.add_done_callback(_watches.discard)
+    time = asyncio.get_running_loop().time
+    until = time() + app.settings.events_seconds
+    try:
+        yield b"retry: %d\n\n" % RETRY_MILLISECONDS
+        while (left := until - time()) > 0:
+            try:
+                async with asyncio.timeout(min(PING_SECONDS, left)):
+                    chunk = await chunks.get()
+            except TimeoutError:
+                chunk = b": ping\n\n"
+            if chunk is None:
+                return
+            yield chunk
+    finally:
+        task.cancel()
+
+
+async def _write(app: App, run_id: str, after: EventId | None, wake: Wake, chunks: asyncio.Queue[bytes | None]) -> None:
+    """Put the events into the queue, each as it is sent; None after the last."""
+    try:
+        async with contextlib.aclosing(app.viewing.watch(run_id, after, wake=wake)) as events:
+            async for event in events:
+                await chunks.put(await _written(app, event))
+    except RunNotFound:
+        log.info("run %s was deleted while it was watched", run_id)
+    except Exception:  # the client comes back, and is told what is wrong if it still is
+        log.exception("run %s: a watch failed", run_id, extra={"run_id": run_id})
+    await chunks.put(None)
+
+
+async def _written(app: App, event: ViewEvent) -> bytes:
+    """One event as it goes over the wire."""
+    match event:
+        case State():
+            return sse("state", await body_of(app, event.run, event.calls))
+        case StatusChanged():
+            return sse("status", await body_of(app, event.run, event.calls))
+        case Snapshot():
+            return sse("snapshot", _piece(event.event_id, event.text), str(event.event_id))
+        case Delta():
+            return sse("delta", _piece(event.event_id, event.text), str(event.event_id))
+        case ToolStarted():
+            return sse("tool_started", call_on_the_wire(event.call))
+        case ToolFinished():
+            return sse("tool_finished", call_on_the_wire(event.call))
+        case ToolProgress():
+            return sse("tool_progress", call_on_the_wire(event.call))
+        case Stale():
+            return sse("stale", {"continuation_token": str(event.event_id)})
+        case End():
+            return sse("end", await body_of(app, event.run, event.calls), END)
+
+
+def _piece(event_id: EventId, text: str) -> Mapping[str, Any]:
+    return {"text": text, "continuation_token": str(event_id)}
+
+
+def sse(kind: str, data: Mapping[str, Any], event_id: str | None = None) -> bytes:
+    """One event: its id, if a client is to come back with it, its kind, and one line of JSON."""
+    name = "" if event_id is None else f"id: {event_id}\n"
+    line = json.dumps(data, ensure_ascii=False)
+    try:
+        return f"{name}event: {kind}\ndata: {line}\n\n".encode()
+    except UnicodeEncodeError:  # a delta may end in half a surrogate pair
+        return f"{name}event: {kind}\ndata: {json.dumps(data)}\n\n".encode()

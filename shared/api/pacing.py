@@ -17,6 +17,10 @@ _makers: set[asyncio.Task[None]] = set()
 """Those at work, and those that are letting go of what they listen to."""
 
 
+class TimeIsUp(Exception):
+    """The events go on, and this caller has been served for as long as one connection lasts."""
+
+
 class _Over:
     """No event comes any more; what went wrong, if it did."""
 
@@ -25,10 +29,11 @@ class _Over:
 
 
 async def paced(events: AsyncGenerator[T, None], *, seconds: float) -> AsyncGenerator[T | None, None]:
-    """The events as they come; None when none did for a while. Ends with them, or after so many seconds.
+    """The events as they come; None when none did for a while.
 
     They are made by a task of its own: whoever sends a body is cancelled again at every step of its clearing up,
-    once the caller is gone, and could not close what the events come from. Raises what making them raised.
+    once the caller is gone, and could not close what the events come from. Raises ``TimeIsUp`` after so many seconds,
+    and what making the events raised.
     """
     made: asyncio.Queue[T | _Over] = asyncio.Queue(AHEAD)
     maker = asyncio.create_task(_make(events, made))
@@ -49,6 +54,7 @@ async def paced(events: AsyncGenerator[T, None], *, seconds: float) -> AsyncGene
                     raise event.error
                 return
             yield event
+        raise TimeIsUp
     finally:
         maker.cancel()
 

@@ -8,16 +8,14 @@ from typing import Any
 from shared.agentkit.agent import Item
 from shared.api.bodies import idempotency_key
 from shared.api.rendering import json_response
-from shared.api.v1.errors import NO_RETRY
+from shared.api.v1.chunks import check_ended_well, chunks
 from shared.api.v1.keys import owner_of
 from shared.api.v1.messages import check_size, read_input, unsupported, wrong
-from shared.api.v1.names import response_id
 from shared.api.v1.objects import completion_object
 from shared.api.v1.requests import Create, agent_named, read_body, read_fields
 from shared.api.v1.starting import begin, finished, said_in
+from shared.api.v1.streaming import event_stream
 from shared.drivers.durable import Hub
-from shared.errors import CompletionFailed
-from shared.runs.run import Run, RunStatus
 from shared.runs.submission import Submission
 from shared.wiring import App
 
@@ -26,27 +24,24 @@ OF_RESPONSES = ("background", "previous_response_id", "include", "truncation", "
 
 
 async def create(request: Any, app: App, hub: Hub) -> Any:
-    """``POST /api/v1/chat/completions``: the completion, when the run has ended."""
-    wanted = await _read(request, owner_of(request, app.settings), app)
-    run = await finished(request, await begin(request, wanted.submission, app, hub), app)
+    """``POST /api/v1/chat/completions``: the completion, when the run has ended; or its chunks, as they come."""
+    owner = owner_of(request, app.settings)
+    body = await read_body(request, app)
+    wanted = _read(body, owner, app, idempotency_key(request.headers.getlist("idempotency-key")))
+    run = await begin(request, wanted.submission, app, hub)
+    if wanted.stream:
+        return event_stream(chunks(run, app, hub, with_usage=_wants_usage(body)))
+    run = await finished(request, run, app)
     check_ended_well(run)
     return json_response(completion_object(run, await said_in(run, app)))
 
 
-def check_ended_well(run: Run) -> None:
-    """A completion has no status: a run that failed is an error. Raises ``CompletionFailed``."""
-    if run.status in (RunStatus.COMPLETED, RunStatus.INCOMPLETE):
-        return
-    raise CompletionFailed(
-        run.error_message or f"The run is {run.status}.",
-        reason=run.error_code or run.status.value,
-        response_id=response_id(run.id),
-        headers=NO_RETRY,
-    )
+def _wants_usage(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
 
 
-async def _read(request: Any, owner: str, app: App) -> Create:
-    body = await read_body(request, app)
+def _read(body: Mapping[str, Any], owner: str, app: App, key: str | None) -> Create:
     for name in OF_RESPONSES:
         if name in body:
             raise unsupported(name, "Chat Completions have no such parameter.")
@@ -64,7 +59,7 @@ async def _read(request: Any, owner: str, app: App) -> Create:
             agent=agent_named(fields.model, app),
             metadata=fields.metadata,
             stream=fields.stream,
-            idempotency_key=idempotency_key(request.headers.getlist("idempotency-key")),
+            idempotency_key=key,
         ),
         background=False,
         stream=fields.stream,

@@ -79,6 +79,14 @@ async def finished(request: Any, run: Run, app: App) -> Run:
     return seen
 
 
+async def now(run: Run, app: App) -> Run:
+    """The run as it is. Raises ``ResponseNotFound`` when it was deleted."""
+    stored = await app.services.store.load(run.id)
+    if stored is None or stored.value.deleted_at is not None:
+        raise ResponseNotFound
+    return stored.value
+
+
 async def said_in(run: Run, app: App) -> list[Said]:
     """What the agent said in each turn of the run so far. Raises ``ResponseNotFound`` for one deleted meanwhile."""
     try:

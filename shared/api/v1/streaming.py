@@ -10,10 +10,10 @@ from typing import Any
 
 from azurefunctions.extensions.http.fastapi import StreamingResponse
 
-from shared.api.pacing import paced
+from shared.api.pacing import TimeIsUp, paced
 from shared.api.v1.errors import error_object
 from shared.api.v1.names import response_id
-from shared.api.v1.starting import said_in
+from shared.api.v1.starting import now, said_in
 from shared.api.v1.telling import Event, Telling
 from shared.drivers.durable import Hub
 from shared.errors import DormouseError, ResponseNotFound, StreamEnded
@@ -48,7 +48,7 @@ async def told(run: Run, after: int | None, app: App, hub: Hub) -> AsyncGenerato
             match view:
                 case Snapshot() | Delta():
                     if telling.lacks(view.event_id.turn):
-                        telling.learn(await said_in(await _now(run, app), app))
+                        telling.learn(await said_in(await now(run, app), app))
                     tell = telling.delta if isinstance(view, Delta) else telling.snapshot
                     events = tell(view.event_id, view.text)
                 case End():
@@ -71,22 +71,21 @@ def sse(data: Mapping[str, Any], kind: str | None = None) -> bytes:
 
 
 async def _body(run: Run, after: int | None, app: App, hub: Hub) -> AsyncGenerator[bytes, None]:
-    number, over = -1 if after is None else after, False
-    error: DormouseError
+    number = -1 if after is None else after
     try:
-        async with contextlib.aclosing(paced(told(run, after, app, hub), seconds=app.settings.events_seconds)) as events:
+        events = paced(told(run, after, app, hub), seconds=app.settings.events_seconds)
+        async with contextlib.aclosing(events):
             async for event in events:
                 if event is None:
                     yield PING
                     continue
-                number, over = event["sequence_number"], "response" in event and event["response"]["status"] in OVER
+                number = event["sequence_number"]
                 yield sse(event, event["type"])
-        if over:
-            return
-        name = response_id(run.id)
-        error = StreamEnded(
-            f"This connection ends as planned; the response goes on. Retrieve {name} with `stream=true` and "
-            f"`starting_after={number}`, and nothing is lost."
+        return
+    except TimeIsUp:
+        error: DormouseError = StreamEnded(
+            f"This connection ends as planned; the response goes on. Retrieve {response_id(run.id)} with "
+            f"`stream=true` and `starting_after={max(number, 0)}`, and nothing is lost."
         )
     except DormouseError as raised:
         error = raised
@@ -94,9 +93,6 @@ async def _body(run: Run, after: int | None, app: App, hub: Hub) -> AsyncGenerat
         log.exception("run %s: a stream failed", run.id, extra={"run_id": run.id})
         error = DormouseError()
     yield sse(_error_event(error, max(number, 0)), "error")
-
-
-OVER = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 
 def _error_event(error: DormouseError, number: int) -> Event:
@@ -107,10 +103,3 @@ def _error_event(error: DormouseError, number: int) -> Event:
     told = error_object(error)
     flat = {name: told[name] for name in ("code", "message", "param")}
     return {"type": "error", "sequence_number": number, **flat, "error": told}
-
-
-async def _now(run: Run, app: App) -> Run:
-    stored = await app.services.store.load(run.id)
-    if stored is None or stored.value.deleted_at is not None:
-        raise ResponseNotFound
-    return stored.value

@@ -8,6 +8,8 @@ from azurefunctions.extensions.http.fastapi import Request, Response
 from shared import settings
 from shared.api import agents, contract, deliveries, events, health, routing, runs, sessions
 from shared.api.answering import answered
+from shared.api.v1 import chat, missing, models, responses
+from shared.api.v1.errors import answered_to_client
 from shared.drivers import durable
 from shared.drivers.durable import Hub
 from shared.webhooks import inbound
@@ -17,6 +19,8 @@ START = settings.at_start()
 LEVEL = func.AuthLevel.FUNCTION if START.auth == "key" else func.AuthLevel.ANONYMOUS
 RUN = "{run_id:regex(^run_[0-9a-f]{{32}}_[0-9]{{1,8}}$)}"
 SESSION = "{session_id:regex(^[0-9a-f]{{32}}$)}"
+RESPONSE = "{response_id:regex(^[A-Za-z0-9_-]{{1,128}}$)}"
+MODEL = "{model:regex(^[!-.0-~]{{1,128}}$)}"
 
 app = durable.DurableApp(http_auth_level=LEVEL)
 
@@ -123,6 +127,67 @@ async def get_openapi(req: Request) -> Response:
 @answered
 async def receive_webhook(req: Request, client: str) -> Response:
     return await inbound.receive(req, dormouse(), Hub(client))
+
+
+@app.route(route="api/v1/responses", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.durable_client_input(client_name="client")
+@answered_to_client
+async def v1_create_response(req: Request, client: str) -> Response:
+    return await responses.create(req, dormouse(), Hub(client))
+
+
+@app.route(route=f"api/v1/responses/{RESPONSE}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.durable_client_input(client_name="client")
+@answered_to_client
+async def v1_get_response(req: Request, client: str) -> Response:
+    return await responses.show(req, dormouse(), Hub(client))
+
+
+@app.route(route=f"api/v1/responses/{RESPONSE}/cancel", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.durable_client_input(client_name="client")
+@answered_to_client
+async def v1_cancel_response(req: Request, client: str) -> Response:
+    return await responses.cancel(req, dormouse(), Hub(client))
+
+
+@app.route(route=f"api/v1/responses/{RESPONSE}", methods=["DELETE"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.durable_client_input(client_name="client")
+@answered_to_client
+async def v1_delete_response(req: Request, client: str) -> Response:
+    return await responses.delete(req, dormouse(), Hub(client))
+
+
+@app.route(
+    route=f"api/v1/responses/{RESPONSE}/input_items", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS
+)
+@answered_to_client
+async def v1_list_input_items(req: Request) -> Response:
+    return await responses.list_input(req, dormouse())
+
+
+@app.route(route="api/v1/chat/completions", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.durable_client_input(client_name="client")
+@answered_to_client
+async def v1_create_completion(req: Request, client: str) -> Response:
+    return await chat.create(req, dormouse(), Hub(client))
+
+
+@app.route(route="api/v1/models", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+@answered_to_client
+async def v1_list_models(req: Request) -> Response:
+    return await models.show_all(req, dormouse())
+
+
+@app.route(route=f"api/v1/models/{MODEL}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+@answered_to_client
+async def v1_get_model(req: Request) -> Response:
+    return await models.show(req, dormouse())
+
+
+@app.route(route="api/v1/{*rest:regex(^[!-~]*$)}", methods=routing.METHODS, auth_level=func.AuthLevel.ANONYMOUS)
+@answered_to_client
+async def v1_zz_not_found(req: Request) -> Response:
+    return missing.not_found(req, dormouse())
 
 
 @app.route(route="api/{*rest:regex(^[!-~]*$)}", methods=routing.METHODS)

@@ -205,6 +205,76 @@ class Unauthenticated(DormouseError):
     status = 401
 
 
+class InvalidApiKey(DormouseError):
+    """This API key is none of ours. Send one that the operator of this app gave you, as `Authorization: Bearer …`."""
+
+    code = "invalid_api_key"
+    status = 401
+
+
+class ModelNotFound(DormouseError):
+    """There is no such model here. `model` names an agent; `GET /api/v1/models` lists them."""
+
+    code = "model_not_found"
+    status = 404
+
+
+class ResponseNotFound(DormouseError):
+    """There is no such response, or it is not yours."""
+
+    code = "response_not_found"
+    status = 404
+
+
+class PreviousResponseNotFound(DormouseError):
+    """There is no such previous response, or it is not yours. Leave `previous_response_id` out to begin anew."""
+
+    code = "previous_response_not_found"
+    status = 400
+
+
+class NotLatest(DormouseError):
+    """A conversation goes on from its latest response only, and this one was followed by another."""
+
+    code = "not_latest"
+    status = 400
+
+
+class ApprovalUnsupported(DormouseError):
+    """This agent may ask a person for approval, which OpenAI clients cannot answer. Use `POST /api/runs` for it."""
+
+    code = "approval_unsupported"
+    status = 400
+
+
+class UnsupportedParameter(DormouseError):
+    """This app does not do what that parameter asks for. Leave it out."""
+
+    code = "unsupported_parameter"
+    status = 400
+
+
+class StillRunning(DormouseError):
+    """The response is not done within the time that a request may wait here. It goes on: retrieve it later."""
+
+    code = "still_running"
+    status = 504
+
+
+class StreamEnded(DormouseError):
+    """This connection ends as planned. Take the stream up again after its last event."""
+
+    code = "stream_ended"
+    status = 503
+
+
+class CompletionFailed(DormouseError):
+    """The agent did not come to an answer."""
+
+    code = "completion_failed"
+    status = 500
+
+
 class NotFound(DormouseError):
     """No such address here. `GET /api/agents` and the README say what is."""
 

@@ -170,6 +170,21 @@ class Settings(BaseModel):
         description="For development and private networks: `host[:port],…` that may be private, http, on other ports.",
     )
 
+    # --- OpenAI clients ---
+    api_keys: str | None = Field(
+        None,
+        alias="DORMOUSE_API_KEYS",
+        description="Keys of OpenAI clients, `name:secret,…`; a secret has 16 characters or more. "
+        "Unset: there is no `/api/v1`.",
+    )
+    api_wait: float = Field(
+        100.0,
+        alias="DORMOUSE_API_WAIT_SECONDS",
+        description="How long `/api/v1` holds a request that waits for the end; below the platform's 230 s.",
+        gt=0,
+        le=220,
+    )
+
     # --- a turn ---
     create_timeout: Seconds = Field(
         30.0, alias="DORMOUSE_CREATE_TIMEOUT_SECONDS", description="Timeout of one request that creates a response."
@@ -318,6 +333,19 @@ class Settings(BaseModel):
                 raise ValueError("must be hosts, with a port or without, e.g. localhost:9000,receiver.internal,[::1]")
         return value
 
+    @field_validator("api_keys")
+    @classmethod
+    def _are_keys(cls, value: str | None) -> str | None:
+        pairs = [pair.strip().partition(":")[::2] for pair in (value or "").split(",")] if value is not None else []
+        names, secrets = {name for name, _ in pairs}, {secret for _, secret in pairs}
+        if any(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) is None for name in names):
+            raise ValueError("must be name:secret pairs with commas between; a name has letters, digits and . _ -")
+        if any(re.fullmatch(r"[!-+\--~]{16,512}", secret) is None for secret in secrets):
+            raise ValueError("each secret must have 16 to 512 visible ASCII characters, and no comma")
+        if len(names) < len(pairs) or len(secrets) < len(pairs):
+            raise ValueError("each name and each secret may be there only once")
+        return value
+
     @field_validator("sweep_seconds")
     @classmethod
     def _divides_a_minute(cls, value: int | None) -> int | None:
@@ -356,6 +384,12 @@ class Settings(BaseModel):
         """Hosts that callbacks may reach wherever they are, each with its port; None: any port."""
         found = (_HOST_AND_PORT.fullmatch(entry.strip()) for entry in (self.callback_allow or "").split(","))
         return frozenset((each[1].strip("[]").lower(), int(each[2]) if each[2] else None) for each in found if each)
+
+    @property
+    def secrets_of_clients(self) -> Mapping[str, str]:
+        """The secrets of OpenAI clients by name; empty: there is no `/api/v1`."""
+        pairs = (pair.strip().partition(":") for pair in (self.api_keys or "").split(",") if pair)
+        return {name: secret for name, _, secret in pairs}
 
     @property
     def app_in_metadata(self) -> str:

@@ -129,6 +129,20 @@ export interface Misconfigured {
   detail: string;
 }
 
+/** An error as OpenAI's clients know it. */
+export interface OpenAIError {
+  error: OpenAIProblem;
+}
+
+/** What went wrong, and what to do next. */
+export interface OpenAIProblem {
+  message: string;
+  type: "invalid_request_error" | "rate_limit_error" | "server_error";
+  /** A stable word for programs. */
+  code: string;
+  param: string | null;
+}
+
 /** Text of a run that is watched: a snapshot takes the place of what was shown, a delta goes to its end. */
 export interface Piece {
   text: string;

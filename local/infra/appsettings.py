@@ -167,7 +167,7 @@ def anonymous_routes(source: str) -> Iterator[tuple[str, int]]:
             route = keywords.get("route")
             parts = route.values if isinstance(route, ast.JoinedStr) else [route]
             if isinstance(parts[0], ast.Constant):
-                yield "/" + str(parts[0].value).split("{")[0].rstrip("/"), node.lineno
+                yield "/" + str(parts[0].value).split("{")[0], node.lineno
 
 
 def gate(root: Path, every: list[BicepFile]) -> Iterator[Finding]:

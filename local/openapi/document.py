@@ -15,7 +15,7 @@ from local.openapi.headers import HEADERS, REQUEST_ID
 from local.openapi.operation import Answer, Body, Operation, Parameter
 from local.openapi.operations import operations
 from local.openapi.triggers import Trigger, triggers
-from local.openapi.wire import Problem
+from local.openapi.wire import OpenAIError, Problem
 from local.stack.child import ROOT
 from shared import errors
 from shared.errors import DormouseError
@@ -42,6 +42,11 @@ SECURITY: Json = {
         "type": "http",
         "scheme": "bearer",
         "description": "With `DORMOUSE_AUTH=appservice`: App Service authentication; a signed-in browser's cookie too.",
+    },
+    "apiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "For OpenAI clients: a secret of `DORMOUSE_API_KEYS`. The header `api-key` will do as well.",
     },
 }
 
@@ -87,7 +92,7 @@ def rendered() -> str:
 
 def schemas(entries: Iterable[Operation]) -> Json:
     """The schemas of all bodies and answers, by name. Raises ``ValueError`` when two models share one."""
-    models: dict[type[BaseModel], None] = {Problem: None}
+    models: dict[type[BaseModel], None] = {Problem: None, OpenAIError: None}
     for entry in entries:
         parts: list[Body | Answer | None] = [entry.body, *entry.answers.values()]
         models |= {part.model: None for part in parts if part is not None and part.model is not None}
@@ -103,6 +108,9 @@ def problems_of(trigger: Trigger, entry: Operation) -> list[type[DormouseError]]
     """Every problem that an operation can answer with."""
     if entry.bare:
         return list(entry.problems)
+    if entry.of_openai:
+        wrong = (*WITH_A_BODY, errors.UnsupportedParameter) if entry.body is not None else ()
+        return list(dict.fromkeys((*entry.problems, *wrong, errors.InvalidApiKey, errors.NotFound, *ALWAYS)))
     body = WITH_A_BODY if entry.body is not None and entry.body.model is not None else ()
     signed_in = (errors.Unauthenticated,) if "appService" in entry.security and not trigger.open else ()
     unknown = (errors.NotFound,) if trigger.parameters else ()  # an id of another shape is no address at all
@@ -124,17 +132,21 @@ def _operation(trigger: Trigger, entry: Operation, shared: Json) -> Json:
         made["requestBody"] = {"required": True, "content": _content(entry.body)}
     answers = {status: _answer(answer) for status, answer in entry.answers.items()}
     for status, problems in _by_status(problems_of(trigger, entry)).items():
-        problem = _problem(problems)
+        problem = _problem(problems, of_openai=entry.of_openai)
         if status in answers:  # a problem, or what the entry says of this status
             answers[status]["content"] |= problem["content"]
             answers[status]["description"] += " Or: " + problem["description"]
         else:
-            name = ".".join(kind.code for kind in problems)
+            name = ".".join([*(["openai"] if entry.of_openai else []), *(kind.code for kind in problems)])
             shared[name] = problem
             answers[status] = {"$ref": f"#/components/responses/{name}"}
     made["responses"] = {str(status): answers[status] for status in sorted(answers)}
-    made["security"] = [] if trigger.open else [{name: []} for name in entry.security]
+    made["security"] = [] if trigger.open and not entry.of_openai else [{name: []} for name in _security(entry)]
     return made
+
+
+def _security(entry: Operation) -> tuple[str, ...]:
+    return ("apiKey",) if entry.of_openai else entry.security
 
 
 def _parameter(parameter: Parameter) -> Json:
@@ -182,19 +194,22 @@ def _answer(answer: Answer) -> Json:
     made: Json = {"description": answer.text, "headers": _headers(answer.headers, answer.sometimes)}
     if answer.model is not None or answer.schema is not None or answer.events:
         made["content"] = _content(answer)
+    if answer.or_stream:
+        made["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     return made
 
 
-def _problem(problems: list[type[DormouseError]]) -> Json:
+def _problem(problems: list[type[DormouseError]], *, of_openai: bool) -> Json:
     codes = [kind.code for kind in problems]
     text = " · ".join(f"`{kind.code}`: {inspect.cleandoc(kind.__doc__ or '')}" for kind in problems)
-    schema = {"$ref": REF.format(model="Problem"), "properties": {"code": {"enum": codes}}}
     sometimes = ("Retry-After",) if {429, 503} & {kind.status for kind in problems} else ()
-    return {
-        "description": text,
-        "headers": _headers((), sometimes),
-        "content": {"application/problem+json": {"schema": schema}},
-    }
+    media = "application/json" if of_openai else "application/problem+json"
+    schema: Json = {"properties": {"code": {"enum": codes}}}
+    if of_openai:
+        schema = {"$ref": REF.format(model="OpenAIError"), "properties": {"error": schema}}
+    else:
+        schema["$ref"] = REF.format(model="Problem")
+    return {"description": text, "headers": _headers((), sometimes), "content": {media: {"schema": schema}}}
 
 
 def _headers(always: Iterable[str], sometimes: Iterable[str]) -> Json:

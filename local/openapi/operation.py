@@ -50,6 +50,8 @@ class Answer:
     sometimes: tuple[str, ...] = ()
     examples: Mapping[str, Any] = field(default_factory=dict)
     events: Mapping[str, type[BaseModel]] = field(default_factory=dict)
+    or_stream: bool = False
+    """Whether it may be Server-Sent Events instead, in a form that others define."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,5 +70,7 @@ class Operation:
     answers: Mapping[int, Answer]
     problems: tuple[type[DormouseError], ...] = ()
     bare: bool = False
+    of_openai: bool = False
+    """Whether it speaks as OpenAI does: its errors have that shape, and its key is one of `DORMOUSE_API_KEYS`."""
     security: tuple[str, ...] = ("functionKey", "appService")
     """Names of ``document.SECURITY``; one of them is enough. Nothing is asked where the trigger is open."""

@@ -12,7 +12,7 @@ from unittest import mock
 
 from local.stack.child import ROOT
 
-CATCH_ALL = "zz_not_found"
+CATCH_ALLS = ("zz_not_found", "v1_zz_not_found")
 _PARAMETER = re.compile(r"\{(?P<name>\w+):regex\((?P<pattern>(?:\{\{|\}\}|[^{}])*)\)\}")
 
 
@@ -36,7 +36,7 @@ class Trigger:
 
 @functools.cache
 def triggers() -> dict[str, Trigger]:
-    """The triggers by function name, as they are with function keys; without the catch-all."""
+    """The triggers by function name, as they are with function keys; without the catch-alls."""
     with mock.patch.dict(os.environ):
         os.environ.pop("DORMOUSE_AUTH", None)
         spec = importlib.util.spec_from_file_location("function_app_for_the_contract", ROOT / "function_app.py")
@@ -48,7 +48,7 @@ def triggers() -> dict[str, Trigger]:
     return {
         name: _trigger(name, trigger)
         for name, trigger in found
-        if trigger["type"] == "httpTrigger" and name != CATCH_ALL
+        if trigger["type"] == "httpTrigger" and name not in CATCH_ALLS
     }
 
 

@@ -279,6 +279,21 @@ class DeepHealth(Wire):
     checks: Checks
 
 
+class OpenAIProblem(BaseModel):
+    """What went wrong, and what to do next."""
+
+    message: str
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    code: str = Field(description="A stable word for programs.")
+    param: str | None
+
+
+class OpenAIError(Wire):
+    """An error as OpenAI's clients know it."""
+
+    error: OpenAIProblem
+
+
 class FieldProblem(Wire):
     """What is wrong with one field."""
 

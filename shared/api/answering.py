@@ -21,19 +21,29 @@ EXPOSED = "Location, Operation-Location, Retry-After, ETag, Preference-Applied, 
 
 _request: ContextVar[str] = ContextVar("request_id", default="")
 
+Handler = Callable[..., Awaitable[Any]]
 
-def answered(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+
+def answered(handler: Handler) -> Handler:
     """A trigger's handler, whatever becomes of it: what it raises is its problem response.
 
     The caller's `X-Request-Id`, or one of ours, is on the answer and in every line that is logged meanwhile.
     """
+    return answered_as(problem)(handler)
 
+
+def answered_as(render: Callable[[DormouseError], Any]) -> Callable[[Handler], Handler]:
+    """``answered`` for callers who want errors in another shape."""
+    return functools.partial(_answered, render)
+
+
+def _answered(render: Callable[[DormouseError], Any], handler: Handler) -> Handler:
     @functools.wraps(handler)
     async def wrapped(req: Any, *args: Any, **kwargs: Any) -> Any:
         request_id = _request_id(req)
         token = _request.set(request_id)
         try:
-            response = await _answer(handler, req, *args, **kwargs)
+            response = await _answer(render, handler, req, *args, **kwargs)
         finally:
             _request.reset(token)
         response.headers["X-Request-Id"] = request_id
@@ -47,18 +57,18 @@ def answered(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[
     return wrapped
 
 
-async def _answer(handler: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+async def _answer(render: Callable[[DormouseError], Any], handler: Handler, *args: Any, **kwargs: Any) -> Any:
     """The handler's answer, or the problem of what it raised; the unexpected is logged and is a 500 of ours."""
     try:
         return await handler(*args, **kwargs)
     except DormouseError as error:
-        return problem(error)
+        return render(error)
     except (StoreUnavailable, Conflict) as error:
         log.warning("the store: %s", error)
-        return problem(StorageUnavailable(headers={"Retry-After": "5"}))
+        return render(StorageUnavailable(headers={"Retry-After": "5"}))
     except Exception:
         log.exception("a request failed in a way nobody expected")
-        return problem(DormouseError())
+        return render(DormouseError())
 
 
 async def _streamed(request_id: str, chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:

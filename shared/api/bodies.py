@@ -247,13 +247,18 @@ def idempotency_key(headers: Sequence[str]) -> str | None:
     return match[1] or match[2]
 
 
-def _invalid(error: ValidationError) -> InvalidRequest:
-    problems = [
-        {
-            "field": ".".join(str(part)[:80] for part in each["loc"] if part not in _TAGS),
-            "problem": _WORDS.get(each["type"]) or each["msg"].removeprefix("Value error, "),
-        }
+def problems_of(error: ValidationError) -> list[tuple[list[str], str]]:
+    """Where in the body something is wrong, and what."""
+    return [
+        (
+            [str(part)[:80] for part in each["loc"] if part not in _TAGS],
+            _WORDS.get(each["type"]) or each["msg"].removeprefix("Value error, "),
+        )
         for each in error.errors(include_url=False, include_input=False, include_context=False)
     ]
+
+
+def _invalid(error: ValidationError) -> InvalidRequest:
+    problems = [{"field": ".".join(path), "problem": problem} for path, problem in problems_of(error)]
     sentence = "; ".join(f"`{each['field']}`: {each['problem']}" for each in problems[:5])
     return InvalidRequest(f"The request does not fit the contract: {sentence}.", errors=problems[:20])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import json
@@ -11,6 +10,7 @@ from typing import Any
 
 from azurefunctions.extensions.http.fastapi import Response, StreamingResponse
 
+from shared.api.pacing import TimeIsUp, paced
 from shared.api.runs import body_of, call_on_the_wire, own_run
 from shared.drivers.durable import Hub
 from shared.errors import InvalidEventId, RunNotFound
@@ -34,16 +34,10 @@ from shared.wiring import App
 END = "end"
 """The id of the last event: who comes back with it has everything."""
 
-PING_SECONDS = 15.0
 RETRY_MILLISECONDS = 1_000
-AHEAD = 16
-"""How many events are made ahead of what the caller has taken."""
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MEDIA_TYPE = "text/event-stream"
-
-_watches: set[asyncio.Task[None]] = set()
-"""Those at work, and those that are letting go of their provider's stream."""
 
 
 async def watch(request: Any, app: App, hub: Hub) -> Any:
@@ -66,43 +60,26 @@ async def watch(request: Any, app: App, hub: Hub) -> Any:
 
 
 async def stream(app: App, run_id: str, after: EventId | None, wake: Wake) -> AsyncGenerator[bytes, None]:
-    """The body: events as they come, a ping when none did for a while, and an end in good time.
-
-    The watch is a task of its own: whoever sends the body is cancelled again at every step of its clearing up, once
-    the caller is gone, and could not close the provider's stream.
-    """
-    chunks: asyncio.Queue[bytes | None] = asyncio.Queue(AHEAD)
-    task = asyncio.create_task(_write(app, run_id, after, wake, chunks))
-    _watches.add(task)
-    task.add_done_callback(_watches.discard)
-    time = asyncio.get_running_loop().time
-    until = time() + app.settings.events_seconds
-    try:
-        yield b"retry: %d\n\n" % RETRY_MILLISECONDS
-        while (left := until - time()) > 0:
-            try:
-                async with asyncio.timeout(min(PING_SECONDS, left)):
-                    chunk = await chunks.get()
-            except TimeoutError:
-                chunk = b": ping\n\n"
-            if chunk is None:
-                return
-            yield chunk
-    finally:
-        task.cancel()
+    """The body: events as they come, a ping when none did for a while, and an end in good time."""
+    yield b"retry: %d\n\n" % RETRY_MILLISECONDS
+    with contextlib.suppress(TimeIsUp):
+        async with contextlib.aclosing(
+            paced(_chunks(app, run_id, after, wake), seconds=app.settings.events_seconds)
+        ) as chunks:
+            async for chunk in chunks:
+                yield b": ping\n\n" if chunk is None else chunk
 
 
-async def _write(app: App, run_id: str, after: EventId | None, wake: Wake, chunks: asyncio.Queue[bytes | None]) -> None:
-    """Put the events into the queue, each as it is sent; None after the last."""
+async def _chunks(app: App, run_id: str, after: EventId | None, wake: Wake) -> AsyncGenerator[bytes, None]:
+    """The events, each as it is sent."""
     try:
         async with contextlib.aclosing(app.viewing.watch(run_id, after, wake=wake)) as events:
             async for event in events:
-                await chunks.put(await _written(app, event))
+                yield await _written(app, event)
     except RunNotFound:
         log.info("run %s was deleted while it was watched", run_id)
     except Exception:  # the client comes back, and is told what is wrong if it still is
         log.exception("run %s: a watch failed", run_id, extra={"run_id": run_id})
-    await chunks.put(None)
 
 
 async def _written(app: App, event: ViewEvent) -> bytes:

@@ -21,6 +21,13 @@ ROUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("agents", ("GET", "HEAD")),
     ("openapi.json", ("GET", "HEAD")),
     ("webhooks/openai", ("POST",)),
+    ("v1/responses", ("POST",)),
+    (r"v1/responses/[A-Za-z0-9_-]{1,128}", ("GET", "HEAD", "DELETE")),
+    (r"v1/responses/[A-Za-z0-9_-]{1,128}/cancel", ("POST",)),
+    (r"v1/responses/[A-Za-z0-9_-]{1,128}/input_items", ("GET", "HEAD")),
+    ("v1/chat/completions", ("POST",)),
+    ("v1/models", ("GET", "HEAD")),
+    (r"v1/models/[!-.0-~]{1,128}", ("GET", "HEAD")),
     ("health", ("GET", "HEAD")),
     ("health/deep", ("GET", "HEAD")),
 )
@@ -29,9 +36,14 @@ ROUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 def not_found(request: Any) -> Any:
     """The problem for an address that no trigger took."""
-    rest = request.path_params.get("rest", "").rstrip("/")
-    for pattern, methods in ROUTES:
-        if re.fullmatch(pattern, rest, re.ASCII | re.IGNORECASE):
-            allow = ", ".join(methods)
-            return problem(MethodNotAllowed(f"This address takes {allow}.", headers={"Allow": allow}))
+    methods = methods_of(request.path_params.get("rest", ""))
+    if methods:
+        allow = ", ".join(methods)
+        return problem(MethodNotAllowed(f"This address takes {allow}.", headers={"Allow": allow}))
     return problem(NotFound())
+
+
+def methods_of(rest: str) -> tuple[str, ...]:
+    """The methods of an address below ``api/``; none for one that is not ours."""
+    found = (each for pattern, each in ROUTES if re.fullmatch(pattern, rest.rstrip("/"), re.ASCII | re.IGNORECASE))
+    return next(found, ())

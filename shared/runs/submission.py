@@ -20,6 +20,8 @@ from shared.errors import (
     IdempotencyKeyReused,
     InvalidRequest,
     ModelNotAllowed,
+    NotLatest,
+    PreviousResponseNotFound,
     RunDeleted,
     SessionBusy,
     SessionNotFound,
@@ -28,7 +30,7 @@ from shared.errors import (
 from shared.runs.allowance import Allowance
 from shared.runs.debts import WATCH_AHEAD
 from shared.runs.lifecycle import Lifecycle
-from shared.runs.run import Limits, Next, Run, Session, is_session_id, run_id
+from shared.runs.run import Limits, Next, Run, RunStatus, Session, is_session_id, run_id
 from shared.runs.services import RACES, Services, log
 from shared.runs.store.index import KeyRecord, key_digest
 from shared.runs.store.runs import SessionChange, Stored
@@ -41,13 +43,15 @@ class Submission:
     """A request for a run, checked as far as it can be without the store.
 
     ``deadline_seconds`` and the limits are None for the app's own. ``idempotency_key`` is bare. ``stream`` asks for
-    responses that can be followed while they are made.
+    responses that can be followed while they are made. ``previous`` is the number of the session's run that this one
+    is to follow: none that completed may lie between.
     """
 
     owner: str
     items: tuple[Item, ...]
     agent: str | None = None
     session_id: str | None = None
+    previous: int | None = None
     model: str | None = None
     stream: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -73,6 +77,8 @@ class Submission:
         ]
         if self.callback_url is not None:  # without one the digest is what it was before there were any
             asked.append({"callback_url": self.callback_url})
+        if self.previous is not None:
+            asked.append(self.previous)
         if self.stream:  # a digest without it stays what it was before there was a choice
             asked.append("stream")
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
@@ -101,9 +107,10 @@ class Submissions:
     async def submit(self, wanted: Submission) -> Submitted:
         """Write the run and try the first create. An outage of the provider does not change the answer.
 
-        Raises ``UnknownAgent``, ``SessionNotFound``, ``AgentMismatch``, ``InvalidRequest``, ``CallbacksDisabled``,
-        ``TooManyActiveRuns`` or ``IdempotencyKeyReused`` before anything is written, ``SessionBusy`` (a request that
-        lost a race for its session's next run leaves nothing behind that misleads), ``StoreUnavailable`` at any point.
+        Raises ``UnknownAgent``, ``SessionNotFound``, ``PreviousResponseNotFound``, ``NotLatest``, ``AgentMismatch``,
+        ``InvalidRequest``, ``CallbacksDisabled``, ``TooManyActiveRuns`` or ``IdempotencyKeyReused`` before anything is
+        written, ``SessionBusy`` (a request that lost a race for its session's next run leaves nothing behind that
+        misleads), ``StoreUnavailable`` at any point.
         """
         for _ in range(RACES):
             submitted = await self._try(wanted)
@@ -190,7 +197,17 @@ class Submissions:
             raise SessionNotFound
         if record is None and session.value.active_run is not None:
             raise _busy(session.value)
+        if record is None and wanted.previous is not None:
+            await self._check_previous(session.value, wanted.previous)
         return session
+
+    async def _check_previous(self, session: Session, previous: int) -> None:
+        """What the agent knows must be what it knew after that run: those that did not complete left no trace."""
+        runs = {run.number: run for run in await self._services.store.runs_of(session, since=previous)}
+        if previous not in runs:
+            raise PreviousResponseNotFound
+        if any(run.status is RunStatus.COMPLETED for run in runs.values() if run.number > previous):
+            raise NotLatest
 
     def _agent_of(self, wanted: Submission, session: Stored[Session] | None) -> str:
         if session is not None:

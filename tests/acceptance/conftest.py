@@ -32,6 +32,10 @@ QUICK = {
 """The schedule of the tests: the same code, with gaps that a test can wait for."""
 
 
+CLIENT_KEYS = {"ada": "ada-secret-0123456789", "bob": "bob-secret-0123456789"}
+"""The keys of OpenAI clients, by name."""
+
+
 @dataclass(kw_only=True)
 class Stack:
     """One app: its storage and model world, and a way to make hosts of it."""
@@ -64,6 +68,7 @@ class Stack:
                 "DORMOUSE_DRIVER": driver or self.driver,
                 "PYTHON_ENABLE_INIT_INDEXING": "1",
                 LOG_VARIABLE: str(self.tool_log),
+                "DORMOUSE_API_KEYS": ",".join(f"{name}:{secret}" for name, secret in CLIENT_KEYS.items()),
                 **QUICK,
                 **self.env,
                 **env,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, Target, eventually
+from tests.acceptance.client import Api, Reply
+from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target, eventually
 from tests.acceptance.contract import FILE, contract
 from tests.acceptance.receiver import SECRET as CALLBACK_SECRET
 from tests.acceptance.receiver import Receiver
@@ -22,6 +22,12 @@ from tests.acceptance.test_webhooks import SECRET, send
 ANN = {"x-ms-client-principal-id": "ann", "x-ms-client-principal-idp": "aad"}
 NOBODY = f"/api/runs/run_{'0' * 32}_1"
 NO_SESSION = f"/api/sessions/{'0' * 32}"
+NOBODYS = {
+    "run_id": f"run_{'0' * 32}_1",
+    "session_id": "0" * 32,
+    "response_id": f"resp_{'0' * 32}_1",
+    "model": "nobody",
+}
 JSON = {"content-type": "application/json"}
 ELSEWHERE = {("*", 500)}
 """What only a defect brings."""
@@ -180,14 +186,79 @@ async def callbacks(api: Api, stack: Stack) -> str:
     return told
 
 
+async def openai_clients(api: Api, stack: Stack) -> None:
+    """What OpenAI's clients may be told, under a limit of two active runs and a second's wait."""
+    key = {"Authorization": f"Bearer {CLIENT_KEYS['ada']}"}
+    await stack.model.script("now", [{"think": 0, "text": "done"}])
+    await stack.model.script("long", [{"think": 600.0, "text": "done"}])
+
+    async def call(method: str, path: str, headers: Mapping[str, str] = key, **more: Any) -> Reply:
+        return await api.call(method, f"/api/v1{path}", headers=headers, **more)
+
+    def asked(path: str, script: str, **more: Any) -> dict[str, Any]:
+        text = f"[script:{script}]"
+        given = {"input": text} if path == "/responses" else {"messages": [{"role": "user", "content": text}]}
+        return {"model": "bench", **given, **more}
+
+    ids = {}
+    for path in ("/responses", "/chat/completions"):
+        again = {**key, "Idempotency-Key": f"again{path}"}
+        first = await call("POST", path, json=asked(path, "now"), headers=again)
+        assert first.status == 200
+        ids[path] = first["id"].replace("chatcmpl-", "resp_")
+        assert (await call("POST", path, json=asked(path, "now", metadata={"a": "b"}), headers=again)).status == 422
+        assert (await call("POST", path, json=asked(path, "now", tools=["x"]))).status == 400
+        assert (await call("POST", path, json=asked(path, "now", model="nobody"))).status == 404
+        assert (await call("POST", path, json=asked(path, "now"), headers={})).status == 401
+        assert (await call("POST", path, json=asked(path, "x" * 1_048_577))).status == 413
+        assert (await call("POST", path, data=b"{}", headers={**key, "content-type": "text/plain"})).status == 415
+        assert (await call("POST", path, json=asked(path, "now", stream=True))).status == 200
+        late = await call("POST", path, json=asked(path, "long"))
+        assert late.status == 504
+        await call("POST", f"/responses/{late['error']['response_id']}/cancel")
+    first, second = ids.values()
+    slow = asked("/responses", "long", background=True, previous_response_id=first)
+    following = await call("POST", "/responses", json=slow)
+    assert following.status == 200
+    assert (await call("POST", "/responses", json=slow)).status == 409
+    assert (await call("DELETE", f"/responses/{first}")).status == 409
+    assert (await call("POST", "/responses", json=asked("/responses", "long", background=True))).status == 200
+    for path in ids:
+        assert (await call("POST", path, json=asked(path, "now"))).status == 429
+    assert (await call("POST", f"/responses/{following['id']}/cancel")).status == 200
+    known = await call("GET", f"/responses/{first}")
+    unchanged = await call("GET", f"/responses/{first}", headers={**key, "If-None-Match": known.headers["ETag"]})
+    assert unchanged.status == 304
+    for path, status in (
+        (f"/responses/{first}?stream=true&starting_after=x", 400),
+        (f"/responses/{first}?stream=true", 200),
+        (f"/responses/{first}/input_items", 200),
+        (f"/responses/{first}/input_items?limit=x", 400),
+        ("/models", 200),
+        ("/models/bench", 200),
+        ("/models/nobody", 404),
+    ):
+        assert (await call("GET", path)).status == status, path
+    for path, response in ids.items():
+        assert (await call("DELETE", f"/responses/{response}")).status == 200
+        again = {**key, "Idempotency-Key": f"again{path}"}
+        assert (await call("POST", path, json=asked(path, "now"), headers=again)).status == 410
+    for path in ("/models", "/models/bench"):
+        assert (await call("GET", path, headers={})).status == 401
+    for method, path in (("GET", ""), ("GET", "/input_items"), ("POST", "/cancel"), ("DELETE", "")):
+        assert (await call(method, f"/responses/{second}{path}")).status == 404
+        assert (await call(method, f"/responses/{second}{path}", headers={})).status == 401
+
+
 async def every_operation(api: Api) -> list[tuple[str, int]]:
     """One request to each operation, and what came of it."""
     seen = []
     for path, operations in contract().document["paths"].items():
-        address = path.replace("{run_id}", NOBODY.rsplit("/", 1)[1]).replace("{session_id}", "0" * 32)
+        for name, value in NOBODYS.items():
+            path = path.replace(f"{{{name}}}", value)
         for method, operation in operations.items():
             body: dict[str, Any] = {"json": {"input": "x"}} if method == "post" else {}
-            seen.append((operation["operationId"], (await api.call(method.upper(), address, **body)).status))
+            seen.append((operation["operationId"], (await api.call(method.upper(), path, **body)).status))
     return seen
 
 
@@ -206,7 +277,10 @@ async def test_every_answer_that_the_contract_promises_is_given(own_stack: Calla
     await asyncio.to_thread(host.stop)
     async with Api((await asyncio.to_thread(telling.host)).url) as api:  # with no secret to sign with
         assert (await api.call("POST", deliveries)).status == 400
-    own = own_stack("timer", DORMOUSE_AUTH="appservice", WEBSITE_AUTH_ENABLED="True")
+    served = own_stack("timer", DORMOUSE_MAX_ACTIVE_RUNS="2", DORMOUSE_API_WAIT_SECONDS="1")
+    async with Api((await asyncio.to_thread(served.host)).url) as api:
+        await openai_clients(api, served)
+    own = own_stack("timer", DORMOUSE_AUTH="appservice", WEBSITE_AUTH_ENABLED="True", DORMOUSE_API_KEYS="")
     async with Api((await asyncio.to_thread(own.host)).url) as api:
         for function, status in await every_operation(api):
             assert status in (401, 404) or function in ("get_health", "get_health_deep"), function

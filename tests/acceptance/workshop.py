@@ -191,6 +191,18 @@ def build(settings: Settings, provider: Provider) -> Agent:
     )
 
 
+def build_bench(settings: Settings, provider: Provider) -> Agent:
+    """The agent *bench*: the workshop without the tools that a person must approve."""
+    return ResponsesAgent(
+        name="bench",
+        description="Does what the script says, and asks nobody.",
+        instructions="Do what the script says.",
+        model=settings.openai_model,
+        provider=provider,
+        tools=[each for each in TOOLS if not each.requires_approval],
+    )
+
+
 def build_judge(settings: Settings, provider: Provider) -> Agent:
     """The agent *judge*: its result is an object. It may search the web, and use an MCP server's tools."""
     return ResponsesAgent(
@@ -276,5 +288,5 @@ def build_chat_studio(settings: Settings, provider: Provider) -> Agent:
     )
 
 
-BUILDERS = (build, build_judge, build_chat, build_studio, build_chat_studio)
+BUILDERS = (build, build_bench, build_judge, build_chat, build_studio, build_chat_studio)
 """The agents of the tests, beside the app's own."""

@@ -273,3 +273,20 @@ def test_the_page_names_every_value_of_host_json() -> None:
     page = docs.PAGE.read_text("utf-8")
     for path, value in docs.host_values():
         assert f"| `{path}` | `{value}` |" in page
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0123456789abcdef", "ada:short", "ada:0123456789abcdef,", "a b:0123456789abcdef", ":0123456789abcdef",
+     "ada:0123456789abcdef,ada:0123456789abcdeg", "ada:0123456789abcdef,bob:0123456789abcdef", "ada:0123456789 abcdef"],
+)  # fmt: skip
+def test_keys_of_clients_are_pairs_with_secrets_that_nobody_guesses(value: str) -> None:
+    message = problem(DORMOUSE_API_KEYS=value)
+    assert message.startswith("DORMOUSE_API_KEYS: ")
+    assert "0123456789abcde" not in message
+
+
+def test_keys_of_clients_are_read_by_name() -> None:
+    given = load({"DORMOUSE_API_KEYS": "ada:0123456789abcdef, b.o_b-2:fedcba9876543210:x"})
+    assert given.secrets_of_clients == {"ada": "0123456789abcdef", "b.o_b-2": "fedcba9876543210:x"}
+    assert load({}).secrets_of_clients == {}

@@ -162,10 +162,10 @@ class RunStore:
             if session.deleted_at is not None or session.last_activity < moment:
                 yield session
 
-    async def runs_of(self, session: Session) -> list[Run]:
-        """The session's runs that are not deleted, oldest first."""
+    async def runs_of(self, session: Session, *, since: int = 1) -> list[Run]:
+        """The session's runs that are not deleted, oldest first; from number ``since`` on."""
         found = []
-        for number in range(1, session.next_number):
+        for number in range(since, session.next_number):
             stored = await self.load(run_id(session.session_id, number))
             if stored is not None and stored.value.deleted_at is None:
                 found.append(stored.value)
@@ -222,18 +222,26 @@ class RunStore:
 
     async def items(self, run: Run) -> list[Item]:
         """The run's committed conversation items, in order, long values read back."""
+        return [item for appended in await self.appended_items(run) for item in appended]
+
+    async def appended_items(self, run: Run) -> list[list[Item]]:
+        """The run's items as they were appended: the input, then what each response and each of our answers held."""
         prefix = f"{run.number:08}:item:"
-        found: list[Item] = []
         rows = self._tables.query(Table.RUNS, run.session_id, first=prefix, before=f"{prefix}{run.items:06}")
-        async for row in rows:
-            found += json.loads(await self.read(run, decode(_ItemRow, row.values).data))
-        return found
+        return [json.loads(await self.read(run, decode(_ItemRow, row.values).data)) async for row in rows]
 
     async def last_items(self, run: Run) -> list[Item]:
         """The items that were appended last: the input, or the outputs of the last turn's tools."""
-        row = await self._tables.get(Table.RUNS, run.session_id, _item_key(run.number, run.items - 1))
+        return await self._items_at(run, run.items - 1)
+
+    async def given_items(self, run: Run) -> list[Item]:
+        """The run's input."""
+        return await self._items_at(run, 0)
+
+    async def _items_at(self, run: Run, index: int) -> list[Item]:
+        row = await self._tables.get(Table.RUNS, run.session_id, _item_key(run.number, index))
         if row is None:
-            raise LookupError(f"{run.id} has no item {run.items - 1}")
+            raise LookupError(f"{run.id} has no item {index}")
         items: list[Item] = json.loads(await self.read(run, decode(_ItemRow, row.values).data))
         return items
 

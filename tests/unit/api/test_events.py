@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shared.api import events
+from shared.api import pacing
 from shared.api.answering import answered
 from shared.api.events import sse, stream
 from shared.runs.services import log
@@ -100,7 +100,7 @@ async def test_each_kind_of_event_has_its_name_and_only_what_moves_the_text_has_
 
 
 async def test_silence_is_broken_by_pings_and_the_connection_ends_on_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "PING_SECONDS", 0.02)
+    monkeypatch.setattr(pacing, "PING_SECONDS", 0.02)
     let_go = asyncio.Event()
 
     async def watching() -> AsyncGenerator[ViewEvent, None]:

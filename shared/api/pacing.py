@@ -1,0 +1,70 @@
+"""Events on their way to a caller who listens: each as it comes, something now and then, and an end in good time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PING_SECONDS = 15.0
+AHEAD = 16
+"""How many events are made ahead of what the caller has taken."""
+
+_makers: set[asyncio.Task[None]] = set()
+"""Those at work, and those that are letting go of what they listen to."""
+
+
+class TimeIsUp(Exception):
+    """The events go on, and this caller has been served for as long as one connection lasts."""
+
+
+class _Over:
+    """No event comes any more; what went wrong, if it did."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+
+async def paced(events: AsyncGenerator[T, None], *, seconds: float) -> AsyncGenerator[T | None, None]:
+    """The events as they come; None when none did for a while.
+
+    They are made by a task of its own: whoever sends a body is cancelled again at every step of its clearing up,
+    once the caller is gone, and could not close what the events come from. Raises ``TimeIsUp`` after so many seconds,
+    and what making the events raised.
+    """
+    made: asyncio.Queue[T | _Over] = asyncio.Queue(AHEAD)
+    maker = asyncio.create_task(_make(events, made))
+    _makers.add(maker)
+    maker.add_done_callback(_makers.discard)
+    time = asyncio.get_running_loop().time
+    until = time() + seconds
+    try:
+        while (left := until - time()) > 0:
+            try:
+                async with asyncio.timeout(min(PING_SECONDS, left)):
+                    event = await made.get()
+            except TimeoutError:
+                yield None
+                continue
+            if isinstance(event, _Over):
+                if event.error is not None:
+                    raise event.error
+                return
+            yield event
+        raise TimeIsUp
+    finally:
+        maker.cancel()
+
+
+async def _make(events: AsyncGenerator[T, None], made: asyncio.Queue[T | _Over]) -> None:
+    error: Exception | None = None
+    try:
+        async with contextlib.aclosing(events):
+            async for event in events:
+                await made.put(event)
+    except Exception as raised:
+        error = raised
+    await made.put(_Over(error))

@@ -1,0 +1,89 @@
+"""``/api/v1/chat/completions``: a run as a chat completion, for agents that answer while a request may wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.agentkit.agent import Item
+from shared.api.bodies import idempotency_key
+from shared.api.rendering import json_response
+from shared.api.v1.chunks import check_ended_well, chunks
+from shared.api.v1.keys import owner_of
+from shared.api.v1.messages import check_size, read_input, unsupported, wrong
+from shared.api.v1.objects import completion_object
+from shared.api.v1.requests import Create, agent_named, read_body, read_fields
+from shared.api.v1.starting import begin, finished, said_in
+from shared.api.v1.streaming import event_stream
+from shared.drivers.durable import Hub
+from shared.runs.submission import Submission
+from shared.wiring import App
+
+OF_RESPONSES = ("background", "previous_response_id", "include", "truncation", "text", "reasoning", "instructions")
+"""What belongs to the other API."""
+
+
+async def create(request: Any, app: App, hub: Hub) -> Any:
+    """``POST /api/v1/chat/completions``: the completion, when the run has ended; or its chunks, as they come."""
+    owner = owner_of(request, app.settings)
+    body = await read_body(request, app)
+    wanted = _read(body, owner, app, idempotency_key(request.headers.getlist("idempotency-key")))
+    run = await begin(request, wanted.submission, app, hub)
+    if wanted.stream:
+        return event_stream(chunks(run, app, hub, with_usage=_wants_usage(body)))
+    run = await finished(request, run, app)
+    check_ended_well(run)
+    return json_response(completion_object(run, await said_in(run, app)))
+
+
+def _wants_usage(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _read(body: Mapping[str, Any], owner: str, app: App, key: str | None) -> Create:
+    for name in OF_RESPONSES:
+        if name in body:
+            raise unsupported(name, "Chat Completions have no such parameter.")
+    fields = read_fields(body, given="messages")
+    messages = body["messages"]
+    if not isinstance(messages, list):
+        raise wrong("messages", "must be a list of messages, and not empty")
+    given = [_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    items: tuple[Item, ...] = read_input(given, param="messages")
+    check_size(items, app.settings.max_input_bytes)
+    return Create(
+        submission=Submission(
+            owner=owner,
+            items=items,
+            agent=agent_named(fields.model, app),
+            metadata=fields.metadata,
+            stream=fields.stream,
+            idempotency_key=key,
+        ),
+        background=False,
+        stream=fields.stream,
+    )
+
+
+def _message(message: Any, param: str) -> Any:
+    """A chat message in the shape of the Responses API; what is wrong with it is found there."""
+    if not isinstance(message, dict):
+        return message
+    if message.get("role") in ("tool", "function") or message.get("tool_calls") or message.get("function_call"):
+        raise unsupported(param, "the agent's tools run here; leave calls and their results out of the messages.")
+    content = message.get("content")
+    if isinstance(content, list):
+        content = [_part(part) for part in content]
+    return {"role": message.get("role"), "content": content}
+
+
+def _part(part: Any) -> Any:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text":
+        return {"type": "input_text", "text": part.get("text")}
+    if kind == "image_url":
+        image = part.get("image_url")
+        given: Mapping[str, Any] = image if isinstance(image, dict) else {"url": image}
+        return {"type": "input_image", "image_url": given.get("url"), "detail": given.get("detail")}
+    return part

@@ -1,0 +1,234 @@
+"""OpenAI's Python client, unmodified, streaming from `/api/v1`: whole, cut, and taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from tests.acceptance.conftest import Stack, Target
+from tests.acceptance.test_openai_clients import client_of
+
+WORDS = "Once upon a time there was a dormouse, and it slept. " * 4
+THREE_TURNS: list[dict[str, Any]] = [
+    {"think": 0.6, "text": "Let me look.", "calls": [{"name": "work", "arguments": {"label": "one"}}]},
+    {"think": 0.2, "calls": [{"name": "work", "arguments": {"label": "two"}}]},
+    {"think": 0.8, "text": WORDS},
+]
+ENDS = ("response.completed", "response.incomplete", "response.failed")
+
+
+@pytest.fixture
+def driver() -> str:
+    """None of this is the driver's."""
+    return "durable"
+
+
+@pytest.fixture
+async def ada(target: Target) -> AsyncIterator[AsyncOpenAI]:
+    """A client with a key of the shared app."""
+    async with client_of(target.api.url) as client:
+        yield client
+
+
+class Reader:
+    """Keeps what a client of OpenAI keeps: the text of each message, and the number of the last event."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.last = -1
+        self.kinds: list[str] = []
+        self.response: Any = None
+
+    def hear(self, event: Any) -> bool:
+        """Take an event in; whether it was the last."""
+        assert event.sequence_number > self.last, event
+        self.last = event.sequence_number
+        self.kinds.append(event.type)
+        if event.type == "response.in_progress":
+            for item in event.response.output:
+                self.texts[item.id] = ""
+        elif event.type == "response.output_text.delta":
+            self.texts[event.item_id] = self.texts.get(event.item_id, "") + event.delta
+        elif event.type == "response.output_text.done":
+            assert self.texts[event.item_id] == event.text
+        elif event.type in ENDS:
+            self.response = event.response
+        return event.type in ENDS
+
+    def check(self, text: str) -> None:
+        """Every word was told once, and the response has the same."""
+        assert self.response.output_text == text
+        assert {item.id: item.content[0].text for item in self.response.output} == self.texts
+
+
+async def test_a_stream_tells_the_run_from_created_to_completed(target: Target, ada: AsyncOpenAI) -> None:
+    await target.model.script("three", THREE_TURNS)
+    reader = Reader()
+    async for event in await ada.responses.create(model="bench", input="[script:three]", stream=True):
+        reader.hear(event)
+    reader.check("Let me look." + WORDS)
+    assert reader.kinds[:2] == ["response.created", "response.in_progress"]
+    assert reader.kinds[2:5] == [
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+    ]
+    assert reader.kinds[-4:] == [
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    stored = await ada.responses.retrieve(reader.response.id)
+    assert stored == reader.response, "the same, however it is read"
+
+
+async def test_openais_own_helper_takes_a_stream(target: Target, ada: AsyncOpenAI) -> None:
+    await target.model.script("three", THREE_TURNS)
+    async with ada.responses.stream(model="bench", input="[script:three]", background=True) as stream:
+        deltas = [event.delta async for event in stream if event.type == "response.output_text.delta"]
+        final = await stream.get_final_response()
+    assert (final.status, final.output_text) == ("completed", "".join(deltas))
+    async with ada.responses.stream(response_id=final.id, starting_after=0) as again:
+        assert (await again.get_final_response()).output_text == final.output_text
+
+
+async def test_a_stream_that_is_cut_again_and_again_loses_and_repeats_nothing(target: Target, ada: AsyncOpenAI) -> None:
+    """As in the background guide: break off after an event, come back with its number; here after every third."""
+    await target.model.script("three", THREE_TURNS)
+    reader, over, cuts = Reader(), False, 0
+    stream = await ada.responses.create(model="bench", input="[script:three]", background=True, stream=True)
+    name = ""
+    while not over:
+        heard = 0
+        async for event in stream:
+            name = name or event.response.id  # type: ignore[union-attr]
+            over, heard = reader.hear(event), heard + 1
+            if over or heard == 3:
+                break
+        await stream.close()
+        cuts += 1
+        if not over:
+            stream = await ada.responses.retrieve(name, stream=True, starting_after=reader.last)
+    reader.check("Let me look." + WORDS)
+    assert cuts > 3
+
+
+async def test_an_ended_response_is_told_from_any_event_on(target: Target, ada: AsyncOpenAI) -> None:
+    await target.model.script("short", [{"think": 0.2, "text": "A few words here."}])
+    heard = [
+        event
+        async for event in await ada.responses.create(
+            model="bench", input="[script:short]", background=True, stream=True
+        )
+    ]
+    name = heard[0].response.id  # type: ignore[union-attr]
+    for cut in range(1, len(heard)):
+        reader = Reader()
+        for event in heard[:cut]:
+            reader.hear(event)
+        async for event in await ada.responses.retrieve(name, stream=True, starting_after=reader.last):
+            reader.hear(event)
+        reader.check("A few words here.")
+    after_the_end = await ada.responses.retrieve(name, stream=True, starting_after=heard[-1].sequence_number)
+    assert [event async for event in after_the_end] == []
+
+
+async def test_a_provider_that_begins_anew_is_told_as_it_tells_it(target: Target, ada: AsyncOpenAI) -> None:
+    await target.model.script("anew", [{"think": 0.8, "text": WORDS, "stream_restart": True}])
+    reader = Reader()
+    async for event in await ada.responses.create(model="bench", input="[script:anew]", stream=True):
+        reader.hear(event)
+    reader.check(WORDS)
+    assert reader.kinds.count("response.in_progress") >= 2
+
+
+async def test_a_response_without_live_text_is_told_at_its_end(target: Target, ada: AsyncOpenAI) -> None:
+    await target.model.script("later", [{"think": 0.2, "text": "All at once."}])
+    for made in (
+        await ada.responses.create(model="phone-studio", input="[script:later]", stream=True),
+        await ada.responses.retrieve(
+            (await ada.responses.create(model="bench", input="[script:later]", background=True)).id, stream=True
+        ),
+    ):
+        reader = Reader()
+        async for event in made:
+            reader.hear(event)
+        reader.check("All at once.")
+
+
+async def test_a_cancelled_response_ends_its_stream(target: Target, ada: AsyncOpenAI) -> None:
+    await target.model.script("slow", [{"think": 60, "text": WORDS}])
+    reader = Reader()
+    async for event in await ada.responses.create(model="bench", input="[script:slow]", background=True, stream=True):
+        reader.hear(event)
+        if event.type == "response.created":
+            await ada.responses.cancel(event.response.id)
+    assert (reader.kinds[-1], reader.response.status) == ("response.failed", "cancelled")
+
+
+async def test_the_planned_end_of_a_connection_is_no_end_of_the_stream(own_stack: Callable[..., Stack]) -> None:
+    stack = own_stack(DORMOUSE_EVENTS_SECONDS="1")
+    await stack.model.script("three", [*THREE_TURNS[:2], {"think": 2, "text": WORDS}])
+    reader, ends = Reader(), list[tuple[openai.APIError, int]]()
+    async with client_of(stack.host().url) as ada:
+        stream = await ada.responses.create(model="bench", input="[script:three]", stream=True)
+        name = ""
+        while reader.response is None:
+            try:
+                async for event in stream:
+                    name = name or event.response.id  # type: ignore[union-attr]
+                    reader.hear(event)
+            except openai.APIError as ended:
+                ends.append((ended, reader.last))
+            stream = await ada.responses.retrieve(name, stream=True, starting_after=reader.last)
+    reader.check("Let me look." + WORDS)
+    assert ends
+    for ended, last in ends:
+        assert ended.code == "stream_ended"
+        assert name in ended.message
+        assert f"starting_after={last}`" in ended.message
+
+
+async def test_chat_completions_come_in_chunks(target: Target, ada: AsyncOpenAI) -> None:
+    await target.model.script("three", THREE_TURNS)
+    chunks = [
+        chunk
+        async for chunk in await ada.chat.completions.create(
+            model="bench",
+            messages=[{"role": "user", "content": "[script:three]"}],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    ]
+    *words, usage = chunks
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in words) == "Let me look.\n\n" + WORDS
+    assert [chunk.choices[0].finish_reason for chunk in words if chunk.choices[0].finish_reason] == ["stop"]
+    assert usage.usage is not None
+    assert (usage.choices, usage.usage.total_tokens > 0) == ([], True)
+    async with ada.chat.completions.stream(
+        model="bench", messages=[{"role": "user", "content": "[script:three]"}]
+    ) as helper:
+        final = await helper.get_final_completion()
+    assert final.choices[0].message.content == "Let me look.\n\n" + WORDS
+
+
+async def test_a_completion_that_fails_on_the_way_raises(target: Target, ada: AsyncOpenAI) -> None:
+    await target.model.script("bad", [{"think": 0.2, "text": "Well", "status": "failed"}])
+    with pytest.raises(openai.APIError) as failed:
+        async for _ in await ada.chat.completions.create(
+            model="bench", messages=[{"role": "user", "content": "[script:bad]"}], stream=True
+        ):
+            pass
+    assert failed.value.code == "completion_failed"
+
+
+async def test_a_number_that_is_none_is_refused(ada: AsyncOpenAI) -> None:
+    response = await ada.responses.create(model="bench", input="x", background=True)
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ada.responses.retrieve(response.id, stream=True, extra_query={"starting_after": "x"})
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "starting_after")

@@ -1,0 +1,135 @@
+"""What OpenAI's clients may send: taken, ignored, or refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.api.v1.errors import error_object, openai_error
+from shared.api.v1.keys import owner_of
+from shared.api.v1.messages import check_size, read_input
+from shared.api.v1.names import response_id, run_id_of
+from shared.api.v1.requests import IGNORED, SAME, read_fields
+from shared.errors import DormouseError, InputTooLarge, InvalidApiKey, InvalidRequest, NotFound, UnsupportedParameter
+from shared.settings import Settings
+from tests.unit.api.conftest import content, request
+from tests.unit.runs.records import a_run
+
+SECRET = "0123456789abcdef"
+KEYS = Settings(api_keys=f"ada:{SECRET}, bob:{SECRET}:with-a-colon")
+
+
+@pytest.mark.parametrize(
+    ("headers", "owner"),
+    [
+        ({"authorization": f"Bearer {SECRET}"}, "key:ada"),
+        ({"authorization": f"bearer  {SECRET} "}, "key:ada"),
+        ({"authorization": f"Bearer {SECRET}:with-a-colon"}, "key:bob"),
+        ({"api-key": SECRET}, "key:ada"),
+        ({"api-key": SECRET, "authorization": "Basic x"}, "key:ada"),
+    ],
+)
+def test_a_key_names_its_owner(headers: dict[str, str], owner: str) -> None:
+    assert owner_of(request({}, headers=headers), KEYS) == owner
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"authorization": ""}, {"authorization": SECRET}, {"authorization": "Bearer"}, {"authorization": "Bearer ada"},
+     {"api-key": f"ada:{SECRET}"}, {"api-key": SECRET, "authorization": "Bearer x"}, {"x-functions-key": SECRET}],
+)  # fmt: skip
+def test_anything_else_is_no_key(headers: dict[str, str]) -> None:
+    with pytest.raises(InvalidApiKey):
+        owner_of(request({}, headers=headers), KEYS)
+
+
+def test_without_keys_there_is_nothing_to_find() -> None:
+    with pytest.raises(NotFound):
+        owner_of(request({}, headers={"authorization": "Bearer "}), Settings())
+
+
+@pytest.mark.parametrize("name", sorted(IGNORED))
+def test_what_changes_nothing_is_ignored(name: str) -> None:
+    assert read_fields({"model": "m", "input": "x", name: {"any": "thing"}}, given="input").model == "m"
+
+
+@pytest.mark.parametrize("name", sorted(SAME))
+def test_a_default_may_be_written_out_and_nothing_else(name: str) -> None:
+    for value in SAME[name]:
+        read_fields({"model": "m", "input": "x", name: value}, given="input")
+    for value in (not isinstance(SAME[name][0], bool) or not SAME[name][0], "other", [1]):
+        with pytest.raises(UnsupportedParameter, match=f"`{name}`"):
+            read_fields({"model": "m", "input": "x", name: value}, given="input")
+
+
+@pytest.mark.parametrize(
+    "body", [{"input": "x"}, {"model": 7, "input": "x"}, {"model": "m"}, {"model": "", "input": "x"}]
+)
+def test_what_is_missing_or_of_a_wrong_type_is_named(body: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_fields(body, given="input")
+    assert refused.value.details["param"] in ("model", "input")
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ("", "input[0].content"),
+        (7, "input"),
+        ([7], "input[0]"),
+        ([{"role": "user"}], "input[0].content"),
+        ([{"role": "king", "content": "x"}], "input[0].role"),
+        ([{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}], "input[0].content[0].image_url"),
+        ([{"role": "user", "content": [{"type": "input_file", "file_data": "x"}]}], "input[0].content[0].file_url"),
+        ([{"role": "user", "content": [{"type": "input_audio"}]}], "input[0].content[0]"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": []}], "input[1].content"),
+        ([{"role": "user", "content": "x"}] * 1_001, "input"),
+    ],
+)  # fmt: skip
+def test_a_wrong_message_is_named_by_its_place(given: Any, param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_input(given)
+    assert refused.value.details["param"] == param
+
+
+def test_a_message_that_was_read_from_a_response_may_be_sent_again() -> None:
+    part = {"type": "output_text", "text": "Hi.", "annotations": [], "logprobs": None}
+    earlier = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part, part]}
+    items = read_input(
+        [{"role": "user", "content": "Hello.", "id": None}, earlier, {"role": "user", "content": "And?"}]
+    )
+    assert items == (
+        {"type": "message", "role": "user", "content": "Hello."},
+        {"type": "message", "role": "assistant", "content": "Hi.Hi."},
+        {"type": "message", "role": "user", "content": "And?"},
+    )
+
+
+def test_the_size_of_the_input_is_that_of_its_text() -> None:
+    items = read_input("é" * 10)
+    check_size(items, 20)
+    with pytest.raises(InputTooLarge):
+        check_size(items, 19)
+
+
+def test_an_error_has_openais_four_and_what_else_is_known() -> None:
+    response = openai_error(InvalidRequest("No.", errors=[{"field": "a.b"}], more=None, active=1))
+    assert response.status_code == 400
+    assert content(response) == {
+        "error": {
+            "message": "No.",
+            "type": "invalid_request_error",
+            "code": "invalid_request",
+            "param": "a.b",
+            "active": 1,
+        }
+    }
+    assert error_object(DormouseError())["type"] == "server_error"
+
+
+def test_a_responses_name_is_its_runs() -> None:
+    run = a_run().id
+    assert run_id_of(response_id(run)) == run
+    for other in (run, "resp_", "resp_x", "resp_resp_" + run, f"{response_id(run)}\n", response_id(run).upper()):
+        assert run_id_of(other) is None

@@ -1,0 +1,69 @@
+"""A run that is to follow a given one: what the agent knows must be what it knew then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared import errors
+from shared.runs.run import Run, RunStatus
+from tests.unit.runs.conftest import Rig
+
+
+@pytest.fixture
+async def begun(rig: Rig) -> Run:
+    """A completed run, the first of its session."""
+    await rig.model.script("s", [{"text": "done"}])
+    await rig.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt"}}])
+    return await rig.story()
+
+
+def after(run: Run, **more: Any) -> dict[str, Any]:
+    return {"session_id": run.session_id, "previous": run.number, **more}
+
+
+async def test_the_latest_is_followed_and_no_other(rig: Rig, begun: Run) -> None:
+    second = await rig.story(**after(begun))
+    assert (second.status, second.number) == (RunStatus.COMPLETED, 2)
+    with pytest.raises(errors.NotLatest):
+        await rig.submit(**after(begun))
+    assert (await rig.story(**after(second))).number == 3
+
+
+async def test_runs_that_left_no_trace_may_lie_between(rig: Rig, begun: Run) -> None:
+    failed = await rig.story("[script:bad]", **after(begun))
+    assert failed.status is RunStatus.FAILED
+    cancelled = await rig.start(**after(begun))
+    await rig.app.lifecycle.cancel(cancelled)
+    deleted = await rig.story(**after(begun))
+    await rig.app.deletion.delete_run(deleted.id)
+    again = await rig.story(**after(begun))
+    assert (again.status, again.number) == (RunStatus.COMPLETED, 5)
+
+
+@pytest.mark.parametrize("number", [0, 2, 99_999_999])
+async def test_a_run_that_is_not_there_is_followed_by_none(rig: Rig, begun: Run, number: int) -> None:
+    with pytest.raises(errors.PreviousResponseNotFound):
+        await rig.submit(session_id=begun.session_id, previous=number)
+
+
+async def test_a_deleted_run_is_followed_by_none(rig: Rig, begun: Run) -> None:
+    await rig.app.deletion.delete_run(begun.id)
+    with pytest.raises(errors.PreviousResponseNotFound):
+        await rig.submit(**after(begun))
+
+
+async def test_an_active_run_comes_first(rig: Rig, begun: Run) -> None:
+    await rig.start(**after(begun))
+    with pytest.raises(errors.SessionBusy):
+        await rig.submit(**after(begun))
+
+
+async def test_a_key_sent_again_is_the_same_run_though_the_session_has_moved_on(rig: Rig, begun: Run) -> None:
+    asked = after(begun, idempotency_key="k")
+    second = await rig.story(**asked)
+    await rig.story(**after(second))
+    assert (await rig.submit(**asked)).run.id == second.id
+    with pytest.raises(errors.IdempotencyKeyReused):
+        await rig.submit(**{**asked, "previous": 2})

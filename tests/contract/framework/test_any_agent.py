@@ -95,3 +95,22 @@ async def test_what_became_of_a_request_is_told_and_nothing_is_sent_twice(
     assert caught.value.retry_after == after
     sent = [entry for entry in await control.log() if entry.operation in ("create", "chat")]
     assert len(sent) == 1
+
+
+async def test_whoever_streams_can_be_followed_and_the_others_ignore_the_wish(
+    any_agent: Desk, control: ModelControl
+) -> None:
+    await control.script("s", [{"text": "Once upon a time."}])
+    created = await any_agent.create("[script:s]", background=any_agent.agent.background, stream=True)
+    done = await any_agent.finish(created)
+    assert (done.status, done.text) == (ResponseStatus.COMPLETED, "Once upon a time.")
+    (sent,) = [entry for entry in await control.log() if entry.operation in ("create", "chat")]
+    assert sent.body is not None
+    assert bool(sent.body.get("stream")) is any_agent.agent.streams
+    updates = any_agent.agent.follow(str(done.response_id), after=0, timeout=5.0)
+    if any_agent.agent.streams:
+        said = [update async for update in updates]
+        assert ("".join(update.text for update in said), said[-1].response) == (done.text, done)
+    else:
+        with pytest.raises(faults.NotStreamed):
+            await anext(updates)

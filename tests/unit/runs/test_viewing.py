@@ -184,7 +184,7 @@ async def test_a_viewer_who_is_cut_off_after_every_single_event_misses_nothing(l
     run_id = await late.start()
     client = Client()
     while not client.ended:
-        await late.watch(run_id, client, until=has_id)
+        await late.one_further(run_id, client)
     client.check()
     assert client.text == LONG + "And no more. " * 2
     for turn, text in ((1, script[0]["text"]), (2, script[1]["text"])):
@@ -326,7 +326,7 @@ async def test_a_viewer_cut_off_around_a_reset_has_the_text_all_the_same(late: S
     run_id = await late.start()
     client = Client()
     while not client.ended:
-        await late.watch(run_id, client, until=has_id)
+        await late.one_further(run_id, client)
     client.check()
     assert client.text == LONG
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.views import Delta, End, EventId, Snapshot, State, StatusChanged, ViewEvent
@@ -94,6 +94,11 @@ class Stage:
                     break
         return client
 
+    async def one_further(self, run_id: str, client: Client) -> Client:
+        """One connection that is cut at the first event with another id than the client came with."""
+        came_with = client.last
+        return await self.watch(run_id, client, lambda event: has_id(event) and event.event_id != came_with)
+
     async def _drive(self, run_id: str, gap: float | None) -> None:
         nudge = self.nudges[run_id]
         while gap is not None:
@@ -129,6 +134,6 @@ async def staged(rig: Rig) -> AsyncIterator[Stage]:
         await asyncio.gather(*stage.tasks, return_exceptions=True)
 
 
-def has_id(event: ViewEvent) -> bool:
+def has_id(event: ViewEvent) -> TypeGuard[Snapshot | Delta]:
     """Whether a client remembers it as where it stands."""
     return isinstance(event, Snapshot | Delta)

@@ -151,7 +151,7 @@ async def read_answers(request: Any) -> dict[str, Answer]:
     try:
         body = AnswersBody.model_validate(await read_json(request, MOST_FOR_ANSWERS))
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise invalid(error) from None
     return {call_id: Answer(approve=each.approve, reason=each.reason) for call_id, each in body.answers.items()}
 
 
@@ -172,7 +172,7 @@ async def read_json(request: Any, most: int) -> dict[str, Any]:
         raise UnsupportedMediaType
     raw = await read_bytes(request, most)
     try:
-        body = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant)
+        body = json.loads(raw.decode("utf-8-sig"), parse_constant=no_constant)
     except RecursionError:
         raise InvalidJson("The body is nested too deeply. Send the object that the README describes.") from None
     except ValueError as error:
@@ -184,7 +184,8 @@ async def read_json(request: Any, most: int) -> dict[str, Any]:
     return body
 
 
-def _no_constant(name: str) -> None:
+def no_constant(name: str) -> None:
+    """For ``parse_constant``: NaN and the infinities are refused."""
     raise ValueError(f"{name} is no JSON")
 
 
@@ -196,15 +197,10 @@ async def read_submission(request: Any, owner: str, settings: Settings) -> Submi
     try:
         body = RunBody.model_validate(given)
     except ValidationError as error:
-        raise _invalid(error) from None
-    items = _items(body.input)
-    if len(_text_of(body.input).encode()) > settings.max_input_bytes:
-        raise InputTooLarge(
-            f"The input may be at most {settings.max_input_bytes} bytes of UTF-8 here. Send less, or a URL to it."
-        )
+        raise invalid(error) from None
     return Submission(
         owner=owner,
-        items=items,
+        items=input_items(body.input, settings),
         model=body.model,
         agent=body.agent,
         session_id=body.session_id,
@@ -215,6 +211,15 @@ async def read_submission(request: Any, owner: str, settings: Settings) -> Submi
         total_tokens=body.limits.total_tokens,
         idempotency_key=key,
     )
+
+
+def input_items(given: str | list[MessageBody], settings: Settings) -> tuple[Item, ...]:
+    """The input as conversation items. Raises ``InputTooLarge``."""
+    if len(_text_of(given).encode()) > settings.max_input_bytes:
+        raise InputTooLarge(
+            f"The input may be at most {settings.max_input_bytes} bytes of UTF-8 here. Send less, or a URL to it."
+        )
+    return _items(given)
 
 
 def _items(given: str | list[MessageBody]) -> tuple[Item, ...]:
@@ -241,7 +246,8 @@ def idempotency_key(headers: Sequence[str]) -> str | None:
     return match[1] or match[2]
 
 
-def _invalid(error: ValidationError) -> InvalidRequest:
+def invalid(error: ValidationError) -> InvalidRequest:
+    """What a caller is told of a body that does not fit: each field, and what is wrong with it."""
     problems = [
         {
             "field": ".".join(str(part)[:80] for part in each["loc"] if part not in _TAGS),

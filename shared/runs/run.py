@@ -114,6 +114,7 @@ class Run:
     completed_at: datetime | None = None
     deleted_at: datetime | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    batch_id: str | None = None
     schema: int = SCHEMA
 
     # where it stands at the provider

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
 from shared.agentkit.agent import Agent
 from shared.runs import schedule
 from shared.runs.run import Run, RunStatus, Text
+from shared.runs.store.batches import BatchStore
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import CallChange, RunStore, Saved, SessionChange, Stored
 from shared.runs.store.watch import WatchStore
@@ -28,9 +30,9 @@ log = logging.getLogger("dormouse")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a wake left behind. ``wake_in`` in seconds; None: the run is over and owes nothing."""
+    """What a wake left behind. ``wake_in`` in seconds; None: the run (or batch) is over and owes nothing."""
 
-    status: RunStatus | None
+    status: StrEnum | None
     wake_in: float | None
 
 
@@ -41,6 +43,7 @@ class Services:
     store: RunStore
     watch: WatchStore
     index: IndexStore
+    batches: BatchStore
     agents: Mapping[str, Agent]
     settings: Settings
     clock: Callable[[], datetime]

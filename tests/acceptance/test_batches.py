@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 
 from tests.acceptance.client import Api, Reply
-from tests.acceptance.conftest import Stack, Target, eventually
+from tests.acceptance.conftest import Stack, Target
 
 
 async def submit(api: Api, items: list[Any], *, key: str | None = None, **fields: Any) -> Reply:
@@ -18,14 +22,14 @@ async def submit(api: Api, items: list[Any], *, key: str | None = None, **fields
 async def over(api: Api, batch_id: str, *, patience: float = 60.0) -> dict[str, Any]:
     """The batch as soon as it is over."""
 
-    async def look() -> dict[str, Any] | None:
-        reply = await api.call("GET", f"/api/batches/{batch_id}")
-        assert reply.status == 200, reply
-        body: dict[str, Any] = reply.body
-        return body if body["completed_at"] is not None else None
-
-    found: dict[str, Any] = await eventually(look, patience=patience)
-    return found
+    async with asyncio.timeout(patience):
+        while True:
+            reply = await api.call("GET", f"/api/batches/{batch_id}")
+            assert reply.status == 200, reply
+            body: dict[str, Any] = reply.body
+            if body["completed_at"] is not None:
+                return body
+            await asyncio.sleep(min(1.0, patience / 600))
 
 
 async def items_of(api: Api, batch_id: str, query: str = "") -> list[dict[str, Any]]:
@@ -72,3 +76,41 @@ async def test_a_batch_answers_every_item(driver: str, target: Target) -> None:
     assert "Retry-After" not in again.headers
     same = await target.api.call("GET", batch["url"], headers={"If-None-Match": again.headers["ETag"]})
     assert same.status == 304
+
+
+@pytest.mark.slow
+async def test_a_thousand_items_at_a_model_that_throttles_are_complete_and_exact(
+    own_stack: Callable[..., Stack], driver: str
+) -> None:
+    stack = own_stack(driver, DORMOUSE_POLL_MAX_SECONDS="0.5")
+    host = await asyncio.to_thread(stack.host)
+    await stack.model.script("s", [{"text": "You said:", "echo": True}])
+    await stack.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt", "message": "No."}}])
+    busy = {"status": 429, "headers": {"retry-after": "1"}, "json_error": {"code": "rate_limit_exceeded"}}
+    await stack.model.switches(faults={"create": [{**busy, "skip": 60, "times": 6}] * 40})
+    given: list[Any] = [{"id": f"n-{i}", "input": f"[script:s] <number {i}>"} for i in range(1_000)]
+    for index in range(100, 1_000, 200):
+        given[index]["input"] = f"[script:bad] <number {index}>"
+        given[index + 1]["agent"] = "nobody"
+    async with Api(host.url) as api:
+        reply = await submit(api, given, key="thousand")
+        assert reply.status == 202, reply
+        assert reply["counts"] == counts(total=1_000, pending=995, failed=5)
+        batch = await over(api, reply["id"], patience=600)
+        assert (batch["status"], batch["counts"]) == ("completed", counts(total=1_000, completed=990, failed=10))
+        items = await items_of(api, batch["id"])
+        assert (await submit(api, given, key="thousand")).body == batch
+    assert [item["id"] for item in items] == [f"n-{i}" for i in range(1_000)]
+    for index, item in enumerate(items):
+        if index % 200 == 100:
+            assert (item["status"], item["error"]["code"]) == ("failed", "invalid_prompt")
+        elif index % 200 == 101:
+            assert (item["status"], item["error"]["code"], item["run_id"]) == ("failed", "unknown_agent", None)
+        else:
+            assert item["status"] == "completed"
+            assert item["text"].count("<number ") == 1
+            assert f"<number {index}>" in item["text"]
+    made = Counter(entry.metadata["run"] for entry in await stack.model.creates())
+    assert made == {item["run_id"]: 1 for item in items if item["run_id"] is not None}
+    assert len(made) == 995
+    assert len(await stack.model.log("create")) > 995 + 20, "it throttled"

@@ -217,9 +217,9 @@ class BatchWork:
             return batch
         now = self._services.clock()
         quiet = (now - batch.progress_at).total_seconds()
-        gap = schedule.poll_gap(
-            quiet, first=self._services.settings.poll_first, most=LONGEST_GAP, luck=self._services.luck()
-        )
+        settings = self._services.settings
+        most = max(settings.poll_first, min(settings.poll_max, LONGEST_GAP))
+        gap = schedule.poll_gap(quiet, first=settings.poll_first, most=most, luck=self._services.luck())
         if not batch.active and batch.not_before is not None:
             gap = max(gap, (batch.not_before - now).total_seconds())
         return replace(batch, wake_at=now + timedelta(seconds=gap), retry_after=round(gap, 3))

@@ -6,7 +6,7 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from shared import settings
-from shared.api import agents, contract, deliveries, events, health, routing, runs, sessions
+from shared.api import agents, batches, contract, deliveries, events, health, routing, runs, sessions
 from shared.api.answering import answered
 from shared.api.v1 import chat, missing, models, responses
 from shared.api.v1.errors import answered_to_client
@@ -18,6 +18,7 @@ from shared.wiring import app as dormouse
 START = settings.at_start()
 LEVEL = func.AuthLevel.FUNCTION if START.auth == "key" else func.AuthLevel.ANONYMOUS
 RUN = "{run_id:regex(^run_[0-9a-f]{{32}}_[0-9]{{1,8}}$)}"
+BATCH = "{batch_id:regex(^batch_[0-9a-f]{{32}}$)}"
 SESSION = "{session_id:regex(^[0-9a-f]{{32}}$)}"
 RESPONSE = "{response_id:regex(^[A-Za-z0-9_-]{{1,128}}$)}"
 MODEL = "{model:regex(^[!-.0-~]{{1,128}}$)}"
@@ -96,6 +97,45 @@ async def get_session(req: Request) -> Response:
 @answered
 async def delete_session(req: Request, client: str) -> Response:
     return await sessions.delete(req, dormouse(), Hub(client))
+
+
+@app.route(route="api/batches", methods=["POST"])
+@app.durable_client_input(client_name="client")
+@answered
+async def create_batch(req: Request, client: str) -> Response:
+    return await batches.submit(req, dormouse(), Hub(client))
+
+
+@app.route(route="api/batches", methods=["GET", "HEAD"])
+@answered
+async def list_batches(req: Request) -> Response:
+    return await batches.list_own(req, dormouse())
+
+
+@app.route(route=f"api/batches/{BATCH}", methods=["GET", "HEAD"])
+@answered
+async def get_batch(req: Request) -> Response:
+    return await batches.show(req, dormouse())
+
+
+@app.route(route=f"api/batches/{BATCH}/items", methods=["GET", "HEAD"])
+@answered
+async def get_batch_items(req: Request) -> Response:
+    return await batches.items(req, dormouse())
+
+
+@app.route(route=f"api/batches/{BATCH}/cancel", methods=["POST"])
+@app.durable_client_input(client_name="client")
+@answered
+async def cancel_batch(req: Request, client: str) -> Response:
+    return await batches.cancel(req, dormouse(), Hub(client))
+
+
+@app.route(route=f"api/batches/{BATCH}", methods=["DELETE"])
+@app.durable_client_input(client_name="client")
+@answered
+async def delete_batch(req: Request, client: str) -> Response:
+    return await batches.delete(req, dormouse(), Hub(client))
 
 
 @app.route(route="api/agents", methods=["GET", "HEAD"])
@@ -202,6 +242,11 @@ def life(context: durable.Context) -> object:
 
 
 @app.orchestration_trigger(context_name="context")
+def batch(context: durable.Context) -> object:
+    return durable.batch(context)
+
+
+@app.orchestration_trigger(context_name="context")
 def step(context: durable.Context) -> object:
     return durable.step(context)
 
@@ -209,6 +254,12 @@ def step(context: durable.Context) -> object:
 @app.activity_trigger(input_name="run")
 async def advance(run: str) -> dict:
     return asdict(await dormouse().wakes.advance(run))
+
+
+@app.activity_trigger(input_name="batch")
+@app.durable_client_input(client_name="client")
+async def advance_batch(batch: str, client: str) -> dict:
+    return asdict(await dormouse().batch_wakes.advance(batch, Hub(client)))
 
 
 @app.timer_trigger(schedule=START.sweep_schedule, arg_name="tick")

@@ -100,6 +100,20 @@ class RunDeleted(DormouseError):
     status = 410
 
 
+class BatchNotFound(DormouseError):
+    """There is no such batch, or it is not yours."""
+
+    code = "batch_not_found"
+    status = 404
+
+
+class BatchDeleted(DormouseError):
+    """The batch that this `Idempotency-Key` started was deleted. Use a new key to start another."""
+
+    code = "batch_deleted"
+    status = 410
+
+
 class SessionNotFound(DormouseError):
     """There is no such session, or it is not yours. Leave `session_id` out to begin a new one."""
 

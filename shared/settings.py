@@ -185,6 +185,18 @@ class Settings(BaseModel):
         le=220,
     )
 
+    # --- batches ---
+    batch_concurrency: int = Field(
+        16,
+        alias="DORMOUSE_BATCH_CONCURRENCY",
+        description="Items of one batch that are active at once; a caller may ask for less.",
+        ge=1,
+        le=64,
+    )
+    batch_max_bytes: int = Field(
+        16_777_216, alias="DORMOUSE_BATCH_MAX_BYTES", description="Longest body of a batch.", ge=1, le=67_108_864
+    )
+
     # --- a turn ---
     create_timeout: Seconds = Field(
         30.0, alias="DORMOUSE_CREATE_TIMEOUT_SECONDS", description="Timeout of one request that creates a response."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from shared import agents, settings
 from shared.agentkit.provider import Provider, ProviderConfig
+from shared.drivers.batches import BatchWakes
 from shared.drivers.retention import Retention
 from shared.drivers.signals import Signals
 from shared.drivers.timer import Sweep, Wakes
@@ -20,10 +21,14 @@ from shared.outbound.addresses import Rules
 from shared.outbound.sender import CallbackSender
 from shared.runs.adoption import Adoption
 from shared.runs.answers import Answers
+from shared.runs.batches.deletion import BatchDeletion
+from shared.runs.batches.submission import BatchSubmissions
+from shared.runs.batches.work import BatchWork
 from shared.runs.deletion import Deletion
 from shared.runs.lifecycle import Lifecycle
 from shared.runs.redelivery import Redelivery
 from shared.runs.services import Services, log
+from shared.runs.store.batches import BatchStore
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore
 from shared.runs.store.slots import SlotStore
@@ -61,6 +66,10 @@ class App:
     sweep: Sweep
     retention: Retention
     wakes: Wakes
+    batch_submissions: BatchSubmissions
+    batch_work: BatchWork
+    batch_deletion: BatchDeletion
+    batch_wakes: BatchWakes
 
 
 @functools.cache
@@ -79,6 +88,7 @@ def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App
         watch=WatchStore(tables),
         index=IndexStore(tables),
         slots=SlotStore(tables),
+        batches=BatchStore(tables),
         agents=agents.build(given, Provider(provider_config(given), seconds=lambda: clock().timestamp())),
         settings=given,
         clock=clock,
@@ -91,20 +101,28 @@ def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App
     lifecycle = Lifecycle(services)
     signals = Signals(services)
     deletion = Deletion(services)
+    submissions = Submissions(services, lifecycle)
+    batch_deletion = BatchDeletion(services, deletion)
+    batch_work = BatchWork(services, submissions, lifecycle, batch_deletion)
+    batch_wakes = BatchWakes(services, batch_work, signals)
     return App(
         settings=given,
         services=services,
         lifecycle=lifecycle,
-        submissions=Submissions(services, lifecycle),
+        submissions=submissions,
         answers=Answers(services),
         deletion=deletion,
         adoption=Adoption(services),
         redelivery=Redelivery(services),
         viewing=Viewing(services),
         signals=signals,
-        retention=Retention(services, deletion, signals),
-        sweep=Sweep(services, lifecycle),
+        retention=Retention(services, deletion, signals, batch_deletion),
+        sweep=Sweep(services, lifecycle, batch_wakes),
         wakes=Wakes(services, lifecycle),
+        batch_submissions=BatchSubmissions(services, submissions),
+        batch_work=batch_work,
+        batch_deletion=batch_deletion,
+        batch_wakes=batch_wakes,
     )
 
 

@@ -32,6 +32,85 @@ export interface AnswersBody {
   answers: Record<string, AnswerBody>;
 }
 
+/** Many inputs, each of which becomes a run. */
+export interface Batch {
+  id: string;
+  object: "batch";
+  url: string;
+  items_url: string;
+  /** `completed` and `cancelled` are final and never change. */
+  status: BatchStatus;
+  counts: BatchCounts;
+  agent: string | null;
+  model: string | null;
+  /** How many items are active at once at most. */
+  concurrency: number;
+  metadata: Record<string, string>;
+  /** RFC 3339, in UTC. */
+  created_at: string;
+  /** RFC 3339, in UTC. */
+  updated_at: string;
+  completed_at: string | null;
+  /** Seconds between its last look and its next; null at the end. */
+  retry_after: number | null;
+}
+
+/** Many inputs. An item that does not fit fails alone; the others run. */
+export interface BatchBody {
+  agent?: string | null;
+  model?: string | null;
+  metadata?: Record<string, string>;
+  deadline_seconds?: number | null;
+  limits?: LimitsBody;
+  concurrency?: number | null;
+  items: Array<ItemBody>;
+}
+
+/** How many items of a batch stand where. */
+export interface BatchCounts {
+  total: number;
+  pending: number;
+  active: number;
+  completed: number;
+  incomplete: number;
+  failed: number;
+  cancelled: number;
+}
+
+/** One input of a batch, and what became of it. */
+export interface BatchItem {
+  /** The caller's own. */
+  id: string | null;
+  object: "batch.item";
+  index: number;
+  status: ItemStatus;
+  run_id: string | null;
+  run_url: string | null;
+  run_status: RunStatus | null;
+  text: string;
+  output: unknown;
+  error: RunError | null;
+  incomplete_details: IncompleteDetails | null;
+  completed_at: string | null;
+}
+
+/** A page of a batch's items, in order. */
+export interface BatchItemList {
+  data: Array<BatchItem>;
+  /** Only there when there is a next page. */
+  next_cursor?: string;
+}
+
+/** A page of the caller's batches, newest first. */
+export interface BatchList {
+  data: Array<Batch>;
+  /** Only there when there is a next page. */
+  next_cursor?: string;
+}
+
+/** What a caller is told of a batch. `completed` and `cancelled` never change. */
+export type BatchStatus = "queued" | "in_progress" | "cancelling" | "completed" | "cancelled";
+
 /** Where one tool call stands. `started` and not finished, by a holder that is gone, means interrupted. */
 export type CallState = "waiting" | "open" | "started" | "finished";
 
@@ -101,6 +180,20 @@ export interface ImagePart {
 export interface IncompleteDetails {
   reason: string;
 }
+
+/** One of the `items`; `id` is the caller's own. */
+export interface ItemBody {
+  agent?: string | null;
+  model?: string | null;
+  metadata?: Record<string, string>;
+  deadline_seconds?: number | null;
+  limits?: LimitsBody;
+  id?: string | null;
+  input: string | Array<MessageBody>;
+}
+
+/** Where an item stands. An ended one has the word of its run. */
+export type ItemStatus = "pending" | "active" | "completed" | "incomplete" | "failed" | "cancelled";
 
 /** What the run may use up. Each at most the app's own limit. */
 export interface LimitsBody {
@@ -209,6 +302,7 @@ export interface Run {
   status: RunStatus;
   agent: string;
   session_id: string;
+  batch_id: string | null;
   error: RunError | null;
   incomplete_details: IncompleteDetails | null;
   provider_status: string | null;
@@ -287,6 +381,7 @@ export interface RunSummary {
   status: RunStatus;
   agent: string;
   session_id: string;
+  batch_id: string | null;
   error: RunError | null;
   incomplete_details: IncompleteDetails | null;
   provider_status: string | null;

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.runs.batches.batch import BatchStatus, ItemStatus
 from shared.runs.run import Approval, CallState, RunStatus
 
 RUN_ID = r"^run_[0-9a-f]{32}_[1-9][0-9]{0,7}$"
@@ -16,6 +17,7 @@ RUN_ID = r"^run_[0-9a-f]{32}_[1-9][0-9]{0,7}$"
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, in UTC.")]
 Url = Annotated[str, Field(json_schema_extra={"format": "uri"})]
 RunId = Annotated[str, Field(pattern=RUN_ID)]
+BatchId = Annotated[str, Field(pattern=r"^batch_[0-9a-f]{32}$")]
 SessionId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Count = Annotated[int, Field(ge=0)]
 
@@ -98,6 +100,7 @@ class RunSummary(Wire):
     status: RunStatus = Field(description="The last four are final and never change.")
     agent: str
     session_id: SessionId
+    batch_id: BatchId | None
     error: RunError | None
     incomplete_details: IncompleteDetails | None
     provider_status: str | None
@@ -167,6 +170,68 @@ class Deliveries(Wire):
     callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None
     next_attempt_at: Time | None
     data: list[Delivery] = Field(description="The latest attempts, newest first.")
+
+
+class BatchCounts(Wire):
+    """How many items of a batch stand where."""
+
+    total: Count
+    pending: Count
+    active: Count
+    completed: Count
+    incomplete: Count
+    failed: Count
+    cancelled: Count
+
+
+class Batch(Wire):
+    """Many inputs, each of which becomes a run."""
+
+    id: BatchId
+    object: Literal["batch"]
+    url: Url
+    items_url: Url
+    status: BatchStatus = Field(description="`completed` and `cancelled` are final and never change.")
+    counts: BatchCounts
+    agent: str | None
+    model: str | None
+    concurrency: Count = Field(description="How many items are active at once at most.")
+    metadata: dict[str, str]
+    created_at: Time
+    updated_at: Time
+    completed_at: Time | None
+    retry_after: float | None = Field(description="Seconds between its last look and its next; null at the end.")
+
+
+class BatchList(Wire):
+    """A page of the caller's batches, newest first."""
+
+    data: list[Batch]
+    next_cursor: str = Field("", description="Only there when there is a next page.")
+
+
+class BatchItem(Wire):
+    """One input of a batch, and what became of it."""
+
+    id: str | None = Field(description="The caller's own.")
+    object: Literal["batch.item"]
+    index: Count
+    status: ItemStatus
+    run_id: RunId | None
+    run_url: Url | None
+    run_status: RunStatus | None
+    text: str
+    output: Any
+    error: RunError | None
+    incomplete_details: IncompleteDetails | None
+    completed_at: Time | None
+
+
+class BatchItemList(Wire):
+    """A page of a batch's items, in order."""
+
+    data: list[BatchItem]
+    next_cursor: str = Field("", description="Only there when there is a next page.")
 
 
 class RunOfSession(Wire):

@@ -155,7 +155,7 @@ async def read_answers(request: Any) -> dict[str, Answer]:
     try:
         body = AnswersBody.model_validate(await read_json(request, MOST_FOR_ANSWERS))
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise invalid(error) from None
     return {call_id: Answer(approve=each.approve, reason=each.reason) for call_id, each in body.answers.items()}
 
 
@@ -176,7 +176,7 @@ async def read_json(request: Any, most: int) -> dict[str, Any]:
         raise UnsupportedMediaType
     raw = await read_bytes(request, most)
     try:
-        body = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant)
+        body = json.loads(raw.decode("utf-8-sig"), parse_constant=no_constant)
     except RecursionError:
         raise InvalidJson("The body is nested too deeply. Send the object that the README describes.") from None
     except ValueError as error:
@@ -188,7 +188,8 @@ async def read_json(request: Any, most: int) -> dict[str, Any]:
     return body
 
 
-def _no_constant(name: str) -> None:
+def no_constant(name: str) -> None:
+    """For ``parse_constant``: NaN and the infinities are refused."""
     raise ValueError(f"{name} is no JSON")
 
 
@@ -200,15 +201,10 @@ async def read_submission(request: Any, owner: str, settings: Settings) -> Submi
     try:
         body = RunBody.model_validate(given)
     except ValidationError as error:
-        raise _invalid(error) from None
-    items = _items(body.input)
-    if len(_text_of(body.input).encode()) > settings.max_input_bytes:
-        raise InputTooLarge(
-            f"The input may be at most {settings.max_input_bytes} bytes of UTF-8 here. Send less, or a URL to it."
-        )
+        raise invalid(error) from None
     return Submission(
         owner=owner,
-        items=items,
+        items=input_items(body.input, settings),
         model=body.model,
         agent=body.agent,
         session_id=body.session_id,
@@ -221,6 +217,15 @@ async def read_submission(request: Any, owner: str, settings: Settings) -> Submi
         idempotency_key=key,
         callback_url=body.callback_url,
     )
+
+
+def input_items(given: str | list[MessageBody], settings: Settings) -> tuple[Item, ...]:
+    """The input as conversation items. Raises ``InputTooLarge``."""
+    if len(_text_of(given).encode()) > settings.max_input_bytes:
+        raise InputTooLarge(
+            f"The input may be at most {settings.max_input_bytes} bytes of UTF-8 here. Send less, or a URL to it."
+        )
+    return _items(given)
 
 
 def _items(given: str | list[MessageBody]) -> tuple[Item, ...]:
@@ -258,7 +263,8 @@ def problems_of(error: ValidationError) -> list[tuple[list[str], str]]:
     ]
 
 
-def _invalid(error: ValidationError) -> InvalidRequest:
+def invalid(error: ValidationError) -> InvalidRequest:
+    """What a caller is told of a body that does not fit: each field, and what is wrong with it."""
     problems = [{"field": ".".join(path), "problem": problem} for path, problem in problems_of(error)]
     sentence = "; ".join(f"`{each['field']}`: {each['problem']}" for each in problems[:5])
     return InvalidRequest(f"The request does not fit the contract: {sentence}.", errors=problems[:20])

@@ -202,6 +202,7 @@ def on_the_wire(
         "status": run.status.value,
         "agent": run.agent,
         "session_id": run.session_id,
+        "batch_id": run.batch_id,
         "text": text,
         "output": json.loads(output) if output else None,
         "error": None if run.error_code is None else {"code": run.error_code, "message": run.error_message},

@@ -1,4 +1,5 @@
-"""The durable driver: one orchestration a run, its id the run's. The only importer of ``azure.durable_functions``.
+"""The durable driver: one orchestration a run, or a batch, under its id. The only importer of
+``azure.durable_functions``.
 
 The rows are the truth and the event only a signal: whoever sends it has written the rows first. The order inside
 ``life`` is what survives racing signals: activity first (it reads the rows), then one wait for event and timer, the
@@ -14,9 +15,12 @@ from typing import Any
 
 import azure.durable_functions as df
 
+from shared.runs.batches.batch import is_batch_id
 from shared.runs.services import log
 
 ADVANCE = "advance"
+ADVANCE_BATCH = "advance_batch"
+BATCH = "batch"
 LIFE = "life"
 STEP = "step"
 WAKE = "wake"
@@ -28,10 +32,10 @@ DurableApp = df.DFApp
 Context = df.DurableOrchestrationContext
 
 
-def life(context: Any) -> Generator[Any, Any, None]:
+def life(context: Any, activity: str = ADVANCE) -> Generator[Any, Any, None]:
     """A run's orchestrator: wake, sleep as long as the row says or until signalled, begin anew."""
     try:
-        out = yield context.call_activity(ADVANCE, context.instance_id)
+        out = yield context.call_activity(activity, context.instance_id)
     except Exception:
         out = {"wake_in": LOOK_AGAIN_SECONDS}  # the rows are the truth: look again
     if out["wake_in"] is None:
@@ -46,13 +50,22 @@ def life(context: Any) -> Generator[Any, Any, None]:
     context.continue_as_new(None)
 
 
+def batch(context: Any) -> Generator[Any, Any, None]:
+    """A batch's orchestrator: the same life, of wakes of its own."""
+    return life(context, ADVANCE_BATCH)
+
+
 def step(context: Any) -> Generator[Any, Any, None]:
     """One wake and no more; its id is ``<run id>-step``. Under `timer`, and where an orchestrator is lost."""
-    yield context.call_activity(ADVANCE, context.instance_id.removesuffix(f"-{STEP}"))
+    subject = context.instance_id.removesuffix(f"-{STEP}")
+    yield context.call_activity(ADVANCE_BATCH if is_batch_id(subject) else ADVANCE, subject)
 
 
 class Hub:
-    """The task hub as this app uses it: ensure a run's orchestrator, signal it, run one step."""
+    """The task hub as this app uses it: ensure a run's orchestrator, signal it, run one step.
+
+    Each takes the id of a run or of a batch.
+    """
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -62,7 +75,7 @@ class Hub:
 
         Raises whatever the host raises.
         """
-        return not await self._start(LIFE, run_id)
+        return not await self._start(BATCH if is_batch_id(run_id) else LIFE, run_id)
 
     async def wake(self, run_id: str) -> None:
         """Signal the run's orchestrator; one that is lost or over is started (it looks at the rows first)."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from shared.drivers.durable import Hub
 from shared.drivers.signals import Signals
+from shared.runs.batches.deletion import BatchDeletion
 from shared.runs.deletion import Deletion
 from shared.runs.services import Services, log
 from shared.runs.store.tables import StoreUnavailable
@@ -16,12 +17,13 @@ HISTORY_KEPT = timedelta(days=7)
 
 
 class Retention:
-    """Expires idle sessions, finishes those deleted, forgets old keys and orchestration histories."""
+    """Expires idle sessions and old batches, finishes those deleted, forgets old keys and orchestration histories."""
 
-    def __init__(self, services: Services, deletion: Deletion, signals: Signals) -> None:
+    def __init__(self, services: Services, deletion: Deletion, signals: Signals, batches: BatchDeletion) -> None:
         self._services = services
         self._deletion = deletion
         self._signals = signals
+        self._batches = batches
 
     async def run(self, hub: Hub) -> Counter[str]:
         """One pass, within the sweep's time limit; what it does not reach, the next one does."""
@@ -34,6 +36,10 @@ class Retention:
                 lifetime = timedelta(seconds=settings.idempotency_key_lifetime)
                 done["keys"] = await services.index.remove_keys_older_than(now - lifetime)
                 done["histories"] = await hub.purge_before(now - HISTORY_KEPT)
+                async for batch in services.batches.over_since(now - idle):
+                    if await self._batches.delete(batch.id, runs=False):
+                        await self._signals.woken(batch.id, hub)
+                        done["batches"] += 1
                 async for session in services.store.sessions_idle_since(now - idle):
                     try:
                         for run_id in await self._deletion.expire(session, idle):

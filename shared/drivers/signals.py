@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shared.drivers.durable import Hub
 from shared.drivers.timer import date_by_row
+from shared.runs.batches.submission import BatchSubmitted
 from shared.runs.run import Next
 from shared.runs.services import Services, log
 from shared.runs.submission import Submitted
@@ -32,8 +33,23 @@ class Signals:
         except Exception:
             log.exception("run %s: its driver did not start; the sweep will find it", run.id, extra={"run_id": run.id})
 
+    async def batch_started(self, submitted: BatchSubmitted, hub: Hub) -> None:
+        """A batch was submitted (or submitted again): have it looked after."""
+        batch = submitted.batch
+        if batch.done:
+            return
+        try:
+            if self._services.settings.driver == "durable":
+                await hub.ensure(batch.id)
+                return
+            if submitted.watch is not None and not await self._services.watch.set_due(submitted.watch, batch.wake_at):
+                await date_by_row(self._services, batch.id)
+            await hub.step(batch.id)
+        except Exception:
+            log.exception("%s: its driver did not start; the sweep will find it", batch.id)
+
     async def woken(self, run_id: str, hub: Hub) -> None:
-        """A wake was brought nearer, or something is owed: look at the run now."""
+        """A wake was brought nearer, or something is owed: look at the run (or the batch) now."""
         try:
             if self._services.settings.driver == "durable":
                 await hub.wake(run_id)
@@ -41,3 +57,19 @@ class Signals:
                 await date_by_row(self._services, run_id)  # what it has not seen, the next sweep finds
         except Exception:
             log.exception("run %s: its driver was not reached; the sweep will", run_id, extra={"run_id": run_id})
+
+
+class Told:
+    """The drivers of a batch's runs, reached through this hub."""
+
+    def __init__(self, signals: Signals, hub: Hub) -> None:
+        self._signals = signals
+        self._hub = hub
+
+    async def started(self, submitted: Submitted) -> None:
+        """A run was submitted."""
+        await self._signals.started(submitted, self._hub)
+
+    async def woken(self, run_id: str) -> None:
+        """A run is to be looked at now."""
+        await self._signals.woken(run_id, self._hub)

@@ -9,9 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
 
 from shared.drivers.durable import Hub
+from shared.runs.batches import submission as batch_submission
+from shared.runs.batches.batch import is_batch_id
 from shared.runs.lifecycle import Lifecycle
 from shared.runs.run import Next
 from shared.runs.services import Outcome, Services, log
@@ -30,13 +35,44 @@ STEP_SECONDS = 60.0
 POLL_ONLY = frozenset({Next.POLL})
 
 
-class Sweep:
-    """Looks at due runs, once, within its own time limit."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a row says of the next wake of its run, or batch. ``done``: there is none."""
 
-    def __init__(self, services: Services, lifecycle: Lifecycle) -> None:
+    status: StrEnum
+    wake_at: datetime
+    done: bool
+
+
+async def standing(services: Services, subject: str) -> Standing | None:
+    """How a run or a batch stands; None when there is none."""
+    if is_batch_id(subject):
+        batch = await services.batches.load(subject)
+        if batch is None:
+            return None
+        return Standing(status=batch.value.status, wake_at=batch.value.wake_at, done=batch.value.done)
+    run = await services.store.load(subject)
+    if run is None:
+        return None
+    return Standing(status=run.value.status, wake_at=run.value.due_at, done=run.value.next is Next.NONE)
+
+
+class BatchMoves(Protocol):
+    """The wakes of batches, whose runs are started and signalled through the hub."""
+
+    async def advance(self, batch_id: str, hub: Hub) -> Outcome:
+        """One wake."""
+        ...
+
+
+class Sweep:
+    """Looks at due runs (and batches), once, within its own time limit."""
+
+    def __init__(self, services: Services, lifecycle: Lifecycle, batches: BatchMoves) -> None:
         self._services = services
         self._settings = services.settings
         self._lifecycle = lifecycle
+        self._batches = batches
 
     async def run(self, hub: Hub) -> Counter[str]:
         """One sweep. Returns how many runs met which fate: ``polled``, ``handed_off``, ``overdue``, …"""
@@ -80,8 +116,12 @@ class Sweep:
         return "quarantined"
 
     async def _poll(self, watch: Watch, hub: Hub) -> str:
-        """Under `timer`: poll, and hand over what needs more."""
-        outcome = await self._lifecycle.advance(watch.run_id, only=POLL_ONLY)
+        """Under `timer`: poll, and hand over what needs more: a batch always does."""
+        if is_batch_id(watch.run_id):
+            found = await standing(self._services, watch.run_id)
+            outcome = Outcome(found.status if found else None, None if found is None or found.done else 0.0)
+        else:
+            outcome = await self._lifecycle.advance(watch.run_id, only=POLL_ONLY)
         if outcome.wake_in is not None and outcome.wake_in <= 0:
             await self._services.watch.set_due(watch, self._services.clock() + HAND_OFF)
             if await hub.step(watch.run_id):  # it knows the watch row from before, and may be dating it just now
@@ -91,17 +131,17 @@ class Sweep:
 
     async def _check(self, watch: Watch, hub: Hub) -> str:
         """Under `durable`: leave a run alone that is in time; signal, step, and at last poll one that is not."""
-        stored = await self._services.store.load(watch.run_id)
+        found = await standing(self._services, watch.run_id)
         now = self._services.clock()
-        if stored is None or stored.value.next is Next.NONE:
-            return await self._date(watch, Outcome(stored.value.status if stored else None, None))
-        overdue_at = stored.value.due_at + timedelta(seconds=self._settings.overdue)
+        if found is None or found.done:
+            return await self._date(watch, Outcome(found.status if found else None, None))
+        overdue_at = found.wake_at + timedelta(seconds=self._settings.overdue)
         if now < overdue_at:
             await self._services.watch.set_due(watch, overdue_at)
             return "in_time"
         again = now + timedelta(seconds=self._settings.sweep_every / 2)
         await self._services.watch.set_due(watch, again, strikes=watch.strikes + 1)
-        log.warning("run %s is overdue since %s", watch.run_id, stored.value.due_at, extra={"run_id": watch.run_id})
+        log.warning("run %s is overdue since %s", watch.run_id, found.wake_at, extra={"run_id": watch.run_id})
         if watch.strikes == 0:
             await hub.ensure(watch.run_id)
             await hub.wake(watch.run_id)
@@ -110,7 +150,10 @@ class Sweep:
             await hub.step(watch.run_id)
         except Exception:
             log.exception("run %s: no orchestration to be had", watch.run_id, extra={"run_id": watch.run_id})
-            await self._lifecycle.advance(watch.run_id, only=POLL_ONLY)
+            if is_batch_id(watch.run_id):
+                await self._batches.advance(watch.run_id, hub)
+            else:
+                await self._lifecycle.advance(watch.run_id, only=POLL_ONLY)
         return "stepped"
 
     async def _date(self, watch: Watch, outcome: Outcome) -> str:
@@ -122,7 +165,8 @@ class Sweep:
         if outcome.status is None and now - watch.created_at < ORPHAN_AGE:
             await self._services.watch.set_due(watch, watch.created_at + ORPHAN_AGE)  # its submit may still commit
             return "absent"
-        if outcome.status is None and not await clear_away(self._services, watch):
+        clear = batch_submission.clear_away if is_batch_id(watch.run_id) else clear_away
+        if outcome.status is None and not await clear(self._services, watch):
             return "absent"
         await self._services.watch.remove(watch)
         return "done"
@@ -132,15 +176,23 @@ async def date_by_row(services: Services, run_id: str) -> None:
     """Date the watch row by the run's row, read after it, whoever else has dated it."""
     for _ in range(RACES):
         watch = await services.watch.get(run_id)
-        stored = await services.store.load(run_id)
-        if watch is None or stored is None or await services.watch.set_due(watch, stored.value.due_at):
+        found = await standing(services, run_id)
+        if watch is None or found is None or await services.watch.set_due(watch, found.wake_at):
             return
 
 
-class Wakes:
-    """The activity: one wake of a run, wherever it was asked for."""
+class Moves(Protocol):
+    """What a wake is one of: the life of a run, or of a batch."""
 
-    def __init__(self, services: Services, lifecycle: Lifecycle) -> None:
+    async def advance(self, subject: str, /) -> Outcome:
+        """One wake."""
+        ...
+
+
+class Wakes:
+    """The activity: one wake of a run (or a batch), wherever it was asked for."""
+
+    def __init__(self, services: Services, lifecycle: Moves) -> None:
         self._services = services
         self._lifecycle = lifecycle
 

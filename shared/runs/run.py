@@ -127,6 +127,7 @@ class Run:
     deleted_at: datetime | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     slot: int | None = None
+    batch_id: str | None = None
     schema: int = SCHEMA
 
     # where it stands at the provider

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
 from shared.agentkit.agent import Agent
 from shared.runs import schedule
 from shared.runs.callbacks import Sender
 from shared.runs.run import Run, RunStatus, Text
+from shared.runs.store.batches import BatchStore
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import CallChange, DeliveryChange, RunStore, Saved, SessionChange, Stored
 from shared.runs.store.slots import SlotStore
@@ -32,9 +34,9 @@ log = logging.getLogger("dormouse")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a wake left behind. ``wake_in`` in seconds; None: the run is over and owes nothing."""
+    """What a wake left behind. ``wake_in`` in seconds; None: the run (or batch) is over and owes nothing."""
 
-    status: RunStatus | None
+    status: StrEnum | None
     wake_in: float | None
 
 
@@ -49,6 +51,7 @@ class Services:
     watch: WatchStore
     index: IndexStore
     slots: SlotStore
+    batches: BatchStore
     agents: Mapping[str, Agent]
     settings: Settings
     clock: Callable[[], datetime]

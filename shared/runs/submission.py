@@ -17,7 +17,6 @@ from shared.agentkit.agent import Item
 from shared.errors import (
     AgentMismatch,
     CallbacksDisabled,
-    IdempotencyKeyReused,
     InvalidRequest,
     ModelNotAllowed,
     NotLatest,
@@ -29,6 +28,7 @@ from shared.errors import (
 )
 from shared.runs.allowance import Allowance
 from shared.runs.debts import WATCH_AHEAD
+from shared.runs.keys import known_key
 from shared.runs.lifecycle import Lifecycle
 from shared.runs.run import Limits, Next, Run, RunStatus, Session, is_session_id, run_id
 from shared.runs.services import RACES, Services, log
@@ -36,6 +36,18 @@ from shared.runs.store.index import KeyRecord, key_digest
 from shared.runs.store.runs import SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.store.watch import Watch
+from shared.runs.transitions import finish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allotted:
+    """The ids that a batch has for the run of an item, as a key's record has them. ``cancelled``: it never begins."""
+
+    batch_id: str
+    session_id: str
+    submission: str
+    since: datetime
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +73,7 @@ class Submission:
     total_tokens: int | None = None
     idempotency_key: str | None = None
     callback_url: str | None = None
+    allotted: Allotted | None = None
 
     def payload(self) -> str:
         """A digest of what is asked for: the same key must come with the same."""
@@ -118,6 +131,11 @@ class Submissions:
                 return submitted
         raise Conflict(wanted.session_id, "too many races")
 
+    def check(self, wanted: Submission) -> None:
+        """Raise what ``submit`` would say of the request itself, if it begins a session."""
+        self._check_model(wanted, self._agent_of(wanted, None))
+        self._check_limits(wanted)
+
     async def _try(self, wanted: Submission) -> Submitted | None:
         """The numbered list of the design. None when a request with the same key was faster: look again."""
         record = await self._known_key(wanted)
@@ -131,7 +149,11 @@ class Submissions:
         fresh = None
         if record is None and wanted.idempotency_key is not None:
             record = fresh = self._new_record(wanted.idempotency_key, wanted, session)
-        run = await self._allowance.admit(self._new_run(wanted, agent, session, record))
+        run = self._new_run(wanted, agent, session, record)
+        if wanted.allotted is not None and wanted.allotted.cancelled:
+            run = finish(run, self._now(), RunStatus.CANCELLED)
+        else:
+            run = await self._allowance.admit(run)
         if fresh is not None and (record := await self._services.index.claim_key(fresh)) is None:
             await self._services.give_slot_back(run)
             return None
@@ -149,17 +171,14 @@ class Submissions:
         return self._services.clock()
 
     async def _known_key(self, wanted: Submission) -> KeyRecord | None:
+        if wanted.allotted is not None:
+            ids = wanted.allotted
+            return KeyRecord(
+                digest=ids.submission, payload="", session_id=ids.session_id, number=1, created_at=ids.since
+            )
         if wanted.idempotency_key is None:
             return None
-        record = await self._services.index.key(key_digest(wanted.owner, wanted.idempotency_key))
-        if record is None:
-            return None
-        if self._now() - record.created_at > timedelta(seconds=self._settings.idempotency_key_lifetime):
-            await self._services.index.free_key(record)
-            return None
-        if record.payload != wanted.payload():
-            raise IdempotencyKeyReused
-        return record
+        return await known_key(self._services, wanted.owner, wanted.idempotency_key, wanted.payload())
 
     async def _again(self, record: KeyRecord) -> Submitted | None:
         """The run that the key started, whatever this version thinks of the request; None when it is not there."""
@@ -289,6 +308,7 @@ class Submissions:
             deadline_at=now + timedelta(seconds=wanted.deadline_seconds or settings.deadline),
             wake_at=now,
             metadata=dict(wanted.metadata),
+            batch_id=wanted.allotted.batch_id if wanted.allotted is not None else None,
             limits=Limits(
                 turns=wanted.turns or settings.max_turns,
                 tool_calls=wanted.tool_calls or settings.max_tool_calls,
@@ -325,7 +345,7 @@ class Submissions:
         """
         await self._services.give_slot_back(run)
         await self._services.index.unlist(self._services.index.place_of(run))
-        if record is not None:
+        if record is not None and record.etag:  # a batch's own has no row
             await self._services.index.free_key(record)
         if winner is not None:
             await self._services.watch.set_due(watch, winner.value.wake_at)
@@ -352,15 +372,16 @@ async def clear_away(services: Services, watch: Watch) -> bool:
 
 
 def _session_after(run: Run, session: Stored[Session] | None) -> Session:
+    active = None if run.terminal else run.number
     if session is not None:
-        return replace(session.value, active_run=run.number, next_number=run.number + 1, last_activity=run.updated_at)
+        return replace(session.value, active_run=active, next_number=run.number + 1, last_activity=run.updated_at)
     return Session(
         session_id=run.session_id,
         agent=run.agent,
         owner=run.owner,
         created_at=run.created_at,
         last_activity=run.updated_at,
-        active_run=run.number,
+        active_run=active,
         next_number=run.number + 1,
     )
 

@@ -25,6 +25,7 @@ NO_SESSION = f"/api/sessions/{'0' * 32}"
 NOBODYS = {
     "run_id": f"run_{'0' * 32}_1",
     "session_id": "0" * 32,
+    "batch_id": f"batch_{'0' * 32}",
     "response_id": f"resp_{'0' * 32}_1",
     "model": "nobody",
 }
@@ -186,8 +187,47 @@ async def callbacks(api: Api, stack: Stack) -> str:
     return told
 
 
-async def openai_clients(api: Api, stack: Stack) -> None:
-    """What OpenAI's clients may be told, under a limit of two active runs and a second's wait."""
+async def batches(api: Api, stack: Stack) -> None:
+    """A batch from its start to its deletion, and what is refused on the way."""
+    await stack.model.script("now", [{"think": 0, "text": "done"}])
+    given: dict[str, Any] = {"agent": "workshop", "items": [{"input": "[script:now]"}, {"input": 1}]}
+    key = {"Idempotency-Key": "batch"}
+    made = await api.call("POST", "/api/batches", json=given, headers=key)
+    assert made.status == 202
+    path = f"/api/batches/{made['id']}"
+    assert (
+        await api.call("POST", "/api/batches", json={**given, "items": [{"input": "y"}]}, headers=key)
+    ).status == 422
+    assert (await api.call("POST", "/api/batches", json={"items": [{"input": 1}]})).status == 200
+    for more, status in (
+        ({"json": {"items": []}}, 400),
+        ({"data": b"{", "headers": JSON}, 400),
+        ({"data": b" " * 16_777_217, "headers": JSON}, 413),
+        ({"data": b"{}", "headers": {"content-type": "text/plain"}}, 415),
+    ):
+        assert (await api.call("POST", "/api/batches", **more)).status == status, more  # type: ignore[arg-type]
+
+    async def over() -> bool:
+        return bool((await api.call("GET", path))["status"] == "completed")
+
+    await eventually(over)
+    items = await api.call("GET", f"{path}/items")
+    assert [item["status"] for item in items["data"]] == ["completed", "failed"]
+    for address in (path, f"{path}/items", "/api/batches"):
+        reply = await api.call("GET", address)
+        assert reply.status == 200
+        assert (await api.call("GET", address, headers={"If-None-Match": reply.headers["ETag"]})).status == 304
+    for address in (f"{path}/items?limit=0", "/api/batches?limit=0"):
+        assert (await api.call("GET", address)).status == 400
+    assert (await api.call("POST", f"{path}/cancel")).status == 200
+    assert (await api.call("DELETE", path)).status == 204
+    assert (await api.call("POST", "/api/batches", json=given, headers=key)).status == 410
+    for method, address in (("GET", path), ("GET", f"{path}/items"), ("POST", f"{path}/cancel"), ("DELETE", path)):
+        assert (await api.call(method, address)).status == 404
+
+
+async def openai_clients(api: Api, hasty: Api, stack: Stack) -> None:
+    """What OpenAI's clients may be told, under a limit of two active runs; ``hasty`` hardly waits for an end."""
     key = {"Authorization": f"Bearer {CLIENT_KEYS['ada']}"}
     await stack.model.script("now", [{"think": 0, "text": "done"}])
     await stack.model.script("long", [{"think": 600.0, "text": "done"}])
@@ -213,7 +253,7 @@ async def openai_clients(api: Api, stack: Stack) -> None:
         assert (await call("POST", path, json=asked(path, "x" * 1_048_577))).status == 413
         assert (await call("POST", path, data=b"{}", headers={**key, "content-type": "text/plain"})).status == 415
         assert (await call("POST", path, json=asked(path, "now", stream=True))).status == 200
-        late = await call("POST", path, json=asked(path, "long"))
+        late = await hasty.call("POST", f"/api/v1{path}", json=asked(path, "long"), headers=key)
         assert late.status == 504
         await call("POST", f"/responses/{late['error']['response_id']}/cancel")
     first, second = ids.values()
@@ -277,9 +317,13 @@ async def test_every_answer_that_the_contract_promises_is_given(own_stack: Calla
     await asyncio.to_thread(host.stop)
     async with Api((await asyncio.to_thread(telling.host)).url) as api:  # with no secret to sign with
         assert (await api.call("POST", deliveries)).status == 400
-    served = own_stack("timer", DORMOUSE_MAX_ACTIVE_RUNS="2", DORMOUSE_API_WAIT_SECONDS="1")
-    async with Api((await asyncio.to_thread(served.host)).url) as api:
-        await openai_clients(api, served)
+    served = own_stack("timer", DORMOUSE_MAX_ACTIVE_RUNS="2")
+    hasty = await asyncio.to_thread(lambda: served.host(DORMOUSE_API_WAIT_SECONDS="0.1"))
+    async with Api((await asyncio.to_thread(served.host)).url) as api, Api(hasty.url) as other:
+        await openai_clients(api, other, served)
+    many = own_stack("timer")
+    async with Api((await asyncio.to_thread(many.host)).url) as api:
+        await batches(api, many)
     own = own_stack("timer", DORMOUSE_AUTH="appservice", WEBSITE_AUTH_ENABLED="True", DORMOUSE_API_KEYS="")
     async with Api((await asyncio.to_thread(own.host)).url) as api:
         for function, status in await every_operation(api):

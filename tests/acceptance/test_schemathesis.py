@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from shared.api.routing import METHODS
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack
+from tests.acceptance.conftest import CLIENT_KEYS, Stack
 from tests.acceptance.contract import FILE
 from tests.acceptance.test_webhooks import SECRET
 
@@ -51,12 +51,12 @@ def schemathesis(tmp_path: Path) -> Schemathesis:
     The requests are the same each time, and nothing is kept.
     """
 
-    async def run(url: str, *more: str, **parameters: str) -> None:
+    async def run(url: str, *more: str, checks: Sequence[str] = CHECKS, **parameters: str) -> None:
         given = "".join(f'{name} = "{value}"\n' for name, value in parameters.items())
         (tmp_path / "schemathesis.toml").write_text(f'hooks = "hooks.py"\n[parameters]\n{given}')
         (tmp_path / "hooks.py").write_text(HOOKS)
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml"]
-        command += ["run", str(FILE), "--url", url, "--no-color", "--checks", ",".join(CHECKS)]
+        command += ["run", str(FILE), "--url", url, "--no-color", "--checks", ",".join(checks)]
         command += ["--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES)]
         command += ["--generation-deterministic", "--generation-with-security-parameters", "false"]
         command += ["--suppress-health-check", "all", "--continue-on-failure", "--request-timeout", "60", *more]
@@ -77,7 +77,23 @@ async def test_whatever_is_sent_the_answer_is_one_that_the_contract_has(
 ) -> None:
     stack = own_stack("durable")
     host = await asyncio.to_thread(stack.host)
-    await schemathesis(host.url)
+    await schemathesis(host.url, "--exclude-operation-id", "create_batch", "--exclude-path-regex", "^/api/v1/")
+
+
+@pytest.mark.slow
+async def test_so_it_is_for_batches_in_which_a_bad_item_fails_alone(
+    own_stack: Callable[..., Stack], schemathesis: Schemathesis
+) -> None:
+    host = await asyncio.to_thread(own_stack("durable").host)
+    checks = [check for check in CHECKS if check != "negative_data_rejection"]
+    await schemathesis(host.url, "--include-operation-id", "create_batch", checks=checks)
+
+
+@pytest.mark.slow
+async def test_so_it_is_for_openai_clients(own_stack: Callable[..., Stack], schemathesis: Schemathesis) -> None:
+    host = await asyncio.to_thread(own_stack("durable", DORMOUSE_API_WAIT_SECONDS="0.2").host)
+    key = f"Authorization: Bearer {CLIENT_KEYS['ada']}"
+    await schemathesis(host.url, "--include-path-regex", "^/api/v1/", "--header", key)
 
 
 @pytest.mark.slow

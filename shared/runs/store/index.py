@@ -1,4 +1,4 @@
-"""The index table: idempotency keys, and each owner's runs, newest first."""
+"""The index table: idempotency keys, and each owner's runs and batches, newest first."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from shared.runs.batches.batch import Batch
 from shared.runs.run import Run
 from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
+
+RUNS = "owner"
+BATCHES = "batches"
+"""What an owner has a list of."""
 
 _KEY_ROW = "key"
 _END_OF_TIME_MS = 10**14
@@ -28,7 +33,7 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A run in its owner's list. ``submission`` tells whether the run there is the one that was listed."""
+    """A run (or a batch) in its owner's list. ``submission`` tells whether the one there is the one listed."""
 
     cursor: str
     run_id: str
@@ -94,16 +99,28 @@ class IndexStore:
         """Where its owner's list has the run: partition and key, with a slash between, which neither can hold."""
         return f"{_owner(run.owner)}/{_list_key(run)}"
 
+    def place_of_batch(self, batch: Batch) -> str:
+        """Where its owner's list of batches has it."""
+        return f"{_owner(batch.owner, BATCHES)}/{_list_key(batch)}"
+
     async def list_run(self, run: Run) -> None:
         """Put the run into its owner's list, or there again. ``submission`` tells a list whose row it is."""
         partition, _, key = self.place_of(run).partition("/")
         values = {"agent": run.agent, "status": run.status.value, "submission": run.submission}
         await self._tables.commit(Table.INDEX, partition, [Change(kind=Kind.UPSERT, key=key, values=values)])
 
-    async def page(self, owner: str, after: str | None, limit: int) -> tuple[list[Place], str | None]:
+    async def list_batch(self, batch: Batch) -> None:
+        """Put the batch into its owner's list, or there again."""
+        partition, _, key = self.place_of_batch(batch).partition("/")
+        change = Change(kind=Kind.UPSERT, key=key, values={"submission": batch.submission})
+        await self._tables.commit(Table.INDEX, partition, [change])
+
+    async def page(
+        self, owner: str, after: str | None, limit: int, *, of: str = RUNS
+    ) -> tuple[list[Place], str | None]:
         """Up to ``limit`` places of an owner's list after the cursor, newest first, and the cursor of the next page."""
         first = None if after is None else after + "!"  # the least key that can come after it
-        rows = self._tables.query(Table.INDEX, _owner(owner), first=first, limit=limit)
+        rows = self._tables.query(Table.INDEX, _owner(owner, of), first=first, limit=limit)
         places = [
             Place(cursor=row.key, run_id=row.key.split(":")[1], submission=str(row.values.get("submission", "")))
             async for row in rows
@@ -141,11 +158,11 @@ class IndexStore:
         return removed
 
 
-def _owner(owner: str) -> str:
-    return f"owner:{hashlib.sha256(owner.encode()).hexdigest()}"
+def _owner(owner: str, of: str = RUNS) -> str:
+    return f"{of}:{hashlib.sha256(owner.encode()).hexdigest()}"
 
 
-def _list_key(run: Run) -> str:
+def _list_key(run: Run | Batch) -> str:
     """Newest first: keys sort ascending, so the time counts down. Two requests for one number do not meet."""
     countdown = _END_OF_TIME_MS - int(run.created_at.timestamp() * 1_000)
     return f"{countdown:014}:{run.id}:{run.submission[:16]}"

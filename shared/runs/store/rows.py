@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from shared.agentkit.agent import ContinuationToken, Usage
+from shared.runs.batches.batch import Active
 from shared.runs.run import SCHEMA, Debt, Limits, Owed, PartRef, Text
 from shared.runs.store.tables import Value
 
@@ -97,6 +98,10 @@ def _debts(text: str) -> tuple[Debt, ...]:
     )
 
 
+def _active(text: str) -> tuple[Active, ...]:
+    return tuple(Active(index, _moment(since)) for index, since in json.loads(text))
+
+
 def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=datetime.isoformat)
 
@@ -104,6 +109,8 @@ def _dump(value: Any) -> str:
 _STRUCTURED: dict[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
     dict[str, str]: (_dump, json.loads),
     tuple[str, ...]: (_dump, lambda text: tuple(json.loads(text))),
+    tuple[int, ...]: (_dump, lambda text: tuple(json.loads(text))),
+    tuple[Active, ...]: (lambda active: _dump([[each.index, each.since] for each in active]), _active),
     Usage: (lambda usage: _dump(dataclasses.asdict(usage)), lambda text: Usage(**json.loads(text))),
     Limits: (lambda limits: _dump(dataclasses.asdict(limits)), lambda text: Limits(**json.loads(text))),
     ContinuationToken: (ContinuationToken.to_json, ContinuationToken.from_json),

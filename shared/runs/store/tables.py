@@ -32,6 +32,7 @@ class Table(StrEnum):
     RUNS = "runs"
     WATCH = "watch"
     INDEX = "index"
+    BATCHES = "batches"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Long values: any text over 24,000 UTF-16 units lies in part rows of its run, named by its digest.
 
+In the batches table the partition is the batch, and the number that of the item.
+
 Parts are written before the row that refers to them, create-or-same; one that a crash left behind goes with its run.
 """
 
@@ -16,7 +18,9 @@ _CHUNK_BYTES = 60_000
 _CHUNKS_A_ROW = 12
 
 
-async def keep(tables: Tables, session_id: str, number: int, text: str, *, inline: int = INLINE_UNITS) -> Text:
+async def keep(
+    tables: Tables, session_id: str, number: int, text: str, *, inline: int = INLINE_UNITS, table: Table = Table.RUNS
+) -> Text:
     """The text as a row can hold it; a long one is written to parts first. Lone surrogates become U+FFFD."""
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if units(text) <= inline:
@@ -27,18 +31,18 @@ async def keep(tables: Tables, session_id: str, number: int, text: str, *, inlin
     for count, values in enumerate(_rows(data), start=1):
         # Written again it is the same bytes (the digest is in the key) under a new ETag, which tells a clearing away.
         change = Change(kind=Kind.UPSERT, key=f"{_prefix(number, digest)}{count - 1:06}", values=values)
-        await tables.commit(Table.RUNS, session_id, [change])
+        await tables.commit(table, session_id, [change])
     return PartRef(digest, count)
 
 
-async def fetch(tables: Tables, session_id: str, number: int, value: Text) -> str:
+async def fetch(tables: Tables, session_id: str, number: int, value: Text, *, table: Table = Table.RUNS) -> str:
     """The text that a row holds or refers to. Raises ``LookupError`` when parts are missing."""
     if isinstance(value, str):
         return value
     prefix = _prefix(number, value.digest)
     pieces: list[bytes] = []
     rows = 0
-    async for row in tables.query(Table.RUNS, session_id, first=prefix, before=prefix + "~"):
+    async for row in tables.query(table, session_id, first=prefix, before=prefix + "~"):
         rows += 1
         for index in range(_CHUNKS_A_ROW):
             piece = row.values.get(f"b{index:02}")

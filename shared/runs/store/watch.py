@@ -1,4 +1,7 @@
-"""The watch table: what a sweep must look at, and when. One row a run that is not over and done with."""
+"""The watch table: what a sweep must look at, and when. One row a run, or a batch, that is not over and done with.
+
+Where these methods say ``run_id``, a batch's id does as well.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from shared.runs.batches.batch import is_batch_id
 from shared.runs.run import parse_run_id
 from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
 
@@ -88,6 +92,8 @@ class WatchStore:
 
 
 def _partition(run_id: str) -> str:
+    if is_batch_id(run_id):
+        return run_id[-1]
     parsed = parse_run_id(run_id)
     if parsed is None:
         raise ValueError(f"not a run id: {run_id!r}")

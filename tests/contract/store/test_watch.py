@@ -65,3 +65,11 @@ async def test_a_row_put_aside_is_passed_over_until_it_is_put_again(watch: Watch
     assert await watch.count() == (2, 1)
     await watch.put(run, NOW, NOW)
     assert [each.run_id for each in await watch.due(NOW, 10)] == [run]
+
+
+async def test_a_batch_is_watched_like_a_run(watch: WatchStore) -> None:
+    batch = "batch_" + "0123456789abcdef" * 2
+    put = await watch.put(batch, NOW, NOW, listed="batches:x/1")
+    assert await watch.get(batch) == put
+    assert await watch.due(NOW, 10) == [put]
+    assert await watch.remove(put)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from shared.runs.batches.batch import is_batch_id
+from shared.runs.batches.submission import BatchSubmitted
 from shared.runs.store.tables import Change, Table
 from shared.runs.submission import Submitted
 from tests.unit.runs.conftest import Rig
@@ -67,19 +69,27 @@ class Driver:
     async def started(self, submitted: Submitted) -> None:
         await self._rig.app.signals.started(submitted, self)  # type: ignore[arg-type]
 
-    async def pass_time(self, seconds: float) -> None:
-        for _ in range(int(seconds // 30)):
-            self._rig.clock.move(30.0)
+    async def batch_started(self, submitted: BatchSubmitted) -> None:
+        await self._rig.app.signals.batch_started(submitted, self)  # type: ignore[arg-type]
+
+    async def pass_time(self, seconds: float, *, tick: float = 30.0) -> None:
+        for _ in range(int(seconds // tick)):
+            self._rig.clock.move(tick)
             await self._rig.app.sweep.run(self)  # type: ignore[arg-type]
             steps, self._steps = self._steps, set()
             for run in steps:
-                await self._rig.app.wakes.advance(run)
+                await self._advance(run)
             for run, at in [*self._wakes.items()]:
                 if at <= self._rig.clock.seconds():
-                    gap = (await self._rig.app.wakes.advance(run)).wake_in
+                    gap = await self._advance(run)
                     del self._wakes[run]
                     if gap is not None:
                         self._wakes[run] = self._rig.clock.seconds() + gap
+
+    async def _advance(self, subject: str) -> float | None:
+        if is_batch_id(subject):
+            return (await self._rig.app.batch_wakes.advance(subject, self)).wake_in  # type: ignore[arg-type]
+        return (await self._rig.app.wakes.advance(subject)).wake_in
 
 
 class Meanwhile:

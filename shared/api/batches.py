@@ -1,0 +1,238 @@
+"""``/api/batches``: submit, status, items, list, cancel, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from azurefunctions.extensions.http.fastapi import Response
+
+from shared.api.batch_bodies import read_batch
+from shared.api.callers import owner_of
+from shared.api.conditions import not_modified
+from shared.api.pages import DEFAULT_LIMIT, MOST
+from shared.api.rendering import json_response, time_on_the_wire
+from shared.drivers.durable import Hub
+from shared.errors import BatchNotFound, InvalidRequest
+from shared.runs.batches.batch import Batch, BatchItem, ItemStatus, Result, item_status, run_of
+from shared.runs.run import Run
+from shared.runs.store.index import BATCHES
+from shared.wiring import App
+
+PAGE_UNITS = 4_000_000
+"""Characters of text that one page of items holds at most, but for its first item: the rest is on the next page."""
+
+_CURSOR = re.compile(r"[0-9]{14}:batch_[0-9a-f]{32}:[0-9a-f]{1,16}", re.ASCII)
+_ITEM_CURSOR = re.compile(r"[0-9]{6}", re.ASCII)
+
+
+async def submit(request: Any, app: App, hub: Hub) -> Any:
+    """``POST /api/batches``: 202 and the batch; 200 when it is over already."""
+    wanted = await read_batch(request, owner_of(request, app.settings), app.settings)
+    submitted = await app.batch_submissions.submit(wanted)
+    await app.signals.batch_started(submitted, hub)
+    batch = submitted.batch
+    return _answer(app, batch, status=200 if batch.status.over else 202, located=True)
+
+
+async def show(request: Any, app: App) -> Any:
+    """``GET /api/batches/{id}``: the batch as it stands; 304 for one that the caller has."""
+    return not_modified(request, _answer(app, await _own_batch(request, app)))
+
+
+async def list_own(request: Any, app: App) -> Any:
+    """``GET /api/batches``: the caller's own batches, newest first, in pages."""
+    query = _query(request, "limit", "cursor")
+    cursor = _cursor(query, _CURSOR)
+    places, after = await app.services.index.page(owner_of(request, app.settings), cursor, _limit(query), of=BATCHES)
+    loaded = await asyncio.gather(*(app.services.batches.load(place.run_id) for place in places))
+    data = [
+        on_the_wire(stored.value, url=_url(app, stored.value))
+        for place, stored in zip(places, loaded, strict=True)
+        if stored is not None and stored.value.submission == place.submission and stored.value.deleted_at is None
+    ]
+    return not_modified(request, json_response({"data": data, **({} if after is None else {"next_cursor": after})}))
+
+
+async def items(request: Any, app: App) -> Any:
+    """``GET /api/batches/{id}/items``: the items in order with what became of them, by status, in pages."""
+    query = _query(request, "limit", "cursor", "status")
+    limit, first = _limit(query), int(_cursor(query, _ITEM_CURSOR) or "0")
+    wanted = _statuses(query)
+    batch = await _own_batch(request, app)
+    store = app.services.batches
+    heads = await store.heads(batch.id, first, limit=None if wanted else limit + 1)
+    results = await store.results(batch.id, first, heads[-1].index + 1) if heads else {}
+    found = [
+        (head, status, results.get(head.index))
+        for head in heads
+        if (status := item_status(batch, head.index, results.get(head.index))) in wanted or not wanted
+    ]
+    page = found[: limit + 1]
+    runs = await asyncio.gather(*(_run(app, batch, *each) for each in page[:limit]))
+    data: list[Mapping[str, Any]] = []
+    held = 0
+    for (head, status, result), run in zip(page, runs, strict=False):
+        text, output = await _said(app, run)
+        held += len(text) + len(output)
+        if data and held > PAGE_UNITS:
+            break
+        data.append(_item(app, batch, head, status, result, run, text, output))
+    body: dict[str, Any] = {"data": data}
+    if len(data) < len(page):
+        body["next_cursor"] = f"{page[len(data)][0].index:06}"
+    return not_modified(request, json_response(body))
+
+
+async def cancel(request: Any, app: App, hub: Hub) -> Any:
+    """``POST /api/batches/{id}/cancel``: the batch, as it is being cancelled unless it was over. Idempotent."""
+    batch = await app.batch_work.cancel((await _own_batch(request, app)).id)
+    if batch is None or batch.deleted_at is not None:
+        raise BatchNotFound
+    if not batch.done:
+        await app.signals.woken(batch.id, hub)
+    return _answer(app, batch)
+
+
+async def delete(request: Any, app: App, hub: Hub) -> Any:
+    """``DELETE /api/batches/{id}``: 204. Its runs go as well, here and at the provider; an active one is cancelled."""
+    batch = await _own_batch(request, app)
+    if await app.batch_deletion.delete(batch.id):
+        await app.signals.woken(batch.id, hub)
+    return Response(status_code=204)
+
+
+def on_the_wire(batch: Batch, *, url: str) -> Mapping[str, Any]:
+    """A batch as callers see it."""
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "url": url,
+        "items_url": f"{url}/items",
+        "status": batch.status.value,
+        "counts": {
+            "total": batch.total,
+            "pending": batch.pending,
+            "active": len(batch.active),
+            "completed": batch.completed,
+            "incomplete": batch.incomplete,
+            "failed": batch.failed,
+            "cancelled": batch.cancelled,
+        },
+        "agent": batch.agent,
+        "model": batch.model,
+        "concurrency": batch.concurrency,
+        "metadata": batch.metadata,
+        "created_at": time_on_the_wire(batch.created_at),
+        "updated_at": time_on_the_wire(batch.updated_at),
+        "completed_at": time_on_the_wire(batch.completed_at),
+        "retry_after": None if batch.status.over else batch.retry_after,
+    }
+
+
+def _item(
+    app: App,
+    batch: Batch,
+    head: BatchItem,
+    status: ItemStatus,
+    result: Result | None,
+    run: Run | None,
+    text: str,
+    output: str,
+) -> Mapping[str, Any]:
+    code = head.error_code if result is None else result.error_code
+    message = head.error_message if result is None else result.error_message
+    incomplete = run.incomplete_reason if run is not None else None
+    return {
+        "id": head.id,
+        "object": "batch.item",
+        "index": head.index,
+        "status": status.value,
+        "run_id": None if run is None else run.id,
+        "run_url": None if run is None else f"{app.settings.base_url}/api/runs/{run.id}",
+        "run_status": None if run is None else run.status.value,
+        "text": text,
+        "output": json.loads(output) if output else None,
+        "error": None if code is None else {"code": code, "message": message},
+        "incomplete_details": None if incomplete is None else {"reason": incomplete},
+        "completed_at": None if result is None else time_on_the_wire(result.ended_at),
+    }
+
+
+async def _run(app: App, batch: Batch, head: BatchItem, status: ItemStatus, result: Result | None) -> Run | None:
+    """The run of an item that has one, and still has."""
+    if head.error_code is not None or (result is not None and not result.ran):
+        return None
+    if result is None and status is not ItemStatus.ACTIVE:
+        return None
+    stored = await app.services.store.load(run_of(batch.id, head.index))
+    return None if stored is None or stored.value.deleted_at is not None else stored.value
+
+
+async def _said(app: App, run: Run | None) -> tuple[str, str]:
+    """The run's text and output; nothing of one that is deleted while we read it."""
+    if run is None:
+        return "", ""
+    try:
+        return await app.services.store.read(run, run.text), await app.services.store.read(run, run.output)
+    except LookupError:
+        again = await app.services.store.load(run.id)
+        if again is None or again.value.deleted_at is not None:
+            return "", ""
+        raise
+
+
+async def _own_batch(request: Any, app: App) -> Batch:
+    owner = owner_of(request, app.settings)
+    stored = await app.services.batches.load(request.path_params["batch_id"])
+    if stored is None or stored.value.owner != owner or stored.value.deleted_at is not None:
+        raise BatchNotFound
+    return stored.value
+
+
+def _answer(app: App, batch: Batch, *, status: int = 200, located: bool = False) -> Any:
+    url = _url(app, batch)
+    headers: dict[str, str] = {}
+    if located:
+        headers |= {"Location": url, "Operation-Location": url}
+    if not batch.status.over:
+        seconds = (batch.wake_at - app.services.clock()).total_seconds()
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    return json_response(on_the_wire(batch, url=url), status=status, headers=headers)
+
+
+def _url(app: App, batch: Batch) -> str:
+    return f"{app.settings.base_url}/api/batches/{batch.id}"
+
+
+def _query(request: Any, *allowed: str) -> Mapping[str, str]:
+    query: Mapping[str, str] = request.query_params
+    for name in query:
+        if name not in (*allowed, "code", "clientId"):
+            raise InvalidRequest(f"`{name[:80]}` is not a parameter of this list; leave it out.", param=name[:80])
+    return query
+
+
+def _limit(query: Mapping[str, str]) -> int:
+    limit = query.get("limit", str(DEFAULT_LIMIT))
+    if re.fullmatch(r"[0-9]{1,3}", limit, re.ASCII) is None or not 1 <= int(limit) <= MOST:
+        raise InvalidRequest(f"`limit` is a whole number from 1 to {MOST}.", param="limit")
+    return int(limit)
+
+
+def _cursor(query: Mapping[str, str], pattern: re.Pattern[str]) -> str | None:
+    cursor = query.get("cursor")
+    if cursor is not None and pattern.fullmatch(cursor) is None:
+        raise InvalidRequest("`cursor` is none of ours. Take `next_cursor` of the page before.", param="cursor")
+    return cursor
+
+
+def _statuses(query: Mapping[str, str]) -> Sequence[ItemStatus]:
+    words = [word for word in query.get("status", "").split(",") if word]
+    if set(words) - {status.value for status in ItemStatus}:
+        raise InvalidRequest(f"`status` is one or more of {', '.join(ItemStatus)}, with commas.", param="status")
+    return [ItemStatus(word) for word in words]

@@ -1,0 +1,153 @@
+"""Batches, their items and results in the `batches` table: one partition a batch.
+
+Items are written before the batch's own row, create-or-same, and never change. A result is written with the batch's
+row in one transaction under its ETag, so that counts and results always agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
+
+from shared.runs.batches.batch import Batch, BatchItem, Result
+from shared.runs.run import Text
+from shared.runs.store import values
+from shared.runs.store.limits import change_bytes
+from shared.runs.store.rows import RowUnreadable, changes, decode, encode
+from shared.runs.store.runs import Stored, log
+from shared.runs.store.tables import MAX_COMMIT_BYTES, MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
+
+BATCH_KEY = "batch"
+AT_ONCE = 4
+"""Transactions sent side by side while the items of a batch are written."""
+
+
+class BatchStore:
+    """Reads and writes batches. Every method may raise ``StoreUnavailable``, reads of records ``RowUnreadable``."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def load(self, batch_id: str) -> Stored[Batch] | None:
+        """The batch; None when there is none."""
+        row = await self._tables.get(Table.BATCHES, batch_id, BATCH_KEY)
+        return None if row is None else Stored(decode(Batch, row.values), row.etag)
+
+    async def create(self, batch: Batch) -> Stored[Batch]:
+        """Write a new batch; its items are there already. Raises ``Conflict``."""
+        change = Change(kind=Kind.INSERT, key=BATCH_KEY, values=encode(batch))
+        etags = await self._tables.commit(Table.BATCHES, batch.id, [change])
+        return Stored(batch, etags[BATCH_KEY])
+
+    async def save(self, before: Stored[Batch], after: Batch, results: Sequence[Result] = ()) -> Stored[Batch]:
+        """Merge what changed in the batch, with the results of items that ended. Raises ``Conflict``."""
+        merge = Change(kind=Kind.MERGE, key=BATCH_KEY, values=changes(before.value, after), etag=before.etag)
+        ended = [Change(kind=Kind.INSERT, key=_result_key(each.index), values=encode(each)) for each in results]
+        etags = await self._tables.commit(Table.BATCHES, after.id, [merge, *ended])
+        return Stored(after, etags[BATCH_KEY])
+
+    async def put_items(self, batch_id: str, items: Iterable[BatchItem]) -> None:
+        """Write the items, or write them again, in as few transactions as may be."""
+        # Written again it is the same under a new ETag, which tells a clearing away.
+        written = [Change(kind=Kind.UPSERT, key=_item_key(each.index), values=encode(each)) for each in items]
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def send(batch: Sequence[Change]) -> None:
+            async with slots:
+                await self._tables.commit(Table.BATCHES, batch_id, batch)
+
+        await asyncio.gather(*(send(each) for each in _transactions(batch_id, written)))
+
+    async def item(self, batch_id: str, index: int) -> BatchItem | None:
+        """One item; None when there is none."""
+        row = await self._tables.get(Table.BATCHES, batch_id, _item_key(index))
+        return None if row is None else decode(BatchItem, row.values)
+
+    async def heads(self, batch_id: str, first: int, *, limit: int | None = None) -> list[BatchItem]:
+        """The items from ``first`` on, in order, without what they ask for."""
+        found = self._tables.query(
+            Table.BATCHES,
+            batch_id,
+            first=_item_key(first),
+            before="item:~",
+            select=["index", "id", "error_code", "error_message", "schema"],
+            limit=limit,
+        )
+        return [decode(BatchItem, row.values) async for row in found]
+
+    async def results(self, batch_id: str, first: int, before: int) -> dict[int, Result]:
+        """The results of the items from ``first`` to the one before ``before``, as far as they have ended."""
+        found = self._tables.query(Table.BATCHES, batch_id, first=_result_key(first), before=_result_key(before))
+        results = [decode(Result, row.values) async for row in found]
+        return {result.index: result for result in results}
+
+    async def keep(self, batch_id: str, index: int, text: str) -> Text:
+        """The text as an item's row can hold it; a long one is written to parts first."""
+        return await values.keep(self._tables, batch_id, index, text, table=Table.BATCHES)
+
+    async def read(self, batch_id: str, index: int, value: Text) -> str:
+        """The text that an item's row holds or refers to. Raises ``LookupError`` when parts are missing."""
+        return await values.fetch(self._tables, batch_id, index, value, table=Table.BATCHES)
+
+    async def rows(self, batch_id: str, *, limit: int | None = None) -> list[Row]:
+        """All rows of a batch but its own, without their contents."""
+        # Parts begin with a digit, items and results with a letter after the b of `batch`.
+        found: list[Row] = []
+        for first, before in (("0", "9~"), ("item:", "item:~"), ("result:", "result:~")):
+            left = None if limit is None else limit - len(found)
+            if left == 0:
+                break
+            query = self._tables.query(
+                Table.BATCHES, batch_id, first=first, before=before, select=["PartitionKey"], limit=left
+            )
+            found += [row async for row in query]
+        return found
+
+    async def remove_rows(self, batch_id: str, rows: Sequence[Row]) -> bool:
+        """Delete these rows, under their ETags; False when one was written anew, and then not all are gone."""
+        gone = [Change(kind=Kind.DELETE, key=row.key, etag=row.etag) for row in rows]
+        try:
+            for start in range(0, len(gone), MAX_OPERATIONS):
+                await self._tables.commit(Table.BATCHES, batch_id, gone[start : start + MAX_OPERATIONS])
+        except Conflict:
+            return False
+        return True
+
+    async def remove(self, stored: Stored[Batch]) -> None:
+        """Delete a batch's own row. Raises ``Conflict``."""
+        change = Change(kind=Kind.DELETE, key=BATCH_KEY, etag=stored.etag)
+        await self._tables.commit(Table.BATCHES, stored.value.id, [change])
+
+    async def over_since(self, moment: datetime) -> AsyncIterator[Batch]:
+        """The batches that were over before ``moment`` and are not deleted."""
+        async for row in self._tables.query(Table.BATCHES, None, first=BATCH_KEY, before=BATCH_KEY + "~"):
+            try:
+                batch = decode(Batch, row.values)
+            except RowUnreadable as error:
+                log.error("%s cannot be read: %s", row.partition, error)
+                continue
+            if batch.deleted_at is None and batch.completed_at is not None and batch.completed_at < moment:
+                yield batch
+
+
+def _transactions(batch_id: str, written: Sequence[Change]) -> list[list[Change]]:
+    """The changes in groups that one transaction each can take."""
+    groups: list[list[Change]] = []
+    size = 0
+    for change in written:
+        more = change_bytes(batch_id, change)
+        if not groups or len(groups[-1]) == MAX_OPERATIONS or size + more > MAX_COMMIT_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(change)
+        size += more
+    return groups
+
+
+def _item_key(index: int) -> str:
+    return f"item:{index:06}"
+
+
+def _result_key(index: int) -> str:
+    return f"result:{index:06}"

@@ -91,7 +91,9 @@ async def test_so_it_is_for_batches_in_which_a_bad_item_fails_alone(
 
 @pytest.mark.slow
 async def test_so_it_is_for_openai_clients(own_stack: Callable[..., Stack], schemathesis: Schemathesis) -> None:
-    host = await asyncio.to_thread(own_stack("durable", DORMOUSE_API_WAIT_SECONDS="0.2").host)
+    stack = own_stack("durable")
+    host = await asyncio.to_thread(stack.host)
+    await stack.model.switches(think=0)
     key = f"Authorization: Bearer {CLIENT_KEYS['ada']}"
     await schemathesis(host.url, "--include-path-regex", "^/api/v1/", "--header", key)
 

@@ -85,7 +85,13 @@ OPERATIONS = (
                 headers=("Location", "Operation-Location", "ETag"),
             ),
         },
-        problems=(errors.InvalidIdempotencyKey, errors.IdempotencyKeyReused, errors.BatchDeleted),
+        problems=(
+            errors.UnknownAgent,
+            errors.ModelNotAllowed,
+            errors.InvalidIdempotencyKey,
+            errors.IdempotencyKeyReused,
+            errors.BatchDeleted,
+        ),
     ),
     Operation(
         function="list_batches",

@@ -23,6 +23,7 @@ FIELDS = {
     "status",
     "agent",
     "session_id",
+    "batch_id",
     "text",
     "output",
     "error",

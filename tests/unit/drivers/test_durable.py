@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from shared.drivers.durable import Hub, life, step
+from shared.drivers.durable import Hub, batch, life, step
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ID = "run_0123456789abcdef0123456789abcdef_1"
+BATCH = "batch_0123456789abcdef0123456789abcdef"
 
 
 @dataclass
@@ -112,6 +113,23 @@ def test_a_step_is_one_wake_of_the_run_that_its_id_names() -> None:
     assert context.log == [f"advance({ID})"]
 
 
+def test_a_batch_lives_like_a_run_by_wakes_of_its_own() -> None:
+    context = Context(instance_id=BATCH)
+    running = batch(context)
+    next(running)
+    running.send({"wake_in": 5.0})
+    end(running, context.tasks["timer 5"])
+    assert context.log == [f"advance_batch({BATCH})", "event wake", "timer 5", "any", "anew None"]
+
+
+def test_a_step_of_a_batch_is_one_wake_of_it() -> None:
+    context = Context(instance_id=f"{BATCH}-step")
+    running = step(context)
+    next(running)
+    end(running, {"wake_in": 5.0})
+    assert context.log == [f"advance_batch({BATCH})"]
+
+
 class Client:
     """Notes what is asked of the host; what is refused raises."""
 
@@ -153,6 +171,15 @@ async def test_what_the_hub_asks_of_the_host(call: str, refusals: dict[str, str]
     client = Client(**refusals)
     await getattr(Hub(client), call)(ID)
     assert client.log == asked
+
+
+async def test_the_hub_knows_a_batch_by_its_id() -> None:
+    client = Client(raise_event=LOST)
+    hub = Hub(client)
+    await hub.ensure(BATCH)
+    await hub.step(BATCH)
+    await hub.wake(BATCH)
+    assert client.log == [f"batch {BATCH}", f"step {BATCH}-step", f"wake -> {BATCH}", f"batch {BATCH}"]
 
 
 @pytest.mark.parametrize("call", ["ensure", "step", "wake"])

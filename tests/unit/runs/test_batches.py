@@ -453,6 +453,26 @@ async def test_a_lost_orchestration_costs_minutes_not_the_batch(either: Rig) -> 
     assert await creates(either, submitted.batch.id) == [1] * 3
 
 
+class NoHub(Driver):
+    """A host whose task hub is gone for good."""
+
+    async def ensure(self, run: str) -> None:
+        raise ConnectionError("no task hub")
+
+    wake = step = ensure
+
+
+async def test_the_loss_of_the_whole_task_hub_costs_minutes_not_the_batch(rigs: NewRig) -> None:
+    rig = await rigs(driver="durable")
+    await rig.model.script("s", [{"text": "done"}])
+    host = NoHub(rig)
+    submitted = await submit(rig, S, S, S, concurrency=2)
+    await host.batch_started(submitted)
+    await finished(rig, submitted.batch.id, host, within=3 * HOUR)
+    assert await fates(rig, submitted.batch.id) == {"completed": 3}
+    assert await creates(rig, submitted.batch.id) == [1] * 3
+
+
 async def test_a_batch_that_cannot_be_read_is_put_aside(either: Rig) -> None:
     submitted = await submit(either, S)
     (row,) = [row for row in either.tables.rows(Table.BATCHES) if row.key == "batch"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -43,13 +45,40 @@ def port_is_free(port: int) -> bool:
     return True
 
 
+PORTS = range(20_000, 32_000)
+"""Where free ports are looked for: below those that systems give to outgoing connections and to servers on port 0."""
+
+_MOST_RESERVED = 100
+_reserved: collections.deque[socket.socket] = collections.deque()
+"""The UDP ports of the same numbers, held so that no other process is given one before its server listens."""
+
+
 def free_ports(count: int) -> tuple[int, ...]:
-    """Different ports nobody listens on; all are held open until the last is known."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((LOOPBACK, 0))
-        return tuple(probe.getsockname()[1] for probe in probes)
+    """Different ports that nobody listens on, and that other processes which ask here are not given meanwhile.
+
+    Raises ``StackError`` when there are not so many.
+    """
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        if port_is_free(port) and _reserve(port):
+            found.append(port)
+            if len(found) == count:
+                return tuple(found)
+    raise StackError(f"there are no {count} free ports from {PORTS.start} to {PORTS.stop - 1}")
+
+
+def _reserve(port: int) -> bool:
+    """Keep the port from other processes, as long as this one lives or until it has reserved many more."""
+    held = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        held.bind((LOOPBACK, port))
+    except OSError:
+        held.close()
+        return False
+    _reserved.append(held)
+    if len(_reserved) > _MOST_RESERVED:
+        _reserved.popleft().close()
+    return True
 
 
 def free_port() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,11 +15,13 @@ from local.stack import (
     FunctionsHost,
     ScriptedModel,
     StackError,
+    child,
     free_port,
     free_ports,
     machine_environment,
     port_is_free,
 )
+from local.stack.child import ROOT
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and process groups")
 
@@ -137,6 +140,24 @@ def test_an_apps_settings_come_from_the_caller_alone(
 def test_the_machines_environment_keeps_what_is_not_the_apps() -> None:
     environ = {"PATH": "p", "AzureWebJobsStorage": "s", "AZURE_OPENAI_ENDPOINT": "e", "OTEL_X": "o", "HOME": "h"}
     assert machine_environment(environ) == {"PATH": "p", "HOME": "h"}
+
+
+def test_two_processes_are_not_given_the_same_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = range(21_000, 21_060)
+    monkeypatch.setattr(child, "PORTS", few)
+    code = (
+        "import sys; from local.stack import child\n"
+        f"child.PORTS = range({few.start}, {few.stop})\n"
+        "print(*child.free_ports(10), flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        theirs = {int(port) for port in other.stdout.readline().split()}
+        ours = set(free_ports(10))
+        other.communicate("")
+    assert len(theirs) == len(ours) == 10
+    assert theirs & ours == set()
 
 
 def test_free_ports_are_different_and_free() -> None:

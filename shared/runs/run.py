@@ -9,7 +9,8 @@ from enum import StrEnum
 
 from shared.agentkit.agent import ContinuationToken, Usage
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of every row that is written. 2 may owe callbacks, and knows batches; who knows only 1 leaves it alone."""
 
 
 class RunStatus(StrEnum):

@@ -131,6 +131,13 @@ async def cancel_batch(req: Request, client: str) -> Response:
     return await batches.cancel(req, dormouse(), Hub(client))
 
 
+@app.route(route=f"api/batches/{BATCH}/deliveries", methods=["POST"])
+@app.durable_client_input(client_name="client")
+@answered
+async def deliver_batch_again(req: Request, client: str) -> Response:
+    return await batches.deliver_again(req, dormouse(), Hub(client))
+
+
 @app.route(route=f"api/batches/{BATCH}", methods=["DELETE"])
 @app.durable_client_input(client_name="client")
 @answered

@@ -164,7 +164,7 @@ class CallbacksDisabled(DormouseError):
 
 
 class NoCallback(DormouseError):
-    """The run was submitted without a `callback_url`, so there is nothing to deliver. `GET` it instead."""
+    """It was submitted without a `callback_url`, so there is nothing to deliver. `GET` it instead."""
 
     code = "no_callback"
     status = 409
@@ -174,6 +174,13 @@ class RunNotEnded(DormouseError):
     """The run has not ended, so there is nothing to deliver again. Its callback comes when it ends."""
 
     code = "run_not_ended"
+    status = 409
+
+
+class BatchNotEnded(DormouseError):
+    """The batch has not ended, so there is nothing to deliver again. Its callback comes when it ends."""
+
+    code = "batch_not_ended"
     status = 409
 
 

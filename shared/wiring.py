@@ -21,6 +21,7 @@ from shared.outbound.addresses import Rules
 from shared.outbound.sender import CallbackSender
 from shared.runs.adoption import Adoption
 from shared.runs.answers import Answers
+from shared.runs.batches.callbacks import BatchCallbacks
 from shared.runs.batches.deletion import BatchDeletion
 from shared.runs.batches.submission import BatchSubmissions
 from shared.runs.batches.work import BatchWork
@@ -68,6 +69,7 @@ class App:
     wakes: Wakes
     batch_submissions: BatchSubmissions
     batch_work: BatchWork
+    batch_callbacks: BatchCallbacks
     batch_deletion: BatchDeletion
     batch_wakes: BatchWakes
 
@@ -103,7 +105,8 @@ def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App
     deletion = Deletion(services)
     submissions = Submissions(services, lifecycle)
     batch_deletion = BatchDeletion(services, deletion)
-    batch_work = BatchWork(services, submissions, lifecycle, batch_deletion)
+    batch_callbacks = BatchCallbacks(services)
+    batch_work = BatchWork(services, submissions, lifecycle, batch_deletion, batch_callbacks)
     batch_wakes = BatchWakes(services, batch_work, signals)
     return App(
         settings=given,
@@ -121,6 +124,7 @@ def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App
         wakes=Wakes(services, lifecycle),
         batch_submissions=BatchSubmissions(services, submissions),
         batch_work=batch_work,
+        batch_callbacks=batch_callbacks,
         batch_deletion=batch_deletion,
         batch_wakes=batch_wakes,
     )

@@ -46,6 +46,13 @@ export interface Batch {
   /** How many items are active at once at most. */
   concurrency: number;
   metadata: Record<string, string>;
+  callback_url: string | null;
+  /** What became of the callback of its end; null before there is one. */
+  callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
+  /** How many there were, redeliveries included. */
+  callback_attempts: number;
+  /** The last one; a batch keeps no log of the others. */
+  callback_last: LastDelivery | null;
   /** RFC 3339, in UTC. */
   created_at: string;
   /** RFC 3339, in UTC. */
@@ -63,6 +70,7 @@ export interface BatchBody {
   deadline_seconds?: number | null;
   limits?: LimitsBody;
   concurrency?: number | null;
+  callback_url?: string | null;
   items: Array<ItemBody>;
 }
 
@@ -194,6 +202,16 @@ export interface ItemBody {
 
 /** Where an item stands. An ended one has the word of its run. */
 export type ItemStatus = "pending" | "active" | "completed" | "incomplete" | "failed" | "cancelled";
+
+/** What the last attempt to tell of a batch met. Neither a status nor an error: it is under way, or was cut off. */
+export interface LastDelivery {
+  /** RFC 3339, in UTC. */
+  sent_at: string;
+  http_status: number | null;
+  /** A word for why there is no HTTP status. */
+  error: string | null;
+  next_attempt_at: string | null;
+}
 
 /** What the run may use up. Each at most the app's own limit. */
 export interface LimitsBody {

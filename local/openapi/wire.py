@@ -172,6 +172,15 @@ class Deliveries(Wire):
     data: list[Delivery] = Field(description="The latest attempts, newest first.")
 
 
+class LastDelivery(Wire):
+    """What the last attempt to tell of a batch met. Neither a status nor an error: it is under way, or was cut off."""
+
+    sent_at: Time
+    http_status: int | None
+    error: str | None = Field(description="A word for why there is no HTTP status.")
+    next_attempt_at: Time | None
+
+
 class BatchCounts(Wire):
     """How many items of a batch stand where."""
 
@@ -197,6 +206,12 @@ class Batch(Wire):
     model: str | None
     concurrency: Count = Field(description="How many items are active at once at most.")
     metadata: dict[str, str]
+    callback_url: str | None
+    callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None = Field(
+        description="What became of the callback of its end; null before there is one."
+    )
+    callback_attempts: Count = Field(description="How many there were, redeliveries included.")
+    callback_last: LastDelivery | None = Field(description="The last one; a batch keeps no log of the others.")
     created_at: Time
     updated_at: Time
     completed_at: Time | None

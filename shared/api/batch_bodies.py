@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from shared.api.bodies import (
+    MOST_OF_A_CALLBACK_URL,
     LimitsBody,
     MessageBody,
     MetadataKey,
@@ -32,7 +33,7 @@ from shared.settings import Settings
 LINES = frozenset({"application/jsonl", "application/x-ndjson", "application/x-jsonlines", "application/jsonlines"})
 MOST_METADATA = 16
 
-_OF_THE_LINES = ("agent", "model", "deadline_seconds", "concurrency")
+_OF_THE_LINES = ("agent", "model", "deadline_seconds", "concurrency", "callback_url")
 _PLATFORM = frozenset({"code", "clientId"})
 
 ItemId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -54,6 +55,7 @@ class OptionsBody(AskedBody):
     """The body of ``POST /api/batches`` without its ``items``."""
 
     concurrency: int | None = Field(None, ge=1)
+    callback_url: str | None = Field(None, min_length=1, max_length=MOST_OF_A_CALLBACK_URL)
 
 
 class ItemBody(AskedBody):
@@ -88,6 +90,7 @@ async def read_batch(request: Any, owner: str, settings: Settings) -> BatchSubmi
         defaults=defaults,
         payload=_payload(options, items),
         concurrency=options.concurrency,
+        callback_url=options.callback_url,
         idempotency_key=key,
     )
 
@@ -221,5 +224,7 @@ def _id_of(given: dict[str, Any]) -> str | None:
 def _payload(options: OptionsBody, items: Sequence[Any]) -> str:
     """A digest of what is asked for: the same key must come with the same, in whichever form."""
     given = [each.raw.hex() if isinstance(each, _BadLine) else each for each in items]
-    asked = ["batch", options.model_dump(), given]
+    # Without an address the digest is what it was before there were any.
+    unsaid = {"callback_url"} if options.callback_url is None else None
+    asked = ["batch", options.model_dump(exclude=unsaid), given]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

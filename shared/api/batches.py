@@ -1,4 +1,4 @@
-"""``/api/batches``: submit, status, items, list, cancel, delete."""
+"""``/api/batches``: submit, status, items, list, cancel, deliver again, delete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from shared.api.pages import DEFAULT_LIMIT, MOST
 from shared.api.rendering import json_response, time_on_the_wire
 from shared.drivers.durable import Hub
 from shared.errors import BatchNotFound, InvalidRequest
-from shared.runs.batches.batch import Batch, BatchItem, ItemStatus, Result, item_status, run_of
+from shared.runs import callbacks
+from shared.runs.batches.batch import Batch, BatchItem, ItemStatus, Result, counts, item_status, run_of
 from shared.runs.run import Run
 from shared.runs.store.index import BATCHES
 from shared.wiring import App
@@ -98,6 +99,15 @@ async def cancel(request: Any, app: App, hub: Hub) -> Any:
     return _answer(app, batch)
 
 
+async def deliver_again(request: Any, app: App, hub: Hub) -> Any:
+    """``POST /api/batches/{id}/deliveries``: 202; the batch's end is told again, under the same id."""
+    batch = await app.batch_callbacks.deliver_again((await _own_batch(request, app)).id)
+    if batch is None:
+        raise BatchNotFound
+    await app.signals.woken(batch.id, hub)
+    return _answer(app, batch, status=202)
+
+
 async def delete(request: Any, app: App, hub: Hub) -> Any:
     """``DELETE /api/batches/{id}``: 204. Its runs go as well, here and at the provider; an active one is cancelled."""
     batch = await _own_batch(request, app)
@@ -114,23 +124,30 @@ def on_the_wire(batch: Batch, *, url: str) -> Mapping[str, Any]:
         "url": url,
         "items_url": f"{url}/items",
         "status": batch.status.value,
-        "counts": {
-            "total": batch.total,
-            "pending": batch.pending,
-            "active": len(batch.active),
-            "completed": batch.completed,
-            "incomplete": batch.incomplete,
-            "failed": batch.failed,
-            "cancelled": batch.cancelled,
-        },
+        "counts": counts(batch),
         "agent": batch.agent,
         "model": batch.model,
         "concurrency": batch.concurrency,
         "metadata": batch.metadata,
+        "callback_url": batch.callback_url,
+        "callback_status": callbacks.status_of(batch),
+        "callback_attempts": batch.callback_attempts,
+        "callback_last": _last_attempt(batch),
         "created_at": time_on_the_wire(batch.created_at),
         "updated_at": time_on_the_wire(batch.updated_at),
         "completed_at": time_on_the_wire(batch.completed_at),
         "retry_after": None if batch.status.over else batch.retry_after,
+    }
+
+
+def _last_attempt(batch: Batch) -> Mapping[str, Any] | None:
+    if batch.callback_at is None:
+        return None
+    return {
+        "sent_at": time_on_the_wire(batch.callback_at),
+        "http_status": batch.callback_http_status,
+        "error": batch.callback_fault,
+        "next_attempt_at": time_on_the_wire(callbacks.due_of(batch)),
     }
 
 

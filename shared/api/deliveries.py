@@ -12,7 +12,7 @@ from shared.drivers.durable import Hub
 from shared.errors import RunNotFound
 from shared.runs import callbacks
 from shared.runs.callbacks import Delivery
-from shared.runs.run import Owed, Run
+from shared.runs.run import Run
 from shared.wiring import App
 
 
@@ -35,7 +35,7 @@ async def _log(app: App, run: Run, *, status: int = 200) -> Any:
     body = {
         "callback_url": run.callback_url,
         "callback_status": callbacks.status_of(run),
-        "next_attempt_at": next((time_on_the_wire(debt.due) for debt in run.debts if debt.kind is Owed.CALLBACK), None),
+        "next_attempt_at": time_on_the_wire(callbacks.due_of(run)),
         "data": [_line(run, line) for line in reversed(lines)],
     }
     return json_response(body, status=status)

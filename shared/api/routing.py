@@ -22,6 +22,7 @@ ROUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"batches/batch_[0-9a-f]{32}", ("GET", "HEAD", "DELETE")),
     (r"batches/batch_[0-9a-f]{32}/items", ("GET", "HEAD")),
     (r"batches/batch_[0-9a-f]{32}/cancel", ("POST",)),
+    (r"batches/batch_[0-9a-f]{32}/deliveries", ("POST",)),
     ("agents", ("GET", "HEAD")),
     ("openapi.json", ("GET", "HEAD")),
     ("webhooks/openai", ("POST",)),

@@ -1,4 +1,4 @@
-"""Callbacks: what a caller is told of a run, and what follows from how that was taken. Pure.
+"""Callbacks: what a caller is told of a run (or a batch), and what follows from how that was taken. Pure.
 
 The form is that of Standard Webhooks (https://www.standardwebhooks.com): a thin body, an id that stays the same over
 all attempts, 2xx is success, 410 disables, anything else is tried again.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from shared.runs import schedule
-from shared.runs.run import SCHEMA, CallbackState, Owed, Run, RunStatus
+from shared.runs.run import SCHEMA, CallbackState, Debt, Owed, Run, RunStatus
 
 GONE = 410
 
@@ -67,6 +68,18 @@ def judge(sent: Sent, *, tries: int, age: float, luck: float) -> Verdict:
     return Verdict(CallbackState.GIVEN_UP) if wait is None else Verdict(None, wait)
 
 
+def settled(debts: tuple[Debt, ...], claim: Debt, verdict: Verdict, now: datetime) -> tuple[Debt, ...]:
+    """What is owed after an attempt under this claim: no more of it, or the next one when it is due."""
+    if verdict.state is not None:
+        return tuple(debt for debt in debts if debt != claim)
+    return swapped(debts, claim, replace(claim, due=now + timedelta(seconds=verdict.wait)))
+
+
+def swapped(debts: tuple[Debt, ...], debt: Debt, other: Debt) -> tuple[Debt, ...]:
+    """The debts with the other in the place of this one."""
+    return tuple(other if each == debt else each for each in debts)
+
+
 class DeliveryState(StrEnum):
     """Where one attempt stands. One that stays ``sending`` was cut off by a crash: nobody knows how it was taken."""
 
@@ -110,25 +123,44 @@ def webhook_id(run_id: str, event: str) -> str:
 
 def body_of(run: Run, event: str, at: datetime, url: str) -> str:
     """What is sent: that something happened at ``at``, and where to read what. Never text of the run."""
-    return json.dumps(
-        {
-            "type": type_of(event),
-            "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "data": {
-                "id": run.id,
-                "object": "run",
-                "status": run.status.value,
-                "url": url,
-                "session_id": run.session_id,
-                "metadata": run.metadata,
-            },
-        },
-        ensure_ascii=False,
-    )
+    data = {
+        "id": run.id,
+        "object": "run",
+        "status": run.status.value,
+        "url": url,
+        "session_id": run.session_id,
+        "metadata": run.metadata,
+    }
+    return message(type_of(event), at, data)
 
 
-def status_of(run: Run) -> str | None:
-    """Where the run's callbacks stand, in a word for callers: ``pending``, or what became of the last one."""
-    if any(debt.kind is Owed.CALLBACK for debt in run.debts):
+def message(kind: str, at: datetime, data: Mapping[str, object]) -> str:
+    """The body of an event of this type: the same for every attempt."""
+    stamp = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return json.dumps({"type": kind, "timestamp": stamp, "data": data}, ensure_ascii=False)
+
+
+class Teller(Protocol):
+    """A run, or a batch: something that may owe a callback."""
+
+    @property
+    def debts(self) -> tuple[Debt, ...]:
+        """All that it owes."""
+        ...
+
+    @property
+    def callback_state(self) -> CallbackState | None:
+        """What became of the last callback."""
+        ...
+
+
+def status_of(teller: Teller) -> str | None:
+    """Where its callbacks stand, in a word for callers: ``pending``, or what became of the last one."""
+    if due_of(teller) is not None:
         return "pending"
-    return None if run.callback_state is None else run.callback_state.value
+    return None if teller.callback_state is None else teller.callback_state.value
+
+
+def due_of(teller: Teller) -> datetime | None:
+    """When its callback is next due; None when it owes none."""
+    return next((debt.due for debt in teller.debts if debt.kind is Owed.CALLBACK), None)

@@ -10,13 +10,23 @@ import logging
 from dataclasses import replace
 from datetime import timedelta
 
-from shared.runs.callbacks import Delivery, DeliveryState, Sent, Verdict, body_of, judge, webhook_id
+from shared.runs.callbacks import (
+    Delivery,
+    DeliveryState,
+    Sent,
+    Verdict,
+    body_of,
+    judge,
+    settled,
+    swapped,
+    webhook_id,
+)
 from shared.runs.run import CallbackState, Debt, Run
 from shared.runs.schedule import CALLBACK_WAITS
 from shared.runs.services import RACES, Services, log
 from shared.runs.store.runs import DeliveryChange, Stored
 from shared.runs.store.tables import Conflict
-from shared.runs.transitions import with_debts, without_debt
+from shared.runs.transitions import with_debts
 
 CLAIM = timedelta(seconds=60)
 """Longer than a sender takes."""
@@ -25,24 +35,50 @@ KEPT = 50
 """Lines of the log that a run keeps: the newest."""
 
 
+class Attempts:
+    """Makes attempts to tell of something, whatever it is: the part that deliveries of runs and batches share."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def claim(self, debt: Debt) -> Debt | None:
+        """The debt as a wake claims it, to be written before it sends; None: the last try was cut off."""
+        if debt.tries > len(CALLBACK_WAITS):
+            return None
+        return replace(debt, tries=debt.tries + 1, due=self._services.clock() + CLAIM)
+
+    async def make(self, url: str | None, event_id: str, body: str) -> Sent:
+        """One attempt under a claim that is written."""
+        sender = self._services.sender
+        if sender is None or url is None:
+            return Sent(fault="callbacks_disabled")
+        return await sender.send(url, event_id, body)
+
+    def judge(self, claim: Debt, sent: Sent) -> Verdict:
+        """What follows from it."""
+        age = (self._services.clock() - claim.since).total_seconds()
+        return judge(sent, tries=claim.tries, age=age, luck=self._services.luck())
+
+
 class Deliveries:
     """Pays callbacks."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._attempts = Attempts(services)
 
     async def pay(self, stored: Stored[Run], debt: Debt) -> Stored[Run]:
         """One attempt, and what follows from it. Raises ``Conflict`` when another wake makes it."""
-        if debt.tries > len(CALLBACK_WAITS):  # the last one was cut off
+        claim = self._attempts.claim(debt)
+        if claim is None:
             after = _settled(stored.value, debt, Verdict(CallbackState.GIVEN_UP), self._services)
             return (await self._services.save(stored, after)).run
-        claimed, claim, line = await self._claim(stored, debt)
+        claimed, line = await self._claim(stored, debt, claim)
         sent = await self._send(claimed.value, claim)
         return await self._record(claimed, claim, line, sent)
 
-    async def _claim(self, stored: Stored[Run], debt: Debt) -> tuple[Stored[Run], Debt, Stored[Delivery]]:
+    async def _claim(self, stored: Stored[Run], debt: Debt, claim: Debt) -> tuple[Stored[Run], Stored[Delivery]]:
         run, now = stored.value, self._services.clock()
-        claim = replace(debt, tries=debt.tries + 1, due=now + CLAIM)
         line = Delivery(
             session_id=run.session_id,
             number=run.number,
@@ -54,27 +90,22 @@ class Deliveries:
         oldest = None
         if run.deliveries >= KEPT:
             oldest = await self._services.store.delivery(run, run.deliveries - KEPT)
-        after = replace(_swapped(run, debt, claim, self._services), deliveries=run.deliveries + 1)
+        after = replace(with_debts(run, swapped(run.debts, debt, claim), now), deliveries=run.deliveries + 1)
         change = DeliveryChange(before=None, after=line, oldest=oldest)
         saved = await self._services.save(stored, after, delivery=change, midway=True)
         assert saved.delivery is not None
-        return saved.run, claim, saved.delivery
+        return saved.run, saved.delivery
 
     async def _send(self, run: Run, claim: Debt) -> Sent:
-        sender = self._services.sender
-        if sender is None or run.callback_url is None:
-            return Sent(fault="callbacks_disabled")
         at = run.completed_at or claim.since
         url = f"{self._services.settings.base_url}/api/runs/{run.id}"
-        return await sender.send(
-            run.callback_url, webhook_id(run.id, claim.subject), body_of(run, claim.subject, at, url)
-        )
+        event_id, body = webhook_id(run.id, claim.subject), body_of(run, claim.subject, at, url)
+        return await self._attempts.make(run.callback_url, event_id, body)
 
     async def _record(self, claimed: Stored[Run], claim: Debt, line: Stored[Delivery], sent: Sent) -> Stored[Run]:
         """Write what became of the attempt. Others may have changed the run meanwhile, or have deleted it."""
         services = self._services
-        age = (services.clock() - claim.since).total_seconds()
-        verdict = judge(sent, tries=claim.tries, age=age, luck=services.luck())
+        verdict = self._attempts.judge(claim, sent)
         current: Stored[Run] | None = claimed
         for _ in range(RACES):
             if current is None or current.value.deleted_at is not None:
@@ -86,24 +117,18 @@ class Deliveries:
             except Conflict:
                 current = await services.store.load(claimed.value.id)
                 continue
-            _log(saved.value, claim, sent, verdict)
+            say(f"run {claimed.value.id}", claim, sent, verdict, run_id=claimed.value.id)
             return saved
         raise Conflict(claimed.value.id, "the run was deleted while its callback was sent")
-
-
-def _swapped(run: Run, debt: Debt, other: Debt, services: Services) -> Run:
-    debts = tuple(other if each == debt else each for each in run.debts)
-    return with_debts(run, debts, services.clock())
 
 
 def _settled(run: Run, claim: Debt, verdict: Verdict, services: Services) -> Run:
     """The run after an attempt under this claim; as it is when its callback was asked for anew, or is of the past."""
     if claim not in run.debts:
         return run
-    if verdict.state is not None:
-        return replace(without_debt(run, claim, services.clock()), callback_state=verdict.state)
-    due = services.clock() + timedelta(seconds=verdict.wait)
-    return _swapped(run, claim, replace(claim, due=due), services)
+    now = services.clock()
+    after = with_debts(run, settled(run.debts, claim, verdict, now), now)
+    return after if verdict.state is None else replace(after, callback_state=verdict.state)
 
 
 def _told(line: Delivery, claim: Debt, after: Run, sent: Sent) -> Delivery:
@@ -118,16 +143,16 @@ def _told(line: Delivery, claim: Debt, after: Run, sent: Sent) -> Delivery:
     )
 
 
-def _log(run: Run, claim: Debt, sent: Sent, verdict: Verdict) -> None:
-    """One line; not the address, which may hold a secret of the caller's."""
+def say(who: str, claim: Debt, sent: Sent, verdict: Verdict, **extra: str) -> None:
+    """One line in the app's log; not the address, which may hold a secret of the caller's."""
     what = "is tried again" if verdict.state is None else verdict.state.value
     log.log(
         logging.INFO if verdict.state in (None, CallbackState.DELIVERED) else logging.WARNING,
-        "run %s: callback %s, attempt %d: %s, %s",
-        run.id,
+        "%s: callback %s, attempt %d: %s, %s",
+        who,
         claim.subject,
         claim.tries,
         sent.fault or sent.status,
         what,
-        extra={"run_id": run.id},
+        extra=extra,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.errors import CallbacksDisabled, NoCallback, RunNotEnded
+from shared.errors import CallbacksDisabled, DormouseError, NoCallback, RunNotEnded
 from shared.runs.debts import WATCH_AHEAD
 from shared.runs.run import Run
 from shared.runs.services import RACES, Services
@@ -27,17 +27,20 @@ class Redelivery:
             if stored is None or stored.value.deleted_at is not None:
                 return None
             run, now = stored.value, services.clock()
-            if run.callback_url is None:
-                raise NoCallback
-            if not run.terminal:
-                raise RunNotEnded(status_of_run=run.status.value)
-            if services.sender is None:
-                raise CallbacksDisabled(
-                    "This app sends no callbacks any more. Set DORMOUSE_CALLBACK_SECRET (`whsec_…`)."
-                )
+            check(services, run.callback_url, None if run.terminal else RunNotEnded(status_of_run=run.status.value))
             await services.watch.put(run_id, now + WATCH_AHEAD, now)
             try:
                 return (await services.save(stored, tell_again(run, now))).run.value
             except Conflict:
                 continue
         raise Conflict(run_id, "too many races")
+
+
+def check(services: Services, callback_url: str | None, unended: DormouseError | None) -> None:
+    """Raise what stands in the way of delivering something's end again. ``unended``: that it has none yet."""
+    if callback_url is None:
+        raise NoCallback
+    if unended is not None:
+        raise unended
+    if services.sender is None:
+        raise CallbacksDisabled("This app sends no callbacks any more. Set DORMOUSE_CALLBACK_SECRET (`whsec_…`).")

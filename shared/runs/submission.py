@@ -136,6 +136,16 @@ class Submissions:
         self._check_model(wanted, self._agent_of(wanted, None))
         self._check_limits(wanted)
 
+    def check_callback(self, url: str | None) -> None:
+        """Raise why nothing could be sent to this address, as far as that is known now."""
+        if url is None:
+            return
+        if self._services.sender is None:
+            raise CallbacksDisabled
+        problem = self._services.sender.problem(url)
+        if problem is not None:
+            raise InvalidRequest(f"`callback_url` {problem}.", errors=[{"field": "callback_url", "problem": problem}])
+
     async def _try(self, wanted: Submission) -> Submitted | None:
         """The numbered list of the design. None when a request with the same key was faster: look again."""
         record = await self._known_key(wanted)
@@ -145,7 +155,7 @@ class Submissions:
         agent = self._agent_of(wanted, session)
         self._check_model(wanted, agent)
         self._check_limits(wanted)
-        self._check_callback(wanted)
+        self.check_callback(wanted.callback_url)
         fresh = None
         if record is None and wanted.idempotency_key is not None:
             record = fresh = self._new_record(wanted.idempotency_key, wanted, session)
@@ -266,15 +276,6 @@ class Submissions:
                     f"`{name}` may be at most {allowed:.15g} here.",
                     errors=[{"field": name, "problem": f"may be at most {allowed:.15g}"}],
                 )
-
-    def _check_callback(self, wanted: Submission) -> None:
-        if wanted.callback_url is None:
-            return
-        if self._services.sender is None:
-            raise CallbacksDisabled
-        problem = self._services.sender.problem(wanted.callback_url)
-        if problem is not None:
-            raise InvalidRequest(f"`callback_url` {problem}.", errors=[{"field": "callback_url", "problem": problem}])
 
     def _new_record(self, key: str, wanted: Submission, session: Stored[Session] | None) -> KeyRecord:
         """What a free key will stand for once it is claimed: this payload, and the run allotted to it."""

@@ -164,8 +164,8 @@ async def webhooks(api: Api, stack: Stack) -> None:
     assert (forged.status, forged["code"]) == (400, "invalid_json")
 
 
-async def callbacks(api: Api, stack: Stack) -> str:
-    """The log of deliveries, and one more of them; its address."""
+async def callbacks(api: Api, stack: Stack) -> list[str]:
+    """The log of a run's deliveries, and one more of them; so for a batch; where to ask for yet another."""
     await stack.model.script("soon", [{"text": "done"}])
     await stack.model.script("never", [{"think": 600.0, "text": "done"}])
     async with Receiver() as receiver:
@@ -182,9 +182,17 @@ async def callbacks(api: Api, stack: Stack) -> str:
             return again.status == 304
 
         await eventually(unchanged)
+        batch = {"agent": "workshop", "items": [{"input": "[script:never]"}], "callback_url": receiver.url}
+        path = f"/api/batches/{(await api.call('POST', '/api/batches', json=batch))['id']}"
+        assert (await api.call("POST", f"{path}/deliveries")).status == 409
+        assert (await api.call("POST", f"{path}/cancel")).status == 200
+        await eventually(lambda: len(receiver.received) == 3)
+        assert (await api.call("POST", f"{path}/deliveries")).status == 202
+        await eventually(lambda: len(receiver.received) == 4)
     for method in ("GET", "POST"):
         assert (await api.call(method, f"{NOBODY}/deliveries")).status == 404
-    return told
+    assert (await api.call("POST", f"/api/batches/{NOBODYS['batch_id']}/deliveries")).status == 404
+    return [told, f"{path}/deliveries"]
 
 
 async def batches(api: Api, stack: Stack) -> None:
@@ -316,7 +324,8 @@ async def test_every_answer_that_the_contract_promises_is_given(own_stack: Calla
         deliveries = await callbacks(api, telling)
     await asyncio.to_thread(host.stop)
     async with Api((await asyncio.to_thread(telling.host)).url) as api:  # with no secret to sign with
-        assert (await api.call("POST", deliveries)).status == 400
+        for address in deliveries:
+            assert (await api.call("POST", address)).status == 400
     served = own_stack("timer", DORMOUSE_MAX_ACTIVE_RUNS="2")
     hasty = await asyncio.to_thread(lambda: served.host(DORMOUSE_API_WAIT_SECONDS="0.1"))
     async with Api((await asyncio.to_thread(served.host)).url) as api, Api(hasty.url) as other:

@@ -61,6 +61,7 @@ OPERATIONS = (
                     ("model", "string"),
                     ("deadline_seconds", "number"),
                     ("concurrency", "integer"),
+                    ("callback_url", "string"),
                 )
             ),
         ),
@@ -88,6 +89,7 @@ OPERATIONS = (
         problems=(
             errors.UnknownAgent,
             errors.ModelNotAllowed,
+            errors.CallbacksDisabled,
             errors.InvalidIdempotencyKey,
             errors.IdempotencyKeyReused,
             errors.BatchDeleted,
@@ -137,6 +139,14 @@ OPERATIONS = (
         text="What has not begun never does; what is active is cancelled, here and at the provider. May be repeated.",
         answers={200: A_BATCH},
         problems=(errors.BatchNotFound,),
+    ),
+    Operation(
+        function="deliver_batch_again",
+        tag=TAG,
+        summary="Deliver the callback of a batch's end again",
+        text="Under the same `webhook-id`, also after the receiver wanted no more, or when it was given up.",
+        answers={202: Answer(text="It is on its way.", model=wire.Batch, headers=("ETag",))},
+        problems=(errors.BatchNotFound, errors.CallbacksDisabled, errors.NoCallback, errors.BatchNotEnded),
     ),
     Operation(
         function="delete_batch",

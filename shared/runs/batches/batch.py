@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from shared.runs.run import SCHEMA, Next, Run, RunStatus, Text, run_id
+from shared.runs.run import SCHEMA, CallbackState, Debt, Next, Owed, Run, RunStatus, Text, run_id
 
 MOST_ITEMS = 1_000
 
@@ -56,6 +56,9 @@ class Batch:
     turn, and of a cancelled batch those from ``cancelled_from`` on never will. The counts and the items' results are
     written in one transaction, so they always agree. ``window`` is how many items may be active just now. Of a
     deleted batch the runs of the items before ``purged`` are gone, and once ``emptied`` all rows but its own.
+
+    ``debts`` holds the callback that it owes, if any. ``callback_attempts`` counts them all; ``callback_at`` is when
+    the last one was begun, and how it was taken is next to it: neither a status nor a fault when it was cut off.
     """
 
     id: str
@@ -85,6 +88,14 @@ class Batch:
     purged: int = 0
     emptied: bool = False
 
+    callback_url: str | None = None
+    callback_state: CallbackState | None = None
+    callback_attempts: int = 0
+    callback_at: datetime | None = None
+    callback_http_status: int | None = None
+    callback_fault: str | None = None
+    debts: tuple[Debt, ...] = ()
+
     # what the provider, or a limit here, said to new runs
     accepted_at: datetime | None = None
     held: bool = False
@@ -105,7 +116,7 @@ class Batch:
     @property
     def done(self) -> bool:
         """Whether nothing is left to wake for."""
-        return self.status.over and self.deleted_at is None
+        return self.status.over and self.deleted_at is None and not self.debts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +183,19 @@ def result_of(index: int, run: Run) -> Result:
     )
 
 
+def counts(batch: Batch) -> dict[str, int]:
+    """How many items stand where."""
+    return {
+        "total": batch.total,
+        "pending": batch.pending,
+        "active": len(batch.active),
+        "completed": batch.completed,
+        "incomplete": batch.incomplete,
+        "failed": batch.failed,
+        "cancelled": batch.cancelled,
+    }
+
+
 def item_status(batch: Batch, index: int, result: Result | None) -> ItemStatus:
     """Where an item stands. The result is to be read after the batch."""
     if result is not None:
@@ -186,11 +210,14 @@ def item_status(batch: Batch, index: int, result: Result | None) -> ItemStatus:
 
 
 def close(batch: Batch, now: datetime) -> Batch:
-    """The batch as it ends, once nothing of it is pending or active. The one place that decides that it is over."""
+    """The batch as it ends, once nothing of it is pending or active. The one place that decides that it is over.
+
+    So this is where its callback is owed, in the same write.
+    """
     if batch.status.over or batch.pending or batch.active:
         return batch
     cancelled = batch.status is BatchStatus.CANCELLING
-    return replace(
+    ended = replace(
         batch,
         status=BatchStatus.CANCELLED if cancelled else BatchStatus.COMPLETED,
         completed_at=now,
@@ -198,6 +225,20 @@ def close(batch: Batch, now: datetime) -> Batch:
         wake_at=now,
         retry_after=0.0,
     )
+    return tell(ended, now)
+
+
+def tell(batch: Batch, now: datetime) -> Batch:
+    """The ended batch with its end to be told, from the first attempt on, if its caller wants to know."""
+    if batch.callback_url is None:
+        return batch
+    debt = Debt(kind=Owed.CALLBACK, subject=batch.status.value, due=now, since=now)
+    return with_debts(replace(batch, callback_state=None), (debt,), now)
+
+
+def with_debts(batch: Batch, debts: tuple[Debt, ...], now: datetime) -> Batch:
+    """The ended batch owing these; they are what it wakes for."""
+    return replace(batch, debts=debts, wake_at=min((debt.due for debt in debts), default=now))
 
 
 def settle(batch: Batch, results: Sequence[Result], now: datetime) -> Batch:
@@ -275,6 +316,11 @@ def entomb(batch: Batch, now: datetime, *, runs: bool) -> Batch:
         metadata={},
         agent=None,
         model=None,
+        callback_url=None,
+        callback_state=None,
+        callback_http_status=None,
+        callback_fault=None,
+        debts=(),
     )
 
 

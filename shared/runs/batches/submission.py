@@ -48,6 +48,7 @@ class BatchSubmission:
     defaults: Submission
     payload: str
     concurrency: int | None = None
+    callback_url: str | None = None
     idempotency_key: str | None = None
 
 
@@ -69,8 +70,8 @@ class BatchSubmissions:
     async def submit(self, wanted: BatchSubmission) -> BatchSubmitted:
         """Write the batch. A bad item is written as one that has failed.
 
-        Raises ``IdempotencyKeyReused``, ``BatchDeleted``, what is wrong with the batch's own agent, model and limits,
-        and ``StoreUnavailable`` at any point.
+        Raises ``IdempotencyKeyReused``, ``BatchDeleted``, what is wrong with the batch's own agent, model, limits and
+        address for its callback, and ``StoreUnavailable`` at any point.
         """
         for _ in range(RACES):
             submitted = await self._try(wanted)
@@ -88,6 +89,7 @@ class BatchSubmissions:
             if again is not None:
                 return await self._again(again)
         self._submissions.check(wanted.defaults)
+        self._submissions.check_callback(wanted.callback_url)
         if record is None and key is not None:
             record = await self._services.index.claim_key(self._new_key(wanted, key))
             if record is None:
@@ -147,6 +149,7 @@ class BatchSubmissions:
             metadata=dict(wanted.defaults.metadata),
             refused=refused,
             failed=len(refused),
+            callback_url=wanted.callback_url,
             retry_after=self._services.settings.poll_first,
         )
         return close(batch, now), items

@@ -27,6 +27,7 @@ from shared.runs.batches.batch import (
     settle,
     take,
 )
+from shared.runs.batches.callbacks import BatchCallbacks
 from shared.runs.batches.deletion import BatchDeletion, Drivers
 from shared.runs.batches.submission import MOST_SAID, submission
 from shared.runs.debts import WATCH_AHEAD
@@ -60,15 +61,24 @@ class BatchWork:
     """Moves batches. Any number of callers, at any time, in any process, are safe."""
 
     def __init__(
-        self, services: Services, submissions: Submissions, lifecycle: Lifecycle, deletion: BatchDeletion
+        self,
+        services: Services,
+        submissions: Submissions,
+        lifecycle: Lifecycle,
+        deletion: BatchDeletion,
+        callbacks: BatchCallbacks,
     ) -> None:
         self._services = services
         self._submissions = submissions
         self._lifecycle = lifecycle
         self._deletion = deletion
+        self._callbacks = callbacks
 
     async def advance(self, batch_id: str, drivers: Drivers) -> Outcome:
-        """One wake. ``wake_in`` is None only when the batch is over, or absent. Raises ``StoreUnavailable``."""
+        """One wake. ``wake_in`` is None only when the batch is over and owes nothing, or absent.
+
+        Raises ``StoreUnavailable``.
+        """
         stored = await self._services.batches.load(batch_id)
         if stored is None:
             return Outcome(None, None)
@@ -78,6 +88,8 @@ class BatchWork:
             if stored.value.deleted_at is not None and stored.value.status.over:
                 left = await self._deletion.purge(stored, drivers)
                 return Outcome(None, None) if left is None else self.outcome(left)
+            if stored.value.status.over:
+                return self.outcome((await self._callbacks.pay(stored)).value)
             return self.outcome((await self._wake(stored, drivers)).value)
         except Conflict:
             stored = await self._services.batches.load(batch_id)

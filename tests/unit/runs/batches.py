@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from typing import Any
 
+from shared import errors
 from shared.runs.batches.batch import Batch, item_status, run_of
 from shared.runs.batches.submission import AskedItem, BatchSubmission, BatchSubmitted
 from shared.runs.submission import Submission
@@ -18,9 +19,12 @@ def one(text: str, **fields: Any) -> Submission:
     return Submission(items=items, **{"owner": "test", "agent": "workshop", **fields})
 
 
-def asked(*texts: str, key: str | None = None, concurrency: int | None = None) -> BatchSubmission:
+def asked(
+    *texts: str, key: str | None = None, concurrency: int | None = None, callback_url: str | None = None
+) -> BatchSubmission:
     """A request for a batch with an item for each text."""
     return BatchSubmission(
+        callback_url=callback_url,
         items=[AskedItem(id=f"i-{n}", asked=one(text)) for n, text in enumerate(texts)],
         defaults=one(""),
         payload=hashlib.sha256(repr(texts).encode()).hexdigest(),
@@ -32,6 +36,14 @@ def asked(*texts: str, key: str | None = None, concurrency: int | None = None) -
 async def submit(rig: Rig, *texts: str, **fields: Any) -> BatchSubmitted:
     """Submit a batch."""
     return await rig.app.batch_submissions.submit(asked(*texts, **fields))
+
+
+async def ended(rig: Rig, callback_url: str, **fields: Any) -> Batch:
+    """A batch that is over at once, its one item being bad, and still owes its callback."""
+    bad = [AskedItem(id="bad", asked=errors.InvalidJson("no"))]
+    defaults = one("", metadata={"job": "night"})
+    wanted = BatchSubmission(items=bad, defaults=defaults, payload="p", callback_url=callback_url, **fields)
+    return (await rig.app.batch_submissions.submit(wanted)).batch
 
 
 async def load(rig: Rig, batch_id: str) -> Batch:

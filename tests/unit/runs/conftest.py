@@ -31,6 +31,7 @@ from shared.runs.submission import Submission, Submitted
 from shared.settings import Settings
 from shared.wiring import App
 from tests.acceptance import workshop
+from tests.acceptance.receiver import SECRET, Receiver
 
 THINK = 1.0
 """Seconds that a response takes unless its script says otherwise: the first poll, after 2 s, finds it done."""
@@ -184,6 +185,19 @@ async def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 async def rig(rigs: NewRig) -> Rig:
     """One process with the default settings."""
     return await rigs()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """Who is told by callbacks."""
+    async with Receiver() as running:
+        yield running
+
+
+@pytest.fixture
+async def telling(rigs: NewRig) -> Rig:
+    """A process that sends callbacks."""
+    return await rigs(callback_secret=SECRET, callback_allow="127.0.0.1", public_base_url="https://app.example")
 
 
 async def eventually(holds: Callable[[], Any], *, patience: float = 10.0) -> Any:

@@ -27,7 +27,7 @@ from shared.runs.batches.batch import (
     submission_of,
     take,
 )
-from shared.runs.run import Next, RunStatus, parse_run_id
+from shared.runs.run import CallbackState, Next, RunStatus, parse_run_id
 from tests.unit.runs.records import NOW, a_run, at
 
 ID = "batch_" + "0123456789abcdef" * 2
@@ -207,6 +207,26 @@ def test_the_window_never_closes() -> None:
 def test_a_run_that_gives_up_holds_nothing_back() -> None:
     held = pace(a_batch(), [waiting(2, 10)], 0)
     assert pace(held, [a_run(status=RunStatus.FAILED, next=Next.NONE)], 1).held is False
+
+
+@pytest.mark.parametrize("status", [BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING])
+def test_the_write_that_ends_a_batch_owes_its_callback_once(status: BatchStatus) -> None:
+    batch = a_batch(total=1, cursor=1, active=active(0), status=status, callback_url="https://x.example/")
+    after = settle(batch, [result(0)], at(3))
+    (debt,) = after.debts
+    assert (debt.subject, debt.due, debt.tries) == (after.status.value, at(3), 0)
+    assert (after.done, after.wake_at) == (False, at(3))
+    assert close(after, at(4)) == cancel(after, at(4)) == after
+    assert settle(replace(batch, callback_url=None), [result(0)], at(3)).debts == ()
+
+
+def test_a_tombstone_owes_no_callback_and_names_no_receiver() -> None:
+    batch = a_batch(callback_url="https://x.example/", callback_state=CallbackState.GIVEN_UP, callback_fault="timeout")
+    for before in (batch, cancel(batch, at(1)), replace(batch, active=active(0), cursor=1)):
+        gone = entomb(before, at(3), runs=True)
+        assert (gone.debts, gone.callback_url, gone.callback_state, gone.callback_fault) == ((), None, None, None)
+        assert gone.wake_at == at(3)
+        assert settle(gone, [result(0)] if gone.active else [], at(4)).debts == ()
 
 
 def test_a_tombstone_has_no_content_and_is_not_done() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -25,18 +25,6 @@ STORY: list[dict[str, Any]] = [{"text": "A story that nobody else may read."}]
 WORK = {"name": "work", "arguments": {"label": "a"}}
 FAILS = {"status": "failed", "error": {"code": "invalid_prompt", "message": "No."}}
 ASKS = [{"calls": [{"name": "send", "arguments": {"label": "a"}}]}, {"text": "Sent."}]
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as running:
-        yield running
-
-
-@pytest.fixture
-async def telling(rigs: NewRig) -> Rig:
-    """A process that sends callbacks."""
-    return await rigs(callback_secret=SECRET, callback_allow="127.0.0.1", public_base_url="https://app.example")
 
 
 async def log_of(rig: Rig, run_id: str) -> list[Delivery]:

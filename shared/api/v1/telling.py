@@ -121,7 +121,9 @@ class Telling:
         cut = said is None
         said = said or Said(turn=turn, text=self._text or "")
         events: list[Event] = []
-        if self._told is not None and said.words.startswith(self._text or "") and len(said.words) > self._told:
+        if self._is_surely_void(said.words):
+            events += self._begin_anew(self._not_before(Place(turn, self._attempt)))
+        if self._told is not None and len(said.words) > self._told:
             events += self._tell(self._not_before(Place(turn, self._attempt)), said.words[self._told :])
         events += self._begin_part(self._not_before(Place(turn, self._attempt)))
         item = message(self._run, said)
@@ -161,6 +163,12 @@ class Telling:
             return text.startswith(self._text)
         # Told over another connection: its length is known, and that it was this attempt's.
         return self._told is not None and attempt == self._attempt and self._told <= len(text)
+
+    def _is_surely_void(self, words: str) -> bool:
+        """Whether what was told of the open message cannot be how these words begin."""
+        if self._text is not None:
+            return not words.startswith(self._text)
+        return self._told is not None and self._told > len(words)
 
     def _begin_anew(self, here: Place) -> list[Event]:
         self._told, self._text = 0, ""

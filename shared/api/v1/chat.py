@@ -59,6 +59,7 @@ def _read(body: Mapping[str, Any], owner: str, app: App, key: str | None) -> Cre
             agent=agent_named(fields.model, app),
             metadata=fields.metadata,
             stream=fields.stream,
+            background=False,
             idempotency_key=key,
         ),
         background=False,

@@ -125,8 +125,8 @@ async def _is_of(run: Run, wanted: Submission, app: App) -> bool:
     """Whether that request would have made this run."""
     if run.agent != wanted.agent or run.metadata != dict(wanted.metadata):
         return False
-    if wanted.session_id is None and run.number > 1:
+    if (run.follows, run.background, run.stream) != (wanted.previous, wanted.background, wanted.stream):
         return False
-    if wanted.session_id is not None and (run.session_id != wanted.session_id or run.number <= (wanted.previous or 0)):
+    if run.number > 1 and run.session_id != wanted.session_id:
         return False
     return tuple(await app.services.store.given_items(run)) == wanted.items

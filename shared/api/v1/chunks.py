@@ -58,15 +58,14 @@ async def _chunks(run: Run, app: App, hub: Hub, *, with_usage: bool) -> AsyncGen
     agent = app.services.agents.get(run.agent)
     live = agent is None or agent.output is None  # an object that does not fit is made again: only the last one counts
     yield _chunk(run, {"role": "assistant", "content": ""})
-    given, message = "", ""
+    message = ""
     async with contextlib.aclosing(told(run, None, app, hub)) as events:
         async for event in events:
             if live and event["type"] == "response.output_text.delta":
-                between = BETWEEN if given and message != event["item_id"] else ""
+                between = BETWEEN if message not in ("", event["item_id"]) else ""
                 message = event["item_id"]
-                given += between + event["delta"]
                 yield _chunk(run, {"content": between + event["delta"]})
-            elif given and event["type"] == "response.in_progress":
+            elif message and event["type"] == "response.in_progress":
                 raise CompletionFailed(
                     "The model began its answer anew, and a stream of chunks cannot. Retrieve the response instead.",
                     response_id=response_id(run.id),

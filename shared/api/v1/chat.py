@@ -7,6 +7,7 @@ from typing import Any
 
 from shared.agentkit.agent import Item
 from shared.api.bodies import idempotency_key
+from shared.api.pacing import EventStream
 from shared.api.rendering import json_response
 from shared.api.v1.chunks import check_ended_well, chunks
 from shared.api.v1.keys import owner_of
@@ -14,7 +15,6 @@ from shared.api.v1.messages import check_size, read_input, unsupported, wrong
 from shared.api.v1.objects import completion_object
 from shared.api.v1.requests import Create, agent_named, read_body, read_fields
 from shared.api.v1.starting import begin, finished, moment, said_in
-from shared.api.v1.streaming import event_stream
 from shared.drivers.durable import Hub
 from shared.runs.submission import Submission
 from shared.wiring import App
@@ -31,7 +31,7 @@ async def create(request: Any, app: App, hub: Hub) -> Any:
     wanted = _read(body, owner, app, idempotency_key(request.headers.getlist("idempotency-key")))
     run = await begin(request, wanted.submission, app, hub)
     if wanted.stream:
-        return event_stream(chunks(run, app, hub, with_usage=_wants_usage(body), since=since))
+        return EventStream(chunks(run, app, hub, with_usage=_wants_usage(body), since=since))
     run = await finished(request, run, app, since=since)
     check_ended_well(run)
     return json_response(completion_object(run, await said_in(run, app)))

@@ -8,9 +8,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from azurefunctions.extensions.http.fastapi import StreamingResponse
-
-from shared.api.pacing import TimeIsUp, paced
+from shared.api.pacing import EventStream, TimeIsUp, paced
 from shared.api.v1.errors import error_object
 from shared.api.v1.names import response_id
 from shared.api.v1.starting import moment, now, said_in
@@ -23,7 +21,6 @@ from shared.runs.store.tables import StoreUnavailable
 from shared.runs.views import Delta, End, Snapshot
 from shared.wiring import App
 
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 PING = b": ping\n\n"
 
 
@@ -32,7 +29,7 @@ def streamed(run: Run, after: int | None, app: App, hub: Hub, *, since: float) -
 
     ``since`` is the ``moment`` at which the request came.
     """
-    return event_stream(_body(run, after, app, hub, since))
+    return EventStream(_body(run, after, app, hub, since))
 
 
 def seconds_left(app: App, since: float) -> float:
@@ -49,11 +46,6 @@ def failure(raised: Exception, run: Run) -> DormouseError:
         return StorageUnavailable()
     log.error("run %s: a stream failed", run.id, exc_info=raised, extra={"run_id": run.id})
     return DormouseError()
-
-
-def event_stream(body: AsyncGenerator[bytes, None]) -> Any:
-    """The answer that a body of events is."""
-    return StreamingResponse(body, headers=HEADERS, media_type="text/event-stream")
 
 
 async def told(run: Run, after: int | None, app: App, hub: Hub) -> AsyncGenerator[Event, None]:

@@ -7,7 +7,7 @@ answers at once, either finally (token None) or with a continuation token; the s
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -17,6 +17,18 @@ from shared.agentkit.tools import Tool
 
 Item = dict[str, Any]
 """One conversation item in the shape of the Responses API (``message``, ``function_call``, …)."""
+
+
+def text_of(items: Iterable[Item]) -> str:
+    """The text of the message items; a refusal is text too."""
+    parts = [
+        part.get("text") if part.get("type") == "output_text" else part.get("refusal")
+        for item in items
+        if item.get("type") == "message"
+        for part in item.get("content") or ()
+        if part.get("type") in ("output_text", "refusal")
+    ]
+    return "".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

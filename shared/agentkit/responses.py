@@ -23,11 +23,12 @@ from shared.agentkit.agent import (
     RunOptions,
     UpdateKind,
     Usage,
+    text_of,
 )
 from shared.agentkit.provided import ProvidedAgent
 
 TEXT_EVENTS = frozenset({"response.output_text.delta", "response.refusal.delta"})
-"""What becomes the text of a response: `_text` reads the same from its items."""
+"""What becomes the text of a response: `text_of` reads the same from its items."""
 
 TERMINAL = {status.value: status for status in ResponseStatus if status is not ResponseStatus.PENDING}
 
@@ -191,7 +192,7 @@ def _ended(body: Mapping[str, Any], response_id: str, word: str, status: Respons
         status=status,
         provider_status=word,
         response_id=response_id,
-        text=_text(items),
+        text=text_of(items),
         items=items,
         calls=_calls(items) if status is ResponseStatus.COMPLETED else (),
         approvals=_approvals(items) if status is ResponseStatus.COMPLETED else (),
@@ -201,18 +202,6 @@ def _ended(body: Mapping[str, Any], response_id: str, word: str, status: Respons
         error_message=None if message is None else str(message),
         incomplete_reason=None if reason is None else str(reason),
     )
-
-
-def _text(items: Iterable[Item]) -> str:
-    """The text of the message items; a refusal is text too."""
-    parts = [
-        part.get("text") if part.get("type") == "output_text" else part.get("refusal")
-        for item in items
-        if item.get("type") == "message"
-        for part in item.get("content") or ()
-        if part.get("type") in ("output_text", "refusal")
-    ]
-    return "".join(part for part in parts if part)
 
 
 def _calls(items: Iterable[Item]) -> tuple[FunctionCall, ...]:

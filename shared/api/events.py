@@ -8,9 +8,9 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from azurefunctions.extensions.http.fastapi import Response, StreamingResponse
+from azurefunctions.extensions.http.fastapi import Response
 
-from shared.api.pacing import TimeIsUp, paced
+from shared.api.pacing import HEADERS, MEDIA_TYPE, EventStream, TimeIsUp, paced
 from shared.api.runs import body_of, call_on_the_wire, own_run
 from shared.drivers.durable import Hub
 from shared.errors import InvalidEventId, RunNotFound
@@ -36,9 +36,6 @@ END = "end"
 
 RETRY_MILLISECONDS = 1_000
 
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-MEDIA_TYPE = "text/event-stream"
-
 
 async def watch(request: Any, app: App, hub: Hub) -> Any:
     """``GET /api/runs/{id}/events``: the state, then everything that happens, to the end.
@@ -56,7 +53,7 @@ async def watch(request: Any, app: App, hub: Hub) -> Any:
     if request.method == "HEAD":
         return Response(headers=HEADERS, media_type=MEDIA_TYPE)
     wake = functools.partial(app.signals.woken, hub=hub)
-    return StreamingResponse(stream(app, run.id, after, wake), headers=HEADERS, media_type=MEDIA_TYPE)
+    return EventStream(stream(app, run.id, after, wake))
 
 
 async def stream(app: App, run_id: str, after: EventId | None, wake: Wake) -> AsyncGenerator[bytes, None]:

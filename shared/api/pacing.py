@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from azurefunctions.extensions.http.fastapi import StreamingResponse
 
 T = TypeVar("T")
+
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+MEDIA_TYPE = "text/event-stream"
 
 PING_SECONDS = 15.0
 AHEAD = 16
@@ -15,6 +20,20 @@ AHEAD = 16
 
 _makers: set[asyncio.Task[None]] = set()
 """Those at work, and those that are letting go of what they listen to."""
+
+
+class EventStream(StreamingResponse):  # type: ignore[misc]
+    """The answer that a body of Server-Sent Events is."""
+
+    def __init__(self, body: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(body, headers=HEADERS, media_type=MEDIA_TYPE)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send it. A caller who goes while a piece is being sent leaves the body as it stands: it is closed here."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self.body_iterator.aclose()
 
 
 class TimeIsUp(Exception):

@@ -131,6 +131,10 @@ class Run:
     batch_id: str | None = None
     schema: int = SCHEMA
 
+    # what an OpenAI client said, and is told again: the run's number that it went on from, whether it would wait
+    follows: int | None = None
+    background: bool = True
+
     # where it stands at the provider
     token: ContinuationToken | None = None
     turn: int = 1

@@ -56,7 +56,8 @@ class Submission:
 
     ``deadline_seconds`` and the limits are None for the app's own. ``idempotency_key`` is bare. ``stream`` asks for
     responses that can be followed while they are made. ``previous`` is the number of the session's run that this one
-    is to follow: none that completed may lie between.
+    is to follow: none that completed may lie between. ``background`` False: the caller waits for the end; it changes
+    nothing but what the run says of itself.
     """
 
     owner: str
@@ -66,6 +67,7 @@ class Submission:
     previous: int | None = None
     model: str | None = None
     stream: bool = False
+    background: bool = True
     metadata: Mapping[str, str] = field(default_factory=dict)
     deadline_seconds: float | None = None
     turns: int | None = None
@@ -318,6 +320,8 @@ class Submissions:
             model=wanted.model,
             callback_url=wanted.callback_url,
             stream=wanted.stream,
+            follows=wanted.previous,
+            background=wanted.background,
             previous_response_id=session.value.response_id if session else None,
             replay=self._settings.chain == "replay"
             or (self._settings.chain == "auto" and session is not None and session.value.replay),

@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
+from shared.agentkit.agent import text_of
 from shared.runs.following import Following
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.services import Services, log
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.views import (
+    ALL,
     End,
     EventId,
     Seen,
@@ -23,6 +25,7 @@ from shared.runs.views import (
     State,
     ViewEvent,
     attempt_of,
+    has_said,
     news,
     response_of,
 )
@@ -38,6 +41,9 @@ PATIENCE = 2.0
 WAKE_GAP = 2.0
 """Seconds until a wake that has not yet taken in the end of a response is asked for again; doubled each time."""
 
+WAKES_KNOWN = 1_000
+"""Of how many responses a process remembers that it has asked for a wake."""
+
 Wake = Callable[[str], Awaitable[None]]
 """Has the run of this id looked at now: what the webhook does, for a viewer who saw the response end."""
 
@@ -47,6 +53,7 @@ class Viewing:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._asked = Asked()
 
     async def watch(
         self, run_id: str, after: EventId | None = None, *, wake: Wake | None = None
@@ -56,7 +63,7 @@ class Viewing:
         The last event is ``End``; a run that is not there, or is deleted meanwhile, ends the iteration without one.
         Close it (``aclosing``) to let go of the provider's stream. Who may see the run is checked by the caller.
         """
-        watch = _Watch(self._services, run_id, after, wake)
+        watch = _Watch(self._services, self._asked, run_id, after, wake)
         try:
             async with contextlib.aclosing(watch.events()) as events:
                 async for event in events:
@@ -65,11 +72,28 @@ class Viewing:
             await watch.let_go()
 
 
+class Asked:
+    """The wakes that were asked for because a response has ended: one does for all who see that end."""
+
+    def __init__(self) -> None:
+        self._again: dict[str, tuple[float, float]] = {}
+
+    def is_due(self, response_id: str, now: float) -> bool:
+        """Whether to ask now, on a clock in seconds: the first time, and again when the rows still wait after a gap."""
+        at, gap = self._again.pop(response_id, (now, WAKE_GAP))
+        due = now >= at
+        self._again[response_id] = (now + gap, gap * 2) if due else (at, gap)
+        if len(self._again) > WAKES_KNOWN:
+            del self._again[next(iter(self._again))]
+        return due
+
+
 class _Watch:
     """One viewer: what it was shown, the rows as last read, and the provider's stream that it follows."""
 
-    def __init__(self, services: Services, run_id: str, after: EventId | None, wake: Wake | None) -> None:
+    def __init__(self, services: Services, asked: Asked, run_id: str, after: EventId | None, wake: Wake | None) -> None:
         self._services = services
+        self._asked = asked
         self._time = asyncio.get_running_loop().time
         self._run_id = run_id
         self._after = after
@@ -77,7 +101,7 @@ class _Watch:
         self._shown: Shown | None = None
         self._following: Following | None = None
         self._behind_since: float | None = None
-        self._wake_at, self._wake_gap = 0.0, WAKE_GAP
+        self._silence = 0.0
 
     async def events(self) -> AsyncGenerator[ViewEvent, None]:
         """The whole watch: look at the rows, hear the provider until the next look, and so on to the end."""
@@ -92,6 +116,10 @@ class _Watch:
             async with contextlib.aclosing(self._hear(gap)) as heard:
                 async for event in heard:
                     yield event
+            if (whole := await self._from_rows(seen.run)) is not None:
+                yield whole
+            elif (stale := self._fall_behind()) is not None:
+                yield stale
             looked = await self._look(seen)
             if looked is None:
                 return
@@ -148,10 +176,10 @@ class _Watch:
                 self._shown = Shown(here)
                 start = Snapshot(event_id=here, text="")
         response_id = response_of(run)
-        if self._following is None and response_id is not None:
+        if self._following is None and response_id is not None and self._shown.position.sequence < ALL:
             after = self._shown.position
             self._following = Following(agent, response_id, after.sequence, self._services.luck)
-            self._wake_at, self._wake_gap = 0.0, WAKE_GAP
+            self._silence = 0.0
         return start
 
     async def _hear(self, seconds: float) -> AsyncGenerator[ViewEvent, None]:
@@ -165,22 +193,49 @@ class _Watch:
                 async with asyncio.timeout(left):
                     update = await self._following.next()
             except TimeoutError:
+                self._silence += left
                 return
-            if update is None:
-                self._shown.stale = True
-                yield Stale(event_id=self._shown.position)
-            elif (event := self._shown.apply(update)) is not None:
+            self._silence = 0.0
+            if update is None or ((event := self._shown.apply(update)) is None and self._shown.ended):
+                return
+            if event is not None:
                 yield event
-            if self._shown.ended:
-                return
+
+    async def _from_rows(self, run: Run) -> Snapshot | None:
+        """The whole text of a turn that is over, where the provider replays no more of it, or is silent."""
+        here, shown = attempt_of(run), self._shown
+        if shown is None or here is None or not shown.position.same_attempt(here) or not has_said(run):
+            return None
+        if not self._is_left_alone(shown):
+            return None
+        try:
+            text = text_of(await self._services.store.last_items(run))
+        except (StoreUnavailable, LookupError):  # later; or the next look finds it deleted
+            return None
+        await self.let_go()
+        return shown.replace(text)
+
+    def _is_left_alone(self, shown: Shown) -> bool:
+        """Whether the provider has nothing (more) to say to a viewer who has not heard the response's end."""
+        if shown.ended or shown.position.sequence == ALL or self._following is None:
+            return False
+        return self._following.over or self._silence >= PATIENCE
+
+    def _fall_behind(self) -> Stale | None:
+        """Say, once, that the provider replays no more."""
+        shown = self._shown
+        if shown is None or shown.stale or shown.ended or self._following is None or not self._following.over:
+            return None
+        shown.stale = True
+        return Stale(event_id=shown.position)
 
     async def _hasten(self, run: Run) -> None:
         """Have the end of a response taken in now that the rows still wait for, and not at the next scheduled poll."""
         if self._wake is None or self._following is None or self._shown is None or not self._shown.ended:
             return
-        pending = run.token is not None and run.token.response_id == self._following.response_id
-        if pending and self._time() >= self._wake_at:
-            self._wake_at, self._wake_gap = self._time() + self._wake_gap, self._wake_gap * 2
+        response_id = self._following.response_id
+        pending = run.token is not None and run.token.response_id == response_id
+        if pending and self._asked.is_due(response_id, self._time()):
             await self._wake(self._run_id)
 
     def _lags(self) -> bool:

@@ -38,6 +38,9 @@ class EventId:
         return (self.turn, self.attempt) == (other.turn, other.attempt)
 
 
+ALL = 9_999_999_999
+"""The sequence of a text that came whole from the rows: after everything that the provider says of the response."""
+
 _EVENT_ID = re.compile(r"([1-9][0-9]{0,5})\.([1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,9})", re.ASCII)
 
 
@@ -61,8 +64,9 @@ class StatusChanged:
 class Snapshot:
     """The text from here on, in place of what was shown.
 
-    Empty, with sequence 0, at the start of each turn and attempt; empty at a reset by the provider; and the whole
-    text before ``End`` wherever the deltas alone have not given it.
+    Empty, with sequence 0, at the start of each turn and attempt; empty at a reset by the provider; the whole text of
+    a turn, with sequence ``ALL``, where the provider does not tell it and the rows have it; and the run's whole text
+    before ``End`` wherever the deltas alone have not given it.
     """
 
     event_id: EventId
@@ -153,11 +157,16 @@ def attempt_of(run: Run) -> EventId | None:
     return EventId(run.turn, run.attempt, 0) if run.attempt else None
 
 
+def has_said(run: Run) -> bool:
+    """Whether what the current attempt said is what the run's items end with."""
+    return run.next in (Next.TOOLS, Next.ANSWERS)
+
+
 def response_of(run: Run) -> str | None:
     """The provider's response of the current attempt: the pending one, or the one that asked for the tools at work."""
     if run.token is not None:
         return run.token.response_id
-    return run.previous_response_id if run.next in (Next.TOOLS, Next.ANSWERS) else None
+    return run.previous_response_id if has_said(run) else None
 
 
 @dataclass(slots=True)
@@ -187,6 +196,12 @@ class Shown:
                 if response is not None and response.status in (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE):
                     self._final = response.text
         return None
+
+    def replace(self, text: str) -> Snapshot:
+        """Put the whole text of the response, from the rows, in place of what was shown."""
+        self.position = EventId(self.position.turn, self.position.attempt, ALL)
+        self.whole, self.stale, self._pieces = True, False, [text]
+        return Snapshot(event_id=self.position, text=text)
 
     def is_surely(self, run: Run, text: str) -> bool:
         """Whether the client's text is the run's: seen in full, or the known rest of what its response said."""

@@ -109,6 +109,14 @@ async def test_a_response_that_failed_is_no_part_of_the_conversation(target: Tar
     assert (failed.status, failed.error and failed.error.code) == ("failed", "invalid_prompt")
     again = await ada.responses.create(model="bench", input="[script:one]", previous_response_id=first.id)
     assert (again.status, again.output_text) == ("completed", "One.")
+    await ada.responses.delete(failed.id)
+    assert again.previous_response_id == first.id, "what it went on from, not what lay between"
+    assert (await ada.responses.retrieve(again.id)).previous_response_id == first.id
+    assert (first.background, first.previous_response_id) == (False, None)
+    third = await ada.responses.create(
+        model="bench", input="[script:one]", previous_response_id=again.id, background=True
+    )
+    assert (third.background, third.previous_response_id) == (True, again.id)
 
 
 async def test_one_response_of_a_conversation_runs_at_a_time(target: Target, ada: AsyncOpenAI) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 from shared.agentkit.agent import Item
 from shared.api.bodies import idempotency_key
+from shared.api.pacing import EventStream
 from shared.api.rendering import json_response
 from shared.api.v1.chunks import check_ended_well, chunks
 from shared.api.v1.keys import owner_of
 from shared.api.v1.messages import check_size, read_input, unsupported, wrong
 from shared.api.v1.objects import completion_object
 from shared.api.v1.requests import Create, agent_named, read_body, read_fields
-from shared.api.v1.starting import begin, finished, said_in
-from shared.api.v1.streaming import event_stream
+from shared.api.v1.starting import begin, finished, moment, said_in
 from shared.drivers.durable import Hub
 from shared.runs.submission import Submission
 from shared.wiring import App
@@ -25,13 +25,14 @@ OF_RESPONSES = ("background", "previous_response_id", "include", "truncation", "
 
 async def create(request: Any, app: App, hub: Hub) -> Any:
     """``POST /api/v1/chat/completions``: the completion, when the run has ended; or its chunks, as they come."""
+    since = moment()
     owner = owner_of(request, app.settings)
     body = await read_body(request, app)
     wanted = _read(body, owner, app, idempotency_key(request.headers.getlist("idempotency-key")))
     run = await begin(request, wanted.submission, app, hub)
     if wanted.stream:
-        return event_stream(chunks(run, app, hub, with_usage=_wants_usage(body)))
-    run = await finished(request, run, app)
+        return EventStream(chunks(run, app, hub, with_usage=_wants_usage(body), since=since))
+    run = await finished(request, run, app, since=since)
     check_ended_well(run)
     return json_response(completion_object(run, await said_in(run, app)))
 
@@ -59,6 +60,7 @@ def _read(body: Mapping[str, Any], owner: str, app: App, key: str | None) -> Cre
             agent=agent_named(fields.model, app),
             metadata=fields.metadata,
             stream=fields.stream,
+            background=False,
             idempotency_key=key,
         ),
         background=False,

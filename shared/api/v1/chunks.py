@@ -11,11 +11,10 @@ from shared.api.v1.errors import NO_RETRY, error_object
 from shared.api.v1.names import completion_id, response_id
 from shared.api.v1.objects import chat_usage, completion_object, finish_reason
 from shared.api.v1.starting import now, said_in
-from shared.api.v1.streaming import PING, sse, told
+from shared.api.v1.streaming import PING, failure, seconds_left, sse, told
 from shared.drivers.durable import Hub
-from shared.errors import CompletionFailed, DormouseError, StillRunning
+from shared.errors import CompletionFailed, StillRunning
 from shared.runs.run import Run, RunStatus
-from shared.runs.services import log
 from shared.wiring import App
 
 DONE = b"data: [DONE]\n\n"
@@ -23,10 +22,10 @@ BETWEEN = "\n\n"
 """Between the words of two turns."""
 
 
-async def chunks(run: Run, app: App, hub: Hub, *, with_usage: bool) -> AsyncGenerator[bytes, None]:
+async def chunks(run: Run, app: App, hub: Hub, *, with_usage: bool, since: float) -> AsyncGenerator[bytes, None]:
     """The body: the words as they come, the reason of the end, ``[DONE]``; an error where that cannot be."""
     try:
-        events = paced(_chunks(run, app, hub, with_usage=with_usage), seconds=app.settings.events_seconds)
+        events = paced(_chunks(run, app, hub, with_usage=with_usage), seconds=seconds_left(app, since))
         async with contextlib.aclosing(events):
             async for chunk in events:
                 yield PING if chunk is None else sse(chunk)
@@ -35,11 +34,8 @@ async def chunks(run: Run, app: App, hub: Hub, *, with_usage: bool) -> AsyncGene
         name = response_id(run.id)
         message = f"This connection ends as planned, and the answer is not done. Retrieve it as the response {name}."
         yield sse({"error": error_object(StillRunning(message, response_id=name))})
-    except DormouseError as error:
-        yield sse({"error": error_object(error)})
-    except Exception:
-        log.exception("run %s: a stream failed", run.id, extra={"run_id": run.id})
-        yield sse({"error": error_object(DormouseError())})
+    except Exception as raised:
+        yield sse({"error": error_object(failure(raised, run))})
 
 
 def check_ended_well(run: Run) -> None:
@@ -58,15 +54,14 @@ async def _chunks(run: Run, app: App, hub: Hub, *, with_usage: bool) -> AsyncGen
     agent = app.services.agents.get(run.agent)
     live = agent is None or agent.output is None  # an object that does not fit is made again: only the last one counts
     yield _chunk(run, {"role": "assistant", "content": ""})
-    given, message = "", ""
+    message = ""
     async with contextlib.aclosing(told(run, None, app, hub)) as events:
         async for event in events:
             if live and event["type"] == "response.output_text.delta":
-                between = BETWEEN if given and message != event["item_id"] else ""
+                between = BETWEEN if message not in ("", event["item_id"]) else ""
                 message = event["item_id"]
-                given += between + event["delta"]
                 yield _chunk(run, {"content": between + event["delta"]})
-            elif given and event["type"] == "response.in_progress":
+            elif message and event["type"] == "response.in_progress":
                 raise CompletionFailed(
                     "The model began its answer anew, and a stream of chunks cannot. Retrieve the response instead.",
                     response_id=response_id(run.id),

@@ -14,6 +14,9 @@ from shared.errors import InputTooLarge, InvalidRequest, UnsupportedParameter
 
 MOST_MESSAGES = 1_000
 
+DEEPEST = 8
+"""How far down nulls are looked for: more than any message has levels."""
+
 _IGNORED = frozenset({"id", "status", "phase"})
 """What a message has that was once read from a response."""
 
@@ -24,7 +27,7 @@ class _SaidPart(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     type: Literal["output_text", "input_text", "text"]
-    text: str
+    text: Annotated[str, Field(min_length=0)]  # a constraint, whichever: without one, halves of a pair are taken
 
 
 class _AssistantMessage(BaseModel):
@@ -111,8 +114,10 @@ def _said(given: Mapping[str, Any], param: str) -> Item:
     return {"type": "message", "role": "assistant", "content": "".join(part.text for part in message.content)}
 
 
-def _without_nulls(value: Any) -> Any:
+def _without_nulls(value: Any, levels: int = DEEPEST) -> Any:
     """Clients write null for what they leave out."""
+    if levels == 0:
+        return value
     if isinstance(value, dict):
-        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
-    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
+        return {name: _without_nulls(each, levels - 1) for name, each in value.items() if each is not None}
+    return [_without_nulls(each, levels - 1) for each in value] if isinstance(value, list) else value

@@ -100,6 +100,7 @@ async def read_create(request: Any, owner: str, app: App) -> Create:
         agent=agent_named(fields.model, app),
         metadata=fields.metadata,
         stream=fields.stream,
+        background=fields.background,
         idempotency_key=idempotency_key(request.headers.getlist("idempotency-key")),
     )
     if fields.previous_response_id is not None:

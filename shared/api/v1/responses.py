@@ -12,7 +12,7 @@ from shared.api.v1.objects import response_object
 from shared.api.v1.output import input_items
 from shared.api.v1.places import MOST
 from shared.api.v1.requests import number_of_query, read_create
-from shared.api.v1.starting import begin, finished, said_in
+from shared.api.v1.starting import begin, finished, given_to, moment, said_in
 from shared.api.v1.streaming import streamed
 from shared.drivers.durable import Hub
 from shared.errors import InvalidRequest, ResponseNotFound
@@ -22,12 +22,13 @@ from shared.wiring import App
 
 async def create(request: Any, app: App, hub: Hub) -> Any:
     """``POST /api/v1/responses``: the response, at once with ``background``, else when it has ended; or its events."""
+    since = moment()
     wanted = await read_create(request, owner_of(request, app.settings), app)
     run = await begin(request, wanted.submission, app, hub)
     if wanted.stream:
-        return streamed(run, None, app, hub)
+        return streamed(run, None, app, hub, since=since)
     if not wanted.background:
-        run = await finished(request, run, app)
+        run = await finished(request, run, app, since=since)
     return await _answer(run, app)
 
 
@@ -38,7 +39,7 @@ async def show(request: Any, app: App, hub: Hub) -> Any:
     """
     run = await _own(request, app)
     if request.query_params.get("stream", "false").lower() == "true" and request.method != "HEAD":
-        return streamed(run, number_of_query(request, "starting_after", None, MOST), app, hub)
+        return streamed(run, number_of_query(request, "starting_after", None, MOST), app, hub, since=moment())
     return not_modified(request, await _answer(run, app))
 
 
@@ -67,7 +68,7 @@ async def list_input(request: Any, app: App) -> Any:
     if order not in ("asc", "desc"):
         raise InvalidRequest("`order` is `asc` or `desc`.", param="order")
     limit = number_of_query(request, "limit", 20, 100) or 1
-    items = input_items(run, await app.services.store.given_items(run))
+    items = input_items(run, await given_to(run, app))
     if order == "desc":
         items.reverse()
     after = request.query_params.get("after")

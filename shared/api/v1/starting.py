@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
+from shared.agentkit.agent import Item
 from shared.api.conditions import until
 from shared.api.v1.errors import NO_RETRY
 from shared.api.v1.names import response_id
@@ -52,8 +54,16 @@ async def begin(request: Any, wanted: Submission, app: App, hub: Hub) -> Run:
     return submitted.run
 
 
-async def finished(request: Any, run: Run, app: App) -> Run:
-    """The run when it has ended. Raises ``StillRunning``, which names it, after the longest that a request may wait."""
+def moment() -> float:
+    """Now, in the seconds of the process: a request is answered in good time after it came, not after its submit."""
+    return asyncio.get_running_loop().time()
+
+
+async def finished(request: Any, run: Run, app: App, *, since: float) -> Run:
+    """The run when it has ended. Raises ``StillRunning``, which names it, after the longest that a request may wait.
+
+    ``since`` is the ``moment`` at which the request came.
+    """
     if run.terminal:
         return run
     gone = False
@@ -64,7 +74,9 @@ async def finished(request: Any, run: Run, app: App) -> Run:
         stored = await app.services.store.load(run.id)
         return None if stored is None else stored.value
 
-    seen = await until(app.settings.api_wait, look, lambda now: gone or now is None or now.terminal)
+    seen = await until(
+        app.settings.api_wait - (moment() - since), look, lambda now: gone or now is None or now.terminal
+    )
     if seen is None or seen.deleted_at is not None:
         raise ResponseNotFound
     if not seen.terminal:
@@ -92,9 +104,16 @@ async def said_in(run: Run, app: App) -> list[Said]:
     try:
         return turns_of(await app.services.store.appended_items(run))
     except LookupError:
-        again = await app.services.store.load(run.id)
-        if again is None or again.value.deleted_at is not None:
-            raise ResponseNotFound from None
+        await now(run, app)
+        raise
+
+
+async def given_to(run: Run, app: App) -> list[Item]:
+    """The run's input. Raises ``ResponseNotFound`` for one deleted meanwhile."""
+    try:
+        return await app.services.store.given_items(run)
+    except LookupError:
+        await now(run, app)
         raise
 
 
@@ -125,8 +144,11 @@ async def _is_of(run: Run, wanted: Submission, app: App) -> bool:
     """Whether that request would have made this run."""
     if run.agent != wanted.agent or run.metadata != dict(wanted.metadata):
         return False
-    if wanted.session_id is None and run.number > 1:
+    if (run.follows, run.background, run.stream) != (wanted.previous, wanted.background, wanted.stream):
         return False
-    if wanted.session_id is not None and (run.session_id != wanted.session_id or run.number <= (wanted.previous or 0)):
+    if run.number > 1 and run.session_id != wanted.session_id:
         return False
-    return tuple(await app.services.store.given_items(run)) == wanted.items
+    try:
+        return tuple(await given_to(run, app)) == wanted.items
+    except ResponseNotFound:
+        return False

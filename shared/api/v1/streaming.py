@@ -8,32 +8,44 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from azurefunctions.extensions.http.fastapi import StreamingResponse
-
-from shared.api.pacing import TimeIsUp, paced
+from shared.api.pacing import EventStream, TimeIsUp, paced
 from shared.api.v1.errors import error_object
 from shared.api.v1.names import response_id
-from shared.api.v1.starting import now, said_in
+from shared.api.v1.starting import moment, now, said_in
 from shared.api.v1.telling import Event, Telling
 from shared.drivers.durable import Hub
-from shared.errors import DormouseError, ResponseNotFound, StreamEnded
+from shared.errors import DormouseError, ResponseNotFound, StorageUnavailable, StreamEnded
 from shared.runs.run import Run
 from shared.runs.services import log
+from shared.runs.store.tables import StoreUnavailable
 from shared.runs.views import Delta, End, Snapshot
 from shared.wiring import App
 
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 PING = b": ping\n\n"
 
 
-def streamed(run: Run, after: int | None, app: App, hub: Hub) -> Any:
-    """The response's events, from the first or from after that number, to its end or the planned one."""
-    return event_stream(_body(run, after, app, hub))
+def streamed(run: Run, after: int | None, app: App, hub: Hub, *, since: float) -> Any:
+    """The response's events, from the first or from after that number, to its end or the planned one.
+
+    ``since`` is the ``moment`` at which the request came.
+    """
+    return EventStream(_body(run, after, app, hub, since))
 
 
-def event_stream(body: AsyncGenerator[bytes, None]) -> Any:
-    """The answer that a body of events is."""
-    return StreamingResponse(body, headers=HEADERS, media_type="text/event-stream")
+def seconds_left(app: App, since: float) -> float:
+    """How long a stream may go on whose request came then."""
+    return app.settings.events_seconds - (moment() - since)
+
+
+def failure(raised: Exception, run: Run) -> DormouseError:
+    """What a caller is told of that which ended a stream; the unexpected is logged."""
+    if isinstance(raised, DormouseError):
+        return raised
+    if isinstance(raised, StoreUnavailable):
+        log.warning("run %s: a stream ended: the store: %s", run.id, raised)
+        return StorageUnavailable()
+    log.error("run %s: a stream failed", run.id, exc_info=raised, extra={"run_id": run.id})
+    return DormouseError()
 
 
 async def told(run: Run, after: int | None, app: App, hub: Hub) -> AsyncGenerator[Event, None]:
@@ -70,10 +82,10 @@ def sse(data: Mapping[str, Any], kind: str | None = None) -> bytes:
         return f"{name}data: {json.dumps(data)}\n\n".encode()
 
 
-async def _body(run: Run, after: int | None, app: App, hub: Hub) -> AsyncGenerator[bytes, None]:
+async def _body(run: Run, after: int | None, app: App, hub: Hub, since: float) -> AsyncGenerator[bytes, None]:
     number = -1 if after is None else after
     try:
-        events = paced(told(run, after, app, hub), seconds=app.settings.events_seconds)
+        events = paced(told(run, after, app, hub), seconds=seconds_left(app, since))
         async with contextlib.aclosing(events):
             async for event in events:
                 if event is None:
@@ -87,11 +99,8 @@ async def _body(run: Run, after: int | None, app: App, hub: Hub) -> AsyncGenerat
             f"This connection ends as planned; the response goes on. Retrieve {response_id(run.id)} with "
             f"`stream=true` and `starting_after={max(number, 0)}`, and nothing is lost."
         )
-    except DormouseError as raised:
-        error = raised
-    except Exception:
-        log.exception("run %s: a stream failed", run.id, extra={"run_id": run.id})
-        error = DormouseError()
+    except Exception as raised:
+        error = failure(raised, run)
     yield sse(_error_event(error, max(number, 0)), "error")
 
 

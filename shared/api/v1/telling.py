@@ -40,7 +40,12 @@ class Telling:
         self._has_part = self._closing > 0 or place.step != ADDED
         self._attempt = place.attempt
         self._told: int | None = place.told if not self._closing else None
-        self._text: str | None = "" if self._told == 0 else None
+        self._pieces: list[str] | None = [] if self._told == 0 else None
+
+    @property
+    def _text(self) -> str | None:
+        """The open message's words; None where another connection told of them."""
+        return None if self._pieces is None else "".join(self._pieces)
 
     @property
     def event_id(self) -> EventId | None:
@@ -121,7 +126,9 @@ class Telling:
         cut = said is None
         said = said or Said(turn=turn, text=self._text or "")
         events: list[Event] = []
-        if self._told is not None and said.words.startswith(self._text or "") and len(said.words) > self._told:
+        if self._is_surely_void(said.words):
+            events += self._begin_anew(self._not_before(Place(turn, self._attempt)))
+        if self._told is not None and len(said.words) > self._told:
             events += self._tell(self._not_before(Place(turn, self._attempt)), said.words[self._told :])
         events += self._begin_part(self._not_before(Place(turn, self._attempt)))
         item = message(self._run, said)
@@ -138,7 +145,7 @@ class Telling:
         return events
 
     def _begin_message(self, here: Place) -> list[Event]:
-        self._open, self._has_part, self._attempt, self._told, self._text = here.turn, False, here.attempt, 0, ""
+        self._open, self._has_part, self._attempt, self._told, self._pieces = here.turn, False, here.attempt, 0, []
         item = {**self._message_so_far(), "content": []}
         added = self._event(
             "response.output_item.added", replace(here, step=ADDED), output_index=here.turn - 1, item=item
@@ -162,14 +169,20 @@ class Telling:
         # Told over another connection: its length is known, and that it was this attempt's.
         return self._told is not None and attempt == self._attempt and self._told <= len(text)
 
+    def _is_surely_void(self, words: str) -> bool:
+        """Whether what was told of the open message cannot be how these words begin."""
+        if self._text is not None:
+            return not words.startswith(self._text)
+        return self._told is not None and self._told > len(words)
+
     def _begin_anew(self, here: Place) -> list[Event]:
-        self._told, self._text = 0, ""
+        self._told, self._pieces = 0, []
         response = {**self._in_progress(), "output": [self._message_so_far()]}
         return self._event("response.in_progress", replace(here, step=TOLD), response=response)
 
     def _tell(self, here: Place, text: str) -> list[Event]:
-        if self._text is not None:
-            self._text += text
+        if self._pieces is not None:
+            self._pieces.append(text)
         self._told = None if self._told is None else self._told + len(text)
         step = STEPS if self._told is None else TOLD + self._told
         return self._begin_part(here) + self._event(

@@ -258,6 +258,13 @@ async def test_a_message_that_does_not_fit_is_named(given: Any, named: str) -> N
     assert [each["field"] for each in error.details["errors"]] == [named]
 
 
+async def test_addresses_that_do_not_fit_cost_no_more_than_their_length() -> None:
+    """Five hundred of them took minutes, in which the process did nothing else."""
+    part = {"type": "input_image", "image_url": "https://" + "a" * 8_000 + " "}
+    with pytest.raises(InvalidRequest):
+        await read_submission(request({"input": [{"content": [part] * 50}] * 10}), "me", Settings())
+
+
 async def test_a_list_is_measured_as_a_whole() -> None:
     assert isinstance(await refusal({"input": [{"content": "é" * 200}] * 3}), InputTooLarge)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
 from shared.api import pacing
-from shared.api.pacing import TimeIsUp, paced
+from shared.api.pacing import EventStream, TimeIsUp, paced
 
 
 class Source:
@@ -63,3 +65,48 @@ async def test_a_caller_who_leaves_closes_the_source() -> None:
     assert await anext(events) == "a"
     await events.aclose()
     await asyncio.wait_for(source.closed.wait(), 10)
+
+
+async def test_a_caller_who_goes_while_a_piece_is_sent_leaves_nothing_open() -> None:
+    """Nobody asks the body for more then: left to itself, it would hold what it listens to until it is collected."""
+    closed, blocked = asyncio.Event(), asyncio.Event()
+
+    async def events() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b": x\n\n"
+        finally:
+            closed.set()
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        async with contextlib.aclosing(paced(events(), seconds=60)) as chunks:
+            async for chunk in chunks:
+                yield chunk or b""
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            blocked.set()
+            await asyncio.Event().wait()
+
+    async def receive() -> dict[str, str]:
+        await blocked.wait()
+        return {"type": "http.disconnect"}
+
+    held = body()
+    await EventStream(held)({"type": "http"}, receive, send)
+    async with asyncio.timeout(5):
+        await closed.wait()
+
+
+async def test_a_body_that_nobody_began_to_read_is_closed_too() -> None:
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield b""
+
+    async def send(_: Any) -> None:
+        raise OSError
+
+    held = body()
+    with contextlib.suppress(Exception):
+        await EventStream(held)({"type": "http", "asgi": {"spec_version": "2.4"}}, None, send)
+    with pytest.raises(StopAsyncIteration):
+        await anext(held)

@@ -59,6 +59,14 @@ def test_a_structured_result_stands_alone() -> None:
     assert [each.text for each in shown(replace(a_run(), output="{}"), found)] == ["{}"]
 
 
+def test_a_response_says_what_it_went_on_from_and_how_it_was_asked_for() -> None:
+    """Not the number before it: that run may have failed, or be gone."""
+    body = response_object(replace(a_run(), number=7, follows=4, background=False))
+    assert (body["previous_response_id"], body["background"]) == (f"resp_{a_run().session_id}_4", False)
+    body = response_object(replace(a_run(), number=7))
+    assert (body["previous_response_id"], body["background"]) == (None, True)
+
+
 def test_a_refusal_is_one_in_both_shapes() -> None:
     run = replace(a_run(), status=RunStatus.COMPLETED)
     found = turns_of([[ASKED], [said({"type": "refusal", "refusal": "No."})]])

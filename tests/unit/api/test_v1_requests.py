@@ -106,6 +106,30 @@ def test_a_message_that_was_read_from_a_response_may_be_sent_again() -> None:
     )
 
 
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [{"role": "user", "content": nested(600)}],
+        [{"role": "user", "content": [{"type": "input_text", "text": nested(600)}]}],
+        [{"role": "assistant", "content": "half a pair: \ud800"}, {"role": "user", "content": "x"}],
+        [{"role": "assistant", "content": [{"type": "text", "text": "\ud800"}]}, {"role": "user", "content": "x"}],
+        {"role": "assistant", "content": [{"type": "output_text", "text": "\ud800"}]},
+        [{"role": {"\ud800": nested(600)}, "content": "x"}],
+    ],
+)
+def test_what_is_no_text_is_refused_however_it_is_built(given: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check_size(read_input(given), 1_000)
+    assert openai_error(refused.value).status_code == 400
+
+
 def test_the_size_of_the_input_is_that_of_its_text() -> None:
     items = read_input("é" * 10)
     check_size(items, 20)

@@ -18,7 +18,7 @@ from shared.api.v1.output import Said
 from shared.api.v1.places import CLOSING, MOST, STEPS, TOLD, Place
 from shared.api.v1.telling import Telling
 from shared.runs.run import Run, RunStatus
-from shared.runs.views import Delta, End, EventId, Snapshot, ViewEvent
+from shared.runs.views import ALL, Delta, End, EventId, Snapshot, ViewEvent
 from tests.unit.runs.records import a_run
 
 Event = dict[str, Any]
@@ -57,6 +57,10 @@ RUNS: dict[str, tuple[list[list[ViewEvent]], list[Said]]] = {
     "text that the stream lost": (
         [attempt(1, 1, "a"), attempt(2, 1, "b")],
         [Said(turn=1, text="abc"), Said(turn=2, text="bcd")],
+    ),
+    "text from the rows": (
+        [[*attempt(1, 1, "a"), Snapshot(event_id=EventId(1, 1, ALL), text="abc")], attempt(2, 1, "d")],
+        [Said(turn=1, text="abc"), Said(turn=2, text="d")],
     ),
     "a refusal": ([attempt(1, 1, "No", ".")], [Said(turn=1, refusal="No.")]),
 }
@@ -202,6 +206,46 @@ def test_a_stream_cut_anywhere_goes_on_exactly_there_whenever_it_is_taken_up(nam
             for _, event in told(telling, seen(attempts, said, telling.event_id, at), said):
                 client.hear(event)
             client.check(said)
+
+
+def returning(told: str) -> tuple[Client, Telling]:
+    """A client that has heard this much of turn 1 and comes back, and its stream."""
+    first, client = Telling(a_run(), None, None), Client()
+    for event in [*first.begin(), *first.delta(EventId(1, 1, 4), told)]:
+        client.hear(event)
+    return client, Telling(a_run(), client.last, None)
+
+
+def test_who_was_told_more_than_the_turn_now_has_begins_anew() -> None:
+    """The provider began anew while the client was away, and the turn is over since."""
+    client, telling = returning("half a long sent")
+    said = [Said(turn=1, text="Shorter."), Said(turn=2, text="Done.")]
+    telling.learn(said[:1])
+    events = telling.snapshot(EventId(2, 1, 0), "")
+    telling.learn(said)
+    for event in [*events, *telling.end(the_run(said))]:
+        client.hear(event)
+    client.check(said)
+
+
+def test_a_message_of_which_nothing_is_left_is_emptied() -> None:
+    """It was cancelled while the client was away: the run has no text."""
+    client, telling = returning("half a sent")
+    for event in telling.end(a_run(status=RunStatus.CANCELLED)):
+        client.hear(event)
+    assert list(client.texts.values()) == list(client.done.values()) == [""]
+
+
+def test_words_that_end_otherwise_than_they_were_told_are_told_again() -> None:
+    telling, client = Telling(a_run(), None, None), Client()
+    said = [Said(turn=1, text="What it is."), Said(turn=2, text="Done.")]
+    events = [*telling.begin(), *telling.delta(EventId(1, 1, 4), "What it was")]
+    telling.learn(said[:1])
+    events += telling.snapshot(EventId(2, 1, 0), "")
+    telling.learn(said)
+    for event in [*events, *telling.end(the_run(said))]:
+        client.hear(event)
+    client.check(said)
 
 
 def test_the_end_says_how_it_ended_and_what_was_cut_short() -> None:

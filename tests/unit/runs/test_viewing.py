@@ -239,7 +239,7 @@ async def test_an_id_of_another_turn_or_attempt_begins_the_current_one_anew(late
 async def test_an_id_beyond_everything_reaches_nothing_and_the_end_comes_all_the_same(late: Stage) -> None:
     await late.rig.model.script("s", [{"think": 0.1, "text": LONG, "stuck": True}])
     run_id = await late.start()
-    client = Client(text="forged", last=EventId(1, 1, 9_999_999_999))
+    client = Client(text="forged", last=EventId(1, 1, 9_999_999_998))
     watching = asyncio.create_task(late.watch(run_id, client))
     await eventually(lambda: streams(late.rig))
     await late.rig.model.finish((await late.rig.model.responses())[0].id)

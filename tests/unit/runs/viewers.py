@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from shared.runs.store.tables import StoreUnavailable
+from shared.runs.viewing import Wake
 from shared.runs.views import Delta, End, EventId, Snapshot, State, StatusChanged, ViewEvent
 from tests.unit.runs.conftest import Rig
 
@@ -84,9 +85,10 @@ class Stage:
         until: Callable[[ViewEvent], object] = lambda _: False,
         *,
         wakes: bool = True,
+        wake: Wake | None = None,
     ) -> Client:
         """One connection: from where the client stands, up to the end, or until an event for which ``until`` holds."""
-        watched = self.rig.app.viewing.watch(run_id, client.last, wake=self.wake if wakes else None)
+        watched = self.rig.app.viewing.watch(run_id, client.last, wake=(wake or self.wake) if wakes else None)
         async with asyncio.timeout(20), contextlib.aclosing(watched) as events:
             async for event in events:
                 client.apply(event)

@@ -1,7 +1,7 @@
-"""Writes the tables of `docs/settings.md` from the code.
+"""Writes the tables of `docs/settings.md` and `docs/http.md` from the code.
 
 python -m local.docs            # writes them
-python -m local.docs --check    # exits with 1 when the page is not what it would write
+python -m local.docs --check    # exits with 1 when a page is not what it would write
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from shared import errors
+from shared.errors import DormouseError
 from shared.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "settings.md"
+SETTINGS = ROOT / "docs" / "settings.md"
+HTTP = ROOT / "docs" / "http.md"
 BEGIN, END = "<!-- begin: written by local/docs.py -->", "<!-- end -->"
 
 
@@ -42,6 +45,20 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def errors_table() -> str:
+    """All errors that a caller can meet in Markdown, by status and code."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, DormouseError)]
+    lines = [
+        f"| {kind.status} | `{kind.code}` | {' '.join(inspect.cleandoc(kind.__doc__ or '').split())} |"
+        for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code))
+    ]
+    return "\n".join(["| status | `code` | what it says |", "|---|---|---|", *lines, "", ""])
+
+
+PAGES: Mapping[Path, Callable[[], str]] = {SETTINGS: table, HTTP: errors_table}
+"""The pages, and what is written into each."""
+
+
 def host_values(node: Any = None, path: str = "") -> Iterator[tuple[str, str]]:
     """Every value of host.json by its path, as the page spells it."""
     node = json.loads((ROOT / "host.json").read_text("utf-8")) if node is None else node
@@ -52,35 +69,35 @@ def host_values(node: Any = None, path: str = "") -> Iterator[tuple[str, str]]:
         yield from host_values(value, f"{path}.{name}" if path else name)
 
 
-def written(page: str) -> str:
+def written(page: str, tables: str) -> str:
     """The page with its tables as they should be. Raises ``ValueError`` when it has no place for them."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"docs/settings.md needs the lines {BEGIN} and {END}")
-    return f"{before}{begin}\n\n{table()}{end}{after}"
+        raise ValueError(f"the page needs the lines {BEGIN} and {END}")
+    return f"{before}{begin}\n\n{tables}{end}{after}"
 
 
-def outdated() -> str | None:
-    """The page as it should be, unless that is what it is."""
-    page = PAGE.read_text("utf-8")
-    right = written(page)
-    return None if page == right else right
+def outdated() -> dict[Path, str]:
+    """The pages as they should be that are not."""
+    right = {page: written(page.read_text("utf-8"), tables()) for page, tables in PAGES.items()}
+    return {page: text for page, text in right.items() if page.read_text("utf-8") != text}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, or check it; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="local.docs", description="Writes the tables of docs/settings.md.")
+    """Write the pages, or check them; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="local.docs", description="Writes the tables of the pages in docs/.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when something would change")
     options = parser.parse_args(arguments)
-    page = outdated()
-    if page is None:
-        return 0
-    if options.check:
-        print("docs/settings.md is not what the code says; run: python -m local.docs", file=sys.stderr)
+    pages = outdated()
+    names = ", ".join(page.relative_to(ROOT).as_posix() for page in pages)
+    if pages and options.check:
+        print(f"{names}: not what the code says; run: python -m local.docs", file=sys.stderr)
         return 1
-    PAGE.write_text(page, "utf-8")
-    print("docs/settings.md is written")
+    for page, text in pages.items():
+        page.write_text(text, "utf-8")
+    if pages:
+        print(f"written: {names}")
     return 0
 
 

@@ -297,7 +297,7 @@ class CompletionFailed(DormouseError):
 
 
 class NotFound(DormouseError):
-    """No such address here. `GET /api/agents` and the README say what is."""
+    """No such address here. `GET /api/openapi.json` says what is."""
 
     code = "not_found"
     status = 404

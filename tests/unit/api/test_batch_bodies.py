@@ -173,3 +173,15 @@ async def test_the_same_in_either_form_is_the_same_payload() -> None:
     others = [await lines(ITEM, query="agent=a"), await lines(ITEM, {**ITEM, "id": "c"}, query="agent=a")]
     others.append(await lines(ITEM, {**ITEM, "id": "b"}))
     assert len({each.payload for each in (whole, *others)}) == 4
+
+
+async def test_the_address_of_a_callback_is_part_of_the_payload_where_there_is_one() -> None:
+    plain = await read({"items": [ITEM]})
+    assert plain.payload == "bfb4c07fd1c7bfbfd4f57aab14a07d9b77da6b0e82b4438954e15f51498dbe57", (
+        "what it was before there were any"
+    )
+    told = await read({"items": [ITEM], "callback_url": "https://x.example/"})
+    assert (told.callback_url, told.payload == plain.payload) == ("https://x.example/", False)
+    apart = await lines(ITEM, query="callback_url=https%3A%2F%2Fx.example%2F")
+    assert (apart.callback_url, apart.payload) == (told.callback_url, told.payload)
+    assert all(isinstance(each.asked, Submission) and each.asked.callback_url is None for each in told.items)

@@ -14,6 +14,9 @@ T = TypeVar("T")
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MEDIA_TYPE = "text/event-stream"
 
+LONGEST = 225.0
+"""Seconds after which no request is held any more: the platform's front end cuts at 230."""
+
 PING_SECONDS = 15.0
 AHEAD = 16
 """How many events are made ahead of what the caller has taken."""

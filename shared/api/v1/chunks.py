@@ -10,8 +10,8 @@ from shared.api.pacing import TimeIsUp, paced
 from shared.api.v1.errors import NO_RETRY, error_object
 from shared.api.v1.names import completion_id, response_id
 from shared.api.v1.objects import chat_usage, completion_object, finish_reason
-from shared.api.v1.starting import now, said_in
-from shared.api.v1.streaming import PING, failure, seconds_left, sse, told
+from shared.api.v1.starting import now, said_in, seconds_left
+from shared.api.v1.streaming import PING, failure, sse, told
 from shared.drivers.durable import Hub
 from shared.errors import CompletionFailed, StillRunning
 from shared.runs.run import Run, RunStatus
@@ -25,7 +25,9 @@ BETWEEN = "\n\n"
 async def chunks(run: Run, app: App, hub: Hub, *, with_usage: bool, since: float) -> AsyncGenerator[bytes, None]:
     """The body: the words as they come, the reason of the end, ``[DONE]``; an error where that cannot be."""
     try:
-        events = paced(_chunks(run, app, hub, with_usage=with_usage), seconds=seconds_left(app, since))
+        events = paced(
+            _chunks(run, app, hub, with_usage=with_usage), seconds=seconds_left(app.settings.events_seconds, since)
+        )
         async with contextlib.aclosing(events):
             async for chunk in events:
                 yield PING if chunk is None else sse(chunk)

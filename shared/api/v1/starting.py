@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.agentkit.agent import Item
 from shared.api.conditions import until
+from shared.api.pacing import LONGEST
 from shared.api.v1.errors import NO_RETRY
 from shared.api.v1.names import response_id
 from shared.api.v1.output import Said, turns_of
@@ -55,8 +56,16 @@ async def begin(request: Any, wanted: Submission, app: App, hub: Hub) -> Run:
 
 
 def moment() -> float:
-    """Now, in the seconds of the process: a request is answered in good time after it came, not after its submit."""
+    """Now, in the seconds of the process."""
     return asyncio.get_running_loop().time()
+
+
+def seconds_left(most: float, since: float) -> float:
+    """How long a request that came then may still be held, which is to be held for ``most`` after its submit.
+
+    The submit counts for the platform, and may take half a minute.
+    """
+    return min(most, LONGEST - (moment() - since))
 
 
 async def finished(request: Any, run: Run, app: App, *, since: float) -> Run:

@@ -11,7 +11,7 @@ from typing import Any
 from shared.api.pacing import EventStream, TimeIsUp, paced
 from shared.api.v1.errors import error_object
 from shared.api.v1.names import response_id
-from shared.api.v1.starting import moment, now, said_in
+from shared.api.v1.starting import now, said_in, seconds_left
 from shared.api.v1.telling import Event, Telling
 from shared.drivers.durable import Hub
 from shared.errors import DormouseError, ResponseNotFound, StorageUnavailable, StreamEnded
@@ -30,11 +30,6 @@ def streamed(run: Run, after: int | None, app: App, hub: Hub, *, since: float) -
     ``since`` is the ``moment`` at which the request came.
     """
     return EventStream(_body(run, after, app, hub, since))
-
-
-def seconds_left(app: App, since: float) -> float:
-    """How long a stream may go on whose request came then."""
-    return app.settings.events_seconds - (moment() - since)
 
 
 def failure(raised: Exception, run: Run) -> DormouseError:
@@ -85,7 +80,7 @@ def sse(data: Mapping[str, Any], kind: str | None = None) -> bytes:
 async def _body(run: Run, after: int | None, app: App, hub: Hub, since: float) -> AsyncGenerator[bytes, None]:
     number = -1 if after is None else after
     try:
-        events = paced(told(run, after, app, hub), seconds=seconds_left(app, since))
+        events = paced(told(run, after, app, hub), seconds=seconds_left(app.settings.events_seconds, since))
         async with contextlib.aclosing(events):
             async for event in events:
                 if event is None:

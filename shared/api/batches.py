@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from azurefunctions.extensions.http.fastapi import Response
@@ -14,10 +14,10 @@ from azurefunctions.extensions.http.fastapi import Response
 from shared.api.batch_bodies import read_batch
 from shared.api.callers import owner_of
 from shared.api.conditions import not_modified
-from shared.api.pages import DEFAULT_LIMIT, MOST
+from shared.api.pages import cursor_of, limit_of, query_of, statuses_of
 from shared.api.rendering import json_response, time_on_the_wire
 from shared.drivers.durable import Hub
-from shared.errors import BatchNotFound, InvalidRequest
+from shared.errors import BatchNotFound
 from shared.runs import callbacks
 from shared.runs.batches.batch import Batch, BatchItem, ItemStatus, Result, counts, item_status, run_of
 from shared.runs.run import Run
@@ -47,9 +47,9 @@ async def show(request: Any, app: App) -> Any:
 
 async def list_own(request: Any, app: App) -> Any:
     """``GET /api/batches``: the caller's own batches, newest first, in pages."""
-    query = _query(request, "limit", "cursor")
-    cursor = _cursor(query, _CURSOR)
-    places, after = await app.services.index.page(owner_of(request, app.settings), cursor, _limit(query), of=BATCHES)
+    query = query_of(request, "limit", "cursor")
+    cursor = cursor_of(query, _CURSOR)
+    places, after = await app.services.index.page(owner_of(request, app.settings), cursor, limit_of(query), of=BATCHES)
     loaded = await asyncio.gather(*(app.services.batches.load(place.run_id) for place in places))
     data = [
         on_the_wire(stored.value, url=_url(app, stored.value))
@@ -61,9 +61,9 @@ async def list_own(request: Any, app: App) -> Any:
 
 async def items(request: Any, app: App) -> Any:
     """``GET /api/batches/{id}/items``: the items in order with what became of them, by status, in pages."""
-    query = _query(request, "limit", "cursor", "status")
-    limit, first = _limit(query), int(_cursor(query, _ITEM_CURSOR) or "0")
-    wanted = _statuses(query)
+    query = query_of(request, "limit", "cursor", "status")
+    limit, first = limit_of(query), int(cursor_of(query, _ITEM_CURSOR) or "0")
+    wanted = statuses_of(query, ItemStatus)
     batch = await _own_batch(request, app)
     store = app.services.batches
     heads = await store.heads(batch.id, first, limit=None if wanted else limit + 1)
@@ -224,32 +224,3 @@ def _answer(app: App, batch: Batch, *, status: int = 200, located: bool = False)
 
 def _url(app: App, batch: Batch) -> str:
     return f"{app.settings.base_url}/api/batches/{batch.id}"
-
-
-def _query(request: Any, *allowed: str) -> Mapping[str, str]:
-    query: Mapping[str, str] = request.query_params
-    for name in query:
-        if name not in (*allowed, "code", "clientId"):
-            raise InvalidRequest(f"`{name[:80]}` is not a parameter of this list; leave it out.", param=name[:80])
-    return query
-
-
-def _limit(query: Mapping[str, str]) -> int:
-    limit = query.get("limit", str(DEFAULT_LIMIT))
-    if re.fullmatch(r"[0-9]{1,3}", limit, re.ASCII) is None or not 1 <= int(limit) <= MOST:
-        raise InvalidRequest(f"`limit` is a whole number from 1 to {MOST}.", param="limit")
-    return int(limit)
-
-
-def _cursor(query: Mapping[str, str], pattern: re.Pattern[str]) -> str | None:
-    cursor = query.get("cursor")
-    if cursor is not None and pattern.fullmatch(cursor) is None:
-        raise InvalidRequest("`cursor` is none of ours. Take `next_cursor` of the page before.", param="cursor")
-    return cursor
-
-
-def _statuses(query: Mapping[str, str]) -> Sequence[ItemStatus]:
-    words = [word for word in query.get("status", "").split(",") if word]
-    if set(words) - {status.value for status in ItemStatus}:
-        raise InvalidRequest(f"`status` is one or more of {', '.join(ItemStatus)}, with commas.", param="status")
-    return [ItemStatus(word) for word in words]

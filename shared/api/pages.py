@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from shared.errors import InvalidRequest
 from shared.runs.run import Run, RunStatus
@@ -13,10 +15,12 @@ DEFAULT_LIMIT = 20
 MOST = 100
 _CURSOR = re.compile(r"[0-9]{14}:run_[0-9a-f]{32}_[0-9]{1,8}:[0-9a-f]{1,16}", re.ASCII)
 
+Word = TypeVar("Word", bound=StrEnum)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What a list call asks for."""
+    """What a list of runs asks for."""
 
     limit: int
     cursor: str | None
@@ -30,20 +34,43 @@ class Page:
 
 def read_page(request: Any) -> Page:
     """``?limit=&cursor=&status=&agent=``; ``status`` takes several with commas. Raises ``InvalidRequest``."""
-    query = request.query_params
+    query = query_of(request, "limit", "cursor", "status", "agent")
+    return Page(
+        limit=limit_of(query),
+        cursor=cursor_of(query, _CURSOR),
+        statuses=statuses_of(query, RunStatus),
+        agent=query.get("agent") or None,
+    )
+
+
+def query_of(request: Any, *allowed: str) -> Mapping[str, str]:
+    """The query parameters. Raises ``InvalidRequest`` for one that is neither allowed nor the platform's."""
+    query: Mapping[str, str] = request.query_params
     for name in query:
-        if name not in ("limit", "cursor", "status", "agent", "code", "clientId"):
+        if name not in (*allowed, "code", "clientId"):
             raise InvalidRequest(f"`{name[:80]}` is not a parameter of this list; leave it out.", param=name[:80])
+    return query
+
+
+def limit_of(query: Mapping[str, str]) -> int:
+    """``?limit=``: how much a page may hold. Raises ``InvalidRequest``."""
     limit = query.get("limit", str(DEFAULT_LIMIT))
     if re.fullmatch(r"[0-9]{1,3}", limit, re.ASCII) is None or not 1 <= int(limit) <= MOST:
         raise InvalidRequest(f"`limit` is a whole number from 1 to {MOST}.", param="limit")
+    return int(limit)
+
+
+def cursor_of(query: Mapping[str, str], pattern: re.Pattern[str]) -> str | None:
+    """``?cursor=``, which has to fit the pattern; None: the first page. Raises ``InvalidRequest``."""
     cursor = query.get("cursor")
-    if cursor is not None and _CURSOR.fullmatch(cursor) is None:
+    if cursor is not None and pattern.fullmatch(cursor) is None:
         raise InvalidRequest("`cursor` is none of ours. Take `next_cursor` of the page before.", param="cursor")
-    words = [word for word in query.get("status", "").split(",") if word]
-    unknown = set(words) - {status.value for status in RunStatus}
-    if unknown:
-        raise InvalidRequest(f"`status` is one or more of {', '.join(RunStatus)}, with commas.", param="status")
-    return Page(
-        limit=int(limit), cursor=cursor, statuses=frozenset(map(RunStatus, words)), agent=query.get("agent") or None
-    )
+    return cursor
+
+
+def statuses_of(query: Mapping[str, str], kind: type[Word]) -> frozenset[Word]:
+    """``?status=``, one or more with commas; none: all of them. Raises ``InvalidRequest``."""
+    words = {word for word in query.get("status", "").split(",") if word}
+    if words - {status.value for status in kind}:
+        raise InvalidRequest(f"`status` is one or more of {', '.join(kind)}, with commas.", param="status")
+    return frozenset(kind(word) for word in words)

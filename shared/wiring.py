@@ -25,9 +25,9 @@ from shared.runs.batches.callbacks import BatchCallbacks
 from shared.runs.batches.deletion import BatchDeletion
 from shared.runs.batches.submission import BatchSubmissions
 from shared.runs.batches.work import BatchWork
+from shared.runs.callbacks.redelivery import Redelivery
 from shared.runs.deletion import Deletion
 from shared.runs.lifecycle import Lifecycle
-from shared.runs.redelivery import Redelivery
 from shared.runs.services import Services, log
 from shared.runs.store.batches import BatchStore
 from shared.runs.store.index import IndexStore
@@ -36,7 +36,7 @@ from shared.runs.store.slots import SlotStore
 from shared.runs.store.tables import Tables
 from shared.runs.store.watch import WatchStore
 from shared.runs.submission import Submissions
-from shared.runs.viewing import Viewing
+from shared.runs.viewing.watch import Viewing
 from shared.settings import Settings
 
 if TYPE_CHECKING:

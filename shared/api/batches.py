@@ -18,8 +18,8 @@ from shared.api.pages import cursor_of, limit_of, query_of, statuses_of
 from shared.api.rendering import json_response, time_on_the_wire
 from shared.drivers.durable import Hub
 from shared.errors import BatchNotFound
-from shared.runs import callbacks
 from shared.runs.batches.batch import Batch, BatchItem, ItemStatus, Result, counts, item_status, run_of
+from shared.runs.callbacks import callback
 from shared.runs.run import Run
 from shared.runs.store.index import BATCHES
 from shared.wiring import App
@@ -130,7 +130,7 @@ def on_the_wire(batch: Batch, *, url: str) -> Mapping[str, Any]:
         "concurrency": batch.concurrency,
         "metadata": batch.metadata,
         "callback_url": batch.callback_url,
-        "callback_status": callbacks.status_of(batch),
+        "callback_status": callback.status_of(batch),
         "callback_attempts": batch.callback_attempts,
         "callback_last": _last_attempt(batch),
         "created_at": time_on_the_wire(batch.created_at),
@@ -147,7 +147,7 @@ def _last_attempt(batch: Batch) -> Mapping[str, Any] | None:
         "sent_at": time_on_the_wire(batch.callback_at),
         "http_status": batch.callback_http_status,
         "error": batch.callback_fault,
-        "next_attempt_at": time_on_the_wire(callbacks.due_of(batch)),
+        "next_attempt_at": time_on_the_wire(callback.due_of(batch)),
     }
 
 

@@ -10,8 +10,8 @@ from shared.api.rendering import json_response, time_on_the_wire
 from shared.api.runs import own_run
 from shared.drivers.durable import Hub
 from shared.errors import RunNotFound
-from shared.runs import callbacks
-from shared.runs.callbacks import Delivery
+from shared.runs.callbacks import callback
+from shared.runs.callbacks.callback import Delivery
 from shared.runs.run import Run
 from shared.wiring import App
 
@@ -34,8 +34,8 @@ async def _log(app: App, run: Run, *, status: int = 200) -> Any:
     lines = [stored.value for stored in await app.services.store.deliveries(run)]
     body = {
         "callback_url": run.callback_url,
-        "callback_status": callbacks.status_of(run),
-        "next_attempt_at": time_on_the_wire(callbacks.due_of(run)),
+        "callback_status": callback.status_of(run),
+        "next_attempt_at": time_on_the_wire(callback.due_of(run)),
         "data": [_line(run, line) for line in reversed(lines)],
     }
     return json_response(body, status=status)
@@ -43,8 +43,8 @@ async def _log(app: App, run: Run, *, status: int = 200) -> Any:
 
 def _line(run: Run, line: Delivery) -> Mapping[str, Any]:
     return {
-        "webhook_id": callbacks.webhook_id(run.id, line.event),
-        "type": callbacks.type_of(line.event),
+        "webhook_id": callback.webhook_id(run.id, line.event),
+        "type": callback.type_of(line.event),
         "attempt": line.attempt,
         "state": line.state.value,
         "sent_at": time_on_the_wire(line.sent_at),

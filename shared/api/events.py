@@ -15,8 +15,7 @@ from shared.api.runs import body_of, call_on_the_wire, own_run
 from shared.drivers.durable import Hub
 from shared.errors import InvalidEventId, RunNotFound
 from shared.runs.services import log
-from shared.runs.viewing import Wake
-from shared.runs.views import (
+from shared.runs.viewing.views import (
     Delta,
     End,
     EventId,
@@ -29,6 +28,7 @@ from shared.runs.views import (
     ToolStarted,
     ViewEvent,
 )
+from shared.runs.viewing.watch import Wake
 from shared.wiring import App
 
 END = "end"

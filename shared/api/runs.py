@@ -18,7 +18,7 @@ from shared.api.pages import read_page
 from shared.api.rendering import json_response, time_on_the_wire
 from shared.drivers.durable import Hub
 from shared.errors import RunNotFound
-from shared.runs import callbacks
+from shared.runs.callbacks import callback
 from shared.runs.run import Approval, CallState, Next, Run, ToolCall
 from shared.wiring import App
 
@@ -222,7 +222,7 @@ def on_the_wire(
         "wakes": run.wakes,
         "metadata": run.metadata,
         "callback_url": run.callback_url,
-        "callback_status": callbacks.status_of(run),
+        "callback_status": callback.status_of(run),
         "created_at": time_on_the_wire(run.created_at),
         "updated_at": time_on_the_wire(run.updated_at),
         "completed_at": time_on_the_wire(run.completed_at),

@@ -22,7 +22,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from shared.outbound.addresses import Rules, is_public, parse
-from shared.runs.callbacks import Sent
+from shared.runs.callbacks.callback import Sent
 
 TIMEOUT = 15.0
 """Seconds for all of it: resolve, connect, send, and the head of the answer."""
@@ -33,7 +33,7 @@ class AddressRefused(OSError):
 
 
 class CallbackSender:
-    """``shared.runs.callbacks.Sender`` over HTTP. ``secrets`` all sign, so that one can be changed for another.
+    """The port ``Sender`` over HTTP. ``secrets`` all sign, so that one can be changed for another.
 
     ``resolver`` and ``tls`` take the place of the system's, for tests.
     """

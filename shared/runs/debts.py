@@ -12,7 +12,7 @@ from datetime import timedelta
 from shared.agentkit import faults
 from shared.agentkit.agent import Agent, AgentResponse, ResponseStatus
 from shared.runs import schedule
-from shared.runs.delivery import Deliveries
+from shared.runs.callbacks.delivery import Deliveries
 from shared.runs.run import Debt, Owed, Run
 from shared.runs.services import RACES, Services, log
 from shared.runs.store.runs import Stored

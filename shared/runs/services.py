@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from shared.agentkit.agent import Agent
 from shared.runs import schedule
-from shared.runs.callbacks import Sender
+from shared.runs.callbacks.callback import Sender
 from shared.runs.run import Run, RunStatus, Text
 from shared.runs.store.batches import BatchStore
 from shared.runs.store.index import IndexStore

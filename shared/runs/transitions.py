@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared.runs.callbacks import event_of
+from shared.runs.callbacks.callback import event_of
 from shared.runs.run import CallbackState, Debt, Next, Owed, Run, RunStatus
 
 

@@ -18,7 +18,7 @@ from shared.errors import DormouseError, ResponseNotFound, StorageUnavailable, S
 from shared.runs.run import Run
 from shared.runs.services import log
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.views import Delta, End, Snapshot
+from shared.runs.viewing.views import Delta, End, Snapshot
 from shared.wiring import App
 
 PING = b": ping\n\n"

@@ -16,7 +16,7 @@ from shared.api.v1.objects import response_object
 from shared.api.v1.output import Said, message, text_part
 from shared.api.v1.places import ADDED, CLOSING, CREATED, IN_PROGRESS, OPENED, STEPS, TOLD, Place
 from shared.runs.run import Run, RunStatus
-from shared.runs.views import EventId
+from shared.runs.viewing.views import EventId
 
 Event = dict[str, Any]
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from shared.errors import BatchNotEnded
 from shared.runs.batches.batch import Batch, counts, tell, with_debts
-from shared.runs.callbacks import Sent, Verdict, message, settled, swapped, webhook_id
+from shared.runs.callbacks.callback import Sent, Verdict, message, settled, swapped, webhook_id
+from shared.runs.callbacks.delivery import Attempts, say
+from shared.runs.callbacks.redelivery import check
 from shared.runs.debts import WATCH_AHEAD
-from shared.runs.delivery import Attempts, say
-from shared.runs.redelivery import check
 from shared.runs.run import CallbackState, Debt
 from shared.runs.services import RACES, Services
 from shared.runs.store.runs import Stored

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from shared.agentkit.agent import Item
-from shared.runs.callbacks import Delivery
+from shared.runs.callbacks.callback import Delivery
 from shared.runs.run import Run, RunStatus, Session, Text, ToolCall, parse_run_id, run_id
 from shared.runs.store import values
 from shared.runs.store.rows import RowUnreadable, changes, decode, encode

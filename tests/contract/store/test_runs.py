@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.agentkit.agent import ContinuationToken, Usage
-from shared.runs.callbacks import Delivery, DeliveryState
+from shared.runs.callbacks.callback import Delivery, DeliveryState
 from shared.runs.run import CallState, Debt, Limits, Next, Owed, PartRef, Run, RunStatus, ToolCall
 from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import CallChange, DeliveryChange, RunStore, SessionChange, Stored

@@ -16,7 +16,16 @@ from shared.api import pacing
 from shared.api.answering import answered
 from shared.api.events import sse, stream
 from shared.runs.services import log
-from shared.runs.views import Delta, EventId, Snapshot, Stale, ToolFinished, ToolProgress, ToolStarted, ViewEvent
+from shared.runs.viewing.views import (
+    Delta,
+    EventId,
+    Snapshot,
+    Stale,
+    ToolFinished,
+    ToolProgress,
+    ToolStarted,
+    ViewEvent,
+)
 from tests.unit.api.conftest import request
 from tests.unit.runs.records import SESSION
 

@@ -18,7 +18,7 @@ from shared.api.v1.output import Said
 from shared.api.v1.places import CLOSING, MOST, STEPS, TOLD, Place
 from shared.api.v1.telling import Telling
 from shared.runs.run import Run, RunStatus
-from shared.runs.views import ALL, Delta, End, EventId, Snapshot, ViewEvent
+from shared.runs.viewing.views import ALL, Delta, End, EventId, Snapshot, ViewEvent
 from tests.unit.runs.records import a_run
 
 Event = dict[str, Any]

@@ -10,8 +10,8 @@ import pytest
 
 from shared import errors
 from shared.runs.batches.batch import Batch, BatchStatus
-from shared.runs.callbacks import Sent, status_of
-from shared.runs.delivery import CLAIM
+from shared.runs.callbacks.callback import Sent, status_of
+from shared.runs.callbacks.delivery import CLAIM
 from shared.runs.run import CallbackState
 from shared.runs.schedule import CALLBACK_WAITS, DAY
 from shared.runs.services import Outcome

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared.runs.callbacks import Sent, Verdict, body_of, event_of, judge, status_of, type_of, webhook_id
+from shared.runs.callbacks.callback import Sent, Verdict, body_of, event_of, judge, status_of, type_of, webhook_id
 from shared.runs.run import CallbackState, Debt, Owed, RunStatus
 from shared.runs.schedule import CALLBACK_WAITS, DAY
 from shared.runs.transitions import entomb, finish, park, tell_again, unpark

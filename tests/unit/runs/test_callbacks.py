@@ -13,8 +13,8 @@ import pytest
 
 from shared.errors import CallbacksDisabled, IdempotencyKeyReused, InvalidRequest, NoCallback, RunNotEnded
 from shared.runs.answers import Answer
-from shared.runs.callbacks import Delivery, Sent, status_of
-from shared.runs.delivery import CLAIM, KEPT
+from shared.runs.callbacks.callback import Delivery, Sent, status_of
+from shared.runs.callbacks.delivery import CLAIM, KEPT
 from shared.runs.run import CallbackState, Next, Owed, RunStatus
 from shared.runs.schedule import CALLBACK_WAITS, DAY
 from tests.acceptance.receiver import SECRET, Receiver

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.agentkit.agent import ContinuationToken, Usage
-from shared.runs.callbacks import Delivery, DeliveryState
+from shared.runs.callbacks.callback import Delivery, DeliveryState
 from shared.runs.run import (
     SCHEMA,
     Approval,

@@ -11,7 +11,7 @@ import pytest
 
 from shared.runs.run import RunStatus
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.views import (
+from shared.runs.viewing.views import (
     Delta,
     End,
     EventId,

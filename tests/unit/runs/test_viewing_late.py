@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.runs.run import Next, RunStatus
-from shared.runs.views import Delta, EventId, Snapshot, Stale, ViewEvent
+from shared.runs.viewing.views import Delta, EventId, Snapshot, Stale, ViewEvent
 from tests.unit.runs.conftest import NewRig, eventually
 from tests.unit.runs.viewers import Client, Stage, staged
 

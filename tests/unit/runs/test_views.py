@@ -10,7 +10,7 @@ import pytest
 
 from shared.agentkit.agent import AgentResponse, AgentUpdate, ContinuationToken, ResponseStatus, UpdateKind
 from shared.runs.run import CallState, Next, RunStatus, ToolCall
-from shared.runs.views import EventId, Seen, Shown, news, response_of
+from shared.runs.viewing.views import EventId, Seen, Shown, news, response_of
 from tests.unit.runs.records import SESSION, a_run, at
 
 

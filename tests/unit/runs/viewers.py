@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.viewing import Wake
-from shared.runs.views import Delta, End, EventId, Snapshot, State, StatusChanged, ViewEvent
+from shared.runs.viewing.views import Delta, End, EventId, Snapshot, State, StatusChanged, ViewEvent
+from shared.runs.viewing.watch import Wake
 from tests.unit.runs.conftest import Rig
 
 TICK = 0.005

@@ -10,11 +10,11 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from shared.agentkit.agent import text_of
-from shared.runs.following import Following
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.services import Services, log
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.views import (
+from shared.runs.viewing.following import Following
+from shared.runs.viewing.views import (
     ALL,
     End,
     EventId,

@@ -10,7 +10,7 @@ import logging
 from dataclasses import replace
 from datetime import timedelta
 
-from shared.runs.callbacks import (
+from shared.runs.callbacks.callback import (
     Delivery,
     DeliveryState,
     Sent,

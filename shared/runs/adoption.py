@@ -10,7 +10,7 @@ import asyncio
 
 from shared.agentkit import faults
 from shared.agentkit.agent import Agent, AgentResponse, AgentSession, ContinuationToken, RunOptions
-from shared.runs.debts import WATCH_AHEAD, Debts
+from shared.runs.debts import Debts
 from shared.runs.reading import Reading
 from shared.runs.run import Next, Run
 from shared.runs.services import RACES, Services, log
@@ -55,7 +55,7 @@ class Adoption:
             if own is not agent and own.background:  # middleware of its own may read it otherwise
                 response = await _look(own, response_id)
             now = self._services.clock()
-            await self._services.watch.put(run_id, now + WATCH_AHEAD, now)
+            await self._services.watch.announce(run_id, now)
             try:
                 await self._reading.read(stored, own, response)
             except Conflict:

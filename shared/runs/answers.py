@@ -8,7 +8,6 @@ from datetime import datetime
 
 from shared.agentkit.tools import error_output
 from shared.errors import AlreadyAnswered, NotWaiting, RunEnded
-from shared.runs.debts import WATCH_AHEAD
 from shared.runs.run import Approval, CallKind, CallState, Next, Run, ToolCall
 from shared.runs.services import RACES, Services
 from shared.runs.store.runs import CallChange, Stored
@@ -46,7 +45,7 @@ class Answers:
             run, now = stored.value, services.clock()
             ledger = await services.store.calls(run)
             changes = self._changes(run, ledger, answers, now)
-            await services.watch.put(run_id, now + WATCH_AHEAD, now)
+            await services.watch.announce(run_id, now)
             if not changes:
                 return run
             changes = [await self._fitting(run, change) for change in changes]

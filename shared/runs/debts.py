@@ -22,7 +22,6 @@ from shared.runs.transitions import payable, with_debt, with_debts, without_debt
 GIVEN_UP_AFTER = timedelta(days=1)
 PROVIDER_KEEPS = timedelta(days=30)
 """How long a provider keeps a response by itself: after that there is nothing left to delete."""
-WATCH_AHEAD = timedelta(seconds=60)
 
 
 class Debts:
@@ -111,7 +110,7 @@ class Debts:
                 owed = any(debt.subject == response_id for debt in current.value.debts)
                 if response_id in current.value.response_ids and not owed:
                     return None
-                await services.watch.put(run.id, now + WATCH_AHEAD, now)
+                await services.watch.announce(run.id, now)
                 debts = current.value.debts
                 kinds = [Owed.CANCEL] + ([Owed.DELETE] if current.value.deleted_at is not None else [])
                 for kind in kinds:

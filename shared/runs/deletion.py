@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.errors import SessionBusy
-from shared.runs.debts import WATCH_AHEAD
 from shared.runs.run import Run, RunStatus, Session, run_id
 from shared.runs.services import RACES, Services, log
 from shared.runs.store.runs import SessionChange
@@ -43,7 +42,7 @@ class Deletion:
             active = session.value.active_run if session is not None else None
             if active not in (None, run.number):
                 raise SessionBusy(session_id=run.session_id, active_run=run_id(run.session_id, active or 0))
-            await self._services.watch.put(wanted, now + WATCH_AHEAD, now)
+            await self._services.watch.announce(wanted, now)
             change = None
             if session is not None:
                 forgets = replace(session.value, active_run=None, response_id=None, last_activity=now)
@@ -107,7 +106,7 @@ class Deletion:
                 if stored is None or stored.value.terminal:
                     await self._services.store.save_session(change)
                 else:
-                    await self._services.watch.put(stored.value.id, now + WATCH_AHEAD, now)
+                    await self._services.watch.announce(stored.value.id, now)
                     await self._services.save(stored, self._entombed(stored.value, now), session=change)
             except Conflict:
                 continue
@@ -121,7 +120,7 @@ class Deletion:
             if stored is None:
                 return False
             now = self._services.clock()
-            await self._services.watch.put(wanted, now + WATCH_AHEAD, now)
+            await self._services.watch.announce(wanted, now)
             if stored.value.deleted_at is not None:
                 return True
             try:

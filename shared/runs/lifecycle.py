@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from shared.agentkit.agent import Agent
 from shared.runs import schedule
-from shared.runs.debts import WATCH_AHEAD, Debts
+from shared.runs.debts import Debts
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.services import RACES, Outcome, Services, log
 from shared.runs.store.rows import RowUnreadable
@@ -59,7 +59,7 @@ class Lifecycle:
             run, now = stored.value, self._services.clock()
             if run.next is Next.NONE:
                 return run
-            await self._services.watch.put(run_id, now + WATCH_AHEAD, now)
+            await self._services.watch.announce(run_id, now)
             if run.terminal:
                 return run
             try:

@@ -27,7 +27,6 @@ from shared.errors import (
     UnknownAgent,
 )
 from shared.runs.allowance import Allowance
-from shared.runs.debts import WATCH_AHEAD
 from shared.runs.keys import known_key
 from shared.runs.lifecycle import Lifecycle
 from shared.runs.run import Limits, Next, Run, RunStatus, Session, is_session_id, run_id
@@ -169,9 +168,7 @@ class Submissions:
         if fresh is not None and (record := await self._services.index.claim_key(fresh)) is None:
             await self._services.give_slot_back(run)
             return None
-        watch = await self._services.watch.put(
-            run.id, self._now() + WATCH_AHEAD, self._now(), listed=self._services.index.place_of(run)
-        )
+        watch = await self._services.watch.announce(run.id, self._now(), listed=self._services.index.place_of(run))
         stored = await self._write(run, wanted, session)
         if stored is None or stored.value.submission != run.submission:
             raise await self._lost(run, stored, record, watch)
@@ -202,7 +199,7 @@ class Submissions:
             raise RunDeleted
         if stored.value.next is Next.NONE:
             return Submitted(run=stored.value, watch=None)
-        watch = await self._services.watch.put(stored.value.id, self._now() + WATCH_AHEAD, self._now())
+        watch = await self._services.watch.announce(stored.value.id, self._now())
         # Read again: the row that the driver dates is to be older than the run that it is dated by.
         return await self._on_its_way(await self._services.store.load(stored.value.id) or stored, watch)
 

@@ -9,7 +9,6 @@ from shared.runs.batches.batch import Batch, counts, tell, with_debts
 from shared.runs.callbacks.callback import Sent, Verdict, message, settled, swapped, webhook_id
 from shared.runs.callbacks.delivery import Attempts, say
 from shared.runs.callbacks.redelivery import check
-from shared.runs.debts import WATCH_AHEAD
 from shared.runs.run import CallbackState, Debt
 from shared.runs.services import RACES, Services
 from shared.runs.store.runs import Stored
@@ -58,7 +57,7 @@ class BatchCallbacks:
             batch, now = stored.value, services.clock()
             unended = None if batch.status.over else BatchNotEnded(status_of_batch=batch.status.value)
             check(services, batch.callback_url, unended)
-            await services.watch.put(batch_id, now + WATCH_AHEAD, now)
+            await services.watch.announce(batch_id, now)
             try:
                 return (await services.batches.save(stored, tell(batch, now))).value
             except Conflict:

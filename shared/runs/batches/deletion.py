@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Protocol
 
 from shared.runs.batches.batch import Batch, entomb, session_of
-from shared.runs.debts import WATCH_AHEAD
 from shared.runs.deletion import TOMBSTONE_KEPT, Deletion
 from shared.runs.services import RACES, Services
 from shared.runs.store.runs import Stored
@@ -49,7 +48,7 @@ class BatchDeletion:
             if stored is None or stored.value.deleted_at is not None:
                 return stored is not None
             now = self._services.clock()
-            await self._services.watch.put(batch_id, now + WATCH_AHEAD, now)
+            await self._services.watch.announce(batch_id, now)
             try:
                 await self._services.batches.save(stored, entomb(stored.value, now, runs=runs))
             except Conflict:

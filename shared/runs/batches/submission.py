@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 from shared.errors import BatchDeleted, DormouseError
 from shared.runs.batches.batch import Active, Batch, BatchItem, batch_id, close, session_of, submission_of
-from shared.runs.debts import WATCH_AHEAD
 from shared.runs.keys import known_key
 from shared.runs.services import RACES, Services
 from shared.runs.store.index import KeyRecord, key_digest
@@ -96,7 +95,7 @@ class BatchSubmissions:
                 return None
         batch, items = self._new_batch(wanted, record)
         services, now = self._services, self._services.clock()
-        watch = await services.watch.put(batch.id, now + WATCH_AHEAD, now, listed=services.index.place_of_batch(batch))
+        watch = await services.watch.announce(batch.id, now, listed=services.index.place_of_batch(batch))
         await services.batches.put_items(batch.id, [await self._kept(batch.id, each) for each in items])
         await services.index.list_batch(batch)
         try:
@@ -113,7 +112,7 @@ class BatchSubmissions:
         if stored.value.done:
             return BatchSubmitted(batch=stored.value, watch=None)
         now = self._services.clock()
-        watch = await self._services.watch.put(stored.value.id, now + WATCH_AHEAD, now)
+        watch = await self._services.watch.announce(stored.value.id, now)
         # Read again: the row that the driver dates is to be older than the batch that it is dated by.
         stored = await self._services.batches.load(stored.value.id) or stored
         return BatchSubmitted(batch=stored.value, watch=watch)

@@ -30,7 +30,6 @@ from shared.runs.batches.batch import (
 from shared.runs.batches.callbacks import BatchCallbacks
 from shared.runs.batches.deletion import BatchDeletion, Drivers
 from shared.runs.batches.submission import MOST_SAID, submission
-from shared.runs.debts import WATCH_AHEAD
 from shared.runs.lifecycle import MAX_CRASHES, Lifecycle
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.services import RACES, Outcome, Services, log
@@ -105,7 +104,7 @@ class BatchWork:
             if stored is None or stored.value.status.over:
                 return None if stored is None else stored.value
             now = self._services.clock()
-            await self._services.watch.put(batch_id, now + WATCH_AHEAD, now)
+            await self._services.watch.announce(batch_id, now)
             after = cancel(stored.value, now)
             if after == stored.value:
                 return after

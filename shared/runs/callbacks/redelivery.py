@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from shared.errors import CallbacksDisabled, DormouseError, NoCallback, RunNotEnded
-from shared.runs.debts import WATCH_AHEAD
 from shared.runs.run import Run
 from shared.runs.services import RACES, Services
 from shared.runs.store.tables import Conflict
@@ -28,7 +27,7 @@ class Redelivery:
                 return None
             run, now = stored.value, services.clock()
             check(services, run.callback_url, None if run.terminal else RunNotEnded(status_of_run=run.status.value))
-            await services.watch.put(run_id, now + WATCH_AHEAD, now)
+            await services.watch.announce(run_id, now)
             try:
                 return (await services.save(stored, tell_again(run, now))).run.value
             except Conflict:

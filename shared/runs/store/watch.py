@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from shared.runs.batches.batch import is_batch_id
 from shared.runs.run import parse_run_id
 from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
+
+AHEAD = timedelta(seconds=60)
+"""When a sweep looks at what was announced, should nobody else have come to it by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +38,12 @@ class WatchStore:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
+    async def announce(self, run_id: str, now: datetime, *, listed: str = "") -> Watch:
+        """For who brings a wake nearer, *before* it commits that: whatever becomes of it, the sweep looks."""
+        return await self.put(run_id, now + AHEAD, now, listed=listed)
+
     async def put(self, run_id: str, due: datetime, now: datetime, *, listed: str = "") -> Watch:
-        """Write the row whatever is there: for who brings a wake nearer, *before* it commits that."""
+        """Write the row, whatever is there."""
         values: dict[str, Value] = {
             "due": due.timestamp(),
             "created_at": now.timestamp(),

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from shared import errors
-from shared.runs.debts import WATCH_AHEAD
 from shared.runs.run import RunStatus, run_id
 from shared.runs.store.tables import Change, Row, StoreUnavailable, Table
+from shared.runs.store.watch import AHEAD
 from shared.runs.submission import Submitted
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Death, Driver, Trap
@@ -482,7 +482,7 @@ async def test_under_timer_the_watch_row_is_dated_to_the_next_wake(rigs: NewRig)
     await rig.model.script("s", [{"text": "done"}])
     submitted = await rig.submit()
     assert submitted.watch is not None
-    assert submitted.watch.due - rig.clock.now == WATCH_AHEAD
+    assert submitted.watch.due - rig.clock.now == AHEAD
     await Driver(rig).started(submitted)
     watch = await rig.app.services.watch.get(submitted.run.id)
     assert watch is not None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.agentkit.agent import Item
 from shared.api.bodies import BESIDES_THE_INPUT, MetadataKey, MetadataValue, idempotency_key, read_json
 from shared.api.v1.messages import check_size, read_input, refused, unsupported, wrong
 from shared.api.v1.names import run_of_response
@@ -64,7 +65,7 @@ WHY: Mapping[str, str] = {
 OF_THE_AGENT = "it is the agent's own to decide. Leave it out."
 
 
-class _Fields(BaseModel):
+class Fields(BaseModel):
     """The parameters that are taken, but for the input."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
@@ -76,39 +77,34 @@ class _Fields(BaseModel):
     previous_response_id: str | None = None
 
 
-TAKEN = frozenset(_Fields.model_fields)
+TAKEN = frozenset(Fields.model_fields)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Create:
-    """A request for a run, and how its caller wants to hear of it."""
-
-    submission: Submission
-    background: bool
-    stream: bool
-
-
-async def read_create(request: Any, owner: str, app: App) -> Create:
+async def read_create(request: Any, owner: str, app: App) -> Submission:
     """The body of ``POST /api/v1/responses``. Raises the errors that say what to change."""
     body = await read_body(request, app)
     fields = read_fields(body, given="input")
-    items = read_input(body.get("input"))
+    submission = submission_of(fields, read_input(body.get("input")), owner, app)
+    submission = replace(submission, idempotency_key=idempotency_key(request.headers.getlist("idempotency-key")))
+    if fields.previous_response_id is None:
+        return submission
+    previous = run_of_response(fields.previous_response_id)
+    if previous is None:
+        raise PreviousResponseNotFound(param="previous_response_id")
+    return replace(submission, session_id=previous[0], previous=previous[1])
+
+
+def submission_of(fields: Fields, items: tuple[Item, ...], owner: str, app: App) -> Submission:
+    """The run that is asked for. Raises ``InputTooLarge``, and what ``agent_named`` does."""
     check_size(items, app.settings.max_input_bytes)
-    submission = Submission(
+    return Submission(
         owner=owner,
         items=items,
         agent=agent_named(fields.model, app),
         metadata=fields.metadata,
         stream=fields.stream,
         background=fields.background,
-        idempotency_key=idempotency_key(request.headers.getlist("idempotency-key")),
     )
-    if fields.previous_response_id is not None:
-        previous = run_of_response(fields.previous_response_id)
-        if previous is None:
-            raise PreviousResponseNotFound(param="previous_response_id")
-        submission = replace(submission, session_id=previous[0], previous=previous[1])
-    return Create(submission=submission, background=fields.background, stream=fields.stream)
 
 
 async def read_body(request: Any, app: App) -> dict[str, Any]:
@@ -117,7 +113,7 @@ async def read_body(request: Any, app: App) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def read_fields(body: Mapping[str, Any], *, given: str) -> _Fields:
+def read_fields(body: Mapping[str, Any], *, given: str) -> Fields:
     """The parameters that are taken. Raises ``UnsupportedParameter`` for one that would be passed over.
 
     ``given`` is the parameter that holds the messages.
@@ -131,7 +127,7 @@ def read_fields(body: Mapping[str, Any], *, given: str) -> _Fields:
         if not any(value == same and isinstance(value, bool) == isinstance(same, bool) for same in SAME.get(name, ())):
             raise unsupported(name[:80], WHY.get(name, OF_THE_AGENT))
     try:
-        return _Fields.model_validate(body)
+        return Fields.model_validate(body)
     except ValidationError as error:
         raise refused(error, "") from None
 

@@ -24,7 +24,7 @@ async def create(request: Any, app: App, hub: Hub) -> Any:
     """``POST /api/v1/responses``: the response, at once with ``background``, else when it has ended; or its events."""
     since = moment()
     wanted = await read_create(request, owner_of(request, app.settings), app)
-    run = await begin(request, wanted.submission, app, hub)
+    run = await begin(request, wanted, app, hub)
     if wanted.stream:
         return streamed(run, None, app, hub, since=since)
     if not wanted.background:

@@ -227,4 +227,8 @@ def _payload(options: OptionsBody, items: Sequence[Any]) -> str:
     # Without an address the digest is what it was before there were any.
     unsaid = {"callback_url"} if options.callback_url is None else None
     asked = ["batch", options.model_dump(exclude=unsaid), given]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    try:
+        text = json.dumps(asked, sort_keys=True)
+    except RecursionError:  # a line could just be read, and lies two levels deeper here
+        raise InvalidJson('An item is nested too deeply. Send objects such as {"input": "…"}.') from None
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -173,6 +174,24 @@ async def test_the_same_in_either_form_is_the_same_payload() -> None:
     others = [await lines(ITEM, query="agent=a"), await lines(ITEM, {**ITEM, "id": "c"}, query="agent=a")]
     others.append(await lines(ITEM, {**ITEM, "id": "b"}))
     assert len({each.payload for each in (whole, *others)}) == 4
+
+
+async def test_a_line_that_could_only_just_be_read_is_refused_and_no_fault_of_ours() -> None:
+    def nested(levels: int) -> bytes:
+        return b"[" * levels + b"]" * levels
+
+    read, unread = 1, 1_000_000
+    while unread - read > 1:
+        middle = (read + unread) // 2
+        try:
+            json.loads(nested(middle))
+        except RecursionError:
+            unread = middle
+        else:
+            read = middle
+    for levels in range(read - 15, read + 5):
+        with contextlib.suppress(errors.InvalidJson):
+            assert codes(await lines(ITEM, nested(levels)))[0] is None
 
 
 async def test_the_address_of_a_callback_is_part_of_the_payload_where_there_is_one() -> None:

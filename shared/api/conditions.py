@@ -40,7 +40,7 @@ def wait_of_preference(request: Any) -> int | None:
 
 def not_modified(request: Any, response: Any) -> Any:
     """304 in place of a 200 whose ETag the caller has (RFC 9110, section 13.1.2)."""
-    known = request.headers.get("if-none-match", "")
+    known = ",".join(request.headers.getlist("if-none-match"))
     etag = response.headers.get("etag")
     if response.status_code != 200 or etag is None:
         return response

@@ -71,6 +71,11 @@ def test_what_the_caller_has_is_not_sent_again(known: str, status: int) -> None:
     assert answer.body == (b"" if status == 304 else b"body")
 
 
+def test_what_the_caller_has_may_be_said_on_several_lines() -> None:
+    asked = request([("if-none-match", '"x"'), ("if-none-match", '"abc"')])
+    assert not_modified(asked, Response(b"body", headers={"ETag": '"abc"'})).status_code == 304
+
+
 async def test_waiting_ends_at_once_when_it_is_done() -> None:
     looks = iter([1, 2, 3])
 

@@ -41,11 +41,20 @@ ROUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 def not_found(request: Any) -> Any:
     """The problem for an address that no trigger took."""
-    methods = methods_of(request.path_params.get("rest", ""))
+    methods = other_methods(request, request.path_params.get("rest", ""))
     if methods:
         allow = ", ".join(methods)
         return problem(MethodNotAllowed(f"This address takes {allow}.", headers={"Allow": allow}))
     return problem(NotFound())
+
+
+def other_methods(request: Any, rest: str) -> tuple[str, ...]:
+    """The methods of an address below ``api/`` that was asked for with none of them; none for one that is not ours.
+
+    An address that is only like one of ours, as with two slashes after it, comes here with the right method, too.
+    """
+    methods = methods_of(rest)
+    return () if request.method in methods else methods
 
 
 def methods_of(rest: str) -> tuple[str, ...]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shared.api.routing import not_found
 from tests.unit.api.conftest import content, request
 
 RUN = f"run_{'0a' * 16}_1"
+
+
+def asked(method: str, path: dict[str, str]) -> Any:
+    given = request(path=path)
+    given.scope["method"] = method
+    return given
 
 
 @pytest.mark.parametrize(
@@ -28,7 +36,7 @@ RUN = f"run_{'0a' * 16}_1"
     ],
 )
 def test_a_known_address_with_another_method_is_405_and_says_which(rest: str, allow: str) -> None:
-    response = not_found(request(path={"rest": rest}))
+    response = not_found(asked("PUT", {"rest": rest}))
     assert (response.status_code, response.headers["allow"]) == (405, allow)
     assert content(response)["code"] == "method_not_allowed"
 
@@ -38,6 +46,13 @@ def test_a_known_address_with_another_method_is_405_and_says_which(rest: str, al
     [None, "run", "runs/x", f"runs/{RUN}0000000000", f"runs/{RUN}/cancel/x", f"runs/{RUN}\n", "sessions/x", "ünter"],
 )
 def test_any_other_address_is_404(rest: str | None) -> None:
-    response = not_found(request(path={} if rest is None else {"rest": rest}))
+    response = not_found(asked("PUT", {} if rest is None else {"rest": rest}))
+    assert (response.status_code, content(response)["code"]) == (404, "not_found")
+    assert "allow" not in response.headers
+
+
+@pytest.mark.parametrize(("method", "rest"), [("GET", f"runs/{RUN}/"), ("POST", "runs/"), ("DELETE", f"runs/{RUN}/")])
+def test_an_address_is_never_told_to_be_asked_with_the_method_that_it_was_asked_with(method: str, rest: str) -> None:
+    response = not_found(asked(method, {"rest": rest}))
     assert (response.status_code, content(response)["code"]) == (404, "not_found")
     assert "allow" not in response.headers

@@ -7,6 +7,7 @@ strangers and the wrong order are harmless.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from azurefunctions.extensions.http.fastapi import Response
@@ -19,6 +20,9 @@ from shared.runs.services import log
 from shared.wiring import App
 
 MOST_BYTES = 65_536
+_RESPONSE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.:=+~-]{0,511}", re.ASCII)
+"""What can stand in the address of a response, and leads nowhere else."""
+
 KINDS = frozenset({"response.completed", "response.failed", "response.cancelled", "response.incomplete"})
 
 
@@ -33,7 +37,7 @@ async def receive(request: Any, app: App, hub: Hub) -> Any:
     event = _verified(await read_bytes(request, MOST_BYTES), dict(request.headers), secret)
     data = event.get("data")
     response_id = data.get("id") if isinstance(data, dict) else None
-    if str(event.get("type")) in KINDS and isinstance(response_id, str):
+    if str(event.get("type")) in KINDS and isinstance(response_id, str) and _RESPONSE_ID.fullmatch(response_id):
         try:
             run_id = await app.adoption.look_at(response_id)
         except ProviderFault as fault:

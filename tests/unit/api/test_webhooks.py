@@ -87,6 +87,10 @@ async def test_a_response_that_concerns_no_run_wakes_nobody() -> None:
         {"data": "resp_1"},
         {"data": {}},
         {"data": {"id": 7}},
+        *(
+            {"data": {"id": each}}
+            for each in ["", "..", "../models", "resp_1?x", "resp_1#x", "resp%5F1", "a\nb", "\ud800"]
+        ),
     ],
 )
 async def test_anything_else_is_taken_and_passed_over(change: dict[str, Any]) -> None:

@@ -89,6 +89,13 @@ def test_the_printed_az_commands_set_what_the_templates_set() -> None:
     assert printed == NEEDED - made_by_az - defaults_will_do
 
 
+def test_the_printed_registration_is_given_tokens_of_the_issuer_that_is_trusted() -> None:
+    issuer = "openIdIssuer: '${environment().authentication.loginEndpoint}${tenantId}/v2.0'"
+    assert issuer in (ROOT / "infra/modules/auth.bicep").read_text("utf-8")
+    command = (ROOT / "infra/README.md").read_text("utf-8").split("az ad app create")[1].split("az ad app update")[0]
+    assert "--requested-access-token-version 2" in command
+
+
 def test_the_printed_az_commands_assign_the_roles_of_the_templates() -> None:
     page = (ROOT / "infra/README.md").read_text("utf-8")
     commands = page.split("## `func azure functionapp publish`")[1]

@@ -80,7 +80,7 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("[%(asctime)s] %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for chatty in ("azure", "httpx"):  # they log each request
+    for chatty in ("azure", "httpx", "httpx2"):  # they log each request
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

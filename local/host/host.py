@@ -126,6 +126,7 @@ class Host:
             worker,
             self._keys,
             inner_host=self.rpc_url.removeprefix("http://"),
+            headers=settings.headers,
             special=self._special,
         )
         await self._start(public, rpc, self._with_cors(front, local))

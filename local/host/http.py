@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,7 @@ class Front:
         keys: Keys,
         *,
         inner_host: str,
+        headers: Mapping[str, str],
         special: Handler,
     ) -> None:
         # The real host tries routes by function name; the first that fits wins, literal or not.
@@ -67,6 +68,7 @@ class Front:
         self._worker = worker
         self._keys = keys
         self._inner_host = inner_host.encode()
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._special = special
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,6 +131,9 @@ class Front:
         async def noting_send(message: MutableMapping[str, Any]) -> None:
             nonlocal started
             started = True
+            if message["type"] == "http.response.start":
+                own = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(each for each in self._headers if each[0] not in own)]
             await send(message)
 
         try:
@@ -142,7 +147,7 @@ class Front:
             _log.exception("function '%s' raised", function.name)
             if started:
                 raise _BrokenStreamError(function.name) from None
-            await PlainTextResponse("Internal Server Error", 500)(scope, receive, send)
+            await PlainTextResponse("Internal Server Error", 500)(scope, receive, noting_send)
 
 
 class _BrokenStreamError(Exception):

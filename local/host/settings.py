@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class HostSettings:
     """What host.json asks of the host."""
 
     route_prefix: str = "api"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What every answer of a function has besides its own headers (`customHeaders`)."""
     function_timeout: float | None = DEFAULT_TIMEOUT
     """Seconds an invocation may take; None is no limit. The platform's default on Flex Consumption."""
     hub_name: str = "TestHubName"
@@ -45,6 +47,7 @@ class LocalSettings:
 def read_host_settings(content: Mapping[str, Any]) -> HostSettings:
     """Read host.json's content. Raises SettingsError naming what is wrong."""
     extensions = _section(content, "extensions")
+    http = _section(extensions, "http")
     durable = _section(extensions, "durableTask")
     default_limit = 10 * (os.cpu_count() or 1)
     states = str(durable.get("overridableExistingInstanceStates", "NonRunningStates")).lower()
@@ -53,7 +56,8 @@ def read_host_settings(content: Mapping[str, Any]) -> HostSettings:
     try:
         hub_name = substitute(str(durable.get("hubName", "TestHubName")), os.environ.get)
         return HostSettings(
-            route_prefix=str(_section(extensions, "http").get("routePrefix", "api")).strip("/"),
+            route_prefix=str(http.get("routePrefix", "api")).strip("/"),
+            headers={name: str(value) for name, value in _section(http, "customHeaders").items()},
             function_timeout=_timeout(content.get("functionTimeout")),
             hub_name=hub_name,
             any_state_overridable=states == "anystate",

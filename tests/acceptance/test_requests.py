@@ -132,6 +132,7 @@ async def test_a_refusal_has_a_code_and_says_what_to_do(target: Target, name: st
     reply = await target.api.call(**request)
     assert (reply.status, reply["code"], reply["status"]) == (status, code, status)
     assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.headers["x-content-type-options"] == "nosniff"
     assert re.fullmatch(r"[A-Z`].{20,600}\.", reply["detail"], re.DOTALL)
 
 

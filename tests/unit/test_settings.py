@@ -242,6 +242,12 @@ def test_function_timeout_is_that_of_the_host() -> None:
     assert load({}).tool_timeout_most == FUNCTION_TIMEOUT_SECONDS - 300
 
 
+def test_what_the_host_logs_counts_every_request_and_leaves_out_what_is_only_the_hosts() -> None:
+    levels = json.loads((ROOT / "host.json").read_text("utf-8"))["logging"]["logLevel"]
+    assert levels.pop("default") == "Warning"
+    assert levels == dict.fromkeys(("Function", "Host.Aggregator", "Host.Results"), "Information")
+
+
 @pytest.mark.parametrize("field", Settings.model_fields)
 def test_every_setting_has_a_name_and_a_sentence(field: str) -> None:
     info = Settings.model_fields[field]

@@ -110,6 +110,35 @@ async def test_an_error_in_mid_stream_breaks_the_connection() -> None:
             await response.read()
 
 
+async def test_every_answer_of_a_function_has_the_headers_of_host_json_where_it_has_none_of_its_own() -> None:
+    app = anonymous()
+
+    @app.route(route="plain")
+    async def plain(req: Request) -> str:
+        return "x"
+
+    @app.route(route="own")
+    async def own(req: Request) -> JSONResponse:
+        return JSONResponse({}, headers={"x-a": "own"})
+
+    @app.route(route="stream")
+    async def stream(req: Request) -> StreamingResponse:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"x"
+
+        return StreamingResponse(chunks())
+
+    @app.route(route="raises")
+    async def raises(req: Request) -> str:
+        raise RuntimeError
+
+    settings = {"extensions": {"http": {"customHeaders": {"X-A": "b"}}}}
+    async with Host(app, port=0, host_json=settings) as host, aiohttp.ClientSession(host.url) as session:
+        for name, value in {"plain": "b", "own": "own", "stream": "b", "raises": "b"}.items():
+            async with session.get(f"/api/{name}") as response:
+                assert response.headers.getall("x-a") == [value]
+
+
 async def test_what_a_handler_returns_becomes_a_response() -> None:
     app = anonymous()
     returned: dict[str, Any] = {

@@ -31,6 +31,7 @@ def test_without_host_json_the_platforms_defaults_hold(tmp_path: Path) -> None:
     [
         ({"extensions": {"http": {"routePrefix": ""}}}, "route_prefix", ""),
         ({"Extensions": {"HTTP": {"routePrefix": "/v1/"}}}, "route_prefix", "v1"),
+        ({"extensions": {"http": {"customHeaders": {"X-A": "b"}}}}, "headers", {"X-A": "b"}),
         ({"functionTimeout": "00:05:00"}, "function_timeout", 300),
         ({"functionTimeout": "-1"}, "function_timeout", None),
         (durable(maxConcurrentActivityFunctions=3), "max_activities", 3),

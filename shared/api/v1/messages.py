@@ -90,7 +90,7 @@ def _read_item(item: Any, param: str) -> Item:
     kind = item.get("type") or "message"
     if kind != "message":
         raise unsupported(f"{param}.type", f"only messages are taken here, no {str(kind)[:80]} items.")
-    given = _without_nulls({name: value for name, value in item.items() if name not in _IGNORED})
+    given = without_nulls({name: value for name, value in item.items() if name not in _IGNORED})
     match given.get("role"):
         case "system" | "developer":
             raise unsupported(f"{param}.role", "the agent has its own instructions; leave this message out.")
@@ -114,10 +114,10 @@ def _said(given: Mapping[str, Any], param: str) -> Item:
     return {"type": "message", "role": "assistant", "content": "".join(part.text for part in message.content)}
 
 
-def _without_nulls(value: Any, levels: int = DEEPEST) -> Any:
+def without_nulls(value: Any, levels: int = DEEPEST) -> Any:
     """Clients write null for what they leave out."""
     if levels == 0:
         return value
     if isinstance(value, dict):
-        return {name: _without_nulls(each, levels - 1) for name, each in value.items() if each is not None}
-    return [_without_nulls(each, levels - 1) for each in value] if isinstance(value, list) else value
+        return {name: without_nulls(each, levels - 1) for name, each in value.items() if each is not None}
+    return [without_nulls(each, levels - 1) for each in value] if isinstance(value, list) else value

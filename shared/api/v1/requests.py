@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.agentkit.agent import Item
 from shared.api.bodies import BESIDES_THE_INPUT, MetadataKey, MetadataValue, idempotency_key, read_json
-from shared.api.v1.messages import check_size, read_input, refused, unsupported, wrong
+from shared.api.v1.messages import check_size, read_input, refused, unsupported, without_nulls, wrong
 from shared.api.v1.names import run_of_response
 from shared.errors import ApprovalUnsupported, InvalidRequest, ModelNotFound, PreviousResponseNotFound
 from shared.runs.submission import Submission
@@ -123,6 +123,7 @@ def read_fields(body: Mapping[str, Any], *, given: str) -> Fields:
     for name, value in body.items():
         if name in TAKEN or name in IGNORED or name == given:
             continue
+        value = without_nulls(value)
         # 1 is True to Python, and 1.0 is 1: a bool is no number in JSON.
         if not any(value == same and isinstance(value, bool) == isinstance(same, bool) for same in SAME.get(name, ())):
             raise unsupported(name[:80], WHY.get(name, OF_THE_AGENT))

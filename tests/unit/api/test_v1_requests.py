@@ -10,6 +10,7 @@ from shared.api.v1.errors import error_object, openai_error
 from shared.api.v1.keys import owner_of
 from shared.api.v1.messages import check_size, read_input
 from shared.api.v1.names import response_id, run_id_of
+from shared.api.v1.objects import response_object
 from shared.api.v1.requests import IGNORED, SAME, read_fields
 from shared.errors import DormouseError, InputTooLarge, InvalidApiKey, InvalidRequest, NotFound, UnsupportedParameter
 from shared.settings import Settings
@@ -52,6 +53,13 @@ def test_without_keys_there_is_nothing_to_find() -> None:
 @pytest.mark.parametrize("name", sorted(IGNORED))
 def test_what_changes_nothing_is_ignored(name: str) -> None:
     assert read_fields({"model": "m", "input": "x", name: {"any": "thing"}}, given="input").model == "m"
+
+
+def test_the_parameters_that_a_response_shows_may_be_sent_again() -> None:
+    shown = {name: value for name, value in response_object(a_run()).items() if value is not None}
+    given = {name: value for name, value in shown.items() if name in SAME or name in IGNORED}
+    assert {"reasoning", "text", "tools", "temperature"} <= set(given)
+    assert read_fields({"model": "m", "input": "x", **given}, given="input").model == "m"
 
 
 @pytest.mark.parametrize("name", sorted(SAME))

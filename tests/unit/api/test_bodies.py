@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 import pytest
+from fastapi import Request
 
-from shared.api.bodies import BESIDES_THE_INPUT, read_answers, read_submission
+from shared.api.bodies import BESIDES_THE_INPUT, read_answers, read_bytes, read_submission
 from shared.errors import (
     DormouseError,
     InputTooLarge,
@@ -296,3 +297,13 @@ async def test_answers_that_do_not_fit_are_named(body: Any, named: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await read_answers(request(body))
     assert [each["field"] for each in caught.value.details["errors"]] == [named]
+
+
+async def test_a_caller_who_goes_while_sending_is_no_fault_of_ours() -> None:
+    messages = [{"type": "http.request", "body": b'{"inp', "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    with pytest.raises(InvalidRequest, match="ended before"):
+        await read_bytes(Request(request({}).scope, receive), 100)

@@ -32,6 +32,11 @@ def rigs(request: pytest.FixtureRequest, rigs: NewRig) -> NewRig:
     return make
 
 
+def patience(setting: str, fault: Fault) -> dict[str, float]:
+    """Settings that give up soon on a request that hangs, and on no other."""
+    return {setting: SOON} if "hang" in fault else {}
+
+
 def turn(operation: str, *faults: Fault, **more: Any) -> list[dict[str, Any]]:
     return [{"text": "Fine.", "faults": {operation: list(faults)}, **more}]
 
@@ -180,9 +185,9 @@ PERHAPS = [
 async def test_a_create_of_unknown_outcome_is_not_repeated_before_claim_and_grace_are_over(
     rigs: NewRig, fault: Fault
 ) -> None:
-    rig = await rigs(create_timeout=SOON)
+    first, rig = await rigs(**patience("create_timeout", fault)), await rigs()
     await rig.model.script("s", turn("create", {**fault, "after_accept": True}))
-    run_id = await rig.start()
+    run_id = await first.start()
     for _ in range(2):  # whoever asks, and however often
         run = await rig.run(run_id)
         assert (run.status, run.next, run.token) == (RunStatus.QUEUED, Next.CREATE, None)
@@ -196,9 +201,9 @@ async def test_a_create_of_unknown_outcome_is_not_repeated_before_claim_and_grac
     await assert_fine(rig, run)
     assert run.unknown_outcomes == 1
     assert await rig.gaps() == [CLAIM_AND_GRACE]
-    first, second = await rig.model.creates(run=run_id)
-    assert (first.metadata["attempt"], second.metadata["attempt"]) == ("1", "2")
-    assert first.metadata["nonce"] != second.metadata["nonce"]
+    lost, found = await rig.model.creates(run=run_id)
+    assert (lost.metadata["attempt"], found.metadata["attempt"]) == ("1", "2")
+    assert lost.metadata["nonce"] != found.metadata["nonce"]
 
 
 async def test_the_fifth_create_of_unknown_outcome_is_the_last(rig: Rig) -> None:
@@ -267,7 +272,7 @@ async def test_a_create_that_waits_too_long_for_its_turn_was_not_sent(rigs: NewR
     ],
 )
 async def test_a_poll_without_news_keeps_the_token(rigs: NewRig, fault: Fault) -> None:
-    rig = await rigs(poll_timeout=SOON)
+    rig, other = await rigs(**patience("poll_timeout", fault)), await rigs()
     await rig.model.script("s", turn("retrieve", {"times": 3, **fault}))
     run_id = await rig.start()
     token = (await rig.run(run_id)).token
@@ -276,7 +281,7 @@ async def test_a_poll_without_news_keeps_the_token(rigs: NewRig, fault: Fault) -
         await rig.wake(run_id)
         run = await rig.run(run_id)
         assert (run.status, run.token, run.no_news) == (RunStatus.IN_PROGRESS, token, failures)
-    await assert_fine(rig, await rig.follow(run_id))
+    await assert_fine(rig, await other.follow(run_id))
     assert len(await rig.model.log("create")) == 1
     if "drop" in fault:
         assert await rig.gaps("retrieve") == [0.0, 2.0, 0.0, 4.0, 0.0, 8.0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,6 +41,16 @@ def patience(setting: str, fault: Fault) -> dict[str, float]:
 
 def turn(operation: str, *faults: Fault, **more: Any) -> list[dict[str, Any]]:
     return [{"text": "Fine.", "faults": {operation: list(faults)}, **more}]
+
+
+@asynccontextmanager
+async def provider_down(rig: Rig) -> AsyncIterator[None]:
+    """Stop the scripted model. Its port is held meanwhile: nobody else comes to listen there, or to connect from it."""
+    await rig.server.__aexit__(None, None, None)
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", rig.server.port))
+        yield
 
 
 async def assert_fine(rig: Rig, run: Run) -> None:
@@ -91,15 +103,14 @@ async def test_a_long_outage_is_waited_out_with_growing_gaps(rig: Rig) -> None:
 
 async def test_a_provider_that_is_down_at_submit_leaves_the_run_queued_until_it_is_back(rigs: NewRig) -> None:
     rig = await rigs()
-    port = rig.server.port
-    await rig.server.__aexit__(None, None, None)
-    run_id = await rig.start("Hello.")
-    run = await rig.run(run_id)
-    assert (run.status, run.claimed_until, run.unknown_outcomes) == (RunStatus.QUEUED, None, 0)
-    assert run.provider_status == "provider_unreachable"
-    half_an_hour = rig.clock.now.timestamp() + 1_800
-    await rig.follow(run_id, lambda _: rig.clock.seconds() >= half_an_hour)
-    async with ScriptedModel(port=port, clock=rig.clock.seconds):
+    async with provider_down(rig):
+        run_id = await rig.start("Hello.")
+        run = await rig.run(run_id)
+        assert (run.status, run.claimed_until, run.unknown_outcomes) == (RunStatus.QUEUED, None, 0)
+        assert run.provider_status == "provider_unreachable"
+        half_an_hour = rig.clock.now.timestamp() + 1_800
+        await rig.follow(run_id, lambda _: rig.clock.seconds() >= half_an_hour)
+    async with ScriptedModel(port=rig.server.port, clock=rig.clock.seconds):
         run = await rig.follow(run_id)
         assert run.status is RunStatus.COMPLETED
         assert len(await rig.model.log("create")) == 1
@@ -296,8 +307,8 @@ async def test_a_poll_of_a_provider_that_is_gone_keeps_the_token(rigs: NewRig) -
     await rig.model.script("s", turn("retrieve"))
     run_id = await rig.start()
     token = (await rig.run(run_id)).token
-    await rig.server.__aexit__(None, None, None)
-    run = await rig.follow(run_id, lambda run: run.no_news == 5)
+    async with provider_down(rig):
+        run = await rig.follow(run_id, lambda run: run.no_news == 5)
     assert (run.status, run.token, run.provider_status) == (RunStatus.IN_PROGRESS, token, "provider_unreachable")
 
 

@@ -112,7 +112,9 @@ async def due_events(stored: StoredResponse, after: int, clock: Callable[[], flo
     """The events with a number above `after`, each when it is due, up to the response's end."""
     sent = after
     while True:
-        now = clock()
+        # All of one moment: a slow reader holds the loop up at its events, and much may happen meanwhile.
+        changed, now = stored.changed, clock()
+        over = stored.status_at(now) in TERMINAL
         waiting = stored.done_at if stored.done_at > now else math.inf
         for at, event in timeline(stored)[sent + 1 :]:
             if at > now:
@@ -120,9 +122,9 @@ async def due_events(stored: StoredResponse, after: int, clock: Callable[[], flo
                 break
             yield event
             sent += 1
-        if stored.status_at(now) in TERMINAL:
+        if over:
             return
-        await stored.pause(waiting - clock())
+        await stored.pause(waiting - clock(), changed)
 
 
 def sse(event: Json) -> str:

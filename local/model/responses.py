@@ -130,7 +130,8 @@ class StoredResponse:
     """A cancel was accepted, whatever came of it."""
     deleted: bool = False
     forgotten: bool = False
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when its life is changed from outside next. Whoever looks at it for a while takes this first."""
 
     @property
     def background(self) -> bool:
@@ -204,17 +205,17 @@ class StoredResponse:
             self.finish_at = now
             self._notify()
 
-    async def pause(self, seconds: float) -> None:
-        """Wait this long, or until its life has been changed from outside."""
+    async def pause(self, seconds: float, changed: asyncio.Event | None = None) -> None:
+        """Wait this long, or until its life has been changed from outside (since `changed` was taken)."""
         try:
             async with asyncio.timeout(None if seconds == math.inf else max(seconds, 0.0)):
-                await self._changed.wait()
+                await (changed or self.changed).wait()
         except TimeoutError:
             return
 
     def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     def rendered(self, now: float) -> Json:
         """The response object at this moment."""

@@ -28,8 +28,12 @@ class Recorder:
         self._inner = inner
         self._busy = busy
         self.episodes: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.going_on = asyncio.Event()
+        """While it is clear, no activity begins."""
+        self.going_on.set()
 
     async def activity(self, name: str, input_text: str) -> str:
+        await self.going_on.wait()
         try:
             return await self._inner.activity(name, input_text)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
 from azure.core.exceptions import ClientAuthenticationError
 
 from shared.runs.store import azure
@@ -293,17 +294,19 @@ async def test_a_service_that_does_not_answer_is_an_outage_after_one_try(
 
 
 async def test_a_service_that_is_down_is_an_outage_within_seconds() -> None:
-    tables = connect(unused_port())
-    started = time.monotonic()
+    with socket.socket() as nobody:  # held as long as it is asked, so that nobody else comes to listen there
+        nobody.bind(("127.0.0.1", 0))
+        tables = connect(nobody.getsockname()[1])
+        started = time.monotonic()
 
-    with pytest.raises(StoreUnavailable, match="no connection"):
-        await tables.get(RUNS, "p", "a")
-    with pytest.raises(StoreUnavailable, match="no connection"):
-        await tables.commit(RUNS, "p", [INSERT, Change(kind=Kind.INSERT, key="b")])
-    with pytest.raises(StoreUnavailable, match="no connection"):
-        await keys(tables)
+        with pytest.raises(StoreUnavailable, match="no connection"):
+            await tables.get(RUNS, "p", "a")
+        with pytest.raises(StoreUnavailable, match="no connection"):
+            await tables.commit(RUNS, "p", [INSERT, Change(kind=Kind.INSERT, key="b")])
+        with pytest.raises(StoreUnavailable, match="no connection"):
+            await keys(tables)
 
-    assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 5
     await tables.close()
 
 

@@ -36,8 +36,12 @@ def is_gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except ProcessLookupError:  # fetched while it was being read
+        return True
+    except FileNotFoundError:  # or before; or there is no /proc here, and it runs
+        return Path("/proc/self/stat").exists()
 
 
 def wait_until_gone(pid: int) -> bool:

@@ -1,11 +1,12 @@
 """A response's life on a clock that the test moves, and its stream at every moment."""
 
+import asyncio
 import math
 from typing import Any
 
 import pytest
 
-from local.model.events import timeline
+from local.model.events import due_events, timeline
 from local.model.novelist import TOOLS
 from local.model.responses import Ending, StoredResponse
 from local.model.world import World
@@ -113,6 +114,18 @@ def test_a_stuck_stream_tells_half(world: World) -> None:
     world.set_script("s", [{"text": "word " * 30, "stuck": True}])
     due = [at for at, _ in timeline(create(world))]
     assert 0.3 < sum(at == math.inf for at in due) / len(due) < 0.7
+
+
+async def test_what_befalls_a_response_while_its_stream_is_read_slowly_is_told(world: World, clock: Clock) -> None:
+    world.set_script("s", [{"text": "word " * 30, "stuck": True}])
+    stored = create(world, stream=True)
+    clock.now += 10
+    events = due_events(stored, -1, clock)
+    told = [await anext(events)]
+    stored.finish(clock.now)
+    async with asyncio.timeout(5):
+        told += [event async for event in events]
+    assert told[-1]["type"] == "response.completed"
 
 
 TOOL_LIST = [{"type": "function", "name": name, "parameters": {}} for name in TOOLS]

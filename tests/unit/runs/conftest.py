@@ -141,6 +141,22 @@ class Rig:
         return await self.follow(await self.start(text, **fields))
 
 
+class Held:
+    """What a rig's provider answers to a create, held back until the test lets it go: a call that takes its time."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.came, self.let_go = asyncio.Event(), asyncio.Event()
+        send = rig.provider.send
+
+        async def held(path: str, body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:
+            answer = await send(path, body, timeout=timeout)
+            self.came.set()
+            await self.let_go.wait()
+            return answer
+
+        rig.provider.send = held  # type: ignore[method-assign]
+
+
 NewRig = Callable[..., Awaitable[Rig]]
 
 

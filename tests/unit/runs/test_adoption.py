@@ -17,7 +17,7 @@ from shared.runs.run import Next, Owed, RunStatus
 from shared.runs.store.tables import Table
 from shared.settings import Settings
 from tests.acceptance import workshop
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.unit.runs.conftest import Held, NewRig, Rig
 from tests.unit.runs.crashes import Meanwhile
 
 LOST = {"create": [{"drop": True, "after_accept": True}]}
@@ -213,20 +213,18 @@ async def test_a_webhook_at_any_moment_of_a_submit_does_no_harm(rigs: NewRig) ->
 
 
 async def test_disowning_an_attempt_does_not_cost_the_one_that_is_being_made(rig: Rig) -> None:
-    slow = [{"drop": True, "after_accept": True}, {"hang": 0.5}]
+    unheard_of = [{"drop": True, "after_accept": True}]
     attempts = [{"text": "Found.", "think": 1_000}, {"text": "Another."}]
-    await rig.model.script("s", [{"attempts": attempts, "faults": {"create": slow}}])
+    await rig.model.script("s", [{"attempts": attempts, "faults": {"create": unheard_of}}])
     run_id = await rig.start()
     (first,) = await rig.model.responses()
     rig.clock.move(100)
+    held = Held(rig)
     wake = asyncio.create_task(rig.wake(run_id))
-
-    async def sent() -> bool:
-        return len(await rig.model.log("create")) == 2
-
-    await eventually(sent)
+    await held.came.wait()
     assert await tell(rig, first.id) == run_id
     assert (await rig.run(run_id)).token is None, "the second create has no answer yet"
+    held.let_go.set()
     await wake
     run = await rig.finish(run_id)
     assert (run.status, await rig.text(run_id), run.attempt) == (RunStatus.COMPLETED, "Another.", 2)

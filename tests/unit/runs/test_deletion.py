@@ -14,7 +14,7 @@ from shared.errors import RunDeleted, SessionBusy, SessionNotFound
 from shared.runs.run import Next, Owed, RunStatus
 from shared.runs.services import log
 from shared.runs.store.tables import Kind, Row, StoreUnavailable, Table
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.unit.runs.conftest import Held, NewRig, Rig
 from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap
 
 HOUR = 3_600.0
@@ -314,12 +314,14 @@ async def test_a_copy_that_is_gone_already_counts_as_deleted(rig: Rig) -> None:
 
 async def test_a_create_in_flight_while_its_run_is_deleted_leaves_nothing_at_the_provider(rigs: NewRig) -> None:
     rig, other = await rigs(), await rigs()
-    await rig.model.script("s", [{"stuck": True, "faults": {"create": [{"hang": 0.3}]}}])
+    await rig.model.script("s", [{"stuck": True}])
+    held = Held(rig)
     submitting = asyncio.create_task(rig.submit())
-    await eventually(lambda: rig.model.log("create"))
+    await held.came.wait()
     (row,) = [row for row in rig.tables.rows(Table.RUNS) if row.key.isdigit()]
     run_id = f"run_{row.partition}_{int(row.key)}"
     assert await other.app.deletion.delete_run(run_id)
+    held.let_go.set()
     assert (await submitting).run.status is RunStatus.CANCELLED
     await pay(rig, run_id)
     (known,) = await rig.model.responses()

@@ -9,7 +9,7 @@ import pytest
 
 from shared.runs.run import CallState, Next, RunStatus
 from shared.runs.store.tables import Table
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.unit.runs.conftest import Held, NewRig, Rig, eventually
 
 USAGE = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "cached_tokens": 4, "reasoning_tokens": 3}
 CALL = {"name": "work", "arguments": {"label": "a", "seconds": 0}}
@@ -168,14 +168,16 @@ async def test_a_run_is_cancelled_while_the_model_thinks(rig: Rig) -> None:
 
 async def test_a_run_is_cancelled_while_its_create_is_under_way(rigs: NewRig) -> None:
     rig, other = await rigs(), await rigs()
-    await rig.model.script("s", [{"stuck": True, "faults": {"create": [{"hang": 0.3}]}}])
+    await rig.model.script("s", [{"stuck": True}])
+    held = Held(rig)
     submitting = asyncio.create_task(rig.submit())
-    await eventually(lambda: rig.model.log("create"))
+    await held.came.wait()
     (row,) = [row for row in rig.tables.rows(Table.RUNS) if row.key.isdigit()]
     run_id = f"run_{row.partition}_{int(row.key)}"
     run = await other.app.lifecycle.cancel(run_id)
     assert run is not None
     assert run.status is RunStatus.CANCELLED
+    held.let_go.set()
     assert (await submitting).run.status is RunStatus.CANCELLED
     run = await rig.finish(run_id)
     assert (run.status, run.next) == (RunStatus.CANCELLED, Next.NONE)
@@ -268,7 +270,7 @@ async def test_a_response_that_completes_though_it_was_cancelled_changes_nothing
 async def test_a_cancel_that_does_not_get_through_is_repeated_while_the_status_stands(
     rigs: NewRig, fault: dict[str, Any]
 ) -> None:
-    rig = await rigs(poll_timeout=0.2)
+    rig = await rigs(**({"poll_timeout": 0.2} if "hang" in fault else {}))
     await rig.model.script("s", [{"stuck": True, "faults": {"cancel": [{**fault, "times": 3}]}}])
     run_id = await rig.start()
     await rig.app.lifecycle.cancel(run_id)

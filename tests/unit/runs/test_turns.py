@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,8 +34,23 @@ def rigs(request: pytest.FixtureRequest, rigs: NewRig) -> NewRig:
     return make
 
 
+def patience(setting: str, fault: Fault) -> dict[str, float]:
+    """Settings that give up soon on a request that hangs, and on no other."""
+    return {setting: SOON} if "hang" in fault else {}
+
+
 def turn(operation: str, *faults: Fault, **more: Any) -> list[dict[str, Any]]:
     return [{"text": "Fine.", "faults": {operation: list(faults)}, **more}]
+
+
+@asynccontextmanager
+async def provider_down(rig: Rig) -> AsyncIterator[None]:
+    """Stop the scripted model. Its port is held meanwhile: nobody else comes to listen there, or to connect from it."""
+    await rig.server.__aexit__(None, None, None)
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", rig.server.port))
+        yield
 
 
 async def assert_fine(rig: Rig, run: Run) -> None:
@@ -86,15 +103,14 @@ async def test_a_long_outage_is_waited_out_with_growing_gaps(rig: Rig) -> None:
 
 async def test_a_provider_that_is_down_at_submit_leaves_the_run_queued_until_it_is_back(rigs: NewRig) -> None:
     rig = await rigs()
-    port = rig.server.port
-    await rig.server.__aexit__(None, None, None)
-    run_id = await rig.start("Hello.")
-    run = await rig.run(run_id)
-    assert (run.status, run.claimed_until, run.unknown_outcomes) == (RunStatus.QUEUED, None, 0)
-    assert run.provider_status == "provider_unreachable"
-    half_an_hour = rig.clock.now.timestamp() + 1_800
-    await rig.follow(run_id, lambda _: rig.clock.seconds() >= half_an_hour)
-    async with ScriptedModel(port=port, clock=rig.clock.seconds):
+    async with provider_down(rig):
+        run_id = await rig.start("Hello.")
+        run = await rig.run(run_id)
+        assert (run.status, run.claimed_until, run.unknown_outcomes) == (RunStatus.QUEUED, None, 0)
+        assert run.provider_status == "provider_unreachable"
+        half_an_hour = rig.clock.now.timestamp() + 1_800
+        await rig.follow(run_id, lambda _: rig.clock.seconds() >= half_an_hour)
+    async with ScriptedModel(port=rig.server.port, clock=rig.clock.seconds):
         run = await rig.follow(run_id)
         assert run.status is RunStatus.COMPLETED
         assert len(await rig.model.log("create")) == 1
@@ -180,9 +196,9 @@ PERHAPS = [
 async def test_a_create_of_unknown_outcome_is_not_repeated_before_claim_and_grace_are_over(
     rigs: NewRig, fault: Fault
 ) -> None:
-    rig = await rigs(create_timeout=SOON)
+    first, rig = await rigs(**patience("create_timeout", fault)), await rigs()
     await rig.model.script("s", turn("create", {**fault, "after_accept": True}))
-    run_id = await rig.start()
+    run_id = await first.start()
     for _ in range(2):  # whoever asks, and however often
         run = await rig.run(run_id)
         assert (run.status, run.next, run.token) == (RunStatus.QUEUED, Next.CREATE, None)
@@ -196,9 +212,9 @@ async def test_a_create_of_unknown_outcome_is_not_repeated_before_claim_and_grac
     await assert_fine(rig, run)
     assert run.unknown_outcomes == 1
     assert await rig.gaps() == [CLAIM_AND_GRACE]
-    first, second = await rig.model.creates(run=run_id)
-    assert (first.metadata["attempt"], second.metadata["attempt"]) == ("1", "2")
-    assert first.metadata["nonce"] != second.metadata["nonce"]
+    lost, found = await rig.model.creates(run=run_id)
+    assert (lost.metadata["attempt"], found.metadata["attempt"]) == ("1", "2")
+    assert lost.metadata["nonce"] != found.metadata["nonce"]
 
 
 async def test_the_fifth_create_of_unknown_outcome_is_the_last(rig: Rig) -> None:
@@ -267,7 +283,7 @@ async def test_a_create_that_waits_too_long_for_its_turn_was_not_sent(rigs: NewR
     ],
 )
 async def test_a_poll_without_news_keeps_the_token(rigs: NewRig, fault: Fault) -> None:
-    rig = await rigs(poll_timeout=SOON)
+    rig, other = await rigs(**patience("poll_timeout", fault)), await rigs()
     await rig.model.script("s", turn("retrieve", {"times": 3, **fault}))
     run_id = await rig.start()
     token = (await rig.run(run_id)).token
@@ -276,7 +292,7 @@ async def test_a_poll_without_news_keeps_the_token(rigs: NewRig, fault: Fault) -
         await rig.wake(run_id)
         run = await rig.run(run_id)
         assert (run.status, run.token, run.no_news) == (RunStatus.IN_PROGRESS, token, failures)
-    await assert_fine(rig, await rig.follow(run_id))
+    await assert_fine(rig, await other.follow(run_id))
     assert len(await rig.model.log("create")) == 1
     if "drop" in fault:
         assert await rig.gaps("retrieve") == [0.0, 2.0, 0.0, 4.0, 0.0, 8.0]
@@ -291,8 +307,8 @@ async def test_a_poll_of_a_provider_that_is_gone_keeps_the_token(rigs: NewRig) -
     await rig.model.script("s", turn("retrieve"))
     run_id = await rig.start()
     token = (await rig.run(run_id)).token
-    await rig.server.__aexit__(None, None, None)
-    run = await rig.follow(run_id, lambda run: run.no_news == 5)
+    async with provider_down(rig):
+        run = await rig.follow(run_id, lambda run: run.no_news == 5)
     assert (run.status, run.token, run.provider_status) == (RunStatus.IN_PROGRESS, token, "provider_unreachable")
 
 

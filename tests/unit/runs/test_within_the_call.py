@@ -13,11 +13,13 @@ from shared.runs.answers import Answer
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.store.tables import Change, StoreUnavailable, Table
 from tests.acceptance import workshop
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.unit.runs.conftest import Held, NewRig, Rig, eventually
 from tests.unit.runs.crashes import Death
 
 QUICK = {"tool_lease": 60.0, "tool_renewal": 0.01}
 SLOW = {"text": "At last.", "faults": {"create": [{"hang": 0.3}]}}
+LATE = [{"text": "At last."}]
+"""With `Held`: answered when the test says so."""
 
 
 @pytest.fixture
@@ -105,8 +107,9 @@ async def test_the_conversation_is_sent_again_with_every_run(phone: Rig) -> None
 
 
 async def test_a_call_longer_than_its_lease_is_renewed_and_made_once(phone: Rig) -> None:
-    await script(phone, "s", [{**SLOW, "faults": {"create": [{"hang": 1.0}]}}])
+    await script(phone, "s", LATE)
     run_id = await begin(phone)
+    held = Held(phone)
     wake = await calling(phone, run_id)
     for _ in range(5):
         now = phone.clock.move(50)
@@ -120,6 +123,7 @@ async def test_a_call_longer_than_its_lease_is_renewed_and_made_once(phone: Rig)
         outcome = await phone.wake(run_id)  # another driver looks, and leaves it alone
         assert outcome.wake_in is not None
         assert outcome.wake_in > 0
+    held.let_go.set()
     assert (await wake).status is RunStatus.COMPLETED
     run = await phone.run(run_id)
     assert (run.attempt, run.unknown_outcomes, run.lease_owner, run.lease_until) == (1, 0, "", None)
@@ -196,8 +200,9 @@ async def test_a_call_that_was_surely_not_accepted_is_no_unknown_outcome(
 async def test_who_lost_the_lease_writes_nothing(rigs: NewRig, renewal: float) -> None:
     one = await rigs([workshop.build_chat], tool_lease=60.0, tool_renewal=renewal)
     two = await rigs([workshop.build_chat], tool_lease=60.0, tool_renewal=30.0)
-    await script(one, "s", [{"text": "Fine.", "faults": {"create": [{"hang": 0.5}]}}])
+    await script(one, "s", [{"text": "Fine."}])
     run_id = await begin(one)
+    held = Held(one)
     living = asyncio.current_task()
 
     async def cut_off(operation: str, _t: Table, _p: str | None, _c: Sequence[Change]) -> None:
@@ -211,6 +216,7 @@ async def test_who_lost_the_lease_writes_nothing(rigs: NewRig, renewal: float) -
     one.tables.before = None
     assert not lost.done()
     assert (run.status, run.attempt, run.unknown_outcomes) == (RunStatus.COMPLETED, 2, 1)
+    held.let_go.set()
     await lost
     assert await two.run(run_id) == run, "the late answer changes nothing"
     assert await two.text(run_id) == "Fine."
@@ -218,8 +224,9 @@ async def test_who_lost_the_lease_writes_nothing(rigs: NewRig, renewal: float) -
 
 async def test_an_answer_of_the_model_is_not_lost_with_an_answer_of_the_store(phone: Rig) -> None:
     """A renewal was applied without our hearing of it; the result is written all the same, and not asked for twice."""
-    await script(phone, "s", [SLOW])
+    await script(phone, "s", LATE)
     run_id = await begin(phone)
+    held = Held(phone)
     lost = 0
 
     async def lose(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
@@ -232,10 +239,11 @@ async def test_an_answer_of_the_model_is_not_lost_with_an_answer_of_the_store(ph
     phone.tables.after = lose
     wake = await calling(phone, run_id)
     phone.clock.move(1)
+    await eventually(lambda: lost > 1)
+    held.let_go.set()
     await wake
     phone.tables.after = None
     run = await phone.run(run_id)
-    assert lost > 1
     assert (run.status, run.attempt) == (RunStatus.COMPLETED, 1)
     assert len(await completions(phone)) == 1
 
@@ -244,11 +252,13 @@ async def test_a_write_of_another_that_leaves_the_lease_does_not_cost_the_answer
     """A process of another version, which does not know the agent, notes just that while the call runs."""
     rig = await rigs([workshop.build_chat], tool_lease=60.0, tool_renewal=30.0)
     older = await rigs()
-    await script(rig, "s", [SLOW])
+    await script(rig, "s", LATE)
     run_id = await begin(rig)
+    held = Held(rig)
     wake = await calling(rig, run_id)
     await older.wake(run_id)
     assert (await rig.run(run_id)).agent_unknown_since is not None
+    held.let_go.set()
     assert (await wake).status is RunStatus.COMPLETED
     assert len(await completions(rig)) == 1
 

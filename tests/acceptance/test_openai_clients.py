@@ -180,6 +180,12 @@ async def test_input_items_are_what_was_asked(target: Target, ada: AsyncOpenAI) 
     page = await ada.responses.input_items.list(response.id, limit=2)
     assert [page.has_more, len(page.data)] == [True, 2]
     assert [item.id async for item in page] == [item.id for item in reversed(items)]
+    assert len((await ada.responses.input_items.list(response.id, limit=1)).data) == 1
+    assert len((await ada.responses.input_items.list(response.id, limit=100)).data) == 3
+    for limit in (0, -1, 101):
+        with pytest.raises(openai.BadRequestError) as refused:
+            await ada.responses.input_items.list(response.id, limit=limit)
+        assert (refused.value.type, refused.value.param) == ("invalid_request_error", "limit")
 
 
 async def test_models_are_the_agents(ada: AsyncOpenAI) -> None:

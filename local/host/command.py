@@ -19,6 +19,8 @@ from local.host.settings import SettingsError
 
 _log = logging.getLogger("local.host")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+CHATTY = ("azure", "httpx2")
+"""Packages that log each request."""
 
 
 def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> int:
@@ -80,7 +82,7 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("[%(asctime)s] %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for chatty in ("azure", "httpx"):  # they log each request
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -1,5 +1,6 @@
 """The host as a process of its own."""
 
+import importlib.util
 import json
 import re
 import signal
@@ -12,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
+from local.host.command import CHATTY
 
 ROOT = Path(__file__).parents[3]
 APP = """
@@ -91,6 +94,11 @@ def test_an_app_that_does_not_load_is_exit_code_1_and_a_sentence(tmp_path: Path)
 
     assert process.returncode == 1
     assert "there is no function_app.py in" in errors
+
+
+@pytest.mark.parametrize("package", CHATTY)
+def test_what_is_silenced_is_what_is_installed(package: str) -> None:
+    assert importlib.util.find_spec(package)
 
 
 def test_help_tells_every_option() -> None:

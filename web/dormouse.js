@@ -354,7 +354,8 @@ export class Dormouse {
         error = await refusal(reply);
       } catch (cause) {
         signal?.throwIfAborted();
-        error = new DormouseError("network_error", "The server could not be reached.", { cause });
+        const message = "The server could not be reached, or does not let pages of this origin call it (CORS).";
+        error = new DormouseError("network_error", message, { cause });
       }
       if (failures >= retries || (error.status && !AGAIN.has(error.status))) throw error;
       await sleep(error.retryAfter ?? 0.25 * 2 ** failures * (1 + Math.random()), signal);

@@ -94,8 +94,7 @@ async def serve(app_dir: Path | str, **options: Any) -> None:
         with contextlib.suppress(NotImplementedError):  # Windows: asyncio.run turns Ctrl-C into a cancellation
             loop.add_signal_handler(number, stop.set)
     try:
-        async with Host(app_dir, **options) as host:
-            print(list_functions(host), flush=True)
+        async with Host(app_dir, announce=lambda host: print(list_functions(host), flush=True), **options) as host:
             for problem in host.index.problems:
                 _log.error("%s", problem)
             await stop.wait()

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from local.host.command import CHATTY
+from local.stack import free_port
+from local.stack.child import http_status
 
 ROOT = Path(__file__).parents[3]
 APP = """
@@ -65,6 +67,20 @@ def test_it_says_what_it_serves_and_stops_when_told(process: subprocess.Popen[st
     assert process.returncode == 0, errors
     assert time.monotonic() - told < 2
     assert re.match(r"\[\d{4}-\d\d-\d\dT[\d:.]+\+00:00\] INFO local.host: stopping", errors)
+
+
+def test_what_it_serves_is_said_before_it_answers(tmp_path: Path) -> None:
+    """Whoever waits for the first answer and then speaks is not interrupted."""
+    (tmp_path / "function_app.py").write_text(APP)
+    port, log = free_port(), tmp_path / "log"
+    command = [sys.executable, "-m", "local.host", "--app", str(tmp_path), "--port", str(port)]
+    with log.open("wb") as out, subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out) as running:
+        try:
+            while http_status(port, "/api/health") != 200:
+                assert running.poll() is None, log.read_text()
+            assert "\ttick: timerTrigger\n" in log.read_text()
+        finally:
+            running.terminate()
 
 
 def test_a_launcher_may_pass_its_own_clock(tmp_path: Path) -> None:

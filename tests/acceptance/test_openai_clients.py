@@ -357,7 +357,7 @@ async def test_what_takes_too_long_to_wait_for_is_named_and_goes_on(own_stack: C
 async def test_without_keys_there_is_no_such_api(own_stack: Callable[..., Stack]) -> None:
     host = own_stack().host(DORMOUSE_API_KEYS="")
     async with Api(host.url) as api, client_of(host.url) as ada:
-        with pytest.raises(openai.NotFoundError):
+        with pytest.raises(openai.NotFoundError, match="Set DORMOUSE_API_KEYS"):
             await ada.responses.create(model="bench", input="x")
         for path in ("/api/v1/models", "/api/v1/x", f"/api/v1/responses/{NOBODY}"):
             assert (await api.call("GET", path)).status == 404

@@ -84,7 +84,10 @@ def test_a_signal_stops_everything_in_order(session: Session, checkout: Path, nu
 
 def test_what_the_host_says_at_its_start_does_not_push_the_greeting_off_the_screen(session: Session) -> None:
     session.read_until("Dormouse is up")
-    assert "[host] think" in session.said
+    before = session.said
+    session.process.send_signal(signal.SIGINT)
+    assert session.end() == 0
+    assert "[host] think" in before
 
 
 def test_the_death_of_one_part_is_told_and_ends_the_rest(session: Session) -> None:

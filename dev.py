@@ -153,6 +153,8 @@ def run(options: argparse.Namespace) -> int:
                 running.callback(part.stop)  # backwards: Azurite last, so that all rows reach the disk
                 part.start().wait_ready()
                 say(f"- {part.name} is up ({time.monotonic() - begun:.1f} s)")
+            for line in follower.lines():  # a long list of functions, which must not push the greeting off the screen
+                say(line)
             say(greeting(options.port, f"{source} and the environment", storage, provider, bool(func)))
             while not (dead := next((part for part in parts if not part.alive), None)):
                 for line in follower.lines():
@@ -307,6 +309,13 @@ def package(options: argparse.Namespace) -> int:
 # --- the command line ---------------------------------------------------------------------------------
 
 
+def port_number(text: str) -> int:
+    """The port that an option names. Raises ``ArgumentTypeError``."""
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="dev.py", description=__doc__)
@@ -321,7 +330,7 @@ def parser() -> argparse.ArgumentParser:
 
     what = "Sets up what is missing, starts Azurite, a scripted model and the functions host; Ctrl-C stops all."
     command = add("run", run, "run the app here", what)
-    command.add_argument("--port", type=int, default=7071, help="port of the app (default: 7071)")
+    command.add_argument("--port", type=port_number, default=7071, help="port of the app (default: 7071)")
     command.add_argument("--driver", choices=("durable", "timer"), help="what wakes the runs (default: the settings')")
     kept = "where Azurite keeps its data between runs (default: .dormouse/data)"
     command.add_argument("--data", type=Path, default=ROOT / ".dormouse" / "data", metavar="DIR", help=kept)

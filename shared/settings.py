@@ -321,20 +321,17 @@ class Settings(BaseModel):
     @classmethod
     def _is_webhook_secret(cls, value: str | None) -> str | None:
         if value is not None:
-            prefix, key = value[:6], value[6:]
             try:
-                secret = base64.b64decode(key + "=" * (-len(key) % 4), validate=True)
-            except ValueError:
-                secret = b""
-            if prefix != "whsec_" or len(secret) < 16:
-                raise ValueError("must be the secret as the provider shows it: whsec_ and at least 16 bytes in base64")
+                _check_secret(value)
+            except ValueError as error:
+                raise ValueError(f"{error}, as the provider shows it") from None
         return value
 
     @field_validator("callback_secret")
     @classmethod
     def _are_callback_secrets(cls, value: str | None) -> str | None:
         for secret in (value or "").split():
-            cls._is_webhook_secret(secret)
+            _check_secret(secret)
         return value
 
     @field_validator("callback_allow")
@@ -350,7 +347,7 @@ class Settings(BaseModel):
     def _are_keys(cls, value: str | None) -> str | None:
         pairs = [pair.strip().partition(":")[::2] for pair in (value or "").split(",")] if value is not None else []
         names, secrets = {name for name, _ in pairs}, {secret for _, secret in pairs}
-        if any(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) is None for name in names):
+        if "" in secrets or any(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) is None for name in names):
             raise ValueError("must be name:secret pairs with commas between; a name has letters, digits and . _ -")
         if any(re.fullmatch(r"[!-+\--~]{16,512}", secret) is None for secret in secrets):
             raise ValueError("each secret must have 16 to 512 visible ASCII characters, and no comma")
@@ -379,6 +376,9 @@ class Settings(BaseModel):
             raise ValueError("DORMOUSE_DEADLINE_SECONDS must be at most DORMOUSE_DEADLINE_MOST_SECONDS")
         if self.poll_first > self.poll_max:
             raise ValueError("DORMOUSE_POLL_FIRST_SECONDS must be at most DORMOUSE_POLL_MAX_SECONDS")
+        by_identity = self.storage_account or self.storage_table_uri
+        if self.storage is not None and not by_identity and not _is_connection_string(self.storage):
+            raise ValueError("AzureWebJobsStorage must be UseDevelopmentStorage=true or an account's connection string")
         return self
 
     @property
@@ -441,6 +441,25 @@ class Settings(BaseModel):
         host = self.site_hostname or "localhost:7071"
         local = host.split(":")[0] in ("localhost", "127.0.0.1", "0.0.0.0")
         return f"{'http' if local else 'https'}://{host}"
+
+
+def _check_secret(value: str) -> None:
+    """Raises ``ValueError`` for what is no secret of a Standard Webhook."""
+    prefix, key = value[:6], value[6:]
+    try:
+        secret = base64.b64decode(key + "=" * (-len(key) % 4), validate=True)
+    except ValueError:
+        secret = b""
+    if prefix != "whsec_" or len(secret) < 16:
+        raise ValueError("must be whsec_ and at least 16 bytes in base64")
+
+
+def _is_connection_string(value: str) -> bool:
+    """Whether it names an account, and how to be let in."""
+    pairs = [part.split("=", 1) for part in value.rstrip(";").split(";")]
+    given = {pair[0].lower() for pair in pairs if len(pair) == 2 and all(pair)}
+    named = {"accountname", "accountkey"} <= given or {"tableendpoint", "sharedaccesssignature"} <= given
+    return len(given) == len(pairs) and (named or given == {"usedevelopmentstorage"})
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:

@@ -6,8 +6,8 @@
  *     const run = await dormouse.submit({ input: "A story, please." });
  *     console.log((await dormouse.wait(run)).text);
  *
- * Where a method takes a run it takes the run's id as well. Every method may throw `DormouseError`. What the network
- * or a busy server prevents is tried again; all calls are safe to repeat, a submit by its key.
+ * Where a method takes a run or a batch it takes its id as well. Every method may throw `DormouseError`. What the
+ * network or a busy server prevents is tried again; all calls are safe to repeat, a submit by its key.
  *
  * @module
  */
@@ -19,6 +19,12 @@
 /** @typedef {import("./contract.js").Session} Session */
 /** @typedef {import("./contract.js").AgentList} AgentList */
 /** @typedef {import("./contract.js").AnswerBody} AnswerBody */
+/** @typedef {import("./contract.js").Batch} Batch */
+/** @typedef {import("./contract.js").BatchBody} BatchBody */
+/** @typedef {import("./contract.js").BatchStatus} BatchStatus */
+/** @typedef {import("./contract.js").BatchList} BatchList */
+/** @typedef {import("./contract.js").BatchItemList} BatchItemList */
+/** @typedef {import("./contract.js").ItemStatus} ItemStatus */
 /** @typedef {import("./contract.js").ToolCall} ToolCall */
 /** @typedef {import("./contract.js").Problem} Problem */
 
@@ -56,8 +62,8 @@ const AGAIN = new Set([429, 502, 503, 504]);
 const LONGEST_WAIT = 30;
 const SILENCE = 45_000; // the server says something every 15 seconds
 
-/** Whether nothing about the run can change any more. @param {{ status: RunStatus }} run */
-export const isFinal = (run) => FINAL.has(run.status);
+/** Whether the run or batch has ended, for good. @param {{ status: RunStatus | BatchStatus }} one */
+export const isFinal = (one) => FINAL.has(one.status);
 
 /** A refusal, or a failure on the way. Programs go by `code`, people read the message. */
 export class DormouseError extends Error {
@@ -103,7 +109,7 @@ export class Dormouse {
     /** @type {Record<string, string>} */
     const headers = { "Idempotency-Key": key };
     if (wait !== undefined) headers.Prefer = `wait=${wait}`;
-    return this.#run(await this.#call("POST", "/api/runs", { body: request, headers, signal }));
+    return this.#kept(await this.#call("POST", "/api/runs", { body: request, headers, signal }));
   }
 
   /**
@@ -113,14 +119,7 @@ export class Dormouse {
    * @returns {Promise<Run>}
    */
   async get(run, { wait, signal } = {}) {
-    const etag = typeof run === "string" ? null : this.#known.get(run)?.etag;
-    /** @type {Record<string, string>} */
-    const headers = etag ? { "If-None-Match": etag } : {};
-    const query = wait === undefined ? "" : `?wait=${wait}`;
-    const reply = await this.#call("GET", `${path(run)}${query}`, { headers, signal });
-    if (reply.status !== 304 || typeof run === "string") return this.#run(reply);
-    this.#known.set(run, { etag: etag ?? null, retryAfter: seconds(reply) });
-    return run;
+    return this.#latest(run, `${path(run)}${wait === undefined ? "" : `?wait=${wait}`}`, signal);
   }
 
   /**
@@ -150,15 +149,13 @@ export class Dormouse {
    * @param {CallOptions & { status?: RunStatus[], agent?: string, limit?: number, cursor?: string }} [options]
    * @returns {Promise<RunList>}
    */
-  async list({ signal, status, ...filter } = {}) {
-    const query = new URLSearchParams(status?.length ? { status: status.join(",") } : {});
-    for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value));
-    return content(await this.#call("GET", `/api/runs?${query}`, { signal }));
+  async list({ signal, ...filter } = {}) {
+    return content(await this.#call("GET", `/api/runs${query(filter)}`, { signal }));
   }
 
   /** @param {Run | string} run @param {CallOptions} [options] @returns {Promise<Run>} cancelled, unless it had ended */
   async cancel(run, { signal } = {}) {
-    return this.#run(await this.#call("POST", `${path(run)}/cancel`, { signal }));
+    return this.#kept(await this.#call("POST", `${path(run)}/cancel`, { signal }));
   }
 
   /**
@@ -169,7 +166,7 @@ export class Dormouse {
    * @returns {Promise<Run>}
    */
   async answer(run, answers, { signal } = {}) {
-    return this.#run(await this.#call("POST", `${path(run)}/answers`, { body: { answers }, signal }));
+    return this.#kept(await this.#call("POST", `${path(run)}/answers`, { body: { answers }, signal }));
   }
 
   /** @param {Run | string} run @param {CallOptions} [options] @returns {Promise<void>} */
@@ -185,6 +182,75 @@ export class Dormouse {
   /** @param {string} id @param {CallOptions} [options] @returns {Promise<void>} */
   async deleteSession(id, { signal } = {}) {
     await this.#call("DELETE", `/api/sessions/${encodeURIComponent(id)}`, { signal });
+  }
+
+  /**
+   * Start a batch: many inputs, each of which becomes a run. `key` is as for `submit`.
+   * @param {BatchBody} request
+   * @param {CallOptions & { key?: string }} [options]
+   * @returns {Promise<Batch>}
+   */
+  async submitBatch(request, { key = newKey(), signal } = {}) {
+    const headers = { "Idempotency-Key": key };
+    return this.#kept(await this.#call("POST", "/api/batches", { body: request, headers, signal }));
+  }
+
+  /**
+   * The batch as it stands now. Given a batch, it is that same object again when nothing has changed.
+   * @param {Batch | string} batch
+   * @param {CallOptions} [options]
+   * @returns {Promise<Batch>}
+   */
+  async batch(batch, { signal } = {}) {
+    return this.#latest(batch, batchPath(batch), signal);
+  }
+
+  /**
+   * The batch as soon as it has ended, asked for after `Retry-After` each time. Each `onChange` is for something new.
+   * @param {Batch | string} batch
+   * @param {CallOptions & { onChange?: (batch: Batch) => void }} [options]
+   * @returns {Promise<Batch>}
+   */
+  async waitBatch(batch, { onChange = () => {}, signal } = {}) {
+    let seen = await this.batch(batch, { signal });
+    for (let isNew = true; ; ) {
+      if (isNew) onChange(seen);
+      if (isFinal(seen)) return seen;
+      await sleep(this.#retryAfter(seen), signal);
+      const next = await this.batch(seen, { signal });
+      isNew = next !== seen;
+      seen = next;
+    }
+  }
+
+  /**
+   * A page of the batch's items, in order, with what became of them. It ends early where texts are long: go on while
+   * there is a `next_cursor`.
+   * @param {Batch | string} batch
+   * @param {CallOptions & { status?: ItemStatus[], limit?: number, cursor?: string }} [options]
+   * @returns {Promise<BatchItemList>}
+   */
+  async batchItems(batch, { signal, ...filter } = {}) {
+    return content(await this.#call("GET", `${batchPath(batch)}/items${query(filter)}`, { signal }));
+  }
+
+  /**
+   * A page of your batches, newest first.
+   * @param {CallOptions & { limit?: number, cursor?: string }} [options]
+   * @returns {Promise<BatchList>}
+   */
+  async batches({ signal, ...filter } = {}) {
+    return content(await this.#call("GET", `/api/batches${query(filter)}`, { signal }));
+  }
+
+  /** @param {Batch | string} batch @param {CallOptions} [options] @returns {Promise<Batch>} being cancelled, or over */
+  async cancelBatch(batch, { signal } = {}) {
+    return this.#kept(await this.#call("POST", `${batchPath(batch)}/cancel`, { signal }));
+  }
+
+  /** With its runs. @param {Batch | string} batch @param {CallOptions} [options] @returns {Promise<void>} */
+  async deleteBatch(batch, { signal } = {}) {
+    await this.#call("DELETE", batchPath(batch), { signal });
   }
 
   /** @param {CallOptions} [options] @returns {Promise<AgentList>} */
@@ -236,17 +302,34 @@ export class Dormouse {
     }
   }
 
-  /** @param {Response} reply @returns {Promise<Run>} and what its headers said, remembered */
-  async #run(reply) {
-    /** @type {Run} */
-    const run = await content(reply);
-    this.#known.set(run, { etag: reply.headers.get("ETag"), retryAfter: seconds(reply) });
-    return run;
+  /**
+   * What is there now; the same object again when the server says that it has not changed.
+   * @template {Run | Batch} One
+   * @param {One | string} one
+   * @param {string} where
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<One>}
+   */
+  async #latest(one, where, signal) {
+    const etag = typeof one === "string" ? null : this.#known.get(one)?.etag;
+    /** @type {Record<string, string>} */
+    const headers = etag ? { "If-None-Match": etag } : {};
+    const reply = await this.#call("GET", where, { headers, signal });
+    if (reply.status !== 304 || typeof one === "string") return this.#kept(reply);
+    this.#known.set(one, { etag: etag ?? null, retryAfter: seconds(reply) });
+    return one;
   }
 
-  /** @param {Run} run */
-  #retryAfter(run) {
-    return this.#known.get(run)?.retryAfter ?? Math.max(1, run.retry_after ?? 1); // a page may not see the header
+  /** @param {Response} reply @returns {Promise<any>} a run or a batch; what its headers said is remembered */
+  async #kept(reply) {
+    const one = await content(reply);
+    this.#known.set(one, { etag: reply.headers.get("ETag"), retryAfter: seconds(reply) });
+    return one;
+  }
+
+  /** @param {Run | Batch} one */
+  #retryAfter(one) {
+    return this.#known.get(one)?.retryAfter ?? Math.max(1, one.retry_after ?? 1); // a page may not see the header
   }
 
   /**
@@ -271,7 +354,8 @@ export class Dormouse {
         error = await refusal(reply);
       } catch (cause) {
         signal?.throwIfAborted();
-        error = new DormouseError("network_error", "The server could not be reached.", { cause });
+        const message = "The server could not be reached, or does not let pages of this origin call it (CORS).";
+        error = new DormouseError("network_error", message, { cause });
       }
       if (failures >= retries || (error.status && !AGAIN.has(error.status))) throw error;
       await sleep(error.retryAfter ?? 0.25 * 2 ** failures * (1 + Math.random()), signal);
@@ -370,6 +454,15 @@ async function content(reply) {
 
 /** @param {Run | string} run */
 const path = (run) => `/api/runs/${encodeURIComponent(typeof run === "string" ? run : run.id)}`;
+
+/** @param {Batch | string} batch */
+const batchPath = (batch) => `/api/batches/${encodeURIComponent(typeof batch === "string" ? batch : batch.id)}`;
+
+/** A list's parameters; several statuses are joined. @param {Record<string, unknown>} filter */
+function query(filter) {
+  const given = Object.entries(filter).filter(([, value]) => value !== undefined && String(value) !== "");
+  return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : "";
+}
 
 /** A key that nobody else has; `crypto.randomUUID` is not there on plain http. */
 function newKey() {

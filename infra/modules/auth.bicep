@@ -24,8 +24,6 @@ resource authentication 'Microsoft.Web/sites/config@2024-04-01' = {
       // What is anonymous by design, and what checks something that the platform does not know: the provider's webhook
       // its signature, `/api/v1` its Bearer keys. The app answers for each of them; all else it refuses once more.
       excludedPaths: [
-        '/ui'
-        '/ui/*'
         '/api/health'
         '/api/webhooks/openai'
         '/api/v1/*'

@@ -19,6 +19,8 @@ from local.host.settings import SettingsError
 
 _log = logging.getLogger("local.host")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+CHATTY = ("azure", "httpx2")
+"""Packages that log each request."""
 
 
 def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> int:
@@ -80,7 +82,7 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("[%(asctime)s] %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for chatty in ("azure", "httpx", "httpx2"):  # they log each request
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
@@ -92,8 +94,7 @@ async def serve(app_dir: Path | str, **options: Any) -> None:
         with contextlib.suppress(NotImplementedError):  # Windows: asyncio.run turns Ctrl-C into a cancellation
             loop.add_signal_handler(number, stop.set)
     try:
-        async with Host(app_dir, **options) as host:
-            print(list_functions(host), flush=True)
+        async with Host(app_dir, announce=lambda host: print(list_functions(host), flush=True), **options) as host:
             for problem in host.index.problems:
                 _log.error("%s", problem)
             await stop.wait()

@@ -44,8 +44,9 @@ class Host:
     """Hosts one app in this process: `async with Host(app_dir, port=0) as host: host.url`.
 
     `app` is the app's directory, which becomes the working directory and the head of `sys.path` until the
-    host is closed, or an app object. `host_json` replaces the content of the app's host.json. Only one host
-    with a directory may be open at a time.
+    host is closed, or an app object. `host_json` replaces the content of the app's host.json. `announce` is
+    called once it is known what is served where, before the first answer. Only one host with a directory may
+    be open at a time.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Host:
         cors: Sequence[str] = (),
         host_json: Mapping[str, Any] | None = None,
         patience: float = 5.0,
+        announce: Callable[["Host"], object] = lambda _: None,
     ) -> None:
         self._app = app
         self._port = port
@@ -70,6 +72,7 @@ class Host:
         self._cors = tuple(cors)
         self._host_json = host_json
         self._patience = patience
+        self._announce = announce
         self._system_key = secrets.token_urlsafe(24)
         self._stack = contextlib.AsyncExitStack()
         self._hand_fired: set[asyncio.Task[None]] = set()
@@ -129,6 +132,7 @@ class Host:
             headers=settings.headers,
             special=self._special,
         )
+        self._announce(self)
         await self._start(public, rpc, self._with_cors(front, local))
 
     def _load(self) -> tuple[func.FunctionRegister, HostSettings, LocalSettings]:

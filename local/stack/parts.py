@@ -104,7 +104,8 @@ class Azurite(Child):
         remembered = _remembered(self.data_dir)
         if remembered and _process_exists(remembered[0]) and not any(map(port_is_free, remembered[1])):
             raise StackError(
-                f"Azurite (process {remembered[0]}) is already using {self.data_dir}: stop it, or choose another folder"
+                f"Azurite (process {remembered[0]}) is already using {self.data_dir}: stop it, "
+                "or choose another folder (--data)"
             )
         self.data_dir.mkdir(parents=True, exist_ok=True)
         super().start()

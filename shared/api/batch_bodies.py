@@ -107,6 +107,11 @@ async def _read(request: Any, settings: Settings) -> tuple[OptionsBody, list[Any
             raise UnsupportedMediaType(
                 "Send a batch as `Content-Type: application/json`, or one item a line as `application/jsonl`."
             ) from None
+        if misplaced := [name for name in _OF_THE_LINES if name in request.query_params]:
+            raise InvalidRequest(
+                f"`{misplaced[0]}` goes into the body, beside `items`. In the query it is for JSON Lines.",
+                param=misplaced[0],
+            )
         items = given.pop("items", None)
         if not isinstance(items, list):
             raise InvalidRequest(

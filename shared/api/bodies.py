@@ -42,8 +42,11 @@ _WORDS = {
     "extra_forbidden": "is not a field of this request; leave it out",
     "missing": "is required",
     "string_pattern_mismatch": "holds control characters; leave them out",
+    "string_too_short": "must not be empty",
     "string_unicode": "holds half of a surrogate pair, which is not text",
+    "too_short": "must not be empty",
 }
+"""For callers: what pydantic says of itself. No field of ours has to be longer than one."""
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PLAIN)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512, pattern=_PLAIN)]
@@ -258,10 +261,16 @@ def problems_of(error: ValidationError) -> list[tuple[list[str], str]]:
     return [
         (
             [str(part)[:80] for part in each["loc"] if part not in _TAGS],
-            _WORDS.get(each["type"]) or each["msg"].removeprefix("Value error, "),
+            _what_is_wrong(each["type"], each["loc"]) or each["msg"].removeprefix("Value error, "),
         )
         for each in error.errors(include_url=False, include_input=False, include_context=False)
     ]
+
+
+def _what_is_wrong(kind: str, place: Sequence[str | int]) -> str | None:
+    if kind == "string_type" and place[-1] == "as_text":
+        return "must be text or a list"
+    return _WORDS.get(kind)
 
 
 def invalid(error: ValidationError) -> InvalidRequest:

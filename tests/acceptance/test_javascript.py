@@ -16,6 +16,7 @@ import pytest
 
 from local.stack import find_node, npm_environment
 from local.stack.child import ROOT
+from tests.acceptance.batches import counts
 from tests.acceptance.conftest import Stack, Target
 
 pytestmark = pytest.mark.slow
@@ -83,6 +84,10 @@ def test_its_types_hold(tmp_path: Path) -> None:
         "console.log(run.text, run.txt);\n"
         'await new Dormouse().submit({ inputs: "x" });\n'
         "for await (const view of new Dormouse().watch(run)) console.log(view.call?.state, view.text.length);\n"
+        'const batch = await new Dormouse().waitBatch(await new Dormouse().submitBatch({ items: [{ input: "x" }] }));\n'
+        "console.log(batch.counts.failed, (await new Dormouse().batchItems(batch)).data[0]?.text, batch.texts);\n"
+        'await new Dormouse().submitBatch({ items: ["x"] });\n'
+        'await new Dormouse().batchItems(batch, { status: ["queued"] });\n'
     )
     tsc = [str(tools.node), str(tmp_path / "node_modules" / "typescript" / "bin" / "tsc"), *STRICT, *BROWSER]
 
@@ -91,7 +96,7 @@ def test_its_types_hold(tmp_path: Path) -> None:
         return re.findall(r"\((\d+),\d+\): error", answer.stdout)
 
     assert mistakes("dormouse.js") == []
-    assert mistakes("page.js") == ["3", "4"]
+    assert mistakes("page.js") == ["3", "4", "7", "8", "9"]
 
 
 async def test_a_run_is_submitted_and_waited_for(target: Target, node: Node) -> None:
@@ -181,6 +186,71 @@ async def test_a_person_approves_and_the_rest_is_cleared_away(target: Target, no
     ]
 
 
+async def test_a_batch_is_submitted_waited_for_and_read_in_pages(target: Target, node: Node) -> None:
+    await target.model.script("s", [{"text": "You said:", "echo": True}])
+    said = await node(
+        target.api.url,
+        """
+        const items = [..."abcde"].map((id) => ({ id, input: `[script:s] item ${id}` }));
+        const asked = { agent: "workshop", items: [...items, { id: "bad", input: "" }], metadata: { job: "ä" } };
+        const batch = await client.submitBatch(asked, { key: "the night's" });
+        const same = await client.submitBatch(asked, { key: "the night's" });
+        const seen = [];
+        const done = await client.waitBatch(batch, { onChange: (now) => seen.push(now.status) });
+        const byId = await client.waitBatch(batch.id);
+        const [pages, failed] = [[], await client.batchItems(batch.id, { status: ["failed", "cancelled"] })];
+        for (let cursor; pages.length === 0 || cursor; ) {
+          const page = await client.batchItems(done, { limit: 4, cursor });
+          pages.push(page.data);
+          cursor = page.next_cursor;
+        }
+        say({
+          ids: [batch.id, same.id, byId.id, (await client.batches({ limit: 1 })).data[0].id],
+          done, seen, pages, failed, unchanged: (await client.batch(done)) === done, final: isFinal(done),
+        });
+        """,
+    )
+    assert said["done"] == (await target.api.call("GET", f"/api/batches/{said['done']['id']}")).body
+    assert set(said["ids"]) == {said["done"]["id"]}
+    assert said["done"]["counts"] == counts(total=6, completed=5, failed=1)
+    assert (said["done"]["metadata"], said["seen"][-1]) == ({"job": "ä"}, "completed")
+    assert (said["unchanged"], said["final"]) == (True, True)
+    assert [[item["id"] for item in page] for page in said["pages"]] == [["a", "b", "c", "d"], ["e", "bad"]]
+    for item in [*said["pages"][0], said["pages"][1][0]]:
+        assert f"item {item['id']}" in item["text"]
+    assert [(item["id"], item["error"]["code"]) for item in said["failed"]["data"]] == [("bad", "invalid_request")]
+
+
+async def test_a_batch_is_cancelled_and_deleted(target: Target, node: Node) -> None:
+    await target.model.script("stuck", [{"stuck": True}])
+    said = await node(
+        target.api.url,
+        """
+        const batch = await client.submitBatch({ agent: "workshop", items: [{ input: "[script:stuck]" }] });
+        await client.cancelBatch(batch);
+        const done = await client.waitBatch(batch);
+        await client.deleteBatch(done.id);
+        say([
+          done.status, done.counts.cancelled,
+          await code(client.batch(done)),
+          await code(client.batchItems(done)),
+          await code(client.cancelBatch("../agents")),
+          await code(client.submitBatch({ items: [] })),
+          await code(client.batches({ limit: 0 })),
+        ]);
+        """,
+    )
+    assert said == [
+        "cancelled",
+        1,
+        [True, "batch_not_found", 404],
+        [True, "batch_not_found", 404],
+        [True, "not_found", 404],
+        [True, "invalid_request", 400],
+        [True, "invalid_request", 400],
+    ]
+
+
 async def test_a_submit_whose_answer_is_lost_is_one_run(own_stack: Callable[..., Stack], node: Node) -> None:
     host = await asyncio.to_thread(own_stack().host)
     said = await node(
@@ -198,14 +268,18 @@ async def test_a_submit_whose_answer_is_lost_is_one_run(own_stack: Callable[...,
         await flaky.submit({ input: "Twice." });
         lost = 1;
         await flaky.delete(run);
-        say([keys, (await client.list()).data.length]);
+        const runs = (await client.list()).data.length;
+        lost = 1;
+        await flaky.submitBatch({ items: [{ input: "Once, in a batch." }] });
+        say([keys, runs, (await client.batches()).data.length]);
         """,
     )
-    keys, runs = said
-    assert len(keys) == 6
+    keys, runs, batches = said
+    assert len(keys) == 8
     assert len(set(keys[:3])) == 1
     assert keys[3] not in keys[:3]
-    assert runs == 1
+    assert len(set(keys[6:])) == 1
+    assert (runs, batches) == (1, 1)
 
 
 async def test_who_is_told_to_come_later_does(own_stack: Callable[..., Stack], node: Node) -> None:

@@ -180,6 +180,12 @@ async def test_input_items_are_what_was_asked(target: Target, ada: AsyncOpenAI) 
     page = await ada.responses.input_items.list(response.id, limit=2)
     assert [page.has_more, len(page.data)] == [True, 2]
     assert [item.id async for item in page] == [item.id for item in reversed(items)]
+    assert len((await ada.responses.input_items.list(response.id, limit=1)).data) == 1
+    assert len((await ada.responses.input_items.list(response.id, limit=100)).data) == 3
+    for limit in (0, -1, 101):
+        with pytest.raises(openai.BadRequestError) as refused:
+            await ada.responses.input_items.list(response.id, limit=limit)
+        assert (refused.value.type, refused.value.param) == ("invalid_request_error", "limit")
 
 
 async def test_models_are_the_agents(ada: AsyncOpenAI) -> None:
@@ -351,7 +357,7 @@ async def test_what_takes_too_long_to_wait_for_is_named_and_goes_on(own_stack: C
 async def test_without_keys_there_is_no_such_api(own_stack: Callable[..., Stack]) -> None:
     host = own_stack().host(DORMOUSE_API_KEYS="")
     async with Api(host.url) as api, client_of(host.url) as ada:
-        with pytest.raises(openai.NotFoundError):
+        with pytest.raises(openai.NotFoundError, match="Set DORMOUSE_API_KEYS"):
             await ada.responses.create(model="bench", input="x")
         for path in ("/api/v1/models", "/api/v1/x", f"/api/v1/responses/{NOBODY}"):
             assert (await api.call("GET", path)).status == 404

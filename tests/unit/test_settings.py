@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.data.tables import TableServiceClient
 
 from local import docs
 from shared import settings
@@ -290,6 +291,37 @@ def test_keys_of_clients_are_pairs_with_secrets_that_nobody_guesses(value: str) 
     message = problem(DORMOUSE_API_KEYS=value)
     assert message.startswith("DORMOUSE_API_KEYS: ")
     assert "0123456789abcde" not in message
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["account", "AccountName=a", "AccountName=a;AccountKey=", "AccountName=a;AccountKey=k=;oops", "TableEndpoint=https://a",
+     "AccountName=a;accountname=b;AccountKey=k"],
+)  # fmt: skip
+def test_what_is_no_connection_string_is_named_unless_storage_is_reached_by_identity(value: str) -> None:
+    assert problem(AzureWebJobsStorage=value).startswith("AzureWebJobsStorage must be ")
+    assert load({"AzureWebJobsStorage": value, "AzureWebJobsStorage__accountName": "a"}).storage == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "UseDevelopmentStorage=true",
+        "UseDevelopmentStorage=true;",
+        "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=a2V5cw==;EndpointSuffix=core.windows.net",
+        "AccountName=a;AccountKey=a2V5cw==;TableEndpoint=http://127.0.0.1:10002/a;",
+        "TableEndpoint=https://a.table.core.windows.net/;SharedAccessSignature=sv=2024&sig=a%3D",
+    ],
+)
+def test_a_connection_string_is_one_to_the_client_too(value: str) -> None:
+    assert load({"AzureWebJobsStorage": value}).storage == value
+    TableServiceClient.from_connection_string(value.rstrip(";")).close()
+
+
+def test_what_is_wrong_with_a_secret_is_said_of_that_secret() -> None:
+    assert "provider" in problem(OPENAI_WEBHOOK_SECRET="s3cret")
+    assert "provider" not in problem(DORMOUSE_CALLBACK_SECRET="s3cret")
+    assert "name:secret pairs" in problem(DORMOUSE_API_KEYS="0123456789abcdef")
 
 
 def test_keys_of_clients_are_read_by_name() -> None:

@@ -17,7 +17,7 @@ def owner_of(request: Any, settings: Settings) -> str:
     """
     secrets = settings.secrets_of_clients
     if not secrets:
-        raise NotFound
+        raise NotFound("This app takes no OpenAI clients. Set DORMOUSE_API_KEYS (`name:secret`), or use `/api/runs`.")
     given = _digest(_given(request))
     found = ""
     for name, secret in secrets.items():  # all of them: how long it takes tells nothing

@@ -144,11 +144,11 @@ def agent_named(model: str, app: App) -> str:
     return model
 
 
-def number_of_query(request: Any, name: str, default: int | None, most: int) -> int | None:
-    """A whole number in the query. Raises ``InvalidRequest``."""
+def number_of_query(request: Any, name: str, most: int) -> int | None:
+    """A whole number in the query, if it is there. Raises ``InvalidRequest``."""
     given = request.query_params.get(name)
     if given is None:
-        return default
+        return None
     if not (given.isascii() and given.isdigit() and len(given) <= 16 and int(given) <= most):
         raise InvalidRequest(f"`{name}` is a whole number up to {most}.", param=name)
     return int(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.api.conditions import not_modified
+from shared.api.pages import limit_of
 from shared.api.rendering import json_response
 from shared.api.v1.keys import owner_of
 from shared.api.v1.names import response_id, run_id_of
@@ -39,7 +40,7 @@ async def show(request: Any, app: App, hub: Hub) -> Any:
     """
     run = await _own(request, app)
     if request.query_params.get("stream", "false").lower() == "true" and request.method != "HEAD":
-        return streamed(run, number_of_query(request, "starting_after", None, MOST), app, hub, since=moment())
+        return streamed(run, number_of_query(request, "starting_after", MOST), app, hub, since=moment())
     return not_modified(request, await _answer(run, app))
 
 
@@ -67,7 +68,7 @@ async def list_input(request: Any, app: App) -> Any:
     order = request.query_params.get("order", "desc")
     if order not in ("asc", "desc"):
         raise InvalidRequest("`order` is `asc` or `desc`.", param="order")
-    limit = number_of_query(request, "limit", 20, 100) or 1
+    limit = limit_of(request.query_params)
     items = input_items(run, await given_to(run, app))
     if order == "desc":
         items.reverse()

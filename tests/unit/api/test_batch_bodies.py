@@ -155,6 +155,13 @@ async def test_options_of_lines_are_parameters() -> None:
     assert batch.concurrency == 3
 
 
+@pytest.mark.parametrize("name", ["agent", "model", "deadline_seconds", "concurrency", "callback_url"])
+async def test_an_option_in_the_query_is_not_passed_over_beside_json(name: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=f"`{name}` goes into the body") as refused:
+        await read({"items": [ITEM]}, query=f"{name}=1&code=secret")
+    assert refused.value.details["param"] == name
+
+
 @pytest.mark.parametrize("query", ["colour=red", "concurrency=x", "concurrency=1.5", "deadline_seconds=nan", "agent="])
 async def test_a_parameter_that_does_not_fit_is_refused(query: str) -> None:
     with pytest.raises(errors.InvalidRequest):

@@ -150,6 +150,20 @@ async def test_what_does_not_fit_is_named(body: Any, named: list[str] | None) ->
         assert all(f"`{name}`: " in error.message for name in named)
 
 
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"input": {"role": "user"}}, "`input`: must be text or a list"),
+        ({"input": [{"content": 1}]}, "`input.0.content`: must be text or a list"),
+        ({"input": ""}, "`input`: must not be empty"),
+        ({"input": [{"content": []}]}, "`input.0.content`: must not be empty"),
+        ({"input": "x", "agent": 1}, "`agent`: Input should be a valid string"),
+    ],
+)
+async def test_what_does_not_fit_is_told_in_the_words_of_the_contract(body: Any, sentence: str) -> None:
+    assert (await refusal(body)).message == f"The request does not fit the contract: {sentence}."
+
+
 async def test_a_refusal_does_not_send_back_what_it_refuses() -> None:
     error = await refusal({"input": "x", **{f"{i}" + "n" * 5_000: 1 for i in range(100)}})
     assert len(error.message) + len(str(error.details)) < 10_000

@@ -166,6 +166,14 @@ def test_the_greetings_curl_is_valid_json_in_single_quotes() -> None:
     assert json.loads(line.split("-d '")[1].rstrip("'"))["input"]
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "http", "７０７１"])
+def test_what_is_no_port_is_refused_with_what_is(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        dev.main(["run", f"--port={port}"])
+    assert refused.value.code == 2
+    assert "a port is a number from 1 to 65535" in capsys.readouterr().err
+
+
 def test_a_busy_port_is_named_before_anything_is_made(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", free_port())) as server:
         port = server.getsockname()[1]

@@ -82,6 +82,14 @@ def test_a_signal_stops_everything_in_order(session: Session, checkout: Path, nu
         assert "ended in order" in (checkout / ".dormouse" / "logs" / log).read_text()
 
 
+def test_what_the_host_says_at_its_start_does_not_push_the_greeting_off_the_screen(session: Session) -> None:
+    session.read_until("Dormouse is up")
+    before = session.said
+    session.process.send_signal(signal.SIGINT)
+    assert session.end() == 0
+    assert "[host] think" in before
+
+
 def test_the_death_of_one_part_is_told_and_ends_the_rest(session: Session) -> None:
     session.read_until("[host] ")
     os.kill(int(session.said.rpartition("pid ")[2]), signal.SIGKILL)

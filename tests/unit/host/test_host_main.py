@@ -1,5 +1,6 @@
 """The host as a process of its own."""
 
+import importlib.util
 import json
 import re
 import signal
@@ -12,6 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
+from local.host.command import CHATTY
+from local.stack import free_port
+from local.stack.child import http_status
 
 ROOT = Path(__file__).parents[3]
 APP = """
@@ -64,6 +69,20 @@ def test_it_says_what_it_serves_and_stops_when_told(process: subprocess.Popen[st
     assert re.match(r"\[\d{4}-\d\d-\d\dT[\d:.]+\+00:00\] INFO local.host: stopping", errors)
 
 
+def test_what_it_serves_is_said_before_it_answers(tmp_path: Path) -> None:
+    """Whoever waits for the first answer and then speaks is not interrupted."""
+    (tmp_path / "function_app.py").write_text(APP)
+    port, log = free_port(), tmp_path / "log"
+    command = [sys.executable, "-m", "local.host", "--app", str(tmp_path), "--port", str(port)]
+    with log.open("wb") as out, subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out) as running:
+        try:
+            while http_status(port, "/api/health") != 200:
+                assert running.poll() is None, log.read_text()
+            assert "\ttick: timerTrigger\n" in log.read_text()
+        finally:
+            running.terminate()
+
+
 def test_a_launcher_may_pass_its_own_clock(tmp_path: Path) -> None:
     (tmp_path / "function_app.py").write_text(APP)
     script = (
@@ -91,6 +110,11 @@ def test_an_app_that_does_not_load_is_exit_code_1_and_a_sentence(tmp_path: Path)
 
     assert process.returncode == 1
     assert "there is no function_app.py in" in errors
+
+
+@pytest.mark.parametrize("package", CHATTY)
+def test_what_is_silenced_is_what_is_installed(package: str) -> None:
+    assert importlib.util.find_spec(package)
 
 
 def test_help_tells_every_option() -> None:

@@ -92,6 +92,10 @@ class Watcher:
         """The events of these kinds."""
         return [event for event in self.events if event.kind in kinds]
 
+    def said(self, turn: int) -> str:
+        """What the deltas of that turn said, of its first attempt."""
+        return "".join(event.data["text"] for event in self.of("delta") if str(event.id).startswith(f"{turn}.1."))
+
     def check(self) -> None:
         """No delta came twice, and at the end the text is the stored one, byte for byte."""
         ids = [event.id for event in self.of("delta")]

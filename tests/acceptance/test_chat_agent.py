@@ -10,7 +10,7 @@ from typing import Any
 
 from local.model.control import LoggedRequest, ModelControl
 from tests.acceptance.client import TERMINAL, Api
-from tests.acceptance.conftest import Stack, Target, eventually
+from tests.acceptance.conftest import Stack, Target, eventually, move_clock
 from tests.acceptance.test_crashes import IMPATIENT, calls, moved_until_finished, restart
 
 NewStack = Callable[..., Stack]
@@ -158,14 +158,17 @@ async def test_a_call_is_cut_off_by_the_deadline_and_by_a_cancel(own_stack: NewS
     """Both end the run at once; the answer that comes late changes nothing."""
     stack = own_stack(driver, **IMPATIENT)
     host = await asyncio.to_thread(stack.host)
-    text = await script(stack.model, {"text": "Late.", "think": 4})
+    text = await script(stack.model, {"text": "Late.", "stuck": True})
     async with Api(host.url) as api:
-        late = await api.start(text, agent="phone", deadline_seconds=2)
+        late = await api.start(text, agent="phone", deadline_seconds=600)
         stopped = await api.start(text, agent="phone")
         await eventually(lambda: _asked(stack.model, text, 2))
         assert (await api.cancel(stopped))["status"] == "cancelled"
+        await move_clock(host, 601)
         run = await api.finished(late)
         assert (run["status"], run["error"]["code"]) == ("failed", "deadline_exceeded"), run
+        for known in await stack.model.responses():
+            await stack.model.finish(known.id)
         await eventually(lambda: _answered(stack.model, text))
         assert (await api.run(late))["text"] == (await api.run(stopped))["text"] == ""
         assert {(await api.run(each))["status"] for each in (late, stopped)} < TERMINAL

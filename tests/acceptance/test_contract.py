@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,11 @@ import pytest
 from tests.acceptance.client import Api, Reply
 from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target, eventually
 from tests.acceptance.contract import FILE, contract
+from tests.acceptance.eventsource import Watcher
 from tests.acceptance.receiver import SECRET as CALLBACK_SECRET
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.test_webhooks import SECRET, send
+from tests.acceptance.workshop import release
 
 ANN = {"x-ms-client-principal-id": "ann", "x-ms-client-principal-idp": "aad"}
 NOBODY = f"/api/runs/run_{'0' * 32}_1"
@@ -139,15 +143,29 @@ def parsed(stream: bytes) -> list[tuple[str, Any]]:
 
 
 async def test_every_event_of_a_watched_run_is_as_the_contract_says(target: Target) -> None:
-    made = await target.api.submit("The payroll system", agent="compliance", stream=True)
-    watching = asyncio.create_task(target.api.call("GET", f"/api/runs/{made['id']}/events"))
-    run = await target.api.until(made["id"], lambda run: run["status"] == "requires_action")
-    yes = {"answers": {call["call_id"]: {"approve": True} for call in run["required_action"]["calls"]}}
-    await target.api.call("POST", f"/api/runs/{made['id']}/answers", json=yes)
-    events = parsed((await watching).raw)
-    assert {kind for kind, _ in events} >= {"state", "status", "tool_finished", "delta", "end"}
-    for kind, data in events:
-        assert contract().differences_of_event(kind, data) == [], (kind, data)
+    """Whatever is to be told waits until the viewer has been told what came before."""
+    assert target.stack is not None
+    label = secrets.token_hex(4)
+    asks = [{"name": name, "arguments": {"label": label}} for name in ("hold_in_a_thread", "send")]
+    verdict = '{"guilty": false, "months": 0}'
+    await target.model.script(label, [{"calls": asks}, {"text": verdict, "stuck": True}])
+    watcher = Watcher(target.api.url, await target.api.start(f"[script:{label}]", agent="judge", stream=True))
+
+    async def let_go_on(log: Path) -> None:
+        await eventually(lambda: watcher.events)
+        release(log, label)
+        await eventually(lambda: any(each.data["status"] == "requires_action" for each in watcher.of("status")))
+        (call,) = (await target.api.run(watcher.run_id))["required_action"]["calls"]
+        yes = {"answers": {call["call_id"]: {"approve": True}}}
+        await target.api.call("POST", f"/api/runs/{watcher.run_id}/answers", json=yes)
+        await eventually(lambda: watcher.of("delta"))
+        (held,) = [each.id for each in await target.model.responses() if (each.script, each.turn) == (label, 1)]
+        await target.model.finish(held)
+
+    await asyncio.gather(watcher.to_the_end(), let_go_on(target.stack.tool_log))
+    assert {event.kind for event in watcher.events} >= {"state", "status", "tool_finished", "delta", "end"}
+    for event in watcher.events:
+        assert contract().differences_of_event(event.kind, event.data) == [], event
 
 
 async def webhooks(api: Api, stack: Stack) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from local.model.control import ModelControl
 from local.stack import FunctionsHost
 from tests.acceptance.conftest import Stack, Target, eventually, move_clock
-from tests.acceptance.eventsource import Watcher, has_id
+from tests.acceptance.eventsource import Event, Watcher, has_id
 from tests.acceptance.test_crashes import IMPATIENT, MINUTE
+from tests.acceptance.workshop import release
 
 NewStack = Callable[..., Stack]
 
@@ -22,13 +24,14 @@ TEXT = "The dormouse, \u2028 asleep in its pot, dreamt of Saturn’s rings — \
 one_driver = pytest.mark.parametrize("driver", ["durable"])
 
 
-def story(think: float = 0.2) -> list[dict[str, Any]]:
+def story(think: float = 0.2, **more: Any) -> list[dict[str, Any]]:
     """Three turns: two that say something and ask for a tool, then the text."""
-    return [
-        {"think": think, "text": "First I look. " * 3, "calls": [{"name": "work", "arguments": {"label": "a"}}]},
-        {"think": think, "text": "Now I check. " * 3, "calls": [{"name": "work", "arguments": {"label": "b"}}]},
-        {"think": think, "text": TEXT},
+    turns: list[dict[str, Any]] = [
+        {"text": "First I look. " * 3, "calls": [{"name": "work", "arguments": {"label": "a"}}]},
+        {"text": "Now I check. " * 3, "calls": [{"name": "work", "arguments": {"label": "b"}}]},
+        {"text": TEXT},
     ]
+    return [{"think": think, **turn, **more} for turn in turns]
 
 
 async def start(target: Target, *turns: dict[str, Any], **fields: Any) -> Watcher:
@@ -42,6 +45,22 @@ async def start(target: Target, *turns: dict[str, Any], **fields: Any) -> Watche
 async def response_of(model: ModelControl, run_id: str, turn: int = 1) -> str:
     """The provider's response of that turn."""
     return next(r.id for r in await model.responses() if r.metadata.get("run") == run_id and r.turn == turn - 1)
+
+
+async def finish(target: Target, watcher: Watcher, turn: int = 1) -> None:
+    """Let a turn go on that hangs half-way."""
+    await target.model.finish(await response_of(target.model, watcher.run_id, turn))
+
+
+async def told_turn_by_turn(target: Target, watcher: Watcher, turns: int) -> None:
+    """Watch a run whose turns all hang half-way to its end: each goes on when the watcher has heard something of it."""
+
+    async def let_go_on() -> None:
+        for turn in range(1, turns + 1):
+            await eventually(partial(watcher.said, turn))
+            await finish(target, watcher, turn)
+
+    await asyncio.gather(watcher.to_the_end(), let_go_on())
 
 
 async def streams(model: ModelControl, run_id: str) -> list[Any]:
@@ -59,21 +78,21 @@ async def test_the_first_delta_is_read_before_the_model_has_sent_its_last(driver
     run = await target.api.run(watcher.run_id)
     assert (run["status"], run["text"]) == ("in_progress", "")
     assert TEXT.startswith(watcher.text)
-    await target.model.finish(response_id)
+    await finish(target, watcher)
     await watcher.to_the_end()
     watcher.check()
     assert watcher.text == TEXT
 
 
 async def test_a_run_is_told_from_its_state_to_its_end(driver: str, target: Target) -> None:
-    watcher = await (await start(target, *story())).to_the_end()
+    watcher = await start(target, *story(stuck=True))
+    await told_turn_by_turn(target, watcher, 3)
     watcher.check()
     assert watcher.text == TEXT
     assert watcher.events[0].kind == "state"
     assert watcher.events[0].data["id"] == watcher.run_id
     assert [event.id for event in watcher.of("snapshot")][:3] == ["1.1.0", "2.1.0", "3.1.0"]
-    said = ["".join(e.data["text"] for e in watcher.of("delta") if str(e.id).startswith(f"{n}.")) for n in (1, 2)]
-    assert said == ["First I look. " * 3, "Now I check. " * 3]
+    assert [watcher.said(1), watcher.said(2)] == ["First I look. " * 3, "Now I check. " * 3]
     assert [event.data["turn"] for event in watcher.of("tool_started")] == [1, 2]
     assert [event.data["state"] for event in watcher.of("tool_finished")] == ["finished"] * 2
     end = watcher.events[-1]
@@ -89,23 +108,34 @@ async def test_a_run_is_told_from_its_state_to_its_end(driver: str, target: Targ
 async def test_a_client_that_is_cut_off_after_every_single_event_has_the_text(
     driver: str, target: Target, by_query: bool
 ) -> None:
-    """Each connection lives just to the next event that a client can come back with."""
-    watcher = await start(target, *story(think=0.5))
+    """Each connection lives just to the next event that a client can come back with.
+
+    The last turn waits half-way: however long the connections take, it is not over by then.
+    """
+    first, second, last = story(think=0.5)
+    watcher = await start(target, first, second, {**last, "text": TEXT * 3, "stuck": True})
+    while len(watcher.said(3)) < len(TEXT):
+        await watcher.one_further(by_query=by_query)
+    await finish(target, watcher, 3)
     while not watcher.ended:
         await watcher.one_further(by_query=by_query)
     watcher.check()
-    assert watcher.text == TEXT
+    assert watcher.text == TEXT * 3
     assert watcher.connections > 10
     assert len(watcher.of("state")) == watcher.connections, "each begins with it"
 
 
 async def test_who_comes_back_gets_exactly_what_follows(target: Target, driver: str) -> None:
-    """The turn hangs half-way, so that all of it is there to come back to; no snapshot helps."""
+    """The turn hangs half-way until both are there, so that all of it is there to come back to; no snapshot helps."""
     watcher = await start(target, {"think": 0.1, "text": TEXT, "stuck": True})
     await watcher.watch(until=lambda event: event.kind == "delta")
-    full = Watcher(watcher.url, watcher.run_id)
-    await target.model.finish(await response_of(target.model, watcher.run_id))
-    await asyncio.gather(watcher.to_the_end(), full.to_the_end())
+    full, cut = Watcher(watcher.url, watcher.run_id), len(watcher.text)
+
+    async def let_go_on() -> None:
+        await eventually(lambda: len(watcher.text) > cut and full.said(1))
+        await finish(target, watcher)
+
+    await asyncio.gather(watcher.to_the_end(), full.to_the_end(), let_go_on())
     for each in (watcher, full):
         each.check()
         assert [event.data["text"] for event in each.of("snapshot")] in ([""], ["", TEXT])
@@ -149,8 +179,19 @@ async def test_from_any_id_an_ended_run_gives_state_snapshot_and_end(driver: str
 
 @one_driver
 async def test_a_run_without_live_text_tells_its_tools_and_then_the_text(driver: str, target: Target) -> None:
+    """The first tool goes on when somebody watches."""
+    assert target.stack is not None
+    log, label = target.stack.tool_log, ""
+
+    def let_go_on(_: Event) -> None:
+        release(log, label)
+
     for fields in ({"stream": False}, {"agent": "phone"}):
-        watcher = await (await start(target, *story(think=0.1), **fields)).to_the_end()
+        label = secrets.token_hex(4)
+        first, *others = story(think=0.1)
+        held = {"name": "hold_in_a_thread", "arguments": {"label": label}}
+        watcher = await start(target, {**first, "calls": [held]}, *others, **fields)
+        await watcher.watch(until=let_go_on)
         watcher.check()
         assert watcher.text == TEXT
         assert watcher.of("delta") == []
@@ -203,7 +244,11 @@ async def test_a_model_that_never_replays_still_gives_the_text_to_a_client_cut_o
     await stack.model.switches(stream_wall=-1)
     host = await asyncio.to_thread(stack.host)
     async with stack_of(stack, host) as target:
-        watcher = await start(target, *story())
+        first, second, last = story()
+        watcher = await start(target, first, second, {**last, "stuck": True})
+        while not any(str(event.data["continuation_token"]).startswith("3.1.") for event in watcher.of("stale")):
+            await watcher.one_further("stale")
+        await finish(target, watcher, 3)
         while not watcher.ended:
             await watcher.one_further("stale")
     watcher.check()
@@ -242,7 +287,10 @@ async def test_a_connection_ends_on_purpose_and_the_next_goes_on(own_stack: NewS
     stack = own_stack(driver, DORMOUSE_EVENTS_SECONDS="0.5")
     host = await asyncio.to_thread(stack.host)
     async with stack_of(stack, host) as target:
-        watcher = await start(target, {"think": 2.0, "text": TEXT * 3})
+        watcher = await start(target, {"think": 2.0, "text": TEXT * 3, "stuck": True})
+        while watcher.connections < 3:
+            await watcher.watch()
+        await finish(target, watcher)
         await watcher.to_the_end()
     watcher.check()
     assert watcher.connections > 2

@@ -22,7 +22,7 @@ NewStack = Callable[..., Stack]
 
 async def test_the_novelist_s_run_survives_crashes_and_runs_each_tool_once(own_stack: NewStack, driver: str) -> None:
     """Killed while the model thinks, and again while one tool has finished and the other runs."""
-    stack = own_stack(driver, **IMPATIENT, DORMOUSE_SAMPLE_TOOL_SECONDS="3", **{FRAMEWORK_VARIABLE: "1"})
+    stack = own_stack(driver, **IMPATIENT, DORMOUSE_SAMPLE_TOOL_SECONDS="20", **{FRAMEWORK_VARIABLE: "1"})
     host = await asyncio.to_thread(stack.host)
     await stack.model.switches(think=1.0)
     async with Api(host.url) as api:
@@ -31,8 +31,9 @@ async def test_the_novelist_s_run_survives_crashes_and_runs_each_tool_once(own_s
         await restart(host)
         await api.until(run_id, lambda run: [call["state"] for call in run["tool_calls"]] == ["started", "finished"])
         host.kill()
-        await restart(host)
-        await move_clock(host, MINUTE)  # the killed host was ahead of time already
+        host.env["DORMOUSE_SAMPLE_TOOL_SECONDS"] = "1"
+        await asyncio.to_thread(lambda: host.start().wait_ready())
+        await move_clock(host, 2 * MINUTE)  # the killed host was ahead of time already; a second move ends leases
         run = await api.finished(run_id)
     assert run["status"] == "completed", run
     assert "a day on Venus is longer than its year" in run["text"]

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from local.model.control import ModelControl
 from local.stack import find_node, npm_environment
 from local.stack.child import ROOT
 from tests.acceptance.batches import counts
-from tests.acceptance.conftest import Stack, Target
+from tests.acceptance.conftest import Stack, Target, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +70,17 @@ def node(tmp_path: Path) -> Node:
         return json.loads(out)
 
     return run
+
+
+async def finish_when_followed(model: ModelControl, script: str, turn: int, times: int = 1) -> None:
+    """Let a turn that hangs half-way go on, once its stream has been opened so many times: somebody watches it."""
+
+    async def followed() -> str | None:
+        mine = [each.id for each in await model.responses() if (each.script, each.turn) == (script, turn - 1)]
+        streams = [each for each in await model.log("retrieve") if "starting_after" in each.query]
+        return mine[0] if len([each for each in streams if each.response_id in mine]) >= times else None
+
+    await model.finish(await eventually(followed))
 
 
 def test_its_types_hold(tmp_path: Path) -> None:
@@ -307,10 +319,17 @@ async def test_who_is_told_to_come_later_does(own_stack: Callable[..., Stack], n
 
 
 async def test_a_run_is_watched_to_its_end(target: Target, node: Node) -> None:
-    said = await node(
+    calls = [{"name": name, "arguments": {"label": "w"}} for name in ("work", "work_in_a_thread")]
+    await target.model.script("watched", [{"calls": calls, "stuck": True}, {"text": "A dormouse. " * 9, "stuck": True}])
+
+    async def let_go_on() -> None:
+        for turn in (1, 2):
+            await finish_when_followed(target.model, "watched", turn)
+
+    watching = node(
         target.api.url,
         """
-        const run = await client.submit({ input: "A story of Mars, please.", stream: true });
+        const run = await client.submit({ input: "[script:watched]", agent: "workshop", stream: true });
         const [ids, events, calls] = [[], [], []];
         let last;
         for await (const view of client.watch(run)) {
@@ -326,13 +345,14 @@ async def test_a_run_is_watched_to_its_end(target: Target, node: Node) -> None:
         say({ id: run.id, ids, events, calls, text: last.text, status: last.run.status, again, after });
         """,
     )
+    said, _ = await asyncio.gather(watching, let_go_on())
     run = await target.api.run(said["id"])
     assert run["status"] == said["status"] == "completed"
     assert said["text"] == run["text"]
     assert said["events"][0] == "state"
     assert said["events"][-1] == "end"
     assert len(said["ids"]) == len(set(said["ids"])) > 1
-    assert set(said["calls"]) == {"research_space_facts", "generate_character_profiles"}
+    assert set(said["calls"]) == {"work", "work_in_a_thread"}
     assert said["again"][0][0] == "state"
     assert said["again"][-1] == ["end", run["text"]]
     assert said["after"] == 0
@@ -345,8 +365,8 @@ async def test_a_watch_survives_every_cut(own_stack: Callable[..., Stack], node:
     host = await asyncio.to_thread(stack.host)
     text = "".join(f"Line {number} of the ätude.\n" for number in range(40))
     asks = {"calls": [{"name": "work", "arguments": {"label": "a"}}], "text": "Let me see."}
-    await stack.model.script("long", [asks, {"think": 6.0, "text": text}])
-    said = await node(
+    await stack.model.script("long", [asks, {"text": text, "stuck": True}])
+    watching = node(
         host.url,
         """
         let connections = 0;
@@ -384,6 +404,7 @@ async def test_a_watch_survives_every_cut(own_stack: Callable[..., Stack], node:
         say({ text: last.text, ids, connections, event: last.event });
         """,
     )
+    said, _ = await asyncio.gather(watching, finish_when_followed(stack.model, "long", 2, times=4))
     assert said["text"] == text
     assert said["event"] == "end"
     assert said["connections"] > 3
@@ -391,10 +412,11 @@ async def test_a_watch_survives_every_cut(own_stack: Callable[..., Stack], node:
 
 
 async def test_a_watch_goes_on_after_a_reload(target: Target, node: Node) -> None:
-    said = await node(
+    await target.model.script("reloaded", [{"text": "A dormouse. " * 9, "stuck": True}])
+    watching = node(
         target.api.url,
         """
-        const run = await client.submit({ input: "A story of Mars, please.", stream: true });
+        const run = await client.submit({ input: "[script:reloaded]", agent: "workshop", stream: true });
         let kept;
         for await (const view of client.watch(run)) {
           kept = view;
@@ -405,6 +427,7 @@ async def test_a_watch_goes_on_after_a_reload(target: Target, node: Node) -> Non
         say([kept.text.length > 0, last.text === (await client.get(run.id)).text]);
         """,
     )
+    said, _ = await asyncio.gather(watching, finish_when_followed(target.model, "reloaded", 1, times=2))
     assert said == [True, True]
 
 

@@ -47,6 +47,7 @@ class Identity:
     broken: set[str] = field(default_factory=set)
     """Resources that get no token."""
     lifetime: float = 86_400.0
+    """Seconds that a token lasts, as its client is told; whoever looks at it takes it for a day."""
     asked: list[dict[str, str]] = field(default_factory=list)
     refused: int = 0
     tokens: dict[str, str] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class Identity:
             "iss": "https://sts.windows.net/ab1f708d-50f6-404c-a006-d71b2ac7a606/",
             "iat": now - 60,
             "nbf": now - 60,
-            "exp": now + int(self.lifetime),
+            "exp": now + 86_400,
             "appid": CLIENT_ID,
             "jti": secrets.token_hex(8),
         }

@@ -35,6 +35,7 @@ async def model(target: Target) -> None:
     await target.model.script("three", THREE_TURNS)
     await target.model.script("short", [{"think": 0, "text": "Short."}])
     await target.model.script("slow", [{"think": 60, "text": "Slow."}])
+    await target.model.script("held", [*THREE_TURNS[:2], {**THREE_TURNS[2], "stuck": True}])
 
 
 @pytest.fixture
@@ -140,9 +141,15 @@ async def test_agent_framework_resumes_an_interrupted_stream(agent: Any) -> None
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("model")
-async def test_agent_framework_streams_a_whole_answer(agent: Any) -> None:
-    stream = agent.run("[script:three]", stream=True)
-    updates = [update async for update in stream]
+async def test_agent_framework_streams_a_whole_answer(target: Target, agent: Any) -> None:
+    """The last turn waits half-way until some of it was told."""
+    stream, updates, held = agent.run("[script:held]", stream=True), list[Any](), True
+    async for update in stream:
+        updates.append(update)
+        if held and len(said(updates)) > len("Let me look.") + 20:
+            held = False
+            last = [each.id for each in await target.model.responses() if (each.script, each.turn) == ("held", 2)]
+            await target.model.finish(last[-1])
     assert said(updates) == ALL_WORDS
     assert sum(bool(said([update])) for update in updates) > 2
     assert in_words((await stream.get_final_response()).text) == in_words(WORDS), "it keeps a stream's last message"

@@ -139,10 +139,14 @@ async def test_an_ended_response_is_told_from_any_event_on(target: Target, ada: 
 
 
 async def test_a_provider_that_begins_anew_is_told_as_it_tells_it(target: Target, ada: AsyncOpenAI) -> None:
-    await target.model.script("anew", [{"think": 0.8, "text": WORDS, "stream_restart": True}])
+    """The model waits half-way, past its new start, until that is told."""
+    await target.model.script("anew", [{"text": WORDS, "stream_restart": True, "stuck": True}])
     reader = Reader()
     async for event in await ada.responses.create(model="bench", input="[script:anew]", stream=True):
         reader.hear(event)
+        if event.type == "response.in_progress" and reader.kinds.count(event.type) == 2:
+            (held,) = [each for each in await target.model.responses() if each.script == "anew"]
+            await target.model.finish(held.id)
     reader.check(WORDS)
     assert reader.kinds.count("response.in_progress") >= 2
 

@@ -9,17 +9,23 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local.model.control import ModelControl
-from local.stack import FunctionsHost, ScriptedModel
-from tests.acceptance.client import TERMINAL, Api
+from local.stack import ScriptedModel
+from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, Target, eventually, move_clock
 
 OwnStack = Callable[..., Stack]
+
+CLAIM_AND_GRACE = 90
+"""Seconds for which nobody else may create, from the moment a create is begun."""
+OVERDUE = 121
+"""Seconds until the sweep helps: an orchestrator that reckons its wait from a moved clock would wait it out."""
 
 
 async def start(target: Target, *turns: dict[str, Any], **fields: Any) -> str:
@@ -32,18 +38,6 @@ async def start(target: Target, *turns: dict[str, Any], **fields: Any) -> str:
 async def finished(target: Target, run_ids: list[str]) -> list[dict[str, Any]]:
     """All of them, once they are terminal."""
     return await asyncio.gather(*(target.api.finished(run_id) for run_id in run_ids))
-
-
-async def finished_while_time_flies(api: Api, host: FunctionsHost, run_id: str) -> dict[str, Any]:
-    """The run once it is terminal; five minutes pass in every look, so that no wait is long."""
-
-    async def over() -> dict[str, Any] | None:
-        await move_clock(host, 300)
-        run = await api.run(run_id)
-        return run if run["status"] in TERMINAL else None
-
-    run: dict[str, Any] = await eventually(over)
-    return run
 
 
 async def test_a_provider_that_comes_back_after_half_an_hour_completes_the_run(
@@ -60,7 +54,8 @@ async def test_a_provider_that_comes_back_after_half_an_hour_completes_the_run(
         assert (run["status"], run["provider_status"]) == ("queued", "provider_unreachable")
         try:
             await asyncio.to_thread(lambda: provider.start().wait_ready())
-            run = await finished_while_time_flies(api, host, reply["id"])
+            await move_clock(host, 10)  # past the backoff, and never past the claim of a create under way
+            run = await api.finished(reply["id"])
             creates = await ModelControl(provider.url, stack.world).log("create")
         finally:
             await asyncio.to_thread(provider.stop)
@@ -115,14 +110,31 @@ async def test_a_create_in_doubt_is_repeated_only_after_claim_and_grace(own_stac
 
 
 async def test_the_fifth_create_in_doubt_ends_the_run(own_stack: OwnStack) -> None:
+    """Each claim passes once its request has been dropped, and then the wait before the next one."""
     stack = own_stack("durable")
     host = stack.host()
     async with Api(host.url) as api:
         target = Target(api=api, stack=stack, host=host)
         run_id = await start(target, {"text": "Never.", "faults": {"create": [{"drop": True, "times": -1}]}})
-        run = await finished_while_time_flies(api, host, run_id)
+        for number, wait in enumerate((0, 300, 1_200, 3_600, None), start=1):
+            await eventually(partial(dropped, target.model, number))
+            await move_clock(host, CLAIM_AND_GRACE + OVERDUE)
+            if wait:
+                await api.until(run_id, partial(waits, wait))
+                await move_clock(host, wait + OVERDUE)
+        run = await api.finished(run_id)
     assert (run["status"], run["error"]["code"]) == ("failed", "start_uncertain")
     assert len(await target.model.log("create")) == 5
+
+
+async def dropped(model: ModelControl, number: int) -> bool:
+    """Whether so many creates have been asked for, and were dropped."""
+    return len([each for each in await model.log("create") if each.answered_at is not None]) == number
+
+
+def waits(seconds: float, run: dict[str, Any]) -> bool:
+    """Whether the run's next wake was set so far ahead."""
+    return bool(run["retry_after"] == seconds)
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])

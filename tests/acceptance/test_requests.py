@@ -190,7 +190,8 @@ async def test_a_refusal_leaves_no_row(own_stack: Callable[..., Stack]) -> None:
         for request, statuses in EMPTY.values():
             assert (await api.call(**request)).status in statuses
         assert await rows(stack) == []
-        await api.start("x")
+        await stack.model.script("stuck", [{"stuck": True}])
+        await api.start("[script:stuck]", agent="workshop")
         assert len(await rows(stack)) == 5  # session, run, input, watch, list
 
 

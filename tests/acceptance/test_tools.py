@@ -14,6 +14,7 @@ import pytest
 from local.model.control import ModelControl
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, Target, eventually
+from tests.acceptance.workshop import release
 
 NewStack = Callable[..., Stack]
 
@@ -156,11 +157,11 @@ async def test_the_deadline_stops_a_tool_at_work(driver: str, target: Target) ->
 
 
 async def test_a_cancel_stops_a_tool_at_work(own_stack: NewStack, driver: str) -> None:
-    stack = own_stack(driver, **LEASE)
+    stack = own_stack(driver, DORMOUSE_TOOL_RENEWAL_SECONDS="0.3")
     host = await asyncio.to_thread(stack.host)
     text = await script(
         stack.model,
-        asking(("work", {"label": "async", "seconds": 2}), ("work_in_a_thread", {"label": "thread", "seconds": 3})),
+        asking(("work", {"label": "async", "seconds": 600}), ("hold_in_a_thread", {"label": "thread"})),
         {"text": "Never asked for."},
     )
     async with Api(host.url) as api:
@@ -168,6 +169,8 @@ async def test_a_cancel_stops_a_tool_at_work(own_stack: NewStack, driver: str) -
         await eventually(lambda: len(stack.traces(what="start")) == 2)
         cancelled = await api.cancel(run_id)
         assert (cancelled.status, cancelled["status"]) == (200, "cancelled")
+        await eventually(lambda: "lost the lease" in host.log_path.read_text("utf-8"))  # and the cancel is noticed
+        release(stack.tool_log, "thread")
         await eventually(lambda: stack.traces("thread", "end"))  # nothing can stop a thread
         after = await api.run(run_id)
     assert stack.traces("async", "end") == []

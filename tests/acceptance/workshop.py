@@ -137,6 +137,7 @@ def hold_in_a_thread(context: ToolContext, label: str) -> str:
     context.report_progress(f"{label}: in a thread")
     while not _released(label, 0):
         time.sleep(0.02)
+    _trace("end", "hold_in_a_thread", label, context)
     return f"held {label} in a thread"
 
 

@@ -17,6 +17,7 @@ from pydantic import (
     Tag,
     ValidationError,
 )
+from starlette.requests import ClientDisconnect
 
 from shared.agentkit.agent import Item
 from shared.errors import InputTooLarge, InvalidIdempotencyKey, InvalidJson, InvalidRequest, UnsupportedMediaType
@@ -166,10 +167,13 @@ async def read_answers(request: Any) -> dict[str, Answer]:
 async def read_bytes(request: Any, most: int) -> bytes:
     """The body, which may have at most ``most`` bytes."""
     raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > most:
-            raise InputTooLarge(f"The body may have at most {most} bytes here. Send less, or a URL to it.")
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > most:
+                raise InputTooLarge(f"The body may have at most {most} bytes here. Send less, or a URL to it.")
+    except ClientDisconnect:  # only the log hears of it
+        raise InvalidRequest("The body ended before all of it was there. Send the request again.") from None
     return bytes(raw)
 
 

@@ -290,7 +290,7 @@ async def test_wherever_a_wake_dies_the_callback_arrives(
     assert (run.next, run.callback_state) == (Next.NONE, CallbackState.DELIVERED)
 
 
-async def test_an_attempt_that_always_crashes_is_given_up(telling: Rig, receiver: Receiver) -> None:
+async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(telling: Rig, receiver: Receiver) -> None:
     class Crashing:
         def problem(self, url: str) -> str | None:
             return None
@@ -303,7 +303,11 @@ async def test_an_attempt_that_always_crashes_is_given_up(telling: Rig, receiver
     run_id = await telling.start(callback_url=receiver.url)
     run = await telling.finish(run_id)
     assert (run.status, run.next, run.callback_state) == (RunStatus.COMPLETED, Next.NONE, CallbackState.GIVEN_UP)
-    assert run.deliveries == len(CALLBACK_WAITS) + 1
+    assert (run.deliveries, run.crashes) == (len(CALLBACK_WAITS) + 1, 0)
+    tries = await log_of(telling, run_id)
+    gaps = [(after.sent_at - before.sent_at).total_seconds() for before, after in itertools.pairwise(tries)]
+    assert gaps == [*CALLBACK_WAITS], "on the schedule of any attempt that failed"
+    assert {(each.state, each.fault) for each in tries} == {("failed", "internal_error")}
 
 
 async def test_twenty_wakes_at_once_send_one(telling: Rig, receiver: Receiver) -> None:

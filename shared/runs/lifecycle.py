@@ -10,7 +10,7 @@ from shared.runs import schedule
 from shared.runs.debts import Debts
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.services import RACES, Outcome, Services, log
-from shared.runs.store.rows import RowUnreadable
+from shared.runs.store.rows import RowTooNew
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.toolwork import ToolWork
@@ -41,9 +41,9 @@ class Lifecycle:
             return await self._advance(run_id, only)
         except Conflict:
             return await self._as_it_stands(run_id)
-        except (StoreUnavailable, RowUnreadable):
+        except (StoreUnavailable, RowTooNew):
             raise
-        except Exception as error:
+        except Exception as error:  # a row of another run, or of the ledger, that cannot be read is one too
             log.exception("run %s: a wake crashed", run_id, extra={"run_id": run_id})
             return await self._count_crash(run_id, error)
 

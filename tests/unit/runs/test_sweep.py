@@ -87,9 +87,12 @@ async def test_a_row_that_cannot_be_read_is_put_aside_and_stops_nobody(either: R
     assert (await either.follow(sound)).status is RunStatus.COMPLETED
 
 
-async def test_a_row_that_can_be_neither_read_nor_put_aside_stops_nobody(either: Rig) -> None:
+@pytest.mark.parametrize(("damage", "fate"), [({"status": "confused"}, "quarantined"), ({"schema": 99}, "too_new")])
+async def test_a_row_that_can_be_neither_read_nor_put_aside_stops_nobody(
+    either: Rig, damage: dict[str, Any], fate: str
+) -> None:
     broken, sound = await either.start(), await either.start()
-    await break_row(either, broken, status="confused")
+    await break_row(either, broken, **damage)
     either.clock.move(200)
 
     async def away(operation: str, table: Table, partition: str | None, changes: Sequence[Change]) -> None:
@@ -100,7 +103,7 @@ async def test_a_row_that_can_be_neither_read_nor_put_aside_stops_nobody(either:
     fates = await sweep(either)
     assert (fates.pop("failed"), sum(fates.values())) == (1, 1)
     either.tables.before = None
-    assert (await sweep(either))["quarantined"] == 1
+    assert (await sweep(either))[fate] == 1
     assert (await either.follow(sound)).status is RunStatus.COMPLETED
 
 

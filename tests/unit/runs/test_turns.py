@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -68,6 +69,57 @@ async def test_a_create_that_was_not_accepted_is_retried_and_not_counted(rig: Ri
     await assert_fine(rig, await rig.follow(run.id))
     assert await rig.gaps() == [gap]
     assert len(await rig.model.creates()) == 1
+
+
+def once_before(rig: Rig, name: str, other: Callable[[], Awaitable[object]]) -> list[str]:
+    """Let something else happen right before this property is first changed; the list is empty until then."""
+    happened: list[str] = []
+
+    async def before(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
+        merged = any(change.kind is Kind.MERGE and name in change.values for change in changes)
+        if not happened and operation == "commit" and merged:
+            happened.append(name)
+            await other()
+
+    rig.tables.before = before
+    return happened
+
+
+@pytest.mark.parametrize("race", ["lost", "outage", "unheard"])
+async def test_a_claim_is_released_and_not_counted_whatever_the_store_says(rigs: NewRig, race: str) -> None:
+    rig, stranger = await rigs(), await rigs()
+    object.__setattr__(stranger.app.services, "agents", {})
+    await rig.model.script("s", turn("create", {"status": 429}))
+
+    async def other() -> None:
+        if race == "lost":  # a process of a version without the agent writes that it does not know it
+            (run_id,) = [row.key for row in rig.tables.rows(Table.WATCH)]
+            await stranger.wake(run_id)
+        else:
+            rig.tables.fail_next(StoreUnavailable("away"), operation="commit", applied=race == "unheard")
+
+    happened = once_before(rig, "not_accepted", other)
+    run_id = await rig.start()
+    assert happened
+    run = await rig.run(run_id)
+    assert (run.claimed_until, run.unknown_outcomes, run.not_accepted) == (None, 0, 1)
+    await assert_fine(rig, await rig.follow(run_id))
+    assert await rig.gaps() == [2.0]
+
+
+async def test_a_refusal_fails_the_run_at_once_though_its_row_was_changed_meanwhile(rigs: NewRig) -> None:
+    rig, stranger = await rigs(), await rigs()
+    object.__setattr__(stranger.app.services, "agents", {})
+    await rig.model.script("s", turn("create", {"status": 400}))
+
+    async def other() -> None:
+        (run_id,) = [row.key for row in rig.tables.rows(Table.WATCH)]
+        await stranger.wake(run_id)
+
+    happened = once_before(rig, "error_code", other)
+    run_id = await rig.start()
+    assert happened
+    assert (await rig.run(run_id)).status is RunStatus.FAILED
 
 
 @pytest.mark.parametrize(("zone", "gap"), [("GMT", 45.0), ("+0000", 45.0), ("-0000", 2.0)])

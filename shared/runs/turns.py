@@ -103,8 +103,7 @@ class Turns:
                 if again is None:
                     break
                 claimed = again
-        await self._debts.disown(run, response, agent)
-        raise Conflict(run.id, "its create lost the race")
+        raise Conflict(claimed.value.id, "its create lost the race")
 
     async def _still_claimed(self, run: Run) -> Stored[Run] | None:
         """The row, if the claim in it is still this one: only debts were written, of an attempt before."""
@@ -262,7 +261,9 @@ class Turns:
 
     async def _no_news(self, stored: Stored[Run], fault: faults.ProviderFault) -> Stored[Run]:
         run, now = stored.value, self._services.clock()
-        after = replace(run, no_news=run.no_news + 1, wakes=run.wakes + 1, provider_status=fault.code)
+        after = replace(
+            run, no_news=run.no_news + 1, wakes=run.wakes + 1, provider_status=fault.code, agent_unknown_since=None
+        )
         gap = max(self._services.backoff(after.no_news), fault.retry_after or 0.0)
         return (await self._services.save(stored, wake_later(after, now, gap))).run
 

@@ -12,8 +12,8 @@ import pytest
 
 from local.model import ScriptedModel
 from shared.runs.run import Next, Run, RunStatus
-from shared.runs.store.tables import Change, Kind, Table
-from tests.unit.runs.conftest import NewRig, Rig
+from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
+from tests.unit.runs.conftest import NewRig, Rig, eventually
 
 Fault = dict[str, Any]
 FOREVER = -1
@@ -395,3 +395,35 @@ async def test_a_429_on_a_poll_holds_back_all_polls_of_the_process(rigs: NewRig)
     assert (await rig.run(new)).status is RunStatus.IN_PROGRESS, "a create is not a poll"
     for run_id in (busy, calm, new):
         await assert_fine(rig, await rig.follow(run_id))
+
+
+# A version that does not know the agent
+
+
+@pytest.mark.parametrize("known", ["no news", "tools"])
+async def test_an_agent_that_was_known_meanwhile_is_waited_for_anew(rigs: NewRig, known: str) -> None:
+    rig, stranger = await rigs(tool_renewal=0.01), await rigs()
+    object.__setattr__(stranger.app.services, "agents", {})
+    call = {"name": "work", "arguments": {"label": "a", "seconds": 60}}
+    faults = [{"status": 500}] if known == "no news" else []
+    await rig.model.script("s", [{"calls": [call], "faults": {"retrieve": faults}}])
+    run_id = await rig.start()
+    if known == "tools":
+        await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+    else:
+        rig.clock.move(2)
+    await stranger.wake(run_id)
+    rig.clock.move(400)
+    wake = asyncio.create_task(rig.wake(run_id))
+    await eventually(lambda: known_again(rig, run_id))
+    rig.clock.move(400)
+    await stranger.wake(run_id)
+    assert not (await rig.run(run_id)).terminal, "it was known 400 seconds ago"
+    rig.clock.move(600)
+    await stranger.wake(run_id)
+    assert (await rig.run(run_id)).error_code == "agent_unknown"
+    await wake
+
+
+async def known_again(rig: Rig, run_id: str) -> bool:
+    return (await rig.run(run_id)).agent_unknown_since is None

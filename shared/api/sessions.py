@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,7 +13,9 @@ from shared.api.conditions import not_modified
 from shared.api.rendering import json_response, time_on_the_wire
 from shared.drivers.durable import Hub
 from shared.errors import SessionNotFound
+from shared.runs.concurrency import side_by_side
 from shared.runs.run import Run, Session, run_id
+from shared.runs.store.runs import READS
 from shared.wiring import App
 
 
@@ -22,7 +23,7 @@ async def show(request: Any, app: App) -> Any:
     """``GET /api/sessions/{id}``: the session, its runs oldest first, and what was said in each."""
     session = await _own_session(request, app)
     runs = await app.services.store.runs_of(session)
-    said = await asyncio.gather(*(app.services.store.items(run) for run in runs))
+    said = await side_by_side(runs, app.services.store.items, at_once=READS)
     body = {
         "id": session.session_id,
         "object": "session",

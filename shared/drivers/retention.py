@@ -35,7 +35,6 @@ class Retention:
             async with asyncio.timeout(settings.sweep_limit):
                 lifetime = timedelta(seconds=settings.idempotency_key_lifetime)
                 done["keys"] = await services.index.remove_keys_older_than(now - lifetime)
-                done["histories"] = await hub.purge_before(now - HISTORY_KEPT)
                 async for batch in services.batches.over_since(now - idle):
                     if await self._batches.delete(batch.id, runs=False):
                         await self._signals.woken(batch.id, hub)
@@ -51,6 +50,8 @@ class Retention:
                     except Exception:
                         log.exception("session %s: retention could not handle it", session.session_id)
                         done["failed"] += 1
+                # Last, because it is the host's: one with too much of it to purge in time must not keep anything here.
+                done["histories"] = await hub.purge_before(now - HISTORY_KEPT)
         except TimeoutError:
             log.warning("retention ran into its limit of %g s", settings.sweep_limit)
             done["cut_off"] += 1

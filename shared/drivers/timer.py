@@ -21,7 +21,6 @@ from shared.runs.lifecycle import Lifecycle
 from shared.runs.run import Next
 from shared.runs.services import Outcome, Services, log
 from shared.runs.store.rows import RowTooNew, RowUnreadable
-from shared.runs.store.tables import StoreUnavailable
 from shared.runs.store.watch import Watch
 from shared.runs.submission import clear_away
 
@@ -97,23 +96,21 @@ class Sweep:
     async def _one(self, watch: Watch, hub: Hub) -> str:
         """Handle one row; whatever goes wrong with it stays with it."""
         try:
+            return await self._handle(watch, hub)
+        except Exception:
+            log.exception("run %s: the sweep could not handle it", watch.run_id, extra={"run_id": watch.run_id})
+            return "failed"
+
+    async def _handle(self, watch: Watch, hub: Hub) -> str:
+        try:
             return await (self._poll if self._settings.driver == "timer" else self._check)(watch, hub)
         except RowTooNew:
             await self._services.watch.set_due(watch, self._services.clock() + LEFT_TO_NEWER)
             return "too_new"
         except RowUnreadable as error:
-            return await self._put_aside(watch, error)
-        except Exception:
-            log.exception("run %s: the sweep could not handle it", watch.run_id, extra={"run_id": watch.run_id})
-            return "failed"
-
-    async def _put_aside(self, watch: Watch, error: RowUnreadable) -> str:
-        log.error("run %s is put aside: its row cannot be read: %s", watch.run_id, error)
-        try:
+            log.error("run %s is put aside: its row cannot be read: %s", watch.run_id, error)
             await self._services.watch.quarantine(watch, str(error))
-        except StoreUnavailable:
-            return "failed"  # the next sweep tries again
-        return "quarantined"
+            return "quarantined"
 
     async def _poll(self, watch: Watch, hub: Hub) -> str:
         """Under `timer`: poll, and hand over what needs more: a batch always does."""

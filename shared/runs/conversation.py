@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from shared.agentkit.agent import Agent, Item
+from shared.runs.concurrency import side_by_side
 from shared.runs.run import Run
-from shared.runs.store.runs import RunStore
+from shared.runs.store.runs import READS, RunStore
 
 
 def is_chained(run: Run, agent: Agent) -> bool:
@@ -23,10 +24,9 @@ async def messages(store: RunStore, run: Run, agent: Agent) -> list[Item]:
     """
     if is_chained(run, agent):
         return await store.last_items(run)
-    found: list[Item] = []
-    for earlier in await store.completed_before(run):
-        found += await store.items(earlier)
-    return replayed(found + await store.items(run))
+    runs = [*await store.completed_before(run), run]
+    found = await side_by_side(runs, store.items, at_once=READS)
+    return replayed(item for items in found for item in items)
 
 
 STANDALONE = frozenset({"message", "function_call", "function_call_output", "mcp_approval_response"})

@@ -99,8 +99,11 @@ class Debts:
             return
 
     async def _owe(self, run: Run, response_id: str) -> Stored[Run] | None:
-        """The row with the debt written; None when it names the response as its own, or is gone."""
-        services = self._services
+        """The row with the debt written; None when it names the response as its own, or may do so.
+
+        Without an ETag: the row is gone, or would not take the debt.
+        """
+        services, unwanted = self._services, False
         for attempt in range(RACES):
             now = services.clock()
             try:
@@ -108,7 +111,8 @@ class Debts:
                 if current is None:
                     return Stored(replace(run, deleted_at=now), "")
                 owed = any(debt.subject == response_id for debt in current.value.debts)
-                if response_id in current.value.response_ids and not owed:
+                unwanted = owed or response_id not in current.value.response_ids
+                if not unwanted:
                     return None
                 await services.watch.announce(run.id, now)
                 debts = current.value.debts
@@ -122,6 +126,9 @@ class Debts:
                 continue
             except StoreUnavailable:
                 await asyncio.sleep(schedule.backoff(attempt + 1, first=0.1, most=2.0, luck=0.0))
+        if not unwanted:  # a write of ours of which we have not heard may have named it
+            log.error("run %s: response %s is left: its row cannot be read", run.id, response_id)
+            return None
         return Stored(run, "")
 
     async def _cancel(self, response_id: str, agent: Agent | None) -> AgentResponse | None:

@@ -10,11 +10,11 @@ from shared.runs import schedule
 from shared.runs.debts import Debts
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.services import RACES, Outcome, Services, log
-from shared.runs.store.rows import RowUnreadable
+from shared.runs.store.rows import RowTooNew
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.toolwork import ToolWork
-from shared.runs.transitions import finish, wake_later
+from shared.runs.transitions import finish, postponed, wake_later, with_debts
 from shared.runs.turns import Turns
 
 AGENT_PATIENCE = timedelta(minutes=10)
@@ -41,9 +41,9 @@ class Lifecycle:
             return await self._advance(run_id, only)
         except Conflict:
             return await self._as_it_stands(run_id)
-        except (StoreUnavailable, RowUnreadable):
+        except (StoreUnavailable, RowTooNew):
             raise
-        except Exception as error:
+        except Exception as error:  # a row of another run, or of the ledger, that cannot be read is one too
             log.exception("run %s: a wake crashed", run_id, extra={"run_id": run_id})
             return await self._count_crash(run_id, error)
 
@@ -156,8 +156,9 @@ class Lifecycle:
                     return self._services.outcome(failed.value)
                 gap = schedule.backoff(crashes, first=2.0, most=300.0, luck=self._services.luck())
                 after = replace(wake_later(run, now, gap), crashes=crashes, wakes=run.wakes + 1)
-                if run.terminal or run.next is Next.ANSWERS:  # nothing to do before that, so no reason to look
+                if run.next is Next.ANSWERS:  # nothing to do before that, so no reason to look
                     after = replace(after, wake_at=max(after.wake_at, run.wake_at))
+                after = with_debts(after, postponed(run.debts, now, gap), now)
                 return self._services.outcome((await self._services.save(stored, after)).run.value)
             except Conflict:
                 continue

@@ -103,15 +103,18 @@ class Reading:
 
     async def _restart(self, stored: Stored[Run], run: Run, response: AgentResponse) -> Stored[Run]:
         now = self._services.clock()
+        run = replace(run, token=None, usage=run.usage + response.usage)
+        refused = _limit(run, 0)
+        if refused is not None:
+            after = finish(run, now, RunStatus.FAILED, code=refused[0], message=refused[1])
+            return await self._services.end(stored, after)
         gap = self._services.backoff(run.restarts + 1)
         after = wake_later(run, now, gap)
         after = replace(
             after,
             next=Next.CREATE,
-            token=None,
             restarts=run.restarts + 1,
             not_before=after.wake_at,
-            usage=run.usage + response.usage,
             provider_status=f"failed: {response.error_code}",
         )
         return (await self._services.save(stored, after)).run

@@ -203,11 +203,8 @@ class Run:
 
     @property
     def due_at(self) -> datetime:
-        """When to look at it: at its next wake, or sooner where an active run owes something before that.
-
-        A wake that crashed has its own backoff.
-        """
-        if self.terminal or self.crashes:
+        """When to look at it: at its next wake, or sooner where an active run owes something before that."""
+        if self.terminal:
             return self.wake_at
         return min((self.wake_at, *(debt.due for debt in self.debts)))
 

@@ -70,7 +70,7 @@ class Services:
             return Outcome(run.status, None)
         ready = run.ready_at()
         gap = gap if ready is None else max(gap, (ready - now).total_seconds())
-        if run.debts and not run.terminal and not run.crashes:  # a wake that crashed has its own backoff
+        if run.debts and not run.terminal:
             gap = min(gap, max(0.0, min((debt.due - now).total_seconds() for debt in run.debts)))
         return Outcome(run.status, gap)
 

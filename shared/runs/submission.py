@@ -32,6 +32,7 @@ from shared.runs.lifecycle import Lifecycle
 from shared.runs.run import Limits, Next, Run, RunStatus, Session, is_session_id, run_id
 from shared.runs.services import RACES, Services, log
 from shared.runs.store.index import KeyRecord, key_digest
+from shared.runs.store.rows import RowTooNew
 from shared.runs.store.runs import SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.store.watch import Watch
@@ -213,6 +214,8 @@ class Submissions:
                 stored = await self._services.store.load(run.id) or stored
             except StoreUnavailable:
                 log.warning("run %s: the store went away during submit", run.id, extra={"run_id": run.id})
+            except RowTooNew as error:
+                log.warning("run %s is left to a newer version: %s", run.id, error, extra={"run_id": run.id})
         return Submitted(run=stored.value, watch=watch)
 
     async def _session(self, wanted: Submission, record: KeyRecord | None) -> Stored[Session] | None:

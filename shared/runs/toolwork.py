@@ -72,7 +72,12 @@ class ToolWork:
             for call in calls
             if call.value.state in RUNNABLE
         ]
-        after = replace(leased(run, now, self._settings.tool_lease), lease_owner=owner, wakes=run.wakes + 1)
+        after = replace(
+            leased(run, now, self._settings.tool_lease),
+            lease_owner=owner,
+            agent_unknown_since=None,
+            wakes=run.wakes + 1,
+        )
         saved = await self._services.save(stored, after, calls=changes, midway=True)
         started = [call for call in saved.calls if call.value.state is CallState.STARTED]
         return Lease(self._services, saved.run), started

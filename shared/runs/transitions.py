@@ -82,6 +82,12 @@ def with_debts(run: Run, debts: tuple[Debt, ...], now: datetime) -> Run:
     )
 
 
+def postponed(debts: tuple[Debt, ...], now: datetime, seconds: float) -> tuple[Debt, ...]:
+    """The debts with those that are due now put off by so much: the wake that was to pay one crashed."""
+    later = now + timedelta(seconds=seconds)
+    return tuple(replace(debt, due=later) if debt.due <= now else debt for debt in debts)
+
+
 def payable(debts: tuple[Debt, ...]) -> tuple[Debt, ...]:
     """The debts that may be paid: a tombstone goes last of all."""
     return tuple(debt for debt in debts if debt.kind is not Owed.TOMBSTONE) or debts

@@ -28,6 +28,10 @@ PREVIOUS_MISSING_RETRIES = 3
 ACCESS_GAP = 30.0
 
 
+Write = Callable[[Stored[Run]], Awaitable[Stored[Run]]]
+"""Writes what became of a create over the row as it was read. Raises ``Conflict``."""
+
+
 class Turns:
     """Creates and follows the responses of a run. Methods raise ``Conflict`` when they lost a race."""
 
@@ -82,18 +86,24 @@ class Turns:
             log.warning("run %s: create of unknown outcome: %s", run.id, fault.message, extra={"run_id": run.id})
             return (await self._services.save(claimed, replace(run, provider_status=fault.code))).run
         except faults.ProviderFault as fault:
-            return await self._not_created(claimed, fault)
+            return await self._under_claim(claimed, functools.partial(self._not_created, fault=fault))
+        try:
+            return await self._under_claim(claimed, lambda stored: self._reading.read(stored, agent, response))
+        except Conflict:
+            await self._debts.disown(run, response, agent)
+            raise
+
+    async def _under_claim(self, claimed: Stored[Run], write: Write) -> Stored[Run]:
+        """Write what became of a create. Raises ``Conflict`` when its claim is another's, or over."""
         for _ in range(RACES):
-            read = functools.partial(self._reading.read, claimed, agent, response)
             try:
-                return await self._until_written(claimed, read)
+                return await self._until_written(claimed, write)
             except Conflict:
-                again = await self._still_claimed(run)
+                again = await self._still_claimed(claimed.value)
                 if again is None:
                     break
                 claimed = again
-        await self._debts.disown(run, response, agent)
-        raise Conflict(run.id, "its create lost the race")
+        raise Conflict(claimed.value.id, "its create lost the race")
 
     async def _still_claimed(self, run: Run) -> Stored[Run] | None:
         """The row, if the claim in it is still this one: only debts were written, of an attempt before."""
@@ -111,26 +121,30 @@ class Turns:
         """
         claimed = await self._claim(stored, self._settings.tool_lease, grace=0.0, owner=secrets.token_hex(8))
         lease = Lease(self._services, claimed)
+        write: Write
         try:
             response = await lease.hold(self._send(claimed.value, agent, messages, self._settings.tool_timeout))
+            write = functools.partial(self._reading.read, agent=agent, response=response)
         except faults.PerhapsAccepted as fault:
             log.warning("run %s: call of unknown outcome: %s", lease.run.id, fault.message)
-            now = self._services.clock()
-            after = replace(
-                lease.run, provider_status=fault.code, lease_owner="", lease_until=None, unknown_at=now, wake_at=now
-            )
-            return (await self._services.save(lease.stored, after)).run
+            write = functools.partial(self._unknown_outcome, fault=fault)
         except faults.ProviderFault as fault:
-            return await self._not_created(lease.stored, fault)
+            write = functools.partial(self._not_created, fault=fault)
         for _ in range(RACES):
             try:
-                return await self._until_written(
-                    lease.stored, lambda: self._reading.read(lease.stored, agent, response)
-                )
+                return await self._until_written(lease.stored, write)
             except Conflict:  # a write of ours of which we have not heard, or one that leaves us the lease
                 if not await lease.reread():
                     raise
         raise Conflict(lease.run.id, "too many races")
+
+    async def _unknown_outcome(self, stored: Stored[Run], fault: faults.ProviderFault) -> Stored[Run]:
+        """A call within which the answer was to come is over without one: there is nothing to wait for."""
+        now = self._services.clock()
+        after = replace(
+            stored.value, provider_status=fault.code, lease_owner="", lease_until=None, unknown_at=now, wake_at=now
+        )
+        return (await self._services.save(stored, after)).run
 
     async def poll(self, stored: Stored[Run], agent: Agent) -> Stored[Run]:
         """Ask the provider once how the response stands."""
@@ -247,19 +261,21 @@ class Turns:
 
     async def _no_news(self, stored: Stored[Run], fault: faults.ProviderFault) -> Stored[Run]:
         run, now = stored.value, self._services.clock()
-        after = replace(run, no_news=run.no_news + 1, wakes=run.wakes + 1, provider_status=fault.code)
+        after = replace(
+            run, no_news=run.no_news + 1, wakes=run.wakes + 1, provider_status=fault.code, agent_unknown_since=None
+        )
         gap = max(self._services.backoff(after.no_news), fault.retry_after or 0.0)
         return (await self._services.save(stored, wake_later(after, now, gap))).run
 
     def _may_replay(self, run: Run) -> bool:
         return not run.replays and self._settings.chain != "chain"
 
-    async def _until_written(self, claimed: Stored[Run], write: Callable[[], Awaitable[Stored[Run]]]) -> Stored[Run]:
+    async def _until_written(self, claimed: Stored[Run], write: Write) -> Stored[Run]:
         """Write what only this process knows, through an outage of the store, as long as the claim holds."""
         tries = 0
         while True:
             try:
-                return await write()
+                return await write(claimed)
             except StoreUnavailable:
                 tries += 1
                 gap = schedule.backoff(tries, first=0.5, most=8.0, luck=0.0)

@@ -6,11 +6,9 @@ where one should be submits it (again), and no crash makes a second run or a sec
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar
 
 from shared.errors import DormouseError, RunDeleted
 from shared.runs import schedule
@@ -30,6 +28,7 @@ from shared.runs.batches.batch import (
 from shared.runs.batches.callbacks import BatchCallbacks
 from shared.runs.batches.deletion import BatchDeletion, Drivers
 from shared.runs.batches.submission import MOST_SAID, submission
+from shared.runs.concurrency import side_by_side
 from shared.runs.lifecycle import MAX_CRASHES, Lifecycle
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.services import RACES, Outcome, Services, log
@@ -43,9 +42,6 @@ AT_ONCE = 16
 
 LONGEST_GAP = 30.0
 """Seconds between two looks at a batch in which nothing ends."""
-
-T = TypeVar("T")
-S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +120,7 @@ class BatchWork:
         batch = stored.value
         if batch.status is BatchStatus.CANCELLING:
             return await self._stop(stored, drivers)
-        looked = await _side_by_side(batch.active, lambda turn: self._look(batch, turn))
+        looked = await side_by_side(batch.active, lambda turn: self._look(batch, turn), at_once=AT_ONCE)
         runs = [each for each in looked if isinstance(each, Run)]
         ended = [each for each in map(self._ended, batch.active, looked) if each is not None]
         now = self._services.clock()
@@ -141,7 +137,7 @@ class BatchWork:
     async def _begin(self, stored: Stored[Batch], turns: Sequence[Active], drivers: Drivers) -> Stored[Batch]:
         """Submit the runs of these items. What went wrong is written down; what went well, their rows say."""
         batch = stored.value
-        begun = await _side_by_side(turns, lambda turn: self._submit(batch, turn, drivers))
+        begun = await side_by_side(turns, lambda turn: self._submit(batch, turn, drivers), at_once=AT_ONCE)
         now = self._services.clock()
         failed = [each for each in begun if isinstance(each, Result)]
         later = [each for each in begun if isinstance(each, _Later)]
@@ -208,7 +204,8 @@ class BatchWork:
                     await drivers.woken(seen.id)
             return self._ended(turn, seen)
 
-        ended = [each for each in await _side_by_side(batch.active, stop) if each is not None]
+        stopped = await side_by_side(batch.active, stop, at_once=AT_ONCE)
+        ended = [each for each in stopped if each is not None]
         after = self._dated(replace(settle(batch, ended, self._services.clock()), wakes=batch.wakes + 1))
         stored = await self._services.batches.save(stored, after, ended)
         self._say(batch, stored.value)
@@ -261,14 +258,3 @@ class BatchWork:
 def _seconds(header: str | None) -> float | None:
     """A `Retry-After` of ours, in seconds."""
     return float(header) if header is not None and header.isdecimal() else None
-
-
-async def _side_by_side(given: Sequence[S], do: Callable[[S], Coroutine[Any, Any, T]]) -> list[T]:
-    """What ``do`` makes of each, a bounded number at once, in order."""
-    slots = asyncio.Semaphore(AT_ONCE)
-
-    async def one(each: S) -> T:
-        async with slots:
-            return await do(each)
-
-    return await asyncio.gather(*(one(each) for each in given))

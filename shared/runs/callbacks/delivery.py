@@ -48,11 +48,15 @@ class Attempts:
         return replace(debt, tries=debt.tries + 1, due=self._services.clock() + CLAIM)
 
     async def make(self, url: str | None, event_id: str, body: str) -> Sent:
-        """One attempt under a claim that is written."""
+        """One attempt under a claim that is written. One that crashes has failed like any other."""
         sender = self._services.sender
         if sender is None or url is None:
             return Sent(fault="callbacks_disabled")
-        return await sender.send(url, event_id, body)
+        try:
+            return await sender.send(url, event_id, body)
+        except Exception:
+            log.exception("%s could not be sent", event_id)
+            return Sent(fault="internal_error")
 
     def judge(self, claim: Debt, sent: Sent) -> Verdict:
         """What follows from it."""

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 from shared.agentkit.agent import Item
 from shared.runs.callbacks.callback import Delivery
+from shared.runs.concurrency import side_by_side
 from shared.runs.run import Run, RunStatus, Session, Text, ToolCall, parse_run_id, run_id
 from shared.runs.store import values
 from shared.runs.store.rows import RowUnreadable, changes, decode, encode
@@ -25,6 +26,9 @@ log = logging.getLogger("dormouse")
 T = TypeVar("T")
 
 SESSION_KEY = "session"
+
+READS = 8
+"""Runs of a session that are read side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +168,9 @@ class RunStore:
 
     async def runs_of(self, session: Session, *, since: int = 1) -> list[Run]:
         """The session's runs that are not deleted, oldest first; from number ``since`` on."""
-        found = []
-        for number in range(since, session.next_number):
-            stored = await self.load(run_id(session.session_id, number))
-            if stored is not None and stored.value.deleted_at is None:
-                found.append(stored.value)
-        return found
+        ids = [run_id(session.session_id, number) for number in range(since, session.next_number)]
+        found = await side_by_side(ids, self.load, at_once=READS)
+        return [stored.value for stored in found if stored is not None and stored.value.deleted_at is None]
 
     async def delete_rows(self, run: Run) -> None:
         """Delete all rows of a run but its own: ledger, items, parts, deliveries."""
@@ -247,14 +248,9 @@ class RunStore:
 
     async def completed_before(self, run: Run) -> list[Run]:
         """The completed runs of the same session that came before this one, oldest first."""
-        found = []
-        for number in range(1, run.number):
-            row = await self._tables.get(Table.RUNS, run.session_id, _run_key(number))
-            if row is not None:
-                earlier = decode(Run, row.values)
-                if earlier.status is RunStatus.COMPLETED and earlier.deleted_at is None:
-                    found.append(earlier)
-        return found
+        ids = [run_id(run.session_id, number) for number in range(1, run.number)]
+        found = [stored.value for stored in await side_by_side(ids, self.load, at_once=READS) if stored is not None]
+        return [each for each in found if each.status is RunStatus.COMPLETED and each.deleted_at is None]
 
     async def keep(self, run: Run, text: str, *, inline: int = values.INLINE_UNITS) -> Text:
         """The text as a row of this run can hold it; a long one is written to parts first."""

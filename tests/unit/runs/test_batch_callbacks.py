@@ -204,7 +204,7 @@ async def test_wherever_a_wake_dies_the_callback_arrives(
     assert batch.callback_state is CallbackState.DELIVERED
 
 
-async def test_an_attempt_that_always_crashes_is_given_up(either: Rig, receiver: Receiver) -> None:
+async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(either: Rig, receiver: Receiver) -> None:
     class Crashing:
         def problem(self, url: str) -> str | None:
             return None
@@ -214,12 +214,14 @@ async def test_an_attempt_that_always_crashes_is_given_up(either: Rig, receiver:
 
     object.__setattr__(either.app.services, "sender", Crashing())
     batch_id = (await ended(either, receiver.url)).id
-    for _ in range(len(CALLBACK_WAITS) + 1):
-        with pytest.raises(RuntimeError):
-            await wake(either, batch_id)
-        either.clock.move(CLAIM.total_seconds())
-    batch = await finish(either, batch_id)
+    gaps = [(await wake(either, batch_id)).wake_in]
+    while gaps[-1] is not None:
+        either.clock.move(gaps[-1])
+        gaps.append((await wake(either, batch_id)).wake_in)
+    assert gaps == [*CALLBACK_WAITS, None], "on the schedule of any attempt that failed"
+    batch = await load(either, batch_id)
     assert (batch.callback_state, batch.callback_attempts) == (CallbackState.GIVEN_UP, len(CALLBACK_WAITS) + 1)
+    assert batch.callback_fault == "internal_error"
 
 
 async def test_twenty_wakes_at_once_send_one(telling: Rig, receiver: Receiver) -> None:

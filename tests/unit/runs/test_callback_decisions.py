@@ -123,7 +123,7 @@ def test_where_callbacks_stand_in_a_word(run: object, status: str | None) -> Non
         ({"debts": (a_debt(due=50),)}, 50),
         ({"debts": (a_debt(due=50), a_debt("resp_2", due=20))}, 20),
         ({"debts": (a_debt(due=200),)}, 100),
-        ({"debts": (a_debt(due=50),), "crashes": 1}, 100),
+        ({"debts": (a_debt(due=50),), "crashes": 1}, 50),
         ({"debts": (a_debt(due=50),), "status": RunStatus.FAILED}, 100),
     ],
 )

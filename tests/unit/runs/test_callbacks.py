@@ -154,6 +154,26 @@ async def test_a_parked_run_tries_again_long_before_its_answer_is_due(telling: R
     assert len({each.webhook_id for each in receiver.received}) == 1
 
 
+@pytest.mark.parametrize("driver", ["durable", "timer"])
+async def test_a_crash_puts_off_the_callback_of_a_parked_run_and_no_more(
+    rigs: NewRig, receiver: Receiver, driver: str
+) -> None:
+    rig = await rigs(callback_secret=SECRET, callback_allow="127.0.0.1", driver=driver)
+    await rig.model.script("s", ASKS)
+    run_id = await rig.start(callback_url=receiver.url)
+    parked = await rig.follow(run_id, lambda run: run.status is RunStatus.REQUIRES_ACTION)
+    rig.tables.fail_next(RuntimeError("a bug"), operation="commit")
+    assert (await rig.wake(run_id)).wake_in == 2.0, "backed off, not left alone until the answer is due"
+    run = await rig.run(run_id)
+    assert (run.crashes, run.wake_at, run.due_at) == (1, parked.answer_by, rig.clock.now + timedelta(seconds=2))
+    assert receiver.received == []
+    rig.clock.move(2.0)
+    await rig.wake(run_id)
+    assert receiver.types() == ["run.requires_action"]
+    run = await rig.run(run_id)
+    assert (run.crashes, run.debts, run.due_at) == (0, (), parked.answer_by)
+
+
 async def test_a_parked_run_is_due_when_its_callback_is(telling: Rig, receiver: Receiver) -> None:
     receiver.then = 500
     await telling.model.script("s", ASKS)
@@ -290,7 +310,7 @@ async def test_wherever_a_wake_dies_the_callback_arrives(
     assert (run.next, run.callback_state) == (Next.NONE, CallbackState.DELIVERED)
 
 
-async def test_an_attempt_that_always_crashes_is_given_up(telling: Rig, receiver: Receiver) -> None:
+async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(telling: Rig, receiver: Receiver) -> None:
     class Crashing:
         def problem(self, url: str) -> str | None:
             return None
@@ -303,7 +323,11 @@ async def test_an_attempt_that_always_crashes_is_given_up(telling: Rig, receiver
     run_id = await telling.start(callback_url=receiver.url)
     run = await telling.finish(run_id)
     assert (run.status, run.next, run.callback_state) == (RunStatus.COMPLETED, Next.NONE, CallbackState.GIVEN_UP)
-    assert run.deliveries == len(CALLBACK_WAITS) + 1
+    assert (run.deliveries, run.crashes) == (len(CALLBACK_WAITS) + 1, 0)
+    tries = await log_of(telling, run_id)
+    gaps = [(after.sent_at - before.sent_at).total_seconds() for before, after in itertools.pairwise(tries)]
+    assert gaps == [*CALLBACK_WAITS], "on the schedule of any attempt that failed"
+    assert {(each.state, each.fault) for each in tries} == {("failed", "internal_error")}
 
 
 async def test_twenty_wakes_at_once_send_one(telling: Rig, receiver: Receiver) -> None:

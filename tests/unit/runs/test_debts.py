@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from shared.runs import debts
 from shared.runs.debts import GIVEN_UP_AFTER
 from shared.runs.run import Next, RunStatus
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
@@ -166,6 +167,36 @@ async def test_a_lost_answer_of_the_store_is_no_lost_race(rig: Rig) -> None:
     assert run.status is RunStatus.COMPLETED
     assert len(await rig.model.creates()) == 1
     assert not await rig.model.log("cancel")
+
+
+async def test_a_response_that_the_row_may_name_is_not_cancelled_unread(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token was written, its answer was lost, and then the row cannot be read for a long time."""
+    monkeypatch.setattr(debts, "RACES", 3)
+    await rig.model.script("s", [{"text": "Fine.", "think": 5}])
+    writes = 0
+
+    async def lose(operation: str, table: Table, partition: str | None, changes: Sequence[Change]) -> None:
+        nonlocal writes
+        if operation == "commit" and any(change.values.get("token") for change in changes):
+            writes += 1
+            raise StoreUnavailable("answer lost")
+
+    async def away(operation: str, table: Table, partition: str | None, changes: Sequence[Change]) -> None:
+        nonlocal writes
+        if operation == "commit" and any(change.values.get("token") for change in changes):
+            writes += writes == 1
+        elif writes == 2:
+            raise StoreUnavailable("away")
+
+    rig.tables.after, rig.tables.before = lose, away
+    run_id = await rig.start()
+    rig.tables.after = rig.tables.before = None
+    assert writes == 2
+    assert not await rig.model.log("cancel")
+    run = await rig.follow(run_id)
+    assert (run.status, len(await rig.model.creates())) == (RunStatus.COMPLETED, 1)
 
 
 async def test_twenty_wakes_of_a_cancelled_run_pay_its_debt(rigs: NewRig) -> None:

@@ -625,3 +625,15 @@ async def test_one_session_that_cannot_be_read_stops_no_other(rig: Rig, monkeypa
     counts = await retain(rig)
     assert (counts["failed"], counts["runs"]) == (1, 1)
     assert (await rig.run(ids[1])).deleted_at is not None
+
+
+async def test_a_task_hub_that_cannot_purge_its_histories_keeps_no_session(rig: Rig) -> None:
+    class Stuck(PurgingDriver):
+        async def purge_before(self, _moment: object) -> int:
+            raise ConnectionError("too much history")
+
+    run_id = await an_ended_run(rig)
+    rig.clock.move(31 * DAY)
+    with pytest.raises(ConnectionError):
+        await retain(rig, Stuck(rig))
+    assert (await rig.run(run_id)).deleted_at is not None

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from shared.agentkit.agent import AgentResponse, ResponseStatus, Usage
+from shared.runs.reading import Reading
 from shared.runs.run import CallState, Next, RunStatus
 from shared.runs.store.tables import Table
 from tests.unit.runs.conftest import Held, NewRig, Rig, eventually
@@ -97,6 +99,25 @@ async def test_a_failure_that_stays_is_the_run_s(rig: Rig) -> None:
     run = await rig.story()
     assert (run.status, run.error_code, run.error_message) == (RunStatus.FAILED, "server_error", "Broken.")
     assert len(await rig.model.log("create")) == 4
+
+
+@pytest.mark.parametrize(("used", "code"), [(14, None), (15, "token_limit")])
+async def test_a_failure_that_used_up_the_tokens_is_not_restarted(rig: Rig, used: int, code: str | None) -> None:
+    await rig.model.script("s", [{"think": 1_000}])
+    run_id = await rig.start(total_tokens=15)
+    stored = await rig.app.services.store.load(run_id)
+    assert stored is not None
+    failed = AgentResponse(  # the scripted model counts no tokens of what failed; some servers do
+        status=ResponseStatus.FAILED,
+        provider_status="failed",
+        response_id=stored.value.response_ids[0],
+        error_code="server_error",
+        usage=Usage(total_tokens=used),
+    )
+    await Reading(rig.app.services).read(stored, rig.app.services.agents["workshop"], failed)
+    run = await rig.run(run_id)
+    assert (run.terminal, run.error_code, run.usage.total_tokens) == (code is not None, code, used)
+    assert (run.token, run.debts) == (None, ())
 
 
 async def test_usage_is_that_of_all_turns(rig: Rig) -> None:

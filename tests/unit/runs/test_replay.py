@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from shared.runs.conversation import replayed
+from shared.runs.conversation import messages, replayed
 from shared.runs.run import RunStatus
+from shared.runs.store.runs import READS
+from shared.runs.store.tables import Change, Table
 from tests.unit.runs.conftest import NewRig, Rig
 
 MISSING = {"status": 400, "json_error": {"code": "previous_response_not_found", "message": "Not found."}}
@@ -294,3 +299,31 @@ async def test_what_only_a_run_that_failed_has_learnt_is_not_remembered(rig: Rig
     run = await rig.story()
     assert (run.status, run.replay) == (RunStatus.FAILED, True)
     assert not (await rig.session(run.id)).replay
+
+
+async def test_a_long_conversation_is_read_side_by_side_and_kept_in_order(rigs: NewRig) -> None:
+    rig = await rigs(chain="replay")
+    await rig.model.script("s", [{"text": "Fine."}])
+    runs = [await rig.story("0 [script:s]")]
+    for number in range(1, 13):
+        runs.append(await rig.story(f"{number} [script:s]", session_id=runs[0].session_id))
+    reading = most = 0
+    earliest_last = itertools.count(30, -1)
+
+    async def before(operation: str, _t: Table, _p: str | None, _c: Sequence[Change]) -> None:
+        nonlocal reading, most
+        if operation != "commit":
+            reading += 1
+            most = max(most, reading)
+            for _ in range(max(next(earliest_last), 1)):
+                await asyncio.sleep(0)
+
+    async def after(operation: str, _t: Table, _p: str | None, _c: Sequence[Change]) -> None:
+        nonlocal reading
+        reading -= operation != "commit"
+
+    rig.tables.before, rig.tables.after = before, after
+    items = await messages(rig.app.services.store, await rig.run(runs[-1].id), rig.app.services.agents["workshop"])
+    assert [item["content"] for item in items if item["role"] == "user"] == [f"{n} [script:s]" for n in range(13)]
+    assert [item["role"] for item in items] == ["user", "assistant"] * 13
+    assert 1 < most <= READS

@@ -43,12 +43,12 @@ async def sweep(rig: Rig, hub: NotedHub | None = None) -> dict[str, int]:
     return dict(await rig.app.sweep.run(cast(Hub, hub or NotedHub())))
 
 
-async def break_row(rig: Rig, run_id: str, **values: Any) -> None:
-    """Write something unreadable into the row of a run."""
+async def break_row(rig: Rig, run_id: str, key: str = "00000001", **values: Any) -> None:
+    """Write something unreadable into the row of a run, or into another one of its session."""
     parsed = parse_run_id(run_id)
     assert parsed is not None
     session_id = parsed[0]
-    row = await rig.tables.get(Table.RUNS, session_id, "00000001")
+    row = await rig.tables.get(Table.RUNS, session_id, key)
     assert row is not None
     change = Change(kind=Kind.MERGE, key=row.key, values=values, etag=row.etag)
     await rig.tables.commit(Table.RUNS, session_id, [change])
@@ -87,9 +87,12 @@ async def test_a_row_that_cannot_be_read_is_put_aside_and_stops_nobody(either: R
     assert (await either.follow(sound)).status is RunStatus.COMPLETED
 
 
-async def test_a_row_that_can_be_neither_read_nor_put_aside_stops_nobody(either: Rig) -> None:
+@pytest.mark.parametrize(("damage", "fate"), [({"status": "confused"}, "quarantined"), ({"schema": 99}, "too_new")])
+async def test_a_row_that_can_be_neither_read_nor_put_aside_stops_nobody(
+    either: Rig, damage: dict[str, Any], fate: str
+) -> None:
     broken, sound = await either.start(), await either.start()
-    await break_row(either, broken, status="confused")
+    await break_row(either, broken, **damage)
     either.clock.move(200)
 
     async def away(operation: str, table: Table, partition: str | None, changes: Sequence[Change]) -> None:
@@ -100,8 +103,41 @@ async def test_a_row_that_can_be_neither_read_nor_put_aside_stops_nobody(either:
     fates = await sweep(either)
     assert (fates.pop("failed"), sum(fates.values())) == (1, 1)
     either.tables.before = None
-    assert (await sweep(either))["quarantined"] == 1
+    assert (await sweep(either))[fate] == 1
     assert (await either.follow(sound)).status is RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize("beside", ["earlier run", "ledger"])
+async def test_what_cannot_be_read_beside_the_run_s_own_row_fails_the_run(rigs: NewRig, beside: str) -> None:
+    rig = await rigs(chain="replay")
+    await rig.model.script("s", [{"calls": [{"name": "work", "arguments": {"label": "a"}}]}, {"text": "Fine."}])
+    run_id = await rig.start()
+    if beside == "ledger":
+        await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+        await break_row(rig, run_id, "00000001:tool:0001:0000", state="confused")
+    else:
+        first = await rig.follow(run_id)
+        await break_row(rig, run_id, status="confused")
+        run_id = await rig.start(session_id=first.session_id)
+    run = await rig.finish(run_id)
+    assert (run.status, run.error_code, run.next) == (RunStatus.FAILED, "internal_error", Next.NONE)
+    assert (await rig.app.services.watch.count())[1] == 0, "its own row is in order"
+    assert (await rig.session(run_id)).active_run is None
+
+
+@pytest.mark.parametrize("driver", ["durable", "timer"])
+async def test_a_submit_beside_a_row_of_a_newer_version_leaves_its_run_to_that_version(
+    rigs: NewRig, driver: str
+) -> None:
+    rig = await rigs(chain="replay", driver=driver)
+    await rig.model.script("s", [{"text": "Fine."}])
+    first = await rig.story()
+    await break_row(rig, first.id, schema=99)
+    run_id = await rig.start(session_id=first.session_id)
+    assert (await rig.run(run_id)).status is RunStatus.QUEUED
+    assert (await rig.app.wakes.advance(run_id)).wake_in == 600
+    await break_row(rig, first.id, schema=1)
+    assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
 
 
 async def test_a_row_of_a_newer_version_is_left_alone_and_goes_on_when_that_version_is_here(either: Rig) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,8 @@ import pytest
 
 from local.model import ScriptedModel
 from shared.runs.run import Next, Run, RunStatus
-from shared.runs.store.tables import Change, Kind, Table
-from tests.unit.runs.conftest import NewRig, Rig
+from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
+from tests.unit.runs.conftest import NewRig, Rig, eventually
 
 Fault = dict[str, Any]
 FOREVER = -1
@@ -85,6 +86,57 @@ async def test_a_create_that_was_not_accepted_is_retried_and_not_counted(rig: Ri
     await assert_fine(rig, await rig.follow(run.id))
     assert await rig.gaps() == [gap]
     assert len(await rig.model.creates()) == 1
+
+
+def once_before(rig: Rig, name: str, other: Callable[[], Awaitable[object]]) -> list[str]:
+    """Let something else happen right before this property is first changed; the list is empty until then."""
+    happened: list[str] = []
+
+    async def before(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
+        merged = any(change.kind is Kind.MERGE and name in change.values for change in changes)
+        if not happened and operation == "commit" and merged:
+            happened.append(name)
+            await other()
+
+    rig.tables.before = before
+    return happened
+
+
+@pytest.mark.parametrize("race", ["lost", "outage", "unheard"])
+async def test_a_claim_is_released_and_not_counted_whatever_the_store_says(rigs: NewRig, race: str) -> None:
+    rig, stranger = await rigs(), await rigs()
+    object.__setattr__(stranger.app.services, "agents", {})
+    await rig.model.script("s", turn("create", {"status": 429}))
+
+    async def other() -> None:
+        if race == "lost":  # a process of a version without the agent writes that it does not know it
+            (run_id,) = [row.key for row in rig.tables.rows(Table.WATCH)]
+            await stranger.wake(run_id)
+        else:
+            rig.tables.fail_next(StoreUnavailable("away"), operation="commit", applied=race == "unheard")
+
+    happened = once_before(rig, "not_accepted", other)
+    run_id = await rig.start()
+    assert happened
+    run = await rig.run(run_id)
+    assert (run.claimed_until, run.unknown_outcomes, run.not_accepted) == (None, 0, 1)
+    await assert_fine(rig, await rig.follow(run_id))
+    assert await rig.gaps() == [2.0]
+
+
+async def test_a_refusal_fails_the_run_at_once_though_its_row_was_changed_meanwhile(rigs: NewRig) -> None:
+    rig, stranger = await rigs(), await rigs()
+    object.__setattr__(stranger.app.services, "agents", {})
+    await rig.model.script("s", turn("create", {"status": 400}))
+
+    async def other() -> None:
+        (run_id,) = [row.key for row in rig.tables.rows(Table.WATCH)]
+        await stranger.wake(run_id)
+
+    happened = once_before(rig, "error_code", other)
+    run_id = await rig.start()
+    assert happened
+    assert (await rig.run(run_id)).status is RunStatus.FAILED
 
 
 @pytest.mark.parametrize(("zone", "gap"), [("GMT", 45.0), ("+0000", 45.0), ("-0000", 2.0)])
@@ -359,3 +411,35 @@ async def test_a_429_on_a_poll_holds_back_all_polls_of_the_process(rigs: NewRig)
     assert (await rig.run(new)).status is RunStatus.IN_PROGRESS, "a create is not a poll"
     for run_id in (busy, calm, new):
         await assert_fine(rig, await rig.follow(run_id))
+
+
+# A version that does not know the agent
+
+
+@pytest.mark.parametrize("known", ["no news", "tools"])
+async def test_an_agent_that_was_known_meanwhile_is_waited_for_anew(rigs: NewRig, known: str) -> None:
+    rig, stranger = await rigs(tool_renewal=0.01), await rigs()
+    object.__setattr__(stranger.app.services, "agents", {})
+    call = {"name": "work", "arguments": {"label": "a", "seconds": 60}}
+    faults = [{"status": 500}] if known == "no news" else []
+    await rig.model.script("s", [{"calls": [call], "faults": {"retrieve": faults}}])
+    run_id = await rig.start()
+    if known == "tools":
+        await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+    else:
+        rig.clock.move(2)
+    await stranger.wake(run_id)
+    rig.clock.move(400)
+    wake = asyncio.create_task(rig.wake(run_id))
+    await eventually(lambda: known_again(rig, run_id))
+    rig.clock.move(400)
+    await stranger.wake(run_id)
+    assert not (await rig.run(run_id)).terminal, "it was known 400 seconds ago"
+    rig.clock.move(600)
+    await stranger.wake(run_id)
+    assert (await rig.run(run_id)).error_code == "agent_unknown"
+    await wake
+
+
+async def known_again(rig: Rig, run_id: str) -> bool:
+    return (await rig.run(run_id)).agent_unknown_since is None

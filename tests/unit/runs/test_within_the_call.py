@@ -263,6 +263,27 @@ async def test_a_write_of_another_that_leaves_the_lease_does_not_cost_the_answer
     assert len(await completions(rig)) == 1
 
 
+async def test_a_write_of_another_that_leaves_the_lease_makes_no_refusal_an_unknown_outcome(rigs: NewRig) -> None:
+    rig = await rigs([workshop.build_chat], tool_lease=60.0, tool_renewal=30.0)
+    older = await rigs()
+    await script(rig, "s", [{"text": "Fine.", "faults": {"create": [{"status": 429}]}}])
+    run_id = await begin(rig)
+    raced = False
+
+    async def race(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
+        nonlocal raced
+        if operation == "commit" and any("not_accepted" in change.values for change in changes) and not raced:
+            raced = True
+            await older.wake(run_id)
+
+    rig.tables.before = race
+    outcome = await rig.wake(run_id)
+    run = await rig.run(run_id)
+    assert raced
+    assert (run.claimed_until, run.lease_until, run.unknown_outcomes, outcome.wake_in) == (None, None, 0, 2.0)
+    assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
+
+
 async def test_a_crash_right_after_the_answer_asks_again(phone: Rig) -> None:
     await script(phone, "s", [{"text": "Fine."}])
     run_id = await begin(phone)

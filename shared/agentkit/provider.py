@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -62,6 +63,8 @@ class Provider:
             from httpx2 import Limits
             from openai import AsyncOpenAI, DefaultAioHttpClient
 
+            # At INFO it logs a line a request, which is a line a wake and names the response.
+            logging.getLogger("httpx2").setLevel(logging.WARNING)
             # Its default keep-alive of 5 s is shorter than the gaps between our calls.
             limits = Limits(max_connections=1_000, keepalive_expiry=KEEP_ALIVE_SECONDS)
             self._client = AsyncOpenAI(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -273,3 +274,15 @@ async def test_a_pause_holds_back_every_question_until_it_is_over() -> None:
         assert await provider.send("/responses", {}, timeout=5) == RESPONSE, "a create is not held back"
         now = 30.0
         assert await provider.ask("/responses/resp_1", timeout=5) == RESPONSE
+
+
+async def test_the_client_logs_no_line_a_call(caplog: pytest.LogCaptureFixture) -> None:
+    async def well(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(answer(RESPONSE))
+        await writer.drain()
+
+    caplog.set_level(logging.INFO)
+    async with serving(well) as provider:
+        assert await provider.send("/responses", {}, timeout=5.0) == RESPONSE
+    assert [record.getMessage() for record in caplog.records if record.name.startswith(("httpx", "openai"))] == []

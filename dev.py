@@ -153,9 +153,11 @@ def run(options: argparse.Namespace) -> int:
                 running.callback(part.stop)  # backwards: Azurite last, so that all rows reach the disk
                 part.start().wait_ready()
                 say(f"- {part.name} is up ({time.monotonic() - begun:.1f} s)")
+            well = stack.http_status(options.port, "/api/health", timeout=60.0) != 503
             for line in follower.lines():  # a long list of functions, which must not push the greeting off the screen
                 say(line)
-            say(greeting(options.port, f"{source} and the environment", storage, provider, bool(func)))
+            names = f"{source} and the environment"
+            say(greeting(options.port, names, storage, provider, func=bool(func), well=well))
             while not (dead := next((part for part in parts if not part.alive), None)):
                 for line in follower.lines():
                     say(line)
@@ -169,8 +171,9 @@ def run(options: argparse.Namespace) -> int:
         raise StackError(f"{dead.name} stopped with exit code {dead.exit_code}, so everything is stopped. {tail}")
 
 
-def greeting(port: int, settings: str, storage: str, provider: str, func: bool) -> str:
+def greeting(port: int, settings: str, storage: str, provider: str, *, func: bool, well: bool) -> str:
     """What a person needs to know once all is up."""
+    unwell = "" if well else "But it can serve no run: `health` and the log above say why. Mend that, and start anew.\n"
     url = f"http://localhost:{port}"
     body = json.dumps({"input": "Write a short story about a dormouse in space."})
     return f"""
@@ -187,7 +190,7 @@ Try it:
   curl -s -X POST {url}/api/runs -H 'content-type: application/json' -d '{body}'
 then, with the `id` of the answer, until `status` is final:
   curl -s '{url}/api/runs/<id>'
-Ctrl-C stops everything; the data stays.
+{unwell}Ctrl-C stops everything; the data stays.
 """
 
 

@@ -24,7 +24,7 @@ class DormouseError(Exception):
 
 
 class Misconfigured(DormouseError):
-    """A setting of this app is malformed. `GET /api/health` names it."""
+    """A setting of this app is malformed, or its agents cannot be built. `GET /api/health` says which."""
 
     code = "misconfigured"
     status = 503

@@ -5,18 +5,20 @@ from __future__ import annotations
 import functools
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from shared import agents, settings
+from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider, ProviderConfig
 from shared.drivers.batches import BatchWakes
 from shared.drivers.retention import Retention
 from shared.drivers.signals import Signals
 from shared.drivers.timer import Sweep, Wakes
+from shared.errors import Misconfigured
 from shared.outbound.addresses import Rules
 from shared.outbound.sender import CallbackSender
 from shared.runs.adoption import Adoption
@@ -76,22 +78,38 @@ class App:
 
 @functools.cache
 def app() -> App:
-    """The app of this process. Raises ``Misconfigured``, at every call, when a setting is malformed."""
+    """The app of this process. Raises ``Misconfigured``, at every call, for a malformed setting or agents that fail."""
     given = settings.load()
     for name in settings.unknown_names():
         log.warning("%s is not a setting of this version", name)
-    return build(given, open_tables(given), lambda: now())
+    return build(given, served(), open_tables(given), lambda: now())
 
 
-def build(given: Settings, tables: Tables, clock: Callable[[], datetime]) -> App:
-    """The app over these tables and this clock."""
+@functools.cache
+def served() -> Mapping[str, Agent]:
+    """The agents of this process, by name. Opens nothing. Raises ``Misconfigured`` like ``app``."""
+    return build_agents(settings.load(), lambda: now())
+
+
+def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str, Agent]:
+    """The agents over one provider. Raises ``Misconfigured`` when the code that makes them raises."""
+    try:
+        return agents.build(given, Provider(provider_config(given), seconds=lambda: clock().timestamp()))
+    except Exception as error:
+        log.exception("the agents could not be built")
+        kind = type(error).__name__
+        raise Misconfigured(f"The agents could not be built ({kind}): the log of the app says why.") from error
+
+
+def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: Callable[[], datetime]) -> App:
+    """The app of these agents over these tables and this clock."""
     services = Services(
         store=RunStore(tables),
         watch=WatchStore(tables),
         index=IndexStore(tables),
         slots=SlotStore(tables),
         batches=BatchStore(tables),
-        agents=agents.build(given, Provider(provider_config(given), seconds=lambda: clock().timestamp())),
+        agents=served,
         settings=given,
         clock=clock,
         luck=random.random,

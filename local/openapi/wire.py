@@ -314,7 +314,7 @@ class Health(Wire):
 
 
 class Misconfigured(Wire):
-    """A setting is malformed; the sentence names it."""
+    """A setting is malformed, or the agents cannot be built; the sentence says which."""
 
     status: Literal["misconfigured"]
     detail: str

@@ -4,7 +4,7 @@
 before any virtual environment exists.
 """
 
-from local.stack.child import Child, StackError, free_port, free_ports, machine_environment, port_is_free
+from local.stack.child import Child, StackError, free_port, free_ports, http_status, machine_environment, port_is_free
 from local.stack.node import AzuriteInstall, NodeTools, find_azurite, find_node, npm_environment
 from local.stack.parts import (
     WELL_KNOWN_PORTS,
@@ -30,6 +30,7 @@ __all__ = [
     "find_node",
     "free_port",
     "free_ports",
+    "http_status",
     "machine_environment",
     "npm_environment",
     "port_is_free",

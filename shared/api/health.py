@@ -8,7 +8,7 @@ from typing import Any
 
 from azurefunctions.extensions.http.fastapi import JSONResponse
 
-from shared import settings
+from shared import settings, wiring
 from shared.agentkit.faults import ProviderFault
 from shared.errors import Misconfigured
 from shared.runs.store.tables import StoreUnavailable
@@ -18,9 +18,12 @@ CHECK_SECONDS = 10.0
 
 
 def alive() -> Any:
-    """``GET /api/health``: 200, or 503 with the sentence that names a malformed setting. Touches nothing else."""
+    """``GET /api/health``: 200, or 503 with a sentence: a malformed setting, or agents that cannot be built.
+
+    Opens no connection, and imports no client.
+    """
     try:
-        settings.load()
+        wiring.served()
     except Misconfigured as error:
         body = {"status": "misconfigured", "detail": error.message}
         return JSONResponse(body, status_code=503, headers={"Cache-Control": "no-store"})

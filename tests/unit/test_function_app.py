@@ -146,6 +146,26 @@ asyncio.run(main())
     assert printed.splitlines() == ["health:", "status:"]
 
 
+def test_agents_that_cannot_be_built_are_told_by_health_and_stop_everything_else() -> None:
+    printed = in_a_process("""
+from shared import agents
+def broken(settings, provider):
+    raise KeyError("a secret")
+agents.AGENTS.append(broken)
+async def main():
+    for name in ("get_health", "list_agents", "get_run", "get_health_deep"):
+        answer = await call(name, {"run_id": "run_" + "0" * 32 + "_1"})
+        print(name, answer.status_code, json.loads(answer.body)["detail"])
+    agents.AGENTS.remove(broken)
+    print((await call("get_health")).status_code)
+asyncio.run(main())
+""")
+    *refused, mended = printed.splitlines()
+    told = "503 The agents could not be built (KeyError): the log of the app says why."
+    assert refused == [f"{name} {told}" for name in ("get_health", "list_agents", "get_run", "get_health_deep")]
+    assert mended == "200"
+
+
 def test_a_malformed_setting_is_named_by_health_and_stops_everything_else() -> None:
     printed = in_a_process(
         """

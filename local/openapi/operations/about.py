@@ -20,11 +20,11 @@ OPERATIONS = (
         function="get_health",
         tag=TAG,
         summary="Is it alive?",
-        text="Needs no key, and touches nothing else.",
+        text="Needs no key, and opens no connection.",
         answers={
             200: Answer(text="It is.", model=wire.Health, examples={"alive": {"status": "ok"}}),
             503: Answer(
-                text="A setting is malformed.",
+                text="A setting is malformed, or the agents cannot be built.",
                 model=wire.Misconfigured,
                 examples={
                     "a setting": {

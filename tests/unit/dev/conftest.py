@@ -17,7 +17,8 @@ options, rest = parser.parse_known_args()
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if self.path == "/health" else 404)
+        missing = 503 if "UNWELL" in os.environ else 404
+        self.send_response(200 if self.path == "/health" else missing)
         self.send_header("content-length", "0")
         self.end_headers()
 

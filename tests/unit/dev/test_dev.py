@@ -160,7 +160,7 @@ def test_the_followed_log_comes_in_whole_lines_with_a_prefix(tmp_path: Path) -> 
 
 
 def test_the_greetings_curl_is_valid_json_in_single_quotes() -> None:
-    text = dev.greeting(7071, "s", "s", "p", func=False)
+    text = dev.greeting(7071, "s", "s", "p", func=False, well=True)
     line = next(line for line in text.splitlines() if line.strip().startswith("curl -s -X POST"))
     assert line.count("'") == 4
     assert json.loads(line.split("-d '")[1].rstrip("'"))["input"]

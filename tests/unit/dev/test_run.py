@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +26,13 @@ START += "sys.exit(dev.main(sys.argv[1:]))"
 class Session:
     """A running `dev.py run` and what it has said so far."""
 
-    def __init__(self, checkout: Path) -> None:
+    def __init__(self, checkout: Path, **env: str) -> None:
         self.port = free_port()
         self.said = ""
         self.process = subprocess.Popen(
             [sys.executable, "-c", START, "run", "--host", "local", "--port", str(self.port)],
             cwd=checkout,
-            env={**machine_environment(), "PYTHONPATH": str(checkout), "AzureWebJobsStorage": "another=account"},
+            env={**machine_environment(), "PYTHONPATH": str(checkout), "AzureWebJobsStorage": "another=account", **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -64,11 +64,22 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def session(checkout: Path) -> Iterator[Session]:
-    session = Session(checkout)
-    yield session
-    session.process.kill()
-    session.process.communicate()
+def sessions(checkout: Path) -> Iterator[Callable[..., Session]]:
+    started: list[Session] = []
+
+    def start(**env: str) -> Session:
+        started.append(Session(checkout, **env))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.communicate()
+
+
+@pytest.fixture
+def session(sessions: Callable[..., Session]) -> Session:
+    return sessions()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -88,6 +99,17 @@ def test_what_the_host_says_at_its_start_does_not_push_the_greeting_off_the_scre
     session.process.send_signal(signal.SIGINT)
     assert session.end() == 0
     assert "[host] think" in before
+
+
+@pytest.mark.parametrize("unwell", [True, False])
+def test_an_app_that_can_serve_nothing_is_told_below_the_greeting(
+    sessions: Callable[..., Session], unwell: bool
+) -> None:
+    session = sessions(**{"UNWELL": "1"} if unwell else {})
+    session.read_until("Ctrl-C stops everything")
+    session.process.send_signal(signal.SIGINT)
+    assert session.end() == 0
+    assert ("it can serve no run" in session.said) == unwell
 
 
 def test_the_death_of_one_part_is_told_and_ends_the_rest(session: Session) -> None:

@@ -188,7 +188,8 @@ async def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
                 "tool_delay": 0.0,
                 **settings,
             }
-            app = wiring.build(Settings(**given), tables, clock)
+            chosen = Settings(**given)
+            app = wiring.build(chosen, wiring.build_agents(chosen, clock), tables, clock)
             stack.push_async_callback(used[0].close)
             stack.callback(app.services.threads.shutdown, wait=False)
             model = ModelControl(server.root, given["openai_api_key"])

@@ -11,6 +11,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _GRACE = 1
+_KEEP_ALIVE = 130
+"""Seconds, as the platform's own server: longer than clients keep one, so that none writes to a closing one."""
 
 
 class _Protocol(H11Protocol):
@@ -72,6 +74,7 @@ class Serving:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_GRACE,
         )
         self._listener = listener

@@ -21,6 +21,8 @@ from local.model.control_api import control_routes
 from local.model.world import World
 
 DEFAULT_THINK = 0.05
+KEEP_ALIVE_SECONDS = 600
+"""Longer than any client keeps a connection: a create that is written to a closing one has an unknown outcome."""
 
 
 def build_app(*, think: float = DEFAULT_THINK, clock: Callable[[], float] = time.time) -> Starlette:
@@ -69,6 +71,7 @@ def server_config(app: Starlette) -> uvicorn.Config:
         log_config=None,
         log_level="critical",
         access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=0,
     )
 

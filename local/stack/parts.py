@@ -29,6 +29,8 @@ _ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K
 Ports = tuple[int, int, int]
 WELL_KNOWN_PORTS: Ports = (10000, 10001, 10002)
 _RECORD = "dormouse-azurite.json"
+_KEEP_ALIVE = 120
+"""Seconds, for every service: longer than clients keep a connection, so that none writes to a closing one."""
 
 
 def connection_string(ports: Ports) -> str:
@@ -83,6 +85,7 @@ class Azurite(Child):
                 *("--blobHost", LOOPBACK, "--blobPort", blob),
                 *("--queueHost", LOOPBACK, "--queuePort", queue),
                 *("--tableHost", LOOPBACK, "--tablePort", table),
+                *(f"--{kind}KeepAliveTimeout={_KEEP_ALIVE}" for kind in ("blob", "queue", "table")),
                 *("--skipApiVersionCheck", "--disableTelemetry", "--silent"),
             ],
             log=log or LOGS / f"azurite-{table}.log",

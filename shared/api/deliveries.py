@@ -26,8 +26,9 @@ async def again(request: Any, app: App, hub: Hub) -> Any:
     run = await app.redelivery.deliver_again((await own_run(request, app)).id)
     if run is None:
         raise RunNotFound
+    answer = await _log(app, run, status=202)  # before the driver hears of it: what stands beside the run's own word
     await app.signals.woken(run.id, hub)
-    return await _log(app, run, status=202)
+    return answer
 
 
 async def _log(app: App, run: Run, *, status: int = 200) -> Any:

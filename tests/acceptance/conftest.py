@@ -124,6 +124,13 @@ class Target:
         assert self.stack is not None
         return self.stack.model
 
+    async def lasting(self) -> str:
+        """An input whose run goes on until it is cancelled; at a model that is not ours, as long as a story takes."""
+        if self.stack is None:
+            return "Write a story about patience."
+        await self.model.script("lasting", [{"stuck": True}])
+        return "[script:lasting] A story, please."
+
 
 def new_stack(
     driver: str,

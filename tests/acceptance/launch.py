@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,11 @@ FRAMEWORK_VARIABLE = "LAUNCH_FRAMEWORK_AGENT"
 
 
 def launch(argv: Sequence[str] | None = None) -> int:
-    """Run the host; its clock and the app's are one."""
+    """Run the host; its clock and the app's are one.
+
+    The provider's client is imported before it serves: on a busy machine that takes longer than a claim of the tests.
+    """
+    importlib.import_module("openai")
     clock = MovableClock()
     wiring.now = clock.now
     agents.AGENTS += workshop.BUILDERS

@@ -58,14 +58,14 @@ async def test_a_run_is_cancelled_while_the_model_thinks(driver: str, target: Ta
 
 
 async def test_a_run_is_cancelled_while_a_tool_runs(own_stack: Callable[..., Stack], driver: str) -> None:
-    stack = own_stack(driver, DORMOUSE_TOOL_LEASE_SECONDS="4", DORMOUSE_TOOL_RENEWAL_SECONDS="0.2")
+    stack = own_stack(driver, DORMOUSE_TOOL_RENEWAL_SECONDS="2")
     host = stack.host()
     async with Api(host.url) as api:
         target = Target(api=api, stack=stack, host=host)
         calls = [{"name": "work", "arguments": {"label": label, "seconds": 1}} for label in ("a", "b")]
         long = {"name": "work", "arguments": {"label": "long", "seconds": 600}}
         run_id = await start(target, {"calls": [*calls, long]}, {"text": "Never."})
-        await eventually(lambda: len(stack.traces(what="end")) == 2)
+        await api.until(run_id, lambda run: [call["state"] for call in run["tool_calls"]].count("finished") == 2)
         run = await cancel_twice(target, run_id)
         assert sorted(call["state"] for call in run["tool_calls"]) == ["finished", "finished", "started"]
 

@@ -233,7 +233,7 @@ async def test_a_run_is_deleted_while_its_tools_run_and_while_it_is_created(
     own_stack: NewStack, rows_of: Callable[[Stack], Rows], driver: str
 ) -> None:
     """What the tool and the late answer bring is thrown away: the answer's response is cancelled and deleted."""
-    stack = own_stack(driver, DORMOUSE_TOOL_LEASE_SECONDS="2", DORMOUSE_TOOL_RENEWAL_SECONDS="0.2")
+    stack = own_stack(driver, DORMOUSE_TOOL_RENEWAL_SECONDS="2")
     host = await asyncio.to_thread(stack.host)
     rows = rows_of(stack)
     ask = {"calls": [{"name": "work", "arguments": {"label": "a", "seconds": 600}}]}

@@ -123,8 +123,9 @@ async def test_with_keys_only_liveness_is_open(own_stack: Callable[..., Stack]) 
 
 async def test_with_app_service_a_run_is_its_owners(own_stack: Callable[..., Stack]) -> None:
     stack = own_stack("timer", DORMOUSE_AUTH="appservice", WEBSITE_AUTH_ENABLED="True")
+    await stack.model.script("stuck", [{"stuck": True}])
     async with Api(stack.host(args=["--function-key", "secret"]).url) as api:
-        body = {"input": "A story, please."}
+        body = {"input": "[script:stuck] A story, please."}
         made = await api.call("POST", "/api/runs", json=body, headers=ADA | {"Idempotency-Key": "k"})
         assert made.status == 202
         run, session = f"/api/runs/{made['id']}", made["session_id"]

@@ -15,6 +15,7 @@ import pytest
 from local.stack import FunctionsHost
 from tests.acceptance.client import TERMINAL, Api
 from tests.acceptance.conftest import Stack, eventually, move_clock
+from tests.acceptance.workshop import release
 
 NewStack = Callable[..., Stack]
 
@@ -99,16 +100,17 @@ async def test_two_hosts_with_different_drivers_share_one_store(own_stack: NewSt
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no way to hold a process here")
 async def test_a_holder_that_comes_back_too_late_changes_nothing(own_stack: NewStack) -> None:
     """One host is held in the middle of a tool; the other takes over and ends the run; then the first goes on."""
-    stack = own_stack(DORMOUSE_TOOL_LEASE_SECONDS="1", DORMOUSE_TOOL_RENEWAL_SECONDS="0.3")
+    stack = own_stack(DORMOUSE_TOOL_RENEWAL_SECONDS="0.3")
     one = await asyncio.to_thread(lambda: stack.host(driver="durable"))
     two = await asyncio.to_thread(lambda: stack.host(driver="timer"))
-    ask = {"calls": [{"name": "work", "arguments": {"label": "a", "seconds": 1.5}}]}
+    ask = {"calls": [{"name": "hold_in_a_thread", "arguments": {"label": "a"}}]}
     await stack.model.script("held", [ask, {"text": "Done:", "echo": True}])
     async with Api(one.url) as first, Api(two.url) as second:
         run_id = await first.start("[script:held]", agent="workshop")
         await eventually(lambda: stack.traces("a", "start"))
         os.kill(one.pid, signal.SIGSTOP)
         try:
+            release(stack.tool_log, "a")
             await move_clock(two, 61)
             run = await second.finished(run_id)
         finally:

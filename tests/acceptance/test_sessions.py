@@ -17,13 +17,14 @@ from tests.acceptance.conftest import Stack, Target
 
 @pytest.mark.http_only
 async def test_of_many_at_once_one_is_taken_and_the_others_are_told_which(driver: str, target: Target) -> None:
-    first = await target.api.submit("A story, please.")
+    story = await target.lasting()
+    first = await target.api.submit(story)
     session = first["session_id"]
     busy = await target.api.submit("And another.", session_id=session)
     assert (busy.status, busy["code"]) == (409, "session_busy")
     assert (busy["session_id"], busy["active_run"]) == (session, first["id"])
     assert (await target.api.cancel(first["id"]))["status"] == "cancelled"
-    replies = await asyncio.gather(*(target.api.submit(f"Story {i}.", session_id=session) for i in range(8)))
+    replies = await asyncio.gather(*(target.api.submit(f"{story} {i}", session_id=session) for i in range(8)))
     assert Counter(reply.status for reply in replies) == {202: 1, 409: 7}
     (taken,) = (reply["id"] for reply in replies if reply.status == 202)
     assert taken == f"run_{session}_2"
@@ -34,15 +35,17 @@ async def test_of_many_at_once_one_is_taken_and_the_others_are_told_which(driver
 
 @pytest.mark.http_only
 async def test_of_two_keys_at_once_one_wins_and_the_other_stays_free(driver: str, target: Target) -> None:
-    first = await target.api.submit("A story, please.")
+    story = await target.lasting()
+    first = await target.api.submit(story)
     session = first["session_id"]
     await target.api.cancel(first["id"])
     keys = [secrets.token_hex(8) for _ in range(2)]
-    replies = await asyncio.gather(*(target.api.submit(f"Story {k}.", session_id=session, key=k) for k in keys))
+    replies = await asyncio.gather(*(target.api.submit(f"{story} {k}", session_id=session, key=k) for k in keys))
     assert sorted(reply.status for reply in replies) == [202, 409]
     winner, loser = sorted(zip(replies, keys, strict=True), key=lambda pair: pair[0].status)
     assert loser[0]["active_run"] == winner[0]["id"]
-    assert (await target.api.submit(f"Story {winner[1]}.", session_id=session, key=winner[1]))["id"] == winner[0]["id"]
+    again = await target.api.submit(f"{story} {winner[1]}", session_id=session, key=winner[1])
+    assert again["id"] == winner[0]["id"]
     await target.api.cancel(winner[0]["id"])
     later = await target.api.submit("With another payload.", session_id=session, key=loser[1])
     assert later.status == 202

@@ -7,10 +7,13 @@ import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from shared.api import deliveries
+from shared.api.callers import EVERYBODY
+from shared.drivers.durable import Hub
 from shared.errors import CallbacksDisabled, IdempotencyKeyReused, InvalidRequest, NoCallback, RunNotEnded
 from shared.runs.answers import Answer
 from shared.runs.callbacks.callback import Delivery, Sent, status_of
@@ -18,6 +21,7 @@ from shared.runs.callbacks.delivery import CLAIM, KEPT
 from shared.runs.run import CallbackState, Next, Owed, RunStatus
 from shared.runs.schedule import CALLBACK_WAITS, DAY
 from tests.acceptance.receiver import SECRET, Receiver
+from tests.unit.api.conftest import content, request
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap
 
@@ -388,6 +392,25 @@ async def test_the_end_is_delivered_again_whatever_became_of_it(telling: Rig, re
     run = await telling.finish(run_id)
     assert (run.next, run.callback_state, len(receiver.received)) == (Next.NONE, CallbackState.DELIVERED, sent + 1)
     assert len({each.webhook_id for each in receiver.received}) == 1
+
+
+async def test_the_answer_to_who_asks_for_a_redelivery_is_of_before_it(telling: Rig, receiver: Receiver) -> None:
+    """However soon the driver acts: no attempt stands beside the word that one is still to come."""
+
+    class SwiftHub:
+        """A hub whose orchestrations are over at once."""
+
+        async def wake(self, run_id: str) -> None:
+            await telling.finish(run_id)
+
+    receiver.answers = [410]
+    await telling.model.script("s", STORY)
+    run_id = await telling.start(callback_url=receiver.url, owner=EVERYBODY)
+    await telling.finish(run_id)
+    asked = request(path={"run_id": run_id})
+    answer = content(await deliveries.again(asked, telling.app, cast(Hub, SwiftHub())))
+    assert (answer["callback_status"], [line["http_status"] for line in answer["data"]]) == ("pending", [410])
+    assert [line.http_status for line in await log_of(telling, run_id)] == [410, 204]
 
 
 async def test_a_redelivery_begins_the_schedule_anew(telling: Rig, receiver: Receiver) -> None:

@@ -12,6 +12,9 @@ from local.host.command import main
 from shared import agents, wiring
 from tests.acceptance import workshop
 
+AHEAD_VARIABLE = "LAUNCH_AHEAD_SECONDS"
+"""How far ahead the clock is from the start."""
+
 FRAMEWORK_VARIABLE = "LAUNCH_FRAMEWORK_AGENT"
 """Whether to serve the Agent Framework agent too: its packages are an extra."""
 
@@ -23,6 +26,7 @@ def launch(argv: Sequence[str] | None = None) -> int:
     """
     importlib.import_module("openai")
     clock = MovableClock()
+    clock.advance(float(os.environ.get(AHEAD_VARIABLE, "0")))
     wiring.now = clock.now
     agents.AGENTS += workshop.BUILDERS
     if os.environ.get(FRAMEWORK_VARIABLE):

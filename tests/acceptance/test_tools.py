@@ -128,7 +128,7 @@ async def test_a_limit_ends_the_run_and_runs_no_more_tools(
 
 @one_driver
 async def test_a_tool_five_times_as_long_as_its_lease_runs_once(own_stack: NewStack, driver: str) -> None:
-    stack = own_stack(driver, **LEASE, DORMOUSE_TOOL_TIMEOUT_SECONDS="6")
+    stack = own_stack(driver, **LEASE, DORMOUSE_TOOL_TIMEOUT_SECONDS="10")
     host = await asyncio.to_thread(stack.host)
     text = await script(
         stack.model,

@@ -160,9 +160,9 @@ async def test_a_server_that_says_nothing_is_left_after_the_time_is_up() -> None
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        sent = await sender(timeout=0.2).send(f"http://127.0.0.1:{port}/", "msg_1", BODY)
+        sent = await sender(timeout=2.0).send(f"http://127.0.0.1:{port}/", "msg_1", BODY)
     assert (sent.fault, sent.status, sent.ok) == ("timeout", None, False)
-    assert sent.seconds >= 0.15
+    assert sent.seconds >= 1.5
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.9\r\n", b"HTTP/1.1 abc\r\n\r\n"])

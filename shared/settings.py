@@ -98,7 +98,7 @@ class Settings(BaseModel):
     sweep_seconds: int | None = Field(
         None,
         alias="DORMOUSE_SWEEP_SECONDS",
-        description="Gap between sweeps; a divisor of 60. Unset: 10 under `timer`, 60 under `durable`.",
+        description="Gap between sweeps; a divisor of 60. Unset: 5 under `timer`, 60 under `durable`.",
     )
     sweep_limit: Seconds = Field(
         240.0, alias="DORMOUSE_SWEEP_LIMIT_SECONDS", description="How long one sweep may take."
@@ -426,7 +426,7 @@ class Settings(BaseModel):
     @property
     def sweep_every(self) -> int:
         """Seconds between sweeps."""
-        return self.sweep_seconds or (10 if self.driver == "timer" else 60)
+        return self.sweep_seconds or (5 if self.driver == "timer" else 60)
 
     @property
     def sweep_schedule(self) -> str:

@@ -9,6 +9,7 @@ losing timer cancelled and a zero timer yielded, then ``continue_as_new`` (durab
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +25,8 @@ BATCH = "batch"
 LIFE = "life"
 STEP = "step"
 WAKE = "wake"
-LOOK_AGAIN_SECONDS = 60
+LOOK_AGAIN_FIRST_SECONDS = 5
+LOOK_AGAIN_MOST_SECONDS = 60
 BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 LONGEST_WAIT_SECONDS = 86_400
 
@@ -33,21 +35,40 @@ Context = df.DurableOrchestrationContext
 
 
 def life(context: Any, activity: str = ADVANCE) -> Generator[Any, Any, None]:
-    """A run's orchestrator: wake, sleep as long as the row says or until signalled, begin anew."""
+    """A run's orchestrator: wake, sleep as long as the row says or until signalled, begin anew.
+
+    Its input may have ``wait``, the seconds to the first wake where the rows said so already, and ``failures``, the
+    number of activities in a row that failed.
+    """
+    given = context.get_input() or {}
+    failures = given.get("failures", 0)
     try:
-        out = yield context.call_activity(activity, context.instance_id)
+        if "wait" in given:
+            out = {"wake_in": given["wait"]}
+        else:
+            out = yield context.call_activity(activity, context.instance_id)
+        failures = 0
     except Exception:
-        out = {"wake_in": LOOK_AGAIN_SECONDS}  # the rows are the truth: look again
+        failures += 1
+        out = {"wake_in": look_again_in(failures)}  # the rows are the truth: look again
     if out["wake_in"] is None:
         return
     wake = context.wait_for_external_event(WAKE)
+    # The extension cuts a wait to whole seconds; what is shorter than one is no wait at all there.
     seconds = min(out["wake_in"], LONGEST_WAIT_SECONDS)
+    seconds = math.ceil(seconds) if seconds > 1 else seconds
     timer = context.create_timer(context.current_utc_datetime + timedelta(seconds=seconds))
     if (yield context.task_any([wake, timer])) == wake:
         if not timer.is_completed:
             timer.cancel()
         yield context.create_timer(context.current_utc_datetime)
-    context.continue_as_new(None)
+    context.continue_as_new({"failures": failures})
+
+
+def look_again_in(failures: int) -> int:
+    """Seconds to the next wake after so many activities in a row (1 or more) that failed: 5, doubling, 60 at most."""
+    doubled: int = LOOK_AGAIN_FIRST_SECONDS << min(failures - 1, 10)
+    return min(doubled, LOOK_AGAIN_MOST_SECONDS)
 
 
 def batch(context: Any) -> Generator[Any, Any, None]:
@@ -70,12 +91,13 @@ class Hub:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def ensure(self, run_id: str) -> bool:
+    async def ensure(self, run_id: str, *, wait: float = 0.0) -> bool:
         """Start the run's orchestrator unless it is there. True: it is; it may have read the rows before.
 
-        Raises whatever the host raises.
+        ``wait``: seconds to its first wake; a signal brings that nearer. Raises whatever the host raises.
         """
-        return not await self._start(BATCH if is_batch_id(run_id) else LIFE, run_id)
+        given = {"wait": wait} if wait > 0 else None
+        return not await self._start(BATCH if is_batch_id(run_id) else LIFE, run_id, given)
 
     async def wake(self, run_id: str) -> None:
         """Signal the run's orchestrator; one that is lost or over is started (it looks at the rows first)."""
@@ -98,10 +120,10 @@ class Hub:
         )
         return int(result.instances_deleted)
 
-    async def _start(self, name: str, instance_id: str) -> bool:
+    async def _start(self, name: str, instance_id: str, given: dict[str, float] | None = None) -> bool:
         """False: it is there."""
         try:
-            await self._client.start_new(name, instance_id)
+            await self._client.start_new(name, instance_id, given)
         except Exception as error:
             # The client has no type for "it is there"; this text is the host's.
             if "already exists" not in str(error):

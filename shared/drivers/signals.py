@@ -23,7 +23,11 @@ class Signals:
             return
         try:
             if self._services.settings.driver == "durable":
-                if await hub.ensure(run.id):  # a request with the same key was faster, and its claim has been seen
+                # A response that was created just now has nothing to say before its first look is due.
+                wait = run.wake_in(self._services.clock()) if run.next is Next.POLL else None
+                if await hub.ensure(
+                    run.id, wait=wait or 0.0
+                ):  # a request with the same key was faster, and its claim has been seen
                     await hub.wake(run.id)
                 return
             if submitted.watch is not None and not await self._services.watch.set_due(submitted.watch, run.wake_at):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -31,6 +31,7 @@ LEFT_TO_NEWER = timedelta(minutes=10)
 """How long a row of a newer schema is left alone: in the middle of a deployment both versions run."""
 MOST_A_SWEEP = 2_000
 STEP_SECONDS = 60.0
+EARLY_SECONDS = 1.0
 POLL_ONLY = frozenset({Next.POLL})
 
 
@@ -41,6 +42,7 @@ class Standing:
     status: StrEnum
     wake_at: datetime
     done: bool
+    deadline_at: datetime | None = None
 
 
 async def standing(services: Services, subject: str) -> Standing | None:
@@ -53,7 +55,12 @@ async def standing(services: Services, subject: str) -> Standing | None:
     run = await services.store.load(subject)
     if run is None:
         return None
-    return Standing(status=run.value.status, wake_at=run.value.due_at, done=run.value.next is Next.NONE)
+    return Standing(
+        status=run.value.status,
+        wake_at=run.value.due_at,
+        done=run.value.next is Next.NONE,
+        deadline_at=run.value.deadline_at,
+    )
 
 
 class BatchMoves(Protocol):
@@ -120,14 +127,27 @@ class Sweep:
         else:
             outcome = await self._lifecycle.advance(watch.run_id, only=POLL_ONLY)
         if outcome.wake_in is not None and outcome.wake_in <= 0:
-            await self._services.watch.set_due(watch, self._services.clock() + HAND_OFF)
+            await self._services.watch.set_due(watch, await self._next_look_after_hand_off(watch.run_id))
             if await hub.step(watch.run_id):  # it knows the watch row from before, and may be dating it just now
                 await date_by_row(self._services, watch.run_id)
             return "handed_off"
         return await self._date(watch, outcome)
 
+    async def _next_look_after_hand_off(self, run_id: str) -> datetime:
+        """When to look whether the step did its work; at the run's deadline if that is sooner: a step may hang."""
+        now = self._services.clock()
+        found = await standing(self._services, run_id)
+        deadline = None if found is None else found.deadline_at
+        later = now + HAND_OFF
+        return later if deadline is None or deadline <= now else min(later, deadline)
+
     async def _check(self, watch: Watch, hub: Hub) -> str:
-        """Under `durable`: leave a run alone that is in time; signal, step, and at last poll one that is not."""
+        """Under `durable`: leave a run alone that is in time.
+
+        For one that is not, its orchestrator is ensured and signalled each time; from the second time on a step is
+        started too, since an orchestrator may be there and stand still. Where the host takes neither, it is polled
+        here.
+        """
         found = await standing(self._services, watch.run_id)
         now = self._services.clock()
         if found is None or found.done:
@@ -139,11 +159,11 @@ class Sweep:
         again = now + timedelta(seconds=self._settings.sweep_every / 2)
         await self._services.watch.set_due(watch, again, strikes=watch.strikes + 1)
         log.warning("run %s is overdue since %s", watch.run_id, found.wake_at, extra={"run_id": watch.run_id})
-        if watch.strikes == 0:
+        try:
             await hub.ensure(watch.run_id)
             await hub.wake(watch.run_id)
-            return "overdue"
-        try:
+            if watch.strikes == 0:
+                return "overdue"
             await hub.step(watch.run_id)
         except Exception:
             log.exception("run %s: no orchestration to be had", watch.run_id, extra={"run_id": watch.run_id})
@@ -225,4 +245,11 @@ class Wakes:
                 due = self._services.clock() + timedelta(seconds=outcome.wake_in)
                 if not await self._services.watch.set_due(watch, due):  # a sweep has handed the run over meanwhile
                     await date_by_row(self._services, run_id)
+        return outcome if self._services.settings.driver == "timer" else not_too_early(outcome)
+
+
+def not_too_early(outcome: Outcome) -> Outcome:
+    """The outcome for Durable's timers, which are cut to whole seconds and so fire up to a second before their time."""
+    if not outcome.wake_in or outcome.may_be_early:
         return outcome
+    return replace(outcome, wake_in=outcome.wake_in + EARLY_SECONDS)

@@ -6,14 +6,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from shared.agentkit.agent import Agent
 from shared.runs import schedule
 from shared.runs.callbacks.callback import Sender
-from shared.runs.run import Run, RunStatus, Text
+from shared.runs.run import Next, Run, RunStatus, Text
 from shared.runs.store.batches import BatchStore
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import CallChange, DeliveryChange, RunStore, Saved, SessionChange, Stored
@@ -34,10 +34,15 @@ log = logging.getLogger("dormouse")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a wake left behind. ``wake_in`` in seconds; None: the run (or batch) is over and owes nothing."""
+    """What a wake left behind.
+
+    ``wake_in`` in seconds; None: the run (or batch) is over and owes nothing. ``may_be_early``: a wake that comes a
+    moment before that does its work all the same, as a look at the provider does.
+    """
 
     status: StrEnum | None
     wake_in: float | None
+    may_be_early: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +77,8 @@ class Services:
         gap = gap if ready is None else max(gap, (ready - now).total_seconds())
         if run.debts and not run.terminal:
             gap = min(gap, max(0.0, min((debt.due - now).total_seconds() for debt in run.debts)))
-        return Outcome(run.status, gap)
+        only_looks = run.next is Next.POLL and run.deadline_at != run.due_at == run.wake_at
+        return Outcome(run.status, gap, may_be_early=only_looks)
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row: of a create, a poll, a response."""

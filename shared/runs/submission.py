@@ -169,7 +169,8 @@ class Submissions:
         if fresh is not None and (record := await self._services.index.claim_key(fresh)) is None:
             await self._services.give_slot_back(run)
             return None
-        watch = await self._services.watch.announce(run.id, self._now(), listed=self._services.index.place_of(run))
+        listed = self._services.index.place_of(run)
+        watch = await self._services.watch.announce(run.id, self._now(), listed=listed, deadline=run.deadline_at)
         stored = await self._write(run, wanted, session)
         if stored is None or stored.value.submission != run.submission:
             raise await self._lost(run, stored, record, watch)

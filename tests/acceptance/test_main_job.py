@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.acceptance.conftest import Target
+from tests.acceptance.client import Api
+from tests.acceptance.conftest import Stack, Target
 
 
 @pytest.mark.http_only
@@ -22,3 +25,15 @@ async def test_a_story_is_written_from_both_tools(driver: str, target: Target) -
     assert run["turn"] == 2
     assert run["usage"]["total_tokens"] > 0
     assert run["wake_at"] is None
+
+
+async def test_a_response_is_left_alone_until_its_first_look_is_due(
+    own_stack: Callable[..., Stack], driver: str
+) -> None:
+    stack = own_stack(driver, DORMOUSE_POLL_FIRST_SECONDS="1")
+    host = stack.host()
+    await stack.model.script("s", [{"text": "Fine.", "think": 0.5}])
+    async with Api(host.url) as api:
+        run = await api.finished((await api.submit("[script:s]", agent="workshop"))["id"])
+    assert run["text"] == "Fine."
+    assert len(await stack.model.log("retrieve")) == 1

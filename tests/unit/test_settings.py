@@ -174,7 +174,7 @@ def test_settings_that_do_not_fit_together_are_refused(environment: dict[str, st
     ("environment", "seconds", "schedule"),
     [
         ({}, 60, "0 * * * * *"),
-        ({"DORMOUSE_DRIVER": "timer"}, 10, "*/10 * * * * *"),
+        ({"DORMOUSE_DRIVER": "timer"}, 5, "*/5 * * * * *"),
         ({"DORMOUSE_SWEEP_SECONDS": "1"}, 1, "*/1 * * * * *"),
         ({"DORMOUSE_SWEEP_SECONDS": "30"}, 30, "*/30 * * * * *"),
         ({"DORMOUSE_SWEEP_SECONDS": "60", "DORMOUSE_DRIVER": "timer"}, 60, "0 * * * * *"),

@@ -114,7 +114,8 @@ class BatchWork:
         """What the row says of the next wake."""
         if batch.done:
             return Outcome(batch.status, None)
-        return Outcome(batch.status, max(0.0, (batch.wake_at - self._services.clock()).total_seconds()))
+        gap = max(0.0, (batch.wake_at - self._services.clock()).total_seconds())
+        return Outcome(batch.status, gap, may_be_early=not batch.status.over)
 
     async def _wake(self, stored: Stored[Batch], drivers: Drivers) -> Stored[Batch]:
         batch = stored.value

@@ -38,9 +38,15 @@ class WatchStore:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    async def announce(self, run_id: str, now: datetime, *, listed: str = "") -> Watch:
-        """For who brings a wake nearer, *before* it commits that: whatever becomes of it, the sweep looks."""
-        return await self.put(run_id, now + AHEAD, now, listed=listed)
+    async def announce(
+        self, run_id: str, now: datetime, *, listed: str = "", deadline: datetime | None = None
+    ) -> Watch:
+        """For who brings a wake nearer, *before* it commits that: whatever becomes of it, the sweep looks.
+
+        At the ``deadline`` if that is sooner: what is announced may hang for longer.
+        """
+        due = now + AHEAD if deadline is None else min(now + AHEAD, deadline)
+        return await self.put(run_id, due, now, listed=listed)
 
     async def put(self, run_id: str, due: datetime, now: datetime, *, listed: str = "") -> Watch:
         """Write the row, whatever is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,10 @@ class Context:
     current_utc_datetime: datetime = NOW
     log: list[str] = field(default_factory=list)
     tasks: dict[str, Task] = field(default_factory=dict)
+    given: dict[str, float] | None = None
+
+    def get_input(self) -> dict[str, float] | None:
+        return self.given
 
     def _note(self, name: str) -> Task:
         self.log.append(name)
@@ -77,15 +82,48 @@ def end(running: Generator[Any, Any, None], value: object = None) -> None:
     [
         ({"wake_in": 5.0}, "5"),
         ({"wake_in": 0.0}, "0"),
+        ({"wake_in": 0.1}, "0.1"),
+        ({"wake_in": 4.01}, "5"),
         ({"wake_in": 604_800.0}, "86400"),
-        (RuntimeError("the worker died"), "60"),
     ],
 )
-def test_it_sleeps_as_long_as_the_row_says_and_begins_anew(outcome: dict[str, Any] | Exception, seconds: str) -> None:
+def test_it_sleeps_as_long_as_the_row_says_and_begins_anew(outcome: dict[str, Any], seconds: str) -> None:
     context = Context()
     running = begin(context, outcome)
     end(running, context.tasks[f"timer {seconds}"])
-    assert context.log == [f"advance({ID})", "event wake", f"timer {seconds}", "any", "anew None"]
+    assert context.log == [f"advance({ID})", "event wake", f"timer {seconds}", "any", "anew {'failures': 0}"]
+
+
+def test_after_failed_activities_it_looks_again_ever_later() -> None:
+    given: dict[str, float] | None = None
+    waits = []
+    for _ in range(6):
+        context = Context(given=given)
+        running = begin(context, RuntimeError("the worker died"))
+        end(running, next(task for name, task in context.tasks.items() if name.startswith("timer")))
+        waits.append(context.log[2])
+        given = ast.literal_eval(context.log[-1].removeprefix("anew "))
+    assert waits == [f"timer {seconds}" for seconds in (5, 10, 20, 40, 60, 60)]
+    context = Context(given=given)
+    end(begin(context, {"wake_in": 3.0}), context.tasks["timer 3"])
+    assert context.log[-1] == "anew {'failures': 0}"
+
+
+def test_it_begins_with_the_wait_that_is_known_and_then_wakes() -> None:
+    context = Context(given={"wait": 1.9})
+    running = life(context)
+    next(running)
+    end(running, context.tasks["timer 2"])
+    assert context.log == ["event wake", "timer 2", "any", "anew {'failures': 0}"]
+
+
+def test_a_signal_ends_the_first_wait_too() -> None:
+    context = Context(given={"wait": 2.0})
+    running = life(context)
+    next(running)
+    assert running.send(context.tasks["event wake"]) is context.tasks["timer 0"]
+    end(running)
+    assert context.log[2:] == ["any", "cancel timer 2", "timer 0", "anew {'failures': 0}"]
 
 
 def test_it_ends_only_when_there_is_nothing_left_to_wake_for() -> None:
@@ -102,7 +140,7 @@ def test_a_signal_cancels_the_timer_and_waits_a_moment_before_it_begins_anew(fir
     context.tasks["timer 60"].is_completed = fired
     assert running.send(context.tasks["event wake"]) is context.tasks["timer 0"]
     end(running)
-    assert context.log[3:] == ["any", *cancels, "timer 0", "anew None"]
+    assert context.log[3:] == ["any", *cancels, "timer 0", "anew {'failures': 0}"]
 
 
 def test_a_step_is_one_wake_of_the_run_that_its_id_names() -> None:
@@ -119,7 +157,7 @@ def test_a_batch_lives_like_a_run_by_wakes_of_its_own() -> None:
     next(running)
     running.send({"wake_in": 5.0})
     end(running, context.tasks["timer 5"])
-    assert context.log == [f"advance_batch({BATCH})", "event wake", "timer 5", "any", "anew None"]
+    assert context.log == [f"advance_batch({BATCH})", "event wake", "timer 5", "any", "anew {'failures': 0}"]
 
 
 def test_a_step_of_a_batch_is_one_wake_of_it() -> None:
@@ -137,8 +175,8 @@ class Client:
         self.refusals = refusals
         self.log: list[str] = []
 
-    async def start_new(self, name: str, instance_id: str) -> str:
-        self.log.append(f"{name} {instance_id}")
+    async def start_new(self, name: str, instance_id: str, given: object = None) -> str:
+        self.log.append(f"{name} {instance_id}" if given is None else f"{name} {instance_id} {given}")
         return self._answer("start_new")
 
     async def raise_event(self, instance_id: str, name: str) -> str:
@@ -180,6 +218,12 @@ async def test_the_hub_knows_a_batch_by_its_id() -> None:
     await hub.step(BATCH)
     await hub.wake(BATCH)
     assert client.log == [f"batch {BATCH}", f"step {BATCH}-step", f"wake -> {BATCH}", f"batch {BATCH}"]
+
+
+async def test_the_hub_starts_an_orchestrator_with_the_wait_that_is_known() -> None:
+    client = Client()
+    await Hub(client).ensure(ID, wait=2.0)
+    assert client.log == [f"life {ID} {{'wait': 2.0}}"]
 
 
 @pytest.mark.parametrize("call", ["ensure", "step", "wake"])

@@ -44,9 +44,9 @@ class NotedHub:
         self.log: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
-        async def asked(run_id: str) -> None:
+        async def asked(run_id: str, *, wait: float = 0.0) -> None:
             assert run_id == RUN.id
-            self.log.append(name)
+            self.log.append(f"{name} in {wait:g} s" if wait else name)
             if self.broken:
                 raise RuntimeError("no host")
 
@@ -56,7 +56,7 @@ class NotedHub:
 def signals(driver: str) -> tuple[Signals, WatchStore]:
     tables = MemoryTables()
     watch = WatchStore(tables)
-    services = SimpleNamespace(settings=Settings(driver=driver), watch=watch, store=RunStore(tables))  # type: ignore[arg-type]
+    services = SimpleNamespace(settings=Settings(driver=driver), watch=watch, store=RunStore(tables), clock=lambda: NOW)  # type: ignore[arg-type]
     return Signals(cast(Services, services)), watch
 
 
@@ -64,7 +64,7 @@ def signals(driver: str) -> tuple[Signals, WatchStore]:
     ("driver", "run", "asked", "due"),
     [
         ("durable", RUN, ["ensure"], 60),
-        ("durable", POLLING, ["ensure"], 60),
+        ("durable", POLLING, ["ensure in 7 s"], 60),
         ("durable", OVER, [], 60),
         ("timer", RUN, ["step"], 7),
         ("timer", POLLING, [], 7),
@@ -88,7 +88,7 @@ async def test_a_run_that_was_submitted_is_looked_after(
 @pytest.mark.parametrize(("there", "asked"), [(False, ["ensure"]), (True, ["ensure", "wake"])])
 async def test_an_orchestrator_that_was_there_before_the_token_is_told_of_it(there: bool, asked: list[str]) -> None:
     class EarlyHub(NotedHub):
-        async def ensure(self, run_id: str) -> bool:
+        async def ensure(self, run_id: str, *, wait: float = 0.0) -> bool:
             self.log.append("ensure")
             return there
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, cast
@@ -11,7 +12,7 @@ import pytest
 from shared.drivers.durable import Hub
 from shared.runs.run import Next, RunStatus, parse_run_id
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
-from tests.unit.runs.conftest import NewRig, Rig
+from tests.unit.runs.conftest import Held, NewRig, Rig
 
 ABSENT = f"run_{'a' * 32}_1"
 
@@ -230,10 +231,67 @@ async def test_under_durable_an_overdue_run_is_signalled_then_stepped_then_polle
     rig.clock.move(60)
     hub = NotedHub()
     assert await sweep(rig, hub) == {"stepped": 1}
-    assert hub.asked == [("step", run_id)]
+    assert hub.asked == [("ensure", run_id), ("wake", run_id), ("step", run_id)]
     rig.clock.move(60)
     assert await sweep(rig, NotedHub(away=True)) == {"stepped": 1}
     assert (await rig.run(run_id)).status is RunStatus.COMPLETED
+
+
+async def test_a_host_that_takes_no_orchestration_is_not_waited_for_a_second_time(rigs: NewRig) -> None:
+    rig = await rigs(driver="durable")
+    await rig.model.script("s", [{"text": "Fine."}])
+    run_id = await rig.start()
+    rig.clock.move(200)
+    assert await sweep(rig, NotedHub(away=True)) == {"stepped": 1}
+    assert (await rig.run(run_id)).status is RunStatus.COMPLETED
+
+
+async def test_under_timer_a_deadline_ends_a_run_whose_first_create_hangs(rigs: NewRig) -> None:
+    rig = await rigs(driver="timer")
+    await rig.model.script("s", [{"text": "Too late."}])
+    held = Held(rig)
+    submitting = asyncio.create_task(rig.submit(deadline_seconds=10))
+    await held.came.wait()
+    rig.clock.move(10)
+    assert await sweep(rig) == {"done": 1}
+    held.let_go.set()
+    run = (await submitting).run
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "deadline_exceeded")
+    assert [known.status for known in await rig.model.responses()] == ["cancelled"]
+
+
+async def test_under_timer_a_deadline_is_looked_for_while_a_step_hangs(rigs: NewRig) -> None:
+    rig = await rigs(driver="timer")
+    await rig.model.script("s", [{"calls": [{"name": "work", "arguments": {"label": "a"}}]}, {"echo": True}])
+    run_id = await rig.start(deadline_seconds=30)
+    await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+    rig.clock.move(5)
+    assert await sweep(rig) == {}
+    rig.clock.move(20)
+    watch = await rig.app.services.watch.get(run_id)
+    assert watch is not None
+    await rig.app.services.watch.set_due(watch, rig.clock.now)
+    assert await sweep(rig) == {"handed_off": 1}
+    watch = await rig.app.services.watch.get(run_id)
+    assert watch is not None
+    assert watch.due == (await rig.run(run_id)).deadline_at
+
+
+@pytest.mark.parametrize(("driver", "more"), [("durable", 1.0), ("timer", 0.0)])
+async def test_a_wake_that_must_not_be_early_is_a_second_later_where_timers_may_be(
+    rigs: NewRig, driver: str, more: float
+) -> None:
+    """Durable cuts a wait to whole seconds. A look may come early; a claim's end, a backoff or a deadline may not."""
+    rig = await rigs(driver=driver)
+    await rig.model.script("s", [{"text": "Fine.", "faults": {"create": [{"status": 429}]}}])
+    run_id = await rig.start()
+    waiting = rig.app.services.outcome(await rig.run(run_id))
+    assert not waiting.may_be_early
+    assert (await rig.app.wakes.advance(run_id)).wake_in == waiting.wake_in + more  # type: ignore[operator]
+    await rig.follow(run_id, lambda run: run.next is Next.POLL)
+    looking = rig.app.services.outcome(await rig.run(run_id))
+    assert looking.may_be_early
+    assert looking.wake_in == rig.app.settings.poll_first
 
 
 async def test_without_a_task_hub_the_sweep_polls_but_never_runs_tools(rigs: NewRig) -> None:

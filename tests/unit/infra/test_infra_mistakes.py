@@ -251,8 +251,17 @@ MISTAKES = {
         "packs for Python 3.11",
         at="PYTHON_VERSION = ",
     ),
-    "tests are published": Mistake(".funcignore", "\n/tests\n", "\n", "let tests/x.py into the package"),
-    "the code is not published": Mistake(".funcignore", "\n/tests\n", "\n/tests\nshared\n", "out of the package"),
+    "everything is published": Mistake(".funcignore", "\n*\n", "\n", "would let shared/key.pem into the package"),
+    "the code is not published": Mistake(".funcignore", "!/shared/*.py\n", "", "out of the package"),
+    "a folder is let in for Core Tools": Mistake(
+        ".funcignore", "!/[s]hared/\n", "!/shared\n", "Core Tools would let shared/.env into the package"
+    ),
+    "the folder is not let in for azd": Mistake(
+        ".funcignore", "!/[s]hared/\n!/[s]hared/**/\n", "", "azd would keep shared/errors.py out of the package"
+    ),
+    "azd may be too old for the list of what ships": Mistake(
+        "azure.yaml", '  azd: ">= 1.23.13"', '  azd: ">= 1.20.0"', "older ones drop what `!` lets in"
+    ),
     "an action is pinned by a tag": Mistake(
         ".github/workflows/ci.yml",
         "Azure/setup-azd@0b7e3a35ab00f2eee7080c845eb39c3f0ebfa553 #",
@@ -293,6 +302,13 @@ def test_a_mistake_is_found_where_it_is(name: str, project: Path) -> None:
     if mistake.at:
         lines = (project / said_in).read_text("utf-8").splitlines()
         assert mistake.at in "\n".join(lines[each.line - 1] for each in found if each.file == said_in)
+
+
+def test_a_copy_that_core_tools_would_send_along_is_named(project: Path) -> None:
+    (project / "host.json.bak").write_text("{}", "utf-8")
+    assert [(each.file, each.text[:30]) for each in check(project)] == [
+        ("host.json.bak", "Core Tools would send this alo")
+    ]
 
 
 def test_the_command_prints_findings_by_file_and_line(

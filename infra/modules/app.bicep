@@ -145,7 +145,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     }
     siteConfig: {
       cors: { allowedOrigins: empty(corsOrigins) ? [] : map(split(corsOrigins, ','), origin => trim(origin)) }
-      ftpsState: 'Disabled'
+      // So that the six connections a browser opens to a host over HTTP/1.1 are no limit to the runs it watches.
       http20Enabled: true
       minTlsVersion: '1.2'
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from pathlib import Path
 
 from tree_sitter import Node
 
+from local.infra import flex
 from local.infra.bicep import BicepFile, at, line, literal, properties, walk
-from local.infra.findings import Finding
+from local.infra.findings import Finding, line_of
 
 SETTING = re.compile(r"AzureWebJobs\w+|[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
@@ -38,20 +40,15 @@ NEEDED = {
 }
 """What must be set in Azure though settings.py has a default: the default is for a developer's machine."""
 
-FORBIDDEN = {
-    "FUNCTIONS_WORKER_RUNTIME": "Flex Consumption has it in functionAppConfig and refuses the setting",
-    "FUNCTIONS_WORKER_PROCESS_COUNT": "one process an instance: more multiply the memory",
-    "WEBSITE_RUN_FROM_PACKAGE": "Flex Consumption deploys from functionAppConfig.deployment",
-    "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING": "there is no content share on Flex Consumption",
-    "WEBSITE_CONTENTSHARE": "there is no content share on Flex Consumption",
-    "SCM_DO_BUILD_DURING_DEPLOYMENT": "Flex Consumption is told with the deployment",
-    "ENABLE_ORYX_BUILD": "Flex Consumption is told with the deployment",
+KEYS = {
     "APPINSIGHTS_INSTRUMENTATIONKEY": "a key; the connection string and an identity take its place",
     "AzureWebJobsStorage": "a connection string holds a key",
     "AzureWebJobsDashboard": "a connection string holds a key",
     "OPENAI_API_KEY": "a key in a template",
     "AZURE_OPENAI_API_KEY": "a key in a template",
 }
+FORBIDDEN = flex.SETTINGS | KEYS
+"""What no template may set, and why."""
 BY_PLATFORM = ("WEBSITE_", "IDENTITY_")
 """What the platform itself sets begins with one of these."""
 
@@ -155,6 +152,22 @@ def check(root: Path, every: list[BicepFile], host: object) -> Iterator[Finding]
         file, where, value = given["PYTHON_THREADPOOL_THREAD_COUNT"]
         if int(next(strings(value), "0")) < threads(host):
             yield Finding(file.name, line(where), f"host.json runs up to {threads(host)} functions on these threads")
+
+
+def extra(root: Path) -> Iterator[Finding]:
+    """The further settings that main.parameters.json gives, if any: none that Flex refuses, none that nobody reads."""
+    path = root / "infra" / "main.parameters.json"
+    try:
+        given = json.loads(path.read_text("utf-8"))["parameters"].get("extraSettings", {}).get("value", {})
+    except (OSError, ValueError, KeyError, AttributeError):
+        return  # templates.parameter_file says so
+    read = known((root / "shared/settings.py").read_text("utf-8"))
+    for name in given:
+        spot = ("infra/main.parameters.json", line_of(path, f'"{name}"'))
+        if reason := flex.SETTINGS.get(name.upper()):
+            yield Finding(*spot, f"{name} must not be set: {reason}")
+        elif name.startswith("DORMOUSE_") and name not in read:
+            yield Finding(*spot, f"nothing reads {name}")
 
 
 def anonymous_routes(source: str) -> Iterator[tuple[str, int]]:

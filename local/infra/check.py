@@ -17,6 +17,7 @@ def check(root: Path) -> list[Finding]:
     if every:
         found += [
             *appsettings.check(root, every, host),
+            *appsettings.extra(root),
             *appsettings.gate(root, every),
             *project.azd(root, every),
             *project.pythons(root, every),

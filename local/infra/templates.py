@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tree_sitter import Node
 
+from local.infra import flex
 from local.infra.bicep import BicepFile, Declaration, at, line, literal, properties, text, walk
 from local.infra.findings import Finding, line_of
 
@@ -268,7 +269,7 @@ def parameter_file(root: Path, main: BicepFile) -> Iterator[Finding]:
             yield Finding(name, 1, f"the parameter {each!r} has no default and is not given")
 
 
-PER_FILE: tuple[Callable[[BicepFile], Iterator[Finding]], ...] = (names, parameters, resources)
+PER_FILE: tuple[Callable[[BicepFile], Iterator[Finding]], ...] = (names, parameters, resources, flex.check)
 
 
 def check(root: Path, every: list[BicepFile]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from local.infra import flex
 from local.infra.__main__ import main
 from local.infra.check import check
 
@@ -229,6 +230,20 @@ MISTAKES = {
     "azure.yaml names another folder": Mistake(
         "azure.yaml", "project: .", "project: src", "has no host.json", at="  api:"
     ),
+    "a further setting is one that Flex refuses": Mistake(
+        "infra/main.parameters.json",
+        '"parameters": {\n',
+        '"parameters": {\n    "extraSettings": { "value": { "WEBSITE_TIME_ZONE": "UTC" } },\n',
+        "WEBSITE_TIME_ZONE must not be set",
+        at="TIME_ZONE",
+    ),
+    "a further setting that nobody reads": Mistake(
+        "infra/main.parameters.json",
+        '"parameters": {\n',
+        '"parameters": {\n    "extraSettings": { "value": { "DORMOUSE_TURNS": "2" } },\n',
+        "nothing reads DORMOUSE_TURNS",
+        at="TURNS",
+    ),
     "a parameter is given that is not there": Mistake(
         "infra/main.parameters.json", '"storageSku"', '"storageSize"', "no parameter 'storageSize'", at="storageSize"
     ),
@@ -302,6 +317,25 @@ def test_a_mistake_is_found_where_it_is(name: str, project: Path) -> None:
     if mistake.at:
         lines = (project / said_in).read_text("utf-8").splitlines()
         assert mistake.at in "\n".join(lines[each.line - 1] for each in found if each.file == said_in)
+
+
+def test_every_setting_that_flex_refuses_is_found(project: Path) -> None:
+    path = project / APP
+    planted = "".join(f"  {name}: '1'\n" for name in flex.SETTINGS)
+    path.write_text(path.read_text("utf-8").replace("var always = {\n", "var always = {\n" + planted, 1), "utf-8")
+    found = {each.text for each in check(project) if each.file == APP}
+    assert found == {f"{name} must not be set: {reason}" for name, reason in flex.SETTINGS.items()}
+
+
+@pytest.mark.parametrize("place", ["    siteConfig: {\n", "    httpsOnly: true\n"])
+def test_every_property_that_flex_refuses_is_found(place: str, project: Path) -> None:
+    path = project / APP
+    text = path.read_text("utf-8")
+    assert place in text, "the test has fallen behind the file"
+    planted = "".join(f"      {name}: 'x'\n" for name in flex.PROPERTIES)
+    path.write_text(text.replace(place, place + planted, 1), "utf-8")
+    found = {each.text for each in check(project)}
+    assert found == {f"{name} must not be set: {reason}" for name, reason in flex.PROPERTIES.items()}
 
 
 def test_a_copy_that_core_tools_would_send_along_is_named(project: Path) -> None:

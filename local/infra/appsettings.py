@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from tree_sitter import Node
 
 from local.infra import flex
 from local.infra.bicep import BicepFile, at, line, literal, properties, walk
-from local.infra.findings import Finding, line_of
+from local.infra.findings import Finding
 
 SETTING = re.compile(r"AzureWebJobs\w+|[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
@@ -152,22 +151,6 @@ def check(root: Path, every: list[BicepFile], host: object) -> Iterator[Finding]
         file, where, value = given["PYTHON_THREADPOOL_THREAD_COUNT"]
         if int(next(strings(value), "0")) < threads(host):
             yield Finding(file.name, line(where), f"host.json runs up to {threads(host)} functions on these threads")
-
-
-def extra(root: Path) -> Iterator[Finding]:
-    """The further settings that main.parameters.json gives, if any: none that Flex refuses, none that nobody reads."""
-    path = root / "infra" / "main.parameters.json"
-    try:
-        given = json.loads(path.read_text("utf-8"))["parameters"].get("extraSettings", {}).get("value", {})
-    except (OSError, ValueError, KeyError, AttributeError):
-        return  # templates.parameter_file says so
-    read = known((root / "shared/settings.py").read_text("utf-8"))
-    for name in given:
-        spot = ("infra/main.parameters.json", line_of(path, f'"{name}"'))
-        if reason := flex.SETTINGS.get(name.upper()):
-            yield Finding(*spot, f"{name} must not be set: {reason}")
-        elif name.startswith("DORMOUSE_") and name not in read:
-            yield Finding(*spot, f"nothing reads {name}")
 
 
 def anonymous_routes(source: str) -> Iterator[tuple[str, int]]:

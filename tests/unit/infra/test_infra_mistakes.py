@@ -10,7 +10,7 @@ import pytest
 
 from local.infra import flex
 from local.infra.__main__ import main
-from local.infra.check import check
+from local.infra.check import check, fix
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -27,16 +27,21 @@ class Mistake(NamedTuple):
 
 
 MAIN, APP, STORAGE = "infra/main.bicep", "infra/modules/app.bicep", "infra/modules/storage.bicep"
-AUTH, ROLES, MONITORING = "infra/modules/auth.bicep", "infra/modules/roles.bicep", "infra/modules/monitoring.bicep"
+AUTH, ROLES, MONITORING = (
+    "infra/modules/auth.bicep",
+    "infra/modules/storage-access.bicep",
+    "infra/modules/monitoring.bicep",
+)
+TELEMETRY, PARAMETERS = "infra/modules/telemetry-access.bicep", "infra/main.parameters.json"
 SETTINGS = "shared/settings.py"
 
 MISTAKES = {
     "a module parameter is missing": Mistake(
         MAIN,
-        "    storageName: storage.outputs.name\n    insightsName",
-        "    insightsName",
+        "    container: deploymentContainer\n  }\n}\n\nmodule telemetry",
+        "  }\n}\n\nmodule telemetry",
         "lacks the parameter",
-        at="module roles ",
+        at="module packageAccess ",
     ),
     "a module parameter is unknown": Mistake(
         MAIN,
@@ -66,10 +71,10 @@ MISTAKES = {
     ),
     "a module is dead": Mistake(
         MAIN,
-        "'modules/identity.bicep'",
+        "'modules/network.bicep'",
         "'modules/monitoring.bicep'",
         "no template uses this module",
-        said_in="infra/modules/identity.bicep",
+        said_in="infra/modules/network.bicep",
     ),
     "a parameter is dead": Mistake(
         MAIN,
@@ -111,7 +116,7 @@ MISTAKES = {
         at="Queue Data",
     ),
     "a role is too much": Mistake(
-        ROLES,
+        TELEMETRY,
         "'Monitoring Metrics Publisher': '",
         "Owner: '8e3af657-a8ff-443c-a75c-2fe8c4bcb635'\n  'Monitoring Metrics Publisher': '",
         "not under the name of a role",
@@ -230,19 +235,47 @@ MISTAKES = {
     "azure.yaml names another folder": Mistake(
         "azure.yaml", "project: .", "project: src", "has no host.json", at="  api:"
     ),
-    "a further setting is one that Flex refuses": Mistake(
-        "infra/main.parameters.json",
-        '"parameters": {\n',
-        '"parameters": {\n    "extraSettings": { "value": { "WEBSITE_TIME_ZONE": "UTC" } },\n',
+    "a setting that Flex refuses is passed on": Mistake(
+        PARAMETERS,
+        '"DORMOUSE_MAX_TURNS":',
+        '"WEBSITE_TIME_ZONE": "UTC",\n        "DORMOUSE_MAX_TURNS":',
         "WEBSITE_TIME_ZONE must not be set",
         at="TIME_ZONE",
     ),
-    "a further setting that nobody reads": Mistake(
-        "infra/main.parameters.json",
-        '"parameters": {\n',
-        '"parameters": {\n    "extraSettings": { "value": { "DORMOUSE_TURNS": "2" } },\n',
+    "a setting that nobody reads is passed on": Mistake(
+        PARAMETERS,
+        '"DORMOUSE_MAX_TURNS":',
+        '"DORMOUSE_TURNS": "2",\n        "DORMOUSE_MAX_TURNS":',
         "nothing reads DORMOUSE_TURNS",
-        at="TURNS",
+        at="_TURNS",
+    ),
+    "a setting is not passed on": Mistake(
+        PARAMETERS,
+        '        "DORMOUSE_MAX_TURNS": "${DORMOUSE_MAX_TURNS}",\n',
+        "",
+        "appSettings lacks DORMOUSE_MAX_TURNS",
+    ),
+    "a setting is passed on from another's variable": Mistake(
+        PARAMETERS, '"${DORMOUSE_MAX_TURNS}"', '"${DORMOUSE_MAX_TURN}"', "DORMOUSE_MAX_TURNS is not", at="MAX_TURN}"
+    ),
+    "the sample lacks a setting": Mistake(
+        "local.settings.sample.json", '    "DORMOUSE_MAX_TURNS": "",\n', "", "DORMOUSE_MAX_TURNS is missing"
+    ),
+    "the model has no version": Mistake(
+        MAIN, "openAiModelVersion string = '2026-03-17'", "openAiModelVersion string = 'latest'", "has no version"
+    ),
+    "azd asks for another model's quota": Mistake(
+        MAIN, "GlobalStandard.gpt-5.4-mini, 50", "GlobalStandard.gpt-5-mini, 50", "usageName must be", at="usageName"
+    ),
+    "azd asks for less than is deployed": Mistake(
+        MAIN, "GlobalStandard.gpt-5.4-mini, 50", "GlobalStandard.gpt-5.4-mini, 10", "usageName must be", at="usageName"
+    ),
+    "the deployment is named after another model": Mistake(
+        MAIN,
+        "openAiDeployment string = 'gpt-5.4-mini'",
+        "openAiDeployment string = 'gpt'",
+        "is not named",
+        at="= 'gpt'",
     ),
     "a parameter is given that is not there": Mistake(
         "infra/main.parameters.json", '"storageSku"', '"storageSize"', "no parameter 'storageSize'", at="storageSize"
@@ -343,6 +376,26 @@ def test_a_copy_that_core_tools_would_send_along_is_named(project: Path) -> None
     assert [(each.file, each.text[:30]) for each in check(project)] == [
         ("host.json.bak", "Core Tools would send this alo")
     ]
+
+
+def test_a_new_setting_is_passed_on_by_the_fix_and_what_a_person_added_stays(project: Path) -> None:
+    field = '    new: int = Field(7, alias="DORMOUSE_NEW_SETTING", description="New.")\n'
+    settings, parameters = project / SETTINGS, project / PARAMETERS
+    settings.write_text(settings.read_text("utf-8").replace("    # --- batches ---\n", field + "    # ---\n"), "utf-8")
+    added = '"OPENAI_API_KEY": "${DORMOUSE_KEY_OF_OPENAI}"'
+    parameters.write_text(
+        parameters.read_text("utf-8").replace('"DORMOUSE_MAX_TURNS":', f'{added},\n        "DORMOUSE_MAX_TURNS":'),
+        "utf-8",
+    )
+    assert len([each for each in check(project) if "DORMOUSE_NEW_SETTING" in each.text]) == 2
+    fix(project)
+    assert check(project) == []
+    assert added in parameters.read_text("utf-8")
+    assert '"DORMOUSE_NEW_SETTING": "${DORMOUSE_NEW_SETTING}"' in parameters.read_text("utf-8")
+    assert '"DORMOUSE_NEW_SETTING": ""' in (project / "local.settings.sample.json").read_text("utf-8")
+    before = parameters.read_bytes()
+    fix(project)
+    assert parameters.read_bytes() == before
 
 
 def test_the_command_prints_findings_by_file_and_line(

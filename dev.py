@@ -275,7 +275,7 @@ def check(options: argparse.Namespace) -> int:
         ("format", [*tool, "ruff", "format", *([] if options.fix else ["--check"]), "."]),
         ("lint", [*tool, "ruff", "check", *(["--fix"] if options.fix else []), "."]),
         ("types", [*tool, "mypy"]),
-        ("deployment", [*tool, "local.infra"]),
+        ("deployment", [*tool, "local.infra", *(["--fix"] if options.fix else [])]),
         ("contract", [*tool, "local.openapi", *([] if options.fix else ["--check"])]),
     ]
     bad = []
@@ -347,7 +347,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--key", help="with --against: the function key of that host")
 
     command = add("check", check, "check format, lint, types and files", "Exits with 1 when any of them fails.")
-    command.add_argument("--fix", action="store_true", help="format, and fix what ruff can fix")
+    command.add_argument(
+        "--fix", action="store_true", help="format, fix what ruff can fix, and write what is generated"
+    )
 
     what = "From requirements.in and requirements-dev.in: versions and hashes, for every system and Python."
     command = add("lock", lock, "pin the packages in requirements.txt and requirements-dev.txt", what)

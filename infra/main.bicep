@@ -1,5 +1,5 @@
 // Everything that Dormouse needs in Azure, for `azd up`. No key is made, stored or handed over anywhere:
-// one user-assigned identity reaches storage, the model and Application Insights.
+// a user-assigned identity reaches the rows, the model and Application Insights, and another one the package.
 targetScope = 'subscription'
 
 // --- where ---
@@ -9,9 +9,35 @@ targetScope = 'subscription'
 @maxLength(40)
 param environmentName string
 
-@description('Region of all resources. Must offer Flex Consumption: `az functionapp list-flexconsumption-locations`.')
-@minLength(1)
-@metadata({ azd: { type: 'location' } })
+// Where both are offered: Flex Consumption, and the model below as GlobalStandard with the Responses API (documentation of
+// Microsoft, July 2026). azd asks the subscription for the quota before it offers a region. infra/README.md says how to use another.
+@description('Region of all resources.')
+@allowed([
+  'australiaeast'
+  'brazilsouth'
+  'canadacentral'
+  'centralus'
+  'eastus'
+  'eastus2'
+  'francecentral'
+  'germanywestcentral'
+  'italynorth'
+  'japaneast'
+  'koreacentral'
+  'northcentralus'
+  'norwayeast'
+  'southafricanorth'
+  'southcentralus'
+  'southeastasia'
+  'southindia'
+  'spaincentral'
+  'swedencentral'
+  'uaenorth'
+  'uksouth'
+  'westus'
+  'westus3'
+])
+@metadata({ azd: { type: 'location', usageName: ['OpenAI.GlobalStandard.gpt-5.4-mini, 50'] } })
 param location string
 
 @description('Name of the resource group to make or use. Empty: `rg-<environment>`.')
@@ -20,7 +46,7 @@ param resourceGroupName string = ''
 
 // --- the model ---
 
-@description('`create`: an Azure OpenAI account with one deployment. `existing`: the account that openAiResourceId names (not deployed yet). `none`: settings for another provider come with extraSettings (not deployed yet).')
+@description('`create`: an Azure OpenAI account with one deployment. `existing`: the account that openAiResourceId names (not deployed yet). `none`: settings for another provider come with appSettings (not deployed yet).')
 @allowed(['create', 'existing', 'none'])
 param openAi string = 'create'
 
@@ -32,15 +58,16 @@ param openAiLocation string = ''
 
 @description('Model to deploy with `create`. It must support the Responses API with background mode.')
 @minLength(1)
-param openAiModel string = 'gpt-5-mini'
+param openAiModel string = 'gpt-5.4-mini'
 
-@description('Version of that model. Empty: the default of the region.')
-param openAiModelVersion string = ''
+@description('Version of that model; with another model, another version.')
+@minLength(1)
+param openAiModelVersion string = '2026-03-17'
 
 @description('Name of the deployment: the one to make with `create`, the one to use with `existing`.')
 @minLength(1)
 @maxLength(64)
-param openAiDeployment string = 'gpt-5-mini'
+param openAiDeployment string = 'gpt-5.4-mini'
 
 @description('Kind of the deployment: where requests may be processed.')
 @allowed(['GlobalStandard', 'DataZoneStandard', 'Standard'])
@@ -87,9 +114,9 @@ param corsOrigins string = ''
 @description('Base of the URLs that the app hands out, if it is reached under a domain of yours. Empty: its own host name. Not deployed yet.')
 param publicBaseUrl string = ''
 
-@description('Further app settings by name, such as `{ "DORMOUSE_MAX_TURNS": "40" }`. Secure, so that values do not show in the history of deployments. Not deployed yet.')
+@description('App settings by name; one that is empty is left out. Secure, so that values do not show in the history of deployments. Not deployed yet.')
 @secure()
-param extraSettings object = {}
+param appSettings object = {}
 
 // --- who may call ---
 
@@ -99,7 +126,20 @@ param authClientId string = ''
 @description('Tenant whose tokens are taken. Empty: the tenant of the subscription. Not deployed yet.')
 param authTenantId string = ''
 
+@description('Object id of who deploys: gets the data roles on storage, to look at rows and queues. Empty: nobody does. azd fills it in. Not deployed yet.')
+param deployerId string = ''
+
+@description('What the deployer is.')
+@allowed(['User', 'Group', 'ServicePrincipal'])
+param deployerType string = 'User'
+
 // --- storage and logs ---
+
+@description('Storage is reached through private endpoints alone, and the app is in a virtual network of its own. The app itself and the model stay on public names. Not deployed yet.')
+param privateNetwork bool = false
+
+@description('Addresses of that network; a /23 or larger, and none that yours use. Not deployed yet.')
+param networkAddressPrefix string = '10.90.0.0/22'
 
 @description('Redundancy of the storage account. ZRS: not deployed yet.')
 @allowed(['Standard_LRS', 'Standard_ZRS'])
@@ -115,10 +155,19 @@ param logRetentionDays int = 30
 @maxValue(1000)
 param logDailyCapGb int = 1
 
+@description('Who is told of failed runs, overdue runs and full logs. Empty: the alerts are only shown in the portal. Not deployed yet.')
+param alertEmail string = ''
+
+@description('Failed runs, or requests answered with 500 or more, in a quarter of an hour that are no alert yet. Not deployed yet.')
+@minValue(0)
+@maxValue(100000)
+param alertFailures int = 5
+
 var token = uniqueString(subscription().id, environmentName, location)
 var groupName = empty(resourceGroupName) ? 'rg-${environmentName}' : resourceGroupName
 var tags = { 'azd-env-name': environmentName }
 var deploymentContainer = 'deployment'
+var storageServices = ['blob', 'queue', 'table']
 // Of /subscriptions/<2>/resourceGroups/<4>/providers/Microsoft.CognitiveServices/accounts/<8>; padded, so that each is there.
 var openAiIdParts = concat(split(openAiResourceId, '/'), ['', '', '', '', '', '', '', '', ''])
 var openAiExists = openAi == 'existing'
@@ -139,6 +188,17 @@ module identity 'modules/identity.bicep' = {
   }
 }
 
+// Stores and fetches the package. Apart from the app's, so that the right to work with rows is none to change the code.
+module deploymentIdentity 'modules/identity.bicep' = {
+  name: 'deployment-identity'
+  scope: group
+  params: {
+    name: 'id-deploy-${token}'
+    location: location
+    tags: tags
+  }
+}
+
 module storage 'modules/storage.bicep' = {
   name: 'storage'
   scope: group
@@ -147,7 +207,57 @@ module storage 'modules/storage.bicep' = {
     location: location
     tags: tags
     sku: storageSku
-    deploymentContainer: deploymentContainer
+    container: ''
+    isPrivate: privateNetwork
+  }
+}
+
+module packages 'modules/storage.bicep' = {
+  name: 'packages'
+  scope: group
+  params: {
+    name: 'stpkg${token}'
+    location: location
+    tags: tags
+    sku: storageSku
+    container: deploymentContainer
+    isPrivate: privateNetwork
+  }
+}
+
+module network 'modules/network.bicep' = if (privateNetwork) {
+  name: 'network'
+  scope: group
+  params: {
+    name: 'vnet-${token}'
+    location: location
+    tags: tags
+    addressPrefix: networkAddressPrefix
+    services: storageServices
+  }
+}
+
+module storageEndpoints 'modules/private-endpoints.bicep' = if (privateNetwork) {
+  name: 'storage-endpoints'
+  scope: group
+  params: {
+    storageName: storage.outputs.name
+    location: location
+    tags: tags
+    subnetId: network!.outputs.endpointsSubnetId
+    services: storageServices
+  }
+}
+
+module packageEndpoint 'modules/private-endpoints.bicep' = if (privateNetwork) {
+  name: 'package-endpoint'
+  scope: group
+  params: {
+    storageName: packages.outputs.name
+    location: location
+    tags: tags
+    subnetId: network!.outputs.endpointsSubnetId
+    services: ['blob']
   }
 }
 
@@ -164,12 +274,53 @@ module monitoring 'modules/monitoring.bicep' = {
   }
 }
 
-module roles 'modules/roles.bicep' = {
-  name: 'roles'
+module alerts 'modules/alerts.bicep' = {
+  name: 'alerts'
+  scope: group
+  params: {
+    location: location
+    tags: tags
+    workspaceName: monitoring.outputs.workspaceName
+    email: alertEmail
+    failuresTolerated: alertFailures
+  }
+}
+
+module storageAccess 'modules/storage-access.bicep' = {
+  name: 'storage-access'
   scope: group
   params: {
     principalId: identity.outputs.principalId
+    principalType: 'ServicePrincipal'
     storageName: storage.outputs.name
+  }
+}
+
+module deployerAccess 'modules/storage-access.bicep' = if (!empty(deployerId)) {
+  name: 'deployer-access'
+  scope: group
+  params: {
+    principalId: deployerId
+    principalType: deployerType
+    storageName: storage.outputs.name
+  }
+}
+
+module packageAccess 'modules/package-access.bicep' = {
+  name: 'package-access'
+  scope: group
+  params: {
+    principalId: deploymentIdentity.outputs.principalId
+    storageName: packages.outputs.name
+    container: deploymentContainer
+  }
+}
+
+module telemetryAccess 'modules/telemetry-access.bicep' = {
+  name: 'telemetry-access'
+  scope: group
+  params: {
+    principalId: identity.outputs.principalId
     insightsName: monitoring.outputs.insightsName
   }
 }
@@ -210,8 +361,11 @@ module app 'modules/app.bicep' = {
     tags: union(tags, { 'azd-service-name': 'api' })
     identityId: identity.outputs.id
     identityClientId: identity.outputs.clientId
+    deploymentIdentityId: deploymentIdentity.outputs.id
     storageName: storage.outputs.name
+    packagesName: packages.outputs.name
     deploymentContainer: deploymentContainer
+    subnetId: privateNetwork ? network!.outputs.appSubnetId : ''
     insightsConnectionString: monitoring.outputs.connectionString
     openAiEndpoint: openAi == 'none' ? '' : openAiAccess!.outputs.endpoint
     openAiDeployment: openAiDeployment
@@ -224,9 +378,9 @@ module app 'modules/app.bicep' = {
     corsOrigins: corsOrigins
     publicBaseUrl: publicBaseUrl
     byAppService: !empty(authClientId)
-    extraSettings: extraSettings
+    appSettings: appSettings
   }
-  dependsOn: [roles]
+  dependsOn: [storageAccess, packageAccess, telemetryAccess, storageEndpoints, packageEndpoint]
 }
 
 module auth 'modules/auth.bicep' = if (!empty(authClientId)) {

@@ -45,7 +45,7 @@ class Settings(BaseModel):
         description="Secret of the provider's webhook (`whsec_…`). Set: `/api/webhooks/openai` works, polls are rare.",
     )
     openai_model: str = Field(
-        "gpt-5-mini", alias="OPENAI_MODEL", description="Model of the sample agents.", min_length=1
+        "gpt-5.4-mini", alias="OPENAI_MODEL", description="Model of the sample agents.", min_length=1
     )
     azure_openai_endpoint: str | None = Field(
         None, alias="AZURE_OPENAI_ENDPOINT", description="`https://<resource>.openai.azure.com`; wins over OpenAI."

@@ -12,17 +12,26 @@ param location string
 @description('Tags; azd finds the app by one of them.')
 param tags object
 
-@description('Resource id of the identity.')
+@description('Resource id of the identity that the app works as.')
 param identityId string
 
-@description('Client id of the identity.')
+@description('Client id of that identity.')
 param identityClientId string
 
-@description('Storage account.')
+@description('Resource id of the identity that stores and fetches the package.')
+param deploymentIdentityId string
+
+@description('Storage account of the rows and the task hub.')
 param storageName string
 
-@description('Container for the package.')
+@description('Storage account of the package.')
+param packagesName string
+
+@description('Container of the package.')
 param deploymentContainer string
+
+@description('Subnet that the app reaches storage through; empty: none.')
+param subnetId string
 
 @description('Where telemetry goes.')
 param insightsConnectionString string
@@ -60,9 +69,9 @@ param publicBaseUrl string
 @description('Whether App Service authentication says who calls.')
 param byAppService bool
 
-@description('Further app settings; they win.')
+@description('App settings by name; they win over those here. One that is empty is left out, so that the app takes its own default.')
 @secure()
-param extraSettings object
+param appSettings object
 
 var always = {
   AzureWebJobsStorage__credential: 'managedidentity'
@@ -85,9 +94,14 @@ var azureOpenAi = {
 var ownDomain = {
   DORMOUSE_PUBLIC_BASE_URL: publicBaseUrl
 }
+var given = toObject(filter(items(appSettings), each => !empty(each.value)), each => each.key, each => each.value)
 
 resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
   name: storageName
+}
+
+resource packages 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
+  name: packagesName
 }
 
 resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
@@ -111,19 +125,24 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
   kind: 'functionapp,linux'
   identity: {
     type: 'UserAssigned'
-    userAssignedIdentities: { '${identityId}': {} }
+    // Flex Consumption uses only an identity that the app has. The app's own code asks for tokens of the first one.
+    userAssignedIdentities: {
+      '${identityId}': {}
+      '${deploymentIdentityId}': {}
+    }
   }
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     functionAppConfig: {
       deployment: {
         storage: {
           type: 'blobContainer'
-          value: '${storage.properties.primaryEndpoints.blob}${deploymentContainer}'
+          value: '${packages.properties.primaryEndpoints.blob}${deploymentContainer}'
           authentication: {
             type: 'UserAssignedIdentity'
-            userAssignedIdentityResourceId: identityId
+            userAssignedIdentityResourceId: deploymentIdentityId
           }
         }
       }
@@ -145,7 +164,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     }
     siteConfig: {
       cors: { allowedOrigins: empty(corsOrigins) ? [] : map(split(corsOrigins, ','), origin => trim(origin)) }
-      ftpsState: 'Disabled'
+      // So that the six connections a browser opens to a host over HTTP/1.1 are no limit to the runs it watches.
       http20Enabled: true
       minTlsVersion: '1.2'
     }
@@ -159,7 +178,7 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
     always,
     empty(openAiEndpoint) ? {} : azureOpenAi,
     empty(publicBaseUrl) ? {} : ownDomain,
-    extraSettings
+    given
   )
 }
 

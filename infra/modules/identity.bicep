@@ -1,4 +1,4 @@
-// The one identity of the app. User-assigned, so that its roles are there before the app is.
+// An identity: the app's, or the deployment's. User-assigned, so that its roles are there before the app is.
 
 @description('Name of the identity.')
 param name string

@@ -41,6 +41,9 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
   }
 }
 
+@description('Name of the workspace.')
+output workspaceName string = workspace.name
+
 @description('Name of Application Insights.')
 output insightsName string = insights.name
 

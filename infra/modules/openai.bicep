@@ -14,7 +14,7 @@ param tags object
 @description('Model to deploy.')
 param model string
 
-@description('Version of the model. Empty: the default of the region.')
+@description('Version of the model.')
 param modelVersion string
 
 @description('Name of the deployment.')
@@ -47,8 +47,13 @@ resource deployment 'Microsoft.CognitiveServices/accounts/deployments@2024-10-01
     capacity: capacity
   }
   properties: {
-    model: union({ format: 'OpenAI', name: model }, empty(modelVersion) ? {} : { version: modelVersion })
-    versionUpgradeOption: 'OnceNewDefaultVersionAvailable'
+    model: {
+      format: 'OpenAI'
+      name: model
+      version: modelVersion
+    }
+    // The version stays until it is retired, and is replaced then rather than refused.
+    versionUpgradeOption: 'OnceCurrentVersionExpired'
   }
 }
 

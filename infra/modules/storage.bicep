@@ -1,4 +1,5 @@
-// One account for everything: rows, the task hub, and the package of the app. No shared keys, no public blobs.
+// A storage account without shared keys and public blobs: one for the rows and the task hub, and one for the package of
+// the app, so that the identity that works with the rows has no right to change the code.
 
 @description('Name of the account: 3 to 24 lower-case letters and digits.')
 @minLength(3)
@@ -14,8 +15,11 @@ param tags object
 @description('Redundancy.')
 param sku string
 
-@description('Container for the package of the app.')
-param deploymentContainer string
+@description('Container to make; empty: none.')
+param container string
+
+@description('Reachable through private endpoints alone; else from everywhere, by identity only.')
+param isPrivate bool
 
 resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
   name: name
@@ -31,23 +35,22 @@ resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
     defaultToOAuthAuthentication: true
     minimumTlsVersion: 'TLS1_2'
     supportsHttpsTrafficOnly: true
-    // Reachable from everywhere, by identity only: the app is not in a virtual network.
-    publicNetworkAccess: 'Enabled'
+    publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'
     networkAcls: {
-      bypass: 'AzureServices'
-      defaultAction: 'Allow'
+      bypass: isPrivate ? 'None' : 'AzureServices'
+      defaultAction: isPrivate ? 'Deny' : 'Allow'
     }
   }
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' = {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' = if (!empty(container)) {
   parent: account
   name: 'default'
 }
 
-resource container 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
+resource made 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = if (!empty(container)) {
   parent: blobs
-  name: deploymentContainer
+  name: empty(container) ? 'none' : container
   properties: {
     publicAccess: 'None'
   }

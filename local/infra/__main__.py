@@ -1,15 +1,18 @@
-"""Print what is wrong with the deployment's files; exit 1 when something is."""
+"""Print what is wrong with the deployment's files; exit 1 when something is. `--fix` mends what it can first."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from local.infra.check import check
+from local.infra.check import check, fix
 
 
 def main() -> int:
-    root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2]
+    arguments = [each for each in sys.argv[1:] if each != "--fix"]
+    root = Path(arguments[0]) if arguments else Path(__file__).resolve().parents[2]
+    if "--fix" in sys.argv:
+        fix(root)
     findings = check(root)
     for finding in findings:
         print(finding)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tree_sitter import Node
 
+from local.infra import flex
 from local.infra.bicep import BicepFile, at, line, literal, properties, walk
 from local.infra.findings import Finding
 
@@ -38,20 +39,15 @@ NEEDED = {
 }
 """What must be set in Azure though settings.py has a default: the default is for a developer's machine."""
 
-FORBIDDEN = {
-    "FUNCTIONS_WORKER_RUNTIME": "Flex Consumption has it in functionAppConfig and refuses the setting",
-    "FUNCTIONS_WORKER_PROCESS_COUNT": "one process an instance: more multiply the memory",
-    "WEBSITE_RUN_FROM_PACKAGE": "Flex Consumption deploys from functionAppConfig.deployment",
-    "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING": "there is no content share on Flex Consumption",
-    "WEBSITE_CONTENTSHARE": "there is no content share on Flex Consumption",
-    "SCM_DO_BUILD_DURING_DEPLOYMENT": "Flex Consumption is told with the deployment",
-    "ENABLE_ORYX_BUILD": "Flex Consumption is told with the deployment",
+KEYS = {
     "APPINSIGHTS_INSTRUMENTATIONKEY": "a key; the connection string and an identity take its place",
     "AzureWebJobsStorage": "a connection string holds a key",
     "AzureWebJobsDashboard": "a connection string holds a key",
     "OPENAI_API_KEY": "a key in a template",
     "AZURE_OPENAI_API_KEY": "a key in a template",
 }
+FORBIDDEN = flex.SETTINGS | KEYS
+"""What no template may set, and why."""
 BY_PLATFORM = ("WEBSITE_", "IDENTITY_")
 """What the platform itself sets begins with one of these."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,20 +15,28 @@ import yaml
 
 from local.infra.bicep import BicepFile, at, line, literal, properties
 from local.infra.findings import Finding, line_of
-from local.packaging.funcignore import FuncIgnore
+from local.packaging.azdignore import AzdIgnore
+from local.packaging.funcignore import FuncIgnore, published_files
 
+AZD = ">= 1.23.13"
+"""Older versions leave out of the package whatever a line with `!` names (Azure/azure-dev#7311)."""
 SHIPS = ("function_app.py", "host.json", "requirements.txt")
 STAYS = (
+    ".env",
     ".github/workflows/ci.yml",
+    ".npmrc",
     ".venv/pyvenv.cfg",
     "azure.yaml",
-    "bench/x.py",
     "dev.py",
     "docs/x.md",
     "infra/main.bicep",
+    "key.pem",
     "local/x.py",
-    "local.settings.json",
+    "local.settings.json.bak",
     "requirements-dev.txt",
+    "shared/.env",
+    "shared/agents/notes.txt",
+    "shared/key.pem",
     "tests/x.py",
 )
 
@@ -82,6 +91,8 @@ def azd(root: Path, every: list[BicepFile]) -> Iterator[Finding]:
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         yield Finding("azure.yaml", 1, f"cannot be read: {error}")
         return
+    if content.get("requiredVersions", {}).get("azd") != AZD:
+        yield Finding("azure.yaml", 1, f"requiredVersions.azd must be {AZD!r}: older ones drop what `!` lets in")
     infra = content.get("infra", {})
     main = Path(infra.get("path", "infra")) / f"{infra.get('module', 'main')}.bicep"
     if not (root / main).is_file():
@@ -110,18 +121,35 @@ def azd(root: Path, every: list[BicepFile]) -> Iterator[Finding]:
 
 
 def package(root: Path) -> Iterator[Finding]:
-    """.funcignore lets through what the app is and keeps the rest, both as azd reads it (git's way) and Core Tools."""
+    """.funcignore lets in what the app is and nothing else, as each reads it: Core Tools, azd, editors (git's way)."""
     patterns = (root / ".funcignore").read_text("utf-8")
-    git = pathspec.GitIgnoreSpec.from_lines(patterns.splitlines())
-    core_tools = FuncIgnore(patterns)
+    git, azd_way = pathspec.GitIgnoreSpec.from_lines(patterns.splitlines()), AzdIgnore(patterns)
+    readers: dict[str, Callable[[str], bool]] = {
+        "azd": azd_way.denies,
+        "Core Tools": FuncIgnore(patterns).denies,
+        "git": git.match_file,
+    }
     code = [file.relative_to(root).as_posix() for file in sorted((root / "shared").rglob("*.py"))]
-    for reader, kept_out in (("azd", git.match_file), ("Core Tools", core_tools.denies)):
-        for path in (*SHIPS, *code):
+    for reader, kept_out in readers.items():
+        for path in dict.fromkeys((*SHIPS, *code, *tracked(root))):
             if kept_out(path):
                 yield Finding(".funcignore", 1, f"{reader} would keep {path} out of the package")
         for path in STAYS:
             if not kept_out(path):
                 yield Finding(".funcignore", 1, f"{reader} would let {path} into the package")
+    for path in published_files(root):
+        if azd_way.denies(path):
+            yield Finding(path, 1, "Core Tools would send this along, for it begins like a file of the app: move it")
+
+
+def tracked(root: Path) -> list[str]:
+    """The files of the app's folder that git knows; none where this is no checkout."""
+    command = ["git", "ls-files", "-z", "--", "shared"]
+    try:
+        listed = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout.decode()
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [path for path in listed.split("\0") if path]
 
 
 def python_version(every: list[BicepFile]) -> tuple[str, str, int] | None:

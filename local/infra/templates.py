@@ -10,17 +10,19 @@ from pathlib import Path
 
 from tree_sitter import Node
 
+from local.infra import flex
 from local.infra.bicep import BicepFile, Declaration, at, line, literal, properties, text, walk
 from local.infra.findings import Finding, line_of
 
 ROLES = {
     "Storage Blob Data Owner": "b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
+    "Storage Blob Data Contributor": "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
     "Storage Queue Data Contributor": "974c5e8b-45b9-4653-ba55-5f855dd0fb88",
     "Storage Table Data Contributor": "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
     "Monitoring Metrics Publisher": "3913510d-42f4-4e42-8a64-420c390055eb",
     "Cognitive Services OpenAI User": "5e0bd9bd-7b93-4f28-af87-19fc36ad61bd",
 }
-"""The roles that the app's identity needs, no more and no fewer, with Azure's ids for them."""
+"""The roles that the identities need, no more and no fewer, with Azure's ids for them."""
 
 MUST_BE: dict[str, dict[str, str | bool]] = {
     "Microsoft.Storage/storageAccounts": {
@@ -44,6 +46,7 @@ MUST_BE: dict[str, dict[str, str | bool]] = {
 
 FUNCTIONS = frozenset(
     {
+        "cidrSubnet",
         "concat",
         "contains",
         "empty",
@@ -58,7 +61,18 @@ FUNCTIONS = frozenset(
         "length",
     }
     | {"map", "max", "min", "replace", "resourceGroup", "resourceId", "split", "startsWith", "string", "subscription"}
-    | {"subscriptionResourceId", "substring", "take", "tenant", "toLower", "toUpper", "trim", "union", "uniqueString"}
+    | {
+        "subscriptionResourceId",
+        "substring",
+        "take",
+        "tenant",
+        "toLower",
+        "toObject",
+        "toUpper",
+        "trim",
+        "union",
+        "uniqueString",
+    }
 )
 """The functions of Bicep that a template without keys can need; `listKeys` and its like are none of them."""
 
@@ -261,14 +275,14 @@ def parameter_file(root: Path, main: BicepFile) -> Iterator[Finding]:
             continue
         fallback = re.fullmatch(r"\$\{\w+=(.*)\}", str(given[each].get("value", "")))
         default = known[each].value
-        if fallback and default is not None and str(literal(default)) != fallback[1]:
+        if fallback and default is not None and text(default).strip("'") != fallback[1]:
             yield Finding(name, line_of(path, f'"{each}"'), f"the default of {each!r} differs from main.bicep's")
     for each, declaration in known.items():
         if declaration.value is None and each not in given:
             yield Finding(name, 1, f"the parameter {each!r} has no default and is not given")
 
 
-PER_FILE: tuple[Callable[[BicepFile], Iterator[Finding]], ...] = (names, parameters, resources)
+PER_FILE: tuple[Callable[[BicepFile], Iterator[Finding]], ...] = (names, parameters, resources, flex.check)
 
 
 def check(root: Path, every: list[BicepFile]) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from local.model.records import LoggedRequest
 from local.model.responses import Ending, StoredResponse
 from local.model.world import Cue, World
 
-MODELS = ("gpt-scripted", "gpt-5", "gpt-5-mini")
+MODELS = ("gpt-scripted", "gpt-5", "gpt-5-mini", "gpt-5.4-mini")
 WorldOf = Callable[[str], World]
 _CLIENT_GONE = 499
 

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from local.packaging.azdignore import AzdIgnore
+
 NEVER_FOLDERS = frozenset({".git", ".vscode"})
 NEVER_FILES = frozenset({".funcignore", ".gitignore", "local.settings.json", "project.lock.json"})
 """What Core Tools leave out whatever `.funcignore` says, in every folder and in any case of letters."""
@@ -41,6 +43,15 @@ def published_files(app: Path) -> Iterator[str]:
             path = (Path(folder) / name).relative_to(app).as_posix()
             if name.lower() not in NEVER_FILES and not ignore.denies(path):
                 yield path
+
+
+def packaged_files(app: Path) -> Iterator[str]:
+    """The files that `dev.py package` takes: those that Core Tools and azd would both publish, in order.
+
+    To Core Tools a copy beside a file (`host.json.bak`) begins like it, and would go along with it.
+    """
+    azd = AzdIgnore((app / ".funcignore").read_text("utf-8-sig"))
+    return (path for path in published_files(app) if not azd.denies(path))
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.packaging.funcignore import published_files
+from local.packaging.funcignore import packaged_files
 from local.packaging.uv import run_uv
 from local.stack.child import ROOT, StackError
 
@@ -62,7 +62,7 @@ def build_package(
         raise StackError(f"{folder} exists and is no package; choose another folder, or empty it")
     if app.is_relative_to(folder):
         raise StackError(f"{folder} holds the app itself; choose another folder")
-    files = list(published_files(app))  # before the folder is there: it may be inside the app's
+    files = list(packaged_files(app))  # before the folder is there: it may be inside the app's
     scratch = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(scratch, ignore_errors=True)
     for file in files:

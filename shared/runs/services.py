@@ -103,7 +103,10 @@ class Services:
             after = replace(after, crashes=0)
         saved = await self.store.save(before, after, session=session, calls=calls, items=items, delivery=delivery)
         if after.status is not before.value.status:
-            log.info("run %s is %s", after.id, after.status, extra={"run_id": after.id, "error_code": after.error_code})
+            # A warning when it failed, so that an alert sees it whatever a function's log level is.
+            level = logging.WARNING if after.status is RunStatus.FAILED else logging.INFO
+            extra = {"run_id": after.id, "error_code": after.error_code}
+            log.log(level, "run %s is %s", after.id, after.status, extra=extra)
         if after.terminal and not before.value.terminal:
             await self.give_slot_back(after)
         return saved

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-FILES = (".funcignore", "azure.yaml", "function_app.py", "host.json", "requirements.txt", "local/packaging/package.py")
+FILES = (
+    ".funcignore",
+    "azure.yaml",
+    "function_app.py",
+    "host.json",
+    "local.settings.sample.json",
+    "requirements.txt",
+    "local/packaging/package.py",
+)
 FOLDERS = (".github", "infra", "shared")
 
 

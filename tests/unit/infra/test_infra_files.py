@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from local.infra.appsettings import NEEDED, PLATFORM, assigned, known
-from local.infra.bicep import literal
+from local.infra.bicep import literal, properties, text
 from local.infra.templates import ROLES, files
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,9 +41,9 @@ def test_no_secret_is_needed_to_deploy() -> None:
 
 
 def test_every_role_is_assigned_once() -> None:
-    text = "".join(path.read_text("utf-8") for path in (ROOT / "infra").rglob("*.bicep"))
+    every = "".join(path.read_text("utf-8") for path in (ROOT / "infra").rglob("*.bicep"))
     for role, number in ROLES.items():
-        assert text.count(f"'{role}': '{number}'") == 1
+        assert every.count(f"'{role}': '{number}'") == 1
 
 
 def test_each_setting_that_is_set_is_read_by_the_code_or_the_platform() -> None:
@@ -64,10 +64,46 @@ def test_settings_are_read_from_the_source_as_pydantic_reads_them() -> None:
     assert settings["DORMOUSE_DRIVER"].choices == {"durable", "timer"}
 
 
-def test_every_parameter_but_the_secure_one_can_be_given_by_the_azd_environment() -> None:
+def test_every_parameter_can_be_given_by_the_azd_environment() -> None:
     given = json.loads((ROOT / "infra/main.parameters.json").read_text("utf-8"))["parameters"]
-    wanted = {each.name for each in files(ROOT)[0].of("parameter") if "secure" not in each.decorators}
-    assert set(given) == wanted
+    assert set(given) == {each.name for each in files(ROOT)[0].of("parameter")}
+
+
+def module_of_main(name: str) -> dict[str, str]:
+    """What main.bicep hands to a module, as it stands there."""
+    found = next(each for each in files(ROOT)[0].of("module") if each.name == name)
+    return {key: text(value) for key, (_, value) in properties(properties(found.body)["params"][1]).items()}
+
+
+def test_what_works_with_the_rows_has_no_right_to_the_package() -> None:
+    app, package = module_of_main("app"), module_of_main("packageAccess")
+    assert app["packagesName"] == package["storageName"] == "packages.outputs.name"
+    assert package["principalId"] == "deploymentIdentity.outputs.principalId"
+    assert app["deploymentIdentityId"] == "deploymentIdentity.outputs.id" != app["identityId"]
+    others = [name for name in ("storageAccess", "deployerAccess", "telemetryAccess") if module_of_main(name)]
+    assert all("packages" not in str(module_of_main(name)) for name in others)
+    deployed = (ROOT / "infra/modules/app.bicep").read_text("utf-8")
+    assert "userAssignedIdentityResourceId: deploymentIdentityId" in deployed
+    assert "AZURE_CLIENT_ID: identityClientId" in deployed
+
+
+def test_who_deploys_is_given_the_data_roles_of_the_rows() -> None:
+    given = json.loads((ROOT / "infra/main.parameters.json").read_text("utf-8"))["parameters"]
+    assert given["deployerId"] == {"value": "${AZURE_PRINCIPAL_ID}"}
+    assert given["deployerType"] == {"value": "${AZURE_PRINCIPAL_TYPE=User}"}
+    assert module_of_main("deployerAccess") == {
+        "principalId": "deployerId",
+        "principalType": "deployerType",
+        "storageName": "storage.outputs.name",
+    }
+
+
+def test_storage_is_closed_to_the_world_only_when_it_is_asked_for() -> None:
+    main = files(ROOT)[0]
+    assert {each.name: literal(each.value) for each in main.of("parameter") if each.value}["privateNetwork"] is False
+    assert module_of_main("storage")["isPrivate"] == module_of_main("packages")["isPrivate"] == "privateNetwork"
+    assert module_of_main("storageEndpoints")["services"] == module_of_main("network")["services"]
+    assert "['blob', 'queue', 'table']" in (ROOT / "infra/main.bicep").read_text("utf-8")
 
 
 def test_the_readme_explains_every_parameter_and_says_what_nobody_has_deployed() -> None:
@@ -77,7 +113,7 @@ def test_the_readme_explains_every_parameter_and_says_what_nobody_has_deployed()
         assert row is not None, f"infra/README.md has no row for {each.name}"
         default = literal(each.value) if each.value is not None else None
         if default not in (None, ""):
-            assert f"`{default}`" in row, row
+            assert f"`{str(default).lower() if isinstance(default, bool) else default}`" in row, row
 
 
 def test_the_printed_az_commands_set_what_the_templates_set() -> None:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
+from local.infra import flex
 from local.infra.__main__ import main
-from local.infra.check import check
+from local.infra.check import check, fix
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -26,16 +27,21 @@ class Mistake(NamedTuple):
 
 
 MAIN, APP, STORAGE = "infra/main.bicep", "infra/modules/app.bicep", "infra/modules/storage.bicep"
-AUTH, ROLES, MONITORING = "infra/modules/auth.bicep", "infra/modules/roles.bicep", "infra/modules/monitoring.bicep"
+AUTH, ROLES, MONITORING = (
+    "infra/modules/auth.bicep",
+    "infra/modules/storage-access.bicep",
+    "infra/modules/monitoring.bicep",
+)
+TELEMETRY, PARAMETERS = "infra/modules/telemetry-access.bicep", "infra/main.parameters.json"
 SETTINGS = "shared/settings.py"
 
 MISTAKES = {
     "a module parameter is missing": Mistake(
         MAIN,
-        "    storageName: storage.outputs.name\n    insightsName",
-        "    insightsName",
+        "    container: deploymentContainer\n  }\n}\n\nmodule telemetry",
+        "  }\n}\n\nmodule telemetry",
         "lacks the parameter",
-        at="module roles ",
+        at="module packageAccess ",
     ),
     "a module parameter is unknown": Mistake(
         MAIN,
@@ -65,10 +71,10 @@ MISTAKES = {
     ),
     "a module is dead": Mistake(
         MAIN,
-        "'modules/identity.bicep'",
+        "'modules/network.bicep'",
         "'modules/monitoring.bicep'",
         "no template uses this module",
-        said_in="infra/modules/identity.bicep",
+        said_in="infra/modules/network.bicep",
     ),
     "a parameter is dead": Mistake(
         MAIN,
@@ -110,7 +116,7 @@ MISTAKES = {
         at="Queue Data",
     ),
     "a role is too much": Mistake(
-        ROLES,
+        TELEMETRY,
         "'Monitoring Metrics Publisher': '",
         "Owner: '8e3af657-a8ff-443c-a75c-2fe8c4bcb635'\n  'Monitoring Metrics Publisher': '",
         "not under the name of a role",
@@ -229,6 +235,48 @@ MISTAKES = {
     "azure.yaml names another folder": Mistake(
         "azure.yaml", "project: .", "project: src", "has no host.json", at="  api:"
     ),
+    "a setting that Flex refuses is passed on": Mistake(
+        PARAMETERS,
+        '"DORMOUSE_MAX_TURNS":',
+        '"WEBSITE_TIME_ZONE": "UTC",\n        "DORMOUSE_MAX_TURNS":',
+        "WEBSITE_TIME_ZONE must not be set",
+        at="TIME_ZONE",
+    ),
+    "a setting that nobody reads is passed on": Mistake(
+        PARAMETERS,
+        '"DORMOUSE_MAX_TURNS":',
+        '"DORMOUSE_TURNS": "2",\n        "DORMOUSE_MAX_TURNS":',
+        "nothing reads DORMOUSE_TURNS",
+        at="_TURNS",
+    ),
+    "a setting is not passed on": Mistake(
+        PARAMETERS,
+        '        "DORMOUSE_MAX_TURNS": "${DORMOUSE_MAX_TURNS}",\n',
+        "",
+        "appSettings lacks DORMOUSE_MAX_TURNS",
+    ),
+    "a setting is passed on from another's variable": Mistake(
+        PARAMETERS, '"${DORMOUSE_MAX_TURNS}"', '"${DORMOUSE_MAX_TURN}"', "DORMOUSE_MAX_TURNS is not", at="MAX_TURN}"
+    ),
+    "the sample lacks a setting": Mistake(
+        "local.settings.sample.json", '    "DORMOUSE_MAX_TURNS": "",\n', "", "DORMOUSE_MAX_TURNS is missing"
+    ),
+    "the model has no version": Mistake(
+        MAIN, "openAiModelVersion string = '2026-03-17'", "openAiModelVersion string = 'latest'", "has no version"
+    ),
+    "azd asks for another model's quota": Mistake(
+        MAIN, "GlobalStandard.gpt-5.4-mini, 50", "GlobalStandard.gpt-5-mini, 50", "usageName must be", at="usageName"
+    ),
+    "azd asks for less than is deployed": Mistake(
+        MAIN, "GlobalStandard.gpt-5.4-mini, 50", "GlobalStandard.gpt-5.4-mini, 10", "usageName must be", at="usageName"
+    ),
+    "the deployment is named after another model": Mistake(
+        MAIN,
+        "openAiDeployment string = 'gpt-5.4-mini'",
+        "openAiDeployment string = 'gpt'",
+        "is not named",
+        at="= 'gpt'",
+    ),
     "a parameter is given that is not there": Mistake(
         "infra/main.parameters.json", '"storageSku"', '"storageSize"', "no parameter 'storageSize'", at="storageSize"
     ),
@@ -251,8 +299,17 @@ MISTAKES = {
         "packs for Python 3.11",
         at="PYTHON_VERSION = ",
     ),
-    "tests are published": Mistake(".funcignore", "\n/tests\n", "\n", "let tests/x.py into the package"),
-    "the code is not published": Mistake(".funcignore", "\n/tests\n", "\n/tests\nshared\n", "out of the package"),
+    "everything is published": Mistake(".funcignore", "\n*\n", "\n", "would let shared/key.pem into the package"),
+    "the code is not published": Mistake(".funcignore", "!/shared/*.py\n", "", "out of the package"),
+    "a folder is let in for Core Tools": Mistake(
+        ".funcignore", "!/[s]hared/\n", "!/shared\n", "Core Tools would let shared/.env into the package"
+    ),
+    "the folder is not let in for azd": Mistake(
+        ".funcignore", "!/[s]hared/\n!/[s]hared/**/\n", "", "azd would keep shared/errors.py out of the package"
+    ),
+    "azd may be too old for the list of what ships": Mistake(
+        "azure.yaml", '  azd: ">= 1.23.13"', '  azd: ">= 1.20.0"', "older ones drop what `!` lets in"
+    ),
     "an action is pinned by a tag": Mistake(
         ".github/workflows/ci.yml",
         "Azure/setup-azd@0b7e3a35ab00f2eee7080c845eb39c3f0ebfa553 #",
@@ -293,6 +350,52 @@ def test_a_mistake_is_found_where_it_is(name: str, project: Path) -> None:
     if mistake.at:
         lines = (project / said_in).read_text("utf-8").splitlines()
         assert mistake.at in "\n".join(lines[each.line - 1] for each in found if each.file == said_in)
+
+
+def test_every_setting_that_flex_refuses_is_found(project: Path) -> None:
+    path = project / APP
+    planted = "".join(f"  {name}: '1'\n" for name in flex.SETTINGS)
+    path.write_text(path.read_text("utf-8").replace("var always = {\n", "var always = {\n" + planted, 1), "utf-8")
+    found = {each.text for each in check(project) if each.file == APP}
+    assert found == {f"{name} must not be set: {reason}" for name, reason in flex.SETTINGS.items()}
+
+
+@pytest.mark.parametrize("place", ["    siteConfig: {\n", "    httpsOnly: true\n"])
+def test_every_property_that_flex_refuses_is_found(place: str, project: Path) -> None:
+    path = project / APP
+    text = path.read_text("utf-8")
+    assert place in text, "the test has fallen behind the file"
+    planted = "".join(f"      {name}: 'x'\n" for name in flex.PROPERTIES)
+    path.write_text(text.replace(place, place + planted, 1), "utf-8")
+    found = {each.text for each in check(project)}
+    assert found == {f"{name} must not be set: {reason}" for name, reason in flex.PROPERTIES.items()}
+
+
+def test_a_copy_that_core_tools_would_send_along_is_named(project: Path) -> None:
+    (project / "host.json.bak").write_text("{}", "utf-8")
+    assert [(each.file, each.text[:30]) for each in check(project)] == [
+        ("host.json.bak", "Core Tools would send this alo")
+    ]
+
+
+def test_a_new_setting_is_passed_on_by_the_fix_and_what_a_person_added_stays(project: Path) -> None:
+    field = '    new: int = Field(7, alias="DORMOUSE_NEW_SETTING", description="New.")\n'
+    settings, parameters = project / SETTINGS, project / PARAMETERS
+    settings.write_text(settings.read_text("utf-8").replace("    # --- batches ---\n", field + "    # ---\n"), "utf-8")
+    added = '"OPENAI_API_KEY": "${DORMOUSE_KEY_OF_OPENAI}"'
+    parameters.write_text(
+        parameters.read_text("utf-8").replace('"DORMOUSE_MAX_TURNS":', f'{added},\n        "DORMOUSE_MAX_TURNS":'),
+        "utf-8",
+    )
+    assert len([each for each in check(project) if "DORMOUSE_NEW_SETTING" in each.text]) == 2
+    fix(project)
+    assert check(project) == []
+    assert added in parameters.read_text("utf-8")
+    assert '"DORMOUSE_NEW_SETTING": "${DORMOUSE_NEW_SETTING}"' in parameters.read_text("utf-8")
+    assert '"DORMOUSE_NEW_SETTING": ""' in (project / "local.settings.sample.json").read_text("utf-8")
+    before = parameters.read_bytes()
+    fix(project)
+    assert parameters.read_bytes() == before
 
 
 def test_the_command_prints_findings_by_file_and_line(

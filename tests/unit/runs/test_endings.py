@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -76,6 +77,19 @@ async def test_a_run_ends_as_its_response_does(
     assert await rig.calls(run.id) == []
     if "usage" in turn:
         assert {name: getattr(run.usage, name) for name in USAGE} == USAGE
+
+
+@pytest.mark.parametrize(("status", "level"), [("failed", logging.WARNING), ("completed", logging.INFO)])
+async def test_a_run_that_failed_is_logged_as_a_warning_which_the_alert_on_failures_counts(
+    rig: Rig, caplog: pytest.LogCaptureFixture, status: str, level: int
+) -> None:
+    caplog.set_level(logging.INFO, "dormouse")
+    error = {"code": "invalid_prompt", "message": "Not this one."}
+    await rig.model.script("s", [{"status": status, "error": error if status == "failed" else None}])
+    run = await rig.story()
+    assert [record.levelno for record in caplog.records if record.getMessage() == f"run {run.id} is {status}"] == [
+        level
+    ]
 
 
 @pytest.mark.parametrize("code", ["server_error", "rate_limit_exceeded"])

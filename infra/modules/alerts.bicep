@@ -1,0 +1,101 @@
+// What somebody should be told. The sentences are those that the app logs; a test holds them against its code.
+
+@description('Region.')
+param location string
+
+@description('Tags.')
+param tags object
+
+@description('Log Analytics workspace.')
+param workspaceName string
+
+@description('Where alerts are sent; empty: they are only shown in the portal.')
+param email string
+
+@description('Failed runs or failed requests in a quarter of an hour that are no alert yet.')
+param failuresTolerated int
+
+var rules = [
+  {
+    name: 'failures'
+    text: 'Runs that failed, and requests that the app answered with 500 or more, within 15 minutes'
+    severity: 2
+    every: 'PT15M'
+    query: 'union (AppTraces | where Message matches regex "^run [^ ]+ is failed$"), (AppRequests | where toint(ResultCode) >= 500)'
+    above: failuresTolerated
+  }
+  {
+    // A sweep that finds a run late wakes it; one that is found late again, or a sweep without an end, needs somebody.
+    name: 'overdue'
+    text: 'Runs that were found overdue more than once within 15 minutes, or sweeps that did not come to an end'
+    severity: 1
+    every: 'PT15M'
+    query: 'AppTraces | where Message has "is overdue since" or Message startswith "the sweep ran into its limit of" | extend what = extract("^run ([^ ]+) ", 1, Message) | summarize times = sum(ItemCount) by what | where times > 1'
+    above: 0
+  }
+  {
+    name: 'daily-cap'
+    text: 'The workspace has taken as much as its daily cap allows: until tomorrow nothing of the app is logged, and no other alert comes'
+    severity: 1
+    every: 'PT1H'
+    query: '_LogOperation | where Category =~ "Ingestion" | where Detail contains "OverQuota"'
+    above: 0
+  }
+]
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2022-10-01' existing = {
+  name: workspaceName
+}
+
+resource receivers 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(email)) {
+  name: 'dormouse-alerts'
+  location: 'global'
+  tags: tags
+  properties: {
+    enabled: true
+    groupShortName: 'dormouse'
+    emailReceivers: [
+      {
+        name: 'email'
+        emailAddress: email
+        useCommonAlertSchema: true
+      }
+    ]
+  }
+}
+
+resource alerts 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [for rule in rules: {
+  name: 'dormouse-${rule.name}'
+  location: location
+  tags: tags
+  kind: 'LogAlert'
+  properties: {
+    displayName: 'Dormouse: ${rule.name}'
+    description: rule.text
+    enabled: true
+    severity: rule.severity
+    scopes: [workspace.id]
+    evaluationFrequency: rule.every
+    windowSize: rule.every
+    autoMitigate: true
+    // A new workspace has not seen a trace yet, and would refuse a query for one.
+    skipQueryValidation: true
+    criteria: {
+      allOf: [
+        {
+          query: rule.query
+          timeAggregation: 'Count'
+          operator: 'GreaterThan'
+          threshold: rule.above
+          failingPeriods: {
+            numberOfEvaluationPeriods: 1
+            minFailingPeriodsToAlert: 1
+          }
+        }
+      ]
+    }
+    actions: {
+      actionGroups: empty(email) ? [] : [receivers.id]
+    }
+  }
+}]

@@ -114,7 +114,7 @@ class Front:
     def _forward(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """The headers as the worker sees them: the host is its own, the public one is in x-forwarded-host."""
         replaced = (b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
-        headers = [(name, value) for name, value in scope["headers"] if name not in replaced]
+        headers = [(name, value) for name, value in _joined(scope["headers"]) if name not in replaced]
         public = dict(scope["headers"]).get(b"host", b"")
         client = scope.get("client") or ("127.0.0.1", 0)
         return [
@@ -148,6 +148,14 @@ class Front:
             if started:
                 raise _BrokenStreamError(function.name) from None
             await PlainTextResponse("Internal Server Error", 500)(scope, receive, noting_send)
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Each name once: the real host joins a header that is sent twice."""
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    return [(name, (b"; " if name == b"cookie" else b", ").join(each)) for name, each in values.items()]
 
 
 class _BrokenStreamError(Exception):

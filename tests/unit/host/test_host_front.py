@@ -11,6 +11,7 @@ import aiohttp
 import azure.functions as func
 import pytest
 from azurefunctions.extensions.http.fastapi import JSONResponse, Request, StreamingResponse
+from multidict import CIMultiDict
 
 from local.host import Host, Keys, LoadError, MovableClock
 
@@ -201,6 +202,22 @@ async def test_a_handler_sees_the_workers_host_and_the_public_one_beside_it() ->
     assert seen["headers"]["x-forwarded-host"] == "public.example"
     assert seen["headers"]["x-forwarded-proto"] == "http"
     assert seen["headers"]["x-ms-client-principal"] == "kept"
+
+
+async def test_a_header_that_is_sent_twice_arrives_once() -> None:
+    app = anonymous()
+
+    @app.route(route="told")
+    async def told(req: Request) -> JSONResponse:
+        return JSONResponse([req.headers.getlist(name) for name in ("x-a", "cookie", "x-b")])
+
+    headers = [("X-A", "1"), ("X-B", "3"), ("X-A", "2"), ("Cookie", "a=1"), ("Cookie", "b=2")]
+    async with (
+        Host(app, port=0) as host,
+        aiohttp.ClientSession(host.url) as session,
+        session.get("/api/told", headers=CIMultiDict(headers)) as response,
+    ):
+        assert await response.json() == [["1, 2"], ["a=1; b=2"], ["3"]]
 
 
 @pytest.mark.parametrize(

@@ -38,16 +38,17 @@ class Keys:
     def enforced(self) -> bool:
         return self.function is not None or self.master is not None
 
-    def allow(self, level: str, request: Request, *others: str) -> bool:
-        """Whether the request carries a key for this level; `others` are keys that open it too.
-
-        A key in the header counts before one in the query, even when it is wrong.
-        """
+    def allow(self, level: str, request: Request) -> bool:
+        """Whether the request carries a key for this level."""
         if not self.enforced or _LEVELS.get(level, 2) == 0:
             return True
-        given = request.headers.get("x-functions-key") or request.query_params.get("code") or ""
-        opening = [self.master, *others] + ([self.function] if level == "function" else [])
-        return any(hmac.compare_digest(given.encode(), key.encode()) for key in opening if key)
+        return carries(request, self.master, self.function if level == "function" else None)
+
+
+def carries(request: Request, *keys: str | None) -> bool:
+    """Whether the request carries one of these keys. One in the header counts before one in the query, even a wrong."""
+    given = request.headers.get("x-functions-key") or request.query_params.get("code") or ""
+    return any(hmac.compare_digest(given.encode(), key.encode()) for key in keys if key)
 
 
 class Front:

@@ -142,7 +142,9 @@ def run(options: argparse.Namespace) -> int:
         parts.append(model)
         key = f"scripted-{secrets.token_hex(8)}"  # the model's control routes have its prompts under it
         env |= {"OPENAI_API_KEY": key, "OPENAI_BASE_URL": model.base_url}
-        provider = f"scripted, {model.url}/control/{key}/log (set OPENAI_API_KEY or AZURE_OPENAI_ENDPOINT for a real one)"
+        provider = (
+            f"scripted, {model.url}/control/{key}/log (set OPENAI_API_KEY or AZURE_OPENAI_ENDPOINT for a real one)"
+        )
     host = stack.FunctionsHost(options.port, base_env=env, python=python, func=func, log=LOGS / "host.log")
     parts.append(host)
     check_settings(python, env)

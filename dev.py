@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -139,8 +140,11 @@ def run(options: argparse.Namespace) -> int:
     if not uses_real_model(settings):
         model = stack.ScriptedModel(think=options.think, python=python, log=LOGS / "model.log")
         parts.append(model)
-        env |= {"OPENAI_API_KEY": "scripted", "OPENAI_BASE_URL": model.base_url}
-        provider = f"scripted, {model.url} (set OPENAI_API_KEY or AZURE_OPENAI_ENDPOINT for a real one)"
+        key = f"scripted-{secrets.token_hex(8)}"  # the model's control routes have its prompts under it
+        env |= {"OPENAI_API_KEY": key, "OPENAI_BASE_URL": model.base_url}
+        provider = (
+            f"scripted, {model.url}/control/{key}/log (set OPENAI_API_KEY or AZURE_OPENAI_ENDPOINT for a real one)"
+        )
     host = stack.FunctionsHost(options.port, base_env=env, python=python, func=func, log=LOGS / "host.log")
     parts.append(host)
     check_settings(python, env)
@@ -157,7 +161,8 @@ def run(options: argparse.Namespace) -> int:
             for line in follower.lines():  # a long list of functions, which must not push the greeting off the screen
                 say(line)
             names = f"{source} and the environment"
-            say(greeting(options.port, names, storage, provider, func=bool(func), well=well))
+            admin = host.admin_key
+            say(greeting(options.port, names, storage, provider, func=bool(func), well=well, admin_key=admin))
             while not (dead := next((part for part in parts if not part.alive), None)):
                 for line in follower.lines():
                     say(line)
@@ -171,10 +176,13 @@ def run(options: argparse.Namespace) -> int:
         raise StackError(f"{dead.name} stopped with exit code {dead.exit_code}, so everything is stopped. {tail}")
 
 
-def greeting(port: int, settings: str, storage: str, provider: str, *, func: bool, well: bool) -> str:
+def greeting(
+    port: int, settings: str, storage: str, provider: str, *, func: bool, well: bool, admin_key: str = ""
+) -> str:
     """What a person needs to know once all is up."""
     unwell = "" if well else "But it can serve no run: `health` and the log above say why. Mend that, and start anew.\n"
     url = f"http://localhost:{port}"
+    header = f" -H 'x-functions-key: {admin_key}'" if admin_key else ""
     body = json.dumps({"input": "Write a short story about a dormouse in space."})
     return f"""
 Dormouse is up ({"Azure Functions Core Tools" if func else "the host of local/"}).
@@ -185,6 +193,7 @@ Dormouse is up ({"Azure Functions Core Tools" if func else "the host of local/"}
   storage       {storage}
   settings      {settings}
   logs          {shown(LOGS)}
+  a timer now   curl -X POST {url}/admin/functions/sweep -H 'content-type: application/json' -d '{{}}'{header}
 
 Try it:
   curl -s -X POST {url}/api/runs -H 'content-type: application/json' -d '{body}'

@@ -22,6 +22,8 @@ BATCH = "{batch_id:regex(^batch_[0-9a-f]{{32}}$)}"
 SESSION = "{session_id:regex(^[0-9a-f]{{32}}$)}"
 RESPONSE = "{response_id:regex(^[A-Za-z0-9_-]{{1,128}}$)}"
 MODEL = "{model:regex(^[!-.0-~]{{1,128}}$)}"
+# No control characters: a newline in a parameter hangs the invocation, and .NET's `$` fits before a last one, too.
+REST = r"{*rest:regex(^[^\x00-\x1f\x7f]*(?!\n)$)}"
 
 app = durable.DurableApp(http_auth_level=LEVEL)
 
@@ -231,13 +233,13 @@ async def v1_get_model(req: Request) -> Response:
     return await models.show(req, dormouse())
 
 
-@app.route(route="api/v1/{*rest:regex(^[!-~]*$)}", methods=routing.METHODS, auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route=f"api/v1/{REST}", methods=routing.METHODS, auth_level=func.AuthLevel.ANONYMOUS)
 @answered_to_client
 async def v1_zz_not_found(req: Request) -> Response:
     return missing.not_found(req, dormouse())
 
 
-@app.route(route="api/{*rest:regex(^[!-~]*$)}", methods=routing.METHODS)
+@app.route(route=f"api/{REST}", methods=routing.METHODS)
 @answered
 async def zz_not_found(req: Request) -> Response:
     return routing.not_found(req)

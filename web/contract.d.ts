@@ -338,7 +338,7 @@ export interface Run {
   completed_at: string | null;
   /** When the run is looked at next; null once it has ended. */
   wake_at: string | null;
-  /** Seconds between its last look and its next; null at the end. */
+  /** Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at most, as the header `Retry-After`, because the next change is not up to the schedule. */
   retry_after: number | null;
   /** The text of the last turn; empty until there is one. */
   text: string;
@@ -417,7 +417,7 @@ export interface RunSummary {
   completed_at: string | null;
   /** When the run is looked at next; null once it has ended. */
   wake_at: string | null;
-  /** Seconds between its last look and its next; null at the end. */
+  /** Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at most, as the header `Retry-After`, because the next change is not up to the schedule. */
   retry_after: number | null;
 }
 

@@ -15,7 +15,10 @@ It is held against recordings of the real host (tests/contract/host). What it is
 - One process does everything: module-level memory is shared by HTTP and activities here, not on the platform.
 - A newline inside a path parameter is 404 and a line in the log; on the platform that invocation hangs.
 - Durable timers are exact; the platform fires them up to a second early and some seconds late.
-- No keys are asked for unless they are given, as with `func start`; `/admin/clock` never asks for one.
+- No keys of functions are asked for unless they are given, as with `func start`. `/admin/…` and the durable
+  management routes always want one (`LOCAL_HOST_ADMIN_KEY`, or the one that is logged at each start).
+- It answers to loopback names alone (`--allow-host`, `Host.AllowedHosts`), and to no page of another origin
+  (`--cors`, `Host.CORS`): 403 and a sentence. On the platform both are settings of the site.
 """
 
 from local.host.app import LoadError

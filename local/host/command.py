@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from local.host.settings import SettingsError
 
 _log = logging.getLogger("local.host")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ADMIN_KEY_VARIABLE = "LOCAL_HOST_ADMIN_KEY"
+"""Names the key of `/admin/…` and of the durable management routes."""
 CHATTY = ("azure", "httpx2")
 """Packages that log each request."""
 
@@ -36,6 +39,8 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
         clock=chosen,
         keys=Keys(arguments.function_key, arguments.master_key),
         cors=arguments.cors,
+        hosts=arguments.allow_host,
+        admin_key=os.environ.get(ADMIN_KEY_VARIABLE),
     )
     try:
         asyncio.run(work)
@@ -54,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m local.host",
         description="Host a functions app for development: HTTP, timers and durable orchestrations. "
-        "Everything is kept in memory.",
+        "Everything is kept in memory. /admin/… and the durable management routes want a key: "
+        f"that in {ADMIN_KEY_VARIABLE}, or one that is made and logged at each start.",
     )
     parser.add_argument("--app", default=".", metavar="DIR", help="the app's directory (default: here)")
     parser.add_argument(
@@ -70,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
         "--movable-clock", action="store_true", help='POST /admin/clock {"advance": seconds} moves the time'
     )
     parser.add_argument("--cors", nargs="+", default=[], metavar="ORIGIN", help="origins whose pages may call the app")
+    parser.add_argument(
+        "--allow-host",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names that it may be called by besides localhost, 127.0.0.1 and [::1]",
+    )
     return parser
 
 
@@ -95,6 +108,8 @@ async def serve(app_dir: Path | str, **options: Any) -> None:
             loop.add_signal_handler(number, stop.set)
     try:
         async with Host(app_dir, announce=lambda host: print(list_functions(host), flush=True), **options) as host:
+            if not options.get("admin_key"):
+                _log.info("the key of /admin/... and of the durable management routes is %s", host.admin_key)
             for problem in host.index.problems:
                 _log.error("%s", problem)
             await stop.wait()

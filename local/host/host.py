@@ -17,14 +17,15 @@ from typing import Any, Self
 import azure.functions as func
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
+from local.access import Access, Application, Guarded, names_of
 from local.host.app import Function, Index, LoadError, index_app, load_app
 from local.host.clock import Clock, MovableClock, SystemClock
 from local.host.durable.hub import Hub
 from local.host.durable.replay import Known
 from local.host.durable.rpc import PUBLIC_PATH, RPC_PATH, Face
-from local.host.http import Front, Keys
+from local.host.http import Front, Keys, carries
 from local.host.server import Serving, bind
 from local.host.settings import (
     HostSettings,
@@ -37,6 +38,8 @@ from local.host.timers import Timers
 from local.host.worker import Worker
 
 _log = logging.getLogger("local.host")
+_CORS_ADVICE = "Name theirs in local.settings.json, under `Host` as `CORS`, or start it with `--cors ORIGIN`."
+_KEY_ADVICE = "This takes the key that the host logged at its start, as the header `x-functions-key`."
 _WELCOME = "<!doctype html><title>Functions</title><p>Your local functions host is up and running."
 
 
@@ -46,7 +49,7 @@ class Host:
     `app` is the app's directory, which becomes the working directory and the head of `sys.path` until the
     host is closed, or an app object. `host_json` replaces the content of the app's host.json. `announce` is
     called once it is known what is served where, before the first answer. Only one host with a directory may
-    be open at a time.
+    be open at a time. It answers to the loopback names and to `hosts`, and to pages of `cors` besides its own.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class Host:
         clock: Clock | None = None,
         keys: Keys | None = None,
         cors: Sequence[str] = (),
+        hosts: Sequence[str] = (),
+        admin_key: str | None = None,
         host_json: Mapping[str, Any] | None = None,
         patience: float = 5.0,
         announce: Callable[["Host"], object] = lambda _: None,
@@ -70,16 +75,20 @@ class Host:
         self._clock: Clock = clock or SystemClock()
         self._keys = keys or Keys()
         self._cors = tuple(cors)
+        self._hosts = tuple(hosts)
         self._host_json = host_json
         self._patience = patience
         self._announce = announce
+        self.admin_key = admin_key or secrets.token_urlsafe(24)
+        """Opens `/admin/…` and the durable management routes. Made anew at each start unless it is given."""
         self._system_key = secrets.token_urlsafe(24)
+        self._rpc_key = secrets.token_hex(16)
         self._stack = contextlib.AsyncExitStack()
         self._hand_fired: set[asyncio.Task[None]] = set()
         self.url = ""
         """Where the app answers, without a slash at the end. Set once the host is open."""
         self.rpc_url = ""
-        """Where durable clients are answered, without a slash at the end."""
+        """Where durable clients are answered, without a slash at the end. Its path is a key: no other path is there."""
         self.index = Index(())
         self.hub: Hub
 
@@ -102,7 +111,8 @@ class Host:
         port = self._port if self._port is not None else (local.port or 7071)
         public, rpc = self._bind(self._address, port), self._bind("127.0.0.1", self._rpc_port)
         self.url = f"http://{_reachable(self._address)}:{public.getsockname()[1]}"
-        self.rpc_url = f"http://127.0.0.1:{rpc.getsockname()[1]}"
+        inner_host = f"127.0.0.1:{rpc.getsockname()[1]}"
+        self.rpc_url = f"http://{inner_host}/{self._rpc_key}"
 
         worker = Worker(
             self.index,
@@ -128,12 +138,12 @@ class Host:
             self.index.of("http"),
             worker,
             self._keys,
-            inner_host=self.rpc_url.removeprefix("http://"),
+            inner_host=inner_host,
             headers=settings.headers,
             special=self._special,
         )
         self._announce(self)
-        await self._start(public, rpc, self._with_cors(front, local))
+        await self._start(public, rpc, self._guarded(front, local))
 
     def _load(self) -> tuple[func.FunctionRegister, HostSettings, LocalSettings]:
         given = self._host_json
@@ -161,22 +171,25 @@ class Host:
         self._stack.callback(listener.close)
         return listener
 
-    def _with_cors(self, front: Front, local: LocalSettings) -> Callable[..., Any]:
-        origins = [*self._cors, *local.cors]
-        if not origins:
-            return front
-        return CORSMiddleware(
-            front,
-            allow_origins=origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            allow_credentials=local.cors_credentials,
-        )
+    def _guarded(self, front: Front, local: LocalSettings) -> Application:
+        """The front as callers reach it: those that it is meant for, with CORS headers for the pages among them."""
+        origins = (*self._cors, *local.cors)
+        hosts = (*self._hosts, *local.allowed_hosts, *names_of(self._address))
+        app: Application = front
+        if origins:
+            app = CORSMiddleware(
+                front,
+                allow_origins=origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                allow_credentials=local.cors_credentials,
+            )
+        return Guarded(app, Access(hosts=hosts, origins=origins, advice=_CORS_ADVICE))
 
-    async def _start(self, public: socket.socket, rpc: socket.socket, front: Callable[..., Any]) -> None:
+    async def _start(self, public: socket.socket, rpc: socket.socket, front: Application) -> None:
         _reset_durable_client()
         self._stack.push_async_callback(_close_durable_client)
-        rpc_serving, serving = Serving(self._rpc, rpc), Serving(front, public)
+        rpc_serving, serving = Serving(Guarded(self._rpc, Access()), rpc), Serving(front, public)
         self.hub.open()
         await rpc_serving.open()
         self._stack.push_async_callback(rpc_serving.close)
@@ -200,23 +213,27 @@ class Host:
         if lowered == "/":
             return HTMLResponse(_WELCOME) if request.method in ("GET", "HEAD") else Response(status_code=404)
         if lowered.startswith(f"{PUBLIC_PATH}/"):
-            if not self._keys.allow("system", request, self._system_key):
-                return Response(status_code=401)
+            if not carries(request, self._keys.master, self.admin_key, self._system_key):
+                return self._without_key()
             return await self._face.answer(request, _raw_tail(request, PUBLIC_PATH))
+        if lowered.startswith("/admin/") and not carries(request, self._keys.master, self.admin_key):
+            return self._without_key()
         if lowered == "/admin/clock" and isinstance(self._clock, MovableClock):
             return await _advance(request, self._clock)
         if lowered.startswith("/admin/functions/") and request.method == "POST":
-            if not self._keys.allow("admin", request):
-                return Response(status_code=401)
             return await self._fire(request, lowered.removeprefix("/admin/functions/").rstrip("/"))
         if lowered.startswith(("/admin/", "/runtime/")):
             return Response(status_code=404)
         return None
 
+    def _without_key(self) -> Response:
+        """As the real host answers where it asks for keys; a person who was asked for none so far is told which."""
+        return Response(status_code=401) if self._keys.enforced else PlainTextResponse(_KEY_ADVICE, 401)
+
     async def _rpc(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
         response = Response(status_code=404)
-        for prefix in (RPC_PATH, PUBLIC_PATH):
+        for prefix in (f"/{self._rpc_key}{RPC_PATH}", f"/{self._rpc_key}{PUBLIC_PATH}"):
             if request.url.path.lower().startswith(f"{prefix}/"):
                 response = await self._face.answer(request, _raw_tail(request, prefix))
         await response(scope, receive, send)

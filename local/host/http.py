@@ -38,16 +38,17 @@ class Keys:
     def enforced(self) -> bool:
         return self.function is not None or self.master is not None
 
-    def allow(self, level: str, request: Request, *others: str) -> bool:
-        """Whether the request carries a key for this level; `others` are keys that open it too.
-
-        A key in the header counts before one in the query, even when it is wrong.
-        """
+    def allow(self, level: str, request: Request) -> bool:
+        """Whether the request carries a key for this level."""
         if not self.enforced or _LEVELS.get(level, 2) == 0:
             return True
-        given = request.headers.get("x-functions-key") or request.query_params.get("code") or ""
-        opening = [self.master, *others] + ([self.function] if level == "function" else [])
-        return any(hmac.compare_digest(given.encode(), key.encode()) for key in opening if key)
+        return carries(request, self.master, self.function if level == "function" else None)
+
+
+def carries(request: Request, *keys: str | None) -> bool:
+    """Whether the request carries one of these keys. One in the header counts before one in the query, even a wrong."""
+    given = request.headers.get("x-functions-key") or request.query_params.get("code") or ""
+    return any(hmac.compare_digest(given.encode(), key.encode()) for key in keys if key)
 
 
 class Front:
@@ -114,7 +115,7 @@ class Front:
     def _forward(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """The headers as the worker sees them: the host is its own, the public one is in x-forwarded-host."""
         replaced = (b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
-        headers = [(name, value) for name, value in scope["headers"] if name not in replaced]
+        headers = [(name, value) for name, value in _joined(scope["headers"]) if name not in replaced]
         public = dict(scope["headers"]).get(b"host", b"")
         client = scope.get("client") or ("127.0.0.1", 0)
         return [
@@ -148,6 +149,14 @@ class Front:
             if started:
                 raise _BrokenStreamError(function.name) from None
             await PlainTextResponse("Internal Server Error", 500)(scope, receive, noting_send)
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Each name once: the real host joins a header that is sent twice."""
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    return [(name, (b"; " if name == b"cookie" else b", ").join(each)) for name, each in values.items()]
 
 
 class _BrokenStreamError(Exception):

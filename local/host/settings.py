@@ -42,6 +42,8 @@ class LocalSettings:
     port: int | None = None
     cors: tuple[str, ...] = ()
     cors_credentials: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    """Names besides the loopback ones that the host may be called by."""
 
 
 def read_host_settings(content: Mapping[str, Any]) -> HostSettings:
@@ -83,9 +85,14 @@ def load_local_settings(app_dir: Path) -> LocalSettings:
     return LocalSettings(
         values={str(name): str(value) for name, value in _section(content, "Values").items()},
         port=None if port is None else int(port),
-        cors=tuple(origin.strip() for origin in str(host.get("CORS", "")).split(",") if origin.strip()),
+        cors=_listed(host.get("CORS", "")),
         cors_credentials=bool(host.get("CORSCredentials", False)),
+        allowed_hosts=_listed(host.get("AllowedHosts", "")),
     )
+
+
+def _listed(text: object) -> tuple[str, ...]:
+    return tuple(part.strip() for part in str(text).split(",") if part.strip())
 
 
 def _timeout(text: object) -> float | None:

@@ -6,6 +6,7 @@ import argparse
 
 import uvicorn
 
+from local.access import names_of
 from local.model.server import build_app, listen, server_config
 
 
@@ -15,10 +16,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080, help="0: any free one")
     parser.add_argument("--bind", default="127.0.0.1")
     parser.add_argument("--think", type=float, default=5.0, metavar="SECONDS", help="for turns that do not say")
+    parser.add_argument(
+        "--allow-host", nargs="+", default=[], metavar="NAME", help="names besides localhost, 127.0.0.1 and [::1]"
+    )
     args = parser.parse_args()
     listening = listen(args.bind, args.port)
     print(f"The scripted model listens on http://{args.bind}:{listening.getsockname()[1]}/v1", flush=True)
-    uvicorn.Server(server_config(build_app(think=args.think))).run(sockets=[listening])
+    app = build_app(think=args.think, hosts=[*names_of(args.bind), *args.allow_host])
+    uvicorn.Server(server_config(app)).run(sockets=[listening])
 
 
 if __name__ == "__main__":

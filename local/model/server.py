@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from local.access import Access, Guarded, names_of
 from local.model.api import api_routes, unknown_url
 from local.model.control_api import control_routes
 from local.model.world import World
@@ -25,10 +27,13 @@ KEEP_ALIVE_SECONDS = 600
 """Longer than any client keeps a connection: a create that is written to a closing one has an unknown outcome."""
 
 
-def build_app(*, think: float = DEFAULT_THINK, clock: Callable[[], float] = time.time) -> Starlette:
+def build_app(
+    *, think: float = DEFAULT_THINK, clock: Callable[[], float] = time.time, hosts: Sequence[str] = ()
+) -> Starlette:
     """The whole application: `/v1` and `/openai/v1` (the same), `/control/{world}`, `/health`.
 
-    `think` is in seconds, `clock` in epoch seconds. Worlds come into being when first named.
+    `think` is in seconds, `clock` in epoch seconds. Worlds come into being when first named: what a client's key
+    opens, and its prompts, are under that key. It answers to loopback names and to `hosts`, and to no other page.
     """
     worlds: dict[str, World] = {}
 
@@ -49,6 +54,7 @@ def build_app(*, think: float = DEFAULT_THINK, clock: Callable[[], float] = time
             Route("/health", health),
         ],
         exception_handlers={404: unknown_url, 405: unknown_url},
+        middleware=[Middleware(Guarded, Access(hosts=tuple(hosts)))],
     )
 
 
@@ -119,7 +125,7 @@ class ScriptedModel:
     ) -> None:
         self._bind = bind
         self._wanted_port = port
-        self._server = _Server(server_config(build_app(think=think, clock=clock)))
+        self._server = _Server(server_config(build_app(think=think, clock=clock, hosts=names_of(bind))))
         self._task: asyncio.Task[None] | None = None
         self.port = 0
 

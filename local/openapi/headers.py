@@ -45,8 +45,8 @@ IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",
     place="header",
     text="A fresh one for every request, the same when it is repeated: for 24 hours it gives the same run. Up to 255 "
-    "visible characters of ASCII, bare or in double quotes.",
-    schema={"type": "string", "pattern": '^("[ !#-~]{1,255}"|[!#-~]([ !#-~]{0,253}[!#-~])?)$'},
+    "visible characters of ASCII, bare or in double quotes. A comma and a blank only in quotes: two headers look so.",
+    schema={"type": "string", "pattern": '^("[ !#-~]{1,255}"|(?!.*, )[!#-~]([ !#-~]{0,253}[!#-~])?)$'},
     example="5f0c2a52-4f0e-4a57-9f0d-9b1f4a3d7c11",
 )
 PREFER = Parameter(

@@ -116,7 +116,10 @@ class RunSummary(Wire):
     updated_at: Time
     completed_at: Time | None
     wake_at: Time | None = Field(description="When the run is looked at next; null once it has ended.")
-    retry_after: float | None = Field(description="Seconds between its last look and its next; null at the end.")
+    retry_after: float | None = Field(
+        description="Seconds between its last look and its next; null at the end. While tools run or a person is to "
+        "answer: 5 or 30 at most, as the header `Retry-After`, because the next change is not up to the schedule."
+    )
 
 
 class Run(RunSummary):

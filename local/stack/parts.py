@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -186,6 +187,8 @@ class FunctionsHost(Child):
     ) -> None:
         self.port = port or free_port()
         self._is_func = func is not None
+        self.admin_key = "" if self._is_func else secrets.token_urlsafe(24)
+        """What `/admin/…` wants in the header `x-functions-key`; Core Tools want nothing."""
         if func is not None:
             self.ready_timeout = 180.0  # its first start downloads the extension bundle
             command = [str(func), "start", "--port", str(self.port), *args]
@@ -193,7 +196,11 @@ class FunctionsHost(Child):
             command = [str(python), "-m", module, "--app", str(app_dir), "--port", str(self.port), *args]
         super().__init__(
             command,
-            env={**(machine_environment() if base_env is None else base_env), **(env or {})},
+            env={
+                **(machine_environment() if base_env is None else base_env),
+                **({} if self._is_func else {"LOCAL_HOST_ADMIN_KEY": self.admin_key}),
+                **(env or {}),
+            },
             cwd=app_dir if func is not None else ROOT,
             log=log or LOGS / f"host-{self.port}.log",
         )

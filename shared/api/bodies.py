@@ -34,6 +34,11 @@ MOST_OF_A_CALLBACK_URL = 2_000
 
 _KEY = re.compile(r'"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e][\x20-\x21\x23-\x7e]{0,254})', re.ASCII)
 
+_TWO_KEYS = (
+    "This looks like two `Idempotency-Key` headers, which hosts join with a comma and a blank. Send one; "
+    "a key of 1 to 255 visible ASCII characters that has both goes in double quotes."
+)
+
 _PLAIN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
 _TAGS = frozenset({"as_text", "as_list", "input_text", "input_image", "input_file"})
@@ -255,7 +260,10 @@ def idempotency_key(headers: Sequence[str]) -> str | None:
     if not headers:
         return None
     match = _KEY.fullmatch(headers[0].strip(" \t"))
-    if match is None or len(headers) > 1:
+    quoted = match is not None and match[1] is not None
+    if len(headers) > 1 or (", " in headers[0] and not quoted):
+        raise InvalidIdempotencyKey(_TWO_KEYS)
+    if match is None:
         raise InvalidIdempotencyKey
     return match[1] or match[2]
 

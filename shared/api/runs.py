@@ -185,6 +185,14 @@ def _retry_after(run: Run, now: datetime) -> int:
     return min(seconds, SOONER.get(run.next, seconds))
 
 
+def _gap(run: Run) -> float | None:
+    """The same in the body: between the last look and the next, so that it stays as it is from look to look."""
+    if run.terminal:
+        return None
+    sooner = SOONER.get(run.next)
+    return run.retry_after if sooner is None else float(min(run.retry_after or sooner, sooner))
+
+
 def on_the_wire(
     run: Run,
     *,
@@ -227,7 +235,7 @@ def on_the_wire(
         "updated_at": time_on_the_wire(run.updated_at),
         "completed_at": time_on_the_wire(run.completed_at),
         "wake_at": None if run.terminal else time_on_the_wire(run.wake_at),
-        "retry_after": None if run.terminal else run.retry_after,
+        "retry_after": _gap(run),
     }
 
 

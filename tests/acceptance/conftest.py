@@ -89,11 +89,16 @@ class Stack:
         return traces(self.tool_log, label, what)
 
 
+def admin(host: FunctionsHost) -> dict[str, str]:
+    """The header that opens a host's `/admin/…`."""
+    return {"x-functions-key": host.admin_key}
+
+
 async def move_clock(host: FunctionsHost, seconds: float) -> None:
     """Move the clock of a host, and of the app in it."""
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{host.url}/admin/clock", json={"advance": seconds}) as response,
+        session.post(f"{host.url}/admin/clock", json={"advance": seconds}, headers=admin(host)) as response,
     ):
         assert response.status == 200, await response.text()
 

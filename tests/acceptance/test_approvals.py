@@ -72,6 +72,8 @@ async def test_a_run_asks_waits_for_every_answer_and_tells_the_model(driver: str
     text = await script(target.model, asking(("work", "a"), ("send", "b"), ("wire", "c")))
     run_id = await api.start(text, agent="workshop")
     run = await parked(api, run_id)
+    headers = (await api.call("GET", f"/api/runs/{run_id}")).headers
+    assert (run["retry_after"], headers["Retry-After"]) == (30.0, "30"), "not the days that it may wait, nor nothing"
     work, send, wire = run["tool_calls"]
     assert [call["state"] for call in (work, send, wire)] == ["finished", "waiting", "waiting"]
     assert [call["approval"] for call in (work, send, wire)] == [None, "pending", "pending"]

@@ -15,7 +15,7 @@ from local.stack import FunctionsHost
 from shared.runs.store.azure import AzureTables
 from shared.runs.store.tables import Table
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, eventually, move_clock
+from tests.acceptance.conftest import Stack, admin, eventually, move_clock
 from tests.acceptance.test_conversations import create_of, go_on, said, session_of, texts
 from tests.acceptance.test_crashes import IMPATIENT, calls, restart
 
@@ -81,7 +81,7 @@ async def fire(host: FunctionsHost, timer: str) -> None:
     """Fire a timer by hand."""
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{host.url}/admin/functions/{timer}", json={}) as answer,
+        session.post(f"{host.url}/admin/functions/{timer}", json={}, headers=admin(host)) as answer,
     ):
         assert answer.status == 202
 

@@ -10,7 +10,7 @@ import pytest
 from local.stack import free_port
 from local.stack.parts import connection_string
 from tests.acceptance.client import Api, Reply
-from tests.acceptance.conftest import Stack, Target, eventually
+from tests.acceptance.conftest import Stack, Target, admin, eventually
 
 ADA = {"X-MS-CLIENT-PRINCIPAL-ID": "ada", "X-MS-CLIENT-PRINCIPAL-IDP": "aad"}
 BOB = {"X-MS-CLIENT-PRINCIPAL-ID": "bob", "X-MS-CLIENT-PRINCIPAL-IDP": "aad"}
@@ -94,7 +94,7 @@ async def test_a_malformed_setting_lets_the_host_start_and_is_named_by_health(ow
             api.call("GET", "/api/health/deep"),
         )
         assert {(reply.status, reply["code"]) for reply in replies} == {(503, "misconfigured")}
-        assert (await api.call("POST", "/admin/functions/sweep", json={})).status == 202
+        assert (await api.call("POST", "/admin/functions/sweep", json={}, headers=admin(host))).status == 202
         await eventually(lambda: "Misconfigured" in host.log_path.read_text())
         assert (await api.call("GET", "/api/health")).status == 503
 

@@ -14,7 +14,7 @@ import pytest
 
 from local.stack import FunctionsHost
 from tests.acceptance.client import TERMINAL, Api
-from tests.acceptance.conftest import Stack, eventually, move_clock
+from tests.acceptance.conftest import Stack, admin, eventually, move_clock
 from tests.acceptance.workshop import release
 
 NewStack = Callable[..., Stack]
@@ -36,7 +36,7 @@ async def wake(host: FunctionsHost, run_id: str, times: int) -> None:
 
         async def one() -> None:
             url = f"{host.url}/admin/functions/advance"
-            async with session.post(url, json={"input": run_id}) as answer:
+            async with session.post(url, json={"input": run_id}, headers=admin(host)) as answer:
                 assert answer.status == 202
 
         await asyncio.gather(*(one() for _ in range(times)))

@@ -95,6 +95,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "empty key": (post({"input": "x"}, idempotency_key=""), 400, "invalid_idempotency_key"),
     "long key": (post({"input": "x"}, idempotency_key="k" * 256), 400, "invalid_idempotency_key"),
     "key beyond ASCII": (post({"input": "x"}, idempotency_key="schlüssel"), 400, "invalid_idempotency_key"),
+    "two keys, joined": (post({"input": "x"}, idempotency_key="one, two"), 400, "invalid_idempotency_key"),
     "key with a quote": (post({"input": "x"}, idempotency_key='a"b'), 400, "invalid_idempotency_key"),
     "foreign session": (post({"input": "x", "session_id": "0" * 32}), 404, "session_not_found"),
     "no session id": (post({"input": "x", "session_id": "../runs"}), 404, "session_not_found"),
@@ -105,6 +106,8 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "no run id": (at("GET", "/api/runs/x"), 404, "not_found"),
     "long run id": (at("GET", "/api/runs/run_" + "0" * 2_000), 404, "not_found"),
     "unknown address": (at("GET", "/api/nothing/here"), 404, "not_found"),
+    "blank in an address": (at("GET", "/api/runs/no%20such"), 404, "not_found"),
+    "address beyond ASCII": (at("GET", "/api/ünter"), 404, "not_found"),
     "wrong method": (at("DELETE", "/api/runs"), 405, "method_not_allowed"),
     "wrong method of a run": (at("PUT", f"/api/runs/{NOBODY}"), 405, "method_not_allowed"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from local.host.routes import parse_template
 from local.stack import machine_environment
 from shared.api import routing
 
@@ -68,12 +70,33 @@ def test_every_path_parameter_is_constrained(http: dict[str, dict[str, Any]]) ->
             assert constraint.fullmatch("a\nb") is None, name
 
 
+@pytest.mark.parametrize("name", ["zz_not_found", "v1_zz_not_found"])
+def test_the_catch_alls_take_any_address_that_hangs_nothing(http: dict[str, dict[str, Any]], name: str) -> None:
+    """What they leave out gets an empty 404 of the host. A newline must not come through, not even as the last."""
+    template = parse_template(http[name]["route"])
+    base = http[name]["route"].partition("{")[0]
+    for rest in ("nothing/here", "no such", "ünter", "名", "\u2028", "50%25", "%2F", "'\"<>"):
+        assert template.match(f"/{base}{rest}") == {"rest": rest}
+    for rest in ("\n", "a\n", "\na", "a\nb", "a\r", "a\tb", "\x7f"):
+        assert template.match(f"/{base}{rest}") is None
+
+
 def test_get_takes_head_and_the_catch_all_takes_the_rest_last(http: dict[str, dict[str, Any]]) -> None:
     assert sorted(http, key=str.lower)[-1] == "zz_not_found"
     assert sorted(name for name in http if name.startswith("v1_"))[-1] == "v1_zz_not_found"
     assert set(methods(http["zz_not_found"])) == set(methods(http["v1_zz_not_found"])) == set(routing.METHODS)
     for name, trigger in http.items():
         assert ("GET" in methods(trigger)) == ("HEAD" in methods(trigger)), name
+
+
+def test_every_orchestrator_is_quiet_in_the_log_and_nothing_else_is(triggers: list[tuple[str, dict[str, Any]]]) -> None:
+    """The Durable extension logs each of its steps under their names; the app's own lines are under the others'."""
+    levels = json.loads((ROOT / "host.json").read_text("utf-8"))["logging"]["logLevel"]
+    quiet = {name.removeprefix("Function.") for name, level in levels.items() if name.startswith("Function.")}
+    kinds = {name: trigger["type"] for name, trigger in triggers}
+    assert quiet == {name for name, kind in kinds.items() if kind == "orchestrationTrigger"}
+    covered = {name for name in kinds if name.lower().startswith(tuple(quiet))}
+    assert covered == quiet, "a level holds for every name that begins like it"
 
 
 def test_only_liveness_and_what_is_signed_are_open(http: dict[str, dict[str, Any]]) -> None:

@@ -246,6 +246,9 @@ def test_function_timeout_is_that_of_the_host() -> None:
 def test_what_the_host_logs_counts_every_request_and_leaves_out_what_is_only_the_hosts() -> None:
     levels = json.loads((ROOT / "host.json").read_text("utf-8"))["logging"]["logLevel"]
     assert levels.pop("default") == "Warning"
+    quiet = {name for name in levels if name.startswith("Function.")}
+    assert quiet, "the orchestrators, which tests/unit/test_function_app.py looks at"
+    assert {levels.pop(name) for name in quiet} == {"Warning"}
     assert levels == dict.fromkeys(("Function", "Host.Aggregator", "Host.Results"), "Information")
 
 

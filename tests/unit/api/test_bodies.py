@@ -213,6 +213,8 @@ async def test_another_content_type_is_refused(kind: str) -> None:
         (" k\t", "k"),
         ("a b", "a b"),
         ("~!#", "~!#"),
+        ("a,b", "a,b"),
+        ('"a, b"', "a, b"),
         ("k" * 255, "k" * 255),
         ('"' + "k" * 255 + '"', "k" * 255),
     ],
@@ -230,9 +232,11 @@ async def test_a_malformed_key_is_refused(header: str) -> None:
     assert re.search(r"1 to 255 .* ASCII", error.message)
 
 
-async def test_two_keys_are_one_too_many() -> None:
-    error = await refusal({"input": "x"}, headers=[("idempotency-key", "a"), ("idempotency-key", "a")])
+@pytest.mark.parametrize("headers", [["a", "a"], ["a, a"], ['"a", "b"']], ids=str)
+async def test_two_keys_are_one_too_many_also_where_the_host_has_joined_them(headers: list[str]) -> None:
+    error = await refusal({"input": "x"}, headers=[("idempotency-key", value) for value in headers])
     assert isinstance(error, InvalidIdempotencyKey)
+    assert re.search(r"two .* headers.* Send one", error.message)
 
 
 # --- messages in a list, and answers ------------------------------------------------------------------

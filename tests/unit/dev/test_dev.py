@@ -159,6 +159,13 @@ def test_the_followed_log_comes_in_whole_lines_with_a_prefix(tmp_path: Path) -> 
     assert follower.lines() == []
 
 
+def test_the_greeting_says_how_to_use_the_key_of_the_hosts_own_routes() -> None:
+    said = {key: dev.greeting(7071, "s", "s", "p", func=not key, well=True, admin_key=key) for key in ("secret", "")}
+    assert "-H 'x-functions-key: secret'" in said["secret"]
+    assert "x-functions-key" not in said[""], "Core Tools ask for none"
+    assert all("curl -X POST http://localhost:7071/admin/functions/sweep " in text for text in said.values())
+
+
 def test_the_greetings_curl_is_valid_json_in_single_quotes() -> None:
     text = dev.greeting(7071, "s", "s", "p", func=False, well=True)
     line = next(line for line in text.splitlines() if line.strip().startswith("curl -s -X POST"))

@@ -6,11 +6,13 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import azure.functions as func
 import pytest
 from azurefunctions.extensions.http.fastapi import JSONResponse, Request, StreamingResponse
+from multidict import CIMultiDict
 
 from local.host import Host, Keys, LoadError, MovableClock
 
@@ -191,16 +193,32 @@ async def test_a_handler_sees_the_workers_host_and_the_public_one_beside_it() ->
 
     headers = {"Host": "public.example", "X-Forwarded-Host": "forged", "x-ms-client-principal": "kept"}
     async with (
-        Host(app, port=0) as host,
+        Host(app, port=0, hosts=["public.example"]) as host,
         aiohttp.ClientSession(host.url) as session,
         session.get("/api/told", headers=headers) as response,
     ):
         seen = await response.json()
 
-        assert seen["url"] == f"{host.rpc_url}/api/told"
+        assert seen["url"] == f"http://{urlsplit(host.rpc_url).netloc}/api/told"
     assert seen["headers"]["x-forwarded-host"] == "public.example"
     assert seen["headers"]["x-forwarded-proto"] == "http"
     assert seen["headers"]["x-ms-client-principal"] == "kept"
+
+
+async def test_a_header_that_is_sent_twice_arrives_once() -> None:
+    app = anonymous()
+
+    @app.route(route="told")
+    async def told(req: Request) -> JSONResponse:
+        return JSONResponse([req.headers.getlist(name) for name in ("x-a", "cookie", "x-b")])
+
+    headers = [("X-A", "1"), ("X-B", "3"), ("X-A", "2"), ("Cookie", "a=1"), ("Cookie", "b=2")]
+    async with (
+        Host(app, port=0) as host,
+        aiohttp.ClientSession(host.url) as session,
+        session.get("/api/told", headers=CIMultiDict(headers)) as response,
+    ):
+        assert await response.json() == [["1, 2"], ["a=1; b=2"], ["3"]]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +259,7 @@ async def test_a_newline_inside_a_path_parameter_is_404_and_a_line_in_the_log(ca
 
     async with Host(app, port=0) as host:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(host.url.rsplit(":", 1)[1]))
-        writer.write(b"GET /api/open/a%0Ab HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        writer.write(b"GET /api/open/a%0Ab HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         reply = await asyncio.wait_for(reader.read(), 5)
         writer.close()
 
@@ -265,7 +283,10 @@ async def test_a_function_is_fired_by_hand(until: Any) -> None:
     async def page(req: Request) -> None:
         return None
 
-    async with Host(app, port=0) as host, aiohttp.ClientSession(host.url) as session:
+    async with (
+        Host(app, port=0) as host,
+        aiohttp.ClientSession(host.url, headers={"x-functions-key": host.admin_key}) as session,
+    ):
 
         async def fire(name: str, body: Any) -> int:
             async with session.post(f"/admin/functions/{name}", json=body) as response:
@@ -279,15 +300,19 @@ async def test_a_function_is_fired_by_hand(until: Any) -> None:
 
 
 async def test_the_clock_moves_over_http_only_when_it_can() -> None:
-    async with Host(anonymous(), port=0, clock=MovableClock()) as host, aiohttp.ClientSession(host.url) as session:
+    key = {"x-functions-key": "the key"}
+    async with (
+        Host(anonymous(), port=0, clock=MovableClock(), admin_key="the key") as host,
+        aiohttp.ClientSession(host.url, headers=key) as session,
+    ):
         async with session.post("/admin/clock", json={"advance": 60}) as response:
             assert response.status == 200
             assert list(await response.json()) == ["now"]
         async with session.post("/admin/clock", json={"advance": -1}) as response:
             assert response.status == 400
     async with (
-        Host(anonymous(), port=0) as host,
-        aiohttp.ClientSession(host.url) as session,
+        Host(anonymous(), port=0, admin_key="the key") as host,
+        aiohttp.ClientSession(host.url, headers=key) as session,
         session.post("/admin/clock", json={"advance": 60}) as response,
     ):
         assert response.status == 404
@@ -310,9 +335,9 @@ async def test_cors_is_answered_for_the_origins_given_and_only_then() -> None:
     async with (
         Host(anonymous(), port=0) as host,
         aiohttp.ClientSession(host.url) as session,
-        session.get("/", headers=preflight) as response,
+        session.options("/", headers=preflight) as response,
     ):
-        assert response.status == 200
+        assert response.status == 403
         assert "access-control-allow-origin" not in response.headers
 
 

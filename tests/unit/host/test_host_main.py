@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import signal
 import subprocess
@@ -66,7 +67,9 @@ def test_it_says_what_it_serves_and_stops_when_told(process: subprocess.Popen[st
 
     assert process.returncode == 0, errors
     assert time.monotonic() - told < 2
-    assert re.match(r"\[\d{4}-\d\d-\d\dT[\d:.]+\+00:00\] INFO local.host: stopping", errors)
+    begin = r"^\[\d{4}-\d\d-\d\dT[\d:.]+\+00:00\] INFO local.host: "
+    assert re.search(rf"{begin}the key of /admin/\S+ .* is \S{{20,}}$", errors, re.MULTILINE)
+    assert re.search(rf"{begin}stopping$", errors, re.MULTILINE)
 
 
 def test_what_it_serves_is_said_before_it_answers(tmp_path: Path) -> None:
@@ -90,11 +93,13 @@ def test_a_launcher_may_pass_its_own_clock(tmp_path: Path) -> None:
         "sys.exit(main(['--app', sys.argv[1], '--port', '0'], clock=clock))"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    env = {**os.environ, "LOCAL_HOST_ADMIN_KEY": "the key"}
+    running = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert running.stdout is not None
     try:
         url = next(found[1] for line in running.stdout if (found := re.search(r"(http://[^/]+)/api/health", line)))
-        request = urllib.request.Request(f"{url}/admin/clock", data=b'{"advance": 1}', method="POST")
+        key = {"x-functions-key": "the key"}
+        request = urllib.request.Request(f"{url}/admin/clock", data=b'{"advance": 1}', headers=key, method="POST")
         told = json.loads(urllib.request.urlopen(request, timeout=5).read())["now"]
         ahead = datetime.fromisoformat(told) - datetime.now(UTC)
         assert timedelta(hours=23) < ahead < timedelta(hours=25)
@@ -130,5 +135,7 @@ def test_help_tells_every_option() -> None:
         "--master-key",
         "--movable-clock",
         "--cors",
+        "--allow-host",
+        "LOCAL_HOST_ADMIN_KEY",
     ):
         assert option in text

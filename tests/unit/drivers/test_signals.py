@@ -56,7 +56,7 @@ class NotedHub:
 def signals(driver: str) -> tuple[Signals, WatchStore]:
     tables = MemoryTables()
     watch = WatchStore(tables)
-    services = SimpleNamespace(settings=Settings(driver=driver), watch=watch, store=RunStore(tables))  # type: ignore[arg-type]
+    services = SimpleNamespace(settings=Settings(driver=driver), watch=watch, store=RunStore(tables), clock=lambda: NOW)  # type: ignore[arg-type]
     return Signals(cast(Services, services)), watch
 
 

@@ -65,6 +65,13 @@ class InputTooLarge(DormouseError):
     status = 413
 
 
+class BodyTimeout(DormouseError):
+    """The body did not arrive in time. Send the request again."""
+
+    code = "body_timeout"
+    status = 408
+
+
 class UnsupportedMediaType(DormouseError):
     """Send the body as `Content-Type: application/json`."""
 

@@ -30,6 +30,9 @@ from shared.agentkit.provided import ProvidedAgent
 TEXT_EVENTS = frozenset({"response.output_text.delta", "response.refusal.delta"})
 """What becomes the text of a response: `text_of` reads the same from its items."""
 
+MOST_SEQUENCE = 2**31 - 1
+"""The highest number of an event that all clients can read; what is higher counts as none."""
+
 TERMINAL = {status.value: status for status in ResponseStatus if status is not ResponseStatus.PENDING}
 
 
@@ -81,7 +84,7 @@ class ResponsesAgent(ProvidedAgent):
     async def follow(self, response_id: str, *, after: int, timeout: float) -> AsyncGenerator[AgentUpdate, None]:
         """The response's updates after that sequence number, from the provider's own replay.
 
-        What a server tells again although it was asked not to is passed over.
+        What a server tells again, or out of turn, is passed over: no number comes twice.
         """
         query = {"stream": "true", "starting_after": after}
         working, last = after > 0, after
@@ -91,8 +94,8 @@ class ResponsesAgent(ProvidedAgent):
             ) as events:
                 async for event in events:
                     number = event.get("sequence_number")
-                    sequence = number if isinstance(number, int) else last + 1
-                    if sequence <= after:
+                    sequence = number if type(number) is int and number <= MOST_SEQUENCE else last + 1
+                    if sequence <= last:
                         continue
                     last = sequence
                     if event.get("type") == "response.in_progress" and not working:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from shared.drivers.durable import Hub
 from shared.drivers.timer import date_by_row
 from shared.runs.batches.submission import BatchSubmitted
 from shared.runs.run import Next
 from shared.runs.services import Services, log
+from shared.runs.store.watch import Watch
 from shared.runs.submission import Submitted
 
 
@@ -30,8 +33,7 @@ class Signals:
                 ):  # a request with the same key was faster, and its claim has been seen
                     await hub.wake(run.id)
                 return
-            if submitted.watch is not None and not await self._services.watch.set_due(submitted.watch, run.wake_at):
-                await date_by_row(self._services, run.id)
+            await self._date(run.id, submitted.watch, run.wake_at)
             if run.next is Next.CREATE:
                 await hub.step(run.id)
         except Exception:
@@ -46,8 +48,7 @@ class Signals:
             if self._services.settings.driver == "durable":
                 await hub.ensure(batch.id)
                 return
-            if submitted.watch is not None and not await self._services.watch.set_due(submitted.watch, batch.wake_at):
-                await date_by_row(self._services, batch.id)
+            await self._date(batch.id, submitted.watch, batch.wake_at)
             await hub.step(batch.id)
         except Exception:
             log.exception("%s: its driver did not start; the sweep will find it", batch.id)
@@ -61,6 +62,12 @@ class Signals:
                 await date_by_row(self._services, run_id)  # what it has not seen, the next sweep finds
         except Exception:
             log.exception("run %s: its driver was not reached; the sweep will", run_id, extra={"run_id": run_id})
+
+    async def _date(self, subject: str, watch: Watch | None, due: datetime) -> None:
+        """Date the watch row that a submit has announced; by the run's row if it has announced none, or lost it."""
+        now = self._services.clock()
+        if watch is None or not await self._services.watch.set_due(watch, due, now):
+            await date_by_row(self._services, subject)
 
 
 class Told:

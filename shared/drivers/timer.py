@@ -112,7 +112,7 @@ class Sweep:
         try:
             return await (self._poll if self._settings.driver == "timer" else self._check)(watch, hub)
         except RowTooNew:
-            await self._services.watch.set_due(watch, self._services.clock() + LEFT_TO_NEWER)
+            await date_ahead(self._services, watch, LEFT_TO_NEWER)
             return "too_new"
         except RowUnreadable as error:
             log.error("run %s is put aside: its row cannot be read: %s", watch.run_id, error)
@@ -127,19 +127,19 @@ class Sweep:
         else:
             outcome = await self._lifecycle.advance(watch.run_id, only=POLL_ONLY)
         if outcome.wake_in is not None and outcome.wake_in <= 0:
-            await self._services.watch.set_due(watch, await self._next_look_after_hand_off(watch.run_id))
+            await date_ahead(self._services, watch, await self._gap_after_hand_off(watch.run_id))
             if await hub.step(watch.run_id):  # it knows the watch row from before, and may be dating it just now
                 await date_by_row(self._services, watch.run_id)
             return "handed_off"
         return await self._date(watch, outcome)
 
-    async def _next_look_after_hand_off(self, run_id: str) -> datetime:
-        """When to look whether the step did its work; at the run's deadline if that is sooner: a step may hang."""
-        now = self._services.clock()
+    async def _gap_after_hand_off(self, run_id: str) -> timedelta:
+        """How long the step has before the next look; until the run's deadline if that is sooner: a step may hang."""
         found = await standing(self._services, run_id)
-        deadline = None if found is None else found.deadline_at
-        later = now + HAND_OFF
-        return later if deadline is None or deadline <= now else min(later, deadline)
+        left = HAND_OFF
+        if found is not None and found.deadline_at is not None:
+            left = found.deadline_at - self._services.clock()
+        return min(left, HAND_OFF) if left > timedelta(0) else HAND_OFF
 
     async def _check(self, watch: Watch, hub: Hub) -> str:
         """Under `durable`: leave a run alone that is in time.
@@ -154,10 +154,10 @@ class Sweep:
             return await self._date(watch, Outcome(found.status if found else None, None))
         overdue_at = found.wake_at + timedelta(seconds=self._settings.overdue)
         if now < overdue_at:
-            await self._services.watch.set_due(watch, overdue_at)
+            await self._services.watch.set_due(watch, overdue_at, now)
             return "in_time"
         again = now + timedelta(seconds=self._settings.sweep_every / 2)
-        await self._services.watch.set_due(watch, again, strikes=watch.strikes + 1)
+        await self._services.watch.set_due(watch, again, now, strikes=watch.strikes + 1)
         log.warning("run %s is overdue since %s", watch.run_id, found.wake_at, extra={"run_id": watch.run_id})
         try:
             await hub.ensure(watch.run_id)
@@ -177,16 +177,24 @@ class Sweep:
         """Date the row to the run's next wake; remove it when there is nothing left to look at."""
         now = self._services.clock()
         if outcome.wake_in is not None:
-            await self._services.watch.set_due(watch, now + timedelta(seconds=outcome.wake_in))
+            await self._services.watch.set_due(watch, now + timedelta(seconds=outcome.wake_in), now)
             return "polled"
-        if outcome.status is None and now - watch.created_at < ORPHAN_AGE:
-            await self._services.watch.set_due(watch, watch.created_at + ORPHAN_AGE)  # its submit may still commit
+        if outcome.status is None and now - watch.announced_at < ORPHAN_AGE:
+            await self._services.watch.set_due(
+                watch, watch.announced_at + ORPHAN_AGE, now
+            )  # its submit may still commit
             return "absent"
         clear = batch_submission.clear_away if is_batch_id(watch.run_id) else clear_away
         if outcome.status is None and not await clear(self._services, watch):
             return "absent"
-        await self._services.watch.remove(watch)
+        await self._services.watch.remove(watch, now)
         return "done"
+
+
+async def date_ahead(services: Services, watch: Watch, gap: timedelta) -> bool:
+    """Date the watch row from now; False when somebody else has dated it meanwhile."""
+    now = services.clock()
+    return await services.watch.set_due(watch, now + gap, now)
 
 
 async def date_by_row(services: Services, run_id: str) -> None:
@@ -194,7 +202,9 @@ async def date_by_row(services: Services, run_id: str) -> None:
     for _ in range(RACES):
         watch = await services.watch.get(run_id)
         found = await standing(services, run_id)
-        if watch is None or found is None or await services.watch.set_due(watch, found.wake_at):
+        if watch is None or found is None or watch.due == found.wake_at:
+            return
+        if await services.watch.set_due(watch, found.wake_at, services.clock()):
             return
 
 
@@ -230,7 +240,7 @@ class Wakes:
         except RowTooNew as error:
             log.warning("run %s is left to a newer version: %s", run_id, error, extra={"run_id": run_id})
             if watch is not None:
-                await self._services.watch.set_due(watch, self._services.clock() + LEFT_TO_NEWER)
+                await date_ahead(self._services, watch, LEFT_TO_NEWER)
             return Outcome(None, LEFT_TO_NEWER.total_seconds())
         except RowUnreadable as error:
             log.error("run %s is put aside: its row cannot be read: %s", run_id, error, extra={"run_id": run_id})
@@ -240,10 +250,10 @@ class Wakes:
             return Outcome(None, None)
         if watch is not None and outcome.status is not None:
             if outcome.wake_in is None:
-                await self._services.watch.remove(watch)
+                await self._services.watch.remove(watch, self._services.clock())
             else:
-                due = self._services.clock() + timedelta(seconds=outcome.wake_in)
-                if not await self._services.watch.set_due(watch, due):  # a sweep has handed the run over meanwhile
+                gap = timedelta(seconds=outcome.wake_in)
+                if not await date_ahead(self._services, watch, gap):  # a sweep has handed the run over meanwhile
                     await date_by_row(self._services, run_id)
         return outcome if self._services.settings.driver == "timer" else not_too_early(outcome)
 

@@ -45,10 +45,11 @@ class Answers:
             run, now = stored.value, services.clock()
             ledger = await services.store.calls(run)
             changes = self._changes(run, ledger, answers, now)
-            await services.watch.announce(run_id, now)
             if not changes:
                 return run
+            watch = await services.watch.announce(run_id, now)
             changes = [await self._fitting(run, change) for change in changes]
+            await services.watch.keep_announced(watch, services.clock())
             left = {call.value.call_id for call in ledger if call.value.state is CallState.WAITING} - answers.keys()
             resumes = run.next is Next.ANSWERS and not left
             after = unpark(run, now) if resumes else replace(run, updated_at=now)

@@ -120,9 +120,9 @@ class Deletion:
             if stored is None:
                 return False
             now = self._services.clock()
-            await self._services.watch.announce(wanted, now)
             if stored.value.deleted_at is not None:
                 return True
+            await self._services.watch.announce(wanted, now)
             try:
                 await self._services.save(stored, self._entombed(stored.value, now))
             except Conflict:

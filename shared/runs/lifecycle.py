@@ -59,9 +59,9 @@ class Lifecycle:
             run, now = stored.value, self._services.clock()
             if run.next is Next.NONE:
                 return run
-            await self._services.watch.announce(run_id, now)
             if run.terminal:
                 return run
+            await self._services.watch.announce(run_id, now)
             try:
                 after = finish(run, now, RunStatus.CANCELLED, cancel_at_provider=True)
                 return (await self._services.end(stored, after)).value

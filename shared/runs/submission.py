@@ -171,7 +171,7 @@ class Submissions:
             return None
         listed = self._services.index.place_of(run)
         watch = await self._services.watch.announce(run.id, self._now(), listed=listed, deadline=run.deadline_at)
-        stored = await self._write(run, wanted, session)
+        stored = await self._write(run, wanted, session, watch)
         if stored is None or stored.value.submission != run.submission:
             raise await self._lost(run, stored, record, watch)
         if stored.value.slot != run.slot:  # an earlier call with the key committed it
@@ -201,11 +201,9 @@ class Submissions:
             raise RunDeleted
         if stored.value.next is Next.NONE:
             return Submitted(run=stored.value, watch=None)
-        watch = await self._services.watch.announce(stored.value.id, self._now())
-        # Read again: the row that the driver dates is to be older than the run that it is dated by.
-        return await self._on_its_way(await self._services.store.load(stored.value.id) or stored, watch)
+        return await self._on_its_way(stored, None)  # announced by who committed it, and due until it has ended
 
-    async def _on_its_way(self, stored: Stored[Run], watch: Watch) -> Submitted:
+    async def _on_its_way(self, stored: Stored[Run], watch: Watch | None) -> Submitted:
         """The first create, here and now; whatever becomes of it, the driver goes on from the row."""
         run = stored.value
         agent = self._services.agents.get(run.agent)
@@ -328,7 +326,9 @@ class Submissions:
             or (self._settings.chain == "auto" and session is not None and session.value.replay),
         )
 
-    async def _write(self, run: Run, wanted: Submission, session: Stored[Session] | None) -> Stored[Run] | None:
+    async def _write(
+        self, run: Run, wanted: Submission, session: Stored[Session] | None, watch: Watch
+    ) -> Stored[Run] | None:
         """Parts, the list's row, then session, run and input in one transaction.
 
         Returns the run that then has the number, this one or another's; None when nobody can have it.
@@ -338,6 +338,7 @@ class Submissions:
             return await store.load(run.id)
         given = await store.keep(run, json.dumps(wanted.items, ensure_ascii=False))
         await self._services.index.list_run(run)
+        await self._services.watch.keep_announced(watch, self._now())
         self._allowance.check_in_time(run)
         try:
             return await store.create(run, SessionChange(before=session, after=_session_after(run, session)), given)
@@ -354,7 +355,7 @@ class Submissions:
         if record is not None and record.etag:  # a batch's own has no row
             await self._services.index.free_key(record)
         if winner is not None:
-            await self._services.watch.set_due(watch, winner.value.wake_at)
+            await self._services.watch.set_due(watch, winner.value.wake_at, self._now())
         session = await self._services.store.load_session(run.session_id)
         return SessionBusy(session_id=run.session_id) if session is None else _busy(session.value)
 

@@ -6,8 +6,11 @@ strangers and the wrong order are harmless.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from azurefunctions.extensions.http.fastapi import Response
@@ -15,11 +18,19 @@ from azurefunctions.extensions.http.fastapi import Response
 from shared.agentkit.faults import ProviderFault
 from shared.api.bodies import read_bytes
 from shared.drivers.durable import Hub
-from shared.errors import InvalidJson, InvalidSignature, NotFound, ProviderUnavailable
+from shared.errors import BodyTimeout, InputTooLarge, InvalidJson, InvalidSignature, NotFound, ProviderUnavailable
 from shared.runs.services import log
 from shared.wiring import App
 
 MOST_BYTES = 65_536
+BODY_SECONDS = 5.0
+"""How long the body of a webhook may take: its sender wants an answer within ten seconds, and we have to look first."""
+
+TOLERANCE = 300.0
+"""Seconds by which a webhook's timestamp may be off (Standard Webhooks, and its library)."""
+
+_SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=", re.ASCII)
+_TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 _RESPONSE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.:=+~-]{0,511}", re.ASCII)
 """What can stand in the address of a response, and leads nowhere else."""
 
@@ -29,12 +40,15 @@ KINDS = frozenset({"response.completed", "response.failed", "response.cancelled"
 async def receive(request: Any, app: App, hub: Hub) -> Any:
     """``POST /api/webhooks/openai``: 200, or 503 when the provider did not answer us, so that it comes again.
 
-    Raises ``NotFound`` while no secret is set, ``InvalidSignature``, ``InvalidJson``, ``ProviderUnavailable``.
+    Anybody can call this address, so that headers which cannot be right are refused before the body is waited for.
+    Raises ``NotFound`` while no secret is set, ``InvalidSignature``, ``InputTooLarge``, ``BodyTimeout``,
+    ``InvalidJson``, ``ProviderUnavailable``.
     """
     secret = app.settings.openai_webhook_secret
     if secret is None:
         raise NotFound("This app takes no webhooks: OPENAI_WEBHOOK_SECRET is not set.")
-    event = _verified(await read_bytes(request, MOST_BYTES), dict(request.headers), secret)
+    _check_headers(request.headers, time.time())
+    event = _verified(await _body_of(request), dict(request.headers), secret)
     data = event.get("data")
     response_id = data.get("id") if isinstance(data, dict) else None
     if str(event.get("type")) in KINDS and isinstance(response_id, str) and _RESPONSE_ID.fullmatch(response_id):
@@ -46,6 +60,28 @@ async def receive(request: Any, app: App, hub: Hub) -> Any:
         if run_id is not None:
             await app.signals.woken(run_id, hub)
     return Response(status_code=200)
+
+
+def _check_headers(headers: Mapping[str, str], now: float) -> None:
+    """What the headers alone say: signed at all, just now, and not too long."""
+    timestamp = headers.get("webhook-timestamp", "")
+    if not headers.get("webhook-id") or _TIMESTAMP.fullmatch(timestamp) is None:
+        raise InvalidSignature
+    if abs(now - int(timestamp)) > TOLERANCE + 1:  # the library is exact about it
+        raise InvalidSignature
+    if not any(_SIGNATURE.fullmatch(each) for each in headers.get("webhook-signature", "").split(" ")):
+        raise InvalidSignature
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length[:20]) > MOST_BYTES:
+        raise InputTooLarge(f"A webhook may have at most {MOST_BYTES} bytes.")
+
+
+async def _body_of(request: Any) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await read_bytes(request, MOST_BYTES)
+    except TimeoutError:
+        raise BodyTimeout(f"The body was not all there within {BODY_SECONDS:g} seconds. Send it again.") from None
 
 
 def _verified(body: bytes, headers: dict[str, str], secret: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ OPERATIONS = (
             errors.NotFound,
             errors.InvalidSignature,
             errors.InvalidJson,
+            errors.BodyTimeout,
             errors.InputTooLarge,
             errors.ProviderUnavailable,
         ),

@@ -98,6 +98,7 @@ class BatchSubmissions:
         watch = await services.watch.announce(batch.id, now, listed=services.index.place_of_batch(batch))
         await services.batches.put_items(batch.id, [await self._kept(batch.id, each) for each in items])
         await services.index.list_batch(batch)
+        watch = await services.watch.keep_announced(watch, services.clock())
         try:
             await services.batches.create(batch)
         except Conflict:
@@ -111,11 +112,7 @@ class BatchSubmissions:
             raise BatchDeleted
         if stored.value.done:
             return BatchSubmitted(batch=stored.value, watch=None)
-        now = self._services.clock()
-        watch = await self._services.watch.announce(stored.value.id, now)
-        # Read again: the row that the driver dates is to be older than the batch that it is dated by.
-        stored = await self._services.batches.load(stored.value.id) or stored
-        return BatchSubmitted(batch=stored.value, watch=watch)
+        return BatchSubmitted(batch=stored.value, watch=None)  # announced by who committed it
 
     def _new_key(self, wanted: BatchSubmission, key: str) -> KeyRecord:
         return KeyRecord(

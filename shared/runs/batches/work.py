@@ -100,10 +100,10 @@ class BatchWork:
             if stored is None or stored.value.status.over:
                 return None if stored is None else stored.value
             now = self._services.clock()
-            await self._services.watch.announce(batch_id, now)
             after = cancel(stored.value, now)
             if after == stored.value:
                 return after
+            await self._services.watch.announce(batch_id, now)
             try:
                 return (await self._services.batches.save(stored, after)).value
             except Conflict:

@@ -6,7 +6,7 @@ Where these methods say ``run_id``, a batch's id does as well.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from shared.runs.batches.batch import is_batch_id
@@ -16,17 +16,23 @@ from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables,
 AHEAD = timedelta(seconds=60)
 """When a sweep looks at what was announced, should nobody else have come to it by then."""
 
+ANNOUNCE_AGAIN = timedelta(seconds=30)
+"""The age from which an announcement is made again before the commit that it is for."""
+
+RACES = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
     """One watch row. ``strikes``: sweeps that found the run overdue, in a row.
 
+    ``announced_at``: when somebody last said that they were about to change the run (or to create it).
     ``listed``: the place in the owner's list that goes with the row, should the run never come to be.
     """
 
     run_id: str
     due: datetime
-    created_at: datetime
+    announced_at: datetime
     etag: str
     strikes: int = 0
     listed: str = ""
@@ -43,32 +49,43 @@ class WatchStore:
     ) -> Watch:
         """For who brings a wake nearer, *before* it commits that: whatever becomes of it, the sweep looks.
 
-        At the ``deadline`` if that is sooner: what is announced may hang for longer.
+        The row has a new ETag and is due within 60 s, never later than it was: so announcing again and again
+        postpones nothing. Due at the ``deadline`` if that is sooner: what is announced may hang for longer.
+        ``now`` is the clock's: what was announced later than that stays so.
         """
         due = now + AHEAD if deadline is None else min(now + AHEAD, deadline)
-        return await self.put(run_id, due, now, listed=listed)
+        for _ in range(RACES):
+            row = await self.get(run_id)
+            try:
+                if row is None:
+                    return await self._insert(run_id, due, now, listed)
+                return await self._announce_again(row, due, now, listed)
+            except Conflict:
+                continue
+        return await self.put(run_id, due, now, listed=listed)  # whoever was faster has just dated it
+
+    async def keep_announced(self, watch: Watch, now: datetime) -> Watch:
+        """For who has announced, right before its commit: announces again what it said too long ago."""
+        if now - watch.announced_at < ANNOUNCE_AGAIN:
+            return watch
+        return await self.announce(watch.run_id, now, listed=watch.listed)
 
     async def put(self, run_id: str, due: datetime, now: datetime, *, listed: str = "") -> Watch:
         """Write the row, whatever is there."""
-        values: dict[str, Value] = {
-            "due": due.timestamp(),
-            "created_at": now.timestamp(),
-            "strikes": 0,
-            "quarantined": "",
-            "listed": listed,
-        }
-        change = Change(kind=Kind.UPSERT, key=run_id, values=values)
-        etags = await self._tables.commit(Table.WATCH, _partition(run_id), [change])
-        return Watch(run_id=run_id, due=due, created_at=now, etag=etags[run_id], listed=listed)
+        return await self._write(Watch(run_id=run_id, due=due, announced_at=now, etag="", listed=listed), Kind.UPSERT)
 
     async def get(self, run_id: str) -> Watch | None:
         """The row; None when the run is not watched."""
         row = await self._tables.get(Table.WATCH, _partition(run_id), run_id)
         return None if row is None else _watch(row)
 
-    async def set_due(self, watch: Watch, due: datetime, *, strikes: int = 0) -> bool:
-        """Date it, under the ETag read *before* the run row; False when somebody was nearer to the truth."""
-        values = {"due": due.timestamp(), "strikes": strikes}
+    async def set_due(self, watch: Watch, due: datetime, now: datetime, *, strikes: int = 0) -> bool:
+        """Date it, under the ETag read *before* the run row; False when somebody was nearer to the truth.
+
+        Not later than 60 s after an announcement that is younger than that: what it announced may not be committed
+        yet, and then the run row says nothing of it.
+        """
+        values = {"due": _not_past_announcement(watch, due, now).timestamp(), "strikes": strikes}
         return await self._try(watch, Change(kind=Kind.MERGE, key=watch.run_id, values=values, etag=watch.etag))
 
     async def quarantine(self, watch: Watch, reason: str) -> bool:
@@ -76,8 +93,13 @@ class WatchStore:
         values = {"quarantined": reason[:1_000]}
         return await self._try(watch, Change(kind=Kind.MERGE, key=watch.run_id, values=values, etag=watch.etag))
 
-    async def remove(self, watch: Watch) -> bool:
-        """Delete it, under its ETag; False when it was changed meanwhile."""
+    async def remove(self, watch: Watch, now: datetime) -> bool:
+        """Delete it, under its ETag; False when it was changed meanwhile.
+
+        One that was announced less than 60 s ago is dated to the end of these instead.
+        """
+        if now < watch.announced_at + AHEAD:
+            return await self.set_due(watch, watch.announced_at + AHEAD, now)
         return await self._try(watch, Change(kind=Kind.DELETE, key=watch.run_id, etag=watch.etag))
 
     async def due(self, now: datetime, limit: int) -> list[Watch]:
@@ -96,12 +118,44 @@ class WatchStore:
     def _all(self) -> AsyncIterator[Row]:
         return self._tables.query(Table.WATCH, None, select=["quarantined"])
 
+    async def _insert(self, run_id: str, due: datetime, now: datetime, listed: str) -> Watch:
+        return await self._write(Watch(run_id=run_id, due=due, announced_at=now, etag="", listed=listed), Kind.INSERT)
+
+    async def _announce_again(self, row: Watch, due: datetime, now: datetime, listed: str) -> Watch:
+        return await self._write(
+            replace(
+                row,
+                due=min(row.due, due),
+                announced_at=max(row.announced_at, now),
+                listed=listed or row.listed,
+            ),
+            Kind.REPLACE,
+        )
+
+    async def _write(self, watch: Watch, kind: Kind) -> Watch:
+        """Write the whole row, which nobody has put aside then."""
+        values: dict[str, Value] = {
+            "due": watch.due.timestamp(),
+            "announced_at": watch.announced_at.timestamp(),
+            "strikes": watch.strikes,
+            "quarantined": "",
+            "listed": watch.listed,
+        }
+        change = Change(kind=kind, key=watch.run_id, values=values, etag=watch.etag or None)
+        etags = await self._tables.commit(Table.WATCH, _partition(watch.run_id), [change])
+        return replace(watch, etag=etags[watch.run_id])
+
     async def _try(self, watch: Watch, change: Change) -> bool:
         try:
             await self._tables.commit(Table.WATCH, _partition(watch.run_id), [change])
         except Conflict:
             return False
         return True
+
+
+def _not_past_announcement(watch: Watch, due: datetime, now: datetime) -> datetime:
+    end = watch.announced_at + AHEAD
+    return min(due, end) if now < end else due
 
 
 def _partition(run_id: str) -> str:
@@ -118,7 +172,7 @@ def _watch(row: Row) -> Watch:
     return Watch(
         run_id=row.key,
         due=_moment(row, "due"),
-        created_at=_moment(row, "created_at"),
+        announced_at=_moment(row, "announced_at"),
         etag=row.etag,
         strikes=strikes if isinstance(strikes, int) else 0,
         listed=str(row.values.get("listed", "")),

@@ -339,6 +339,23 @@ async def test_what_is_told_again_although_it_was_seen_is_passed_over() -> None:
         assert text(await followed(an_agent(provider), "resp_1", after=5)) == "6 7 "
 
 
+async def test_no_number_comes_twice_whatever_the_server_repeats() -> None:
+    """In one connection, and with `starting_after` obeyed: viewers add what they are told to what they have."""
+    numbers = [6, 7, 7, 6, 8, 5, 8, 9]
+    deltas = [event("response.output_text.delta", sequence_number=n, delta=f"{n} ") for n in numbers]
+    async with serving(playing(SSE, *deltas)) as provider:
+        updates = await followed(an_agent(provider), "resp_1", after=5)
+    assert [update.sequence for update in updates] == [6, 7, 8, 9]
+    assert text(updates) == "6 7 8 9 "
+
+
+@pytest.mark.parametrize("number", [True, 10**12, "7", None, 7.5])
+async def test_what_is_no_number_of_an_event_counts_as_none(number: object) -> None:
+    delta = event("response.output_text.delta", sequence_number=number, delta="a")
+    async with serving(playing(SSE, delta)) as provider:
+        assert [update.sequence for update in await followed(an_agent(provider), "resp_1", after=5)] == [6]
+
+
 async def test_events_that_nobody_knows_and_those_without_a_number_do_no_harm() -> None:
     pieces = [
         event("response.of_tomorrow", sequence_number=3, response={"id": "resp_1"}),

@@ -43,17 +43,18 @@ async def test_whoever_wrote_last_is_nearer_to_the_truth(watch: WatchStore) -> N
     run = new_run().id
     old = await watch.put(run, NOW, NOW)
     new = await watch.put(run, NOW + timedelta(hours=1), NOW)
-    assert not await watch.set_due(old, NOW)
+    later = NOW + timedelta(seconds=60)
+    assert not await watch.set_due(old, NOW, later)
     assert not await watch.quarantine(old, "x")
-    assert not await watch.remove(old)
+    assert not await watch.remove(old, later)
     assert await watch.get(run) == new
-    assert await watch.set_due(new, NOW, strikes=2)
+    assert await watch.set_due(new, NOW, later, strikes=2)
     dated = await watch.get(run)
     assert dated is not None
-    assert (dated.due, dated.strikes, dated.created_at) == (NOW, 2, NOW)
-    assert await watch.remove(dated)
-    assert not await watch.remove(dated)
-    assert not await watch.set_due(dated, NOW)
+    assert (dated.due, dated.strikes, dated.announced_at) == (NOW, 2, NOW)
+    assert await watch.remove(dated, later)
+    assert not await watch.remove(dated, later)
+    assert not await watch.set_due(dated, NOW, later)
     assert await watch.get(run) is None
 
 
@@ -72,4 +73,49 @@ async def test_a_batch_is_watched_like_a_run(watch: WatchStore) -> None:
     put = await watch.put(batch, NOW, NOW, listed="batches:x/1")
     assert await watch.get(batch) == put
     assert await watch.due(NOW, 10) == [put]
-    assert await watch.remove(put)
+    assert await watch.remove(put, NOW + timedelta(seconds=60))
+
+
+async def test_an_announcement_brings_a_row_nearer_and_never_postpones_it(watch: WatchStore) -> None:
+    run = new_run().id
+    first = await watch.announce(run, NOW, listed="owner:x/1")
+    assert (first.due, first.announced_at) == (NOW + timedelta(seconds=60), NOW)
+    assert await watch.get(run) == first
+    for seconds in (1, 20, 59, 3_600):
+        again = await watch.announce(run, NOW + timedelta(seconds=seconds))
+        assert (again.due, again.announced_at) == (first.due, NOW + timedelta(seconds=seconds))
+        assert again.listed == "owner:x/1"
+        assert again.etag != first.etag
+    late = await watch.announce(run, NOW)
+    assert late.announced_at == NOW + timedelta(hours=1), "never moved back"
+    assert await watch.set_due(late, NOW + timedelta(days=7), NOW + timedelta(hours=2), strikes=1)
+    near = await watch.announce(run, NOW + timedelta(hours=3))
+    assert (near.due, near.strikes) == (NOW + timedelta(hours=3, seconds=60), 1)
+
+
+async def test_for_a_minute_nobody_dates_a_row_past_its_announcement_or_removes_it(watch: WatchStore) -> None:
+    """Who reads the run row before the commit that was announced must not have the sweep come later than that."""
+    run, end = new_run().id, NOW + timedelta(seconds=60)
+    announced = await watch.announce(run, NOW)
+    assert await watch.set_due(announced, NOW + timedelta(days=7), NOW + timedelta(seconds=59))
+    row = await watch.get(run)
+    assert row is not None
+    assert row.due == end
+    assert await watch.set_due(row, NOW + timedelta(seconds=2), NOW)
+    row = await watch.get(run)
+    assert row is not None
+    assert row.due == NOW + timedelta(seconds=2), "sooner is fine"
+    assert await watch.remove(row, NOW + timedelta(seconds=59))
+    row = await watch.get(run)
+    assert row is not None
+    assert row.due == end
+    assert await watch.remove(row, end)
+    assert await watch.get(run) is None
+
+
+async def test_an_announcement_is_made_again_before_a_commit_that_took_its_time(watch: WatchStore) -> None:
+    announced = await watch.announce(new_run().id, NOW)
+    assert await watch.keep_announced(announced, NOW + timedelta(seconds=29)) == announced
+    again = await watch.keep_announced(announced, NOW + timedelta(seconds=30))
+    assert again.announced_at == NOW + timedelta(seconds=30)
+    assert await watch.get(announced.run_id) == again

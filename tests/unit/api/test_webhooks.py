@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -164,9 +165,65 @@ async def test_a_signed_body_that_is_no_object_is_400(body: bytes) -> None:
 async def test_a_body_has_a_limit_that_comes_before_the_signature() -> None:
     fits = json.dumps({**EVENT, "padding": "x" * (inbound.MOST_BYTES - 200)}).encode()
     assert (await send(Heard(), fits)).status_code == 200
-    for headers in ({}, None):
+    for headers in (signed(b"another"), None):
         response = await send(Heard(), b"x" * (inbound.MOST_BYTES + 1), headers)
         assert (response.status_code, content(response)["code"]) == (413, "input_too_large")
+
+
+class Untouched:
+    """A request whose body must not be waited for: it never comes."""
+
+    method = "POST"
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self.headers = headers
+        self.waited = False
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        self.waited = True
+        yield b"{"
+        await asyncio.Event().wait()
+
+
+async def answer_to(untouched: Untouched) -> Any:
+    @answered
+    async def receive(req: Any) -> Any:
+        return await inbound.receive(req, cast("App", Heard()), cast("Any", None))
+
+    return await asyncio.wait_for(receive(untouched), 20)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"webhook-id": "evt_1", "webhook-timestamp": "1"},
+        signed(BODY, age=400),
+        signed(BODY, age=-400),
+        {**signed(BODY), "webhook-id": ""},
+        {**signed(BODY), "webhook-signature": "v1,short="},
+        {**signed(BODY), "webhook-signature": "v1a," + "A" * 43 + "="},
+        {**signed(BODY), "webhook-timestamp": "1e9"},
+    ],
+)
+async def test_headers_that_cannot_be_right_are_refused_without_waiting_for_the_body(headers: dict[str, str]) -> None:
+    request = Untouched(headers)
+    response = await answer_to(request)
+    assert (response.status_code, content(response)["code"]) == (401, "invalid_signature")
+    assert not request.waited
+
+
+@pytest.mark.parametrize("length", [str(inbound.MOST_BYTES + 1), "9" * 5_000, "-1", "x"])
+async def test_a_length_that_is_too_much_is_refused_without_waiting_for_the_body(length: str) -> None:
+    request = Untouched({**signed(BODY), "content-length": length})
+    response = await answer_to(request)
+    assert (response.status_code, content(response)["code"], request.waited) == (413, "input_too_large", False)
+
+
+async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbound, "BODY_SECONDS", 0.05)
+    response = await answer_to(Untouched(signed(BODY)))
+    assert (response.status_code, content(response)["code"]) == (408, "body_timeout")
 
 
 async def test_without_a_secret_there_is_no_such_address() -> None:

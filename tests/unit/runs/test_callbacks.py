@@ -382,7 +382,7 @@ async def test_the_end_is_delivered_again_whatever_became_of_it(telling: Rig, re
     await telling.finish(run_id)
     watch = await telling.app.services.watch.get(run_id)
     assert watch is not None
-    await telling.app.services.watch.remove(watch)
+    await telling.app.services.watch.remove(watch, telling.clock.now)
     sent = len(receiver.received)
     receiver.then = 200
     run = await telling.app.redelivery.deliver_again(run_id)

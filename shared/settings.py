@@ -228,6 +228,11 @@ class Settings(BaseModel):
     poll_grace: Seconds = Field(
         60.0, alias="DORMOUSE_POLL_GRACE_SECONDS", description="How long after a create a 404 is no news."
     )
+    poll_missing: Count = Field(
+        3,
+        alias="DORMOUSE_POLL_MISSING",
+        description="404s in a row after that, spread over a minute at least, then `response_lost`.",
+    )
     poll_first: Seconds = Field(
         2.0, alias="DORMOUSE_POLL_FIRST_SECONDS", description="First and shortest gap between polls."
     )

@@ -7,7 +7,7 @@ answers at once, either finally (token None) or with a continuation token; the s
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -26,9 +26,9 @@ def text_of(items: Iterable[Item]) -> str:
         for item in items
         if item.get("type") == "message"
         for part in item.get("content") or ()
-        if part.get("type") in ("output_text", "refusal")
+        if isinstance(part, dict) and part.get("type") in ("output_text", "refusal")
     ]
-    return "".join(part for part in parts if part)
+    return "".join(part for part in parts if isinstance(part, str))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +160,10 @@ class AgentResponse:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
+Send = Callable[[], Awaitable[AgentResponse]]
+"""Sends a request that is built, once. Raises the faults of a create (``agentkit.faults``)."""
+
+
 class UpdateKind(StrEnum):
     """What an update is: more text; a new start, with all text before it void; the end of the response."""
 
@@ -230,10 +234,17 @@ class Agent(Protocol):
         """Whether a run may come to wait for a person: a tool, here or of an MCP server, needs approval."""
         ...
 
+    def prepare(self, messages: Sequence[Item], *, session: AgentSession, options: RunOptions) -> Send:
+        """Build the request that creates a response from ``messages``. Nothing is sent before the result is called.
+
+        Whatever it raises is the agent's own fault, but for ``Refused``: messages that this agent cannot send.
+        """
+        ...
+
     async def run(
         self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
     ) -> AgentResponse:
-        """Create a response from ``messages``, or, with a token in the options, ask how it stands."""
+        """Create a response from ``messages`` (prepare and send), or, with a token in the options, ask about one."""
         ...
 
     def follow(self, response_id: str, *, after: int, timeout: float) -> AsyncGenerator[AgentUpdate, None]:

@@ -6,10 +6,11 @@ Responses API on our side and are translated here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from shared.agentkit import faults
+from shared.agentkit import faults, lenient
 from shared.agentkit.agent import (
     AgentResponse,
     AgentSession,
@@ -17,9 +18,11 @@ from shared.agentkit.agent import (
     Item,
     ResponseStatus,
     RunOptions,
+    Send,
     Usage,
 )
-from shared.agentkit.provided import ProvidedAgent
+from shared.agentkit.items import function_call, text_message
+from shared.agentkit.provided import ProvidedAgent, check_sendable
 from shared.agentkit.tools import Tool
 
 Message = dict[str, Any]
@@ -37,20 +40,22 @@ class ChatAgent(ProvidedAgent):
         """Answer ``messages``, the whole conversation. Raises the faults of a create (``agentkit.faults``)."""
         if options.continuation_token is not None or messages is None:
             raise ValueError("an agent over Chat Completions has no continuation tokens")
-        body: dict[str, Any] = {
-            **self._options,
-            "model": options.model or self._model,
-            "messages": [
-                {"role": "system", "content": self._told(options.run)},
-                *to_messages(messages),
-            ],
-        }
+        return await self.prepare(messages, session=session, options=options)()
+
+    def prepare(self, messages: Sequence[Item], *, session: AgentSession, options: RunOptions) -> Send:
+        """Build the request: instructions, tools and options may be code of the agent's own."""
+        system = {"role": "system", "content": self._told(options.run)}
+        body: dict[str, Any] = {**self._options, "model": options.model or self._model}
         if self.output is not None:
             schema = {"name": self.output.name, "schema": self.output.schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if tools := [_definition(tool) for tool in self.tools.values()] + self._hosted_tools:
             body["tools"] = tools
-        return read_completion(await self._provider.send("/chat/completions", body, timeout=options.timeout))
+        check_sendable({**body, "messages": [system]})
+        return functools.partial(self._create, {**body, "messages": [system, *to_messages(messages)]}, options.timeout)
+
+    async def _create(self, body: Mapping[str, Any], timeout: float) -> AgentResponse:
+        return read_completion(await self._provider.send("/chat/completions", body, timeout=timeout))
 
     async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
         """Nothing runs at the provider between calls, so there is nothing to cancel."""
@@ -89,45 +94,65 @@ def to_messages(items: Iterable[Item]) -> list[Message]:
 
 
 def read_completion(body: Mapping[str, Any]) -> AgentResponse:
-    """A chat completion as a response of ours. Raises ``PerhapsAccepted`` when it is none."""
-    try:
-        return _read_choice(body, body["choices"][0])
-    except (TypeError, AttributeError, KeyError, IndexError) as error:
-        raise faults.PerhapsAccepted(
-            f"The provider answered with something that is no completion: {error!r}"[:1_000], code="no_response"
-        ) from error
+    """A chat completion as a response of ours, whatever its parts are. Raises ``PerhapsAccepted`` when it is none."""
+    choices = lenient.listed(body.get("choices"))
+    if not choices or not _is_readable(choices[0].get("message")):
+        raise faults.PerhapsAccepted("The provider answered with something that is no completion.", code="no_response")
+    return _read_choice(body, choices[0])
+
+
+def _is_readable(message: Any) -> bool:
+    """Whether it is a message, and what it asks for is calls: an answer must not lose them and look complete."""
+    if not isinstance(message, Mapping):
+        return message is None
+    asked = message.get("tool_calls") or []
+    return isinstance(asked, list) and all(
+        isinstance(call, Mapping)
+        and (call.get("type", "function") != "function" or isinstance(call.get("function"), Mapping))
+        for call in asked
+    )
 
 
 def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any]) -> AgentResponse:
-    message = choice.get("message") or {}
-    reason = choice.get("finish_reason") or "stop"
-    text = message.get("content") or message.get("refusal") or ""
-    calls = tuple(
-        FunctionCall(
-            call_id=call["id"], name=call["function"]["name"], arguments=call["function"].get("arguments") or ""
-        )
-        for call in message.get("tool_calls") or ()
-        if call.get("type", "function") == "function"
-    )
-    items: list[Item] = []
-    if text:
-        part: dict[str, Any] = {"type": "output_text", "text": text, "annotations": []}
-        items.append({"type": "message", "role": "assistant", "content": [part]})
-    items += [
-        {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
-        for call in calls
-    ]
+    message = lenient.mapping(choice.get("message"))
+    reason = lenient.word(choice.get("finish_reason")) or "stop"
+    text = _text(message.get("content")) or _text(message.get("refusal"))
+    calls = _calls(message)
+    items = [text_message(text)] if text else []
+    items += [function_call(call) for call in calls]
     incomplete = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(reason)
     return AgentResponse(
         status=ResponseStatus.INCOMPLETE if incomplete else ResponseStatus.COMPLETED,
         provider_status=reason,
-        response_id=str(body.get("id")),
+        response_id=lenient.response_id(body.get("id")),
         text=text,
         items=tuple(items),
         calls=() if incomplete else calls,
         usage=_usage(body.get("usage")),
         incomplete_reason=incomplete,
     )
+
+
+def _text(content: Any) -> str:
+    """The text of a message; some servers send it in parts."""
+    if isinstance(content, list):
+        return "".join(lenient.text(part.get("text")) for part in lenient.listed(content))
+    return lenient.text(content)
+
+
+def _calls(message: Mapping[str, Any]) -> tuple[FunctionCall, ...]:
+    found: list[FunctionCall] = []
+    for call in lenient.listed(message.get("tool_calls")):
+        function = lenient.mapping(call.get("function"))
+        if call.get("type", "function") == "function":
+            found.append(
+                FunctionCall(
+                    call_id=lenient.identifier(call.get("id")) or f"call_{len(found)}",
+                    name=lenient.identifier(function.get("name")),
+                    arguments=lenient.json_text(function.get("arguments")),
+                )
+            )
+    return tuple(found)
 
 
 def _definition(tool: Tool) -> dict[str, Any]:
@@ -161,12 +186,10 @@ def _content(content: Any) -> Any:
 
 
 def _usage(usage: Any) -> Usage:
-    if not isinstance(usage, dict):
-        return Usage()
     return Usage(
-        input_tokens=usage.get("prompt_tokens") or 0,
-        output_tokens=usage.get("completion_tokens") or 0,
-        total_tokens=usage.get("total_tokens") or 0,
-        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-        reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
+        input_tokens=lenient.counted(usage, "prompt_tokens"),
+        output_tokens=lenient.counted(usage, "completion_tokens"),
+        total_tokens=lenient.counted(usage, "total_tokens"),
+        cached_tokens=lenient.counted(usage, "prompt_tokens_details", "cached_tokens"),
+        reasoning_tokens=lenient.counted(usage, "completion_tokens_details", "reasoning_tokens"),
     )

@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from shared.agentkit.lenient import MOST_WORD, mapping, well_formed, word
+
+MOST_MESSAGE = 1_000
+
 
 class ProviderFault(Exception):
     """The provider gave no usable answer. ``retry_after`` in seconds, where it said so."""
 
     def __init__(self, message: str, *, code: str = "provider_error", retry_after: float | None = None) -> None:
+        message = well_formed(message[:MOST_MESSAGE])
         super().__init__(message)
         self.message = message
-        self.code = code
+        self.code = well_formed(code[:MOST_WORD])
         self.retry_after = retry_after
 
 
 class NotAccepted(ProviderFault):
     """The request surely did not start anything: no connection, 409, 429, 503 with Retry-After."""
+
+
+class RequestNotBuilt(ProviderFault):
+    """The agent's own code failed, so that there was nothing to send.
+
+    ``message`` names the exception's type alone: its text may hold what is not for callers.
+    """
 
 
 class Refused(ProviderFault):
@@ -60,11 +72,10 @@ _REFUSED = frozenset({"invalid_request_error", "invalid_prompt", "model_not_foun
 
 def of_error_event(event: Mapping[str, Any]) -> ProviderFault:
     """What a create means whose stream begins with an error: sorted as its HTTP status would have been."""
-    nested = event.get("error")
-    told = nested if isinstance(nested, dict) else event
-    words = {str(told.get(name)) for name in ("code", "type")}
-    text = str(told.get("message") or "The stream began with an error.")[:1_000]
-    code = str(told.get("code") or "stream_error")
+    told = mapping(event.get("error")) or event
+    words = {word(told.get(name)) for name in ("code", "type")}
+    text = word(told.get("message"), MOST_MESSAGE) or "The stream began with an error."
+    code = word(told.get("code")) or "stream_error"
     if "previous_response_not_found" in words or told.get("param") == "previous_response_id":
         return PreviousResponseMissing(text, code=code)
     if "No tool call found" in text:

@@ -6,10 +6,12 @@ how a response ended is read from the provider's answer: the framework makes emp
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +20,17 @@ from agent_framework import exceptions as raised
 from agent_framework._middleware import categorize_middleware
 from agent_framework_openai import RawOpenAIChatClient
 from azure.core.exceptions import ClientAuthenticationError
+from openai import OpenAIError
 from pydantic import BaseModel
 
 from shared.agentkit import faults
-from shared.agentkit.agent import AgentResponse, AgentSession, Item, ResponseStatus, RunOptions
+from shared.agentkit.agent import AgentResponse, AgentSession, Item, ResponseStatus, RunOptions, Send
 from shared.agentkit.framework_tools import framework_tool
 from shared.agentkit.provider import Provider, ProviderConfig, fate_of_a_create
 from shared.agentkit.responses import ResponsesAgent, read_response
+
+_requests: ContextVar[list[str] | None] = ContextVar("requests", default=None)
+"""The requests that the framework has made for the create at hand: without any, nothing can have been started."""
 
 
 class FrameworkAgent(ResponsesAgent):
@@ -47,6 +53,7 @@ class FrameworkAgent(ResponsesAgent):
             raise TypeError("it needs a name, and no local MCP tools, function middleware or fixed conversation_id")
         ours: Any = copy.copy(client)
         ours.client = client.client.with_options(max_retries=0)
+        ours.client._prepare_request = functools.partial(_note_request, ours.client._prepare_request)
         ours.function_invocation_configuration = {"enabled": False}
         ours._prepare_messages_for_openai = functools.partial(_as_given, client._prepare_messages_for_openai)
         provider = Provider(ProviderConfig(credential=""))
@@ -83,19 +90,46 @@ class FrameworkAgent(ResponsesAgent):
                 return _heard(response, await self._agent.run(session=theirs, options=asked))
             except (raised.ChatClientException, ClientAuthenticationError) as error:
                 raise faults.NoNews(str(error), code="provider_unreachable") from error
+        return await self.prepare(messages or (), session=session, options=options)()
+
+    def prepare(self, messages: Sequence[Item], *, session: AgentSession, options: RunOptions) -> Send:
+        """What the framework is to be given; it builds the request itself, right before it sends it."""
+        asked: dict[str, Any] = {"background": options.background, "store": True, "model": options.model}
         form = None if self.output is None else self.output.response_format()
         asked |= {"metadata": dict(options.metadata), "timeout": options.timeout, "response_format": form}
         if self._tool_required and messages and messages[-1].get("type") == "function_call_output":
             asked["tool_choice"] = "auto"  # as the framework's own loop does: required once, not for ever
+        return functools.partial(
+            self._ask_framework, [_message(item) for item in messages], session, asked, options.timeout
+        )
+
+    async def _ask_framework(
+        self, messages: Sequence[af.Message], session: AgentSession, asked: Mapping[str, Any], timeout: float
+    ) -> AgentResponse:
+        """Raises ``RequestNotBuilt`` where instructions, a context provider or middleware failed before the request."""
+        theirs = af.AgentSession(session_id=session.session_id, service_session_id=session.previous_response_id)
+        requests: list[str] = []
+        noting = _requests.set(requests)
         try:
-            told = await self._agent.run([_message(item) for item in messages or ()], session=theirs, options=asked)
+            async with asyncio.timeout(timeout + 0.5):  # the client's own timeout comes first
+                told = await self._agent.run(messages, session=theirs, options=asked)
             if isinstance(answer := getattr(told.raw_representation, "raw_representation", None), BaseModel):
                 return _heard(read_response(answer.model_dump(mode="json", exclude_unset=True, warnings=False)), told)
         except Exception as error:
-            raise _fate(error, session) from error
+            raise _fate(error, session, sent=bool(requests)) from error
+        finally:
+            _requests.reset(noting)
         if not told.text:
             raise faults.Refused("Middleware ended the run without an answer.", code="no_answer")
         return _heard(AgentResponse(status=ResponseStatus.COMPLETED, provider_status="not asked"), told)
+
+
+async def _note_request(prepare: Callable[[Any], Awaitable[None]], request: Any) -> None:
+    """What the client calls with each request that it has built, right before it sends it."""
+    await prepare(request)
+    requests = _requests.get()
+    if requests is not None:
+        requests.append(str(request.method))
 
 
 class _Given(dict[str, Any]):
@@ -135,13 +169,15 @@ def _heard(response: AgentResponse, told: Any) -> AgentResponse:
     return replace(response, text=said, items=(*kept, {"type": "message", "role": "assistant", "content": [part]}))
 
 
-def _fate(error: Exception, session: AgentSession) -> Exception:
+def _fate(error: Exception, session: AgentSession, *, sent: bool) -> Exception:
     """What a failed create means. The framework wraps the client's exceptions; its own bugs may hide a response."""
     if isinstance(error, raised.AgentInvalidRequestException | raised.ChatClientInvalidRequestException):
         return faults.Refused(str(error), code="invalid_request")
     origin = error.__cause__ if isinstance(error.__cause__, Exception) else error
     if isinstance(origin, ClientAuthenticationError):
         return faults.AccessDenied(str(origin), code="no_credential")
+    if not sent and not isinstance(origin, OpenAIError | faults.ProviderFault):
+        return faults.RequestNotBuilt(type(origin).__name__, code="agent_error")
     match fate_of_a_create(origin), session.previous_response_id:
         case (faults.PreviousResponseMissing() | faults.ToolOutputsRefused()) as fault, None:
             return faults.Refused(fault.message, code=fault.code)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.agentkit import faults
@@ -78,4 +80,21 @@ class ProvidedAgent:
             return self._instructions
         if run is None:
             raise ValueError("these instructions are a function of the run, and there is none")
-        return self._instructions(run)
+        text = self._instructions(run)
+        if not isinstance(text, str):
+            raise TypeError(f"the instructions of the agent {self.name} are a {type(text).__name__}, not a text")
+        return text
+
+
+def check_sendable(body: Mapping[str, Any]) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for a part of a request that the client could not write as JSON."""
+    json.dumps(body, ensure_ascii=False, allow_nan=False, default=_as_the_client).encode()
+
+
+def _as_the_client(value: Any) -> Any:
+    """What the `openai` client writes besides JSON: moments, and pydantic's models."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if hasattr(value, "model_dump"):
+        return value.model_dump(exclude_unset=True, mode="json", by_alias=True)
+    raise TypeError(f"a {type(value).__name__} cannot be sent")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import math
 import time
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.agentkit import faults, sse
+from shared.agentkit.lenient import parse_json, word
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -99,7 +99,7 @@ class Provider:
             raise faults.PerhapsAccepted("No answer in time.", code="provider_timeout") from error
         except Exception as error:
             raise fate_of_a_create(error) from error
-        if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
+        if not isinstance(answer, dict):
             raise faults.PerhapsAccepted(
                 "The provider answered with something that is no response.", code="no_response"
             )
@@ -168,7 +168,7 @@ class Provider:
         response = await self._open("POST", path, timeout, body=body, silence=timeout)
         try:
             if not _is_stream(response):  # a server that does not stream has answered in full
-                return json.loads(await response.aread())
+                return parse_json(await response.aread())
             async with contextlib.aclosing(sse.events(response.aiter_bytes())) as events:
                 async for event in events:
                     if event.get("type") == "error" or isinstance(event.get("error"), dict):
@@ -219,6 +219,7 @@ class Provider:
                 raise _NoToken(f"No token for the provider: {error}"[:1_000]) from error
 
     async def _request(self, method: str, path: str, timeout: float, body: dict[str, Any] | None = None) -> Any:
+        from httpx2 import Response
         from openai import Timeout
 
         client = self.client()
@@ -226,10 +227,12 @@ class Provider:
         options: Any = {"timeout": Timeout(timeout, connect=connect, pool=connect), "max_retries": 0}
         match method:
             case "GET":
-                return await client.get(path, cast_to=object, options=options)
+                response = await client.get(path, cast_to=Response, options=options)
             case "DELETE":
-                return await client.delete(path, cast_to=object, options=options)
-        return await client.post(path, body=body, cast_to=object, options=options)
+                response = await client.delete(path, cast_to=Response, options=options)
+            case _:
+                response = await client.post(path, body=body, cast_to=Response, options=options)
+        return parse_json(response.content)  # the client's own parser gives up on what is deep, or not quite UTF-8
 
     def _no_news(self, error: Exception) -> Exception:
         """What a failed question means. A 429 closes the door for the others."""
@@ -341,8 +344,7 @@ def _never_left(error: BaseException) -> bool:
 
 
 def _code(error: Any) -> str:
-    code = getattr(error, "code", None)
-    return str(code) if code else f"http_{error.status_code}"
+    return word(getattr(error, "code", None)) or f"http_{error.status_code}"
 
 
 def _sentence(error: Any) -> str:

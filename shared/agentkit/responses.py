@@ -7,25 +7,27 @@ One create per turn, then questions until it is terminal. What a response means 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+import functools
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
-from shared.agentkit import faults
+from shared.agentkit import faults, lenient
 from shared.agentkit.agent import (
     AgentResponse,
     AgentSession,
     AgentUpdate,
-    ApprovalRequest,
     ContinuationToken,
-    FunctionCall,
     Item,
     ResponseStatus,
     RunOptions,
+    Send,
     UpdateKind,
     Usage,
     text_of,
 )
-from shared.agentkit.provided import ProvidedAgent
+from shared.agentkit.items import approvals_of, calls_of, read_items
+from shared.agentkit.provided import ProvidedAgent, check_sendable
 
 TEXT_EVENTS = frozenset({"response.output_text.delta", "response.refusal.delta"})
 """What becomes the text of a response: `text_of` reads the same from its items."""
@@ -56,11 +58,14 @@ class ResponsesAgent(ProvidedAgent):
         """
         if options.continuation_token is not None:
             return await self._retrieve(options.continuation_token.response_id, options.timeout)
+        return await self.prepare(messages or (), session=session, options=options)()
+
+    def prepare(self, messages: Sequence[Item], *, session: AgentSession, options: RunOptions) -> Send:
+        """Build a turn's request: instructions, tools and options may be code of the agent's own."""
         body: dict[str, Any] = {
             **self._options,
             "model": options.model or self._model,
             "instructions": self._told(options.run),
-            "input": list(messages or ()),
             "background": options.background,
             "store": True,  # some projects delete a background response minutes after its end otherwise
             "metadata": dict(options.metadata),
@@ -74,8 +79,12 @@ class ResponsesAgent(ProvidedAgent):
             body["text"] = {**body.get("text", {}), "format": self.output.response_format()}
         if session.previous_response_id is not None:
             body["previous_response_id"] = session.previous_response_id
+        check_sendable(body)
+        return functools.partial(self._create, {**body, "input": list(messages)}, session, options.timeout)
+
+    async def _create(self, body: Mapping[str, Any], session: AgentSession, timeout: float) -> AgentResponse:
         try:
-            return read_response(await self._provider.send("/responses", body, timeout=options.timeout))
+            return read_response(await self._provider.send("/responses", body, timeout=timeout))
         except (faults.PreviousResponseMissing, faults.ToolOutputsRefused) as fault:
             if session.previous_response_id is not None:
                 raise
@@ -89,9 +98,7 @@ class ResponsesAgent(ProvidedAgent):
         query = {"stream": "true", "starting_after": after}
         working, last = after > 0, after
         try:
-            async with contextlib.aclosing(
-                self._provider.follow(f"/responses/{response_id}", query, timeout=timeout)
-            ) as events:
+            async with contextlib.aclosing(self._provider.follow(_at(response_id), query, timeout=timeout)) as events:
                 async for event in events:
                     number = event.get("sequence_number")
                     sequence = number if type(number) is int and number <= MOST_SEQUENCE else last + 1
@@ -110,9 +117,7 @@ class ResponsesAgent(ProvidedAgent):
     async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
         """Stop a background response. A completed one answers 200, 400 or 409 by server: then it is read instead."""
         try:
-            return read_response(
-                await self._provider.ask(f"/responses/{response_id}/cancel", timeout=timeout, method="POST")
-            )
+            return read_response(await self._provider.ask(f"{_at(response_id)}/cancel", timeout=timeout, method="POST"))
         except faults.ResponseMissing:
             return None
         except faults.NoNews as fault:
@@ -129,39 +134,35 @@ class ResponsesAgent(ProvidedAgent):
     async def delete(self, response_id: str, *, timeout: float) -> None:
         """Delete a response at the provider."""
         try:
-            await self._provider.ask(f"/responses/{response_id}", timeout=timeout, method="DELETE")
+            await self._provider.ask(_at(response_id), timeout=timeout, method="DELETE")
         except faults.ResponseMissing:
             return
 
     async def _retrieve(self, response_id: str, timeout: float) -> AgentResponse:
-        response = read_response(await self._provider.ask(f"/responses/{response_id}", timeout=timeout))
+        response = read_response(await self._provider.ask(_at(response_id), timeout=timeout))
         if response.response_id != response_id:
             raise faults.NoNews("The provider answered with another response.", code="no_response")
         return response
 
 
 def read_response(body: Mapping[str, Any]) -> AgentResponse:
-    """A response object of the provider in our words.
+    """A response object of the provider in our words, whatever its parts are: what cannot be read is left out.
 
     Unknown statuses count as pending; the run's deadline bounds them. Raises ``NoNews`` when it is no response.
     """
-    response_id, word = body.get("id"), body.get("status")
-    if not isinstance(response_id, str) or not isinstance(word, str):
+    response_id, word = lenient.response_id(body.get("id")), lenient.word(body.get("status"))
+    if response_id is None or word is None:
         raise faults.NoNews("The provider answered with something that is no response.", code="no_response")
     status = TERMINAL.get(word, ResponseStatus.PENDING)
-    if status is ResponseStatus.PENDING:
-        token = ContinuationToken(response_id=response_id)
-        return AgentResponse(
-            status=status,
-            provider_status=word,
-            response_id=response_id,
-            continuation_token=token,
-            metadata=_metadata(body),
-        )
-    try:
+    if status is not ResponseStatus.PENDING:
         return _ended(body, response_id, word, status)
-    except (TypeError, AttributeError, KeyError, ValueError) as error:
-        raise faults.NoNews(f"The provider's response cannot be read: {error!r}"[:1_000], code="no_response") from error
+    return AgentResponse(
+        status=status,
+        provider_status=word,
+        response_id=response_id,
+        continuation_token=ContinuationToken(response_id=response_id),
+        metadata=lenient.metadata(body.get("metadata")),
+    )
 
 
 def read_event(event: Mapping[str, Any], sequence: int) -> AgentUpdate | None:
@@ -182,64 +183,40 @@ def read_event(event: Mapping[str, Any], sequence: int) -> AgentUpdate | None:
         response = read_response(event["response"])
         return AgentUpdate(kind=UpdateKind.ENDED, sequence=sequence, response=response)
     if kind == "error":
-        raise faults.NoNews(str(event.get("message") or "The stream told of an error."), code="stream_error")
+        raise faults.NoNews(lenient.text(event.get("message")) or "The stream told of an error.", code="stream_error")
     return None
 
 
 def _ended(body: Mapping[str, Any], response_id: str, word: str, status: ResponseStatus) -> AgentResponse:
-    items = tuple(item for item in body.get("output") or () if isinstance(item, dict))
-    error = body.get("error") or {}
-    code, message = error.get("code"), error.get("message")
-    reason = (body.get("incomplete_details") or {}).get("reason")
+    items = read_items(body.get("output"))
+    error = lenient.mapping(body.get("error"))
+    done = status is ResponseStatus.COMPLETED
     return AgentResponse(
         status=status,
         provider_status=word,
         response_id=response_id,
         text=text_of(items),
         items=items,
-        calls=_calls(items) if status is ResponseStatus.COMPLETED else (),
-        approvals=_approvals(items) if status is ResponseStatus.COMPLETED else (),
+        calls=calls_of(items) if done else (),
+        approvals=approvals_of(items) if done else (),
         usage=_usage(body.get("usage")),
-        metadata=_metadata(body),
-        error_code=None if code is None else str(code),
-        error_message=None if message is None else str(message),
-        incomplete_reason=None if reason is None else str(reason),
-    )
-
-
-def _calls(items: Iterable[Item]) -> tuple[FunctionCall, ...]:
-    return tuple(
-        FunctionCall(call_id=item["call_id"], name=item.get("name", ""), arguments=item.get("arguments") or "")
-        for item in items
-        if item.get("type") == "function_call"
-    )
-
-
-def _metadata(body: Mapping[str, Any]) -> dict[str, str]:
-    given = body.get("metadata")
-    return {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
-
-
-def _approvals(items: Iterable[Item]) -> tuple[ApprovalRequest, ...]:
-    return tuple(
-        ApprovalRequest(
-            request_id=item["id"],
-            server=item.get("server_label", ""),
-            name=item.get("name", ""),
-            arguments=item.get("arguments") or "",
-        )
-        for item in items
-        if item.get("type") == "mcp_approval_request"
+        metadata=lenient.metadata(body.get("metadata")),
+        error_code=lenient.word(error.get("code")),
+        error_message=lenient.word(error.get("message"), lenient.MOST_MESSAGE),
+        incomplete_reason=lenient.word(lenient.mapping(body.get("incomplete_details")).get("reason")),
     )
 
 
 def _usage(usage: Any) -> Usage:
-    if not isinstance(usage, dict):
-        return Usage()
     return Usage(
-        input_tokens=usage.get("input_tokens") or 0,
-        output_tokens=usage.get("output_tokens") or 0,
-        total_tokens=usage.get("total_tokens") or 0,
-        cached_tokens=(usage.get("input_tokens_details") or {}).get("cached_tokens") or 0,
-        reasoning_tokens=(usage.get("output_tokens_details") or {}).get("reasoning_tokens") or 0,
+        input_tokens=lenient.counted(usage, "input_tokens"),
+        output_tokens=lenient.counted(usage, "output_tokens"),
+        total_tokens=lenient.counted(usage, "total_tokens"),
+        cached_tokens=lenient.counted(usage, "input_tokens_details", "cached_tokens"),
+        reasoning_tokens=lenient.counted(usage, "output_tokens_details", "reasoning_tokens"),
     )
+
+
+def _at(response_id: str) -> str:
+    """The address of a response: an id is one step of it, whatever characters it has."""
+    return f"/responses/{quote(response_id, safe='')}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
+
+from shared.agentkit.lenient import parse_json
 
 
 async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[dict[str, Any], None]:
@@ -28,7 +29,7 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[dict[str, Any],
 
 def _object(data: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(data)
+        value = parse_json(data)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

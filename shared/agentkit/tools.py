@@ -20,6 +20,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, overload
 
+from shared.agentkit.lenient import well_formed
+
 if typing.TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -46,7 +48,7 @@ class ToolContext:
 
     def report_progress(self, message: str, fraction: float | None = None) -> None:
         """Say how far the call is; the status call shows the last word. ``fraction`` in 0 to 1. From any thread."""
-        text = str(message)[:1_000].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        text = well_formed(str(message)[:1_000])
         part = None if fraction is None else float(fraction)
         self.report(Progress(message=text, fraction=part if part is None or math.isfinite(part) else None))
 

@@ -11,7 +11,7 @@ import asyncio
 from shared.agentkit import faults
 from shared.agentkit.agent import Agent, AgentResponse, AgentSession, ContinuationToken, RunOptions
 from shared.runs.debts import Debts
-from shared.runs.reading import Reading
+from shared.runs.reading import Reading, created_for
 from shared.runs.run import Next, Run
 from shared.runs.services import RACES, Services, log
 from shared.runs.store.tables import Conflict
@@ -38,7 +38,8 @@ class Adoption:
         if found is None:
             return None
         agent, response = found
-        if response.metadata.get("app") != self._services.settings.app_in_metadata:
+        app = self._services.settings.app_in_metadata
+        if response.metadata.get("app") != app:
             return None
         run_id = response.metadata.get("run", "")
         for _ in range(RACES):
@@ -48,12 +49,14 @@ class Adoption:
             run = stored.value
             if response_id in run.response_ids:
                 return None if run.next is Next.NONE else run_id
-            if not is_current_attempt(run, response):
+            if not is_current_attempt(run, response, app):
                 await self._debts.disown(run, response, agent)
                 return run_id
             own = self._services.agents.get(run.agent, agent)
             if own is not agent and own.background:  # middleware of its own may read it otherwise
                 response = await _look(own, response_id)
+                if not is_current_attempt(run, response, app):  # its provider has another one under this id
+                    return None
             now = self._services.clock()
             await self._services.watch.announce(run_id, now)
             try:
@@ -94,8 +97,11 @@ async def _look(agent: Agent, response_id: str) -> AgentResponse:
         raise faults.NoNews("No answer in time.", code="poll_timeout") from error
 
 
-def is_current_attempt(run: Run, response: AgentResponse) -> bool:
-    """Whether the response is of the attempt whose outcome the run is, or has given up, waiting to hear of."""
-    mine = {"turn": str(run.turn), "attempt": str(run.attempt), "nonce": run.nonce}
+def is_current_attempt(run: Run, response: AgentResponse, app: str) -> bool:
+    """Whether the response is of the attempt whose outcome the run is, or has given up, waiting to hear of.
+
+    It must say so in full: a webhook may bring any response of the account.
+    """
+    ours = created_for(run, app)
     waits = run.next is Next.CREATE and run.nonce != ""
-    return waits and all(response.metadata.get(name) == value for name, value in mine.items())
+    return waits and all(response.metadata.get(name) == value for name, value in ours.items())

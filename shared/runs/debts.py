@@ -20,6 +20,9 @@ from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.transitions import payable, with_debt, with_debts, without_debt
 
 GIVEN_UP_AFTER = timedelta(days=1)
+LOST = "response_lost"
+LOST_TRIES = 8
+"""Cancels of a response that its provider does not know, in about twenty minutes: it may know it again."""
 PROVIDER_KEEPS = timedelta(days=30)
 """How long a provider keeps a response by itself: after that there is nothing left to delete."""
 
@@ -46,6 +49,8 @@ class Debts:
             match debt.kind:
                 case Owed.CANCEL:
                     response = await self._cancel(debt.subject, agent)
+                    if response is None and run.error_code == LOST and debt.tries < LOST_TRIES:
+                        raise faults.ResponseMissing("The provider still does not know the response.", code=LOST)
                 case Owed.DELETE:
                     await self._delete(debt.subject, agent)
                 case Owed.ROWS:
@@ -93,7 +98,7 @@ class Debts:
             if debts == found.value.debts:
                 return
             try:
-                await self._services.save(found, with_debts(found.value, debts, now))
+                await self._services.save(found, with_debts(found.value, debts, now), midway=True)
             except Conflict:
                 continue
             return
@@ -121,7 +126,7 @@ class Debts:
                     debts = with_debt(debts, Debt(kind=kind, subject=response_id, due=now, since=now))
                 after = with_debts(current.value, debts, now)
                 after = replace(after, response_ids=tuple(dict.fromkeys((*after.response_ids, response_id))))
-                return (await services.save(current, after)).run
+                return (await services.save(current, after, midway=True)).run
             except Conflict:
                 continue
             except StoreUnavailable:
@@ -163,7 +168,7 @@ class Debts:
         gap = schedule.backoff(debt.tries + 1, first=5.0, most=900.0, luck=self._services.luck())
         later = replace(debt, tries=debt.tries + 1, due=now + timedelta(seconds=max(gap, fault.retry_after or 0.0)))
         debts = tuple(later if each.same(debt) else each for each in run.debts)
-        return (await self._services.save(stored, with_debts(run, debts, now))).run
+        return (await self._services.save(stored, with_debts(run, debts, now), midway=True)).run
 
 
 def _known(agent: Agent | None) -> Agent:

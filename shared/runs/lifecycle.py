@@ -130,7 +130,7 @@ class Lifecycle:
                 stored, "agent_unknown", f"This version of the app has no agent {run.agent}. Deploy one that has it."
             )
         after = replace(wake_later(run, now, AGENT_GAP), agent_unknown_since=since, wakes=run.wakes + 1)
-        return (await self._services.save(stored, after)).run
+        return (await self._services.save(stored, after, midway=True)).run
 
     async def _as_it_stands(self, run_id: str) -> Outcome:
         stored = await self._services.store.load(run_id)

@@ -46,7 +46,10 @@ class Reading:
             lease_until=None,
             not_before=None,
             not_accepted=0,
+            agent_errors=0,
             no_news=0,
+            missing=0,
+            missing_since=None,
             agent_unknown_since=None,
             denied_since=None,
             previous_missing=0,
@@ -168,6 +171,19 @@ class Reading:
             usage=run.usage + response.usage,
         )
         return (await self._services.save(stored, after, items=items)).run
+
+
+def created_for(run: Run, app: str) -> dict[str, str]:
+    """What the provider keeps with the response of the run's current attempt."""
+    return {"app": app, "run": run.id, "turn": str(run.turn), "attempt": str(run.attempt), "nonce": run.nonce}
+
+
+def names_another(run: Run, response: AgentResponse, app: str) -> bool:
+    """Whether the response says that it was created for something else than the run's current attempt.
+
+    One that says nothing of it may be the attempt's: not every server gives `metadata` back.
+    """
+    return any(response.metadata.get(name, ours) != ours for name, ours in created_for(run, app).items() if ours)
 
 
 def _ledger(run: Run, agent: Agent, response: AgentResponse) -> list[ToolCall]:

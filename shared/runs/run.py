@@ -156,6 +156,9 @@ class Run:
     not_accepted: int = 0
     previous_missing: int = 0
     no_news: int = 0
+    missing: int = 0
+    missing_since: datetime | None = None
+    agent_errors: int = 0
     denied_since: datetime | None = None
     agent_unknown_since: datetime | None = None
     crashes: int = 0

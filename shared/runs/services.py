@@ -95,9 +95,10 @@ class Services:
         delivery: DeliveryChange | None = None,
         midway: bool = False,
     ) -> Saved:
-        """Write the run under its ETag; a write that works ends a row of crashes. Raises ``Conflict``.
+        """Write the run under its ETag; a wake that got somewhere ends a row of crashes. Raises ``Conflict``.
 
-        ``midway``: more of the same wake is to come (a claim, a lease), so that it ends no row of crashes.
+        ``midway``: more of the same wake is to come (a claim, a lease), or it got nowhere (no news, a try that failed):
+        the count of crashes stays.
         """
         if not midway and after.crashes == before.value.crashes:
             after = replace(after, crashes=0)

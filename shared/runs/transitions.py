@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from shared.agentkit.lenient import MOST_MESSAGE, MOST_WORD, well_formed
 from shared.runs.callbacks.callback import event_of
 from shared.runs.run import CallbackState, Debt, Next, Owed, Run, RunStatus
 
@@ -25,8 +26,8 @@ def finish(
     ended = replace(
         run,
         status=status,
-        error_code=code,
-        error_message=None if message is None else message[:4_000],
+        error_code=None if code is None else well_formed(code[:MOST_WORD]),
+        error_message=None if message is None else well_formed(message[:MOST_MESSAGE]),
         token=None,
         claimed_until=None,
         unknown_at=None,
@@ -111,6 +112,7 @@ def next_turn(run: Run, now: datetime) -> Run:
         token=None,
         unknown_outcomes=0,
         restarts=0,
+        agent_errors=0,
         turn_calls=0,
         accepted_at=None,
         lease_owner="",

@@ -13,11 +13,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from shared.agentkit import faults
-from shared.agentkit.agent import Agent, AgentResponse, AgentSession, Item, RunInfo, RunOptions
+from shared.agentkit.agent import Agent, AgentResponse, AgentSession, Item, RunInfo, RunOptions, Send
 from shared.runs import conversation, schedule
-from shared.runs.debts import Debts
+from shared.runs.debts import LOST, Debts
 from shared.runs.lease import Lease
-from shared.runs.reading import Reading
+from shared.runs.reading import Reading, created_for, names_another
 from shared.runs.run import Run, RunStatus
 from shared.runs.services import RACES, Services, log
 from shared.runs.store.runs import Stored
@@ -26,7 +26,10 @@ from shared.runs.transitions import finish, wake_later
 
 PREVIOUS_MISSING_RETRIES = 3
 ACCESS_GAP = 30.0
-
+AGENT_TRIES = 6
+"""Tries to build a request that the agent's own code fails: in about a minute a deploy may mend it."""
+MISSING_SPAN = timedelta(seconds=60)
+"""How long a response must be unknown to its provider, at least, before it counts as lost."""
 
 Write = Callable[[Stored[Run]], Awaitable[Stored[Run]]]
 """Writes what became of a create over the row as it was read. Raises ``Conflict``."""
@@ -62,29 +65,41 @@ class Turns:
         wait = schedule.unknown_outcome_wait(outcomes)
         after = wake_later(run, now, wait)
         # The nonce stays: until the next attempt begins, the provider's webhook may still tell of this one.
-        after = replace(_unclaimed(after), nonce=run.nonce, unknown_outcomes=outcomes, not_before=after.wake_at)
-        return (await self._services.save(stored, after)).run
+        after = replace(
+            _unclaimed(after), nonce=run.nonce, unknown_outcomes=outcomes, not_before=after.wake_at, agent_errors=0
+        )
+        return (await self._services.save(stored, after, midway=True)).run
 
     async def create(self, stored: Stored[Run], agent: Agent) -> Stored[Run]:
-        """Claim the turn, create its response in the background, store its token (or its result)."""
+        """Build the request, claim the turn, create its response in the background, store its token (or its result).
+
+        The agent's own code runs before the claim: what fails there has surely sent nothing.
+        """
         run = stored.value
         if run.turn > run.limits.turns:
             return await self._services.fail(
                 stored, "turn_limit", f"The run has used its {run.limits.turns} turns. Allow more with `limits.turns`."
             )
         messages = await conversation.messages(self._services.store, run, agent)
+        seconds = self._settings.create_timeout if agent.background else self._settings.tool_timeout
+        claim = self._claim(run, background=agent.background)
+        try:
+            send = self._prepare(claim, agent, messages, seconds)
+        except faults.ProviderFault as fault:
+            return await self._not_created(stored, fault)
+        claimed = (await self._services.save(stored, claim, midway=True)).run
         if not agent.background:
-            return await self._answer_within_the_call(stored, agent, messages)
-        claimed = await self._claim(stored, self._settings.create_claim, grace=self._settings.create_grace)
+            return await self._answer_within_the_call(claimed, agent, send)
         run = claimed.value
         if self._services.clock() + timedelta(seconds=self._settings.create_timeout) > run.claimed_until:  # type: ignore[operator]
             late = faults.NotAccepted("Too little of the claim was left to send the request.", code="not_sent")
             return await self._not_created(claimed, late)
         try:
-            response = await self._send(run, agent, messages, self._settings.create_timeout)
+            response = await self._send(run, send, seconds)
         except faults.PerhapsAccepted as fault:
             log.warning("run %s: create of unknown outcome: %s", run.id, fault.message, extra={"run_id": run.id})
-            return (await self._services.save(claimed, replace(run, provider_status=fault.code))).run
+            after = replace(run, provider_status=fault.code)
+            return (await self._services.save(claimed, after, midway=True)).run
         except faults.ProviderFault as fault:
             return await self._under_claim(claimed, functools.partial(self._not_created, fault=fault))
         try:
@@ -114,16 +129,15 @@ class Turns:
         mine = again is not None and again.value.claimed_until is not None and again.value.nonce == run.nonce
         return again if mine else None
 
-    async def _answer_within_the_call(self, stored: Stored[Run], agent: Agent, messages: list[Item]) -> Stored[Run]:
+    async def _answer_within_the_call(self, claimed: Stored[Run], agent: Agent, send: Send) -> Stored[Run]:
         """An agent without background mode: the claim is a lease, renewed while the call runs.
 
         Nothing goes on at the provider without the call, so a call of unknown outcome needs no grace.
         """
-        claimed = await self._claim(stored, self._settings.tool_lease, grace=0.0, owner=secrets.token_hex(8))
         lease = Lease(self._services, claimed)
         write: Write
         try:
-            response = await lease.hold(self._send(claimed.value, agent, messages, self._settings.tool_timeout))
+            response = await lease.hold(self._send(claimed.value, send, self._settings.tool_timeout))
             write = functools.partial(self._reading.read, agent=agent, response=response)
         except faults.PerhapsAccepted as fault:
             log.warning("run %s: call of unknown outcome: %s", lease.run.id, fault.message)
@@ -144,95 +158,122 @@ class Turns:
         after = replace(
             stored.value, provider_status=fault.code, lease_owner="", lease_until=None, unknown_at=now, wake_at=now
         )
-        return (await self._services.save(stored, after)).run
+        return (await self._services.save(stored, after, midway=True)).run
 
     async def poll(self, stored: Stored[Run], agent: Agent) -> Stored[Run]:
         """Ask the provider once how the response stands."""
         run = stored.value
-        timeout = self._settings.poll_timeout
         try:
-            async with asyncio.timeout(timeout + 1.0):
-                response = await agent.run(
-                    None,
-                    session=AgentSession(session_id=run.session_id),
-                    options=RunOptions(timeout=timeout, continuation_token=run.token),
-                )
+            response = await self._ask(run, agent)
         except faults.ResponseMissing as fault:
-            accepted = run.accepted_at or run.created_at
-            if self._services.clock() >= accepted + timedelta(seconds=self._settings.poll_grace):
-                lost = replace(stored.value, token=None)
-                after = finish(
-                    lost,
-                    self._services.clock(),
-                    RunStatus.FAILED,
-                    code="response_lost",
-                    message=f"The provider no longer knows the response: {fault.message}",
-                )
-                return await self._services.end(stored, after)
-            return await self._no_news(stored, fault)
+            return await self._missing(stored, fault)
         except faults.ProviderFault as fault:
             return await self._no_news(stored, fault)
-        except TimeoutError:
-            return await self._no_news(stored, faults.NoNews("No answer in time.", code="poll_timeout"))
+        if names_another(run, response, self._settings.app_in_metadata):
+            # The id leads to somebody else's response: ours cannot be had there, and that one is not ours to cancel.
+            log.error("run %s: %s is another's response", run.id, response.response_id, extra={"run_id": run.id})
+            known = tuple(each for each in run.response_ids if each != response.response_id)
+            other = faults.ResponseMissing("Its id names another response now.", code="another_response")
+            return await self._missing(stored, other, known=known)
         return await self._reading.read(stored, agent, response)
 
-    async def _claim(self, stored: Stored[Run], seconds: float, *, grace: float, owner: str = "") -> Stored[Run]:
-        """The right to create, for so many seconds; ``owner`` holds it under a lease that it renews."""
+    async def _ask(self, run: Run, agent: Agent) -> AgentResponse:
+        timeout = self._settings.poll_timeout
+        options = RunOptions(timeout=timeout, continuation_token=run.token)
+        try:
+            async with asyncio.timeout(timeout + 1.0):
+                return await agent.run(None, session=AgentSession(session_id=run.session_id), options=options)
+        except TimeoutError as error:
+            raise faults.NoNews("No answer in time.", code="poll_timeout") from error
+
+    async def _missing(
+        self, stored: Stored[Run], fault: faults.ProviderFault, *, known: tuple[str, ...] | None = None
+    ) -> Stored[Run]:
+        """The provider does not know the response: several times in a row, over a minute at least, it is lost.
+
+        It may run on all the same, so it is cancelled; unless ``known``, the ids without it, says that it is not ours.
+        """
         run, now = stored.value, self._services.clock()
+        if now < (run.accepted_at or run.created_at) + timedelta(seconds=self._settings.poll_grace):
+            return await self._no_news(stored, fault)
+        run = replace(run, missing=run.missing + 1, missing_since=run.missing_since or now)
+        looks, since = self._settings.poll_missing, run.missing_since or now
+        if run.missing < looks or now < since + MISSING_SPAN:
+            gap = MISSING_SPAN.total_seconds() / max(1, looks - 1)
+            return await self._no_news(stored, fault, seen=run, least=gap)
+        if known is not None:
+            run = replace(run, token=None, response_ids=known)
+        after = finish(
+            run,
+            now,
+            RunStatus.FAILED,
+            code=LOST,
+            message=f"The provider no longer knows the response: {fault.message}",
+            cancel_at_provider=True,
+        )
+        return await self._services.end(stored, after)
+
+    def _claim(self, run: Run, *, background: bool) -> Run:
+        """The run under a fresh right to create. Without background mode a lease holds it, which is renewed."""
+        settings, now = self._settings, self._services.clock()
+        seconds, grace = (settings.create_claim, settings.create_grace) if background else (settings.tool_lease, 0.0)
         until = now + timedelta(seconds=seconds)
-        after = wake_later(run, now, seconds + grace)
-        after = replace(
-            after,
+        return replace(
+            wake_later(run, now, seconds + grace),
             attempt=run.attempt + 1,
             nonce=secrets.token_hex(8),
             claimed_until=until,
             unknown_at=until + timedelta(seconds=grace),
-            lease_owner=owner,
-            lease_until=until if owner else None,
+            lease_owner="" if background else secrets.token_hex(8),
+            lease_until=None if background else until,
             not_before=None,
             agent_unknown_since=None,
             wakes=run.wakes + 1,
         )
-        return (await self._services.save(stored, after, midway=True)).run
 
-    async def _send(self, run: Run, agent: Agent, messages: list[Item], timeout: float) -> AgentResponse:
+    def _prepare(self, run: Run, agent: Agent, messages: list[Item], timeout: float) -> Send:
+        """The request of the run's current attempt. Raises ``RequestNotBuilt`` for whatever the agent raises."""
         previous = run.previous_response_id if conversation.is_chained(run, agent) else None
-        session = AgentSession(session_id=run.session_id, previous_response_id=previous)
         about = RunInfo(
             run_id=run.id, session_id=run.session_id, owner=run.owner, turn=run.turn, metadata=dict(run.metadata)
         )
-        metadata = {
-            "app": self._settings.app_in_metadata,
-            "run": run.id,
-            "turn": str(run.turn),
-            "attempt": str(run.attempt),
-            "nonce": run.nonce,
-        }
+        options = RunOptions(
+            timeout=timeout,
+            background=agent.background,
+            stream=run.stream and agent.streams,
+            metadata=created_for(run, self._settings.app_in_metadata),
+            model=run.model,
+            run=about,
+        )
+        session = AgentSession(session_id=run.session_id, previous_response_id=previous)
+        try:
+            return agent.prepare(messages, session=session, options=options)
+        except faults.ProviderFault:
+            raise
+        except Exception as error:
+            raise faults.RequestNotBuilt(type(error).__name__, code="agent_error") from error
+
+    async def _send(self, run: Run, send: Send, timeout: float) -> AgentResponse:
         try:
             async with asyncio.timeout(timeout + 1.0):
-                return await agent.run(
-                    messages,
-                    session=session,
-                    options=RunOptions(
-                        timeout=timeout,
-                        background=agent.background,
-                        stream=run.stream and agent.streams,
-                        metadata=metadata,
-                        model=run.model,
-                        run=about,
-                    ),
-                )
+                response = await send()
         except TimeoutError as error:
             raise faults.PerhapsAccepted("No answer in time.", code="create_timeout") from error
         except faults.NoNews as fault:
             raise faults.PerhapsAccepted(fault.message, code=fault.code) from fault
+        if names_another(run, response, self._settings.app_in_metadata):
+            # What became of our request is not in it: ours may run under an id that we do not know.
+            raise faults.PerhapsAccepted("The answer is another request's.", code="another_response")
+        return response
 
     async def _not_created(self, stored: Stored[Run], fault: faults.ProviderFault) -> Stored[Run]:
         """Surely nothing was started: release the claim, and wait, replay or fail."""
         run, now = stored.value, self._services.clock()
-        released = replace(_unclaimed(run), provider_status=fault.code, denied_since=None)
+        released = replace(_unclaimed(run), provider_status=fault.code, denied_since=None, agent_errors=0)
         gap = 0.0
         match fault:
+            case faults.RequestNotBuilt():
+                return await self._not_built(stored, fault)
             case faults.NotAccepted():
                 released = replace(released, not_accepted=run.not_accepted + 1)
                 gap = max(self._services.backoff(released.not_accepted), fault.retry_after or 0.0)
@@ -257,15 +298,48 @@ class Turns:
                 return await self._services.fail(stored, fault.code, fault.message)
         released = wake_later(released, now, gap)
         released = replace(released, not_before=released.wake_at if gap else None)
-        return (await self._services.save(stored, released)).run
+        return (await self._services.save(stored, released, midway=True)).run
 
-    async def _no_news(self, stored: Stored[Run], fault: faults.ProviderFault) -> Stored[Run]:
+    async def _not_built(self, stored: Stored[Run], fault: faults.RequestNotBuilt) -> Stored[Run]:
+        """The agent's own code failed, and surely nothing was sent: try again a few times, then say so."""
         run, now = stored.value, self._services.clock()
+        errors = run.agent_errors + 1
+        log.error(
+            "run %s: the agent %s cannot build its request",
+            run.id,
+            run.agent,
+            exc_info=fault.__cause__ or fault,
+            extra={"run_id": run.id},
+        )
+        if errors >= AGENT_TRIES:
+            return await self._services.fail(
+                stored,
+                "agent_error",
+                f"The agent {run.agent} failed {errors} times to build its request to the model ({fault.message}); "
+                "nothing was sent. The app's log says where. Mend the agent, then submit again.",
+            )
+        # Under no claim an attempt before may be waiting for the provider's word, which its nonce lets in.
+        nonce = run.nonce if run.claimed_until is None else ""
+        after = wake_later(_unclaimed(run), now, self._services.backoff(errors))
+        after = replace(
+            after,
+            nonce=nonce,
+            agent_errors=errors,
+            not_before=after.wake_at,
+            provider_status=fault.code,
+            wakes=run.wakes + (run.claimed_until is None),
+        )
+        return (await self._services.save(stored, after, midway=True)).run
+
+    async def _no_news(
+        self, stored: Stored[Run], fault: faults.ProviderFault, *, seen: Run | None = None, least: float = 0.0
+    ) -> Stored[Run]:
+        run, now = seen or stored.value, self._services.clock()
         after = replace(
             run, no_news=run.no_news + 1, wakes=run.wakes + 1, provider_status=fault.code, agent_unknown_since=None
         )
-        gap = max(self._services.backoff(after.no_news), fault.retry_after or 0.0)
-        return (await self._services.save(stored, wake_later(after, now, gap))).run
+        gap = max(self._services.backoff(after.no_news), fault.retry_after or 0.0, least)
+        return (await self._services.save(stored, wake_later(after, now, gap), midway=True)).run
 
     def _may_replay(self, run: Run) -> bool:
         return not run.replays and self._settings.chain != "chain"

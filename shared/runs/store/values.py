@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from shared.agentkit.lenient import well_formed
 from shared.runs.run import PartRef, Text
 from shared.runs.store.tables import Change, Kind, Table, Tables, Value, units
 
@@ -22,7 +23,7 @@ async def keep(
     tables: Tables, session_id: str, number: int, text: str, *, inline: int = INLINE_UNITS, table: Table = Table.RUNS
 ) -> Text:
     """The text as a row can hold it; a long one is written to parts first. Lone surrogates become U+FFFD."""
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    text = well_formed(text)
     if units(text) <= inline:
         return text
     data = text.encode()

@@ -364,12 +364,83 @@ async def test_a_poll_of_a_provider_that_is_gone_keeps_the_token(rigs: NewRig) -
     assert (run.status, run.token, run.provider_status) == (RunStatus.IN_PROGRESS, token, "provider_unreachable")
 
 
-async def test_a_response_that_the_provider_forgets_is_lost(rig: Rig) -> None:
+async def test_a_response_that_the_provider_forgets_is_lost_after_three_looks_over_a_minute(rig: Rig) -> None:
     await rig.model.script("s", turn("retrieve", think=600, id_gone=100))
+    run_id = await rig.start()
+    first = await rig.follow(run_id, lambda run: run.missing == 1)
+    assert (first.status, first.provider_status) == (RunStatus.IN_PROGRESS, "http_404")
+    began = rig.clock.now
+    run = await rig.follow(run_id)
+    assert (run.status, run.error_code, run.token) == (RunStatus.FAILED, "response_lost", None)
+    assert (rig.clock.now - began).total_seconds() == 60
+    assert (await rig.gaps("retrieve"))[-2:] == [30.0, 30.0]
+    run = await rig.finish(run_id)
+    assert (run.next, run.debts) == (Next.NONE, ())
+    assert len(await rig.model.log("create")) == 1
+
+
+async def test_a_404_that_passes_ends_nothing(rig: Rig) -> None:
+    await rig.model.script("s", turn("retrieve", {"status": 404, "times": 2, "skip": 16}, think=600))
+    run_id = await rig.start()
+    seen = await rig.follow(run_id, lambda run: run.missing == 2)
+    assert seen.missing_since is not None
+    known = await rig.follow(run_id, lambda run: run.missing == 0)
+    assert (known.status, known.missing_since) == (RunStatus.IN_PROGRESS, None)
+    await assert_fine(rig, await rig.follow(run_id))
+
+
+async def test_a_lost_response_that_turns_up_again_is_cancelled(rig: Rig) -> None:
+    fault = {"status": 404, "times": FOREVER, "skip": 8}
+    script = [{"faults": {"retrieve": [fault], "cancel": [{"status": 404, "times": 2}]}, "stuck": True}]
+    await rig.model.script("s", script)
     run = await rig.story()
     assert (run.status, run.error_code) == (RunStatus.FAILED, "response_lost")
-    assert (run.next, run.token) == (Next.NONE, None)
-    assert len(await rig.model.log("create")) == 1
+    assert (await rig.finish(run.id)).next is Next.NONE
+    assert [known.status for known in await rig.model.responses()] == ["cancelled"]
+
+
+# Responses of somebody else
+
+
+def of_another(response_id: str, **metadata: str) -> dict[str, Any]:
+    """What a provider that mixes things up has under this id."""
+    return {"id": response_id, "status": "completed", "output": [], "metadata": metadata}
+
+
+@pytest.mark.parametrize("name", ["app", "run", "turn", "attempt", "nonce"])
+async def test_an_answer_that_names_another_is_not_adopted_and_not_cancelled(rig: Rig, name: str) -> None:
+    fault = {"body": of_another("resp_of_another", **{name: "another"}), "after_accept": True}
+    await rig.model.script("s", turn("create", fault))
+    run_id = await rig.start()
+    run = await rig.run(run_id)
+    assert (run.status, run.response_ids, run.provider_status) == (RunStatus.QUEUED, (), "another_response")
+    assert run.claimed_until is not None
+    await assert_fine(rig, await rig.follow(run_id))
+    assert await rig.gaps() == [CLAIM_AND_GRACE]
+    assert await rig.model.log("cancel") == []
+
+
+async def test_an_answer_without_metadata_is_the_create_s_own(rig: Rig) -> None:
+    await rig.model.script("s", turn("create", {"body": {"id": "resp_1", "status": "queued"}}))
+    run = (await rig.submit()).run
+    assert (run.status, run.next, run.response_ids) == (RunStatus.IN_PROGRESS, Next.POLL, ("resp_1",))
+
+
+@pytest.mark.parametrize("name", ["app", "run", "turn", "attempt", "nonce"])
+async def test_a_poll_never_takes_in_what_was_created_for_another(rig: Rig, name: str) -> None:
+    await rig.model.script("s", turn("retrieve", stuck=True))
+    run_id = await rig.start()
+    (response_id,) = (await rig.run(run_id)).response_ids
+    answer = {"body": of_another(response_id, **{name: "another"}), "times": FOREVER}
+    await rig.model.switches(faults={"retrieve": [answer]})
+    rig.clock.move(2)
+    await rig.wake(run_id)
+    run = await rig.run(run_id)
+    assert (run.status, run.next, run.provider_status) == (RunStatus.IN_PROGRESS, Next.POLL, "another_response")
+    run = await rig.finish(run_id)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "response_lost")
+    assert run.response_ids == (), "what is not the run's is not deleted with it"
+    assert await rig.model.log("cancel") == []
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 404}])

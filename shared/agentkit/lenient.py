@@ -1,0 +1,159 @@
+"""JSON of a provider, read leniently and cut to size: whatever is sent, what comes out can be stored and shown.
+
+Nothing here raises for a value that ``json.loads`` could give.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MOST_WORD = 100
+"""Characters of a status, a code, a reason."""
+MOST_NAME = 256
+"""Characters of a name or an id of a call; a longer id gets a digest for its end, so that two stay apart."""
+MOST_RESPONSE_ID = 1_000
+MOST_MESSAGE = 4_000
+MOST_TEXT = 4_000_000
+"""Characters of any other text: several times what a model writes in one response."""
+MOST_ENTRIES = 10_000
+"""Entries of one list or object."""
+MOST_LEVELS = 60
+"""Levels of lists and objects in one another; what lies deeper becomes null."""
+MOST_TOKENS = 10**12
+MOST_DIGITS = 18
+"""Digits of a whole number: 64 bits hold them."""
+MOST_METADATA = 64
+
+_TOO_LONG_NUMBER = 4_000  # Python refuses to read or write whole numbers of more than 4,300 digits
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+
+
+def well_formed(text: str) -> str:
+    """The text with halves of surrogate pairs as U+FFFD: what is left can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text, however deep it is and however long its numbers. Raises ``ValueError`` for no JSON."""
+    given = text if isinstance(text, str) else text.decode("utf-8-sig", "replace")
+    try:
+        return json.loads(given, parse_int=_whole)
+    except RecursionError:
+        return json.loads(_flattened(given), parse_int=_whole)
+
+
+def plain(value: Any, levels: int = MOST_LEVELS) -> Any:
+    """The value as JSON that anybody can read again: well-formed texts, finite numbers, nothing too long or deep."""
+    if isinstance(value, str):
+        return well_formed(value[:MOST_TEXT])
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 10**MOST_DIGITS else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if levels == 0 or not isinstance(value, Mapping | list | tuple):
+        return None
+    if isinstance(value, Mapping):
+        entries = list(value.items())[:MOST_ENTRIES]
+        return {well_formed(str(name)[:MOST_NAME]): plain(each, levels - 1) for name, each in entries}
+    return [plain(each, levels - 1) for each in value[:MOST_ENTRIES]]
+
+
+def text(value: Any, most: int = MOST_TEXT) -> str:
+    """The value as text: a number in digits, anything else that is none as no text."""
+    if isinstance(value, bool):
+        return ""
+    if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
+        return ""
+    if isinstance(value, int | float):
+        return str(value)
+    return well_formed(value[:most]) if isinstance(value, str) else ""
+
+
+def word(value: Any, most: int = MOST_WORD) -> str | None:
+    """A status, a code or a reason; None for what is none."""
+    return text(value, most) or None
+
+
+def identifier(value: Any, most: int = MOST_NAME) -> str:
+    """An id or a name as a row holds it; empty where there is none."""
+    given = text(value)
+    if len(given) <= most:
+        return given
+    digest = hashlib.sha256(given.encode()).hexdigest()[:32]
+    return f"{given[: most - len(digest) - 1]}~{digest}"
+
+
+def response_id(value: Any) -> str | None:
+    """The id of a response, which names it in addresses: never changed. None for what cannot be one."""
+    if not isinstance(value, str) or not 0 < len(value) <= MOST_RESPONSE_ID:
+        return None
+    return value if value.isascii() and value.isprintable() and " " not in value else None
+
+
+def json_text(value: Any) -> str:
+    """Arguments of a call: the text as the model wrote it; from servers that send the object itself, its JSON."""
+    if value is None:
+        return ""
+    return text(value) if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
+
+
+def count(value: Any) -> int:
+    """A number of tokens; 0 for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return 0
+    return min(max(int(value), 0), MOST_TOKENS)
+
+
+def counted(usage: Any, *path: str) -> int:
+    """The number of tokens at that place of the usage, if it is there."""
+    for name in path:
+        usage = usage.get(name) if isinstance(usage, Mapping) else None
+    return count(usage)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def listed(value: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list, at most so many; none for what is no list."""
+    found = value[:MOST_ENTRIES] if isinstance(value, list | tuple) else ()
+    return [each for each in found if isinstance(each, Mapping)]
+
+
+def metadata(value: Any) -> dict[str, str]:
+    """What a create gave the response."""
+    pairs = list(mapping(value).items())[:MOST_METADATA]
+    return {text(name, MOST_NAME): text(each, MOST_MESSAGE) for name, each in pairs}
+
+
+def _whole(digits: str) -> int:
+    return int(digits[:_TOO_LONG_NUMBER])
+
+
+def _flattened(given: str) -> str:
+    """The JSON text with null for what lies too deep for the parser."""
+    pieces: list[str] = []
+    level = kept_to = 0
+    for match in _TOKEN.finditer(given):
+        if match[0] in ("[", "{"):
+            level += 1
+            if level == MOST_LEVELS + 1:
+                pieces += [given[kept_to : match.start()], "null"]
+        elif match[0] in ("]", "}"):
+            if level == MOST_LEVELS + 1:
+                kept_to = match.end()
+            level -= 1
+    return "".join([*pieces, given[kept_to:]])

@@ -66,8 +66,8 @@ class Limits:
 
 
 class Owed(StrEnum):
-    """What can be owed: at the provider a cancel or a delete; to the caller a callback; here a deleted run's other
-    rows, then its own."""
+    """What can be owed: at the provider the cancel of a response, or the deletion of all that ``response_ids`` names;
+    to the caller a callback; here a deleted run's other rows, then its own."""
 
     CANCEL = "cancel"
     DELETE = "delete"
@@ -78,8 +78,7 @@ class Owed(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Debt:
-    """Something a run still owes. ``subject`` is the provider's response id, where it is about one, or a
-    callback's event.
+    """Something a run still owes. ``subject`` is the response id of a cancel, or a callback's event.
 
     ``since`` is when it arose; a cancel is given up and logged after a day of trying.
     """

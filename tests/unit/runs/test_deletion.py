@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -301,6 +302,57 @@ async def test_a_copy_that_cannot_be_deleted_is_tried_until_it_is(rig: Rig, faul
     assert len(await copies(rig)) > 0
     await rig.follow(run_id, lambda run: [debt.kind for debt in run.debts] == [Owed.TOMBSTONE])
     await nothing_left(rig, run_id)
+
+
+async def test_a_run_of_any_number_of_responses_can_be_deleted(rig: Rig) -> None:
+    run_id = await an_ended_run(rig)
+    stored = await rig.app.services.store.load(run_id)
+    assert stored is not None
+    more = tuple(f"resp_{number:048}" for number in range(700))
+    await rig.app.services.save(stored, replace(stored.value, response_ids=(*stored.value.response_ids, *more)))
+    assert await rig.app.deletion.delete_run(run_id)
+    await pay(rig, run_id)
+    await nothing_left(rig, run_id)
+    assert len({entry.response_id for entry in await rig.model.log("delete")}) == 702
+    assert (await rig.run(run_id)).response_ids == ()
+
+
+async def test_a_copy_that_cannot_be_deleted_keeps_no_other(rig: Rig) -> None:
+    await rig.model.script("s", [*TURNS[:1] * 19, TURNS[1]])
+    run = await rig.story()
+    assert len(run.response_ids) == 20
+    await rig.app.deletion.delete_run(run.id)
+    await rig.model.switches(faults={"delete": [{"status": 500, "times": 2}]})
+    await rig.wake(run.id)
+    left = (await rig.run(run.id)).response_ids
+    assert len(left) == 6
+    assert sorted(left) == sorted(await copies(rig))
+    await pay(rig, run.id)
+    await nothing_left(rig, run.id)
+
+
+async def test_every_response_is_cancelled_before_any_is_deleted(rig: Rig) -> None:
+    run_id = await an_active_run(rig)
+    await rig.model.switches(faults={"cancel": [{"status": 500, "times": 3}]})
+    await rig.app.deletion.delete_run(run_id)
+    await pay(rig, run_id)
+    asked = [entry.operation for entry in await rig.model.log() if entry.operation in ("cancel", "delete")]
+    assert asked == ["cancel"] * 4 + ["delete"] * 2
+    await nothing_left(rig, run_id)
+
+
+async def test_a_cancel_that_is_given_up_lets_the_copies_be_deleted(rig: Rig) -> None:
+    run_id = await an_active_run(rig)
+    await rig.model.switches(faults={"cancel": [{"status": 500, "times": -1}]})
+    await rig.app.deletion.delete_run(run_id)
+    await pay(rig, run_id)
+    await nothing_left(rig, run_id)
+
+
+async def test_metadata_of_any_characters_fits_its_row(rig: Rig) -> None:
+    given = {f"{number:02}".ljust(64, "\x01"): "\x01" * 512 for number in range(16)}
+    run = await rig.run(await rig.start(metadata=given))
+    assert run.metadata == given
 
 
 async def test_a_copy_that_is_gone_already_counts_as_deleted(rig: Rig) -> None:

@@ -1,20 +1,23 @@
-"""The watch table: what a sweep must look at, and when. One row a run, or a batch, that is not over and done with.
+"""The watch table: what a sweep must look at, and when. One row a run, or a batch, that is not over and done with,
+and one a deleted session.
 
-Where these methods say ``run_id``, a batch's id does as well.
+Where these methods say ``run_id``, a batch's id does as well, or the name that a deleted session has here.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from shared.runs.batches.batch import is_batch_id
-from shared.runs.run import parse_run_id
+from shared.runs.run import parse_run_id, session_of_due_row
 from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
 
 AHEAD = timedelta(seconds=60)
 """When a sweep looks at what was announced, should nobody else have come to it by then."""
+
+MOST_COUNTED = 1_000
+"""Rows that a count counts: as many as one page of a query has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,16 +82,13 @@ class WatchStore:
         rows = self._tables.query(Table.WATCH, None, where={"due": ("le", now.timestamp()), "quarantined": ("eq", "")})
         return sorted([_watch(row) async for row in rows], key=lambda watch: watch.due)[:limit]
 
-    async def count(self) -> tuple[int, int]:
-        """How many runs are watched, and how many of them are put aside."""
-        watched = aside = 0
-        async for row in self._all():
-            watched += 1
-            aside += bool(row.values.get("quarantined"))
-        return watched, aside
-
-    def _all(self) -> AsyncIterator[Row]:
-        return self._tables.query(Table.WATCH, None, select=["quarantined"])
+    async def count(self, most: int = MOST_COUNTED) -> tuple[int, int]:
+        """How many runs are watched, and how many of them are put aside: each up to ``most``, in one page."""
+        watched = await self._tables.page(Table.WATCH, select=["due"], size=most)
+        aside = await self._tables.page(
+            Table.WATCH, any_of=[[("quarantined", "gt", "")]], select=["quarantined"], size=most
+        )
+        return len(watched.rows), len(aside.rows)
 
     async def _try(self, watch: Watch, change: Change) -> bool:
         try:
@@ -99,7 +99,7 @@ class WatchStore:
 
 
 def _partition(run_id: str) -> str:
-    if is_batch_id(run_id):
+    if is_batch_id(run_id) or session_of_due_row(run_id) is not None:
         return run_id[-1]
     parsed = parse_run_id(run_id)
     if parsed is None:

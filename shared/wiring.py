@@ -125,7 +125,7 @@ def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: C
     batch_deletion = BatchDeletion(services, deletion)
     batch_callbacks = BatchCallbacks(services)
     batch_work = BatchWork(services, submissions, lifecycle, batch_deletion, batch_callbacks)
-    batch_wakes = BatchWakes(services, batch_work, signals)
+    batch_wakes = BatchWakes(services, batch_work, deletion, signals)
     return App(
         settings=given,
         services=services,

@@ -446,8 +446,9 @@ export interface SettingsCheck {
 export interface StorageCheck {
   status: "ok" | "unwell";
   detail?: string;
+  /** Due rows: runs, batches and deletions still to come back to; up to 1,000. */
   watched?: number;
-  /** Rows that this version cannot read. */
+  /** Rows that this version cannot read; counted up to 1,000. */
   quarantined?: number;
 }
 

@@ -328,8 +328,8 @@ class StorageCheck(Wire):
 
     status: Literal["ok", "unwell"]
     detail: str = ""
-    watched: int = 0
-    quarantined: int = Field(0, description="Rows that this version cannot read.")
+    watched: int = Field(0, description="Due rows: runs, batches and deletions still to come back to; up to 1,000.")
+    quarantined: int = Field(0, description="Rows that this version cannot read; counted up to 1,000.")
 
 
 class ProviderCheck(Wire):

@@ -1,13 +1,18 @@
-"""Who calls, and whose runs are theirs."""
+"""Who calls, and whose runs are theirs.
+
+An owner's name begins with its kind, so that owners of different kinds never meet: ``function`` for all who have a
+function key, ``principal:`` for who has signed in, ``key:`` for a key of ``DORMOUSE_API_KEYS``.
+"""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from shared.errors import Unauthenticated
 from shared.settings import Settings
 
-EVERYBODY = "app"
+EVERYBODY = "function"
 
 
 def owner_of(request: Any, settings: Settings) -> str:
@@ -27,4 +32,4 @@ def owner_of(request: Any, settings: Settings) -> str:
     if not principal:
         raise Unauthenticated
     provider = request.headers.get("x-ms-client-principal-idp", "")
-    return f"{provider}:{principal}"
+    return f"principal:{quote(provider, safe='')}:{principal}"

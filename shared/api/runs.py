@@ -76,9 +76,9 @@ async def list_own(request: Any, app: App) -> Any:
     cursor: str | None = page.cursor
     for _ in range(PAGES_READ):
         places, cursor = await app.services.index.page(owner, cursor, page.limit)
-        loaded = await asyncio.gather(*(app.services.store.load(place.run_id) for place in places))
+        loaded = await asyncio.gather(*(app.services.store.load_visible(place.run_id) for place in places))
         for number, (place, stored) in enumerate(zip(places, loaded, strict=True)):
-            if stored is None or stored.value.submission != place.submission or stored.value.deleted_at is not None:
+            if stored is None or stored.value.submission != place.submission:
                 continue
             if not page.wants(stored.value):
                 continue
@@ -124,8 +124,8 @@ async def delete(request: Any, app: App, hub: Hub) -> Any:
 async def own_run(request: Any, app: App) -> Run:
     """The run that the address names, if it is the caller's. Raises ``RunNotFound``, ``Unauthenticated``."""
     owner = owner_of(request, app.settings)
-    stored = await app.services.store.load(request.path_params["run_id"])
-    if stored is None or stored.value.owner != owner or stored.value.deleted_at is not None:
+    stored = await app.services.store.load_visible(request.path_params["run_id"])
+    if stored is None or stored.value.owner != owner:
         raise RunNotFound
     return stored.value
 

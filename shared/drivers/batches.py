@@ -1,34 +1,44 @@
-"""The activity of batches: one wake, with the hub through which their runs are started and signalled."""
+"""The activity of batches and of deleted sessions: one wake, with the hub through which their runs are signalled."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 from shared.drivers.durable import Hub
 from shared.drivers.signals import Signals, Told
 from shared.drivers.timer import Wakes
 from shared.runs.batches.work import BatchWork
+from shared.runs.deletion import Deletion
+from shared.runs.run import session_of_due_row
 from shared.runs.services import Outcome, Services
 
 
 class BatchWakes:
-    """Wakes of batches, wherever they were asked for."""
+    """Wakes of batches and of deleted sessions, wherever they were asked for."""
 
-    def __init__(self, services: Services, work: BatchWork, signals: Signals) -> None:
+    def __init__(self, services: Services, work: BatchWork, deletion: Deletion, signals: Signals) -> None:
         self._services = services
         self._work = work
+        self._deletion = deletion
         self._signals = signals
 
-    async def advance(self, batch_id: str, hub: Hub) -> Outcome:
-        """Advance the batch; under `timer` date its watch row too. Raises ``StoreUnavailable``."""
-        return await Wakes(self._services, _Bound(self._work, Told(self._signals, hub))).advance(batch_id)
+    async def advance(self, subject: str, hub: Hub) -> Outcome:
+        """Advance it; date its watch row where nothing else does. Raises ``StoreUnavailable``."""
+        moves = self._work if session_of_due_row(subject) is None else self._deletion
+        return await Wakes(self._services, _Bound(moves, Told(self._signals, hub))).advance(subject)
+
+
+class _Moves(Protocol):
+    async def advance(self, subject: str, drivers: Told, /) -> Outcome: ...
 
 
 class _Bound:
-    """The life of batches, with the drivers of their runs."""
+    """The life of batches, or of deleted sessions, with the drivers of their runs."""
 
-    def __init__(self, work: BatchWork, drivers: Told) -> None:
-        self._work = work
+    def __init__(self, moves: _Moves, drivers: Told) -> None:
+        self._moves = moves
         self._drivers = drivers
 
     async def advance(self, subject: str, /) -> Outcome:
-        """One wake of a batch."""
-        return await self._work.advance(subject, self._drivers)
+        """One wake."""
+        return await self._moves.advance(subject, self._drivers)

@@ -17,6 +17,7 @@ from typing import Any
 import azure.durable_functions as df
 
 from shared.runs.batches.batch import is_batch_id
+from shared.runs.run import parse_run_id
 from shared.runs.services import log
 
 ADVANCE = "advance"
@@ -79,13 +80,13 @@ def batch(context: Any) -> Generator[Any, Any, None]:
 def step(context: Any) -> Generator[Any, Any, None]:
     """One wake and no more; its id is ``<run id>-step``. Under `timer`, and where an orchestrator is lost."""
     subject = context.instance_id.removesuffix(f"-{STEP}")
-    yield context.call_activity(ADVANCE_BATCH if is_batch_id(subject) else ADVANCE, subject)
+    yield context.call_activity(ADVANCE_BATCH if parse_run_id(subject) is None else ADVANCE, subject)
 
 
 class Hub:
     """The task hub as this app uses it: ensure a run's orchestrator, signal it, run one step.
 
-    Each takes the id of a run or of a batch.
+    Each takes the id of a run or of a batch; ``step`` the name of a deleted session's due row, too.
     """
 
     def __init__(self, client: Any) -> None:

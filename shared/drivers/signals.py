@@ -7,7 +7,7 @@ from datetime import datetime
 from shared.drivers.durable import Hub
 from shared.drivers.timer import date_by_row
 from shared.runs.batches.submission import BatchSubmitted
-from shared.runs.run import Next
+from shared.runs.run import Next, session_of_due_row
 from shared.runs.services import Services, log
 from shared.runs.store.watch import Watch
 from shared.runs.submission import Submitted
@@ -54,9 +54,9 @@ class Signals:
             log.exception("%s: its driver did not start; the sweep will find it", batch.id)
 
     async def woken(self, run_id: str, hub: Hub) -> None:
-        """A wake was brought nearer, or something is owed: look at the run (or the batch) now."""
+        """A wake was brought nearer, or something is owed: look at the run (or batch, or deleted session) now."""
         try:
-            if self._services.settings.driver == "durable":
+            if self._services.settings.driver == "durable" and session_of_due_row(run_id) is None:
                 await hub.wake(run_id)
             elif await hub.step(run_id):
                 await date_by_row(self._services, run_id)  # what it has not seen, the next sweep finds

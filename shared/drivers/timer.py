@@ -17,12 +17,14 @@ from typing import Protocol
 from shared.drivers.durable import Hub
 from shared.runs.batches import submission as batch_submission
 from shared.runs.batches.batch import is_batch_id
+from shared.runs.deletion import SessionStatus, removal_of
 from shared.runs.lifecycle import Lifecycle
-from shared.runs.run import Next
+from shared.runs.run import Next, Session, parse_run_id, session_of_due_row
 from shared.runs.services import Outcome, Services, log
 from shared.runs.store.rows import RowTooNew, RowUnreadable
 from shared.runs.store.watch import Watch
 from shared.runs.submission import clear_away
+from shared.settings import Settings
 
 HAND_OFF = timedelta(seconds=60)
 ORPHAN_AGE = timedelta(hours=1)
@@ -52,6 +54,9 @@ async def standing(services: Services, subject: str) -> Standing | None:
         if batch is None:
             return None
         return Standing(status=batch.value.status, wake_at=batch.value.wake_at, done=batch.value.done)
+    if (session_id := session_of_due_row(subject)) is not None:
+        session = await services.store.load_session(session_id)
+        return None if session is None else _standing_of_deletion(services, session.value)
     run = await services.store.load(subject)
     if run is None:
         return None
@@ -61,6 +66,19 @@ async def standing(services: Services, subject: str) -> Standing | None:
         done=run.value.next is Next.NONE,
         deadline_at=run.value.deadline_at,
     )
+
+
+def _standing_of_deletion(services: Services, session: Session) -> Standing:
+    """A session is looked after once it is deleted: at once while runs of it are left, then when its own row goes."""
+    if session.deleted_at is None:
+        return Standing(status=SessionStatus.LIVE, wake_at=session.last_activity, done=True)
+    wake_at = removal_of(session, services.settings) if session.emptied else session.deleted_at
+    return Standing(status=SessionStatus.DELETED, wake_at=wake_at, done=False)
+
+
+def _by_date(settings: Settings, subject: str) -> bool:
+    """Whether its due row alone drives it: everything under `timer`, deleted sessions always."""
+    return settings.driver == "timer" or session_of_due_row(subject) is not None
 
 
 class BatchMoves(Protocol):
@@ -110,7 +128,7 @@ class Sweep:
 
     async def _handle(self, watch: Watch, hub: Hub) -> str:
         try:
-            return await (self._poll if self._settings.driver == "timer" else self._check)(watch, hub)
+            return await (self._poll if _by_date(self._settings, watch.run_id) else self._check)(watch, hub)
         except RowTooNew:
             await date_ahead(self._services, watch, LEFT_TO_NEWER)
             return "too_new"
@@ -120,10 +138,9 @@ class Sweep:
             return "quarantined"
 
     async def _poll(self, watch: Watch, hub: Hub) -> str:
-        """Under `timer`: poll, and hand over what needs more: a batch always does."""
-        if is_batch_id(watch.run_id):
-            found = await standing(self._services, watch.run_id)
-            outcome = Outcome(found.status if found else None, None if found is None or found.done else 0.0)
+        """Under `timer`: poll, and hand over what needs more: a batch, or a deleted session, always does."""
+        if parse_run_id(watch.run_id) is None:
+            outcome = await self._by_row(watch.run_id)
         else:
             outcome = await self._lifecycle.advance(watch.run_id, only=POLL_ONLY)
         if outcome.wake_in is not None and outcome.wake_in <= 0:
@@ -140,6 +157,13 @@ class Sweep:
         if found is not None and found.deadline_at is not None:
             left = found.deadline_at - self._services.clock()
         return min(left, HAND_OFF) if left > timedelta(0) else HAND_OFF
+
+    async def _by_row(self, subject: str) -> Outcome:
+        """What the row says of the next wake."""
+        found = await standing(self._services, subject)
+        if found is None or found.done:
+            return Outcome(found.status if found else None, None)
+        return Outcome(found.status, max(0.0, (found.wake_at - self._services.clock()).total_seconds()))
 
     async def _check(self, watch: Watch, hub: Hub) -> str:
         """Under `durable`: leave a run alone that is in time.
@@ -232,7 +256,7 @@ class Wakes:
         began = time.monotonic()
         try:
             while True:
-                if self._services.settings.driver == "timer":
+                if _by_date(self._services.settings, run_id):
                     watch = await self._services.watch.get(run_id)
                 outcome = await self._lifecycle.advance(run_id)
                 if watch is None or outcome.wake_in != 0 or time.monotonic() - began >= STEP_SECONDS:

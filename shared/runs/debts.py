@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from shared.agentkit import faults
 from shared.agentkit.agent import Agent, AgentResponse, ResponseStatus
 from shared.runs import schedule
 from shared.runs.callbacks.delivery import Deliveries
+from shared.runs.concurrency import side_by_side
 from shared.runs.run import Debt, Owed, Run
 from shared.runs.services import RACES, Services, log
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
-from shared.runs.transitions import payable, with_debt, with_debts, without_debt
+from shared.runs.transitions import payable, with_debt, with_debts, without_debt, without_responses
 
 GIVEN_UP_AFTER = timedelta(days=1)
 LOST = "response_lost"
@@ -25,6 +26,9 @@ LOST_TRIES = 8
 """Cancels of a response that its provider does not know, in about twenty minutes: it may know it again."""
 PROVIDER_KEEPS = timedelta(days=30)
 """How long a provider keeps a response by itself: after that there is nothing left to delete."""
+DELETES_A_WAKE = 16
+DELETES_AT_ONCE = 8
+"""Responses of one run that a wake deletes at the provider, and how many of them side by side."""
 
 
 class Debts:
@@ -44,6 +48,8 @@ class Debts:
         run, services = stored.value, self._services
         if debt.kind is Owed.CALLBACK:
             return await self._deliveries.pay(stored, debt)
+        if debt.kind is Owed.DELETE:
+            return await self._delete_some(stored, debt, agent)
         response = None
         try:
             match debt.kind:
@@ -51,8 +57,6 @@ class Debts:
                     response = await self._cancel(debt.subject, agent)
                     if response is None and run.error_code == LOST and debt.tries < LOST_TRIES:
                         raise faults.ResponseMissing("The provider still does not know the response.", code=LOST)
-                case Owed.DELETE:
-                    await self._delete(debt.subject, agent)
                 case Owed.ROWS:
                     await services.index.unlist(services.index.place_of(run))
                     await services.store.delete_rows(run)
@@ -81,10 +85,9 @@ class Debts:
         log.info("run %s: response %s is not wanted", run.id, response_id, extra={"run_id": run.id})
         try:
             await self._cancel(response_id, agent)
-            paid = {Owed.CANCEL}
-            if current.value.deleted_at is not None:
+            deleted = current.value.deleted_at is not None
+            if deleted:
                 await self._delete(response_id, agent)
-                paid.add(Owed.DELETE)
         except faults.ProviderFault:
             return  # the debt stands
         for _ in range(RACES):
@@ -92,13 +95,13 @@ class Debts:
             if found is None:
                 return
             now = self._services.clock()
-            debts = tuple(
-                debt for debt in found.value.debts if debt.subject != response_id or debt.kind not in paid
-            )  # deleted meanwhile: its delete is owed still
-            if debts == found.value.debts:
+            after = without_debt(found.value, _cancel_of(response_id, now), now)
+            if deleted:  # of a run that was deleted meanwhile it is still to be deleted
+                after = without_responses(after, {response_id}, now)
+            if after.debts == found.value.debts and after.response_ids == found.value.response_ids:
                 return
             try:
-                await self._services.save(found, with_debts(found.value, debts, now), midway=True)
+                await self._services.save(found, after, midway=True)
             except Conflict:
                 continue
             return
@@ -115,15 +118,14 @@ class Debts:
                 current = await services.store.load(run.id)
                 if current is None:
                     return Stored(replace(run, deleted_at=now), "")
-                owed = any(debt.subject == response_id for debt in current.value.debts)
+                owed = any(debt.same(_cancel_of(response_id, now)) for debt in current.value.debts)
                 unwanted = owed or response_id not in current.value.response_ids
                 if not unwanted:
                     return None
                 await services.watch.announce(run.id, now)
-                debts = current.value.debts
-                kinds = [Owed.CANCEL] + ([Owed.DELETE] if current.value.deleted_at is not None else [])
-                for kind in kinds:
-                    debts = with_debt(debts, Debt(kind=kind, subject=response_id, due=now, since=now))
+                debts = with_debt(current.value.debts, _cancel_of(response_id, now))
+                if current.value.deleted_at is not None:
+                    debts = with_debt(debts, Debt(kind=Owed.DELETE, due=now, since=now))
                 after = with_debts(current.value, debts, now)
                 after = replace(after, response_ids=tuple(dict.fromkeys((*after.response_ids, response_id))))
                 return (await services.save(current, after, midway=True)).run
@@ -144,6 +146,29 @@ class Debts:
         except TimeoutError as error:
             raise faults.NoNews("No answer in time.", code="cancel_timeout") from error
 
+    async def _delete_some(self, stored: Stored[Run], debt: Debt, agent: Agent | None) -> Stored[Run]:
+        """Delete some of the run's responses; one that is gone is forgotten, one that fails goes behind the others."""
+        run = stored.value
+        asked = run.response_ids[:DELETES_A_WAKE]
+        answers = await side_by_side(asked, lambda each: self._fault_of_delete(each, agent), at_once=DELETES_AT_ONCE)
+        failed = {each: fault for each, fault in zip(asked, answers, strict=True) if fault is not None}
+        now = self._services.clock()
+        left = replace(run, response_ids=(*run.response_ids[len(asked) :], *failed))
+        if failed and len(failed) == len(asked):
+            fault = max(failed.values(), key=lambda each: each.retry_after or 0.0)
+            return await self._postpone(stored, debt, fault, left)
+        fresh = replace(debt, tries=0, due=now)
+        left = replace(left, debts=tuple(fresh if each.same(debt) else each for each in left.debts))
+        return (await self._services.save(stored, without_responses(left, (), now))).run
+
+    async def _fault_of_delete(self, response_id: str, agent: Agent | None) -> faults.ProviderFault | None:
+        """Delete one response at the provider: what went wrong, or None."""
+        try:
+            await self._delete(response_id, agent)
+        except faults.ProviderFault as fault:
+            return fault
+        return None
+
     async def _delete(self, response_id: str, agent: Agent | None) -> None:
         timeout = self._services.settings.poll_timeout
         try:
@@ -152,15 +177,18 @@ class Debts:
         except TimeoutError as error:
             raise faults.NoNews("No answer in time.", code="delete_timeout") from error
 
-    async def _postpone(self, stored: Stored[Run], debt: Debt, fault: faults.ProviderFault) -> Stored[Run]:
-        run, now = stored.value, self._services.clock()
+    async def _postpone(
+        self, stored: Stored[Run], debt: Debt, fault: faults.ProviderFault, after: Run | None = None
+    ) -> Stored[Run]:
+        """Date it later, with a backoff of its own, in the run as it is to be saved."""
+        run, now = after or stored.value, self._services.clock()
         patience = {Owed.CANCEL: GIVEN_UP_AFTER, Owed.DELETE: PROVIDER_KEEPS}.get(debt.kind)
         if patience is not None and now - debt.since >= patience:
             log.error(
                 "run %s: gave up the %s of %s: %s",
                 run.id,
                 debt.kind,
-                debt.subject,
+                debt.subject or ", ".join(run.response_ids),
                 fault.message,
                 extra={"run_id": run.id},
             )
@@ -169,6 +197,10 @@ class Debts:
         later = replace(debt, tries=debt.tries + 1, due=now + timedelta(seconds=max(gap, fault.retry_after or 0.0)))
         debts = tuple(later if each.same(debt) else each for each in run.debts)
         return (await self._services.save(stored, with_debts(run, debts, now), midway=True)).run
+
+
+def _cancel_of(response_id: str, now: datetime) -> Debt:
+    return Debt(kind=Owed.CANCEL, subject=response_id, due=now, since=now)
 
 
 def _known(agent: Agent | None) -> Agent:

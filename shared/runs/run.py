@@ -66,8 +66,8 @@ class Limits:
 
 
 class Owed(StrEnum):
-    """What can be owed: at the provider a cancel or a delete; to the caller a callback; here a deleted run's other
-    rows, then its own."""
+    """What can be owed: at the provider the cancel of a response, or the deletion of all that ``response_ids`` names;
+    to the caller a callback; here a deleted run's other rows, then its own."""
 
     CANCEL = "cancel"
     DELETE = "delete"
@@ -78,8 +78,7 @@ class Owed(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Debt:
-    """Something a run still owes. ``subject`` is the provider's response id, where it is about one, or a
-    callback's event.
+    """Something a run still owes. ``subject`` is the response id of a cancel, or a callback's event.
 
     ``since`` is when it arose; a cancel is given up and logged after a day of trying.
     """
@@ -239,7 +238,8 @@ class Session:
     """One conversation with one agent. It moves forward only when a run completes.
 
     ``response_id`` is the last good point at the provider; None with completed runs behind it (one was deleted)
-    means that the next run is rebuilt from the items. ``replay`` says that chaining did not work there.
+    means that the next run is rebuilt from the items. ``replay`` says that chaining did not work there. Of a deleted
+    session the runs up to number ``purged`` are deleted too, and once it is ``emptied`` all of them.
     """
 
     session_id: str
@@ -252,6 +252,8 @@ class Session:
     active_run: int | None = None
     next_number: int = 1
     deleted_at: datetime | None = None
+    purged: int = 0
+    emptied: bool = False
     schema: int = SCHEMA
 
 
@@ -327,6 +329,20 @@ def parse_run_id(text: str) -> tuple[str, int] | None:
     """Session id and number of a run id; None when it is none."""
     match = _RUN_ID.fullmatch(text)
     return (match[1], int(match[2])) if match else None
+
+
+_SESSION_DUE = re.compile(r"session_([0-9a-f]{32})", re.ASCII)
+
+
+def due_row_of(session_id: str) -> str:
+    """What a deleted session is called in the due rows."""
+    return f"session_{session_id}"
+
+
+def session_of_due_row(name: str) -> str | None:
+    """The session whose deletion a due row is about; None when it is about a run, or a batch."""
+    match = _SESSION_DUE.fullmatch(name)
+    return match[1] if match else None
 
 
 def is_session_id(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -90,8 +91,20 @@ def postponed(debts: tuple[Debt, ...], now: datetime, seconds: float) -> tuple[D
 
 
 def payable(debts: tuple[Debt, ...]) -> tuple[Debt, ...]:
-    """The debts that may be paid: a tombstone goes last of all."""
-    return tuple(debt for debt in debts if debt.kind is not Owed.TOMBSTONE) or debts
+    """The debts that may be paid: a response is deleted after every cancel, and a tombstone goes last of all.
+
+    A response that is deleted first can no longer be cancelled, and may run on.
+    """
+    cancels = any(debt.kind is Owed.CANCEL for debt in debts)
+    waits = {Owed.TOMBSTONE, Owed.DELETE} if cancels else {Owed.TOMBSTONE}
+    return tuple(debt for debt in debts if debt.kind not in waits) or debts
+
+
+def without_responses(run: Run, gone: Collection[str], now: datetime) -> Run:
+    """The tombstone with these responses deleted at the provider; nothing is left to delete after the last."""
+    left = tuple(each for each in run.response_ids if each not in gone)
+    debts = run.debts if left else tuple(debt for debt in run.debts if debt.kind is not Owed.DELETE)
+    return with_debts(replace(run, response_ids=left), debts, now)
 
 
 def wake_later(run: Run, now: datetime, seconds: float) -> Run:
@@ -164,8 +177,8 @@ def entomb(run: Run, now: datetime, keep: timedelta) -> Run:
     An active run must have been finished before; what it owed then is owed still, but for its callback.
     """
     debts = without_callbacks(run.debts)
-    for response_id in run.response_ids:
-        debts = with_debt(debts, Debt(kind=Owed.DELETE, subject=response_id, due=now, since=now))
+    if run.response_ids:
+        debts = with_debt(debts, Debt(kind=Owed.DELETE, due=now, since=now))
     debts = with_debt(debts, Debt(kind=Owed.ROWS, due=now, since=now))
     debts = with_debt(debts, Debt(kind=Owed.TOMBSTONE, due=now + keep, since=now))
     emptied = replace(

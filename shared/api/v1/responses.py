@@ -87,8 +87,8 @@ async def _own(request: Any, app: App) -> Run:
     owner = owner_of(request, app.settings)
     name = request.path_params["response_id"]
     run = run_id_of(name)
-    stored = None if run is None else await app.services.store.load(run)
-    if stored is None or stored.value.owner != owner or stored.value.deleted_at is not None:
+    stored = None if run is None else await app.services.store.load_visible(run)
+    if stored is None or stored.value.owner != owner:
         raise ResponseNotFound(f"There is no response {name!r} here, or it is not yours.", param="response_id")
     return stored.value
 

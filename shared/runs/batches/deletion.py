@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
-from typing import Protocol
 
 from shared.runs.batches.batch import Batch, entomb, session_of
-from shared.runs.deletion import TOMBSTONE_KEPT, Deletion
+from shared.runs.deletion import Deletion, Drivers, tombstone_kept
 from shared.runs.services import RACES, Services
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict
-from shared.runs.submission import Submitted
 
 RUNS_A_WAKE = 32
 ROWS_A_WAKE = 500
-
-
-class Drivers(Protocol):
-    """Whoever drives the runs of a batch, told after their rows were written."""
-
-    async def started(self, submitted: Submitted) -> None:
-        """A run was submitted."""
-        ...
-
-    async def woken(self, run_id: str) -> None:
-        """A run is to be looked at now."""
-        ...
 
 
 class BatchDeletion:
@@ -35,8 +20,7 @@ class BatchDeletion:
     def __init__(self, services: Services, deletion: Deletion) -> None:
         self._services = services
         self._deletion = deletion
-        # A tombstone answers replays of its key: it outlives that.
-        self._kept = max(TOMBSTONE_KEPT, timedelta(seconds=services.settings.idempotency_key_lifetime))
+        self._kept = tombstone_kept(services.settings)
 
     async def delete(self, batch_id: str, *, runs: bool = True) -> bool:
         """Make a tombstone of the batch; an active one is cancelled in the same write. False when there is none.

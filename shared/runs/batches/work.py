@@ -26,9 +26,10 @@ from shared.runs.batches.batch import (
     take,
 )
 from shared.runs.batches.callbacks import BatchCallbacks
-from shared.runs.batches.deletion import BatchDeletion, Drivers
+from shared.runs.batches.deletion import BatchDeletion
 from shared.runs.batches.submission import MOST_SAID, submission
 from shared.runs.concurrency import side_by_side
+from shared.runs.deletion import Drivers
 from shared.runs.lifecycle import MAX_CRASHES, Lifecycle
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.services import RACES, Outcome, Services, log

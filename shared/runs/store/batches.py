@@ -7,15 +7,15 @@ row in one transaction under its ETag, so that counts and results always agree.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from shared.runs.batches.batch import Batch, BatchItem, Result
 from shared.runs.run import Text
 from shared.runs.store import values
 from shared.runs.store.limits import change_bytes
-from shared.runs.store.rows import RowUnreadable, changes, decode, encode
-from shared.runs.store.runs import Stored, log
+from shared.runs.store.rows import changes, decode, encode
+from shared.runs.store.runs import Stored
 from shared.runs.store.tables import MAX_COMMIT_BYTES, MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
 
 BATCH_KEY = "batch"
@@ -119,16 +119,19 @@ class BatchStore:
         change = Change(kind=Kind.DELETE, key=BATCH_KEY, etag=stored.etag)
         await self._tables.commit(Table.BATCHES, stored.value.id, [change])
 
-    async def over_since(self, moment: datetime) -> AsyncIterator[Batch]:
-        """The batches that were over before ``moment`` and are not deleted."""
-        async for row in self._tables.query(Table.BATCHES, None, first=BATCH_KEY, before=BATCH_KEY + "~"):
-            try:
-                batch = decode(Batch, row.values)
-            except RowUnreadable as error:
-                log.error("%s cannot be read: %s", row.partition, error)
-                continue
-            if batch.deleted_at is None and batch.completed_at is not None and batch.completed_at < moment:
-                yield batch
+    async def over_since(self, moment: datetime, *, place: str | None, size: int) -> tuple[list[str], str | None]:
+        """A page of the ids of batches that were over before ``moment`` and are not deleted, and the next place."""
+        over = [("deleted_at", "eq", ""), ("completed_at", "gt", ""), ("completed_at", "lt", moment.isoformat())]
+        page = await self._tables.page(
+            Table.BATCHES,
+            first=BATCH_KEY,
+            before=BATCH_KEY + "~",
+            any_of=[over],
+            select=["PartitionKey"],
+            place=place,
+            size=size,
+        )
+        return [row.partition for row in page.rows], page.place
 
 
 def _transactions(batch_id: str, written: Sequence[Change]) -> list[list[Change]]:

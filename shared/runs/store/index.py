@@ -16,6 +16,7 @@ BATCHES = "batches"
 """What an owner has a list of."""
 
 _KEY_ROW = "key"
+_PLACES = "places"
 _END_OF_TIME_MS = 10**14
 
 
@@ -145,17 +146,27 @@ class IndexStore:
         if row is not None:
             await self.remove(row)
 
-    async def remove_keys_older_than(self, moment: datetime) -> int:
-        """Delete the idempotency keys taken before ``moment``; how many there were."""
-        removed = 0
-        old = self._tables.query(Table.INDEX, None, where={"created_at": ("lt", moment.timestamp())})
-        async for row in old:
-            if row.partition.startswith("key:"):
-                change = Change(kind=Kind.DELETE, key=row.key, etag=row.etag)
-                with contextlib.suppress(Conflict):
-                    await self._tables.commit(Table.INDEX, row.partition, [change])
-                    removed += 1
-        return removed
+    async def keys_older_than(self, moment: datetime, *, place: str | None, size: int) -> tuple[list[Row], str | None]:
+        """A page of the idempotency keys taken before ``moment``, to be removed, and the place of the next."""
+        page = await self._tables.page(
+            Table.INDEX,
+            partitions=("key:", "key;"),
+            any_of=[[("created_at", "lt", moment.timestamp())]],
+            select=["created_at"],
+            place=place,
+            size=size,
+        )
+        return list(page.rows), page.place
+
+    async def place_kept(self, name: str) -> str | None:
+        """Where a long work of this name is to be gone on with; None: at the beginning."""
+        row = await self._tables.get(Table.INDEX, _PLACES, name)
+        return (str(row.values.get("place", "")) or None) if row is not None else None
+
+    async def keep_place(self, name: str, place: str | None) -> None:
+        """Keep where it is to be gone on with."""
+        change = Change(kind=Kind.UPSERT, key=name, values={"place": place or ""})
+        await self._tables.commit(Table.INDEX, _PLACES, [change])
 
 
 def _owner(owner: str, of: str = RUNS) -> str:

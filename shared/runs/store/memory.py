@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import operator
+import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
 
 from shared.runs.store.limits import check_commit, check_values
-from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Value, plain
+from shared.runs.store.tables import (
+    Change,
+    Condition,
+    Conflict,
+    Kind,
+    Page,
+    Row,
+    Table,
+    Value,
+    fits,
+    holds,
+    ordinal,
+    plain,
+)
 
 Hook = Callable[[str, Table, str | None, Sequence[Change]], Awaitable[None]]
 """Called with the operation (``get``, ``commit`` or ``query``), the table, the partition, and the changes.
@@ -21,17 +33,6 @@ Hook = Callable[[str, Table, str | None, Sequence[Change]], Awaitable[None]]
 What it raises, the operation raises. What it does to the tables is not hooked again, so a hook may race with
 the operation that it interrupts.
 """
-
-_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
-    {
-        "eq": operator.eq,
-        "ne": operator.ne,
-        "lt": operator.lt,
-        "le": operator.le,
-        "gt": operator.gt,
-        "ge": operator.ge,
-    }
-)
 
 _in_hook: ContextVar[bool] = ContextVar("_in_hook", default=False)
 
@@ -73,7 +74,7 @@ class MemoryTables:
             for row in rows.values()
             if partition in (None, row.partition)
         ]
-        return sorted(kept, key=lambda row: (_ordinal(row.partition), _ordinal(row.key)))
+        return sorted(kept, key=lambda row: (ordinal(row.partition), ordinal(row.key)))
 
     async def get(self, table: Table, partition: str, key: str) -> Row | None:
         """One row by its keys; None when it (or the table) is absent."""
@@ -116,13 +117,39 @@ class MemoryTables:
         found = [
             row
             for row in self.rows(table, partition)
-            if (first is None or _ordinal(row.key) >= _ordinal(first))
-            and (before is None or _ordinal(row.key) < _ordinal(before))
-            and all(_holds(row.values.get(name), *condition) for name, condition in (where or {}).items())
+            if (first is None or ordinal(row.key) >= ordinal(first))
+            and (before is None or ordinal(row.key) < ordinal(before))
+            and all(holds(row.values.get(name), *condition) for name, condition in (where or {}).items())
         ]
         await self._leave(lost, "query", table, partition, ())
         for row in found[:limit]:
             yield row if select is None else _selected(row, select)
+
+    async def page(
+        self,
+        table: Table,
+        *,
+        partitions: tuple[str, str] | None = None,
+        first: str | None = None,
+        before: str | None = None,
+        any_of: Sequence[Sequence[Condition]] = (),
+        select: Sequence[str] | None = None,
+        place: str | None = None,
+        size: int,
+    ) -> Page:
+        """The next page of a long query: see the port."""
+        after = None if place is None else tuple(ordinal(each) for each in json.loads(place))
+        everything = self.query(table, None, first=first, before=before)
+        found = [
+            row
+            async for row in everything
+            if (after is None or (ordinal(row.partition), ordinal(row.key)) > after)
+            and (partitions is None or ordinal(partitions[0]) <= ordinal(row.partition) < ordinal(partitions[1]))
+            and fits(row, any_of)
+        ]
+        rows = [row if select is None else _selected(row, select) for row in found[:size]]
+        more = len(found) > size
+        return Page(rows=rows, place=json.dumps([rows[-1].partition, rows[-1].key]) if more else None)
 
     async def close(self) -> None:
         """Nothing to give back."""
@@ -184,19 +211,6 @@ async def _run(
         await hook(operation, table, partition, changes)
     finally:
         _in_hook.reset(token)
-
-
-def _ordinal(key: str) -> bytes:
-    """Orders keys as the service does, by UTF-16 unit: astral characters come before U+E000 and later."""
-    return key.encode("utf-16-be", "surrogatepass")
-
-
-def _holds(value: Value | None, compare: str, wanted: Value) -> bool:
-    if value is None or type(value) is not type(plain(wanted)):
-        return False
-    if isinstance(value, str) and isinstance(wanted, str):
-        return _COMPARE[compare](_ordinal(value), _ordinal(wanted))
-    return _COMPARE[compare](value, wanted)
 
 
 def _selected(row: Row, select: Sequence[str]) -> Row:

@@ -1,7 +1,8 @@
 """Runs, sessions and tool calls as the properties of a row, and back.
 
 None is written as the empty string (a merge cannot clear a property); times are ISO 8601; what has structure is
-JSON; a long value is its reference in ``<name>_part``.
+JSON; a long value is its reference in ``<name>_part``. Any other value that one property cannot hold goes on in
+``<name>_2``, ``<name>_3`` and so on.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from shared.runs.store.tables import Value
 
 T = TypeVar("T")
 
+PIECE = 16_000
+"""Characters that one property takes of a value: at most two UTF-16 units each, of the 32,768 that it can hold."""
+
 
 class RowUnreadable(ValueError):
     """A row that this version cannot read."""
@@ -40,7 +44,7 @@ def encode(record: Any) -> dict[str, Value]:
             values[name] = value if isinstance(value, str) else ""
             values[f"{name}_part"] = f"{value.digest}:{value.count}" if isinstance(value, PartRef) else ""
         else:
-            values[name] = _to_value(hint, value)
+            values |= _in_pieces(name, _to_value(hint, value))
     return values
 
 
@@ -58,7 +62,7 @@ def decode(kind: type[T], values: Mapping[str, Value]) -> T:
                 digest, count = str(values[f"{name}_part"]).split(":")
                 given[name] = PartRef(digest, int(count))
             elif name in values:
-                given[name] = _from_value(hint, values[name])
+                given[name] = _from_value(hint, _whole(name, values))
         return kind(**given)
     except RowUnreadable:
         raise
@@ -69,7 +73,26 @@ def decode(kind: type[T], values: Mapping[str, Value]) -> T:
 def changes(before: Any, after: Any) -> dict[str, Value]:
     """The properties that differ: what a merge must carry."""
     old, new = encode(before), encode(after)
-    return {name: value for name, value in new.items() if old[name] != value}
+    emptied: dict[str, Value] = dict.fromkeys(old.keys() - new.keys(), "")
+    return {name: value for name, value in new.items() if old.get(name, "") != value} | emptied
+
+
+def _in_pieces(name: str, value: Value) -> dict[str, Value]:
+    if not isinstance(value, str) or len(value) <= PIECE:
+        return {name: value}
+    starts = range(0, len(value), PIECE)
+    return {_piece(name, index): value[at : at + PIECE] for index, at in enumerate(starts, start=1)}
+
+
+def _whole(name: str, values: Mapping[str, Value]) -> Value:
+    value, index = values[name], 2
+    while isinstance(value, str) and isinstance(more := values.get(_piece(name, index)), str) and more:
+        value, index = value + more, index + 1
+    return value
+
+
+def _piece(name: str, index: int) -> str:
+    return name if index == 1 else f"{name}_{index}"
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -29,6 +29,9 @@ SESSION_KEY = "session"
 
 READS = 8
 """Runs of a session that are read side by side."""
+
+TOGETHER = 90
+"""Runs of a session that are deleted in one transaction; the first of them in the one that deletes the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,21 @@ class RunStore:
         row = await self._tables.get(Table.RUNS, session_id, _run_key(number))
         return None if row is None else _stored(Run, row)
 
+    async def load_visible(self, wanted: str) -> Stored[Run] | None:
+        """The run, unless it or its session is deleted.
+
+        A run's own row says so, but for one: of a session of very many runs those beyond the first are deleted after
+        the session. Only such a run that has ended (the active one goes with the session) costs a second read.
+        """
+        stored = await self.load(wanted)
+        if stored is None or stored.value.deleted_at is not None:
+            return None
+        if stored.value.terminal and stored.value.number > TOGETHER:
+            session = await self.load_session(stored.value.session_id)
+            if session is None or session.value.deleted_at is not None:
+                return None
+        return stored
+
     async def load_session(self, session_id: str) -> Stored[Session] | None:
         """The session; None when there is none."""
         row = await self._tables.get(Table.RUNS, session_id, SESSION_KEY)
@@ -147,24 +165,43 @@ class RunStore:
             delivery=None if delivery is None else Stored(delivery.after, etags[_delivery_key(delivery.after)]),
         )
 
-    async def save_session(self, session: SessionChange) -> None:
-        """Merge a session alone, under its ETag. Raises ``Conflict``."""
+    async def save_session(self, session: SessionChange, runs: Sequence[tuple[Stored[Run], Run]] = ()) -> None:
+        """Merge a session, under its ETag, with up to ``TOGETHER`` + 1 of its runs: as read, and as they are to be.
+
+        Raises ``Conflict``.
+        """
         if session.before is None:
             raise ValueError("a session is created with its first run")
-        change = _merge(SESSION_KEY, session.before, session.after)
-        await self._tables.commit(Table.RUNS, session.after.session_id, [change])
+        changed = [_merge(SESSION_KEY, session.before, session.after)]
+        changed += [_merge(_run_key(after.number), before, after) for before, after in runs]
+        await self._tables.commit(Table.RUNS, session.after.session_id, changed)
 
-    async def sessions_idle_since(self, moment: datetime) -> AsyncIterator[Session]:
-        """The sessions whose last activity was before ``moment``, and those that are tombstones."""
-        rows = self._tables.query(Table.RUNS, None, first=SESSION_KEY, before=SESSION_KEY + "~")
-        async for row in rows:
-            try:
-                session = decode(Session, row.values)
-            except RowUnreadable as error:
-                log.error("session %s cannot be read: %s", row.partition, error)
-                continue
-            if session.deleted_at is not None or session.last_activity < moment:
-                yield session
+    async def sessions_to_expire(
+        self, *, idle_since: datetime, left_since: datetime, kept_since: datetime, place: str | None, size: int
+    ) -> tuple[list[Session], str | None]:
+        """A page of the sessions that retention must look at, and the place of the next.
+
+        Those that nobody has used since ``idle_since``; and of the deleted ones those that have runs left and were
+        not touched since ``left_since``, and those that are still here though deleted before ``kept_since``.
+        """
+        page = await self._tables.page(
+            Table.RUNS,
+            first=SESSION_KEY,
+            before=SESSION_KEY + "~",
+            any_of=[
+                [("deleted_at", "eq", ""), ("last_activity", "lt", idle_since.isoformat())],
+                [("deleted_at", "gt", ""), ("emptied", "eq", False), ("last_activity", "lt", left_since.isoformat())],
+                [("deleted_at", "gt", ""), ("last_activity", "lt", kept_since.isoformat())],
+            ],
+            place=place,
+            size=size,
+        )
+        return [session for row in page.rows if (session := _session(row)) is not None], page.place
+
+    async def has_runs(self, session_id: str) -> bool:
+        """Whether rows of runs are left, tombstones too."""
+        rows = self._tables.query(Table.RUNS, session_id, before=SESSION_KEY, select=["PartitionKey"], limit=1)
+        return any([row async for row in rows])
 
     async def runs_of(self, session: Session, *, since: int = 1) -> list[Run]:
         """The session's runs that are not deleted, oldest first; from number ``since`` on."""
@@ -283,6 +320,14 @@ class _ItemRow:
     """Items that were appended together, as a JSON array."""
 
     data: Text
+
+
+def _session(row: Row) -> Session | None:
+    try:
+        return decode(Session, row.values)
+    except RowUnreadable as error:
+        log.error("session %s cannot be read: %s", row.partition, error)
+        return None
 
 
 def _stored(kind: type[T], row: Row) -> Stored[T]:

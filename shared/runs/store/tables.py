@@ -9,10 +9,23 @@ Source of the limits: *Understanding the Table service data model* and *Performi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import operator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
+
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
+    {
+        "eq": operator.eq,
+        "ne": operator.ne,
+        "lt": operator.lt,
+        "le": operator.le,
+        "gt": operator.gt,
+        "ge": operator.ge,
+    }
+)
 
 Value = str | int | float | bool | bytes
 """What a property holds. Times are ISO 8601 strings; whole numbers up to 64 bits come back as ``int``."""
@@ -43,6 +56,18 @@ class Row:
     key: str
     etag: str
     values: Mapping[str, Value]
+
+
+Condition = tuple[str, str, Value]
+"""A property, an operator (``eq ne lt le gt ge``) and what it is compared with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A piece of what a query finds, perhaps empty. ``place`` is where the next begins; None after the last."""
+
+    rows: Sequence[Row]
+    place: str | None
 
 
 class Kind(StrEnum):
@@ -120,6 +145,25 @@ class Tables(Protocol):
         """
         ...
 
+    async def page(
+        self,
+        table: Table,
+        *,
+        partitions: tuple[str, str] | None = None,
+        first: str | None = None,
+        before: str | None = None,
+        any_of: Sequence[Sequence[Condition]] = (),
+        select: Sequence[str] | None = None,
+        place: str | None = None,
+        size: int,
+    ) -> Page:
+        """The next page of a long query, from ``place`` on, so that it can be gone on with at another time.
+
+        Rows of all partitions, or of those with ``first <= name < before`` in ``partitions``, with
+        ``first <= key < before``, for which all conditions of one of the alternatives hold. At most ``size`` rows.
+        """
+        ...
+
     async def close(self) -> None:
         """Give back connections. The object is not usable afterwards."""
         ...
@@ -128,6 +172,28 @@ class Tables(Protocol):
 def units(text: str) -> int:
     """Length in UTF-16 code units, as the service counts it (an astral character counts two)."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def fits(row: Row, any_of: Sequence[Sequence[Condition]]) -> bool:
+    """Whether all conditions of one of the alternatives hold; of another type nothing holds."""
+    return not any_of or any(
+        all(holds(row.values.get(name), compare, value) for name, compare, value in each) for each in any_of
+    )
+
+
+def holds(value: Value | None, compare: str, wanted: Value) -> bool:
+    """Whether the comparison holds, as the service makes it."""
+    wanted = plain(wanted)
+    if value is None or type(value) is not type(wanted):
+        return False
+    if isinstance(value, str) and isinstance(wanted, str):
+        return bool(_COMPARE[compare](ordinal(value), ordinal(wanted)))
+    return bool(_COMPARE[compare](value, wanted))
+
+
+def ordinal(key: str) -> bytes:
+    """Orders keys as the service does, by UTF-16 unit: astral characters come before U+E000 and later."""
+    return key.encode("utf-16-be", "surrogatepass")
 
 
 def plain(value: Value) -> Value:

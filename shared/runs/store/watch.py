@@ -1,16 +1,16 @@
-"""The watch table: what a sweep must look at, and when. One row a run, or a batch, that is not over and done with.
+"""The watch table: what a sweep must look at, and when. One row a run, or a batch, that is not over and done with,
+and one a deleted session.
 
-Where these methods say ``run_id``, a batch's id does as well.
+Where these methods say ``run_id``, a batch's id does as well, or the name that a deleted session has here.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from shared.runs.batches.batch import is_batch_id
-from shared.runs.run import parse_run_id
+from shared.runs.run import parse_run_id, session_of_due_row
 from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
 
 AHEAD = timedelta(seconds=60)
@@ -20,6 +20,8 @@ ANNOUNCE_AGAIN = timedelta(seconds=30)
 """The age from which an announcement is made again before the commit that it is for."""
 
 RACES = 5
+MOST_COUNTED = 1_000
+"""Rows that a count counts: as many as one page of a query has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +109,13 @@ class WatchStore:
         rows = self._tables.query(Table.WATCH, None, where={"due": ("le", now.timestamp()), "quarantined": ("eq", "")})
         return sorted([_watch(row) async for row in rows], key=lambda watch: watch.due)[:limit]
 
-    async def count(self) -> tuple[int, int]:
-        """How many runs are watched, and how many of them are put aside."""
-        watched = aside = 0
-        async for row in self._all():
-            watched += 1
-            aside += bool(row.values.get("quarantined"))
-        return watched, aside
-
-    def _all(self) -> AsyncIterator[Row]:
-        return self._tables.query(Table.WATCH, None, select=["quarantined"])
+    async def count(self, most: int = MOST_COUNTED) -> tuple[int, int]:
+        """How many runs are watched, and how many of them are put aside: each up to ``most``, in one page."""
+        watched = await self._tables.page(Table.WATCH, select=["due"], size=most)
+        aside = await self._tables.page(
+            Table.WATCH, any_of=[[("quarantined", "gt", "")]], select=["quarantined"], size=most
+        )
+        return len(watched.rows), len(aside.rows)
 
     async def _insert(self, run_id: str, due: datetime, now: datetime, listed: str) -> Watch:
         return await self._write(Watch(run_id=run_id, due=due, announced_at=now, etag="", listed=listed), Kind.INSERT)
@@ -159,7 +158,7 @@ def _not_past_announcement(watch: Watch, due: datetime, now: datetime) -> dateti
 
 
 def _partition(run_id: str) -> str:
-    if is_batch_id(run_id):
+    if is_batch_id(run_id) or session_of_due_row(run_id) is not None:
         return run_id[-1]
     parsed = parse_run_id(run_id)
     if parsed is None:

@@ -143,8 +143,8 @@ async def test_batches_that_were_over_long_ago_are_found(batches: BatchStore) ->
     for each in (old, tomb, active):
         await batches.create(each)
         await batches.put_items(each.id, [BatchItem(index=0)])
-    assert [each.id async for each in batches.over_since(NOW + timedelta(seconds=1))] == [old.id]
-    assert [each async for each in batches.over_since(NOW)] == []
+    assert await batches.over_since(NOW + timedelta(seconds=1), place=None, size=9) == ([old.id], None)
+    assert await batches.over_since(NOW, place=None, size=9) == ([], None)
 
 
 async def test_an_owner_has_a_list_of_batches_beside_that_of_runs(tables: Tables) -> None:

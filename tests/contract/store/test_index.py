@@ -77,8 +77,11 @@ async def test_only_old_keys_are_forgotten(index: IndexStore) -> None:
     young = await index.claim_key(replace(record(), digest="e", created_at=NOW + timedelta(hours=1)))
     await index.list_run(new_run(created_at=NOW))
     assert old is not None
-    assert await index.remove_keys_older_than(NOW) == 0, "not what is exactly as old"
-    assert await index.remove_keys_older_than(NOW + timedelta(minutes=59)) == 1
+    assert await index.keys_older_than(NOW, place=None, size=9) == ([], None), "not what is exactly as old"
+    (old,), place = await index.keys_older_than(NOW + timedelta(minutes=59), place=None, size=9)
+    assert place is None
+    await index.remove(old)
+    assert await index.keys_older_than(NOW + timedelta(minutes=59), place=None, size=9) == ([], None)
     assert (await index.key("d"), await index.key("e")) == (None, young)
     assert len((await index.page("o", None, 5))[0]) == 1, "places in lists are not keys"
 

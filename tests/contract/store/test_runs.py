@@ -10,7 +10,7 @@ import pytest
 
 from shared.agentkit.agent import ContinuationToken, Usage
 from shared.runs.callbacks.callback import Delivery, DeliveryState
-from shared.runs.run import CallState, Debt, Limits, Next, Owed, PartRef, Run, RunStatus, ToolCall
+from shared.runs.run import CallState, Debt, Limits, Next, Owed, PartRef, Run, RunStatus, Session, ToolCall
 from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import CallChange, DeliveryChange, RunStore, SessionChange, Stored
 from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables
@@ -251,12 +251,15 @@ async def test_the_log_of_deliveries_goes_with_the_run_s_row(store: RunStore) ->
     assert await store.deliveries(run.value) == []
 
 
-async def test_sessions_that_are_idle_or_deleted_are_found(store: RunStore, tables: Tables) -> None:
+async def test_sessions_that_are_idle_or_left_half_deleted_are_found(store: RunStore, tables: Tables) -> None:
     found: dict[str, str] = {}
     kinds: dict[str, dict[str, Any]] = {
         "idle": {"last_activity": NOW - timedelta(days=31)},
         "used": {"last_activity": NOW},
         "deleted": {"last_activity": NOW, "deleted_at": NOW},
+        "waits for its removal": {"last_activity": NOW - timedelta(hours=9), "deleted_at": NOW, "emptied": True},
+        "left": {"last_activity": NOW - timedelta(hours=9), "deleted_at": NOW},
+        "forgotten": {"last_activity": NOW - timedelta(days=9), "deleted_at": NOW, "emptied": True},
         "broken": {"last_activity": NOW - timedelta(days=31)},
     }
     for name, change in kinds.items():
@@ -270,8 +273,20 @@ async def test_sessions_that_are_idle_or_deleted_are_found(store: RunStore, tabl
             assert session is not None
             damage = Change(kind=Kind.MERGE, key="session", values={"schema": 99}, etag=session.etag)
             await tables.commit(Table.RUNS, run.value.session_id, [damage])
-    idle = [found[session.session_id] async for session in store.sessions_idle_since(NOW - timedelta(days=30))]
-    assert sorted(idle) == ["deleted", "idle"], "one that cannot be read stops no other"
+    seen: list[Session] = []
+    place = None
+    while place is not None or not seen:
+        page, place = await store.sessions_to_expire(
+            idle_since=NOW - timedelta(days=30),
+            left_since=NOW - timedelta(hours=1),
+            kept_since=NOW - timedelta(days=2),
+            place=place,
+            size=2,
+        )
+        seen += page
+    assert sorted(found[session.session_id] for session in seen) == ["forgotten", "idle", "left"], (
+        "one that cannot be read stops no other"
+    )
 
 
 async def test_deleted_runs_are_neither_shown_nor_replayed(store: RunStore) -> None:

@@ -162,3 +162,44 @@ async def test_two_prefixes_are_two_apps(azurite: Azurite, prefix: str) -> None:
 
     await one.close()
     await other.close()
+
+
+async def test_a_long_query_is_gone_on_with_where_it_stopped(tables: Tables) -> None:
+    for partition in ("a", "k:1", "k:2", "k:3", "m"):
+        await fill(tables, partition, {f"{number}": {"age": float(number)} for number in range(4)})
+    found: list[tuple[str, str]] = []
+    place, pages = None, 0
+    while place is not None or not pages:
+        page = await tables.page(
+            RUNS, partitions=("k:", "k;"), before="3", any_of=[[("age", "lt", 2.0)]], place=place, size=2
+        )
+        assert len(page.rows) <= 2
+        found += [(row.partition, row.key) for row in page.rows]
+        place, pages = page.place, pages + 1
+        if page.rows:  # a row that goes meanwhile leaves the place where it was
+            last = page.rows[-1]
+            await tables.commit(RUNS, last.partition, [Change(kind=Kind.DELETE, key=last.key, etag=last.etag)])
+    assert found == [(partition, key) for partition in ("k:1", "k:2", "k:3") for key in "01"]
+
+
+async def test_one_of_several_alternatives_must_hold_in_full(tables: Tables) -> None:
+    rows: dict[str, dict[str, Value]] = {
+        "idle": {"gone": "", "seen": "2026-01-01"},
+        "busy": {"gone": "", "seen": "2026-03-01"},
+        "left": {"gone": "2026-01-02", "seen": "2026-03-01", "done": False},
+        "done": {"gone": "2026-01-02", "seen": "2026-03-01", "done": True},
+        "old": {"seen": "2026-01-01"},
+    }
+    await fill(tables, "p", rows)
+    any_of = [[("gone", "eq", ""), ("seen", "lt", "2026-02-01")], [("gone", "gt", ""), ("done", "eq", False)]]
+    page = await tables.page(RUNS, any_of=any_of, select=["seen"], size=10)
+    assert {row.key: dict(row.values) for row in page.rows} == {
+        "idle": {"seen": "2026-01-01"},
+        "left": {"seen": "2026-03-01"},
+    }
+    assert page.place is None
+
+
+async def test_a_table_that_is_not_there_has_one_empty_page(tables: Tables) -> None:
+    page = await tables.page(RUNS, size=10, first="a")
+    assert ([*page.rows], page.place) == ([], None)

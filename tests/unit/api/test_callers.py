@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.api.callers import owner_of
+from shared.api.v1.keys import owner_of as owner_of_key
 from shared.errors import Unauthenticated
 from shared.settings import Settings
 from tests.unit.api.conftest import request
@@ -19,8 +20,25 @@ def test_with_keys_all_callers_are_one_owner_whatever_they_claim() -> None:
 
 def test_with_app_service_the_principal_is_the_owner() -> None:
     other = PRINCIPAL | {"X-MS-CLIENT-PRINCIPAL-IDP": "github"}
-    assert owner_of(request(headers=PRINCIPAL), ON) == "aad:ada"
+    assert owner_of(request(headers=PRINCIPAL), ON) == "principal:aad:ada"
     assert owner_of(request(headers=PRINCIPAL), ON) != owner_of(request(headers=other), ON)
+
+
+@pytest.mark.parametrize(
+    ("provider", "principal"), [("key", "ada"), ("", "ada"), ("key:ada", ""), ("", "key:ada"), ("", "function")]
+)
+def test_an_owner_who_signed_in_is_never_one_with_a_key(provider: str, principal: str) -> None:
+    keys = Settings(api_keys="ada:a-secret-of-some-length")
+    by_key = owner_of_key(request(headers={"authorization": "Bearer a-secret-of-some-length"}), keys)
+    headers = {"x-ms-client-principal-idp": provider, "x-ms-client-principal-id": principal or "x"}
+    signed_in = owner_of(request(headers=headers), ON)
+    assert len({by_key, signed_in, owner_of(request(), Settings())}) == 3
+
+
+def test_two_who_signed_in_never_meet_whatever_their_provider_is_called() -> None:
+    pairs = [("a", "b:c"), ("a:b", "c"), ("a%3Ab", "c"), ("", "a:b:c")]
+    headers = [{"x-ms-client-principal-idp": one, "x-ms-client-principal-id": other} for one, other in pairs]
+    assert len({owner_of(request(headers=each), ON) for each in headers}) == len(pairs)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from shared.runs.batches.batch import is_batch_id
 from shared.runs.batches.submission import BatchSubmitted
+from shared.runs.run import parse_run_id
 from shared.runs.store.tables import Change, Table
 from shared.runs.submission import Submitted
 from tests.unit.runs.conftest import Rig
@@ -87,7 +87,7 @@ class Driver:
                         self._wakes[run] = self._rig.clock.seconds() + gap
 
     async def _advance(self, subject: str) -> float | None:
-        if is_batch_id(subject):
+        if parse_run_id(subject) is None:
             return (await self._rig.app.batch_wakes.advance(subject, self)).wake_in  # type: ignore[arg-type]
         return (await self._rig.app.wakes.advance(subject)).wake_in
 

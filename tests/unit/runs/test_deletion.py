@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -303,6 +304,57 @@ async def test_a_copy_that_cannot_be_deleted_is_tried_until_it_is(rig: Rig, faul
     await nothing_left(rig, run_id)
 
 
+async def test_a_run_of_any_number_of_responses_can_be_deleted(rig: Rig) -> None:
+    run_id = await an_ended_run(rig)
+    stored = await rig.app.services.store.load(run_id)
+    assert stored is not None
+    more = tuple(f"resp_{number:048}" for number in range(700))
+    await rig.app.services.save(stored, replace(stored.value, response_ids=(*stored.value.response_ids, *more)))
+    assert await rig.app.deletion.delete_run(run_id)
+    await pay(rig, run_id)
+    await nothing_left(rig, run_id)
+    assert len({entry.response_id for entry in await rig.model.log("delete")}) == 702
+    assert (await rig.run(run_id)).response_ids == ()
+
+
+async def test_a_copy_that_cannot_be_deleted_keeps_no_other(rig: Rig) -> None:
+    await rig.model.script("s", [*TURNS[:1] * 19, TURNS[1]])
+    run = await rig.story()
+    assert len(run.response_ids) == 20
+    await rig.app.deletion.delete_run(run.id)
+    await rig.model.switches(faults={"delete": [{"status": 500, "times": 2}]})
+    await rig.wake(run.id)
+    left = (await rig.run(run.id)).response_ids
+    assert len(left) == 6
+    assert sorted(left) == sorted(await copies(rig))
+    await pay(rig, run.id)
+    await nothing_left(rig, run.id)
+
+
+async def test_every_response_is_cancelled_before_any_is_deleted(rig: Rig) -> None:
+    run_id = await an_active_run(rig)
+    await rig.model.switches(faults={"cancel": [{"status": 500, "times": 3}]})
+    await rig.app.deletion.delete_run(run_id)
+    await pay(rig, run_id)
+    asked = [entry.operation for entry in await rig.model.log() if entry.operation in ("cancel", "delete")]
+    assert asked == ["cancel"] * 4 + ["delete"] * 2
+    await nothing_left(rig, run_id)
+
+
+async def test_a_cancel_that_is_given_up_lets_the_copies_be_deleted(rig: Rig) -> None:
+    run_id = await an_active_run(rig)
+    await rig.model.switches(faults={"cancel": [{"status": 500, "times": -1}]})
+    await rig.app.deletion.delete_run(run_id)
+    await pay(rig, run_id)
+    await nothing_left(rig, run_id)
+
+
+async def test_metadata_of_any_characters_fits_its_row(rig: Rig) -> None:
+    given = {f"{number:02}".ljust(64, "\x01"): "\x01" * 512 for number in range(16)}
+    run = await rig.run(await rig.start(metadata=given))
+    assert run.metadata == given
+
+
 async def test_a_copy_that_is_gone_already_counts_as_deleted(rig: Rig) -> None:
     run_id = await an_active_run(rig)
     for response_id in (await rig.run(run_id)).response_ids:
@@ -436,7 +488,7 @@ async def forget(rig: Rig) -> None:
     await rig.app.retention.run(cast(Hub, host))
     await host.pass_time(300)
     await rig.app.retention.run(cast(Hub, host))
-    await host.pass_time(2 * HOUR)
+    await host.pass_time(900)
     assert rows(rig) == []
     assert rig.tables.rows(Table.WATCH) == []
     assert rig.tables.rows(Table.INDEX) == [], "keys too"
@@ -459,7 +511,7 @@ async def test_a_deleted_session_is_gone_at_once_and_all_of_it_in_the_end(rig: R
 
 @interrupted
 @faults
-@pytest.mark.parametrize("again", [True, False], ids=["asked again", "left to retention"])
+@pytest.mark.parametrize("again", [True, False], ids=["asked again", "left to the host"])
 async def test_a_session_s_deletion_that_is_interrupted_anywhere_is_finished(
     rig: Rig, again: bool, error: BaseException, applied: bool
 ) -> None:
@@ -470,8 +522,11 @@ async def test_a_session_s_deletion_that_is_interrupted_anywhere_is_finished(
     await forget(rig)
     for at in range(1, counter.count + 1):
         session_id = await a_session(rig)
-        with Trap(rig, at=at, applied=applied, error=error) as trap, pytest.raises(type(error)):
-            await rig.app.deletion.delete_session(session_id)
+        with Trap(rig, at=at, applied=applied, error=error) as trap:
+            try:
+                await rig.app.deletion.delete_session(session_id)
+            except (Death, StoreUnavailable):
+                log.debug("died at %d", at)
         assert trap.sprung
         stored = await rig.app.services.store.load_session(session_id)
         assert stored is not None
@@ -480,24 +535,14 @@ async def test_a_session_s_deletion_that_is_interrupted_anywhere_is_finished(
         if again or stored.value.deleted_at is None:
             await rig.app.deletion.delete_session(session_id)
         else:
-            await rig.app.retention.run(cast(Hub, PurgingDriver(rig)))
+            await PurgingDriver(rig).pass_time(300)
         await all_gone(rig, session_id)
         await forget(rig)
 
 
-async def test_a_key_of_a_deleted_session_is_told_so_even_before_its_run_is_a_tombstone(rig: Rig) -> None:
-    run_id = await an_ended_run(rig, idempotency_key="k")
-    session_id = (await rig.run(run_id)).session_id
-
-    async def die(operation: str, table: Table, _p: str | None, changes: Any) -> None:
-        if operation == "commit" and table is Table.RUNS and any(change.key == "session" for change in changes):
-            raise Death
-
-    rig.tables.after = die
-    with pytest.raises(Death):
-        await rig.app.deletion.delete_session(session_id)
-    rig.tables.after = None
-    assert (await rig.run(run_id)).deleted_at is None
+async def test_a_key_of_a_deleted_session_is_told_so(rig: Rig) -> None:
+    session_id = (await rig.run(await an_ended_run(rig, idempotency_key="k"))).session_id
+    await rig.app.deletion.delete_session(session_id)
     with pytest.raises(RunDeleted):
         await rig.submit(idempotency_key="k")
 
@@ -601,7 +646,8 @@ async def test_retention_that_is_interrupted_is_finished_by_the_next(
             except (Death, StoreUnavailable):
                 log.debug("died at %d", at)
         sprung = trap.sprung
-        if not sprung or at % 4 == 0:
+        begun = await rig.app.services.store.load_session(session_id)
+        if not sprung or at % 4 == 0 or begun is None or begun.value.deleted_at is not None:
             await retain(rig)
             await all_gone(rig, session_id)
             await forget(rig)

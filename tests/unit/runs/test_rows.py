@@ -29,6 +29,7 @@ from shared.runs.run import (
     Session,
     ToolCall,
 )
+from shared.runs.store.limits import check_values
 from shared.runs.store.rows import RowUnreadable, changes, decode, encode
 from shared.runs.store.tables import Value
 
@@ -286,3 +287,20 @@ def test_a_type_that_has_no_form_in_a_row_is_refused() -> None:
 
     with pytest.raises(TypeError, match="no way to write"):
         encode(Odd(value=object()))
+
+
+def test_a_value_that_one_property_cannot_hold_goes_on_in_others() -> None:
+    ids = tuple(f"resp_{number:048}" for number in range(2_000))
+    run = a_run(response_ids=ids, metadata={"k": "\U0001f40b" * 20_000})
+    row = encode(run)
+    check_values(SESSION, "00000001", row)
+    assert decode(Run, row) == run
+
+
+def test_a_value_that_shrinks_leaves_nothing_behind() -> None:
+    ids = tuple(f"resp_{number:048}" for number in range(2_000))
+    row = encode(a_run(response_ids=ids))
+    for left in (ids[:700], ids[:5], ()):
+        before = decode(Run, row)
+        row |= changes(before, replace(before, response_ids=left))
+        assert decode(Run, row) == a_run(response_ids=left)

@@ -17,11 +17,13 @@ from shared.runs.transitions import (
     finish,
     next_turn,
     park,
+    payable,
     unpark,
     wake_later,
     with_debt,
     with_debts,
     without_debt,
+    without_responses,
 )
 from tests.unit.runs.records import NOW, TERMINAL, a_debt, a_run, at
 
@@ -227,11 +229,11 @@ def test_a_tombstone_holds_no_content_and_owes_all_that_is_left() -> None:
     assert (tomb.text, tomb.output, tomb.metadata, tomb.error_message) == ("", "", {}, None)
     assert [(debt.kind, debt.subject) for debt in tomb.debts] == [
         (Owed.CANCEL, "resp_2"),
-        (Owed.DELETE, "resp_1"),
-        (Owed.DELETE, "resp_2"),
+        (Owed.DELETE, ""),
         (Owed.ROWS, ""),
         (Owed.TOMBSTONE, ""),
     ]
+    assert tomb.response_ids == ("resp_1", "resp_2"), "each until it is deleted"
     assert (tomb.next, tomb.wake_at) == (Next.OWED, NOW)
     assert entomb(tomb, at(5), timedelta(hours=48)).debts == tomb.debts, "once"
 
@@ -243,3 +245,20 @@ def test_the_tombstone_itself_goes_last_of_all() -> None:
     assert waiting.wake_at == at(500_000), "not before the rows are gone"
     alone = without_debt(waiting, late, at(500_000))
     assert alone.wake_at == NOW + timedelta(hours=48)
+
+
+def test_one_entry_stands_for_all_responses_until_the_last_is_deleted() -> None:
+    tomb = entomb(finish(a_run(response_ids=("a", "b", "c")), NOW, RunStatus.COMPLETED), NOW, timedelta(hours=48))
+    some = without_responses(tomb, {"a", "c"}, at(1))
+    assert (some.response_ids, some.debts) == (("b",), tomb.debts)
+    none = without_responses(some, {"b"}, at(2))
+    assert (none.response_ids, [debt.kind for debt in none.debts]) == ((), [Owed.ROWS, Owed.TOMBSTONE])
+
+
+def test_nothing_is_deleted_at_the_provider_before_every_cancel_whatever_the_times() -> None:
+    cancel, delete, rows = a_debt("a", due=500), a_debt("", kind=Owed.DELETE), a_debt("", kind=Owed.ROWS)
+    assert payable((delete, cancel, rows)) == (cancel, rows)
+    assert payable((delete, rows)) == (delete, rows)
+    waiting = with_debts(finish(a_run(), NOW, RunStatus.CANCELLED), (delete, cancel), NOW)
+    assert waiting.wake_at == at(500)
+    assert without_debt(waiting, cancel, at(500)).wake_at == NOW

@@ -287,6 +287,11 @@ def check(options: argparse.Namespace) -> int:
         ("deployment", [*tool, "local.infra", *(["--fix"] if options.fix else [])]),
         ("contract", [*tool, "local.openapi", *([] if options.fix else ["--check"])]),
     ]
+    flows = [str(file) for file in sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))]
+    steps += [
+        ("workflows", [*tool, "check_jsonschema", "--builtin-schema", "vendor.github-workflows", "--quiet", *flows]),
+        ("workflows' security", [str(python.with_name("zizmor")), "--offline", "--quiet", *flows]),
+    ]
     bad = []
     for name, command in steps:
         say(f"- {name}")

@@ -35,6 +35,41 @@ def test_the_workflow_asks_for_nothing_but_to_read_unless_it_deploys() -> None:
     assert content["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12"]
 
 
+def commands_of(job: str) -> str:
+    content = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
+    return "\n".join(step["run"] for step in content["jobs"][job]["steps"] if "run" in step)
+
+
+def test_the_workflow_holds_the_app_to_its_tests_on_the_real_host_under_each_driver() -> None:
+    content = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
+    commands = commands_of("functions-host")
+    assert content["jobs"]["functions-host"]["strategy"]["matrix"] == {"driver": ["durable", "timer"]}
+    assert "npm ci --prefix .github/core-tools" in commands
+    locked = json.loads((ROOT / ".github/core-tools/package-lock.json").read_text("utf-8"))["packages"]
+    assert locked["node_modules/azure-functions-core-tools"]["integrity"].startswith("sha512-")
+    assert "python dev.py run --host func --driver" in commands
+    assert "python dev.py test --against http://localhost:7071" in commands
+
+
+def test_the_workflow_runs_the_quick_tests_on_the_newest_python_as_the_local_script_does() -> None:
+    content = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
+    assert content["jobs"]["newer-python"]["steps"][1]["with"] == {"python-version": "3.13"}
+    assert commands_of("newer-python") == "python dev.py test"
+    assert "3.13" in (ROOT / ".ci/run").read_text("utf-8")
+
+
+def test_nothing_is_deployed_that_any_of_the_jobs_refuses() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]
+    assert set(jobs["deploy"]["needs"]) == set(jobs) - {"deploy"}
+
+
+def test_no_checkout_leaves_its_token_behind() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]
+    steps = [step for job in jobs.values() for step in job["steps"] if "checkout" in step.get("uses", "")]
+    assert len(steps) == len(jobs)
+    assert all(step["with"] == {"persist-credentials": False} for step in steps)
+
+
 def test_no_secret_is_needed_to_deploy() -> None:
     for path in (ROOT / ".github" / "workflows").glob("*.yml"):
         assert "secrets." not in path.read_text("utf-8")

@@ -54,17 +54,21 @@ class Deletion:
             return True
         raise Conflict(wanted, "too many races")
 
-    async def delete_session(self, session_id: str, *, idle: timedelta | None = None) -> list[str]:
+    async def delete_session(
+        self, session_id: str, *, idle: timedelta | None = None, most: int | None = None
+    ) -> list[str]:
         """Make a tombstone of the session, then of each of its runs; their ids.
 
         Safe to repeat: it finishes what a crash left. The session's row goes last, when its runs are gone. With
-        ``idle`` only a session that nobody has used for so long goes.
+        ``idle`` only a session that nobody has used for so long goes. With ``most`` only the newest so many runs are
+        looked at, and retention does the others.
         """
         session = await self._entomb_session(session_id, idle)
         if session is None:
             return []
         ids = []
-        for number in range(1, session.next_number):
+        first = 1 if most is None else max(1, session.next_number - most)
+        for number in range(first, session.next_number):
             wanted = run_id(session_id, number)
             if await self._entomb_run_of(wanted):
                 ids.append(wanted)

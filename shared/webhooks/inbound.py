@@ -13,7 +13,7 @@ from typing import Any
 from azurefunctions.extensions.http.fastapi import Response
 
 from shared.agentkit.faults import ProviderFault
-from shared.api.bodies import read_bytes
+from shared.api.reading import Share, read_bytes
 from shared.drivers.durable import Hub
 from shared.errors import InvalidJson, InvalidSignature, NotFound, ProviderUnavailable
 from shared.runs.services import log
@@ -34,7 +34,9 @@ async def receive(request: Any, app: App, hub: Hub) -> Any:
     secret = app.settings.openai_webhook_secret
     if secret is None:
         raise NotFound("This app takes no webhooks: OPENAI_WEBHOOK_SECRET is not set.")
-    event = _verified(await read_bytes(request, MOST_BYTES), dict(request.headers), secret)
+    with Share(app.settings) as share:
+        body = bytes(await read_bytes(request, MOST_BYTES, share))
+    event = _verified(body, dict(request.headers), secret)
     data = event.get("data")
     response_id = data.get("id") if isinstance(data, dict) else None
     if str(event.get("type")) in KINDS and isinstance(response_id, str) and _RESPONSE_ID.fullmatch(response_id):

@@ -283,5 +283,5 @@ async def test_deleted_runs_are_neither_shown_nor_replayed(store: RunStore) -> N
     await store.save(first, replace(first.value, deleted_at=NOW))
     session = await store.load_session(first.value.session_id)
     assert session is not None
-    assert [run.number for run in await store.runs_of(session.value)] == [2, 3]
+    assert [run.number for run in await store.runs_of(session.value.session_id, [3, 2, 1])] == [3, 2]
     assert [run.number for run in await store.completed_before(last.value)] == [2]

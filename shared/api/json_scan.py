@@ -22,7 +22,7 @@ DEEPEST = 100
 """Levels of nesting. No request of ours has more than eight."""
 
 _WINDOW = 262_144
-_TOKENS_AT_ONCE = 2_000
+_TOKENS_AT_ONCE = 500
 """After so much the event loop gets its turn: some milliseconds of work."""
 
 _OUTSIDE = re.compile(rb'["\[\]{},]')

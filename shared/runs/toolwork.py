@@ -136,11 +136,11 @@ class ToolWork:
     async def _outputs(self, run: Run, calls: Sequence[Stored[ToolCall]]) -> list[Item]:
         """What the model is told of all calls of the turn: together they have a most, too."""
         outputs: list[Item] = []
-        left = OUTPUTS_A_TURN * self._settings.tool_output_bytes
+        most = left = OUTPUTS_A_TURN * self._settings.tool_output_bytes
         for call in calls:
             item = await self._output(run, call.value)
             if "output" in item:
-                item["output"] = shortened(item["output"], left, whose="all tools of the turn together")
+                item["output"] = shortened(item["output"], left, f"the tools of one turn may return {most} together")
                 left = max(left - len(item["output"].encode("utf-8", "replace")), 0)
             outputs.append(item)
         return outputs
@@ -158,17 +158,19 @@ class ToolWork:
         return {"type": "function_call_output", "call_id": call.call_id, "output": result}
 
 
-def shortened(output: str, most: int, *, whose: str = "one call") -> str:
-    """The output, or its beginning with a note that tells the model what is missing. ``most`` in bytes of UTF-8."""
+def shortened(output: str, most: int, allowed: str | None = None) -> str:
+    """The output, or its beginning with a note that tells the model what is missing. ``most`` in bytes of UTF-8.
+
+    ``allowed``: who may return how much, where that is not one call its most.
+    """
     if 4 * len(output) <= most:
         return output
     data = output.encode("utf-8", "replace")
     if len(data) <= most:
         return output
-    beginning = data[:most].decode("utf-8", "ignore")
     return (
-        f"{beginning}\n\n[Cut off by the app: the output had {len(data)} bytes, and {whose} may "
-        f"hand on {most} at most. Ask for less at once.]"
+        data[:most].decode("utf-8", "ignore") + f"\n\n[Cut off by the app: the output had {len(data)} bytes, and "
+        f"{allowed or f'one call may return {most}'} at most. Ask for less at once.]"
     )
 
 

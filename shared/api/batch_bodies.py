@@ -236,7 +236,8 @@ async def _payload(options: OptionsBody, items: Items) -> str:
         if isinstance(value, dict):
             objects = True
             _check_id(value.get("id"), index, first)
-        text = json.dumps(items.raw(index).hex() if isinstance(value, BadItem) else value, sort_keys=True)
+        given = await items.digest(index) if isinstance(value, BadItem) else value
+        text = json.dumps(given, sort_keys=True)
         digest.update(f"{', ' if index else ''}{text}".encode())
         await asyncio.sleep(0)
     _check_whole(items, objects=objects)

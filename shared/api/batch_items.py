@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ MOST_TOKENS = 400_000
 """Texts, brackets and commas of a whole batch; each item may have as many as a run."""
 
 _LINE = re.compile(rb"\S[^\n]*")
+_PIECE = 1_048_576
 _MARK = b"\xef\xbb\xbf"
 
 
@@ -43,6 +46,15 @@ class Items:
         """The item as it came."""
         start, end = self.spans[index]
         return bytes(memoryview(self.body)[start:end])
+
+    async def digest(self, index: int) -> str:
+        """A digest of the item as it came; of a long one piece by piece."""
+        start, end = self.spans[index]
+        digest = hashlib.sha256()
+        for at in range(start, end, _PIECE):
+            digest.update(memoryview(self.body)[at : min(at + _PIECE, end)])
+            await asyncio.sleep(0)
+        return digest.hexdigest()
 
     def value(self, index: int) -> Any:
         """The item parsed, or a ``BadItem``. Raises ``InvalidJson`` when it is an element of a list that is none."""

@@ -72,7 +72,14 @@ class Turns:
             return await self._services.fail(
                 stored, "turn_limit", f"The run has used its {run.limits.turns} turns. Allow more with `limits.turns`."
             )
-        messages = await conversation.messages(self._services.store, run, agent)
+        try:
+            messages = await conversation.messages(self._services.store, run, agent)
+        except conversation.ConversationTooLong:
+            return await self._services.fail(
+                stored,
+                "conversation_too_long",
+                "The conversation is too long to be sent to the model anew. Begin another session.",
+            )
         if not agent.background:
             return await self._answer_within_the_call(stored, agent, messages)
         claimed = await self._claim(stored, self._settings.create_claim, grace=self._settings.create_grace)

@@ -255,11 +255,12 @@ class RunStore:
         items: list[Item] = json.loads(await self.read(run, decode(_ItemRow, row.values).data))
         return items
 
-    async def completed_before(self, run: Run) -> list[Run]:
-        """The completed runs of the same session that came before this one, oldest first."""
-        ids = [run_id(run.session_id, number) for number in range(1, run.number)]
-        found = [stored.value for stored in await side_by_side(ids, self.load, at_once=READS) if stored is not None]
-        return [each for each in found if each.status is RunStatus.COMPLETED and each.deleted_at is None]
+    async def completed_before(self, run: Run) -> AsyncIterator[Run]:
+        """The completed runs of the same session that came before this one, oldest first; some are read at a time."""
+        for first in range(1, run.number, READS):
+            for each in await self.runs_of(run.session_id, range(first, min(first + READS, run.number))):
+                if each.status is RunStatus.COMPLETED:
+                    yield each
 
     async def keep(self, run: Run, text: str, *, inline: int = values.INLINE_UNITS) -> Text:
         """The text as a row of this run can hold it; a long one is written to parts first."""

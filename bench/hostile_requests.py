@@ -43,6 +43,9 @@ WORLD = "bench"
 JSON = "application/json"
 LINES = "application/jsonl"
 SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldY"
+RUNS = 40
+"""Of the session that is read. The figures of before are of 100, whose answer had 105 MB; a page is the same."""
+
 AIM = (100.0, 64.0)
 """Milliseconds, and MB."""
 
@@ -99,7 +102,7 @@ class Case:
 
     name: str
     prepare: Callable[[Caller], Send]
-    before: tuple[float, float] | None = None
+    before: tuple[float | None, float] | None = None
     at_once: int = 1
 
 
@@ -298,99 +301,108 @@ def many_runs(call: Caller) -> str:
     return "/api/runs?limit=100"
 
 
-PARTS = [{"content": [{"type": "input_text", "text": "xy"}] * 100}] * 100
-METADATA = {str(i): "0" for i in range(500_000)}
-TOOLS = b'{"model":"novelist","input":"x","tools":[' + b",".join([b'{"":0}'] * 900_000) + b"]}"
-
-HOSTILE = (
-    Case("POST /api/batches, lines of `x`", post("/api/batches", b"x\n" * (8 * MIB), LINES), (54_700, 1_850)),
-    Case("POST /api/batches, lines of `{}`", post("/api/batches", b"{}\n" * (16 * MIB // 3), LINES), (13_000, 900)),
-    Case("POST /api/batches, 1.5 million fields", post("/api/batches", fields(1_400_000)), (9_600, 1_800)),
-    Case("POST /api/runs, 600,000 fields", post("/api/runs", fields(560_000, input="x")), (4_400, 760)),
-    Case(
-        "POST /api/runs, 500,000 metadata pairs",
-        post("/api/runs", json.dumps({"input": "x", "metadata": METADATA}, separators=(",", ":")).encode()[: 6 * MIB]),
-        (2_700, 660),
-    ),
-    Case("POST /api/v1/responses, tools of {}", post("/api/v1/responses", TOOLS), (700, 500)),
-    Case("POST /api/runs, 6 MB of [", post("/api/runs", b"[" * (6 * MIB))),
-    Case("POST /api/runs, a number of 6 MB", post("/api/runs", b'{"input":' + b"1" * (6 * MIB) + b"}")),
-    Case("POST /api/runs, 30,000 fields", post("/api/runs", fields(30_000, input="x"))),
-    Case(
-        "POST /api/runs, 100 messages of 300 unknown fields",
-        post("/api/runs", json.dumps({"input": [{str(i): 0 for i in range(99)}] * 100}).encode()),
-    ),
-    Case("POST /api/batches, an item of 16 MB", post("/api/batches", lines_of(batch(1, 16 * MIB - 99)), LINES)),
-    Case(
-        "POST /api/batches, 160 items of 9,000 texts",
-        post("/api/batches", json.dumps({"items": [{"input": [{"content": ["x"] * 900}] * 2}] * 160}).encode()),
-    ),
-)
-
-WELL_FORMED = (
-    Case("POST /api/runs, 1 MiB", post("/api/runs", json.dumps({"input": stuck("x" * MIB)}).encode())),
-    Case(
-        "POST /api/runs, 1 MiB, all escaped",
-        post("/api/runs", b'{"input":"[script:stuck]' + b"\\u0078" * (MIB - 14) + b'"}'),
-    ),
-    Case(
-        "POST /api/runs, 1 MiB, escaped, and an emoji",
-        post("/api/runs", '{"input":"[script:stuck]\U0001f42d'.encode() + b"\\u0078" * (MIB - 18) + b'"}'),
-    ),
-    Case("POST /api/runs, 100 messages of 100 parts", post("/api/runs", json.dumps({"input": PARTS}).encode())),
-    Case(
-        "POST /api/batches, 1,000 items, 16 MiB",
-        post("/api/batches", json.dumps({"agent": "novelist", "items": batch(1_000, 16_700)}).encode()),
-    ),
-    Case(
-        "POST /api/batches, 1,000 lines, 16 MiB",
-        post("/api/batches?agent=novelist", lines_of(batch(1_000, 16_700)), LINES),
-    ),
-    Case(
-        "POST /api/batches, 15 items of 1 MiB",
-        post("/api/batches", json.dumps({"agent": "novelist", "items": batch(15, MIB)}).encode()),
-    ),
-    Case(
-        "POST /api/v1/responses, 1,000 messages, 1 MiB",
-        post(
-            "/api/v1/responses",
-            json.dumps({"model": "novelist", "background": True, "input": messages(999, 1_040)}).encode(),
+def hostile() -> tuple[Case, ...]:
+    """Requests that were made to hurt."""
+    metadata = {str(i): "0" for i in range(500_000)}
+    tools = b'{"model":"novelist","input":"x","tools":[' + b",".join([b'{"":0}'] * 900_000) + b"]}"
+    return (
+        Case("POST /api/batches, lines of `x`", post("/api/batches", b"x\n" * (8 * MIB), LINES), (54_700, 1_850)),
+        Case("POST /api/batches, lines of `{}`", post("/api/batches", b"{}\n" * (16 * MIB // 3), LINES), (13_000, 900)),
+        Case("POST /api/batches, 1.5 million fields", post("/api/batches", fields(1_400_000)), (9_600, 1_800)),
+        Case("POST /api/runs, 600,000 fields", post("/api/runs", fields(560_000, input="x")), (4_400, 760)),
+        Case(
+            "POST /api/runs, 500,000 metadata pairs",
+            post(
+                "/api/runs", json.dumps({"input": "x", "metadata": metadata}, separators=(",", ":")).encode()[: 6 * MIB]
+            ),
+            (2_700, 660),
         ),
-    ),
-    Case(
-        "POST /api/v1/chat/completions, 1 MiB",
-        post(
-            "/api/v1/chat/completions",
-            json.dumps(
-                {"model": "novelist", "messages": [{"role": "user", "content": "[script:s]" + "x" * 1_048_000}]}
-            ).encode(),
+        Case("POST /api/v1/responses, tools of {}", post("/api/v1/responses", tools), (700, 500)),
+        Case("POST /api/runs, 6 MB of [", post("/api/runs", b"[" * (6 * MIB))),
+        Case("POST /api/runs, a number of 6 MB", post("/api/runs", b'{"input":' + b"1" * (6 * MIB) + b"}")),
+        Case("POST /api/runs, 30,000 fields", post("/api/runs", fields(30_000, input="x"))),
+        Case(
+            "POST /api/runs, 100 messages of 300 unknown fields",
+            post("/api/runs", json.dumps({"input": [{str(i): 0 for i in range(99)}] * 100}).encode()),
         ),
-    ),
-    Case("POST /api/runs/{id}/answers, 360 KB", answers),
-    Case("POST /api/webhooks/openai, 64 KB", post("/api/webhooks/openai", b'{"a":[' + b"0," * 32_000 + b"0]}")),
-)
+        Case("POST /api/batches, an item of 16 MB", post("/api/batches", lines_of(batch(1, 16 * MIB - 99)), LINES)),
+        Case(
+            "POST /api/batches, 160 items of 9,000 texts",
+            post("/api/batches", json.dumps({"items": [{"input": [{"content": ["x"] * 900}] * 2}] * 160}).encode()),
+        ),
+    )
 
-ANSWERS = (
-    Case("GET /api/sessions/{id}, 100 runs of 1 MiB", get(a_session(100, MIB)), (0, 350)),
-    Case("the same, three at once", get(a_session(100, MIB)), (0, 1_100), at_once=3),
-    Case("DELETE /api/sessions/{id}, 100 runs", get(a_session(100, 100), "DELETE")),
-    Case("GET /api/runs/{id}, text of 1 MiB", get(a_run("[script:echo]" + "x" * (MIB - 13)))),
-    Case(
-        "GET /api/runs/{id}/events, the same",
-        get(lambda call: a_run("[script:echo]" + "x" * 900_000)(call) + "/events"),
-    ),
-    Case("GET /api/runs?limit=100, all metadata", get(many_runs)),
-    Case("GET /api/batches/{id}/items, 15 texts of 1 MiB", get(a_batch(batch(15, MIB, "echo"), "?limit=100"))),
-    Case(
-        "GET …/items?status=pending of 1,000",
-        get(a_batch(batch(1_000, 100, "stuck"), "?limit=100&status=pending", ended=False)),
-    ),
-    Case(
-        "GET /api/v1/responses/{id}/input_items",
-        get(lambda call: a_response(messages(999, 1_040))(call) + "/input_items?limit=100"),
-    ),
-    Case("GET /api/v1/responses/{id}, text of 1 MiB", get(a_response("[script:echo]" + "x" * (MIB - 13)))),
-)
+
+def well_formed() -> tuple[Case, ...]:
+    """The largest that is taken, of every route."""
+    parts = [{"content": [{"type": "input_text", "text": "xy"}] * 100}] * 100
+    return (
+        Case("POST /api/runs, 1 MiB", post("/api/runs", json.dumps({"input": stuck("x" * MIB)}).encode())),
+        Case(
+            "POST /api/runs, 1 MiB, all escaped",
+            post("/api/runs", b'{"input":"[script:stuck]' + b"\\u0078" * (MIB - 14) + b'"}'),
+        ),
+        Case(
+            "POST /api/runs, 1 MiB, escaped, and an emoji",
+            post("/api/runs", '{"input":"[script:stuck]\U0001f42d'.encode() + b"\\u0078" * (MIB - 18) + b'"}'),
+        ),
+        Case("POST /api/runs, 100 messages of 100 parts", post("/api/runs", json.dumps({"input": parts}).encode())),
+        Case(
+            "POST /api/batches, 1,000 items, 16 MiB",
+            post("/api/batches", json.dumps({"agent": "novelist", "items": batch(1_000, 16_700)}).encode()),
+        ),
+        Case(
+            "POST /api/batches, 1,000 lines, 16 MiB",
+            post("/api/batches?agent=novelist", lines_of(batch(1_000, 16_700)), LINES),
+        ),
+        Case(
+            "POST /api/batches, 15 items of 1 MiB",
+            post("/api/batches", json.dumps({"agent": "novelist", "items": batch(15, MIB)}).encode()),
+        ),
+        Case(
+            "POST /api/v1/responses, 1,000 messages, 1 MiB",
+            post(
+                "/api/v1/responses",
+                json.dumps({"model": "novelist", "background": True, "input": messages(999, 1_040)}).encode(),
+            ),
+        ),
+        Case(
+            "POST /api/v1/chat/completions, 1 MiB",
+            post(
+                "/api/v1/chat/completions",
+                json.dumps(
+                    {"model": "novelist", "messages": [{"role": "user", "content": "[script:s]" + "x" * 1_048_000}]}
+                ).encode(),
+            ),
+        ),
+        Case("POST /api/runs/{id}/answers, 360 KB", answers),
+        Case("POST /api/webhooks/openai, 64 KB", post("/api/webhooks/openai", b'{"a":[' + b"0," * 32_000 + b"0]}")),
+    )
+
+
+def answering() -> tuple[Case, ...]:
+    """The largest answers."""
+    return (
+        Case("GET /api/sessions/{id}, runs of 1 MiB", get(a_session(RUNS, MIB)), (None, 350)),
+        Case("the same, three at once", get(a_session(RUNS, MIB)), (None, 1_100), at_once=3),
+        Case("DELETE /api/sessions/{id}", get(a_session(RUNS, 100), "DELETE")),
+        Case("GET /api/runs/{id}, text of 1 MiB", get(a_run("[script:echo]" + "x" * (MIB - 13)))),
+        Case(
+            "GET /api/runs/{id}/events, the same",
+            get(lambda call: a_run("[script:echo]" + "x" * 900_000)(call) + "/events"),
+        ),
+        Case("GET /api/runs?limit=100, all metadata", get(many_runs)),
+        Case("GET /api/batches/{id}/items, 15 texts of 1 MiB", get(a_batch(batch(15, MIB, "echo"), "?limit=100"))),
+        Case(
+            "GET …/items?status=pending of 1,000",
+            get(a_batch(batch(1_000, 100, "stuck"), "?limit=100&status=pending", ended=False)),
+        ),
+        Case(
+            "GET /api/v1/responses/{id}/input_items",
+            get(lambda call: a_response(messages(999, 1_040))(call) + "/input_items?limit=100"),
+        ),
+        Case("GET /api/v1/responses/{id}, text of 1 MiB", get(a_response("[script:echo]" + "x" * (MIB - 13)))),
+    )
 
 
 def main() -> None:
@@ -408,7 +420,7 @@ def main() -> None:
             part.start().wait_ready()
         print(f"{'':52}{'before':>20}{'now':>20}{'jitter':>12}  answer")
         print(f"{'':52}" + f"{'ms':>10}{'MB':>10}" * 2 + f"{'ms':>12}")
-        for case in (*HOSTILE, *WELL_FORMED, *ANSWERS):
+        for case in (*hostile(), *well_formed(), *answering()):
             if options.only.lower() in case.name.lower():
                 show(case, one(case, azurite, model, Path(scratch), options))
 
@@ -450,7 +462,7 @@ def script(model: ScriptedModel, world: str, name: str, turns: list[dict[str, An
 
 def show(case: Case, found: Measured) -> None:
     """One line of the table."""
-    before = ("", "") if case.before is None else (f"{case.before[0]:,.0f}", f"{case.before[1]:,.0f}")
+    before = ["" if each is None else f"{each:,.0f}" for each in case.before or (None, None)]
     standstill, jitter = statistics.median(found.standstill), statistics.median(found.jitter)
     missed = " <--" if standstill - jitter > AIM[0] or found.memory > AIM[1] else ""
     print(

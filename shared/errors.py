@@ -65,6 +65,13 @@ class InputTooLarge(DormouseError):
     status = 413
 
 
+class TooManyBodies(DormouseError):
+    """Too many long request bodies are arriving at once. Send the same request again in some seconds."""
+
+    code = "too_many_bodies"
+    status = 503
+
+
 class BodyTimeout(DormouseError):
     """The body did not arrive in time. Send the request again."""
 

@@ -20,6 +20,9 @@ from pydantic_core import PydanticUseDefault
 from shared.errors import Misconfigured
 
 PREFIX = "DORMOUSE_"
+BESIDES_THE_INPUT = 65_536
+"""Room for everything in a body that is not the input, in bytes."""
+
 FUNCTION_TIMEOUT_SECONDS = 1_800
 """``functionTimeout`` of host.json, which no setting can exceed; a test holds the two together."""
 
@@ -135,6 +138,19 @@ class Settings(BaseModel):
         description="Longest input, in bytes of UTF-8.",
         ge=1,
         le=16_777_216,
+    )
+    bodies_max_bytes: int = Field(
+        33_554_432,
+        alias="DORMOUSE_BODIES_MAX_BYTES",
+        description="Bytes of request bodies that one process holds at once while they arrive and are read; a long one "
+        "that does not fit is 503 `too_many_bodies`. Memory is several times that; the longest body always fits alone.",
+        ge=1,
+        le=1_073_741_824,
+    )
+    body_seconds: Seconds = Field(
+        60.0,
+        alias="DORMOUSE_BODY_SECONDS",
+        description="How long the body of one request may take to arrive (408 `body_timeout` beyond).",
     )
     max_active_runs: int | None = Field(
         None,
@@ -259,6 +275,14 @@ class Settings(BaseModel):
         600.0,
         alias="DORMOUSE_TOOL_TIMEOUT_SECONDS",
         description="Timeout of one tool call, unless the tool has its own.",
+    )
+    tool_output_bytes: int = Field(
+        1_048_576,
+        alias="DORMOUSE_TOOL_OUTPUT_BYTES",
+        description="Longest output of one tool call, in bytes of UTF-8; four times as much for all of a turn. "
+        "What is longer is cut, and the model is told so.",
+        ge=1_024,
+        le=4_194_304,
     )
     tool_starts: int = Field(
         3,
@@ -390,6 +414,16 @@ class Settings(BaseModel):
     def model(self) -> str:
         """The model, or on Azure OpenAI the deployment, of the sample agents."""
         return (self.azure_openai_deployment if self.azure_openai_endpoint else None) or self.openai_model
+
+    @property
+    def bodies_most(self) -> int:
+        """Bytes of bodies that one process holds at once: the longest body at least, or nobody could ever send it."""
+        return max(self.bodies_max_bytes, self.batch_max_bytes, self.json_most)
+
+    @property
+    def json_most(self) -> int:
+        """The longest JSON of one run, in bytes: JSON can spend six bytes on one of UTF-8."""
+        return 6 * self.max_input_bytes + BESIDES_THE_INPUT
 
     @property
     def callback_secrets(self) -> tuple[str, ...]:

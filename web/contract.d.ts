@@ -431,9 +431,12 @@ export interface Session {
   created_at: string;
   /** RFC 3339, in UTC. */
   last_activity: string;
-  /** Oldest first. */
+  /** A page of them, newest first. */
   runs: Array<RunOfSession>;
+  /** Of the runs of this page, in the order in which they were said. */
   messages: Array<Message>;
+  /** Only there when there are older runs. */
+  next_cursor?: string;
 }
 
 /** Whether all settings are known. */

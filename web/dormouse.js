@@ -174,9 +174,16 @@ export class Dormouse {
     await this.#call("DELETE", path(run), { signal });
   }
 
-  /** @param {string} id @param {CallOptions} [options] @returns {Promise<Session>} with its runs and messages */
-  async session(id, { signal } = {}) {
-    return content(await this.#call("GET", `/api/sessions/${encodeURIComponent(id)}`, { signal }));
+  /**
+   * The session with a page of its runs, newest first, and their messages, in the order in which they were said.
+   * `next_cursor`, where it is there, is the `cursor` for the page of older ones.
+   * @param {string} id
+   * @param {CallOptions & { limit?: number, cursor?: string }} [options]
+   * @returns {Promise<Session>}
+   */
+  async session(id, { limit, cursor, signal } = {}) {
+    const query = queried({ limit, cursor });
+    return content(await this.#call("GET", `/api/sessions/${encodeURIComponent(id)}${query}`, { signal }));
   }
 
   /** @param {string} id @param {CallOptions} [options] @returns {Promise<void>} */

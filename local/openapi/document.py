@@ -24,7 +24,14 @@ Json = dict[str, Any]
 
 REF = "#/components/schemas/{model}"
 ALWAYS = (errors.DormouseError, errors.Misconfigured, errors.StorageUnavailable)
-WITH_A_BODY = (errors.InvalidJson, errors.InvalidRequest, errors.InputTooLarge, errors.UnsupportedMediaType)
+WITH_A_BODY = (
+    errors.InvalidJson,
+    errors.InvalidRequest,
+    errors.InputTooLarge,
+    errors.UnsupportedMediaType,
+    errors.BodyTimeout,
+    errors.TooManyBodies,
+)
 ABOUT = """Long AI-agent runs, with nothing running while the model thinks.
 
 Errors are `application/problem+json` with a stable `code`. HEAD works wherever GET does. An unknown address is 404

@@ -279,8 +279,9 @@ class Session(Wire):
     active_run: RunId | None
     created_at: Time
     last_activity: Time
-    runs: list[RunOfSession] = Field(description="Oldest first.")
-    messages: list[Message]
+    runs: list[RunOfSession] = Field(description="A page of them, newest first.")
+    messages: list[Message] = Field(description="Of the runs of this page, in the order in which they were said.")
+    next_cursor: str = Field("", description="Only there when there are older runs.")
 
 
 class ToolOfAgent(Wire):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import time
@@ -63,6 +64,7 @@ class Provider:
             from httpx2 import Limits
             from openai import AsyncOpenAI, DefaultAioHttpClient
 
+            gc.freeze()  # as at the start of the app: what was just imported is not looked through again
             # At INFO it logs a line a request, which is a line a wake and names the response.
             logging.getLogger("httpx2").setLevel(logging.WARNING)
             # Its default keep-alive of 5 s is shorter than the gaps between our calls.

@@ -23,11 +23,13 @@ from typing import Any, overload
 from shared.agentkit.lenient import well_formed
 
 if typing.TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ValidationError
 
 Json = dict[str, Any]
 
 PROBLEMS_SHOWN = 20
+PROBLEMS_BUILT = 10_000
+"""Problems of one call that the model is told of, and that are looked at for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +113,7 @@ class Tool:
         try:
             keywords = _arguments(self.function, arguments, context)
         except ValidationError as error:
-            problems = [
-                {"argument": ".".join(str(part) for part in e["loc"]), "problem": e["msg"]}
-                for e in error.errors(include_url=False, include_context=False, include_input=False)[:PROBLEMS_SHOWN]
-            ]
-            return error_output("invalid_arguments", "The arguments do not fit the tool.", problems=problems)
+            return error_output("invalid_arguments", "The arguments do not fit the tool.", problems=_problems(error))
         except Exception as error:  # no JSON, JSON nested too deep, or a validator of the tool's own that raised
             return error_output("invalid_arguments", f"The arguments cannot be read: {error}")
         try:
@@ -260,6 +258,14 @@ def _arguments(function: Callable[..., Any], arguments: str, context: ToolContex
         if keywords[name] is None:
             del keywords[name]
     return keywords | dict.fromkeys(parameters.contexts, context)
+
+
+def _problems(error: ValidationError) -> list[Json]:
+    """What is wrong with the arguments, for the model: the first of it, or none of far too much."""
+    if error.error_count() > PROBLEMS_BUILT:  # pydantic builds all of them or none
+        return [{"argument": "", "problem": f"{error.error_count()} things do not fit: send what the schema names"}]
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:PROBLEMS_SHOWN]
+    return [{"argument": ".".join(str(part) for part in e["loc"]), "problem": e["msg"]} for e in found]
 
 
 def _guarded(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Any:

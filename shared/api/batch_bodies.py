@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, overload
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from shared.api.batch_items import BadItem, Items, of_lines, of_object
 from shared.api.bodies import (
     MOST_OF_A_CALLBACK_URL,
     LimitsBody,
@@ -20,10 +21,8 @@ from shared.api.bodies import (
     idempotency_key,
     input_items,
     invalid,
-    no_constant,
-    read_bytes,
-    read_json,
 )
+from shared.api.reading import Share, check_type, check_widths, read_bytes
 from shared.errors import DormouseError, InvalidJson, InvalidRequest, UnsupportedMediaType
 from shared.runs.batches.batch import MOST_ITEMS
 from shared.runs.batches.submission import AskedItem, BatchSubmission
@@ -65,19 +64,15 @@ class ItemBody(AskedBody):
     input: TextOr[MessageBody]
 
 
-@dataclass(frozen=True, slots=True)
-class _BadLine:
-    """A line that is no JSON."""
+async def read_batch(request: Any, owner: str, settings: Settings, share: Share) -> BatchSubmission:
+    """What ``POST /api/batches`` asks for. Raises what is wrong with the whole; a bad item is in its place.
 
-    raw: bytes
-    problem: str
-
-
-async def read_batch(request: Any, owner: str, settings: Settings) -> BatchSubmission:
-    """What ``POST /api/batches`` asks for. Raises what is wrong with the whole; a bad item is in its place."""
+    The items stay the bytes that they came as, and each is made of them when it is asked for: all at once they would
+    take many times as much memory. So the share is held until the batch is submitted.
+    """
     key = idempotency_key(request.headers.getlist("idempotency-key"))
-    options, items = await _read(request, settings)
-    _check_whole(items)
+    options, items = await _read(request, settings, share)
+    payload = await _payload(options, items)
     most = settings.batch_concurrency
     if options.concurrency is not None and options.concurrency > most:
         raise InvalidRequest(
@@ -86,42 +81,50 @@ async def read_batch(request: Any, owner: str, settings: Settings) -> BatchSubmi
         )
     defaults = Submission(owner=owner, items=(), **_asked(options))
     return BatchSubmission(
-        items=[_item(each, defaults, settings) for each in items],
+        items=_Asked(items, defaults, settings),
         defaults=defaults,
-        payload=_payload(options, items),
+        payload=payload,
         concurrency=options.concurrency,
         callback_url=options.callback_url,
         idempotency_key=key,
     )
 
 
-async def _read(request: Any, settings: Settings) -> tuple[OptionsBody, list[Any]]:
+async def _read(request: Any, settings: Settings, share: Share) -> tuple[OptionsBody, Items]:
     """The batch's own options and its items, by the kind of the body."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind in LINES:
-        given, items = _line_options(request), _lines(await read_bytes(request, settings.batch_max_bytes))
+        given = _line_options(request)
+        items = await of_lines(await read_bytes(request, settings.batch_max_bytes, share), settings.json_most)
     else:
-        try:
-            given = await read_json(request, settings.batch_max_bytes)
-        except UnsupportedMediaType:
-            raise UnsupportedMediaType(
-                "Send a batch as `Content-Type: application/json`, or one item a line as `application/jsonl`."
-            ) from None
-        if misplaced := [name for name in _OF_THE_LINES if name in request.query_params]:
-            raise InvalidRequest(
-                f"`{misplaced[0]}` goes into the body, beside `items`. In the query it is for JSON Lines.",
-                param=misplaced[0],
-            )
-        items = given.pop("items", None)
-        if not isinstance(items, list):
-            raise InvalidRequest(
-                "A batch has `items`, a list of objects with `input`.",
-                errors=[{"field": "items", "problem": "is required, as a list"}],
-            )
+        given, items = await _read_object(request, settings, share)
     try:
         return OptionsBody.model_validate(given), items
     except ValidationError as error:
         raise invalid(error) from None
+
+
+async def _read_object(request: Any, settings: Settings, share: Share) -> tuple[dict[str, Any], Items]:
+    """The options and the items of a batch that is one JSON object."""
+    try:
+        check_type(request)
+    except UnsupportedMediaType:
+        raise UnsupportedMediaType(
+            "Send a batch as `Content-Type: application/json`, or one item a line as `application/jsonl`."
+        ) from None
+    raw = await read_bytes(request, settings.batch_max_bytes, share)
+    given, items = await of_object(raw, settings.json_most)
+    if misplaced := [name for name in _OF_THE_LINES if name in request.query_params]:
+        raise InvalidRequest(
+            f"`{misplaced[0]}` goes into the body, beside `items`. In the query it is for JSON Lines.",
+            param=misplaced[0],
+        )
+    if items is None:
+        raise InvalidRequest(
+            "A batch has `items`, a list of objects with `input`.",
+            errors=[{"field": "items", "problem": "is required, as a list"}],
+        )
+    return given, items
 
 
 def _line_options(request: Any) -> dict[str, Any]:
@@ -145,49 +148,40 @@ def _line_options(request: Any) -> dict[str, Any]:
     return given
 
 
-def _lines(raw: bytes) -> list[Any]:
-    """The value of each line that is not blank; one that is no JSON is in its place."""
-    items: list[Any] = []
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            items.append(json.loads(line.decode(), parse_constant=no_constant))
-        except RecursionError:
-            items.append(_BadLine(line, f"Line {number} is nested too deeply."))
-        except ValueError as error:
-            items.append(_BadLine(line, f"Line {number} is not JSON in UTF-8: {error}."))
-    return items
+class _Asked(Sequence[AskedItem]):
+    """The items of a batch, each checked by itself when it is asked for."""
 
+    def __init__(self, items: Items, defaults: Submission, settings: Settings) -> None:
+        self._items = items
+        self._defaults = defaults
+        self._settings = settings
 
-def _check_whole(items: Sequence[Any]) -> None:
-    """Raise what makes it no batch at all."""
-    if not 1 <= len(items) <= MOST_ITEMS:
-        raise InvalidRequest(f"A batch has 1 to {MOST_ITEMS} items; this one has {len(items)}.")
-    if not any(isinstance(each, dict) for each in items):
-        bad = items[0]
-        raise InvalidJson(
-            f"No item is a JSON object. {bad.problem if isinstance(bad, _BadLine) else ''}".strip()
-            + ' Send objects such as {"input": "…"}.'
-        )
-    first: dict[str, int] = {}
-    for index, each in enumerate(items):
-        name = each.get("id") if isinstance(each, dict) else None
-        if isinstance(name, str) and first.setdefault(name, index) != index:
-            raise InvalidRequest(
-                f"The items {first[name]} and {index} (counted from 0) have the same `id`, {name[:128]!r}. "
-                "Give each its own, or none."
-            )
+    def __len__(self) -> int:
+        return len(self._items.spans)
+
+    @overload
+    def __getitem__(self, index: int) -> AskedItem: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[AskedItem]: ...
+
+    def __getitem__(self, index: int | slice) -> AskedItem | Sequence[AskedItem]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        return _item(self._items.value(index), self._defaults, self._settings)
 
 
 def _item(given: Any, defaults: Submission, settings: Settings) -> AskedItem:
     """One item, checked by itself: what is wrong with it is no other's fault."""
-    if isinstance(given, _BadLine):
-        return AskedItem(id=None, asked=InvalidJson(f"{given.problem} The other lines are not affected."))
+    if isinstance(given, BadItem):
+        return AskedItem(id=None, asked=given.error)
     if not isinstance(given, dict):
         return AskedItem(id=None, asked=InvalidRequest('An item is an object such as {"input": "…"}.'))
     try:
+        check_widths(given)
         body = ItemBody.model_validate(given)
+    except InvalidRequest as error:
+        return AskedItem(id=_id_of(given), asked=error)
     except ValidationError as error:
         return AskedItem(id=_id_of(given), asked=invalid(error))
     try:
@@ -226,14 +220,45 @@ def _id_of(given: dict[str, Any]) -> str | None:
         return None
 
 
-def _payload(options: OptionsBody, items: Sequence[Any]) -> str:
-    """A digest of what is asked for: the same key must come with the same, in whichever form."""
-    given = [each.raw.hex() if isinstance(each, _BadLine) else each for each in items]
+async def _payload(options: OptionsBody, items: Items) -> str:
+    """A digest of what is asked for: the same key must come with the same, in whichever form.
+
+    On the way it raises what makes it no batch at all: no item, no object among them, an id that two of them have.
+    """
     # Without an address the digest is what it was before there were any.
     unsaid = {"callback_url"} if options.callback_url is None else None
-    asked = ["batch", options.model_dump(exclude=unsaid), given]
-    try:
-        text = json.dumps(asked, sort_keys=True)
-    except RecursionError:  # a line could just be read, and lies two levels deeper here
-        raise InvalidJson('An item is nested too deeply. Send objects such as {"input": "…"}.') from None
-    return hashlib.sha256(text.encode()).hexdigest()
+    asked = json.dumps(["batch", options.model_dump(exclude=unsaid)], sort_keys=True)
+    digest = hashlib.sha256(f"{asked[:-1]}, [".encode())
+    first: dict[str, int] = {}
+    objects = False
+    for index in range(len(items.spans)):
+        value = items.value(index)
+        if isinstance(value, dict):
+            objects = True
+            _check_id(value.get("id"), index, first)
+        given = await items.digest(index) if isinstance(value, BadItem) else value
+        text = json.dumps(given, sort_keys=True)
+        digest.update(f"{', ' if index else ''}{text}".encode())
+        await asyncio.sleep(0)
+    _check_whole(items, objects=objects)
+    digest.update(b"]]")
+    return digest.hexdigest()
+
+
+def _check_whole(items: Items, *, objects: bool) -> None:
+    if not items.spans:
+        raise InvalidRequest(f"A batch has 1 to {MOST_ITEMS} items; this one has 0.")
+    if not objects:
+        bad = items.value(0)
+        raise InvalidJson(
+            f"No item is a JSON object. {bad.problem if isinstance(bad, BadItem) else ''}".strip()
+            + ' Send objects such as {"input": "…"}.'
+        )
+
+
+def _check_id(name: Any, index: int, first: dict[str, int]) -> None:
+    if isinstance(name, str) and first.setdefault(name, index) != index:
+        raise InvalidRequest(
+            f"The items {first[name]} and {index} (counted from 0) have the same `id`, {name[:128]!r}. "
+            "Give each its own, or none."
+        )

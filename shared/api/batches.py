@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from azurefunctions.extensions.http.fastapi import Response
@@ -14,18 +13,21 @@ from azurefunctions.extensions.http.fastapi import Response
 from shared.api.batch_bodies import read_batch
 from shared.api.callers import owner_of
 from shared.api.conditions import not_modified
-from shared.api.pages import cursor_of, limit_of, query_of, statuses_of
+from shared.api.pages import MOST_BYTES, cursor_of, limit_of, query_of, statuses_of
+from shared.api.reading import Share
 from shared.api.rendering import json_response, time_on_the_wire
 from shared.drivers.durable import Hub
 from shared.errors import BatchNotFound
 from shared.runs.batches.batch import Batch, BatchItem, ItemStatus, Result, counts, item_status, run_of
 from shared.runs.callbacks import callback
+from shared.runs.concurrency import side_by_side
 from shared.runs.run import Run
 from shared.runs.store.index import BATCHES
+from shared.runs.store.runs import READS
 from shared.wiring import App
 
-PAGE_UNITS = 4_000_000
-"""Characters of text that one page of items holds at most, but for its first item: the rest is on the next page."""
+_Found = tuple[BatchItem, ItemStatus, Result | None]
+"""An item without what it asks for, where it stands, and its result if it has ended."""
 
 _CURSOR = re.compile(r"[0-9]{14}:batch_[0-9a-f]{32}:[0-9a-f]{1,16}", re.ASCII)
 _ITEM_CURSOR = re.compile(r"[0-9]{6}", re.ASCII)
@@ -33,8 +35,9 @@ _ITEM_CURSOR = re.compile(r"[0-9]{6}", re.ASCII)
 
 async def submit(request: Any, app: App, hub: Hub) -> Any:
     """``POST /api/batches``: 202 and the batch; 200 when it is over already."""
-    wanted = await read_batch(request, owner_of(request, app.settings), app.settings)
-    submitted = await app.batch_submissions.submit(wanted)
+    with Share(app.settings) as share:
+        wanted = await read_batch(request, owner_of(request, app.settings), app.settings, share)
+        submitted = await app.batch_submissions.submit(wanted)
     await app.signals.batch_started(submitted, hub)
     batch = submitted.batch
     return _answer(app, batch, status=200 if batch.status.over else 202, located=True)
@@ -50,7 +53,7 @@ async def list_own(request: Any, app: App) -> Any:
     query = query_of(request, "limit", "cursor")
     cursor = cursor_of(query, _CURSOR)
     places, after = await app.services.index.page(owner_of(request, app.settings), cursor, limit_of(query), of=BATCHES)
-    loaded = await asyncio.gather(*(app.services.batches.load(place.run_id) for place in places))
+    loaded = await side_by_side(places, lambda place: app.services.batches.load(place.run_id), at_once=READS)
     data = [
         on_the_wire(stored.value, url=_url(app, stored.value))
         for place, stored in zip(places, loaded, strict=True)
@@ -74,15 +77,7 @@ async def items(request: Any, app: App) -> Any:
         if (status := item_status(batch, head.index, results.get(head.index))) in wanted or not wanted
     ]
     page = found[: limit + 1]
-    runs = await asyncio.gather(*(_run(app, batch, *each) for each in page[:limit]))
-    data: list[Mapping[str, Any]] = []
-    held = 0
-    for (head, status, result), run in zip(page, runs, strict=False):
-        text, output = await _said(app, run)
-        held += len(text) + len(output)
-        if data and held > PAGE_UNITS:
-            break
-        data.append(_item(app, batch, head, status, result, run, text, output))
+    data = await _data(app, batch, page[:limit])
     body: dict[str, Any] = {"data": data}
     if len(data) < len(page):
         body["next_cursor"] = f"{page[len(data)][0].index:06}"
@@ -178,6 +173,22 @@ def _item(
         "incomplete_details": None if incomplete is None else {"reason": incomplete},
         "completed_at": None if result is None else time_on_the_wire(result.ended_at),
     }
+
+
+async def _data(app: App, batch: Batch, page: Sequence[_Found]) -> list[Mapping[str, Any]]:
+    """As many of the items as one answer may hold, some read side by side."""
+    data: list[Mapping[str, Any]] = []
+    held = 0
+    for start in range(0, len(page), READS):
+        some = page[start : start + READS]
+        runs = await side_by_side(some, lambda each: _run(app, batch, *each), at_once=READS)
+        for (head, status, result), run in zip(some, runs, strict=True):
+            text, output = await _said(app, run)
+            held += len(text.encode()) + len(output.encode())
+            if data and held > MOST_BYTES:
+                return data
+            data.append(_item(app, batch, head, status, result, run, text, output))
+    return data
 
 
 async def _run(app: App, batch: Batch, head: BatchItem, status: ItemStatus, result: Result | None) -> Run | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -17,20 +18,21 @@ from pydantic import (
     Tag,
     ValidationError,
 )
-from starlette.requests import ClientDisconnect
 
 from shared.agentkit.agent import Item
-from shared.errors import InputTooLarge, InvalidIdempotencyKey, InvalidJson, InvalidRequest, UnsupportedMediaType
+from shared.api.reading import Share, read_json
+from shared.errors import InputTooLarge, InvalidIdempotencyKey, InvalidRequest
 from shared.runs.answers import Answer
 from shared.runs.submission import Submission
 from shared.settings import Settings
 
-BESIDES_THE_INPUT = 65_536
-"""Room for everything in a body that is not the input, in bytes."""
-
 MOST_FOR_ANSWERS = 900_000
 
 MOST_OF_A_CALLBACK_URL = 2_000
+
+MOST_SHOWN = 20
+MOST_BUILT = 500
+"""Problems of one request that its answer names, and that are looked at for it."""
 
 _KEY = re.compile(r'"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e][\x20-\x21\x23-\x7e]{0,254})', re.ASCII)
 
@@ -79,7 +81,8 @@ WebAddress = Annotated[str, StringConstraints(max_length=8_192), AfterValidator(
 
 T = TypeVar("T")
 _Text = Annotated[str, Field(min_length=1), Tag("as_text")]
-_List = Annotated[list[T], Field(min_length=1, max_length=100), Tag("as_list")]
+_List = Annotated[list[T], Field(min_length=1, max_length=100, fail_fast=True), Tag("as_list")]
+# The first element that does not fit is told, not all of them: each would be an error of its own.
 TextOr = Annotated[_Text | _List[T], Discriminator(lambda value: "as_list" if isinstance(value, list) else "as_text")]
 
 
@@ -160,61 +163,28 @@ class AnswersBody(BaseModel):
     answers: dict[CallId, AnswerBody] = Field(min_length=1, max_length=90)
 
 
-async def read_answers(request: Any) -> dict[str, Answer]:
+async def read_answers(request: Any, settings: Settings) -> dict[str, Answer]:
     """The answers by call id. Raises the errors that say what to change."""
+    with Share(settings) as share:
+        given = await read_json(request, MOST_FOR_ANSWERS, share)
     try:
-        body = AnswersBody.model_validate(await read_json(request, MOST_FOR_ANSWERS))
+        body = AnswersBody.model_validate(given)
     except ValidationError as error:
         raise invalid(error) from None
     return {call_id: Answer(approve=each.approve, reason=each.reason) for call_id, each in body.answers.items()}
 
 
-async def read_bytes(request: Any, most: int) -> bytes:
-    """The body, which may have at most ``most`` bytes."""
-    raw = bytearray()
-    try:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > most:
-                raise InputTooLarge(f"The body may have at most {most} bytes here. Send less, or a URL to it.")
-    except ClientDisconnect:  # only the log hears of it
-        raise InvalidRequest("The body ended before all of it was there. Send the request again.") from None
-    return bytes(raw)
-
-
-async def read_json(request: Any, most: int) -> dict[str, Any]:
-    """The body as a JSON object of at most ``most`` bytes."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise UnsupportedMediaType
-    raw = await read_bytes(request, most)
-    try:
-        body = json.loads(raw.decode("utf-8-sig"), parse_constant=no_constant)
-    except RecursionError:
-        raise InvalidJson("The body is nested too deeply. Send the object that the README describes.") from None
-    except ValueError as error:
-        raise InvalidJson(
-            f"The body is not JSON in UTF-8: {error}. Send an object with `Content-Type: application/json`."
-        ) from None
-    if not isinstance(body, dict):
-        raise InvalidJson
-    return body
-
-
-def no_constant(name: str) -> None:
-    """For ``parse_constant``: NaN and the infinities are refused."""
-    raise ValueError(f"{name} is no JSON")
-
-
 async def read_submission(request: Any, owner: str, settings: Settings) -> Submission:
     """What ``POST /api/runs`` asks for. Raises the errors that say what to change."""
     key = idempotency_key(request.headers.getlist("idempotency-key"))
-    # JSON can spend six bytes on one of UTF-8; the input itself is measured below.
-    given = await read_json(request, 6 * settings.max_input_bytes + BESIDES_THE_INPUT)
+    with Share(settings) as share:
+        given = await read_json(request, settings.json_most, share)
+    await asyncio.sleep(0)
     try:
         body = RunBody.model_validate(given)
     except ValidationError as error:
         raise invalid(error) from None
+    await asyncio.sleep(0)
     return Submission(
         owner=owner,
         items=input_items(body.input, settings),
@@ -234,25 +204,17 @@ async def read_submission(request: Any, owner: str, settings: Settings) -> Submi
 
 def input_items(given: str | list[MessageBody], settings: Settings) -> tuple[Item, ...]:
     """The input as conversation items. Raises ``InputTooLarge``."""
-    if len(_text_of(given).encode()) > settings.max_input_bytes:
+    if isinstance(given, str):
+        items: tuple[Item, ...] = ({"type": "message", "role": "user", "content": given},)
+        size = len(given.encode())
+    else:
+        items = tuple(message.model_dump() for message in given)
+        size = sum(len(json.dumps(item, ensure_ascii=False).encode()) for item in items)
+    if size > settings.max_input_bytes:
         raise InputTooLarge(
             f"The input may be at most {settings.max_input_bytes} bytes of UTF-8 here. Send less, or a URL to it."
         )
-    return _items(given)
-
-
-def _items(given: str | list[MessageBody]) -> tuple[Item, ...]:
-    """The input as conversation items."""
-    if isinstance(given, str):
-        return ({"type": "message", "role": "user", "content": given},)
-    return tuple(message.model_dump() for message in given)
-
-
-def _text_of(given: str | list[MessageBody]) -> str:
-    """What of the input is measured: text and addresses."""
-    if isinstance(given, str):
-        return given
-    return "".join(json.dumps(message.model_dump(), ensure_ascii=False) for message in given)
+    return items
 
 
 def idempotency_key(headers: Sequence[str]) -> str | None:
@@ -269,13 +231,15 @@ def idempotency_key(headers: Sequence[str]) -> str | None:
 
 
 def problems_of(error: ValidationError) -> list[tuple[list[str], str]]:
-    """Where in the body something is wrong, and what."""
+    """Where in the body something is wrong, and what: the first twenty problems, or none of far too many."""
+    if error.error_count() > MOST_BUILT:  # pydantic builds all of them or none
+        return [([], f"does not fit in {error.error_count()} places; `GET /api/openapi.json` says what does")]
     return [
         (
             [str(part)[:80] for part in each["loc"] if part not in _TAGS],
             _what_is_wrong(each["type"], each["loc"]) or each["msg"].removeprefix("Value error, "),
         )
-        for each in error.errors(include_url=False, include_input=False, include_context=False)
+        for each in error.errors(include_url=False, include_input=False, include_context=False)[:MOST_SHOWN]
     ]
 
 
@@ -287,6 +251,6 @@ def _what_is_wrong(kind: str, place: Sequence[str | int]) -> str | None:
 
 def invalid(error: ValidationError) -> InvalidRequest:
     """What a caller is told of a body that does not fit: each field, and what is wrong with it."""
-    problems = [{"field": ".".join(path), "problem": problem} for path, problem in problems_of(error)]
+    problems = [{"field": ".".join(path) or "body", "problem": problem} for path, problem in problems_of(error)]
     sentence = "; ".join(f"`{each['field']}`: {each['problem']}" for each in problems[:5])
-    return InvalidRequest(f"The request does not fit the contract: {sentence}.", errors=problems[:20])
+    return InvalidRequest(f"The request does not fit the contract: {sentence}.", errors=problems)

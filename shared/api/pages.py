@@ -13,6 +13,9 @@ from shared.runs.run import Run, RunStatus
 
 DEFAULT_LIMIT = 20
 MOST = 100
+MOST_BYTES = 4_000_000
+"""Bytes of text that a page holds at most, but for its first entry: the rest is on the next page."""
+
 _CURSOR = re.compile(r"[0-9]{14}:run_[0-9a-f]{32}_[0-9]{1,8}:[0-9a-f]{1,16}", re.ASCII)
 
 Word = TypeVar("Word", bound=StrEnum)

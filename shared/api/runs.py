@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,9 @@ from shared.api.rendering import json_response, time_on_the_wire
 from shared.drivers.durable import Hub
 from shared.errors import RunNotFound
 from shared.runs.callbacks import callback
+from shared.runs.concurrency import side_by_side
 from shared.runs.run import Approval, CallState, Next, Run, ToolCall
+from shared.runs.store.runs import READS
 from shared.wiring import App
 
 SOONER = {Next.TOOLS: 5, Next.ANSWERS: 30}
@@ -76,7 +77,7 @@ async def list_own(request: Any, app: App) -> Any:
     cursor: str | None = page.cursor
     for _ in range(PAGES_READ):
         places, cursor = await app.services.index.page(owner, cursor, page.limit)
-        loaded = await asyncio.gather(*(app.services.store.load_visible(place.run_id) for place in places))
+        loaded = await side_by_side(places, lambda place: app.services.store.load_visible(place.run_id), at_once=READS)
         for number, (place, stored) in enumerate(zip(places, loaded, strict=True)):
             if stored is None or stored.value.submission != place.submission:
                 continue
@@ -105,7 +106,7 @@ async def cancel(request: Any, app: App, hub: Hub) -> Any:
 async def answer(request: Any, app: App, hub: Hub) -> Any:
     """``POST /api/runs/{id}/answers``: the run, which goes on when every question is answered. Idempotent."""
     run_id = (await own_run(request, app)).id
-    run = await app.answers.answer(run_id, await read_answers(request))
+    run = await app.answers.answer(run_id, await read_answers(request, app.settings))
     if run is None:
         raise RunNotFound
     if run.next is Next.TOOLS:

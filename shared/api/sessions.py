@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,20 +12,29 @@ from azurefunctions.extensions.http.fastapi import Response
 from shared.agentkit.agent import Item
 from shared.api.callers import owner_of
 from shared.api.conditions import not_modified
+from shared.api.pages import MOST_BYTES, cursor_of, limit_of, query_of
 from shared.api.rendering import json_response, time_on_the_wire
 from shared.drivers.durable import Hub
 from shared.errors import SessionNotFound
-from shared.runs.concurrency import side_by_side
 from shared.runs.run import Run, Session, run_id
 from shared.runs.store.runs import READS
 from shared.wiring import App
 
+LOOKED_AT = 400
+"""Numbers of runs that are looked at for one page: those of deleted ones bring nothing."""
+
+_CURSOR = re.compile(r"[1-9][0-9]{0,7}", re.ASCII)
+_Shown = tuple[Run, list[Mapping[str, Any]]]
+"""A run and its messages."""
+
 
 async def show(request: Any, app: App) -> Any:
-    """``GET /api/sessions/{id}``: the session, its runs oldest first, and what was said in each."""
+    """``GET /api/sessions/{id}``: the session with a page of its runs, newest first, and what was said in these."""
+    query = query_of(request, "limit", "cursor")
+    limit, cursor = limit_of(query), cursor_of(query, _CURSOR)
     session = await _own_session(request, app)
-    runs = await app.services.store.runs_of(session)
-    said = await side_by_side(runs, app.services.store.items, at_once=READS)
+    last = session.next_number - 1
+    page, following = await _page(app, session, last if cursor is None else min(int(cursor), last), limit)
     body = {
         "id": session.session_id,
         "object": "session",
@@ -31,16 +42,55 @@ async def show(request: Any, app: App) -> Any:
         "active_run": None if session.active_run is None else run_id(session.session_id, session.active_run),
         "created_at": time_on_the_wire(session.created_at),
         "last_activity": time_on_the_wire(session.last_activity),
-        "runs": [_run(run, app) for run in runs],
-        "messages": [message for run, items in zip(runs, said, strict=True) for message in _messages(run, items)],
+        "runs": [_run(run, app) for run, _ in page],
+        "messages": [message for _, messages in reversed(page) for message in messages],
     }
-    return not_modified(request, json_response(body))
+    return not_modified(request, json_response(body if following < 1 else {**body, "next_cursor": str(following)}))
+
+
+async def _page(app: App, session: Session, newest: int, limit: int) -> tuple[list[_Shown], int]:
+    """Runs from number ``newest`` down, with their messages; the number that the next page begins with, or 0.
+
+    A page has at most ``limit`` runs, and ``MOST_BYTES`` but for its first. It may be short where runs were deleted.
+    """
+    page: list[_Shown] = []
+    held = 0
+    for first in range(newest, max(newest - LOOKED_AT, 0), -READS):
+        for run in await app.services.store.runs_of(session.session_id, range(first, max(first - READS, 0), -1)):
+            if len(page) == limit:
+                return page, run.number
+            messages = await _said(app, run)
+            if messages is None:
+                continue
+            held += sum(_size(message) for message in messages)
+            if page and held > MOST_BYTES:
+                return page, run.number
+            page.append((run, messages))
+    return page, newest - LOOKED_AT
+
+
+async def _said(app: App, run: Run) -> list[Mapping[str, Any]] | None:
+    """The messages of a run; None: it is deleted while we read it. Its other items may be many, and are not kept."""
+    try:
+        appended = app.services.store.each_appended(run)
+        return [message async for items in appended for message in _messages(run, items)]
+    except LookupError:
+        again = await app.services.store.load(run.id)
+        if again is None or again.value.deleted_at is not None:
+            return None
+        raise
+
+
+def _size(message: Mapping[str, Any]) -> int:
+    content = message["content"]
+    return len((content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)).encode())
 
 
 async def delete(request: Any, app: App, hub: Hub) -> Any:
     """``DELETE /api/sessions/{id}``: 204. All of it goes, here and at the provider; an active run is cancelled.
 
-    Called again it finishes what a crash may have left, and answers 404.
+    Nobody sees the session any more; of many runs the first go at once, the others in its own wakes. Called again it
+    does the next piece of that, and answers 404.
     """
     session = await _own_session(request, app, deleted=True)
     for each in await app.deletion.delete_session(session.session_id):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from shared.agentkit.agent import Agent, Item
-from shared.runs.concurrency import side_by_side
 from shared.runs.run import Run
-from shared.runs.store.runs import READS, RunStore
+from shared.runs.store.runs import RunStore
 
 
 def is_chained(run: Run, agent: Agent) -> bool:
@@ -20,13 +20,34 @@ async def messages(store: RunStore, run: Run, agent: Agent) -> list[Item]:
 
     Chained: the user's items for the first turn, then the outputs of the last turn's tools. Replayed, where that is
     asked for or there is nothing to chain to: the items of the session's completed runs and this run's own, in
-    order, without the provider's ids.
+    order, without the provider's ids. Raises ``ConversationTooLong``.
     """
     if is_chained(run, agent):
         return await store.last_items(run)
-    runs = [*await store.completed_before(run), run]
-    found = await side_by_side(runs, store.items, at_once=READS)
-    return replayed(item for items in found for item in items)
+    items: list[Item] = []
+    held = 0
+    async for each in _so_far(store, run):
+        async for appended in store.each_appended(each):
+            kept = [item for item in appended if item.get("type", "message") in REPLAYED]
+            held += len(json.dumps(kept))
+            if held > MOST_REPLAYED:
+                raise ConversationTooLong
+            items += kept
+    return replayed(items)
+
+
+async def _so_far(store: RunStore, run: Run) -> AsyncIterator[Run]:
+    async for each in store.completed_before(run):
+        yield each
+    yield run
+
+
+MOST_REPLAYED = 8_000_000
+"""Characters of JSON that a conversation may have to be sent anew: more than any model takes."""
+
+
+class ConversationTooLong(Exception):
+    """The conversation is too long to be sent anew."""
 
 
 STANDALONE = frozenset({"message", "function_call", "function_call_output", "mcp_approval_response"})
@@ -34,6 +55,9 @@ STANDALONE = frozenset({"message", "function_call", "function_call_output", "mcp
 
 NAMED = frozenset({"mcp_approval_request"})
 """Items that another one of the conversation refers to by its id."""
+
+
+REPLAYED = STANDALONE | NAMED
 
 
 def replayed(items: Iterable[Item]) -> list[Item]:

@@ -33,7 +33,7 @@ from shared.runs.run import Limits, Next, Run, RunStatus, Session, is_session_id
 from shared.runs.services import RACES, Services, log
 from shared.runs.store.index import KeyRecord, key_digest
 from shared.runs.store.rows import RowTooNew
-from shared.runs.store.runs import SessionChange, Stored
+from shared.runs.store.runs import READS, SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.store.watch import Watch
 from shared.runs.transitions import finish
@@ -233,11 +233,13 @@ class Submissions:
 
     async def _check_previous(self, session: Session, previous: int) -> None:
         """What the agent knows must be what it knew after that run: those that did not complete left no trace."""
-        runs = {run.number: run for run in await self._services.store.runs_of(session, since=previous)}
-        if previous not in runs:
+        if not await self._services.store.runs_of(session.session_id, [previous]):
             raise PreviousResponseNotFound
-        if any(run.status is RunStatus.COMPLETED for run in runs.values() if run.number > previous):
-            raise NotLatest
+        for first in range(previous + 1, session.next_number, READS):
+            some = range(first, min(first + READS, session.next_number))
+            runs = await self._services.store.runs_of(session.session_id, some)
+            if any(run.status is RunStatus.COMPLETED for run in runs):
+                raise NotLatest
 
     def _agent_of(self, wanted: Submission, session: Stored[Session] | None) -> str:
         if session is not None:

@@ -24,6 +24,9 @@ from shared.runs.store.tables import Conflict
 from shared.runs.transitions import next_turn, park, wake_later
 
 RUNNABLE = frozenset({CallState.OPEN, CallState.STARTED})
+OUTPUTS_A_TURN = 4
+"""How many outputs of the longest kind a turn may have together."""
+
 STOP_SECONDS = 5.0
 """How long a tool that was told to stop may take; one that does not stop is left behind."""
 
@@ -114,7 +117,7 @@ class ToolWork:
         output = await _within(timeout, tool.invoke(arguments, line.context(), self._services.threads))
         if output is None:
             output = error_output("tool_timeout", f"The tool did not finish within {timeout:g} seconds.")
-        await line.finish(output)
+        await line.finish(shortened(output, self._settings.tool_output_bytes))
 
     async def _settle(self, stored: Stored[Run], calls: Sequence[Stored[ToolCall]]) -> Stored[Run]:
         """What the ledger, read after the run, says is next: more tools, answers, or the next turn."""
@@ -126,9 +129,21 @@ class ToolWork:
         if CallState.WAITING in states:
             after = replace(park(run, now, now + self._settings.answer_time), wakes=run.wakes + 1)
             return (await self._services.save(stored, after)).run
-        outputs = [await self._output(run, call.value) for call in calls]
+        outputs = await self._outputs(run, calls)
         item = await self._services.store.keep(run, json.dumps(outputs, ensure_ascii=False))
         return (await self._services.save(stored, next_turn(wake_later(run, now, 0.0), now), items=[item])).run
+
+    async def _outputs(self, run: Run, calls: Sequence[Stored[ToolCall]]) -> list[Item]:
+        """What the model is told of all calls of the turn: together they have a most, too."""
+        outputs: list[Item] = []
+        most = left = OUTPUTS_A_TURN * self._settings.tool_output_bytes
+        for call in calls:
+            item = await self._output(run, call.value)
+            if "output" in item:
+                item["output"] = shortened(item["output"], left, f"the tools of one turn may return {most} together")
+                left = max(left - len(item["output"].encode("utf-8", "replace")), 0)
+            outputs.append(item)
+        return outputs
 
     async def _output(self, run: Run, call: ToolCall) -> Item:
         """What the model is told of a call that is finished."""
@@ -141,6 +156,22 @@ class ToolWork:
             return {**answer, "reason": call.reason} if call.reason else answer
         result = await self._services.store.read(run, call.result)
         return {"type": "function_call_output", "call_id": call.call_id, "output": result}
+
+
+def shortened(output: str, most: int, allowed: str | None = None) -> str:
+    """The output, or its beginning with a note that tells the model what is missing. ``most`` in bytes of UTF-8.
+
+    ``allowed``: who may return how much, where that is not one call its most.
+    """
+    if 4 * len(output) <= most:
+        return output
+    data = output.encode("utf-8", "replace")
+    if len(data) <= most:
+        return output
+    return (
+        data[:most].decode("utf-8", "ignore") + f"\n\n[Cut off by the app: the output had {len(data)} bytes, and "
+        f"{allowed or f'one call may return {most}'} at most. Ask for less at once.]"
+    )
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, str]) -> str | None:

@@ -80,7 +80,14 @@ class Turns:
             return await self._services.fail(
                 stored, "turn_limit", f"The run has used its {run.limits.turns} turns. Allow more with `limits.turns`."
             )
-        messages = await conversation.messages(self._services.store, run, agent)
+        try:
+            messages = await conversation.messages(self._services.store, run, agent)
+        except conversation.ConversationTooLong:
+            return await self._services.fail(
+                stored,
+                "conversation_too_long",
+                "The conversation is too long to be sent to the model anew. Begin another session.",
+            )
         seconds = self._settings.create_timeout if agent.background else self._settings.tool_timeout
         claim = self._claim(run, background=agent.background)
         try:

@@ -6,7 +6,6 @@ strangers and the wrong order are harmless.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
@@ -16,10 +15,11 @@ from typing import Any
 from azurefunctions.extensions.http.fastapi import Response
 
 from shared.agentkit.faults import ProviderFault
-from shared.api.bodies import read_bytes
+from shared.api.reading import Share, read_bytes
 from shared.drivers.durable import Hub
-from shared.errors import BodyTimeout, InputTooLarge, InvalidJson, InvalidSignature, NotFound, ProviderUnavailable
+from shared.errors import InputTooLarge, InvalidJson, InvalidSignature, NotFound, ProviderUnavailable
 from shared.runs.services import log
+from shared.settings import Settings
 from shared.wiring import App
 
 MOST_BYTES = 65_536
@@ -48,7 +48,7 @@ async def receive(request: Any, app: App, hub: Hub) -> Any:
     if secret is None:
         raise NotFound("This app takes no webhooks: OPENAI_WEBHOOK_SECRET is not set.")
     _check_headers(request.headers, time.time())
-    event = _verified(await _body_of(request), dict(request.headers), secret)
+    event = _verified(await _body_of(request, app.settings), dict(request.headers), secret)
     data = event.get("data")
     response_id = data.get("id") if isinstance(data, dict) else None
     if str(event.get("type")) in KINDS and isinstance(response_id, str) and _RESPONSE_ID.fullmatch(response_id):
@@ -76,12 +76,9 @@ def _check_headers(headers: Mapping[str, str], now: float) -> None:
         raise InputTooLarge(f"A webhook may have at most {MOST_BYTES} bytes.")
 
 
-async def _body_of(request: Any) -> bytes:
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await read_bytes(request, MOST_BYTES)
-    except TimeoutError:
-        raise BodyTimeout(f"The body was not all there within {BODY_SECONDS:g} seconds. Send it again.") from None
+async def _body_of(request: Any, settings: Settings) -> bytes:
+    with Share(settings) as share:
+        return bytes(await read_bytes(request, MOST_BYTES, share, seconds=BODY_SECONDS))
 
 
 def _verified(body: bytes, headers: dict[str, str], secret: str) -> dict[str, Any]:

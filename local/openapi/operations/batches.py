@@ -22,7 +22,8 @@ LIMIT = Parameter(
 )
 
 
-def _cursor(pattern: str) -> Parameter:
+def cursor(pattern: str) -> Parameter:
+    """The parameter that a page's `next_cursor` goes into."""
     return Parameter(
         name="cursor",
         place="query",
@@ -100,7 +101,7 @@ OPERATIONS = (
         tag=TAG,
         summary="List your batches",
         text="Newest first. A page may hold fewer than `limit`, or none, and still have a next one.",
-        parameters=(LIMIT, _cursor("^[0-9]{14}:batch_[0-9a-f]{32}:[0-9a-f]{1,16}$"), IF_NONE_MATCH),
+        parameters=(LIMIT, cursor("^[0-9]{14}:batch_[0-9a-f]{32}:[0-9a-f]{1,16}$"), IF_NONE_MATCH),
         answers={200: Answer(text="A page.", model=wire.BatchList, headers=("ETag",)), 304: UNCHANGED},
         problems=(errors.InvalidRequest,),
     ),
@@ -119,7 +120,7 @@ OPERATIONS = (
         text="In order. A page ends early where its texts are long.",
         parameters=(
             LIMIT,
-            _cursor("^[0-9]{6}$"),
+            cursor("^[0-9]{6}$"),
             Parameter(
                 name="status",
                 place="query",

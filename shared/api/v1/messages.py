@@ -37,7 +37,7 @@ class _AssistantMessage(BaseModel):
 
     type: Literal["message"] = "message"
     role: Literal["assistant"]
-    content: Annotated[list[_SaidPart], Field(min_length=1)]
+    content: Annotated[list[_SaidPart], Field(min_length=1, fail_fast=True)]
 
 
 def read_input(given: Any, *, param: str = "input") -> tuple[Item, ...]:

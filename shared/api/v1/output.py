@@ -31,6 +31,11 @@ class Said:
         return self.text + self.refusal
 
 
+def words_of(items: Iterable[Item]) -> list[Item]:
+    """What ``turns_of`` needs of them: the messages, and of the rest its type. What tools return may be long."""
+    return [item if "role" in item or item.get("type") == "message" else {"type": item.get("type")} for item in items]
+
+
 def turns_of(appended: Sequence[Sequence[Item]]) -> list[Said]:
     """What was said in each turn, from a run's items as they were appended: the first are the input."""
     found: list[Said] = []

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.agentkit.agent import Item
-from shared.api.bodies import BESIDES_THE_INPUT, MetadataKey, MetadataValue, idempotency_key, read_json
+from shared.api.bodies import MetadataKey, MetadataValue, idempotency_key
+from shared.api.reading import Share, read_json
 from shared.api.v1.messages import check_size, read_input, refused, unsupported, without_nulls, wrong
 from shared.api.v1.names import run_of_response
 from shared.errors import ApprovalUnsupported, InvalidRequest, ModelNotFound, PreviousResponseNotFound
@@ -109,7 +110,8 @@ def submission_of(fields: Fields, items: tuple[Item, ...], owner: str, app: App)
 
 async def read_body(request: Any, app: App) -> dict[str, Any]:
     """The body, without what is null: clients write that for what they leave out."""
-    given = await read_json(request, 6 * app.settings.max_input_bytes + BESIDES_THE_INPUT)
+    with Share(app.settings) as share:
+        given = await read_json(request, app.settings.json_most, share)
     return {name: value for name, value in given.items() if value is not None}
 
 

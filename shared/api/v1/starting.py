@@ -11,7 +11,7 @@ from shared.api.conditions import until
 from shared.api.pacing import LONGEST
 from shared.api.v1.errors import NO_RETRY
 from shared.api.v1.names import response_id
-from shared.api.v1.output import Said, turns_of
+from shared.api.v1.output import Said, turns_of, words_of
 from shared.drivers.durable import Hub
 from shared.errors import (
     AgentMismatch,
@@ -111,7 +111,7 @@ async def now(run: Run, app: App) -> Run:
 async def said_in(run: Run, app: App) -> list[Said]:
     """What the agent said in each turn of the run so far. Raises ``ResponseNotFound`` for one deleted meanwhile."""
     try:
-        return turns_of(await app.services.store.appended_items(run))
+        return turns_of([words_of(items) async for items in app.services.store.each_appended(run)])
     except LookupError:
         await now(run, app)
         raise

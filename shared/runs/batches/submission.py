@@ -6,6 +6,7 @@ makes it a batch: a crash before it leaves rows that no one reads, and that the 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ from shared.runs.submission import Allotted, Submission, Submissions
 KEPT = ("items", "agent", "model", "deadline_seconds", "turns", "tool_calls", "total_tokens")
 """What of an item's submission its row holds, besides the metadata; the rest is the batch's."""
 
+WRITTEN_TOGETHER = 25
+"""Items that are in memory at once while a batch is submitted."""
+
 MOST_SAID = 1_000
 """Characters of an error that are kept with an item."""
 
@@ -40,7 +44,8 @@ class AskedItem:
 class BatchSubmission:
     """A request for a batch. ``payload`` is a digest of all that was asked for; ``concurrency`` None: the app's.
 
-    ``defaults`` is what items ask for that say nothing else: without input, to be checked once for all.
+    ``items`` may make each item only when it is asked for. ``defaults`` is what items ask for that say nothing else:
+    without input, to be checked once for all.
     """
 
     items: Sequence[AskedItem]
@@ -93,10 +98,11 @@ class BatchSubmissions:
             record = await self._services.index.claim_key(self._new_key(wanted, key))
             if record is None:
                 return None
-        batch, items = self._new_batch(wanted, record)
+        batch = self._new_batch(wanted, record)
         services, now = self._services, self._services.clock()
         watch = await services.watch.announce(batch.id, now, listed=services.index.place_of_batch(batch))
-        await services.batches.put_items(batch.id, [await self._kept(batch.id, each) for each in items])
+        refused = await self._put_items(batch.id, wanted.items)
+        batch = close(replace(batch, refused=refused, failed=len(refused)), batch.updated_at)
         await services.index.list_batch(batch)
         watch = await services.watch.keep_announced(watch, services.clock())
         try:
@@ -123,13 +129,12 @@ class BatchSubmissions:
             created_at=self._services.clock(),
         )
 
-    def _new_batch(self, wanted: BatchSubmission, record: KeyRecord | None) -> tuple[Batch, list[BatchItem]]:
+    def _new_batch(self, wanted: BatchSubmission, record: KeyRecord | None) -> Batch:
+        """The batch as it begins, before its items were looked at."""
         now = self._services.clock()
-        items = [self._item(index, each) for index, each in enumerate(wanted.items)]
-        refused = tuple(item.index for item in items if item.error_code is not None)
         most = self._services.settings.batch_concurrency
         concurrency = min(wanted.concurrency or most, most)
-        batch = Batch(
+        return Batch(
             id=batch_id(secrets.token_hex(16) if record is None else record.session_id),
             owner=wanted.defaults.owner,
             submission=secrets.token_hex(16) if record is None else record.digest,
@@ -137,18 +142,28 @@ class BatchSubmissions:
             updated_at=now,
             wake_at=now,
             progress_at=now,
-            total=len(items),
+            total=len(wanted.items),
             concurrency=concurrency,
             window=concurrency,
             agent=wanted.defaults.agent,
             model=wanted.defaults.model,
             metadata=dict(wanted.defaults.metadata),
-            refused=refused,
-            failed=len(refused),
             callback_url=wanted.callback_url,
             retry_after=self._services.settings.poll_first,
         )
-        return close(batch, now), items
+
+    async def _put_items(self, batch: str, items: Sequence[AskedItem]) -> tuple[int, ...]:
+        """Write the items; the numbers of the bad ones. Some at a time: all may be too many."""
+        refused: list[int] = []
+        for start in range(0, len(items), WRITTEN_TOGETHER):
+            written: list[BatchItem] = []
+            for index in range(start, min(start + WRITTEN_TOGETHER, len(items))):
+                item = self._item(index, items[index])
+                refused += [index] if item.error_code is not None else []
+                written.append(await self._kept(batch, item))
+                await asyncio.sleep(0)
+            await self._services.batches.put_items(batch, written)
+        return tuple(refused)
 
     def _item(self, index: int, given: AskedItem) -> BatchItem:
         asked = given.asked

@@ -6,6 +6,8 @@ where one should be submits it (again), and no crash makes a second run or a sec
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -31,7 +33,7 @@ from shared.runs.batches.submission import MOST_SAID, submission
 from shared.runs.concurrency import side_by_side
 from shared.runs.deletion import Drivers
 from shared.runs.lifecycle import MAX_CRASHES, Lifecycle
-from shared.runs.run import Next, Run, RunStatus
+from shared.runs.run import Next, PartRef, Run, RunStatus
 from shared.runs.services import RACES, Outcome, Services, log
 from shared.runs.store.rows import RowTooNew, RowUnreadable
 from shared.runs.store.runs import Stored
@@ -40,6 +42,9 @@ from shared.runs.submission import Submissions
 
 AT_ONCE = 16
 """Rows read, or runs submitted, side by side in one wake."""
+
+LONG_AT_ONCE = 3
+"""Of these, in a process, those whose input is long: it takes several times its size until the run is submitted."""
 
 LONGEST_GAP = 30.0
 """Seconds between two looks at a batch in which nothing ends."""
@@ -69,6 +74,7 @@ class BatchWork:
         self._lifecycle = lifecycle
         self._deletion = deletion
         self._callbacks = callbacks
+        self._long = asyncio.Semaphore(LONG_AT_ONCE)
 
     async def advance(self, batch_id: str, drivers: Drivers) -> Outcome:
         """One wake. ``wake_in`` is None only when the batch is over and owes nothing, or absent.
@@ -164,8 +170,9 @@ class BatchWork:
             item = await self._services.batches.item(batch.id, turn.index)
             if item is None:
                 raise LookupError(f"{batch.id} has no item {turn.index}")
-            asked = await self._services.batches.read(batch.id, turn.index, item.asked)
-            submitted = await self._submissions.submit(submission(batch, turn, asked, cancelled=cancelled))
+            async with self._long if isinstance(item.asked, PartRef) else contextlib.nullcontext():
+                asked = await self._services.batches.read(batch.id, turn.index, item.asked)
+                submitted = await self._submissions.submit(submission(batch, turn, asked, cancelled=cancelled))
             await drivers.started(submitted)
             return submitted.run
         except RunDeleted as error:

@@ -58,7 +58,8 @@ READ_SECONDS = 10
 PAUSES = (0.1, 0.4)
 """Seconds before the second and the third try."""
 
-PAGE_ROWS = 1_000
+PAGE_ROWS = 250
+"""Of the 1,000 that the service would send: the client decodes a page in one go, 30 microseconds a row and more."""
 
 _API_VERSION = "2020-12-06"  # the first that takes a managed identity; older ones want a key
 _FAILURES = (AzureError, aiohttp.ClientError, OSError)

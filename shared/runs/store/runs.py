@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -26,6 +26,9 @@ log = logging.getLogger("dormouse")
 T = TypeVar("T")
 
 SESSION_KEY = "session"
+
+ITEMS_A_PAGE = 16
+"""Rows of items that are read together: each may hold 24,000 units of text, and a page is decoded in one go."""
 
 READS = 8
 """Runs of a session that are read side by side."""
@@ -203,9 +206,9 @@ class RunStore:
         rows = self._tables.query(Table.RUNS, session_id, before=SESSION_KEY, select=["PartitionKey"], limit=1)
         return any([row async for row in rows])
 
-    async def runs_of(self, session: Session, *, since: int = 1) -> list[Run]:
-        """The session's runs that are not deleted, oldest first; from number ``since`` on."""
-        ids = [run_id(session.session_id, number) for number in range(since, session.next_number)]
+    async def runs_of(self, session_id: str, numbers: Iterable[int]) -> list[Run]:
+        """Those of these runs that are there and not deleted, in the order of the numbers: all are held at once."""
+        ids = [run_id(session_id, number) for number in numbers]
         found = await side_by_side(ids, self.load, at_once=READS)
         return [stored.value for stored in found if stored is not None and stored.value.deleted_at is None]
 
@@ -264,9 +267,15 @@ class RunStore:
 
     async def appended_items(self, run: Run) -> list[list[Item]]:
         """The run's items as they were appended: the input, then what each response and each of our answers held."""
-        prefix = f"{run.number:08}:item:"
-        rows = self._tables.query(Table.RUNS, run.session_id, first=prefix, before=f"{prefix}{run.items:06}")
-        return [json.loads(await self.read(run, decode(_ItemRow, row.values).data)) async for row in rows]
+        return [items async for items in self.each_appended(run)]
+
+    async def each_appended(self, run: Run) -> AsyncIterator[list[Item]]:
+        """The same one after the other, for who needs not all of it at once: it has no most."""
+        for start in range(0, run.items, ITEMS_A_PAGE):
+            end = _item_key(run.number, min(start + ITEMS_A_PAGE, run.items))
+            rows = self._tables.query(Table.RUNS, run.session_id, first=_item_key(run.number, start), before=end)
+            async for row in rows:
+                yield json.loads(await self.read(run, decode(_ItemRow, row.values).data))
 
     async def last_items(self, run: Run) -> list[Item]:
         """The items that were appended last: the input, or the outputs of the last turn's tools."""
@@ -283,11 +292,12 @@ class RunStore:
         items: list[Item] = json.loads(await self.read(run, decode(_ItemRow, row.values).data))
         return items
 
-    async def completed_before(self, run: Run) -> list[Run]:
-        """The completed runs of the same session that came before this one, oldest first."""
-        ids = [run_id(run.session_id, number) for number in range(1, run.number)]
-        found = [stored.value for stored in await side_by_side(ids, self.load, at_once=READS) if stored is not None]
-        return [each for each in found if each.status is RunStatus.COMPLETED and each.deleted_at is None]
+    async def completed_before(self, run: Run) -> AsyncIterator[Run]:
+        """The completed runs of the same session that came before this one, oldest first; some are read at a time."""
+        for first in range(1, run.number, READS):
+            for each in await self.runs_of(run.session_id, range(first, min(first + READS, run.number))):
+                if each.status is RunStatus.COMPLETED:
+                    yield each
 
     async def keep(self, run: Run, text: str, *, inline: int = values.INLINE_UNITS) -> Text:
         """The text as a row of this run can hold it; a long one is written to parts first."""

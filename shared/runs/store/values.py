@@ -42,16 +42,15 @@ async def fetch(tables: Tables, session_id: str, number: int, value: Text, *, ta
         return value
     prefix = _prefix(number, value.digest)
     pieces: list[bytes] = []
-    rows = 0
-    async for row in tables.query(table, session_id, first=prefix, before=prefix + "~"):
-        rows += 1
-        for index in range(_CHUNKS_A_ROW):
-            piece = row.values.get(f"b{index:02}")
-            if isinstance(piece, bytes):
-                pieces.append(piece)
+    for part in range(value.count):  # one by one: a page of them would be decoded in one go
+        row = await tables.get(table, session_id, f"{prefix}{part:06}")
+        if row is None:
+            raise LookupError(f"the parts of {session_id}/{prefix} are not whole: {part} of {value.count} rows")
+        found = (row.values.get(f"b{index:02}") for index in range(_CHUNKS_A_ROW))
+        pieces += [piece for piece in found if isinstance(piece, bytes)]
     data = b"".join(pieces)
-    if rows != value.count or hashlib.sha256(data).hexdigest()[:32] != value.digest:
-        raise LookupError(f"the parts of {session_id}/{prefix} are not whole: {rows} of {value.count} rows")
+    if hashlib.sha256(data).hexdigest()[:32] != value.digest:
+        raise LookupError(f"the parts of {session_id}/{prefix} are not what was written")
     return data.decode()
 
 

@@ -164,7 +164,7 @@ async def test_only_completed_runs_come_before(store: RunStore) -> None:
         session = await store.load_session(first.value.session_id)
         run = new_run(first.value.session_id, number=number, status=status)
         await store.create(run, SessionChange(before=session, after=session_of(run)), "[]")
-    assert [run.number for run in await store.completed_before(run)] == [1, 3]
+    assert [run.number async for run in store.completed_before(run)] == [1, 3]
 
 
 async def test_a_session_is_saved_alone_under_its_etag(store: RunStore) -> None:
@@ -298,5 +298,5 @@ async def test_deleted_runs_are_neither_shown_nor_replayed(store: RunStore) -> N
     await store.save(first, replace(first.value, deleted_at=NOW))
     session = await store.load_session(first.value.session_id)
     assert session is not None
-    assert [run.number for run in await store.runs_of(session.value)] == [2, 3]
-    assert [run.number for run in await store.completed_before(last.value)] == [2]
+    assert [run.number for run in await store.runs_of(session.value.session_id, [3, 2, 1])] == [3, 2]
+    assert [run.number async for run in store.completed_before(last.value)] == [2]

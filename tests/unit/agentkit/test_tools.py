@@ -520,3 +520,15 @@ async def test_where_a_tool_runs_and_what_it_sees(is_async: bool, threads: Execu
     await asyncio.create_task(tool(look_async if is_async else look).invoke("{}", CONTEXT, threads))
     assert seen == [("MainThread" if is_async else "tool", "the caller")]
     assert WHO.get() == "the caller"
+
+
+async def test_of_arguments_that_do_not_fit_in_far_too_many_places_none_is_built(threads: Executor) -> None:
+    @tool
+    async def narrow(name: str) -> str:
+        """Take a name."""
+        return name
+
+    for count, shown in ((1_000, 20), (10_001, 1)):
+        given = json.dumps({str(number): 0 for number in range(count)} | {"name": "x"})
+        told = json.loads(await narrow.invoke(given, CONTEXT, threads))["error"]
+        assert (told["code"], len(told["problems"])) == ("invalid_arguments", shown)

@@ -10,6 +10,7 @@ import pytest
 
 from shared import errors
 from shared.api.batch_bodies import read_batch
+from shared.api.reading import Share
 from shared.runs.batches.submission import BatchSubmission
 from shared.runs.submission import Submission
 from shared.settings import Settings
@@ -22,7 +23,8 @@ async def read(body: Any, *, kind: str = "application/json", query: str = "", **
     """What is asked for; ``body`` is JSON, or bytes as they are."""
     given = request(body, headers={"Content-Type": kind})
     given.scope["query_string"] = query.encode()
-    return await read_batch(given, "me", Settings(**settings))
+    with Share(Settings(**settings)) as share:
+        return await read_batch(given, "me", share.settings, share)
 
 
 async def lines(*given: Any, query: str = "") -> BatchSubmission:

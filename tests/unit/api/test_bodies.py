@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from shared.api.bodies import BESIDES_THE_INPUT, read_answers, read_bytes, read_submission
+from shared.api.bodies import read_answers, read_submission
+from shared.api.reading import Share, read_bytes
 from shared.errors import (
     DormouseError,
     InputTooLarge,
@@ -19,7 +20,7 @@ from shared.errors import (
 )
 from shared.runs.answers import Answer
 from shared.runs.submission import Submission
-from shared.settings import Settings
+from shared.settings import BESIDES_THE_INPUT, Settings
 from tests.unit.api.conftest import request
 
 LIMIT = 1_000
@@ -290,7 +291,7 @@ async def test_a_list_is_measured_as_a_whole() -> None:
 
 async def test_answers_are_read_by_call() -> None:
     body = {"answers": {"call_1": {"approve": True}, "call_2": {"approve": False, "reason": "No."}}}
-    assert await read_answers(request(body)) == {
+    assert await read_answers(request(body), SETTINGS) == {
         "call_1": Answer(approve=True),
         "call_2": Answer(approve=False, reason="No."),
     }
@@ -313,7 +314,7 @@ async def test_answers_are_read_by_call() -> None:
 )
 async def test_answers_that_do_not_fit_are_named(body: Any, named: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        await read_answers(request(body))
+        await read_answers(request(body), SETTINGS)
     assert [each["field"] for each in caught.value.details["errors"]] == [named]
 
 
@@ -323,5 +324,5 @@ async def test_a_caller_who_goes_while_sending_is_no_fault_of_ours() -> None:
     async def receive() -> Any:
         return messages.pop(0)
 
-    with pytest.raises(InvalidRequest, match="ended before"):
-        await read_bytes(Request(request({}).scope, receive), 100)
+    with Share(SETTINGS) as share, pytest.raises(InvalidRequest, match="ended before"):
+        await read_bytes(Request(request({}).scope, receive), 100, share)

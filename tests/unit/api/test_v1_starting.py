@@ -32,7 +32,9 @@ class Store:
     async def given_items(self, _: Run) -> Any:
         raise LookupError("no item 0")
 
-    appended_items = given_items
+    async def each_appended(self, _: Run) -> Any:
+        raise LookupError("no item 0")
+        yield
 
 
 def app_of(run: Run | None) -> Any:

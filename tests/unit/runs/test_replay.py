@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shared.runs import conversation
 from shared.runs.conversation import messages, replayed
 from shared.runs.run import RunStatus
 from shared.runs.store.runs import READS
@@ -327,3 +328,16 @@ async def test_a_long_conversation_is_read_side_by_side_and_kept_in_order(rigs: 
     assert [item["content"] for item in items if item["role"] == "user"] == [f"{n} [script:s]" for n in range(13)]
     assert [item["role"] for item in items] == ["user", "assistant"] * 13
     assert 1 < most <= READS
+
+
+async def test_a_conversation_that_is_too_long_to_be_sent_anew_ends_the_run_in_words(
+    rigs: NewRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = await rigs(chain="replay")
+    await rig.model.script("s", [{"text": "done"}])
+    first = await rig.story("[script:s]" + "x" * 3_000)
+    monkeypatch.setattr(conversation, "MOST_REPLAYED", 5_000)
+    second = await rig.story("[script:s]" + "y" * 3_000, session_id=first.session_id)
+    assert (second.status, second.error_code) == (RunStatus.FAILED, "conversation_too_long")
+    third = await rig.story("[script:s] short", session_id=first.session_id)
+    assert third.status is RunStatus.COMPLETED, "what did not complete is not part of it"

@@ -469,3 +469,47 @@ async def test_progress_that_no_row_could_hold_costs_no_result(rigs: NewRig, mes
     (call,) = await rig.calls(run_id)
     assert call.progress == str(message).replace("\ud83d", "\ufffd")
     assert call.progress_fraction is None or math.isfinite(call.progress_fraction)
+
+
+async def test_a_long_output_is_cut_in_the_row_and_the_model_is_told(rigs: NewRig) -> None:
+    rig = await rigs(tool_output_bytes=2_000)
+    await rig.model.script(
+        "s", [{"calls": [{"name": "write_much", "arguments": {"label": "é", "times": 2_001}}]}, {"text": "done"}]
+    )
+    run_id = await rig.start()
+    run = await rig.follow(run_id)
+    assert run.status is RunStatus.COMPLETED
+    (call,) = await rig.calls(run_id)
+    result = await rig.app.services.store.read(run, call.result)
+    assert result.startswith("é" * 1_000 + "\n\n[")
+    assert "had 4002 bytes" in result
+    assert len(result) < 1_300
+    assert (await sent_outputs(rig))[0]["output"] == result
+
+
+async def test_an_output_of_just_the_most_is_whole(rigs: NewRig) -> None:
+    rig = await rigs(tool_output_bytes=2_000)
+    await rig.model.script(
+        "s", [{"calls": [{"name": "write_much", "arguments": {"label": "é", "times": 1_000}}]}, {"text": "done"}]
+    )
+    await rig.story()
+    assert (await sent_outputs(rig))[0]["output"] == "é" * 1_000
+
+
+async def test_the_outputs_of_a_turn_have_a_most_together(rigs: NewRig) -> None:
+    rig = await rigs(tool_output_bytes=2_000)
+    call = {"name": "write_much", "arguments": {"label": "x", "times": 2_000}}
+    await rig.model.script("s", [{"calls": [call] * 9}, {"text": "done"}])
+    run = await rig.story()
+    assert run.status is RunStatus.COMPLETED
+    outputs = [each["output"] for each in await sent_outputs(rig)]
+    assert outputs[:4] == ["x" * 2_000] * 4
+    assert all(
+        "the tools of one turn may return 8000 together" in output and len(output) < 300 for output in outputs[4:]
+    )
+
+
+async def sent_outputs(rig: Rig) -> list[dict[str, Any]]:
+    """What the model was told of the tools."""
+    sent = (await rig.model.creates())[-1].body["input"]
+    return [item for item in sent if item.get("type") == "function_call_output"]

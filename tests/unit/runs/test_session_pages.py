@@ -1,0 +1,122 @@
+"""A session is shown in pages, however long it is; its deletion does a bounded part inside the request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.api import sessions
+from shared.errors import InvalidRequest
+from shared.runs.run import RunStatus
+from tests.unit.api.conftest import content, request
+from tests.unit.runs.conftest import Rig
+from tests.unit.runs.test_deletion import PurgingDriver
+
+
+@pytest.fixture
+async def scripted(rig: Rig) -> Rig:
+    await rig.model.script("s", [{"text": "Done.", "echo": True}])
+    return rig
+
+
+async def a_session(rig: Rig, texts: list[str]) -> str:
+    """A session with a run for each text; its id."""
+    session: dict[str, Any] = {}
+    for text in texts:
+        run = await rig.story(f"[script:s] {text}", **session, owner="app")
+        assert run.status is RunStatus.COMPLETED
+        session = {"session_id": run.session_id}
+    return str(session["session_id"])
+
+
+def asked(session_id: str, query: str = "") -> Any:
+    given = request({}, path={"session_id": session_id})
+    given.scope["method"], given.scope["query_string"] = "GET", query.encode()
+    return given
+
+
+async def pages(rig: Rig, session_id: str, query: str = "") -> list[dict[str, Any]]:
+    """All pages, as a caller reads them."""
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while not found or cursor:
+        answer = await sessions.show(asked(session_id, f"{query}{cursor}"), rig.app)
+        found.append(content(answer))
+        following = found[-1].get("next_cursor")
+        cursor = f"&cursor={following}" if following else ""
+        assert len(found) < 20
+    return found
+
+
+def numbers(page: dict[str, Any]) -> list[int]:
+    return [int(run["id"].rpartition("_")[2]) for run in page["runs"]]
+
+
+async def test_a_session_is_shown_newest_first_in_pages(scripted: Rig) -> None:
+    session_id = await a_session(scripted, [f"text {i}" for i in range(1, 6)])
+    found = await pages(scripted, session_id, "limit=2")
+    assert [numbers(page) for page in found] == [[5, 4], [3, 2], [1]]
+    said = [[message["content"] for message in page["messages"] if message["role"] == "user"] for page in found]
+    assert said == [
+        ["[script:s] text 4", "[script:s] text 5"],
+        ["[script:s] text 2", "[script:s] text 3"],
+        ["[script:s] text 1"],
+    ], "in the order in which it was said"
+    (whole,) = await pages(scripted, session_id)
+    assert numbers(whole) == [5, 4, 3, 2, 1]
+
+
+async def test_a_page_ends_before_it_is_too_large_but_never_before_its_first_run(
+    scripted: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = await a_session(scripted, ["a" * 500, "b" * 5_000, "c" * 500, "d" * 500])
+    monkeypatch.setattr(sessions, "MOST_BYTES", 3_000)
+    found = await pages(scripted, session_id)
+    assert [numbers(page) for page in found] == [[4, 3], [2], [1]]
+
+
+async def test_deleted_runs_take_no_page_and_end_no_list(scripted: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    session_id = await a_session(scripted, [str(i) for i in range(6)])
+    for number in (2, 3, 4, 6):
+        await scripted.app.deletion.delete_run(f"run_{session_id}_{number}")
+    monkeypatch.setattr(sessions, "READS", 2)
+    monkeypatch.setattr(sessions, "LOOKED_AT", 2)
+    found = await pages(scripted, session_id)
+    assert [numbers(page) for page in found] == [[5], [], [1]], "a page may be short, and have a next one"
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "cursor=0", "cursor=x", "cursor=123456789", "page=2"])
+async def test_what_is_no_page_is_refused(scripted: Rig, query: str) -> None:
+    session_id = await a_session(scripted, ["x"])
+    with pytest.raises(InvalidRequest):
+        await sessions.show(asked(session_id, query), scripted.app)
+
+
+async def test_a_page_reads_no_run_that_it_does_not_show(scripted: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    session_id = await a_session(scripted, [str(i) for i in range(12)])
+    loaded: list[str] = []
+    store, load = scripted.app.services.store, scripted.app.services.store.load
+
+    async def counted(run_id: str) -> Any:
+        loaded.append(run_id)
+        return await load(run_id)
+
+    monkeypatch.setattr(store, "load", counted)
+    await sessions.show(asked(session_id, "limit=1"), scripted.app)
+    assert len(loaded) <= sessions.READS
+
+
+async def test_of_a_long_session_the_newest_runs_are_deleted_at_once_and_the_others_by_retention(
+    scripted: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = await a_session(scripted, [str(i) for i in range(5)])
+    monkeypatch.setattr(sessions, "DELETED_AT_ONCE", 2)
+    driver = PurgingDriver(scripted)
+    assert (await sessions.delete(asked(session_id), scripted.app, driver)).status_code == 204  # type: ignore[arg-type]
+    gone = [(await scripted.run(f"run_{session_id}_{number}")).deleted_at is not None for number in range(1, 6)]
+    assert gone == [False, False, False, True, True]
+    await scripted.app.retention.run(driver)  # type: ignore[arg-type]
+    assert [(await scripted.run(f"run_{session_id}_{number}")).deleted_at is not None for number in range(1, 6)] == (
+        [True] * 5
+    )

@@ -41,7 +41,10 @@ def check(root: Path, every: list[BicepFile]) -> Iterator[Finding]:
             yield Finding(PARAMETERS, line_of(root / PARAMETERS, f'"{name}"'), f"{name} is not `${{{name}}}`")
         if name not in sample:
             yield Finding(SAMPLE, 1, f"{name} is missing: run `python3 dev.py check --fix`")
+    text = (root / PARAMETERS).read_text("utf-8") if passed else ""
     for name in passed:
+        if re.search(rf'"value": "\$\{{{name}[=}}]', text):
+            yield Finding(PARAMETERS, line_of(root / PARAMETERS, f"{{{name}"), f"{name} is also a parameter's variable")
         number = line_of(root / PARAMETERS, f'"{name}"')
         if reason := flex.SETTINGS.get(name.upper()):
             yield Finding(PARAMETERS, number, f"{name} must not be set: {reason}")

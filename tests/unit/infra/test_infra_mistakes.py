@@ -258,6 +258,13 @@ MISTAKES = {
     "a setting is passed on from another's variable": Mistake(
         PARAMETERS, '"${DORMOUSE_MAX_TURNS}"', '"${DORMOUSE_MAX_TURN}"', "DORMOUSE_MAX_TURNS is not", at="MAX_TURN}"
     ),
+    "a parameter's variable is a setting's name": Mistake(
+        PARAMETERS,
+        "${DORMOUSE_ALERT_EMAIL}",
+        "${DORMOUSE_MAX_TURNS}",
+        "is also a parameter's variable",
+        at="alertEmail",
+    ),
     "the sample lacks a setting": Mistake(
         "local.settings.sample.json", '    "DORMOUSE_MAX_TURNS": "",\n', "", "DORMOUSE_MAX_TURNS is missing"
     ),

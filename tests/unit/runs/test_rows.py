@@ -286,3 +286,11 @@ def test_a_type_that_has_no_form_in_a_row_is_refused() -> None:
 
     with pytest.raises(TypeError, match="no way to write"):
         encode(Odd(value=object()))
+
+
+@pytest.mark.parametrize("name", ["name", "call_id", "why", "index", "progress_fraction"])
+def test_what_could_not_be_read_again_is_not_written(name: str) -> None:
+    call = ToolCall(session_id=SESSION, number=1, turn=1, index=0, call_id="c", name="n", arguments="{}")
+    wrong: Any = "1" if name in ("index", "progress_fraction") else 1
+    with pytest.raises(TypeError):
+        encode(replace(call, **{name: wrong}))

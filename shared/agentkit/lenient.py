@@ -110,9 +110,9 @@ def json_text(value: Any) -> str:
 
 def count(value: Any) -> int:
     """A number of tokens; 0 for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return 0
-    return min(max(int(value), 0), MOST_TOKENS)
+    return int(min(max(value, 0), MOST_TOKENS))
 
 
 def counted(usage: Any, *path: str) -> int:

@@ -159,9 +159,9 @@ def _to_value(hint: Any, value: Any) -> Value:
         return _STRUCTURED[bare][0](value)
     if isinstance(value, StrEnum):
         return value.value
-    if isinstance(value, str | bool | int | float):
+    if isinstance(value, int | float if bare is float else bare) and isinstance(value, str | bool | int | float):
         return value
-    raise TypeError(f"no way to write {hint}")
+    raise TypeError(f"no way to write a {type(value).__name__} as {hint}")  # better than a row that nobody can read
 
 
 def _from_value(hint: Any, value: Value) -> Any:

@@ -230,6 +230,39 @@ async def test_middleware_may_answer_in_the_model_s_place_but_not_with_nothing(
     assert await control.log() == []
 
 
+class Stumbling(ContextProvider):
+    """Fails before the request, or on what is answered."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__("stumbling")
+        self.when = when
+
+    async def before_run(self, **_: Any) -> None:
+        if self.when == "before":
+            raise ValueError("sk-of-the-agent")
+
+    async def after_run(self, **_: Any) -> None:
+        if self.when == "after":
+            raise ValueError("sk-of-the-agent")
+
+
+async def test_a_context_provider_that_fails_before_the_request_has_sent_nothing(
+    theirs: MakeTheirs, control: ModelControl
+) -> None:
+    with pytest.raises(faults.RequestNotBuilt) as caught:
+        await Desk(FrameworkAgent(theirs(context_providers=[Stumbling("before")]))).create("Hello.")
+    assert (caught.value.code, caught.value.message) == ("agent_error", "ValueError")
+    assert await control.log("create") == []
+
+
+async def test_one_that_fails_after_the_request_leaves_the_outcome_open(
+    theirs: MakeTheirs, control: ModelControl
+) -> None:
+    with pytest.raises(faults.PerhapsAccepted):
+        await Desk(FrameworkAgent(theirs(context_providers=[Stumbling("after")]))).create("Hello.")
+    assert len(await control.log("create")) == 1
+
+
 async def test_without_a_connection_nothing_was_started(theirs: MakeTheirs, world: str) -> None:
     for url in ("http://127.0.0.1:9/v1", "http://nowhere.invalid/v1"):
         with pytest.raises(faults.NotAccepted):

@@ -284,3 +284,17 @@ async def test_the_run_is_read_by_its_own_agent(rigs: NewRig) -> None:
         RunStatus.COMPLETED,
         '{"guilty":true,"months":3}',
     )
+
+
+async def test_what_the_run_s_own_agent_has_under_the_id_is_compared_too(rigs: NewRig) -> None:
+    """Two providers may hand out the same id: the signed webhook says nothing of the other one's response."""
+    rig = await rigs([workshop.build_judge])
+    await rig.model.script("s", [{"text": "Found.", "faults": LOST}])
+    run_id = await rig.start(agent="judge")
+    (response,) = await rig.model.responses()
+    other = {"id": response.id, "status": "completed", "output": [], "metadata": {**response.metadata, "nonce": "x"}}
+    await rig.model.switches(faults={"retrieve": [{"body": other, "skip": 1}]})
+    assert await tell(rig, response.id) is None
+    run = await rig.run(run_id)
+    assert (run.status, run.response_ids) == (RunStatus.QUEUED, ())
+    assert not await cancelled(rig, response.id)

@@ -151,6 +151,7 @@ async def test_polls_without_news_do_not_make_a_row_of_crashes_begin_anew(
     run = await rig.finish(run_id)
     assert (run.status, run.error_code) == (RunStatus.FAILED, "internal_error")
     assert "ArithmeticError" in (run.error_message or "")
+    assert len(await rig.model.log("retrieve")) < 30, "ten crashes, and what lay between them"
 
 
 async def test_a_claim_that_ran_out_does_not_make_a_row_of_crashes_begin_anew(

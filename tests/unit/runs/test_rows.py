@@ -304,3 +304,11 @@ def test_a_value_that_shrinks_leaves_nothing_behind() -> None:
         before = decode(Run, row)
         row |= changes(before, replace(before, response_ids=left))
         assert decode(Run, row) == a_run(response_ids=left)
+
+
+@pytest.mark.parametrize("name", ["name", "call_id", "why", "index", "progress_fraction"])
+def test_what_could_not_be_read_again_is_not_written(name: str) -> None:
+    call = ToolCall(session_id=SESSION, number=1, turn=1, index=0, call_id="c", name="n", arguments="{}")
+    wrong: Any = "1" if name in ("index", "progress_fraction") else 1
+    with pytest.raises(TypeError):
+        encode(replace(call, **{name: wrong}))

@@ -73,3 +73,10 @@ async def test_a_batch_is_watched_like_a_run(watch: WatchStore) -> None:
     assert await watch.get(batch) == put
     assert await watch.due(NOW, 10) == [put]
     assert await watch.remove(put)
+
+
+async def test_a_count_reads_no_more_rows_than_it_may_count(tables: Tables, watch: WatchStore) -> None:
+    for _ in range(5):
+        await watch.quarantine(await watch.put(new_run().id, NOW, NOW), "cannot be read")
+    assert await watch.count(3) == (3, 3)
+    assert await watch.count() == (5, 5)

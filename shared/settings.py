@@ -104,10 +104,14 @@ class Settings(BaseModel):
         description="Gap between sweeps; a divisor of 60. Unset: 5 under `timer`, 60 under `durable`.",
     )
     sweep_limit: Seconds = Field(
-        240.0, alias="DORMOUSE_SWEEP_LIMIT_SECONDS", description="How long one sweep may take."
+        240.0,
+        alias="DORMOUSE_SWEEP_LIMIT_SECONDS",
+        description="How long one sweep may take, and one pass of retention.",
     )
     sweep_concurrency: Count = Field(
-        16, alias="DORMOUSE_SWEEP_CONCURRENCY", description="Runs a sweep handles at once."
+        16,
+        alias="DORMOUSE_SWEEP_CONCURRENCY",
+        description="Runs a sweep handles at once; sessions, batches and keys that retention does.",
     )
     overdue: Seconds = Field(
         120.0,

@@ -158,6 +158,8 @@ def _item(
 ) -> Mapping[str, Any]:
     code = head.error_code if result is None else result.error_code
     message = head.error_message if result is None else result.error_message
+    if status is ItemStatus.FAILED and code is None and result is None:  # it never had its turn
+        code, message = "internal_error", batch.failed_because
     incomplete = run.incomplete_reason if run is not None else None
     return {
         "id": head.id,

@@ -347,8 +347,10 @@ class Submissions:
         except Conflict:
             return await store.load(run.id)
 
-    async def _lost(self, run: Run, winner: Stored[Run] | None, record: KeyRecord | None, watch: Watch) -> SessionBusy:
-        """Another request took that number: give back the place in the list and the key, and say so.
+    async def _lost(
+        self, run: Run, winner: Stored[Run] | None, record: KeyRecord | None, watch: Watch
+    ) -> SessionBusy | SessionNotFound | RunDeleted:
+        """Another request took that number, or deleted the session: give back place and key, and say so.
 
         The watch row is the winner's now: it is dated as the winner's row says.
         """
@@ -359,7 +361,9 @@ class Submissions:
         if winner is not None:
             await self._services.watch.set_due(watch, winner.value.wake_at, self._now())
         session = await self._services.store.load_session(run.session_id)
-        return SessionBusy(session_id=run.session_id) if session is None else _busy(session.value)
+        if session is not None and session.value.deleted_at is None:
+            return _busy(session.value)
+        return SessionNotFound() if run.number > 1 else RunDeleted()  # of a new session nobody else knows more
 
 
 async def clear_away(services: Services, watch: Watch) -> bool:

@@ -313,19 +313,38 @@ async def test_errors_have_openais_shape(target: Target, method: str, path: str,
     assert reply.headers["X-Request-Id"]
 
 
-async def test_a_request_repeated_by_the_client_makes_no_second_run(target: Target, ada: AsyncOpenAI) -> None:
-    """The first answer is lost on its way; the client sends the same again, and counts that in a header."""
-    asked: dict[str, Any] = {"model": "bench", "input": "[script:again]", "background": True}
+async def test_a_request_repeated_by_the_client_after_its_timeout_makes_no_second_run(target: Target) -> None:
+    """The client hangs up when its own timeout is over, and sends the same again."""
+    await target.model.script("patience", [{"think": 3, "text": "At last."}])
+    async with client_of(target.api.url, timeout=2.0, max_retries=9) as ada:
+        answer = await ada.responses.create(model="bench", input="[script:patience]")
+    assert answer.output_text == "At last."
+    assert len([entry for entry in await target.model.log("create") if entry.script == "patience"]) == 1
+
+
+async def test_a_repeated_request_is_never_given_the_answer_of_an_older_one(target: Target, ada: AsyncOpenAI) -> None:
+    """However alike it is: that was answered. The first try of the one that is repeated met a fault on its way."""
     await target.model.script("again", [{"think": 0, "text": "Again."}])
-    first = await ada.responses.create(**asked)
-    again = await ada.responses.create(**asked, extra_headers={"x-stainless-retry-count": "1"})
-    assert again.id == first.id
-    other = await ada.responses.create(**asked)
-    assert other.id != first.id, "asked for anew"
-    unclear = await ada.responses.create(**asked, extra_headers={"x-stainless-retry-count": "1"})
-    assert unclear.id not in (first.id, other.id), "nobody can tell which of the two it was"
-    different = await ada.responses.create(**asked, metadata={"k": "v"}, extra_headers={"x-stainless-retry-count": "1"})
-    assert different.id not in (first.id, other.id, unclear.id)
+    for background in (False, True):
+        asked: dict[str, Any] = {"model": "bench", "input": "[script:again]", "background": background}
+        seen = {(await ada.responses.create(**asked)).id}
+        for count in ("1", "2", "1"):
+            seen.add((await ada.responses.create(**asked, extra_headers={"x-stainless-retry-count": count})).id)
+        assert len(seen) == 4
+
+
+async def test_the_tries_of_an_azure_client_are_one_request(target: Target, ada: AsyncOpenAI) -> None:
+    await target.model.script("again", [{"think": 0, "text": "Again."}])
+
+    async def sent(request_id: str, text: str = "[script:again]") -> str:
+        headers = {"x-ms-client-request-id": request_id}
+        return (await ada.responses.create(model="bench", input=text, extra_headers=headers)).id
+
+    first = await sent("6f9619ff-8b86-d011-b42d-00c04fc964ff")
+    assert await sent("6f9619ff-8b86-d011-b42d-00c04fc964ff") == first
+    assert await sent("6f9619ff-8b86-d011-b42d-00c04fc964fe") != first, "another request"
+    other = await sent("6f9619ff-8b86-d011-b42d-00c04fc964ff", "[script:again] Something else.")
+    assert other != first, "an id that somebody uses for many requests does no harm"
 
 
 async def test_an_idempotency_key_is_honoured(target: Target, ada: AsyncOpenAI) -> None:

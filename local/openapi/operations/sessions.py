@@ -31,8 +31,8 @@ OPERATIONS = (
         function="delete_session",
         tag=TAG,
         summary="Delete a session",
-        text="With all its runs, here and at the provider; an active one is cancelled. Of more than 100 runs the older "
-        "ones follow within some hours; the session itself is gone at once.",
+        text="With all its runs, here and at the provider; an active one is cancelled. Nobody sees any of it from "
+        "then on; the rows of many runs go one after the other.",
         answers={204: Answer(text="It is gone.")},
         problems=(errors.SessionNotFound,),
     ),

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from shared.api.bodies import idempotency_key
 from shared.api.pacing import EventStream
 from shared.api.rendering import json_response
 from shared.api.v1.chunks import check_ended_well, chunks
 from shared.api.v1.keys import owner_of
 from shared.api.v1.messages import read_input, unsupported, wrong
 from shared.api.v1.objects import completion_object
-from shared.api.v1.requests import read_body, read_fields, submission_of
+from shared.api.v1.requests import read_body, read_fields, submission_of, with_key
 from shared.api.v1.starting import begin, finished, moment, said_in
 from shared.drivers.durable import Hub
 from shared.runs.submission import Submission
@@ -28,11 +26,11 @@ async def create(request: Any, app: App, hub: Hub) -> Any:
     since = moment()
     owner = owner_of(request, app.settings)
     body = await read_body(request, app)
-    wanted = _read(body, owner, app, idempotency_key(request.headers.getlist("idempotency-key")))
+    wanted = with_key(_read(body, owner, app), request)
     run = await begin(request, wanted, app, hub)
     if wanted.stream:
         return EventStream(chunks(run, app, hub, with_usage=_wants_usage(body), since=since))
-    run = await finished(request, run, app, since=since)
+    run = await finished(request, wanted, run, app, since=since)
     check_ended_well(run)
     return json_response(completion_object(run, await said_in(run, app)))
 
@@ -42,7 +40,7 @@ def _wants_usage(body: Mapping[str, Any]) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def _read(body: Mapping[str, Any], owner: str, app: App, key: str | None) -> Submission:
+def _read(body: Mapping[str, Any], owner: str, app: App) -> Submission:
     for name in OF_RESPONSES:
         if name in body:
             raise unsupported(name, "Chat Completions have no such parameter.")
@@ -51,8 +49,7 @@ def _read(body: Mapping[str, Any], owner: str, app: App, key: str | None) -> Sub
     if not isinstance(messages, list):
         raise wrong("messages", "must be a list of messages, and not empty")
     given = [_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
-    submission = submission_of(fields, read_input(given, param="messages"), owner, app)
-    return replace(submission, idempotency_key=key)
+    return submission_of(fields, read_input(given, param="messages"), owner, app)
 
 
 def _message(message: Any, param: str) -> Any:

@@ -32,6 +32,8 @@ IGNORED = frozenset(
 )
 """Parameters that change nothing here."""
 
+REQUEST_ID = "x-ms-client-request-id"
+
 SAME: Mapping[str, Sequence[Any]] = {
     "instructions": [""],
     "modalities": [["text"]],
@@ -86,13 +88,25 @@ async def read_create(request: Any, owner: str, app: App) -> Submission:
     body = await read_body(request, app)
     fields = read_fields(body, given="input")
     submission = submission_of(fields, read_input(body.get("input")), owner, app)
-    submission = replace(submission, idempotency_key=idempotency_key(request.headers.getlist("idempotency-key")))
-    if fields.previous_response_id is None:
-        return submission
-    previous = run_of_response(fields.previous_response_id)
-    if previous is None:
-        raise PreviousResponseNotFound(param="previous_response_id")
-    return replace(submission, session_id=previous[0], previous=previous[1])
+    if fields.previous_response_id is not None:
+        previous = run_of_response(fields.previous_response_id)
+        if previous is None:
+            raise PreviousResponseNotFound(param="previous_response_id")
+        submission = replace(submission, session_id=previous[0], previous=previous[1])
+    return with_key(submission, request)
+
+
+def with_key(submission: Submission, request: Any) -> Submission:
+    """The request with what tells its tries from other requests, where the client says so.
+
+    That is an ``Idempotency-Key``; else ``x-ms-client-request-id``, which Azure's clients make anew for a request and
+    send with every try of it. Others may set that to what they like, so it counts together with the request only.
+    """
+    key = idempotency_key(request.headers.getlist("idempotency-key"))
+    same = request.headers.get(REQUEST_ID, "").strip()
+    if key is None and same:
+        key = f"{REQUEST_ID}:{same}:{submission.payload()}"
+    return replace(submission, idempotency_key=key)
 
 
 def submission_of(fields: Fields, items: tuple[Item, ...], owner: str, app: App) -> Submission:

@@ -29,7 +29,7 @@ async def create(request: Any, app: App, hub: Hub) -> Any:
     if wanted.stream:
         return streamed(run, None, app, hub, since=since)
     if not wanted.background:
-        run = await finished(request, run, app, since=since)
+        run = await finished(request, wanted, run, app, since=since)
     return await _answer(run, app)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -22,23 +23,29 @@ from shared.errors import (
     StillRunning,
 )
 from shared.runs.run import Run
+from shared.runs.store.tables import StoreUnavailable
 from shared.runs.submission import Submission
 from shared.wiring import App
 
-REPEATED_WITHIN = timedelta(minutes=15)
-"""How long after a request its client may still repeat it by itself: its timeout is 10 minutes by default."""
-LOOK_BACK = 50
-"""How many of an owner's newest runs are looked at for the one that a repeated request has started."""
+REPEATED_WITHIN = timedelta(minutes=1)
+"""How long after it hung up a client may send the same request again by itself: it waits some seconds at most."""
+LOOKS = (0.0, 1.0)
+"""Seconds before each look for a caller that hung up: the request that is held sees it up to half a second later."""
 
 
 async def begin(request: Any, wanted: Submission, app: App, hub: Hub) -> Run:
-    """The run that was asked for: a new one, or the one that this request has started before.
+    """The run that was asked for: a new one, or the one that an earlier try of this request has started.
 
     Raises the errors of a submit, in the words of this API.
     """
-    before = await _started_before(request, wanted, app)
-    if before is not None:
-        return before
+    run = await _left_before(request, wanted, app) or await _submitted(wanted, app, hub)
+    held = not (wanted.background or wanted.stream or run.terminal)  # then whoever waits sees it
+    if not held and await request.is_disconnected():
+        await _note_unanswered(wanted, run, app)
+    return run
+
+
+async def _submitted(wanted: Submission, app: App, hub: Hub) -> Run:
     try:
         submitted = await app.submissions.submit(wanted)
     except (SessionNotFound, PreviousResponseNotFound):
@@ -68,7 +75,7 @@ def seconds_left(most: float, since: float) -> float:
     return min(most, LONGEST - (moment() - since))
 
 
-async def finished(request: Any, run: Run, app: App, *, since: float) -> Run:
+async def finished(request: Any, wanted: Submission, run: Run, app: App, *, since: float) -> Run:
     """The run when it has ended. Raises ``StillRunning``, which names it, after the longest that a request may wait.
 
     ``since`` is the ``moment`` at which the request came.
@@ -86,6 +93,8 @@ async def finished(request: Any, run: Run, app: App, *, since: float) -> Run:
     seen = await until(
         app.settings.api_wait - (moment() - since), look, lambda now: gone or now is None or now.terminal
     )
+    if gone:
+        await _note_unanswered(wanted, run, app)
     if seen is None or seen.deleted_at is not None:
         raise ResponseNotFound
     if not seen.terminal:
@@ -126,38 +135,32 @@ async def given_to(run: Run, app: App) -> list[Item]:
         raise
 
 
-async def _started_before(request: Any, wanted: Submission, app: App) -> Run | None:
-    """The run of the same request, when the client says that it sends it again.
+async def _left_before(request: Any, wanted: Submission, app: App) -> Run | None:
+    """The run that the first try of this request started, when the client says that it sends it again.
 
     OpenAI's clients repeat a POST by themselves, without an ``Idempotency-Key``, and count that in
-    ``x-stainless-retry-count``. An equal request of the same owner shortly before is that one, if there is just one:
-    where several were alike, nobody can tell, and a second run does less harm than another one's answer.
+    ``x-stainless-retry-count``. They do so when no answer came in their own time, or an error did. So the run is one
+    of the same owner and the same request whose caller was seen to hang up just before; each is given to one repeat.
+    A run that was answered is never given to anybody else, however alike the request: then there is a new one.
     """
     if wanted.idempotency_key is not None or request.headers.get("x-stainless-retry-count", "0") in ("", "0"):
         return None
     since = app.services.clock() - REPEATED_WITHIN
-    places, _ = await app.services.index.page(wanted.owner, None, LOOK_BACK)
-    found: list[Run] = []
-    for place in places:
-        stored = await app.services.store.load(place.run_id)
-        if stored is None or stored.value.submission != place.submission or stored.value.deleted_at is not None:
-            continue
-        if stored.value.created_at < since:
-            break
-        if await _is_of(stored.value, wanted, app):
-            found.append(stored.value)
-    return found[0] if len(found) == 1 else None
+    for pause in LOOKS:
+        await asyncio.sleep(pause)
+        name = await app.services.index.take_unanswered(wanted.owner, _request_of(wanted), since)
+        stored = None if name is None else await app.services.store.load_visible(name)
+        if stored is not None:
+            return stored.value
+    return None
 
 
-async def _is_of(run: Run, wanted: Submission, app: App) -> bool:
-    """Whether that request would have made this run."""
-    if run.agent != wanted.agent or run.metadata != dict(wanted.metadata):
-        return False
-    if (run.follows, run.background, run.stream) != (wanted.previous, wanted.background, wanted.stream):
-        return False
-    if run.number > 1 and run.session_id != wanted.session_id:
-        return False
-    try:
-        return tuple(await given_to(run, app)) == wanted.items
-    except ResponseNotFound:
-        return False
+async def _note_unanswered(wanted: Submission, run: Run, app: App) -> None:
+    """The caller hung up: should its client send the request again, this is its run. Best effort."""
+    with contextlib.suppress(StoreUnavailable):
+        await app.services.index.leave_unanswered(wanted.owner, _request_of(wanted), run.id, app.services.clock())
+
+
+def _request_of(wanted: Submission) -> str:
+    """What two tries of one request have in common."""
+    return f"{wanted.payload()}{'-background' if wanted.background else ''}"

@@ -53,7 +53,8 @@ class Batch:
     """One batch, as its row holds it. All times are aware UTC.
 
     ``refused`` are the items that were bad when the batch was submitted; every item before ``cursor`` has had its
-    turn, and of a cancelled batch those from ``cancelled_from`` on never will. The counts and the items' results are
+    turn, and of a cancelled batch those from ``cancelled_from`` on never will, nor those from ``failed_from`` on of one
+    whose wakes crashed ten times in a row. The counts and the items' results are
     written in one transaction, so they always agree. ``window`` is how many items may be active just now. Of a
     deleted batch the runs of the items before ``purged`` are gone, and once ``emptied`` all rows but its own.
 
@@ -79,6 +80,8 @@ class Batch:
     cursor: int = 0
     active: tuple[Active, ...] = ()
     cancelled_from: int | None = None
+    failed_from: int | None = None
+    failed_because: str = ""
     completed: int = 0
     incomplete: int = 0
     failed: int = 0
@@ -103,6 +106,7 @@ class Batch:
     refusals: int = 0
 
     crashes: int = 0
+    wake_crashes: int = 0
     wakes: int = 0
     retry_after: float = 0.0
     schema: int = SCHEMA
@@ -206,6 +210,8 @@ def item_status(batch: Batch, index: int, result: Result | None) -> ItemStatus:
         return ItemStatus.ACTIVE
     if batch.cancelled_from is not None and index >= batch.cancelled_from:
         return ItemStatus.CANCELLED
+    if batch.failed_from is not None and index >= batch.failed_from:
+        return ItemStatus.FAILED
     return ItemStatus.PENDING
 
 
@@ -303,6 +309,19 @@ def cancel(batch: Batch, now: datetime) -> Batch:
         wake_at=now,
     )
     return close(after, now)
+
+
+def give_up(batch: Batch, ended: Sequence[Result], said: str, now: datetime) -> Batch:
+    """The batch as it ends though it was not done: with these results of what was active, and the rest failed."""
+    after = replace(
+        batch,
+        failed=batch.failed + batch.pending,
+        failed_from=batch.cursor,
+        failed_because=said,
+        cursor=batch.total,
+        updated_at=now,
+    )
+    return close(settle(after, ended, now), now)
 
 
 def entomb(batch: Batch, now: datetime, *, runs: bool) -> Batch:

@@ -20,6 +20,7 @@ from shared.runs.batches.batch import (
     BatchStatus,
     Result,
     cancel,
+    give_up,
     pace,
     result_of,
     room,
@@ -79,23 +80,69 @@ class BatchWork:
     async def advance(self, batch_id: str, drivers: Drivers) -> Outcome:
         """One wake. ``wake_in`` is None only when the batch is over and owes nothing, or absent.
 
-        Raises ``StoreUnavailable``.
+        An exception that nobody expected is counted and backed off. Raises ``StoreUnavailable``, and ``RowUnreadable``
+        for the batch's own row.
         """
         stored = await self._services.batches.load(batch_id)
         if stored is None:
             return Outcome(None, None)
         try:
-            if stored.value.done:
-                return self.outcome(stored.value)
-            if stored.value.deleted_at is not None and stored.value.status.over:
-                left = await self._deletion.purge(stored, drivers)
-                return Outcome(None, None) if left is None else self.outcome(left)
-            if stored.value.status.over:
-                return self.outcome((await self._callbacks.pay(stored)).value)
-            return self.outcome((await self._wake(stored, drivers)).value)
+            return await self._advance(stored, drivers)
         except Conflict:
+            return await self._as_it_stands(batch_id)
+        except (StoreUnavailable, RowTooNew):
+            raise
+        except Exception as error:
+            log.exception("%s: a wake crashed", batch_id)
+            return await self._count_crash(batch_id, error, drivers)
+
+    async def _advance(self, stored: Stored[Batch], drivers: Drivers) -> Outcome:
+        if stored.value.done:
+            return self.outcome(stored.value)
+        if stored.value.deleted_at is not None and stored.value.status.over:
+            left = await self._deletion.purge(stored, drivers)
+            return Outcome(None, None) if left is None else self.outcome(left)
+        if stored.value.status.over:
+            return self.outcome((await self._callbacks.pay(stored)).value)
+        return self.outcome((await self._wake(stored, drivers)).value)
+
+    async def _as_it_stands(self, batch_id: str) -> Outcome:
+        stored = await self._services.batches.load(batch_id)
+        return Outcome(None, None) if stored is None else self.outcome(stored.value)
+
+    async def _count_crash(self, batch_id: str, error: Exception, drivers: Drivers) -> Outcome:
+        """Back off; ten crashes in a row end the batch: what of it has not ended has failed."""
+        for _ in range(RACES):
             stored = await self._services.batches.load(batch_id)
-            return Outcome(None, None) if stored is None else self.outcome(stored.value)
+            if stored is None or stored.value.done:
+                return await self._as_it_stands(batch_id)
+            batch, now = stored.value, self._services.clock()
+            crashes = batch.wake_crashes + 1
+            gap = schedule.backoff(crashes, first=2.0, most=300.0, luck=self._services.luck())
+            after = replace(batch, wake_crashes=crashes, wakes=batch.wakes + 1)
+            after = replace(after, wake_at=now + timedelta(seconds=gap), retry_after=round(gap, 3))
+            ended: list[Result] = []
+            if crashes >= MAX_CRASHES and not batch.status.over:
+                said = f"{crashes} wakes of the batch failed in a row, the last with {type(error).__name__}."
+                ended = [await self._last_of(batch, turn, said, drivers) for turn in batch.active]
+                after = give_up(after, ended, said, now)
+            try:
+                return self.outcome((await self._services.batches.save(stored, after, ended)).value)
+            except Conflict:
+                continue
+        return await self._as_it_stands(batch_id)
+
+    async def _last_of(self, batch: Batch, turn: Active, said: str, drivers: Drivers) -> Result:
+        """The result of an item of a batch that is given up: its run's, if that has ended; else it is stopped."""
+        try:
+            run = await self._lifecycle.cancel(run_of(batch.id, turn.index))
+            if run is not None and run.next is not Next.NONE:
+                await drivers.woken(run.id)
+            if run is not None and run.status is not RunStatus.CANCELLED:
+                return result_of(turn.index, run)
+        except Exception:
+            log.exception("%s: the run of item %d could not be stopped", batch.id, turn.index)
+        return self._failure(turn, "internal_error", said)
 
     async def cancel(self, batch_id: str) -> Batch | None:
         """End what is pending, and have what is active stopped; idempotent. None when there is none.
@@ -137,9 +184,11 @@ class BatchWork:
         missing = [turn for turn, seen in zip(batch.active, looked, strict=True) if seen is None]
         if batch.not_before is not None and now < batch.not_before:
             missing = []
-        stored = await self._services.batches.save(stored, self._dated(replace(after, wakes=batch.wakes + 1)), ended)
-        self._say(batch, stored.value)
         todo = (*missing, *taken)
+        crashes = batch.wake_crashes if todo else 0  # with something to do the wake is not over yet
+        after = self._dated(replace(after, wakes=batch.wakes + 1, wake_crashes=crashes))
+        stored = await self._services.batches.save(stored, after, ended)
+        self._say(batch, stored.value)
         return await self._begin(stored, todo, drivers) if todo else stored
 
     async def _begin(self, stored: Stored[Batch], turns: Sequence[Active], drivers: Drivers) -> Stored[Batch]:
@@ -157,7 +206,7 @@ class BatchWork:
         else:
             after = replace(after, refusals=0, not_before=None)
         crashed = any(each.crashed for each in later)
-        after = replace(after, crashes=batch.crashes + 1 if crashed else 0)
+        after = replace(after, crashes=batch.crashes + 1 if crashed else 0, wake_crashes=0)
         if after == batch:
             return stored
         return await self._services.batches.save(stored, self._dated(after), failed)
@@ -215,7 +264,8 @@ class BatchWork:
 
         stopped = await side_by_side(batch.active, stop, at_once=AT_ONCE)
         ended = [each for each in stopped if each is not None]
-        after = self._dated(replace(settle(batch, ended, self._services.clock()), wakes=batch.wakes + 1))
+        after = replace(settle(batch, ended, self._services.clock()), wakes=batch.wakes + 1, wake_crashes=0)
+        after = self._dated(after)
         stored = await self._services.batches.save(stored, after, ended)
         self._say(batch, stored.value)
         return stored

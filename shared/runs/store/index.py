@@ -96,6 +96,25 @@ class IndexStore:
         except Conflict:
             return
 
+    async def leave_unanswered(self, owner: str, payload: str, run_id: str, now: datetime) -> None:
+        """Note that nobody was left to be answered by this run. The row goes when it is taken, or as old keys do."""
+        change = Change(kind=Kind.UPSERT, key=f"{payload}:{run_id}", values={"created_at": now.timestamp()})
+        await self._tables.commit(Table.INDEX, _unanswered(owner), [change])
+
+    async def take_unanswered(self, owner: str, payload: str, since: datetime) -> str | None:
+        """The id of a run of this owner and this payload that nobody was left for since then: for this caller alone."""
+        rows = self._tables.query(Table.INDEX, _unanswered(owner), first=f"{payload}:", before=f"{payload};")
+        for row in [row async for row in rows]:
+            if float(row.values["created_at"]) < since.timestamp():
+                continue
+            change = Change(kind=Kind.DELETE, key=row.key, etag=row.etag)
+            try:
+                await self._tables.commit(Table.INDEX, row.partition, [change])
+            except Conflict:  # another was faster
+                continue
+            return row.key.partition(":")[2]
+        return None
+
     def place_of(self, run: Run) -> str:
         """Where its owner's list has the run: partition and key, with a slash between, which neither can hold."""
         return f"{_owner(run.owner)}/{_list_key(run)}"
@@ -167,6 +186,10 @@ class IndexStore:
         """Keep where it is to be gone on with."""
         change = Change(kind=Kind.UPSERT, key=name, values={"place": place or ""})
         await self._tables.commit(Table.INDEX, _PLACES, [change])
+
+
+def _unanswered(owner: str) -> str:
+    return f"key:unanswered:{hashlib.sha256(owner.encode()).hexdigest()}"
 
 
 def _owner(owner: str, of: str = RUNS) -> str:

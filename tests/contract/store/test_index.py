@@ -100,3 +100,21 @@ async def test_a_list_is_read_in_pages_that_neither_skip_nor_repeat(index: Index
     assert sorted(found) == sorted(run.id for run in runs)
     assert found[0] == runs[4].id
     assert await index.page("p", None, 2) == ([], None)
+
+
+async def test_a_run_without_a_caller_is_given_to_one_repeat_of_its_request(index: IndexStore) -> None:
+    for name in ("run_1", "run_2"):
+        await index.leave_unanswered("o", "p", name, NOW)
+    await index.leave_unanswered("o", "p", "run_old", NOW - timedelta(minutes=2))
+    since = NOW - timedelta(minutes=1)
+    for owner, payload in (("another", "p"), ("o", "q"), ("o", "p2")):
+        assert await index.take_unanswered(owner, payload, since) is None
+    taken = await asyncio.gather(*(index.take_unanswered("o", "p", since) for _ in range(4)))
+    assert sorted(each or "" for each in taken) == ["", "", "run_1", "run_2"]
+
+
+async def test_what_nobody_comes_back_for_goes_with_the_old_keys(index: IndexStore) -> None:
+    await index.leave_unanswered("o", "p", "run_1", NOW)
+    (old,), _ = await index.keys_older_than(NOW + timedelta(seconds=1), place=None, size=9)
+    await index.remove(old)
+    assert await index.take_unanswered("o", "p", NOW) is None

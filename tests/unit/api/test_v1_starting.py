@@ -14,8 +14,11 @@ from shared.api.v1.streaming import failure
 from shared.errors import DormouseError, ResponseNotFound, StillRunning
 from shared.runs.run import Run
 from shared.runs.store.tables import StoreUnavailable
+from shared.runs.submission import Submission
 from shared.settings import Settings
 from tests.unit.runs.records import NOW, a_run
+
+WANTED = Submission(owner="o", items=())
 
 
 class Store:
@@ -48,7 +51,7 @@ async def is_disconnected() -> bool:
 async def test_a_request_is_over_in_time_however_long_its_submit_took() -> None:
     app, request = app_of(a_run()), SimpleNamespace(is_disconnected=is_disconnected)
     with pytest.raises(StillRunning):
-        await finished(request, a_run(), app, since=moment() - LONGEST)
+        await finished(request, WANTED, a_run(), app, since=moment() - LONGEST)
     assert app.services.store.looks == 1, "a last look, and no more"
     now = moment()
     assert seconds_left(220, now - 30) <= LONGEST - 30 < 220

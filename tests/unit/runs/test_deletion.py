@@ -10,11 +10,16 @@ from typing import Any, cast
 
 import pytest
 
+from shared.api.callers import owner_of
+from shared.api.runs import own_run
 from shared.drivers.durable import Hub
-from shared.errors import RunDeleted, SessionBusy, SessionNotFound
+from shared.errors import RunDeleted, RunNotFound, SessionBusy, SessionNotFound
 from shared.runs.run import Next, Owed, RunStatus
+from shared.runs.run import run_id as id_of
 from shared.runs.services import log
+from shared.runs.store.runs import TOGETHER, SessionChange
 from shared.runs.store.tables import Kind, Row, StoreUnavailable, Table
+from tests.unit.api.conftest import request
 from tests.unit.runs.conftest import Held, NewRig, Rig
 from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap
 
@@ -560,7 +565,7 @@ async def test_a_submit_that_races_with_the_end_of_its_session_leaves_no_run_ali
         with Meanwhile(rig, at, lambda: rig.app.deletion.delete_session(session_id)) as race:  # noqa: B023
             try:
                 await rig.start("[script:next]", session_id=session_id)
-            except (SessionNotFound, SessionBusy):
+            except SessionNotFound:
                 assert race.happened
         happened = race.happened
         await rig.app.deletion.delete_session(session_id)
@@ -569,6 +574,70 @@ async def test_a_submit_that_races_with_the_end_of_its_session_leaves_no_run_ali
             await pay(rig, f"run_{session_id}_2")
         assert await copies(rig) == [], at
     assert at > 8
+
+
+async def test_a_keyed_submit_that_races_with_the_end_of_its_session_is_told_the_same(rig: Rig) -> None:
+    await rig.model.script("next", [{"stuck": True}])
+    at, happened = 0, True
+    told: Counter[str] = Counter()
+    while happened:
+        at += 1
+        key = f"k{at}"
+        session_id = (await rig.run(await an_ended_run(rig))).session_id
+        with Meanwhile(rig, at, lambda: rig.app.deletion.delete_session(session_id)) as race:  # noqa: B023
+            try:
+                await rig.start("[script:next]", session_id=session_id, idempotency_key=key)
+            except (SessionNotFound, RunDeleted) as error:
+                told[error.code] += 1
+        happened = race.happened
+        await rig.app.deletion.delete_session(session_id)
+    assert told["session_not_found"] >= 5
+
+
+async def test_a_deleted_session_is_never_half_there(rig: Rig) -> None:
+    """Whatever a caller asks for while it is deleted: all runs are there until the session is gone, and then none."""
+    owner = owner_of(request(), rig.app.settings)
+    session_id = (await rig.run(await an_ended_run(rig, owner=owner))).session_id
+    store = rig.app.services.store
+    first = await rig.run(id_of(session_id, 1))
+    for number in range(2, TOGETHER + 4):
+        session = await store.load_session(session_id)
+        assert session is not None
+        after = replace(session.value, next_number=number + 1)
+        await store.create(replace(first, number=number), SessionChange(before=session, after=after), "[]")
+    await an_active_run(rig, session_id=session_id, owner=owner)
+    ids = [id_of(session_id, number) for number in (1, 2, TOGETHER, TOGETHER + 1, TOGETHER + 3, TOGETHER + 4)]
+    seen: set[tuple[bool, bool]] = set()
+
+    async def look(*_: Any) -> None:
+        session = await store.load_session(session_id)
+        assert session is not None
+        for each in ids:
+            try:
+                await own_run(request(path={"run_id": each}), rig.app)
+                seen.add((session.value.deleted_at is not None, True))
+            except RunNotFound:
+                seen.add((session.value.deleted_at is not None, False))
+
+    rig.tables.before = rig.tables.after = look
+    await rig.app.deletion.delete_session(session_id)
+    await rig.app.deletion.delete_session(session_id)
+    rig.tables.before = rig.tables.after = None
+    assert seen == {(False, True), (True, False)}
+
+
+@pytest.mark.parametrize(("number", "reads"), [(1, 1), (TOGETHER, 1), (TOGETHER + 1, 2)])
+async def test_a_run_is_read_alone_unless_its_session_is_very_long(rig: Rig, number: int, reads: int) -> None:
+    owner = owner_of(request(), rig.app.settings)
+    first = await rig.run(await an_ended_run(rig, owner=owner))
+    session = await rig.app.services.store.load_session(first.session_id)
+    if number > 1:
+        assert session is not None
+        change = SessionChange(before=session, after=replace(session.value, next_number=number + 1))
+        await rig.app.services.store.create(replace(first, number=number), change, "[]")
+    with Trap(rig, at=None, applied=False, error=Death()) as counter:
+        await own_run(request(path={"run_id": id_of(first.session_id, number)}), rig.app)
+    assert counter.count == reads
 
 
 # --- retention ----------------------------------------------------------------------------------------

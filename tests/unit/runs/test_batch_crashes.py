@@ -1,0 +1,136 @@
+"""Wakes of a batch that crash: backed off, and the batch comes to an end that its caller can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.api.batches import _item
+from shared.runs.batches.batch import BatchStatus, ItemStatus, item_status, run_of
+from shared.runs.run import RunStatus
+from tests.unit.runs.batches import fates, load, submit
+from tests.unit.runs.conftest import Rig
+from tests.unit.runs.crashes import Driver
+
+LONG = "[script:long]"
+DAY = 86_400.0
+
+
+@pytest.fixture
+async def started(rig: Rig) -> tuple[Rig, Driver, str]:
+    """A batch of four items, two of which are active and stay so."""
+    await rig.model.script("long", [{"stuck": True}])
+    host = Driver(rig)
+    submitted = await submit(rig, LONG, LONG, LONG, LONG, concurrency=2)
+    await host.batch_started(submitted)
+    await host.pass_time(60)
+    assert len((await load(rig, submitted.batch.id)).active) == 2
+    return rig, host, submitted.batch.id
+
+
+def broken(rig: Rig, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
+    async def look(*_: Any) -> Any:
+        raise error or ZeroDivisionError
+
+    monkeypatch.setattr(rig.app.batch_work, "_look", look)
+
+
+async def gaps_until_the_end(rig: Rig, host: Driver, batch_id: str) -> list[float]:
+    gaps: list[float] = []
+    while len(gaps) < 30:
+        outcome = await rig.app.batch_wakes.advance(batch_id, host)  # type: ignore[arg-type]
+        if outcome.wake_in is None:
+            return gaps
+        gaps.append(outcome.wake_in)
+        rig.clock.move(outcome.wake_in)
+    raise AssertionError(f"no end: {gaps}")
+
+
+async def test_crashes_in_a_row_are_backed_off_and_the_tenth_ends_the_batch(
+    started: tuple[Rig, Driver, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, host, batch_id = started
+    broken(rig, monkeypatch)
+    gaps = await gaps_until_the_end(rig, host, batch_id)
+    assert len(gaps) == 9
+    assert gaps == sorted(gaps)
+    assert gaps[-1] > 10 * gaps[0]
+    batch = await load(rig, batch_id)
+    assert (batch.status, batch.failed, batch.pending, batch.active) == (BatchStatus.COMPLETED, 4, 0, ())
+    assert await fates(rig, batch_id) == {"failed": 4}
+    results = await rig.app.services.batches.results(batch_id, 0, 4)
+    for head in await rig.app.services.batches.heads(batch_id, 0):
+        result = results.get(head.index)
+        shown = _item(rig.app, batch, head, item_status(batch, head.index, result), result, None, "", "")
+        assert shown["status"] == ItemStatus.FAILED.value
+        assert shown["error"]["code"] == "internal_error"
+        assert "ZeroDivisionError" in shown["error"]["message"]
+    await host.pass_time(120)
+    for index in (0, 1):
+        assert (await rig.run(run_of(batch_id, index))).status is RunStatus.CANCELLED, "nothing of it runs on"
+
+
+async def test_a_run_that_has_ended_gives_the_result_of_a_batch_that_is_given_up(
+    started: tuple[Rig, Driver, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, host, batch_id = started
+    broken(rig, monkeypatch)
+    for response in await rig.model.responses():
+        await rig.model.finish(response.id)
+    await rig.follow(run_of(batch_id, 0))
+    await gaps_until_the_end(rig, host, batch_id)
+    results = await rig.app.services.batches.results(batch_id, 0, 4)
+    assert results[0].status is RunStatus.COMPLETED
+    assert results[1].status is RunStatus.FAILED
+
+
+async def test_a_wake_that_works_ends_a_row_of_crashes(
+    started: tuple[Rig, Driver, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, host, batch_id = started
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            broken(rig, patch)
+            for _ in range(9):
+                await rig.app.batch_wakes.advance(batch_id, host)  # type: ignore[arg-type]
+        await rig.app.batch_wakes.advance(batch_id, host)  # type: ignore[arg-type]
+        assert (await load(rig, batch_id)).wake_crashes == 0
+    assert not (await load(rig, batch_id)).status.over
+
+
+async def test_a_cancelled_batch_whose_wakes_crash_ends_as_cancelled(
+    started: tuple[Rig, Driver, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, host, batch_id = started
+    await rig.app.batch_work.cancel(batch_id)
+    broken(rig, monkeypatch)
+    await gaps_until_the_end(rig, host, batch_id)
+    batch = await load(rig, batch_id)
+    assert (batch.status, batch.cancelled, batch.failed) == (BatchStatus.CANCELLED, 2, 2)
+
+
+async def test_a_deletion_that_crashes_is_tried_again_ever_later(
+    started: tuple[Rig, Driver, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, host, batch_id = started
+    await rig.app.batch_work.cancel(batch_id)
+    await rig.app.batch_deletion.delete(batch_id)
+    with monkeypatch.context() as patch:
+
+        async def purge(*_: Any) -> Any:
+            raise ZeroDivisionError
+
+        patch.setattr(rig.app.batch_deletion, "purge", purge)
+        await rig.app.batch_wakes.advance(batch_id, host)  # type: ignore[arg-type]
+        gaps = []
+        for _ in range(12):
+            outcome = await rig.app.batch_wakes.advance(batch_id, host)  # type: ignore[arg-type]
+            assert outcome.wake_in is not None
+            gaps.append(outcome.wake_in)
+            rig.clock.move(outcome.wake_in)
+    assert gaps[-1] == max(gaps) >= 300
+    await host.pass_time(600)
+    rig.clock.move(2 * DAY)
+    await host.pass_time(600)
+    assert await rig.app.services.batches.load(batch_id) is None

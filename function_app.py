@@ -16,7 +16,11 @@ from shared.webhooks import inbound
 from shared.wiring import app as dormouse
 
 START = settings.at_start()
-LEVEL = func.AuthLevel.FUNCTION if START.auth == "key" else func.AuthLevel.ANONYMOUS
+OPEN = func.AuthLevel.ANONYMOUS
+LEVEL = func.AuthLevel.FUNCTION if START.auth == "key" else OPEN
+# Open only where callers have other keys or signatures to send: what is open, strangers can hang (SECURITY.md).
+CLIENTS = OPEN if START.secrets_of_clients else LEVEL
+WEBHOOKS = OPEN if START.openai_webhook_secret else LEVEL
 RUN = "{run_id:regex(^run_[0-9a-f]{{32}}_[0-9]{{1,8}}$)}"
 BATCH = "{batch_id:regex(^batch_[0-9a-f]{{32}}$)}"
 SESSION = "{session_id:regex(^[0-9a-f]{{32}}$)}"
@@ -153,7 +157,7 @@ async def list_agents(req: Request) -> Response:
     return await agents.show_all(req, dormouse())
 
 
-@app.route(route="api/health", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route="api/health", methods=["GET", "HEAD"], auth_level=OPEN)
 @answered
 async def get_health(req: Request) -> Response:
     return health.alive()
@@ -171,69 +175,67 @@ async def get_openapi(req: Request) -> Response:
     return contract.show(req, dormouse())
 
 
-@app.route(route="api/webhooks/openai", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route="api/webhooks/openai", methods=["POST"], auth_level=WEBHOOKS)
 @app.durable_client_input(client_name="client")
 @answered
 async def receive_webhook(req: Request, client: str) -> Response:
     return await inbound.receive(req, dormouse(), Hub(client))
 
 
-@app.route(route="api/v1/responses", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route="api/v1/responses", methods=["POST"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_create_response(req: Request, client: str) -> Response:
     return await responses.create(req, dormouse(), Hub(client))
 
 
-@app.route(route=f"api/v1/responses/{RESPONSE}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route=f"api/v1/responses/{RESPONSE}", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_get_response(req: Request, client: str) -> Response:
     return await responses.show(req, dormouse(), Hub(client))
 
 
-@app.route(route=f"api/v1/responses/{RESPONSE}/cancel", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route=f"api/v1/responses/{RESPONSE}/cancel", methods=["POST"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_cancel_response(req: Request, client: str) -> Response:
     return await responses.cancel(req, dormouse(), Hub(client))
 
 
-@app.route(route=f"api/v1/responses/{RESPONSE}", methods=["DELETE"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route=f"api/v1/responses/{RESPONSE}", methods=["DELETE"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_delete_response(req: Request, client: str) -> Response:
     return await responses.delete(req, dormouse(), Hub(client))
 
 
-@app.route(
-    route=f"api/v1/responses/{RESPONSE}/input_items", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS
-)
+@app.route(route=f"api/v1/responses/{RESPONSE}/input_items", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @answered_to_client
 async def v1_list_input_items(req: Request) -> Response:
     return await responses.list_input(req, dormouse())
 
 
-@app.route(route="api/v1/chat/completions", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route="api/v1/chat/completions", methods=["POST"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_create_completion(req: Request, client: str) -> Response:
     return await chat.create(req, dormouse(), Hub(client))
 
 
-@app.route(route="api/v1/models", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route="api/v1/models", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @answered_to_client
 async def v1_list_models(req: Request) -> Response:
     return await models.show_all(req, dormouse())
 
 
-@app.route(route=f"api/v1/models/{MODEL}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route=f"api/v1/models/{MODEL}", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @answered_to_client
 async def v1_get_model(req: Request) -> Response:
     return await models.show(req, dormouse())
 
 
-@app.route(route=f"api/v1/{REST}", methods=routing.METHODS, auth_level=func.AuthLevel.ANONYMOUS)
+@app.route(route=f"api/v1/{REST}", methods=routing.METHODS, auth_level=CLIENTS)
 @answered_to_client
 async def v1_zz_not_found(req: Request) -> Response:
     return missing.not_found(req, dormouse())

@@ -13,7 +13,8 @@ It is held against recordings of the real host (tests/contract/host). What it is
   (`past_due` is always false). `functionTimeout` holds for activities and timers and fails that one call;
   on the platform it restarts the worker with everything on it. A timeout cannot stop a thread.
 - One process does everything: module-level memory is shared by HTTP and activities here, not on the platform.
-- A newline inside a path parameter is 404 and a line in the log; on the platform that invocation hangs.
+- A newline inside a path parameter is 404 and a line in the log; on the platform that invocation hangs. So it does
+  on a header value that is not ASCII, and on a caller's own `x-ms-invocation-id`; here both are taken.
 - Durable timers are exact; the platform fires them up to a second early and some seconds late.
 - No keys of functions are asked for unless they are given, as with `func start`. `/admin/…` and the durable
   management routes always want one (`LOCAL_HOST_ADMIN_KEY`, or the one that is logged at each start).

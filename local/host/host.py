@@ -39,7 +39,7 @@ from local.host.worker import Worker
 
 _log = logging.getLogger("local.host")
 _CORS_ADVICE = "Name theirs in local.settings.json, under `Host` as `CORS`, or start it with `--cors ORIGIN`."
-_KEY_ADVICE = "This takes the key that the host logged at its start, as the header `x-functions-key`."
+_KEY_ADVICE = "This takes the key that was printed at the start, as the header `x-functions-key`."
 _WELCOME = "<!doctype html><title>Functions</title><p>Your local functions host is up and running."
 
 

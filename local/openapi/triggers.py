@@ -13,6 +13,8 @@ from unittest import mock
 from local.stack.child import ROOT
 
 CATCH_ALLS = ("zz_not_found", "v1_zz_not_found")
+_WITH_ALL = {"DORMOUSE_API_KEYS": f"name:{'0' * 16}", "OPENAI_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="}
+"""Settings without which some routes are as good as not there."""
 _PARAMETER = re.compile(r"\{(?P<name>\w+):regex\((?P<pattern>(?:\{\{|\}\}|[^{}])*)\)\}")
 
 
@@ -36,9 +38,10 @@ class Trigger:
 
 @functools.cache
 def triggers() -> dict[str, Trigger]:
-    """The triggers by function name, as they are with function keys; without the catch-alls."""
+    """The triggers by function name, as they are with function keys and all settings; without the catch-alls."""
     with mock.patch.dict(os.environ):
         os.environ.pop("DORMOUSE_AUTH", None)
+        os.environ.update(_WITH_ALL)
         spec = importlib.util.spec_from_file_location("function_app_for_the_contract", ROOT / "function_app.py")
         assert spec is not None
         assert spec.loader is not None

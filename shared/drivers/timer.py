@@ -100,6 +100,7 @@ class Sweep:
 
     async def run(self, hub: Hub) -> Counter[str]:
         """One sweep. Returns how many runs met which fate: ``polled``, ``handed_off``, ``overdue``, …"""
+        self._services.interruptions.report(self._services.clock())
         fates: Counter[str] = Counter()
         slots = asyncio.Semaphore(self._settings.sweep_concurrency)
 

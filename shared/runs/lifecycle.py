@@ -46,6 +46,8 @@ class Lifecycle:
         except Exception as error:  # a row of another run, or of the ledger, that cannot be read is one too
             log.exception("run %s: a wake crashed", run_id, extra={"run_id": run_id})
             return await self._count_crash(run_id, error)
+        finally:
+            self._services.interruptions.report(self._services.clock())
 
     async def cancel(self, run_id: str) -> Run | None:
         """End the run as cancelled; idempotent. None when there is none. Its tools and its response are stopped.

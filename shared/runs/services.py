@@ -13,6 +13,7 @@ from enum import StrEnum
 from shared.agentkit.agent import Agent
 from shared.runs import schedule
 from shared.runs.callbacks.callback import Sender
+from shared.runs.interruptions import Interruptions
 from shared.runs.run import Next, Run, RunStatus, Text
 from shared.runs.store.batches import BatchStore
 from shared.runs.store.index import IndexStore
@@ -63,6 +64,7 @@ class Services:
     luck: Callable[[], float]
     threads: Executor
     sender: Sender | None = None
+    interruptions: Interruptions = field(default_factory=Interruptions)
 
     def outcome(self, run: Run) -> Outcome:
         """What the row says: when the next wake is due, and not before it could do anything.

@@ -48,6 +48,8 @@ class ToolWork:
         if not any(call.value.state in RUNNABLE for call in calls):
             return await self._settle(stored, calls)
         lease, started = await self._take_over(stored, calls, agent)
+        interrupted = sum(call.value.state is CallState.STARTED for call in calls)
+        self._services.interruptions.add(self._services.clock(), lease.run.id, tools=interrupted)
         if started:
             await lease.hold(self._run_all([LedgerLine(self._services, lease, call) for call in started], agent))
         for _ in range(RACES):

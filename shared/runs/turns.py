@@ -54,6 +54,7 @@ class Turns:
         run, now = stored.value, self._services.clock()
         if run.unknown_at is None or now < run.unknown_at:
             return None
+        self._services.interruptions.add(now, run.id, requests=1)
         outcomes = run.unknown_outcomes + 1
         if outcomes >= self._settings.create_attempts:
             return await self._services.fail(

@@ -99,13 +99,28 @@ def test_every_orchestrator_is_quiet_in_the_log_and_nothing_else_is(triggers: li
     assert covered == quiet, "a level holds for every name that begins like it"
 
 
-def test_only_liveness_and_what_is_signed_are_open(http: dict[str, dict[str, Any]]) -> None:
-    levels = {name: str(getattr(each["authLevel"], "value", each["authLevel"])).lower() for name, each in http.items()}
-    with_keys_of_ours = {name for name in levels if name.startswith("v1_")}
-    assert {name for name, level in levels.items() if level == "anonymous"} - with_keys_of_ours == {
-        "get_health",
-        "receive_webhook",
-    }
+@pytest.mark.parametrize(
+    ("env", "more"),
+    [
+        ({}, set()),
+        ({"OPENAI_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="}, {"receive_webhook"}),
+        ({"DORMOUSE_API_KEYS": "ada:0123456789abcdef"}, {"v1"}),
+    ],
+    ids=["nothing set", "webhooks", "clients"],
+)
+def test_only_liveness_is_open_and_what_has_keys_or_signatures_of_its_own(env: dict[str, str], more: set[str]) -> None:
+    script = """
+for f in found:
+    trigger = f.get_trigger().get_dict_repr()
+    if trigger["type"] == "httpTrigger":
+        level = trigger["authLevel"]
+        print(f.get_function_name(), str(getattr(level, "value", level)).lower())
+"""
+    levels = dict(line.split() for line in in_a_process(script, **env).splitlines())
+    assert len(levels) > 30
+    opened = {name for name, level in levels.items() if level == "anonymous"}
+    clients = {name for name in levels if name.startswith("v1_")}
+    assert opened == {"get_health"} | (more - {"v1"}) | (clients if "v1" in more else set())
     assert set(levels.values()) == {"anonymous", "function"}
 
 
@@ -127,7 +142,8 @@ import asyncio, json, logging, sys
 sys.path.insert(0, ".")
 import function_app
 from fastapi import Request
-functions = {f.get_function_name(): f.get_user_function() for f in function_app.app.get_functions()}
+found = function_app.app.get_functions()
+functions = {f.get_function_name(): f.get_user_function() for f in found}
 def call(name, path=None, *more):
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [],
              "path_params": path or {}}

@@ -1,0 +1,188 @@
+"""Pages in a real browser, on the machine of a developer who runs the app."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.stack import FunctionsHost, NodeTools, find_node, free_port
+from local.stack.setup import ensure_packages
+from tests.acceptance.client import Api
+from tests.acceptance.conftest import Stack, admin
+from tests.acceptance.test_approvals import asking, parked, script
+
+SOURCE = Path(__file__).parent / "browser_npm"
+HOME = Path(__file__).parents[2] / ".dormouse" / "browser"
+REFUSAL = "This server "
+
+Requests = Sequence[tuple[str, str]]
+Page = Mapping[str, Any]
+Seen = Mapping[str, list[dict[str, Any]]]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        sys.platform != "linux" or platform.machine() != "x86_64",
+        reason="the package has a Chromium for Linux on x86-64",
+    ),
+]
+
+
+@pytest.fixture
+def node() -> NodeTools:
+    """Node.js, with a Chromium and its driver beside the script."""
+    tools = find_node(Path(sys.prefix))
+    packed = HOME / "node_modules" / "@sparticuz" / "chromium" / "bin" / "chromium.br"
+    ensure_packages("a headless Chromium", SOURCE, HOME, packed, tools)
+    shutil.copyfile(SOURCE / "browser.mjs", HOME / "browser.mjs")
+    return tools
+
+
+async def browse(node: NodeTools, pages: Sequence[Page]) -> Seen:
+    """What each page could read, by the page's name."""
+    version = json.loads((SOURCE / "package.json").read_text())["dependencies"]["@sparticuz/chromium"]
+    given = json.dumps({"unpacked": str(HOME / f"chromium-{version}"), "pages": pages})
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(node.node, HOME / "browser.mjs", given, stdout=pipe, stderr=pipe)
+    try:
+        async with asyncio.timeout(120):
+            printed, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0, errors.decode()
+    seen: Seen = json.loads(printed)
+    return seen
+
+
+def requests_to_the_host(host: FunctionsHost, run_id: str) -> Requests:
+    """What a page would ask of the host, if it knew of a run."""
+    own = f"{host.url}/runtime/webhooks/durabletask"
+    return [
+        ("GET", f"{host.url}/"),
+        ("GET", f"{host.url}/api/health"),
+        ("GET", f"{host.url}/api/runs"),
+        ("GET", f"{host.url}/api/runs/{run_id}/events"),
+        ("POST", f"{host.url}/api/runs"),
+        ("POST", f"{host.url}/api/runs/{run_id}/cancel"),
+        ("DELETE", f"{host.url}/api/runs/{run_id}"),
+        ("POST", f"{host.url}/admin/functions/life"),
+        ("POST", f"{host.url}/admin/clock"),
+        ("GET", f"{own}/instances/"),
+        ("POST", f"{own}/orchestrators/life/planted"),
+        ("POST", f"{own}/instances/{run_id}/terminate?reason=x"),
+        ("DELETE", f"{own}/instances/{run_id}"),
+    ]
+
+
+def requests_to_the_rpc_port(port: int, run_id: str) -> Requests:
+    """What a page would ask of the port of durable clients."""
+    own = f"http://127.0.0.1:{port}/durabletask"
+    return [
+        ("GET", f"{own}/instances/"),
+        ("POST", f"{own}/orchestrators/life/planted"),
+        ("POST", f"{own}/instances/{run_id}/terminate?reason=x"),
+    ]
+
+
+def requests_to_the_model(url: str, world: str) -> Requests:
+    """What a page would ask of the scripted model, if it knew the key."""
+    return [
+        ("GET", f"{url}/control/{world}/log"),
+        ("GET", f"{url}/control/{world}/responses"),
+        ("POST", f"{url}/control/{world}/reset"),
+        ("PUT", f"{url}/control/{world}/scripts/planted"),
+        ("POST", f"{url}/v1/responses"),
+    ]
+
+
+def under(name: str, requests: Requests) -> Requests:
+    """The same requests to another name for this machine."""
+    return [(method, url.replace("//127.0.0.1:", f"//{name}:")) for method, url in requests]
+
+
+def rebound(requests: Requests) -> Page:
+    """A page whose own name has come to lead to the server that it asks."""
+    there = under("evil.test", requests)
+    origin = "/".join(there[0][1].split("/")[:3])
+    return {"name": origin, "address": f"{origin}/attack.html", "requests": there}
+
+
+async def state(host: FunctionsHost, api: Api, stack: Stack) -> object:
+    """All that a request could have changed."""
+    path = f"{host.url}/runtime/webhooks/durabletask/instances/"
+    instances = (await api.call("GET", path, headers=admin(host))).body
+    runs = (await api.call("GET", "/api/runs")).body["data"]
+    return (
+        sorted((each["instanceId"], each["runtimeStatus"]) for each in instances),
+        [(each["id"], each["status"]) for each in runs],
+        [(each.operation, each.status) for each in await stack.model.log()],
+        [each.id for each in await stack.model.responses()],
+    )
+
+
+@pytest.fixture
+async def scene(own_stack: Callable[..., Stack]) -> Any:
+    """A host, its stack, its port of durable clients, the port of a page that may call it, and a parked run."""
+    stack, rpc, served = own_stack("durable", DORMOUSE_SWEEP_SECONDS="60"), free_port(), free_port()
+    host = stack.host(args=["--rpc-port", str(rpc), "--cors", f"http://localhost:{served}"])
+    async with Api(host.url) as api:
+        run_id = await api.start(await script(stack.model, asking(("send", "a"))), agent="workshop")
+        await parked(api, run_id)
+        yield stack, host, rpc, served, api, run_id
+
+
+async def test_a_page_of_another_origin_gets_nothing_and_changes_nothing(node: NodeTools, scene: Any) -> None:
+    stack, host, rpc, served, api, run_id = scene
+    to_host, to_rpc = requests_to_the_host(host, run_id), requests_to_the_rpc_port(rpc, run_id)
+    to_model = requests_to_the_model(stack.model_server.url, stack.world)
+    everything = [*to_host, *to_rpc, *to_model]
+    other = f"http://127.0.0.1:{served}/"
+    pages = [
+        {"name": "another port", "address": other, "requests": everything},
+        {"name": "another site", "address": other, "requests": under("localhost", everything)},
+        *(rebound(each) for each in (to_host, to_rpc, to_model)),
+    ]
+    before = await state(host, api, stack)
+
+    seen = await browse(node, pages)
+
+    assert seen.pop("another port") == []
+    assert seen.pop("another site") == []
+    readable = [each for page in seen.values() for each in page]
+    assert {each["method"] for each in readable} == {"GET", "POST", "PUT", "DELETE"}, "its own name leads here"
+    assert {each["how"].split()[0] for each in readable} == {"fetch", "form"}
+    assert [each for each in readable if not each["text"].startswith(REFUSAL)] == []
+    assert {each["status"] for each in readable} <= {403, None}
+    assert await state(host, api, stack) == before
+
+
+async def test_a_page_of_an_origin_that_was_named_works(node: NodeTools, scene: Any) -> None:
+    """It also shows that the browser does reach the host: from the page above it does not for want of trying."""
+    _, host, _, served, api, run_id = scene
+    requests = under("localhost", requests_to_the_host(host, run_id))
+    page = {"name": "named", "address": f"http://localhost:{served}/", "requests": requests}
+
+    seen = (await browse(node, [page]))["named"]
+
+    statuses = {
+        (each["method"], each["address"].removeprefix(host.url.replace("127.0.0.1", "localhost"))): each["status"]
+        for each in seen
+        if each["how"] == "fetch application/json"
+    }
+    assert statuses[("GET", "/api/health")] == statuses[("GET", "/api/runs")] == 200
+    assert statuses[("POST", f"/api/runs/{run_id}/cancel")] == 200
+    assert statuses[("DELETE", f"/api/runs/{run_id}")] in (204, 404)
+    assert statuses[("POST", "/admin/functions/life")] == 401, "its key is the developer's"
+    assert ("events", f"/api/runs/{run_id}/events") in {
+        (each["how"], each["address"].partition(str(host.port))[2]) for each in seen
+    }
+    assert (await api.call("GET", f"/api/runs/{run_id}")).status == 404

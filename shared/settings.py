@@ -136,6 +136,11 @@ class Settings(BaseModel):
         ge=1,
         le=16_777_216,
     )
+    max_viewers: Count = Field(
+        500,
+        alias="DORMOUSE_MAX_VIEWERS",
+        description="Event streams and waiting requests of one owner at once, per process; more are 429.",
+    )
     max_active_runs: int | None = Field(
         None,
         alias="DORMOUSE_MAX_ACTIVE_RUNS",

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 from shared.agentkit.agent import Item
-from shared.api.conditions import until
 from shared.api.pacing import LONGEST
 from shared.api.v1.errors import NO_RETRY
 from shared.api.v1.names import response_id
@@ -75,20 +74,15 @@ async def finished(request: Any, run: Run, app: App, *, since: float) -> Run:
     """
     if run.terminal:
         return run
-    gone = False
-
-    async def look() -> Run | None:
-        nonlocal gone
-        gone = await request.is_disconnected()
-        stored = await app.services.store.load(run.id)
-        return None if stored is None else stored.value
-
-    seen = await until(
-        app.settings.api_wait - (moment() - since), look, lambda now: gone or now is None or now.terminal
+    seen = await app.viewing.until(
+        run.id,
+        app.settings.api_wait - (moment() - since),
+        lambda now: now is None or now.run.terminal,
+        gone=request.is_disconnected,
     )
-    if seen is None or seen.deleted_at is not None:
+    if seen is None:
         raise ResponseNotFound
-    if not seen.terminal:
+    if not seen.run.terminal:
         name = response_id(run.id)
         raise StillRunning(
             f"The response {name} is not done within {app.settings.api_wait:g} seconds. It goes on: retrieve it by "
@@ -96,8 +90,7 @@ async def finished(request: Any, run: Run, app: App, *, since: float) -> Run:
             response_id=name,
             headers=NO_RETRY,
         )
-    assert isinstance(seen, Run)
-    return seen
+    return seen.run
 
 
 async def now(run: Run, app: App) -> Run:

@@ -20,7 +20,6 @@ from shared.drivers.durable import Hub
 from shared.errors import RunNotFound, TooManyViewers
 from shared.runs.callbacks import callback
 from shared.runs.run import Approval, CallState, Next, Run, ToolCall
-from shared.runs.viewing.views import Seen
 from shared.wiring import App
 
 SOONER = {Next.TOOLS: 5, Next.ANSWERS: 30}
@@ -38,8 +37,10 @@ async def submit(request: Any, app: App, hub: Hub) -> Any:
     run, calls = submitted.run, await _calls(app, submitted.run)
     wait = wait_of_preference(request)
     if wait and not run.terminal:
-        seen = await _ended(app, run, wait)
-        run, calls = (run, calls) if seen is None else (seen.run, seen.calls)
+        try:
+            run, calls = await _ended(app, run, calls, wait)
+        except TooManyViewers:  # it is submitted, and to wait was only a wish
+            wait = None
     response = await _answer(app, run, calls, status=200 if run.terminal else 202, located=True)
     if wait is not None:
         response.headers["Preference-Applied"] = f"wait={wait}"
@@ -138,13 +139,11 @@ async def _calls(app: App, run: Run) -> Sequence[ToolCall]:
     return [call.value for call in await app.services.store.calls(run)] if run.tool_calls else []
 
 
-async def _ended(app: App, run: Run, wait: float) -> Seen | None:
-    """The run when it has ended, or after that time; None when it is gone, or its owner waits for too much already."""
-    try:
-        with app.viewing.places.take(run.owner):
-            return await app.viewing.until(run.id, wait, lambda now: now is None or now.run.terminal)
-    except TooManyViewers:  # it is submitted, and to wait was only a wish
-        return None
+async def _ended(app: App, run: Run, calls: Sequence[ToolCall], wait: float) -> tuple[Run, Sequence[ToolCall]]:
+    """The run when it has ended, or after that time, as it was last seen. Raises ``TooManyViewers``."""
+    with app.viewing.places.take(run.owner):
+        seen = await app.viewing.until(run.id, wait, lambda now: now is None or now.run.terminal)
+    return (run, calls) if seen is None else (seen.run, seen.calls)
 
 
 def _listed(app: App, runs: Sequence[Run], cursor: str | None) -> Any:

@@ -44,7 +44,7 @@ async def test_an_owner_watches_so_many_times_over_one_stream_and_no_more(own_st
             assert answer.status == 202, "it is begun, and is not waited for"
             assert "Preference-Applied" not in answer.headers
 
-        responses = {"model": "workshop", "input": "[script:s]", "stream": True}
+        responses = {"model": "novelist", "input": "[script:s]", "stream": True}
         async with contextlib.AsyncExitStack() as others:  # another owner
             for _ in range(3):
                 stream = await others.enter_async_context(http.post("/api/v1/responses", json=responses, headers=key))
@@ -53,7 +53,7 @@ async def test_an_owner_watches_so_many_times_over_one_stream_and_no_more(own_st
             for path_of, body in (
                 ("responses", responses),
                 ("responses", {**responses, "stream": False}),
-                ("chat/completions", {"model": "workshop", "messages": [{"role": "user", "content": "[script:s]"}]}),
+                ("chat/completions", {"model": "novelist", "messages": [{"role": "user", "content": "[script:s]"}]}),
             ):
                 async with http.post(f"/api/v1/{path_of}", json=body, headers=key) as answer:
                     assert (answer.status, (await answer.json())["error"]["code"]) == (429, "too_many_viewers")

@@ -149,6 +149,13 @@ class TooManyActiveRuns(DormouseError):
     status = 429
 
 
+class TooManyViewers(DormouseError):
+    """You have as many open streams and waiting requests as you may. Close one, or send the same again later."""
+
+    code = "too_many_viewers"
+    status = 429
+
+
 class AlreadyAnswered(DormouseError):
     """This call was answered otherwise already, and an answer is final. Look at the run to see which."""
 

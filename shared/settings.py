@@ -156,6 +156,11 @@ class Settings(BaseModel):
         alias="DORMOUSE_BODY_SECONDS",
         description="How long the body of one request may take to arrive (408 `body_timeout` beyond).",
     )
+    max_viewers: Count = Field(
+        500,
+        alias="DORMOUSE_MAX_VIEWERS",
+        description="Event streams and waiting requests of one owner at once, per process; more are 429.",
+    )
     max_active_runs: int | None = Field(
         None,
         alias="DORMOUSE_MAX_ACTIVE_RUNS",

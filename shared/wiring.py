@@ -123,7 +123,8 @@ def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: C
         else None,
     )
     lifecycle = Lifecycle(services)
-    signals = Signals(services)
+    viewing = Viewing(services)
+    signals = Signals(services, viewing.look_now)
     deletion = Deletion(services)
     submissions = Submissions(services, lifecycle)
     batch_deletion = BatchDeletion(services, deletion)
@@ -139,7 +140,7 @@ def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: C
         deletion=deletion,
         adoption=Adoption(services),
         redelivery=Redelivery(services),
-        viewing=Viewing(services),
+        viewing=viewing,
         signals=signals,
         retention=Retention(services, deletion, signals, batch_deletion),
         sweep=Sweep(services, lifecycle, batch_wakes),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from typing import Any
 
 from azurefunctions.extensions.http.fastapi import Response
@@ -13,8 +12,6 @@ from shared.errors import InvalidRequest
 from shared.runs.run import Run, ToolCall
 
 MOST_SECONDS = 30
-LOOK_EVERY = 0.5
-"""Seconds between two looks at the rows for a caller who waits: two point reads a second."""
 
 
 def wait_of_query(request: Any) -> float:
@@ -51,19 +48,7 @@ def not_modified(request: Any, response: Any) -> Any:
     return Response(status_code=304, headers=kept)
 
 
-def facts(run: Run, calls: list[ToolCall]) -> object:
+def facts(run: Run, calls: Sequence[ToolCall]) -> object:
     """What a caller who waits is waiting for: all that changes but the wakes."""
     said = [(call.call_id, call.state, call.approval, call.starts, call.progress_at) for call in calls]
     return run.status, run.turn, run.deleted_at, said
-
-
-async def until(seconds: float, look: Callable[[], Awaitable[Any]], done: Callable[[Any], bool]) -> Any:
-    """What ``look`` gives as soon as it is ``done``, or when the time is over."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    while True:
-        seen = await look()
-        left = end - loop.time()
-        if done(seen) or left <= 0:
-            return seen
-        await asyncio.sleep(min(LOOK_EVERY, left))

@@ -41,7 +41,7 @@ async def watch(request: Any, app: App, hub: Hub) -> Any:
     """``GET /api/runs/{id}/events``: the state, then everything that happens, to the end.
 
     ``Last-Event-ID``, or else ``?after=``, goes on exactly after that event; 204 after the end's. A connection ends
-    by itself after some minutes: the client comes back, and nothing is lost.
+    by itself after some minutes: the client comes back, and nothing is lost. Raises ``TooManyViewers``.
     """
     run = await own_run(request, app)
     given = request.headers.get("last-event-id") or request.query_params.get("after") or ""
@@ -53,7 +53,7 @@ async def watch(request: Any, app: App, hub: Hub) -> Any:
     if request.method == "HEAD":
         return Response(headers=HEADERS, media_type=MEDIA_TYPE)
     wake = functools.partial(app.signals.woken, hub=hub)
-    return EventStream(stream(app, run.id, after, wake))
+    return EventStream(stream(app, run.id, after, wake), app.viewing.places.take(run.owner))
 
 
 async def stream(app: App, run_id: str, after: EventId | None, wake: Wake) -> AsyncGenerator[bytes, None]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import AsyncGenerator
 from typing import Any, TypeVar
 
 from azurefunctions.extensions.http.fastapi import StreamingResponse
+
+from shared.runs.viewing.places import Place
 
 T = TypeVar("T")
 
@@ -26,16 +29,21 @@ _makers: set[asyncio.Task[None]] = set()
 
 
 class EventStream(StreamingResponse):  # type: ignore[misc]
-    """The answer that a body of Server-Sent Events is."""
+    """The answer that a body of Server-Sent Events is. Its viewer's place is given back at its end."""
 
-    def __init__(self, body: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, body: AsyncGenerator[bytes, None], place: Place | None = None) -> None:
         super().__init__(body, headers=HEADERS, media_type=MEDIA_TYPE)
+        self._place = place
+        if place is not None:
+            weakref.finalize(self, place.give_back)  # the host may never come to send it
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send it. A caller who goes while a piece is being sent leaves the body as it stands: it is closed here."""
         try:
             await super().__call__(scope, receive, send)
         finally:
+            if self._place is not None:
+                self._place.give_back()
             await self.body_iterator.aclose()
 
 

@@ -12,11 +12,11 @@ from azurefunctions.extensions.http.fastapi import Response
 
 from shared.api.bodies import read_answers, read_submission
 from shared.api.callers import owner_of
-from shared.api.conditions import facts, not_modified, until, wait_of_preference, wait_of_query
+from shared.api.conditions import facts, not_modified, wait_of_preference, wait_of_query
 from shared.api.pages import read_page
 from shared.api.rendering import json_response, time_on_the_wire
 from shared.drivers.durable import Hub
-from shared.errors import RunNotFound
+from shared.errors import RunNotFound, TooManyViewers
 from shared.runs.callbacks import callback
 from shared.runs.concurrency import side_by_side
 from shared.runs.run import Approval, CallState, Next, Run, ToolCall
@@ -38,8 +38,10 @@ async def submit(request: Any, app: App, hub: Hub) -> Any:
     run, calls = submitted.run, await _calls(app, submitted.run)
     wait = wait_of_preference(request)
     if wait and not run.terminal:
-        seen = await until(wait, lambda: _look(app, run.id), lambda now: now is None or now[0].terminal)
-        run, calls = seen or (run, calls)
+        try:
+            run, calls = await _ended(app, run, calls, wait)
+        except TooManyViewers:  # it is submitted, and to wait was only a wish
+            wait = None
     response = await _answer(app, run, calls, status=200 if run.terminal else 202, located=True)
     if wait is not None:
         response.headers["Preference-Applied"] = f"wait={wait}"
@@ -62,10 +64,13 @@ async def show(request: Any, app: App) -> Any:
             if not_modified(request, response) is response:
                 return response
         before = facts(run, calls)
-        seen = await until(seconds, lambda: _look(app, run.id), lambda now: now is None or facts(*now) != before)
-        if seen is None or seen[0].deleted_at is not None:
+        with app.viewing.places.take(run.owner):
+            seen = await app.viewing.until(
+                run.id, seconds, lambda now: now is None or facts(now.run, now.calls) != before
+            )
+        if seen is None:
             raise RunNotFound
-        run, calls = seen
+        run, calls = seen.run, seen.calls
     return not_modified(request, await _answer(app, run, calls))
 
 
@@ -131,13 +136,15 @@ async def own_run(request: Any, app: App) -> Run:
     return stored.value
 
 
-async def _calls(app: App, run: Run) -> list[ToolCall]:
+async def _calls(app: App, run: Run) -> Sequence[ToolCall]:
     return [call.value for call in await app.services.store.calls(run)] if run.tool_calls else []
 
 
-async def _look(app: App, run_id: str) -> tuple[Run, list[ToolCall]] | None:
-    stored = await app.services.store.load(run_id)
-    return None if stored is None else (stored.value, await _calls(app, stored.value))
+async def _ended(app: App, run: Run, calls: Sequence[ToolCall], wait: float) -> tuple[Run, Sequence[ToolCall]]:
+    """The run when it has ended, or after that time, as it was last seen. Raises ``TooManyViewers``."""
+    with app.viewing.places.take(run.owner):
+        seen = await app.viewing.until(run.id, wait, lambda now: now is None or now.run.terminal)
+    return (run, calls) if seen is None else (seen.run, seen.calls)
 
 
 def _listed(app: App, runs: Sequence[Run], cursor: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from shared.drivers.durable import Hub
@@ -16,8 +17,10 @@ from shared.runs.submission import Submitted
 class Signals:
     """The driver of this app, told by whoever changed the rows. No failure here is an error of the call."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, changed: Callable[[str], None] = lambda _: None) -> None:
         self._services = services
+        self._changed = changed
+        """Hears the id of each run that was changed in this process, before its driver does."""
 
     async def started(self, submitted: Submitted, hub: Hub) -> None:
         """A run was submitted (or submitted again): have it looked after. Its watch row covers what fails here."""
@@ -55,6 +58,7 @@ class Signals:
 
     async def woken(self, run_id: str, hub: Hub) -> None:
         """A wake was brought nearer, or something is owed: look at the run (or batch, or deleted session) now."""
+        self._changed(run_id)
         try:
             if self._services.settings.driver == "durable" and session_of_due_row(run_id) is None:
                 await hub.wake(run_id)

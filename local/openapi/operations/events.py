@@ -50,6 +50,6 @@ OPERATIONS = (
             ),
             204: Answer(text="The run has ended and the caller has its end."),
         },
-        problems=(errors.RunNotFound, errors.InvalidEventId),
+        problems=(errors.RunNotFound, errors.InvalidEventId, errors.TooManyViewers),
     ),
 )

@@ -36,6 +36,7 @@ STARTING = (
     errors.IdempotencyKeyReused,
     errors.RunDeleted,
     errors.TooManyActiveRuns,
+    errors.TooManyViewers,
     errors.ResponseNotFound,
     errors.StillRunning,
 )
@@ -81,7 +82,7 @@ OPERATIONS = (
             200: Answer(text="The response as it stands.", schema=RESPONSE, sometimes=("ETag",), or_stream=True),
             304: UNCHANGED,
         },
-        problems=(errors.ResponseNotFound, errors.InvalidRequest),
+        problems=(errors.ResponseNotFound, errors.InvalidRequest, errors.TooManyViewers),
     ),
     _operation(
         function="v1_cancel_response",

@@ -124,7 +124,7 @@ OPERATIONS = (
         summary="See how a run stands",
         parameters=(WAIT, IF_NONE_MATCH),
         answers={200: A_RUN, 304: UNCHANGED},
-        problems=(errors.InvalidRequest, errors.RunNotFound),
+        problems=(errors.InvalidRequest, errors.RunNotFound, errors.TooManyViewers),
     ),
     Operation(
         function="cancel_run",

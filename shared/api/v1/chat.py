@@ -27,10 +27,11 @@ async def create(request: Any, app: App, hub: Hub) -> Any:
     owner = owner_of(request, app.settings)
     body = await read_body(request, app)
     wanted = with_key(_read(body, owner, app), request)
-    run = await begin(request, wanted, app, hub)
-    if wanted.stream:
-        return EventStream(chunks(run, app, hub, with_usage=_wants_usage(body), since=since))
-    run = await finished(request, wanted, run, app, since=since)
+    with app.viewing.places.take(owner) as place:  # before anything is begun
+        run = await begin(request, wanted, app, hub)
+        if wanted.stream:
+            return EventStream(chunks(run, app, hub, with_usage=_wants_usage(body), since=since), place.keep())
+        run = await finished(request, wanted, run, app, since=since)
     check_ended_well(run)
     return json_response(completion_object(run, await said_in(run, app)))
 

@@ -25,12 +25,13 @@ async def create(request: Any, app: App, hub: Hub) -> Any:
     """``POST /api/v1/responses``: the response, at once with ``background``, else when it has ended; or its events."""
     since = moment()
     wanted = await read_create(request, owner_of(request, app.settings), app)
-    run = await begin(request, wanted, app, hub)
-    if wanted.stream:
-        return streamed(run, None, app, hub, since=since)
-    if not wanted.background:
-        run = await finished(request, wanted, run, app, since=since)
-    return await _answer(run, app)
+    if wanted.background and not wanted.stream:
+        return await _answer(await begin(request, wanted, app, hub), app)
+    with app.viewing.places.take(wanted.owner) as place:  # before anything is begun
+        run = await begin(request, wanted, app, hub)
+        if wanted.stream:
+            return streamed(run, None, app, hub, since=since, place=place.keep())
+        return await _answer(await finished(request, wanted, run, app, since=since), app)
 
 
 async def show(request: Any, app: App, hub: Hub) -> Any:
@@ -40,7 +41,9 @@ async def show(request: Any, app: App, hub: Hub) -> Any:
     """
     run = await _own(request, app)
     if request.query_params.get("stream", "false").lower() == "true" and request.method != "HEAD":
-        return streamed(run, number_of_query(request, "starting_after", MOST), app, hub, since=moment())
+        after = number_of_query(request, "starting_after", MOST)
+        place = app.viewing.places.take(run.owner)
+        return streamed(run, after, app, hub, since=moment(), place=place)
     return not_modified(request, await _answer(run, app))
 
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 from shared.agentkit.agent import Item
-from shared.api.conditions import until
 from shared.api.pacing import LONGEST
 from shared.api.v1.errors import NO_RETRY
 from shared.api.v1.names import response_id
@@ -84,20 +83,22 @@ async def finished(request: Any, wanted: Submission, run: Run, app: App, *, sinc
         return run
     gone = False
 
-    async def look() -> Run | None:
+    async def hung_up() -> bool:
         nonlocal gone
-        gone = await request.is_disconnected()
-        stored = await app.services.store.load(run.id)
-        return None if stored is None else stored.value
+        gone = bool(await request.is_disconnected())
+        return gone
 
-    seen = await until(
-        app.settings.api_wait - (moment() - since), look, lambda now: gone or now is None or now.terminal
+    seen = await app.viewing.until(
+        run.id,
+        app.settings.api_wait - (moment() - since),
+        lambda now: now is None or now.run.terminal,
+        gone=hung_up,
     )
     if gone:
         await _note_unanswered(wanted, run, app)
-    if seen is None or seen.deleted_at is not None:
+    if seen is None:
         raise ResponseNotFound
-    if not seen.terminal:
+    if not seen.run.terminal:
         name = response_id(run.id)
         raise StillRunning(
             f"The response {name} is not done within {app.settings.api_wait:g} seconds. It goes on: retrieve it by "
@@ -105,8 +106,7 @@ async def finished(request: Any, wanted: Submission, run: Run, app: App, *, sinc
             response_id=name,
             headers=NO_RETRY,
         )
-    assert isinstance(seen, Run)
-    return seen
+    return seen.run
 
 
 async def now(run: Run, app: App) -> Run:

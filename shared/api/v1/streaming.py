@@ -18,18 +18,19 @@ from shared.errors import DormouseError, ResponseNotFound, StorageUnavailable, S
 from shared.runs.run import Run
 from shared.runs.services import log
 from shared.runs.store.tables import StoreUnavailable
+from shared.runs.viewing.places import Place
 from shared.runs.viewing.views import Delta, End, Snapshot
 from shared.wiring import App
 
 PING = b": ping\n\n"
 
 
-def streamed(run: Run, after: int | None, app: App, hub: Hub, *, since: float) -> Any:
+def streamed(run: Run, after: int | None, app: App, hub: Hub, *, since: float, place: Place) -> Any:
     """The response's events, from the first or from after that number, to its end or the planned one.
 
     ``since`` is the ``moment`` at which the request came.
     """
-    return EventStream(_body(run, after, app, hub, since))
+    return EventStream(_body(run, after, app, hub, since), place)
 
 
 def failure(raised: Exception, run: Run) -> DormouseError:

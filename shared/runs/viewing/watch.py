@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 
 from shared.agentkit.agent import text_of
-from shared.runs.run import Next, Run, RunStatus
-from shared.runs.services import Services, log
+from shared.runs.run import Run, RunStatus
+from shared.runs.services import Services
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.viewing.following import Following
+from shared.runs.viewing.following import Cursor, Followed
+from shared.runs.viewing.looking import Look, Looks
+from shared.runs.viewing.places import Places
 from shared.runs.viewing.views import (
     ALL,
     End,
@@ -30,16 +33,20 @@ from shared.runs.viewing.views import (
     response_of,
 )
 
-LOOK_FIRST = 0.1
-LOOK_MOST = 1.0
-LOOK_GROWTH = 1.5
-"""Seconds between two looks at the rows: soon after something happened, then ever more seldom."""
+TICK = 0.5
+"""How often a viewer thinks again of itself, while its stream and the rows do not tell the same."""
+
+STORE_GAP = 1.0
+"""Seconds until a text is read again that the store did not give."""
 
 PATIENCE = 2.0
 """How long a stream may go on when the rows are ahead of it: what is left of it is there to be read."""
 
 WAKE_GAP = 2.0
 """Seconds until a wake that has not yet taken in the end of a response is asked for again; doubled each time."""
+
+GONE_GAP = 2.0
+"""Seconds between two questions whether a caller who waits is still there."""
 
 WAKES_KNOWN = 1_000
 """Of how many responses a process remembers that it has asked for a wake."""
@@ -49,11 +56,41 @@ Wake = Callable[[str], Awaitable[None]]
 
 
 class Viewing:
-    """The use case *watch*. Any number of viewers of a run see the same."""
+    """The use case *watch*. Any number of viewers of a run see the same, and share what it takes to see it."""
 
     def __init__(self, services: Services) -> None:
+        self.places = Places(services.settings.max_viewers)
         self._services = services
-        self._asked = Asked()
+        self._shared = _Shared(services, Looks(services), Followed(services.luck), Asked())
+
+    def look_now(self, run_id: str) -> None:
+        """Something has been done to the run: whoever watches it in this process is to see that soon."""
+        self._shared.looks.look_now(run_id)
+
+    async def until(
+        self,
+        run_id: str,
+        seconds: float,
+        done: Callable[[Seen | None], bool],
+        *,
+        gone: Callable[[], Awaitable[bool]] | None = None,
+    ) -> Seen | None:
+        """The rows as soon as they are ``done``, or as they are after so many seconds; None: there is no such run.
+
+        Nobody is left waiting for a caller that is ``gone``. Raises ``StoreUnavailable``.
+        """
+        bell, time = asyncio.Event(), asyncio.get_running_loop().time
+        end = time() + seconds
+        async with self._shared.looks.open(run_id, bell) as look:
+            await look.fresh(patient=False)
+            while True:
+                bell.clear()
+                seen, left = look.seen, end - time()
+                if done(seen) or left <= 0 or (gone is not None and await gone()):
+                    return seen
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left if gone is None else min(left, GONE_GAP)):
+                        await bell.wait()
 
     async def watch(
         self, run_id: str, after: EventId | None = None, *, wake: Wake | None = None
@@ -63,13 +100,15 @@ class Viewing:
         The last event is ``End``; a run that is not there, or is deleted meanwhile, ends the iteration without one.
         Close it (``aclosing``) to let go of the provider's stream. Who may see the run is checked by the caller.
         """
-        watch = _Watch(self._services, self._asked, run_id, after, wake)
-        try:
-            async with contextlib.aclosing(watch.events()) as events:
-                async for event in events:
-                    yield event
-        finally:
-            await watch.let_go()
+        bell = asyncio.Event()
+        async with self._shared.looks.open(run_id, bell) as look:
+            watch = _Watch(self._shared, look, bell, run_id, after, wake)
+            try:
+                async with contextlib.aclosing(watch.events()) as events:
+                    async for event in events:
+                        yield event
+            finally:
+                await watch.let_go()
 
 
 class Asked:
@@ -88,44 +127,62 @@ class Asked:
         return due
 
 
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the viewers of this process have in common."""
+
+    services: Services
+    looks: Looks
+    followed: Followed
+    asked: Asked
+
+
 class _Watch:
     """One viewer: what it was shown, the rows as last read, and the provider's stream that it follows."""
 
-    def __init__(self, services: Services, asked: Asked, run_id: str, after: EventId | None, wake: Wake | None) -> None:
-        self._services = services
-        self._asked = asked
+    def __init__(
+        self,
+        shared: _Shared,
+        look: Look,
+        bell: asyncio.Event,
+        run_id: str,
+        after: EventId | None,
+        wake: Wake | None,
+    ) -> None:
+        self._shared = shared
+        self._services = shared.services
+        self._look = look
+        self._bell = bell
         self._time = asyncio.get_running_loop().time
         self._run_id = run_id
         self._after = after
         self._wake = wake
         self._shown: Shown | None = None
-        self._following: Following | None = None
+        self._following: Cursor | None = None
         self._behind_since: float | None = None
-        self._silence = 0.0
+        self._heard_at = 0.0
 
     async def events(self) -> AsyncGenerator[ViewEvent, None]:
-        """The whole watch: look at the rows, hear the provider until the next look, and so on to the end."""
-        seen = await self._look(None)
+        """The whole watch: see the rows, hear the provider until they change, and so on to the end."""
+        seen = await self._look.fresh()
         if seen is None:
             return
         yield State(run=seen.run, calls=seen.calls)
-        gap = LOOK_FIRST
         while not seen.run.terminal or self._has_a_rest(seen.run):
             if (start := await self._keep_up(seen.run)) is not None:
                 yield start
-            async with contextlib.aclosing(self._hear(gap)) as heard:
+            async with contextlib.aclosing(self._hear(seen)) as heard:
                 async for event in heard:
                     yield event
             if (whole := await self._from_rows(seen.run)) is not None:
                 yield whole
             elif (stale := self._fall_behind()) is not None:
                 yield stale
-            looked = await self._look(seen)
+            looked = self._look.seen
             if looked is None:
                 return
             for event in news(seen, looked):
                 yield event
-            gap = min(gap * LOOK_GROWTH, LOOK_MOST) if looked == seen else LOOK_FIRST
             seen = looked
             await self._hasten(seen.run)
         text = await self._text(seen.run)
@@ -140,24 +197,6 @@ class _Watch:
         if self._following is not None:
             following, self._following = self._following, None
             await following.close()
-
-    async def _look(self, before: Seen | None) -> Seen | None:
-        """The rows as they are; as they were while the store is away. None: there is no such run (any more)."""
-        while True:
-            try:
-                stored = await self._services.store.load(self._run_id)
-                if stored is None or stored.value.deleted_at is not None:
-                    return None
-                run = stored.value
-                if before is not None and not _ledger_may_differ(before.run, run):
-                    return Seen(run, before.calls)
-                calls = await self._services.store.calls(run) if run.tool_calls else []
-                return Seen(run, tuple(call.value for call in calls))
-            except StoreUnavailable as error:
-                log.info("run %s: a viewer does not see its rows: %s", self._run_id, error)
-                if before is not None:
-                    return before
-                await asyncio.sleep(LOOK_MOST)
 
     async def _keep_up(self, run: Run) -> Snapshot | None:
         """Follow the current attempt; the empty snapshot that a new one begins with, if it is one."""
@@ -178,28 +217,46 @@ class _Watch:
         response_id = response_of(run)
         if self._following is None and response_id is not None and self._shown.position.sequence < ALL:
             after = self._shown.position
-            self._following = Following(agent, response_id, after.sequence, self._services.luck)
-            self._silence = 0.0
+            self._following = self._shared.followed.open(agent, response_id, after.sequence, self._bell)
+            self._heard_at = self._time()
         return start
 
-    async def _hear(self, seconds: float) -> AsyncGenerator[ViewEvent, None]:
-        """What the provider says in that time; until it says that the response has ended, which is worth a look."""
-        until = self._time() + seconds
-        while (left := until - self._time()) > 0:
-            if self._following is None or self._following.over or self._shown is None:
-                await asyncio.sleep(left)
+    async def _hear(self, seen: Seen) -> AsyncGenerator[ViewEvent, None]:
+        """What the provider says until the rows change, or say that it is worth a thought.
+
+        That is when the response has ended, and every now and then while stream and rows do not agree.
+        """
+        until = self._time() + TICK if self._disagrees(seen.run) else None
+        listens = self._following is not None and not self._following.over
+        while True:
+            self._bell.clear()
+            if self._look.seen is not seen:
                 return
+            if listens and self._following is not None and self._shown is not None:
+                update = self._following.take()
+                if update is not None:
+                    self._heard_at = self._time()
+                    event = self._shown.apply(update)
+                    if event is not None:
+                        yield event
+                        continue
+                if self._following.over:
+                    self._look.hurry()  # the rows are about to have it
+                    return
             try:
-                async with asyncio.timeout(left):
-                    update = await self._following.next()
+                async with asyncio.timeout_at(until):
+                    await self._bell.wait()
             except TimeoutError:
-                self._silence += left
                 return
-            self._silence = 0.0
-            if update is None or ((event := self._shown.apply(update)) is None and self._shown.ended):
-                return
-            if event is not None:
-                yield event
+
+    def _disagrees(self, run: Run) -> bool:
+        """Whether time alone may bring something: the rows are ahead of the stream, or the stream of the rows."""
+        here, shown = attempt_of(run), self._shown
+        if self._following is None or shown is None or here is None:
+            return False
+        if shown.ended and shown.position.same_attempt(here):
+            return run.terminal or not has_said(run)
+        return run.terminal or has_said(run) or not shown.position.same_attempt(here)
 
     async def _from_rows(self, run: Run) -> Snapshot | None:
         """The whole text of a turn that is over, where the provider replays no more of it, or is silent."""
@@ -219,7 +276,7 @@ class _Watch:
         """Whether the provider has nothing (more) to say to a viewer who has not heard the response's end."""
         if shown.ended or shown.position.sequence == ALL or self._following is None:
             return False
-        return self._following.over or self._silence >= PATIENCE
+        return self._following.over or self._time() - self._heard_at >= PATIENCE
 
     def _fall_behind(self) -> Stale | None:
         """Say, once, that the provider replays no more."""
@@ -235,7 +292,7 @@ class _Watch:
             return
         response_id = self._following.response_id
         pending = run.token is not None and run.token.response_id == response_id
-        if pending and self._asked.is_due(response_id, self._time()):
+        if pending and self._shared.asked.is_due(response_id, self._time()):
             await self._wake(self._run_id)
 
     def _lags(self) -> bool:
@@ -259,9 +316,9 @@ class _Watch:
             try:
                 return await self._services.store.read(run, run.text)
             except StoreUnavailable:
-                await asyncio.sleep(LOOK_MOST)
+                await asyncio.sleep(STORE_GAP)
             except LookupError:
-                if await self._look(None) is None:
+                if await self._look.fresh() is None:
                     return None
                 raise
 
@@ -269,9 +326,3 @@ class _Watch:
         here = attempt_of(run) or EventId(run.turn, 1, 0)
         known = self._shown is not None and self._shown.position.same_attempt(here)
         return self._shown.position if known and self._shown is not None else here
-
-
-def _ledger_may_differ(before: Run, after: Run) -> bool:
-    """Whether a tool may have been called, or may have said something, between two looks."""
-    at_work = {before.next, after.next} & {Next.TOOLS, Next.ANSWERS}
-    return bool(at_work) or (before.turn, before.tool_calls) != (after.turn, after.tool_calls)

@@ -9,7 +9,7 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from shared.api.conditions import not_modified, until, wait_of_preference, wait_of_query
+from shared.api.conditions import not_modified, wait_of_preference, wait_of_query
 from shared.errors import InvalidRequest
 
 
@@ -74,13 +74,3 @@ def test_what_the_caller_has_is_not_sent_again(known: str, status: int) -> None:
 def test_what_the_caller_has_may_be_said_on_several_lines() -> None:
     asked = request([("if-none-match", '"x"'), ("if-none-match", '"abc"')])
     assert not_modified(asked, Response(b"body", headers={"ETag": '"abc"'})).status_code == 304
-
-
-async def test_waiting_ends_at_once_when_it_is_done() -> None:
-    looks = iter([1, 2, 3])
-
-    async def look() -> int:
-        return next(looks)
-
-    assert await until(30.0, look, lambda seen: seen == 1) == 1
-    assert await until(0.0, look, lambda seen: False) == 2

@@ -15,6 +15,7 @@ from shared.errors import DormouseError, ResponseNotFound, StillRunning
 from shared.runs.run import Run
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.submission import Submission
+from shared.runs.viewing.watch import Viewing
 from shared.settings import Settings
 from tests.unit.runs.records import NOW, a_run
 
@@ -41,7 +42,8 @@ class Store:
 
 
 def app_of(run: Run | None) -> Any:
-    return SimpleNamespace(settings=Settings(), services=SimpleNamespace(store=Store(run)))
+    services: Any = SimpleNamespace(settings=Settings(), store=Store(run), luck=lambda: 0.0)
+    return SimpleNamespace(settings=services.settings, services=services, viewing=Viewing(services))
 
 
 async def is_disconnected() -> bool:

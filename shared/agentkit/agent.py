@@ -86,6 +86,11 @@ class RunOptions:
     model: str | None = None
     run: RunInfo | None = None
 
+    @property
+    def owner(self) -> str:
+        """Whose request it is; empty where it is nobody's in particular."""
+        return "" if self.run is None else self.run.owner
+
 
 class ResponseStatus(StrEnum):
     """What a response is, in our words; a word of the provider that we do not know counts as pending."""

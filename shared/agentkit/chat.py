@@ -50,7 +50,10 @@ class ChatAgent(ProvidedAgent):
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if tools := [_definition(tool) for tool in self.tools.values()] + self._hosted_tools:
             body["tools"] = tools
-        return read_completion(await self._provider.send("/chat/completions", body, timeout=options.timeout))
+        answer = await self._provider.send(
+            "/chat/completions", body, timeout=options.timeout, owner=options.owner, blocking=True
+        )
+        return read_completion(answer)
 
     async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
         """Nothing runs at the provider between calls, so there is nothing to cancel."""

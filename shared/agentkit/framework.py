@@ -23,7 +23,8 @@ from pydantic import BaseModel
 from shared.agentkit import faults
 from shared.agentkit.agent import AgentResponse, AgentSession, Item, ResponseStatus, RunOptions
 from shared.agentkit.framework_tools import framework_tool
-from shared.agentkit.provider import Provider, ProviderConfig, fate_of_a_create
+from shared.agentkit.provider import Provider, ProviderConfig
+from shared.agentkit.provider_errors import of_a_create
 from shared.agentkit.responses import ResponsesAgent, read_response
 
 
@@ -88,9 +89,12 @@ class FrameworkAgent(ResponsesAgent):
         if self._tool_required and messages and messages[-1].get("type") == "function_call_output":
             asked["tool_choice"] = "auto"  # as the framework's own loop does: required once, not for ever
         try:
-            told = await self._agent.run([_message(item) for item in messages or ()], session=theirs, options=asked)
+            async with self._provider.starting(options.owner, blocking=not options.background):
+                told = await self._agent.run([_message(item) for item in messages or ()], session=theirs, options=asked)
             if isinstance(answer := getattr(told.raw_representation, "raw_representation", None), BaseModel):
                 return _heard(read_response(answer.model_dump(mode="json", exclude_unset=True, warnings=False)), told)
+        except faults.NotAccepted:  # there was no place for it
+            raise
         except Exception as error:
             raise _fate(error, session) from error
         if not told.text:
@@ -142,7 +146,7 @@ def _fate(error: Exception, session: AgentSession) -> Exception:
     origin = error.__cause__ if isinstance(error.__cause__, Exception) else error
     if isinstance(origin, ClientAuthenticationError):
         return faults.AccessDenied(str(origin), code="no_credential")
-    match fate_of_a_create(origin), session.previous_response_id:
+    match of_a_create(origin), session.previous_response_id:
         case (faults.PreviousResponseMissing() | faults.ToolOutputsRefused()) as fault, None:
             return faults.Refused(fault.message, code=fault.code)
         case faults.ProviderFault() as fault, _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from shared.agentkit.redaction import for_callers
 from shared.runs.callbacks.callback import event_of
 from shared.runs.run import CallbackState, Debt, Next, Owed, Run, RunStatus
 
@@ -26,7 +27,8 @@ def finish(
         run,
         status=status,
         error_code=code,
-        error_message=None if message is None else message[:4_000],
+        # Whoever made the sentence: callers get no secret and no internal address that somebody has put into it.
+        error_message=None if message is None else for_callers(message, most=4_000),
         token=None,
         claimed_until=None,
         unknown_at=None,

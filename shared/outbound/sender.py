@@ -25,7 +25,7 @@ from yarl import URL
 
 from shared.outbound.addresses import Rules, is_public, parse
 from shared.outbound.places import Places, TakenPlace
-from shared.runs.callbacks.callback import Place, Sent
+from shared.runs.callbacks.callback import NoPlace, Place, Sent
 
 TIMEOUT = 5.0
 """Seconds for all of it: resolve, connect, send, and the head of the answer."""
@@ -68,7 +68,7 @@ class CallbackSender:
         """See the port."""
         return self._rules.problem(url)
 
-    def reserve(self, url: str, owner: str) -> TakenPlace | None:
+    def reserve(self, url: str, owner: str) -> TakenPlace | NoPlace:
         """See the port. An address that leads nowhere takes a place too: its attempt fails at once."""
         target = parse(url)
         return self._places.take(owner, "" if target is None else target.host)

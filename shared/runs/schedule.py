@@ -18,13 +18,9 @@ DAY = 86_400.0
 CALLBACK_WAITS = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0, 28_800.0)
 """Seconds before the second to eleventh try of a callback: with the most of jitter a day less a few minutes."""
 
-CROWDED_FIRST = 2.0
-CROWDED_MOST = 16.0
+CROWDED_FIRST = 4.0
+CROWDED_MOST = 30.0
 """The bounds of the wait for a place, in seconds, where a request found none."""
-
-PUT_OFF_FIRST = 2.0
-PUT_OFF_MOST = 30.0
-"""The bounds of the wait for a place, in seconds, where a callback found none."""
 
 SPARSE_FIRST = 30.0
 SPARSE_MOST = 300.0
@@ -57,11 +53,6 @@ def crowded_wait(failures: int, *, luck: float) -> float:
     Short, since places come free all the time, and spread widely: who comes back together finds none again.
     """
     return backoff(failures, first=CROWDED_FIRST, most=CROWDED_MOST, luck=0.0) * (1.0 - 0.5 * luck)
-
-
-def put_off_wait(age: float, *, luck: float) -> float:
-    """Seconds to the next look at a callback, ``age`` seconds after its event, when others are being sent."""
-    return min(max(age / 2.0, PUT_OFF_FIRST), PUT_OFF_MOST) * (1.0 + 0.5 * luck)
 
 
 def unknown_outcome_wait(outcomes: int) -> float:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shared.errors import BatchNotEnded
 from shared.runs.batches.batch import Batch, counts, tell, with_debts
-from shared.runs.callbacks.callback import Place, Sent, Verdict, message, settled, swapped, webhook_id
+from shared.runs.callbacks.callback import NoPlace, Place, Sent, Verdict, message, put_off, settled, swapped, webhook_id
 from shared.runs.callbacks.delivery import Attempts, say
 from shared.runs.callbacks.redelivery import check
 from shared.runs.run import CallbackState, Debt
@@ -33,8 +33,8 @@ class BatchCallbacks:
             after = self._settled(batch, debt, Verdict(CallbackState.GIVEN_UP))
             return await self._services.batches.save(stored, after)
         place = self._attempts.reserve(batch.callback_url, batch.owner)
-        if place is None:
-            after = with_debts(batch, self._attempts.put_off(batch.debts, debt), now)
+        if isinstance(place, NoPlace):
+            after = with_debts(batch, put_off(batch.debts, debt, now, place.wait), now)
             return await self._services.batches.save(stored, after)
         try:
             claimed, sent = await self._send(stored, debt, claim, place)

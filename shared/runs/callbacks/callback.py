@@ -46,6 +46,13 @@ class Place(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class NoPlace:
+    """There is no room now; look again in ``wait`` seconds."""
+
+    wait: float
+
+
 class Sender(Protocol):
     """Signs and sends. Knows no run: whatever else has something to tell can use it."""
 
@@ -53,8 +60,8 @@ class Sender(Protocol):
         """Why nothing is ever sent to this address (``must …``), as far as it can be told without resolving it."""
         ...
 
-    def reserve(self, url: str, owner: str) -> Place | None:
-        """Room for one attempt; None while as many are under way as may be: to this host, of this owner, or in all."""
+    def reserve(self, url: str, owner: str) -> Place | NoPlace:
+        """Room for one attempt, unless as many are under way as may be: to this host, of this owner, or in all."""
         ...
 
     async def send(self, url: str, webhook_id: str, body: str, place: Place) -> Sent:
@@ -87,9 +94,8 @@ def settled(debts: tuple[Debt, ...], claim: Debt, verdict: Verdict, now: datetim
     return swapped(debts, claim, replace(claim, due=now + timedelta(seconds=verdict.wait)))
 
 
-def put_off(debts: tuple[Debt, ...], debt: Debt, now: datetime, luck: float) -> tuple[Debt, ...]:
-    """The debts with this one due later: there was no room to send it. That is no attempt."""
-    wait = schedule.put_off_wait((now - debt.since).total_seconds(), luck=luck)
+def put_off(debts: tuple[Debt, ...], debt: Debt, now: datetime, wait: float) -> tuple[Debt, ...]:
+    """The debts with this one due in ``wait`` seconds: there was no room to send it. That is no attempt."""
     return swapped(debts, debt, replace(debt, due=now + timedelta(seconds=wait)))
 
 

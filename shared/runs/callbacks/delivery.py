@@ -13,6 +13,7 @@ from datetime import timedelta
 from shared.runs.callbacks.callback import (
     Delivery,
     DeliveryState,
+    NoPlace,
     Place,
     Sent,
     Verdict,
@@ -49,14 +50,10 @@ class Attempts:
             return None
         return replace(debt, tries=debt.tries + 1, due=self._services.clock() + CLAIM)
 
-    def reserve(self, url: str | None, owner: str) -> Place | None:
-        """Room for an attempt, to be had before the claim is written; None: put it off."""
+    def reserve(self, url: str | None, owner: str) -> Place | NoPlace:
+        """Room for an attempt, to be had before the claim is written; where there is none it is put off."""
         sender = self._services.sender
         return _Nowhere() if sender is None or url is None else sender.reserve(url, owner)
-
-    def put_off(self, debts: tuple[Debt, ...], debt: Debt) -> tuple[Debt, ...]:
-        """The debts with this one due when there may be room."""
-        return put_off(debts, debt, self._services.clock(), self._services.luck())
 
     async def make(self, url: str | None, event_id: str, body: str, place: Place) -> Sent:
         """One attempt under a claim that is written. One that crashes has failed like any other."""
@@ -96,8 +93,8 @@ class Deliveries:
             after = _settled(stored.value, debt, Verdict(CallbackState.GIVEN_UP), self._services)
             return (await self._services.save(stored, after)).run
         place = self._attempts.reserve(stored.value.callback_url, stored.value.owner)
-        if place is None:
-            return await self._put_off(stored, debt)
+        if isinstance(place, NoPlace):
+            return await self._put_off(stored, debt, place.wait)
         try:
             claimed, line = await self._claim(stored, debt, claim)
             sent = await self._send(claimed.value, claim, place)
@@ -105,10 +102,10 @@ class Deliveries:
             place.give_back()
         return await self._record(claimed, claim, line, sent)
 
-    async def _put_off(self, stored: Stored[Run], debt: Debt) -> Stored[Run]:
+    async def _put_off(self, stored: Stored[Run], debt: Debt, wait: float) -> Stored[Run]:
         """Too many callbacks are being sent: later, so that this wake is over and another run can have its turn."""
         run, now = stored.value, self._services.clock()
-        after = with_debts(run, self._attempts.put_off(run.debts, debt), now)
+        after = with_debts(run, put_off(run.debts, debt, now, wait), now)
         return (await self._services.save(stored, after)).run
 
     async def _claim(self, stored: Stored[Run], debt: Debt, claim: Debt) -> tuple[Stored[Run], Stored[Delivery]]:

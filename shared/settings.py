@@ -71,7 +71,21 @@ class Settings(BaseModel):
         None, alias="IDENTITY_ENDPOINT", description="Set by the platform: where a managed identity's tokens come from."
     )
     provider_concurrency: Count = Field(
-        16, alias="DORMOUSE_PROVIDER_CONCURRENCY", description="Requests to the provider at once, per process."
+        16,
+        alias="DORMOUSE_PROVIDER_CONCURRENCY",
+        description="Requests to the provider at once, per process: so many questions (polls, cancels, deletes), and "
+        "as many that start a response in the background. One owner may have three quarters of the latter.",
+    )
+    provider_blocking: Count = Field(
+        8,
+        alias="DORMOUSE_PROVIDER_BLOCKING",
+        description="Calls at once, per process, of agents without background mode: each holds one of the activities "
+        "(`maxConcurrentActivityFunctions`) until the model has answered. One owner may have three quarters.",
+    )
+    retry_after_most: Seconds = Field(
+        120.0,
+        alias="DORMOUSE_RETRY_AFTER_MOST_SECONDS",
+        description="Longest `Retry-After` of the provider that is honoured: a 429 holds back all polls of its model.",
     )
 
     # --- storage ---
@@ -193,6 +207,20 @@ class Settings(BaseModel):
         None,
         alias="DORMOUSE_CALLBACK_ALLOW",
         description="For development and private networks: `host[:port],…` that may be private, http, on other ports.",
+    )
+
+    callback_timeout: float = Field(
+        5.0,
+        alias="DORMOUSE_CALLBACK_TIMEOUT_SECONDS",
+        description="How long a receiver may take to answer; later is a failed attempt, and tried again.",
+        gt=0,
+        le=30,
+    )
+    callback_concurrency: Count = Field(
+        4,
+        alias="DORMOUSE_CALLBACK_CONCURRENCY",
+        description="Callbacks that are sent at once, per process: half of them to one host, all but one for one "
+        "owner. The others wait in their rows.",
     )
 
     # --- OpenAI clients ---

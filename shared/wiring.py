@@ -8,7 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -98,7 +98,9 @@ def served() -> Mapping[str, Agent]:
 def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str, Agent]:
     """The agents over one provider. Raises ``Misconfigured`` when the code that makes them raises."""
     try:
-        return agents.build(given, Provider(provider_config(given), seconds=lambda: clock().timestamp()))
+        config = provider_config(given)
+        provider = Provider(config, seconds=lambda: clock().timestamp(), random=lambda: random.random())
+        return agents.build(given, provider)
     except Exception as error:
         log.exception("the agents could not be built")
         kind = type(error).__name__
@@ -118,9 +120,7 @@ def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: C
         clock=clock,
         luck=random.random,
         threads=ThreadPoolExecutor(given.tool_threads, thread_name_prefix="tool"),
-        sender=CallbackSender(given.callback_secrets, Rules(given.callback_allowed), clock)
-        if given.callback_secrets
-        else None,
+        sender=_sender(given, clock) if given.callback_secrets else None,
     )
     lifecycle = Lifecycle(services)
     viewing = Viewing(services)
@@ -153,6 +153,16 @@ def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: C
     )
 
 
+def _sender(given: Settings, clock: Callable[[], datetime]) -> CallbackSender:
+    return CallbackSender(
+        given.callback_secrets,
+        Rules(given.callback_allowed),
+        clock,
+        timeout=given.callback_timeout,
+        places=given.callback_concurrency,
+    )
+
+
 def open_tables(given: Settings) -> Tables:
     """Table Storage as the settings name it: by connection string (local), else by identity."""
     from shared.runs.store.azure import AzureTables
@@ -171,15 +181,20 @@ def open_tables(given: Settings) -> Tables:
 def provider_config(given: Settings) -> ProviderConfig:
     """OpenAI, a compatible server, or Azure OpenAI by key or identity."""
     if given.azure_openai_endpoint is None:
-        return ProviderConfig(
-            credential=given.openai_api_key or "",
-            base_url=given.openai_base_url,
-            concurrency=given.provider_concurrency,
-        )
+        return _bounded(ProviderConfig(credential=given.openai_api_key or "", base_url=given.openai_base_url), given)
     endpoint = given.azure_openai_endpoint.rstrip("/")
     base_url = endpoint if endpoint.endswith("/openai/v1") else f"{endpoint}/openai/v1"
     credential: str | Callable[[], Awaitable[str]] = given.azure_openai_api_key or _bearer_tokens(given)
-    return ProviderConfig(credential=credential, base_url=f"{base_url}/", concurrency=given.provider_concurrency)
+    return _bounded(ProviderConfig(credential=credential, base_url=f"{base_url}/"), given)
+
+
+def _bounded(config: ProviderConfig, given: Settings) -> ProviderConfig:
+    return replace(
+        config,
+        concurrency=given.provider_concurrency,
+        blocking=given.provider_blocking,
+        retry_after_most=given.retry_after_most,
+    )
 
 
 def _bearer_tokens(given: Settings) -> Callable[[], Awaitable[str]]:

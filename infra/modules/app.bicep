@@ -83,7 +83,7 @@ var always = {
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
   AZURE_CLIENT_ID: identityClientId
   PYTHON_ENABLE_INIT_INDEXING: '1'
-  PYTHON_THREADPOOL_THREAD_COUNT: '16'
+  PYTHON_THREADPOOL_THREAD_COUNT: '28'
   DORMOUSE_DRIVER: driver
   DORMOUSE_AUTH: byAppService ? 'appservice' : 'key'
 }

@@ -7,7 +7,7 @@ answers at once, either finally (token None) or with a continuation token; the s
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -86,6 +86,11 @@ class RunOptions:
     model: str | None = None
     run: RunInfo | None = None
 
+    @property
+    def owner(self) -> str:
+        """Whose request it is; empty where it is nobody's in particular."""
+        return "" if self.run is None else self.run.owner
+
 
 class ResponseStatus(StrEnum):
     """What a response is, in our words; a word of the provider that we do not know counts as pending."""
@@ -160,7 +165,7 @@ class AgentResponse:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-Send = Callable[[], Awaitable[AgentResponse]]
+Send = Callable[[], Coroutine[Any, Any, AgentResponse]]
 """Sends a request that is built, once. Raises the faults of a create (``agentkit.faults``)."""
 
 

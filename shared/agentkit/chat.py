@@ -52,10 +52,13 @@ class ChatAgent(ProvidedAgent):
         if tools := [_definition(tool) for tool in self.tools.values()] + self._hosted_tools:
             body["tools"] = tools
         check_sendable({**body, "messages": [system]})
-        return functools.partial(self._create, {**body, "messages": [system, *to_messages(messages)]}, options.timeout)
+        return functools.partial(self._create, {**body, "messages": [system, *to_messages(messages)]}, options)
 
-    async def _create(self, body: Mapping[str, Any], timeout: float) -> AgentResponse:
-        return read_completion(await self._provider.send("/chat/completions", body, timeout=timeout))
+    async def _create(self, body: Mapping[str, Any], options: RunOptions) -> AgentResponse:
+        answer = await self._provider.send(
+            "/chat/completions", body, timeout=options.timeout, owner=options.owner, blocking=True
+        )
+        return read_completion(answer)
 
     async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
         """Nothing runs at the provider between calls, so there is nothing to cancel."""

@@ -5,20 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.agentkit.lenient import MOST_WORD, mapping, well_formed, word
+from shared.agentkit.lenient import MOST_MESSAGE, mapping, well_formed, word
+from shared.agentkit.redaction import for_callers, plain_code, without_secrets
 
-MOST_MESSAGE = 1_000
+NOT_SENT = "not_sent"
+"""The code of a fault that is no fault of the provider's: nothing was sent, for want of a place or of time."""
+CREDENTIALS_REFUSED = "The model provider refuses this app's credentials. The log of the app has its words."
+_CREDENTIAL_CODES = frozenset({"http_401", "http_403", "no_credential"})
 
 
 class ProviderFault(Exception):
-    """The provider gave no usable answer. ``retry_after`` in seconds, where it said so."""
+    """The provider gave no usable answer. ``retry_after`` in seconds, where it said so.
+
+    ``message`` is for the log: what looks like a secret is left out of it. Callers are told ``for_callers``.
+    """
 
     def __init__(self, message: str, *, code: str = "provider_error", retry_after: float | None = None) -> None:
-        message = well_formed(message[:MOST_MESSAGE])
-        super().__init__(message)
-        self.message = message
-        self.code = well_formed(code[:MOST_WORD])
+        self.message = well_formed(without_secrets(message))
+        super().__init__(self.message)
+        self.code = plain_code(code)
         self.retry_after = retry_after
+
+    @property
+    def for_callers(self) -> str:
+        """What a caller may read of it: of a credential's fault nothing of the provider's own."""
+        if isinstance(self, AccessDenied) or self.code in _CREDENTIAL_CODES:
+            return CREDENTIALS_REFUSED
+        return for_callers(self.message)
 
 
 class NotAccepted(ProviderFault):

@@ -6,7 +6,6 @@ how a response ended is read from the provider's answer: the framework makes emp
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 import itertools
@@ -26,8 +25,10 @@ from pydantic import BaseModel
 from shared.agentkit import faults
 from shared.agentkit.agent import AgentResponse, AgentSession, Item, ResponseStatus, RunOptions, Send
 from shared.agentkit.framework_tools import framework_tool
-from shared.agentkit.provider import Provider, ProviderConfig, fate_of_a_create
+from shared.agentkit.provider import Provider, ProviderConfig
+from shared.agentkit.provider_errors import of_a_create
 from shared.agentkit.responses import ResponsesAgent, read_response
+from shared.agentkit.within import within
 
 _requests: ContextVar[list[str] | None] = ContextVar("requests", default=None)
 """The requests that the framework has made for the create at hand: without any, nothing can have been started."""
@@ -99,22 +100,23 @@ class FrameworkAgent(ResponsesAgent):
         asked |= {"metadata": dict(options.metadata), "timeout": options.timeout, "response_format": form}
         if self._tool_required and messages and messages[-1].get("type") == "function_call_output":
             asked["tool_choice"] = "auto"  # as the framework's own loop does: required once, not for ever
-        return functools.partial(
-            self._ask_framework, [_message(item) for item in messages], session, asked, options.timeout
-        )
+        return functools.partial(self._ask_framework, [_message(item) for item in messages], session, asked, options)
 
     async def _ask_framework(
-        self, messages: Sequence[af.Message], session: AgentSession, asked: Mapping[str, Any], timeout: float
+        self, messages: Sequence[af.Message], session: AgentSession, asked: Mapping[str, Any], options: RunOptions
     ) -> AgentResponse:
         """Raises ``RequestNotBuilt`` where instructions, a context provider or middleware failed before the request."""
         theirs = af.AgentSession(session_id=session.session_id, service_session_id=session.previous_response_id)
         requests: list[str] = []
         noting = _requests.set(requests)
         try:
-            async with asyncio.timeout(timeout + 0.5):  # the client's own timeout comes first
-                told = await self._agent.run(messages, session=theirs, options=asked)
+            async with self._provider.starting(options.owner, blocking=not options.background):
+                # The client's own timeout comes first.
+                told = await within(options.timeout + 0.5, self._told_by_agent(messages, theirs, asked))
             if isinstance(answer := getattr(told.raw_representation, "raw_representation", None), BaseModel):
                 return _heard(read_response(answer.model_dump(mode="json", exclude_unset=True, warnings=False)), told)
+        except faults.NotAccepted:  # there was no place for it
+            raise
         except Exception as error:
             raise _fate(error, session, sent=bool(requests)) from error
         finally:
@@ -122,6 +124,12 @@ class FrameworkAgent(ResponsesAgent):
         if not told.text:
             raise faults.Refused("Middleware ended the run without an answer.", code="no_answer")
         return _heard(AgentResponse(status=ResponseStatus.COMPLETED, provider_status="not asked"), told)
+
+    async def _told_by_agent(
+        self, messages: Sequence[af.Message], session: af.AgentSession, asked: Mapping[str, Any]
+    ) -> af.AgentResponse[Any]:
+        told: af.AgentResponse[Any] = await self._agent.run(messages, session=session, options=asked)
+        return told
 
 
 async def _note_request(prepare: Callable[[Any], Awaitable[None]], request: Any) -> None:
@@ -178,7 +186,7 @@ def _fate(error: Exception, session: AgentSession, *, sent: bool) -> Exception:
         return faults.AccessDenied(str(origin), code="no_credential")
     if not sent and not isinstance(origin, OpenAIError | faults.ProviderFault):
         return faults.RequestNotBuilt(type(origin).__name__, code="agent_error")
-    match fate_of_a_create(origin), session.previous_response_id:
+    match of_a_create(origin), session.previous_response_id:
         case (faults.PreviousResponseMissing() | faults.ToolOutputsRefused()) as fault, None:
             return faults.Refused(fault.message, code=fault.code)
         case faults.ProviderFault() as fault, _:

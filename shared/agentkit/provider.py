@@ -7,18 +7,21 @@ and webhook paths do without it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import logging
-import math
+import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.agentkit import faults, sse
-from shared.agentkit.lenient import parse_json, word
+from shared.agentkit.lenient import parse_json
+from shared.agentkit.pauses import Pauses
+from shared.agentkit.provider_errors import is_unreadable, of_a_create, of_a_question, sentence_of
+from shared.agentkit.shares import NoRoom, Shares
+from shared.agentkit.within import within
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -29,34 +32,47 @@ Credential = str | Callable[[], Awaitable[str]]
 KEEP_ALIVE_SECONDS = 90.0
 CONNECT_SECONDS = 10.0
 """Most of a call's time that may go into connecting: past it nothing was sent, and that must be known."""
-MAX_RETRY_AFTER = 3_600.0
-PAUSE_SECONDS = 5.0
-"""The pause after a 429 that names none."""
+PLACE_SECONDS = 1.0
+"""How long a request waits for a place. It waits in an activity: better come again than keep the others from it."""
 SILENCE_SECONDS = 240.0
 """How long a followed stream may say nothing: a model may think for minutes between two words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderConfig:
-    """Where and as whom. ``base_url`` None is OpenAI's own; ``concurrency`` bounds the calls of this process."""
+    """Where and as whom. ``base_url`` None is OpenAI's own.
+
+    ``concurrency`` bounds the questions of this process, and apart from them what starts work in the background;
+    ``blocking`` the calls that answer when the work is done, which may take minutes. ``retry_after_most`` in seconds.
+    """
 
     credential: Credential
     base_url: str | None = None
     concurrency: int = 16
+    blocking: int = 8
+    retry_after_most: float = 120.0
 
 
 class Provider:
     """One client per process, used by every agent of that provider.
 
-    A 429 on a question closes the door for all questions of this process until ``Retry-After`` is over.
+    Questions, creates and blocking calls have places of their own, so that none keeps another from being sent.
+    A 429 on a question holds back all questions about that model: see ``pauses``.
     """
 
-    def __init__(self, config: ProviderConfig, *, seconds: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: ProviderConfig,
+        *,
+        seconds: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = random.random,
+    ) -> None:
         self._config = config
-        self._seconds = seconds
         self._client: AsyncOpenAI | None = None
-        self._slots = asyncio.Semaphore(config.concurrency)
-        self._closed_until = 0.0
+        self._questions = Shares(config.concurrency)
+        self._creates = Shares(config.concurrency)
+        self._blocking = Shares(config.blocking)
+        self._pauses = Pauses(config.retry_after_most, seconds=seconds, random=random)
 
     def client(self) -> AsyncOpenAI:
         """The one client; made at the first call. Its own retries are off: they would repeat a create."""
@@ -77,71 +93,86 @@ class Provider:
             )
         return self._client
 
-    async def send(self, path: str, body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:
+    @contextlib.asynccontextmanager
+    async def starting(self, owner: str = "", *, blocking: bool = False) -> AsyncGenerator[None, None]:
+        """A place for a request that starts work for this owner. Raises ``NotAccepted`` when there is none."""
+        places = self._blocking if blocking else self._creates
+        try:
+            async with places.place(owner, patience=PLACE_SECONDS):
+                yield
+        except NoRoom as error:
+            raise faults.NotAccepted("Too many requests are under way.", code=faults.NOT_SENT) from error
+
+    async def send(
+        self, path: str, body: Mapping[str, Any], *, timeout: float, owner: str = "", blocking: bool = False
+    ) -> dict[str, Any]:
         """POST something that starts work. Raises the faults that tell what became of it.
 
-        ``timeout`` in seconds bounds everything: the wait for a slot, for a token, and the whole answer. With
-        ``stream`` in the body the answer is the response as the stream's first word has it.
+        ``timeout`` in seconds bounds everything but the wait for a place (``PLACE_SECONDS``): the wait for a token,
+        and the whole answer. With ``stream`` in the body the answer is the response as the stream's first word has
+        it. ``blocking``: the answer comes when the work is done.
         """
         sent = False
+
+        async def start() -> Any:
+            nonlocal sent
+            await self._authenticate()
+            sent = True
+            begin = self._begin if body.get("stream") else self._post
+            return await begin(path, dict(body), timeout)
+
         try:
             self.client()  # its first import takes a second, which is not the provider's
-            async with asyncio.timeout(timeout), self._slots:
-                await self._authenticate()
-                sent = True
-                begin = self._begin if body.get("stream") else self._post
-                answer = await begin(path, dict(body), timeout)
+            async with self.starting(owner, blocking=blocking):
+                answer = await within(timeout, start())
         except faults.ProviderFault:
             raise
         except _NoToken as error:
             raise faults.AccessDenied(str(error), code="no_credential") from error
         except TimeoutError as error:
             if not sent:
-                raise faults.NotAccepted("Too many calls at once, or no token in time.", code="not_sent") from error
+                raise faults.NotAccepted("No token in time.", code="no_token") from error
             raise faults.PerhapsAccepted("No answer in time.", code="provider_timeout") from error
         except Exception as error:
-            raise fate_of_a_create(error) from error
+            raise self._within_reason(of_a_create(error)) from error
         if not isinstance(answer, dict):
             raise faults.PerhapsAccepted(
                 "The provider answered with something that is no response.", code="no_response"
             )
         return answer
 
-    async def ask(self, path: str, *, timeout: float, method: str = "GET") -> dict[str, Any]:
-        """A question (or a cancel or delete), safe to repeat. Raises ``NoNews`` or ``ResponseMissing``.
+    async def ask(self, path: str, *, timeout: float, model: str = "") -> dict[str, Any]:
+        """A question, safe to repeat, which a pause for that model holds back. Raises ``NoNews`` or
+        ``ResponseMissing``.
 
-        ``timeout`` in seconds bounds everything, as in ``send``.
+        ``timeout`` in seconds bounds everything but the wait for a place, as in ``send``.
         """
-        self._respect_pause()
-        try:
-            self.client()
-            async with asyncio.timeout(timeout), self._slots:
-                await self._authenticate()
-                answer = await self._request(method, path, timeout)
-        except _NoToken as error:
-            raise faults.NoNews(str(error), code="no_credential") from error
-        except TimeoutError as error:
-            raise faults.NoNews("No answer in time.", code="provider_timeout") from error
-        except Exception as error:
-            raise self._no_news(error) from error
-        if not isinstance(answer, dict):
-            raise faults.NoNews("The provider answered with something that is no response.", code="no_response")
-        return answer
+        async with self._pauses.respected(model):
+            try:
+                return await self._answer_to("GET", path, timeout)
+            except faults.NoNews as fault:
+                raise self._paused(model, fault) from fault.__cause__
+
+    async def tell(self, path: str, *, timeout: float, method: str) -> dict[str, Any]:
+        """A cancel or a delete: safe to repeat, and held back by no pause. Raises as ``ask`` does."""
+        return await self._answer_to(method, path, timeout)
 
     async def follow(
-        self, path: str, query: Mapping[str, Any], *, timeout: float
+        self, path: str, query: Mapping[str, Any], *, timeout: float, model: str = ""
     ) -> AsyncGenerator[dict[str, Any], None]:
         """GET a stream of events, each as it comes. Ends when the stream does; raises as ``ask`` does.
 
-        ``timeout`` in seconds bounds the opening. Only that takes a slot: who watches for minutes is in nobody's way.
+        ``timeout`` in seconds bounds the opening. Only that takes a place: who watches for minutes is in nobody's way.
         """
-        self._respect_pause()
         response: Any = None
         try:
-            self.client()
-            async with asyncio.timeout(timeout), self._slots:
-                await self._authenticate()
-                response = await self._open("GET", path, timeout, query=query, silence=SILENCE_SECONDS)
+            async with self._pauses.respected(model):
+                try:
+                    response = await self._question(
+                        timeout, lambda: self._open("GET", path, timeout, query=query, silence=SILENCE_SECONDS)
+                    )
+                except faults.NoNews as fault:
+                    raise self._paused(model, fault) from fault.__cause__
             if not _is_stream(response):
                 raise faults.NoNews("The provider answered with something that is no stream.", code="no_stream")
             async with contextlib.aclosing(sse.events(response.aiter_bytes())) as events:
@@ -149,21 +180,52 @@ class Provider:
                     yield event
         except faults.ProviderFault:
             raise
+        except TimeoutError as error:
+            raise faults.NoNews("No answer in time.", code="provider_timeout") from error
+        except Exception as error:
+            raise _stream_broke(error) from error
+        finally:
+            if response is not None:
+                await response.aclose()
+
+    async def _answer_to(self, method: str, path: str, timeout: float) -> dict[str, Any]:
+        answer = await self._question(timeout, lambda: self._request(method, path, timeout))
+        if not isinstance(answer, dict):
+            raise faults.NoNews("The provider answered with something that is no response.", code="no_response")
+        return answer
+
+    async def _question(self, timeout: float, request: Callable[[], Awaitable[Any]]) -> Any:
+        """What is answered, in a place of its own. Raises ``NoNews`` or ``ResponseMissing``."""
+
+        async def begin() -> Any:
+            await self._authenticate()
+            return await request()
+
+        try:
+            self.client()
+            async with self._questions.place(patience=PLACE_SECONDS):
+                return await within(timeout, begin())
+        except NoRoom as error:
+            raise faults.NoNews("Too many questions are under way.", code=faults.NOT_SENT) from error
         except _NoToken as error:
             raise faults.NoNews(str(error), code="no_credential") from error
         except TimeoutError as error:
             raise faults.NoNews("No answer in time.", code="provider_timeout") from error
         except Exception as error:
-            raise _stream_broke(error) if response is not None else self._no_news(error) from error
-        finally:
-            if response is not None:
-                await response.aclose()
+            raise self._within_reason(of_a_question(error)) from error
 
-    def _respect_pause(self) -> None:
-        """Raise ``NoNews`` while the provider wants to be left alone."""
-        wait = min(self._closed_until - self._seconds(), MAX_RETRY_AFTER)
-        if wait > 0:
-            raise faults.NoNews("The provider asked for a pause.", code="rate_limited", retry_after=wait)
+    def _within_reason(self, error: Exception) -> Exception:
+        """The error, with a Retry-After of hours cut to what is honoured."""
+        if isinstance(error, faults.ProviderFault) and error.retry_after is not None:
+            error.retry_after = min(error.retry_after, self._config.retry_after_most)
+        return error
+
+    def _paused(self, model: str, fault: faults.NoNews) -> faults.NoNews:
+        """The fault of a question; a 429 begins a pause, and says how long it is for who has met it."""
+        if fault.code != "http_429":
+            return fault
+        wait = self._pauses.begin(model, fault.retry_after)
+        return faults.NoNews(fault.message, code=fault.code, retry_after=wait)
 
     async def _begin(self, path: str, body: dict[str, Any], timeout: float) -> Any:
         """Start a response that streams, and let go of the stream at its first word: it goes on in the background."""
@@ -181,7 +243,7 @@ class Provider:
         except (faults.ProviderFault, TimeoutError):
             raise
         except Exception as error:  # it was taken, and then something went wrong with the connection
-            raise faults.PerhapsAccepted(_sentence(error), code="unreadable_answer") from error
+            raise faults.PerhapsAccepted(sentence_of(error), code="unreadable_answer") from error
         finally:
             await response.aclose()
 
@@ -236,24 +298,6 @@ class Provider:
                 response = await client.post(path, body=body, cast_to=Response, options=options)
         return parse_json(response.content)  # the client's own parser gives up on what is deep, or not quite UTF-8
 
-    def _no_news(self, error: Exception) -> Exception:
-        """What a failed question means. A 429 closes the door for the others."""
-        import openai
-
-        match error:
-            case openai.NotFoundError():
-                return faults.ResponseMissing(_sentence(error), code=_code(error))
-            case openai.APIStatusError():
-                after = _retry_after(error)
-                if error.status_code == 429:
-                    self._closed_until = self._seconds() + (PAUSE_SECONDS if after is None else after)
-                return faults.NoNews(_sentence(error), code=f"http_{error.status_code}", retry_after=after)
-            case openai.APIConnectionError():
-                return faults.NoNews(_sentence(error), code="provider_unreachable")
-            case openai.OpenAIError():
-                return faults.NoNews(_sentence(error), code="provider_error")
-        return faults.NoNews(_sentence(error), code="unreadable_answer") if _unreadable(error) else error
-
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
@@ -262,23 +306,6 @@ class Provider:
 
 class _NoToken(Exception):
     """The credential gave no token."""
-
-
-def fate_of_a_create(error: Exception) -> Exception:
-    """What a failed create means; an exception that is not of the provider's making stays what it is."""
-    import openai
-
-    match error:
-        case openai.APIStatusError():
-            return _refusal(error)
-        case openai.APIConnectionError():
-            kind = faults.NotAccepted if _never_left(error) else faults.PerhapsAccepted
-            return kind(_sentence(error), code="provider_unreachable")
-        case openai.APIError():
-            return faults.PerhapsAccepted(_sentence(error), code="unreadable_answer")
-        case openai.OpenAIError():
-            return faults.AccessDenied(_sentence(error), code="no_credential")
-    return faults.PerhapsAccepted(_sentence(error), code="unreadable_answer") if _unreadable(error) else error
 
 
 def _is_stream(response: Any) -> bool:
@@ -290,91 +317,5 @@ def _stream_broke(error: Exception) -> Exception:
     """A connection lost in the midst of a stream, in whatever words; anything that is not of its making as it is."""
     import httpx2
 
-    broke = isinstance(error, httpx2.HTTPError) or _unreadable(error)
-    return faults.NoNews(_sentence(error), code="stream_broke") if broke else error
-
-
-def _unreadable(error: Exception) -> bool:
-    """Whether it is an answer that is no JSON or no HTTP: these the client lets through as they are."""
-    import aiohttp
-
-    return isinstance(error, ValueError | OSError | aiohttp.ClientError)
-
-
-def _refusal(error: Any) -> faults.ProviderFault:
-    status, code, after = error.status_code, _code(error), _retry_after(error)
-    text = _sentence(error)
-    if status in (401, 403):
-        return faults.AccessDenied(text, code=code)
-    if status in (409, 429) or (status == 503 and after is not None):
-        return faults.NotAccepted(text, code=code, retry_after=after)
-    if status == 408 or status >= 500:
-        return faults.PerhapsAccepted(text, code=code, retry_after=after)
-    if code == "previous_response_not_found" or getattr(error, "param", None) == "previous_response_id":
-        return faults.PreviousResponseMissing(text, code=code)
-    if "No tool call found" in text:
-        return faults.ToolOutputsRefused(text, code=code)
-    return faults.Refused(text, code=code)
-
-
-def _never_left(error: BaseException) -> bool:
-    """Whether no connection was made, so that the request cannot have arrived.
-
-    The client reports a connection that was *lost* as a connect timeout too; the cause tells them apart.
-    """
-    import socket
-
-    import aiohttp
-    import httpcore2
-    import httpx2
-
-    surely = (
-        aiohttp.ClientConnectorError,
-        aiohttp.ConnectionTimeoutError,
-        httpcore2.ConnectError,
-        httpcore2.ConnectTimeout,
-        ConnectionRefusedError,
-        socket.gaierror,
-        httpx2.UnsupportedProtocol,
-    )
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, surely):
-            return True
-        cause = cause.__cause__
-    return False
-
-
-def _code(error: Any) -> str:
-    return word(getattr(error, "code", None)) or f"http_{error.status_code}"
-
-
-def _sentence(error: Any) -> str:
-    body = getattr(error, "body", None)
-    if isinstance(body, dict) and isinstance(body.get("message"), str):
-        return str(body["message"])[:1_000]
-    return str(error)[:1_000] or type(error).__name__
-
-
-def _retry_after(error: Any) -> float | None:
-    given = error.response.headers.get("retry-after")
-    if given is None:
-        return None
-    try:
-        seconds = float(given)
-    except ValueError:
-        return _seconds_until(given, error.response.headers.get("date"))
-    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER)
-
-
-def _seconds_until(moment: str, now: str | None) -> float | None:
-    """Retry-After as an HTTP date, against the server's own Date (RFC 9110, section 10.2.3)."""
-    from email.utils import parsedate_to_datetime
-
-    try:
-        if now is None:
-            return None
-        gap = (parsedate_to_datetime(moment) - parsedate_to_datetime(now)).total_seconds()
-    except (ValueError, TypeError):  # no date, or one without a zone
-        return None
-    return min(max(gap, 0.0), MAX_RETRY_AFTER)
+    broke = isinstance(error, httpx2.HTTPError) or is_unreadable(error)
+    return faults.NoNews(sentence_of(error), code="stream_broke") if broke else error

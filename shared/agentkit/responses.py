@@ -57,7 +57,9 @@ class ResponsesAgent(ProvidedAgent):
         ``ResponseMissing`` for a token.
         """
         if options.continuation_token is not None:
-            return await self._retrieve(options.continuation_token.response_id, options.timeout)
+            response_id, model = options.continuation_token.response_id, options.model or self._model
+            found = await self._provider.ask(_at(response_id), timeout=options.timeout, model=model)
+            return _this_response(found, response_id)
         return await self.prepare(messages or (), session=session, options=options)()
 
     def prepare(self, messages: Sequence[Item], *, session: AgentSession, options: RunOptions) -> Send:
@@ -80,11 +82,14 @@ class ResponsesAgent(ProvidedAgent):
         if session.previous_response_id is not None:
             body["previous_response_id"] = session.previous_response_id
         check_sendable(body)
-        return functools.partial(self._create, {**body, "input": list(messages)}, session, options.timeout)
+        return functools.partial(self._create, {**body, "input": list(messages)}, session, options)
 
-    async def _create(self, body: Mapping[str, Any], session: AgentSession, timeout: float) -> AgentResponse:
+    async def _create(self, body: Mapping[str, Any], session: AgentSession, options: RunOptions) -> AgentResponse:
         try:
-            return read_response(await self._provider.send("/responses", body, timeout=timeout))
+            answer = await self._provider.send(
+                "/responses", body, timeout=options.timeout, owner=options.owner, blocking=not options.background
+            )
+            return read_response(answer)
         except (faults.PreviousResponseMissing, faults.ToolOutputsRefused) as fault:
             if session.previous_response_id is not None:
                 raise
@@ -98,7 +103,9 @@ class ResponsesAgent(ProvidedAgent):
         query = {"stream": "true", "starting_after": after}
         working, last = after > 0, after
         try:
-            async with contextlib.aclosing(self._provider.follow(_at(response_id), query, timeout=timeout)) as events:
+            async with contextlib.aclosing(
+                self._provider.follow(_at(response_id), query, timeout=timeout, model=self._model)
+            ) as events:
                 async for event in events:
                     number = event.get("sequence_number")
                     sequence = number if type(number) is int and number <= MOST_SEQUENCE else last + 1
@@ -117,14 +124,18 @@ class ResponsesAgent(ProvidedAgent):
     async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
         """Stop a background response. A completed one answers 200, 400 or 409 by server: then it is read instead."""
         try:
-            return read_response(await self._provider.ask(f"{_at(response_id)}/cancel", timeout=timeout, method="POST"))
+            return read_response(
+                await self._provider.tell(f"{_at(response_id)}/cancel", timeout=timeout, method="POST")
+            )
         except faults.ResponseMissing:
             return None
         except faults.NoNews as fault:
             if fault.code not in ("http_400", "http_409"):
                 raise
         try:
-            response = await self._retrieve(response_id, timeout)
+            # Part of the cancel: no pause holds it back.
+            found = await self._provider.tell(_at(response_id), timeout=timeout, method="GET")
+            response = _this_response(found, response_id)
         except faults.ResponseMissing:
             return None
         if response.status is ResponseStatus.PENDING:
@@ -134,15 +145,16 @@ class ResponsesAgent(ProvidedAgent):
     async def delete(self, response_id: str, *, timeout: float) -> None:
         """Delete a response at the provider."""
         try:
-            await self._provider.ask(_at(response_id), timeout=timeout, method="DELETE")
+            await self._provider.tell(_at(response_id), timeout=timeout, method="DELETE")
         except faults.ResponseMissing:
             return
 
-    async def _retrieve(self, response_id: str, timeout: float) -> AgentResponse:
-        response = read_response(await self._provider.ask(_at(response_id), timeout=timeout))
-        if response.response_id != response_id:
-            raise faults.NoNews("The provider answered with another response.", code="no_response")
-        return response
+
+def _this_response(body: Mapping[str, Any], response_id: str) -> AgentResponse:
+    response = read_response(body)
+    if response.response_id != response_id:
+        raise faults.NoNews("The provider answered with another response.", code="no_response")
+    return response
 
 
 def read_response(body: Mapping[str, Any]) -> AgentResponse:

@@ -10,7 +10,9 @@ from azurefunctions.extensions.http.fastapi import JSONResponse
 
 from shared import settings, wiring
 from shared.agentkit.faults import ProviderFault
+from shared.agentkit.redaction import for_callers
 from shared.errors import Misconfigured
+from shared.runs.services import log
 from shared.runs.store.tables import StoreUnavailable
 from shared.wiring import App
 
@@ -59,7 +61,11 @@ async def _tried(check: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, An
     try:
         async with asyncio.timeout(CHECK_SECONDS + 1.0):
             return {"status": "ok", **await check()}
-    except (StoreUnavailable, ProviderFault) as error:
-        return {"status": "unwell", "detail": str(error)}
+    except ProviderFault as fault:
+        log.warning("health: the provider: %s", fault.message)
+        return {"status": "unwell", "detail": fault.for_callers}
+    except StoreUnavailable as error:
+        log.warning("health: the storage: %s", error)
+        return {"status": "unwell", "detail": for_callers(str(error))}
     except TimeoutError:
         return {"status": "unwell", "detail": f"no answer within {CHECK_SECONDS:g} seconds"}

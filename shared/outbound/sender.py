@@ -2,15 +2,18 @@
 
 The address that is checked is the one that is connected to: the name is resolved once, by the connection itself,
 what is not public is left out, and the socket looks again. No proxy, no redirect, no cookie, and no byte of the
-answer's body is read.
+answer's body is read. Names are looked up in threads of their own: a look-up cannot be stopped, and one that hangs
+keeps its place until it is over, so that slow names are in nobody's way but their owner's.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import socket
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ssl import SSLContext
@@ -18,14 +21,17 @@ from ssl import SSLContext
 import aiohttp
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from shared.outbound.addresses import Rules, is_public, parse
-from shared.runs.callbacks.callback import Sent
+from shared.outbound.places import Places, TakenPlace
+from shared.runs.callbacks.callback import NoPlace, Place, Sent
 
-TIMEOUT = 15.0
+TIMEOUT = 5.0
 """Seconds for all of it: resolve, connect, send, and the head of the answer."""
+
+
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class AddressRefused(OSError):
@@ -45,6 +51,7 @@ class CallbackSender:
         clock: Callable[[], datetime],
         *,
         timeout: float = TIMEOUT,
+        places: int = 4,
         resolver: AbstractResolver | None = None,
         tls: SSLContext | bool = True,
     ) -> None:
@@ -54,12 +61,19 @@ class CallbackSender:
         self._timeout = timeout
         self._resolver = resolver
         self._tls = tls
+        self._places = Places(places)
+        self._threads = ThreadPoolExecutor(places, thread_name_prefix="name")  # a thread a place: none ever waits
 
     def problem(self, url: str) -> str | None:
         """See the port."""
         return self._rules.problem(url)
 
-    async def send(self, url: str, webhook_id: str, body: str) -> Sent:
+    def reserve(self, url: str, owner: str) -> TakenPlace | NoPlace:
+        """See the port. An address that leads nowhere takes a place too: its attempt fails at once."""
+        target = parse(url)
+        return self._places.take(owner, "" if target is None else target.host)
+
+    async def send(self, url: str, webhook_id: str, body: str, place: Place | None = None) -> Sent:
         """See the port. The words: ``address_refused``, ``name_not_resolved``, ``no_connection``, ``tls_failed``,
         ``timeout``, ``no_answer`` (or one that is no HTTP)."""
         began = time.monotonic()
@@ -67,17 +81,17 @@ class CallbackSender:
             return Sent(fault="address_refused")
         status, after = None, None
         try:
-            status, after = await self._post(url, webhook_id, body)
+            status, after = await self._post(url, webhook_id, body, place)
             fault = None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             fault = _fault(error)
         return Sent(status=status, fault=fault, retry_after=after, seconds=time.monotonic() - began)
 
-    async def _post(self, url: str, webhook_id: str, body: str) -> tuple[int, float | None]:
+    async def _post(self, url: str, webhook_id: str, body: str, place: Place | None) -> tuple[int, float | None]:
         target = parse(url)
         exempt = target is not None and self._rules.exempts(target)
         connector = aiohttp.TCPConnector(
-            resolver=_Vetted(self._resolver or ThreadedResolver(), exempt),
+            resolver=_Vetted(self._resolver or _Names(self._threads, place), exempt),
             socket_factory=_any_socket if exempt else _public_socket,
             use_dns_cache=False,
             force_close=True,
@@ -112,6 +126,37 @@ class CallbackSender:
             "webhook-timestamp": str(math.floor(now.timestamp())),
             "webhook-signature": " ".join(Webhook(secret).sign(webhook_id, now, body) for secret in self._secrets),
         }
+
+
+class _Names(AbstractResolver):
+    """The system's name service, asked in these threads. The place is held until it has answered, if it ever does."""
+
+    def __init__(self, threads: Executor, place: Place | None) -> None:
+        self._threads = threads
+        self._place = place if isinstance(place, TakenPlace) else None
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        asked = self._threads.submit(_look_up, host, port, family)
+        if (place := self._place) is not None:
+            place.hold()
+            asked.add_done_callback(lambda _: place.give_back())
+        return await asyncio.wrap_future(asked)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    """In a thread. Raises ``socket.gaierror``."""
+    flags = socket.AI_ADDRCONFIG
+    return [
+        ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol, flags=_NUMERIC)
+        for kind, _, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, family=family, flags=flags
+        )
+    ]
 
 
 class _Vetted(AbstractResolver):

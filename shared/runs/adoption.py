@@ -10,6 +10,7 @@ import asyncio
 
 from shared.agentkit import faults
 from shared.agentkit.agent import Agent, AgentResponse, AgentSession, ContinuationToken, RunOptions
+from shared.agentkit.within import within
 from shared.runs.debts import Debts
 from shared.runs.reading import Reading, created_for
 from shared.runs.run import Next, Run
@@ -91,8 +92,7 @@ class Adoption:
 async def _look(agent: Agent, response_id: str) -> AgentResponse:
     options = RunOptions(timeout=LOOK_SECONDS, continuation_token=ContinuationToken(response_id=response_id))
     try:
-        async with asyncio.timeout(LOOK_SECONDS + 1.0):
-            return await agent.run(None, session=AgentSession(session_id=""), options=options)
+        return await within(LOOK_SECONDS + 1.0, agent.run(None, session=AgentSession(session_id=""), options=options))
     except TimeoutError as error:
         raise faults.NoNews("No answer in time.", code="poll_timeout") from error
 

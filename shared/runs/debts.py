@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 
 from shared.agentkit import faults
 from shared.agentkit.agent import Agent, AgentResponse, ResponseStatus
+from shared.agentkit.within import within
 from shared.runs import schedule
 from shared.runs.callbacks.delivery import Deliveries
 from shared.runs.concurrency import side_by_side
 from shared.runs.run import Debt, Owed, Run
-from shared.runs.services import RACES, Services, log
+from shared.runs.services import RACES, SLACK_SECONDS, Services, log
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.transitions import payable, with_debt, with_debts, without_debt, without_responses
@@ -141,8 +142,7 @@ class Debts:
     async def _cancel(self, response_id: str, agent: Agent | None) -> AgentResponse | None:
         timeout = self._services.settings.poll_timeout
         try:
-            async with asyncio.timeout(2 * timeout + 1.0):
-                return await _known(agent).cancel(response_id, timeout=timeout)
+            return await within(2 * timeout + SLACK_SECONDS, _known(agent).cancel(response_id, timeout=timeout))
         except TimeoutError as error:
             raise faults.NoNews("No answer in time.", code="cancel_timeout") from error
 
@@ -172,8 +172,7 @@ class Debts:
     async def _delete(self, response_id: str, agent: Agent | None) -> None:
         timeout = self._services.settings.poll_timeout
         try:
-            async with asyncio.timeout(timeout + 1.0):
-                await _known(agent).delete(response_id, timeout=timeout)
+            await within(timeout + SLACK_SECONDS, _known(agent).delete(response_id, timeout=timeout))
         except TimeoutError as error:
             raise faults.NoNews("No answer in time.", code="delete_timeout") from error
 
@@ -193,8 +192,9 @@ class Debts:
                 extra={"run_id": run.id},
             )
             return (await self._services.save(stored, without_debt(run, debt, now))).run
+        # Whatever the provider asks for: a response that is not wanted costs money as long as it runs.
         gap = schedule.backoff(debt.tries + 1, first=5.0, most=900.0, luck=self._services.luck())
-        later = replace(debt, tries=debt.tries + 1, due=now + timedelta(seconds=max(gap, fault.retry_after or 0.0)))
+        later = replace(debt, tries=debt.tries + 1, due=now + timedelta(seconds=gap))
         debts = tuple(later if each.same(debt) else each for each in run.debts)
         return (await self._services.save(stored, with_debts(run, debts, now), midway=True)).run
 

@@ -9,10 +9,11 @@ from datetime import datetime
 
 from shared.agentkit.agent import Agent, AgentResponse, ResponseStatus
 from shared.agentkit.output import InvalidOutput
+from shared.agentkit.redaction import for_callers, plain_code, without_secrets
 from shared.agentkit.tools import error_output
 from shared.runs import schedule
 from shared.runs.run import Approval, CallKind, CallState, Next, Run, RunStatus, ToolCall
-from shared.runs.services import Services
+from shared.runs.services import Services, log
 from shared.runs.store.runs import CallChange, Stored
 from shared.runs.transitions import finish, next_turn, wake_later
 
@@ -30,6 +31,7 @@ class Reading:
     async def read(self, stored: Stored[Run], agent: Agent, response: AgentResponse) -> Stored[Run]:
         """Take in what the response says, in one transaction."""
         run, now = stored.value, self._services.clock()
+        word = plain_code(response.provider_status, otherwise="unknown")
         known = run.response_ids
         if response.response_id is not None and response.response_id not in known:
             known = (*known, response.response_id)
@@ -37,7 +39,7 @@ class Reading:
             run,
             status=RunStatus.IN_PROGRESS,
             response_ids=known,
-            provider_status=response.provider_status,
+            provider_status=word,
             wakes=run.wakes + (run.next is Next.POLL),
             accepted_at=now if run.token is None else run.accepted_at,
             claimed_until=None,
@@ -53,7 +55,7 @@ class Reading:
             agent_unknown_since=None,
             denied_since=None,
             previous_missing=0,
-            updated_at=now if run.provider_status != response.provider_status else run.updated_at,
+            updated_at=now if run.provider_status != word else run.updated_at,
         )
         match response.status:
             case ResponseStatus.PENDING:
@@ -138,8 +140,10 @@ class Reading:
                 again = ", twice" if run.corrections else ""
                 message = f"The agent's text is not a {agent.output.name}{again}: {error}"
         elif status is RunStatus.FAILED:
-            code = response.error_code or "provider_failed"
-            message = response.error_message or "The provider failed the response and gave no reason."
+            code = plain_code(response.error_code, otherwise="provider_failed")
+            message = for_callers(response.error_message or "The provider failed the response and gave no reason.")
+            told = without_secrets(response.error_message or "")
+            log.warning("run %s: failed by the provider: %s", run.id, told, extra={"run_id": run.id})
         elif status is RunStatus.CANCELLED:
             code, message = "cancelled_at_provider", "The response was cancelled at the provider, not by this app."
         after = finish(run, now, status, code=code, message=message)
@@ -148,7 +152,7 @@ class Reading:
             usage=run.usage + response.usage,
             text=await store.keep(run, response.text),
             output=await store.keep(run, output),
-            incomplete_reason=response.incomplete_reason if status is RunStatus.INCOMPLETE else None,
+            incomplete_reason=_reason(response) if status is RunStatus.INCOMPLETE else None,
             previous_response_id=response.response_id or run.previous_response_id,
         )
         items = [await store.keep(run, json.dumps(response.items, ensure_ascii=False))] if response.items else []
@@ -184,6 +188,11 @@ def names_another(run: Run, response: AgentResponse, app: str) -> bool:
     One that says nothing of it may be the attempt's: not every server gives `metadata` back.
     """
     return any(response.metadata.get(name, ours) != ours for name, ours in created_for(run, app).items() if ours)
+
+
+def _reason(response: AgentResponse) -> str | None:
+    reason = response.incomplete_reason
+    return None if reason is None else plain_code(reason, otherwise="unknown")
 
 
 def _ledger(run: Run, agent: Agent, response: AgentResponse) -> list[ToolCall]:

@@ -18,6 +18,10 @@ DAY = 86_400.0
 CALLBACK_WAITS = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0, 28_800.0)
 """Seconds before the second to eleventh try of a callback: with the most of jitter a day less a few minutes."""
 
+CROWDED_FIRST = 4.0
+CROWDED_MOST = 30.0
+"""The bounds of the wait for a place, in seconds, where a request found none."""
+
 SPARSE_FIRST = 30.0
 SPARSE_MOST = 300.0
 """The bounds of poll gaps, in seconds, where the provider's webhooks bring the news."""
@@ -36,6 +40,19 @@ def poll_gap(age: float, *, first: float, most: float, luck: float) -> float:
 def backoff(failures: int, *, first: float, most: float, luck: float) -> float:
     """Seconds to wait after the ``failures``-th failure in a row: doubling, bounded, spread upwards by up to 10 %."""
     return min(first * 2.0 ** min(max(failures - 1, 0), 30), most) * (1.0 + JITTER * luck)
+
+
+def asked_wait(asked: float, *, most: float, luck: float) -> float:
+    """Seconds to wait where a server asks for ``asked``: ``most`` at most, spread upwards by up to 10 %."""
+    return min(max(asked, 0.0), most) * (1.0 + JITTER * luck)
+
+
+def crowded_wait(failures: int, *, luck: float) -> float:
+    """Seconds to the next try of what found no place here for the ``failures``-th time in a row.
+
+    Short, since places come free all the time, and spread widely: who comes back together finds none again.
+    """
+    return backoff(failures, first=CROWDED_FIRST, most=CROWDED_MOST, luck=0.0) * (1.0 - 0.5 * luck)
 
 
 def unknown_outcome_wait(outcomes: int) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from shared.agentkit import faults
 from shared.agentkit.agent import Agent
 from shared.runs import schedule
 from shared.runs.callbacks.callback import Sender
@@ -26,6 +27,9 @@ from shared.settings import Settings
 
 BACKOFF_FIRST = 2.0
 BACKOFF_MOST = 120.0
+
+SLACK_SECONDS = 3.0
+"""What an agent may take beyond a request's timeout: to wait for a place, and for what is not the provider's."""
 
 RACES = 20
 """How often a write that lost its race reads the row again before it gives up."""
@@ -85,6 +89,16 @@ class Services:
     def backoff(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row: of a create, a poll, a response."""
         return schedule.backoff(failures, first=BACKOFF_FIRST, most=BACKOFF_MOST, luck=self.luck())
+
+    def gap_after(self, fault: faults.ProviderFault, failures: int) -> float:
+        """Seconds to wait after this fault, the so manieth in a row: backed off, and as the provider asks."""
+        if fault.code == faults.NOT_SENT and fault.retry_after is None:
+            return schedule.crowded_wait(failures, luck=self.luck())
+        return max(self.backoff(failures), self.asked_gap(fault))
+
+    def asked_gap(self, fault: faults.ProviderFault) -> float:
+        """What the provider asks for, as far as it is honoured; spread, so that not all come back at once."""
+        return schedule.asked_wait(fault.retry_after or 0.0, most=self.settings.retry_after_most, luck=self.luck())
 
     async def save(
         self,

@@ -15,6 +15,7 @@ from typing import Any
 
 from shared.agentkit.agent import Agent, Item
 from shared.agentkit.tools import error_output
+from shared.agentkit.within import within
 from shared.runs.lease import Lease, leased
 from shared.runs.ledger import LedgerLine
 from shared.runs.run import Approval, CallKind, CallState, Run, ToolCall
@@ -26,9 +27,6 @@ from shared.runs.transitions import next_turn, park, wake_later
 RUNNABLE = frozenset({CallState.OPEN, CallState.STARTED})
 OUTPUTS_A_TURN = 4
 """How many outputs of the longest kind a turn may have together."""
-
-STOP_SECONDS = 5.0
-"""How long a tool that was told to stop may take; one that does not stop is left behind."""
 
 
 class ToolWork:
@@ -116,7 +114,7 @@ class ToolWork:
         tool = agent.tools[call.name]
         timeout = min(tool.timeout or self._settings.tool_timeout, self._settings.tool_timeout_most)
         arguments = await self._services.store.read(line.run, call.arguments)
-        output = await _within(timeout, tool.invoke(arguments, line.context(), self._services.threads))
+        output = await _in_time(timeout, tool.invoke(arguments, line.context(), self._services.threads))
         if output is None:
             output = error_output("tool_timeout", f"The tool did not finish within {timeout:g} seconds.")
         await line.finish(shortened(output, self._settings.tool_output_bytes))
@@ -176,13 +174,9 @@ def shortened(output: str, most: int, allowed: str | None = None) -> str:
     )
 
 
-async def _within(seconds: float, work: Coroutine[Any, Any, str]) -> str | None:
+async def _in_time(seconds: float, work: Coroutine[Any, Any, str]) -> str | None:
     """What ``work`` returns within that time, else None. Stopped when the time is over, or who waits is cancelled."""
-    task = asyncio.create_task(work)
     try:
-        in_time, _ = await asyncio.wait([task], timeout=seconds)
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=STOP_SECONDS)
-    return task.result() if in_time else None
+        return await within(seconds, work)
+    except TimeoutError:
+        return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.agentkit.lenient import MOST_MESSAGE, MOST_WORD, well_formed
+from shared.agentkit.redaction import for_callers
 from shared.runs.callbacks.callback import event_of
 from shared.runs.run import CallbackState, Debt, Next, Owed, Run, RunStatus
 
@@ -28,7 +29,8 @@ def finish(
         run,
         status=status,
         error_code=None if code is None else well_formed(code[:MOST_WORD]),
-        error_message=None if message is None else well_formed(message[:MOST_MESSAGE]),
+        # Whoever made the sentence: callers get no secret and no internal address that somebody has put into it.
+        error_message=None if message is None else for_callers(well_formed(message), most=MOST_MESSAGE),
         token=None,
         claimed_until=None,
         unknown_at=None,

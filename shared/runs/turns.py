@@ -14,12 +14,13 @@ from datetime import timedelta
 
 from shared.agentkit import faults
 from shared.agentkit.agent import Agent, AgentResponse, AgentSession, Item, RunInfo, RunOptions, Send
+from shared.agentkit.within import within
 from shared.runs import conversation, schedule
 from shared.runs.debts import LOST, Debts
 from shared.runs.lease import Lease
 from shared.runs.reading import Reading, created_for, names_another
 from shared.runs.run import Run, RunStatus
-from shared.runs.services import RACES, Services, log
+from shared.runs.services import RACES, SLACK_SECONDS, Services, log
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.transitions import finish, wake_later
@@ -187,10 +188,10 @@ class Turns:
 
     async def _ask(self, run: Run, agent: Agent) -> AgentResponse:
         timeout = self._settings.poll_timeout
-        options = RunOptions(timeout=timeout, continuation_token=run.token)
+        options = RunOptions(timeout=timeout, continuation_token=run.token, model=run.model)
+        session = AgentSession(session_id=run.session_id)
         try:
-            async with asyncio.timeout(timeout + 1.0):
-                return await agent.run(None, session=AgentSession(session_id=run.session_id), options=options)
+            return await within(timeout + SLACK_SECONDS, agent.run(None, session=session, options=options))
         except TimeoutError as error:
             raise faults.NoNews("No answer in time.", code="poll_timeout") from error
 
@@ -216,7 +217,7 @@ class Turns:
             now,
             RunStatus.FAILED,
             code=LOST,
-            message=f"The provider no longer knows the response: {fault.message}",
+            message=f"The provider no longer knows the response: {fault.for_callers}",
             cancel_at_provider=True,
         )
         return await self._services.end(stored, after)
@@ -263,8 +264,7 @@ class Turns:
 
     async def _send(self, run: Run, send: Send, timeout: float) -> AgentResponse:
         try:
-            async with asyncio.timeout(timeout + 1.0):
-                response = await send()
+            response = await within(timeout + SLACK_SECONDS, send())
         except TimeoutError as error:
             raise faults.PerhapsAccepted("No answer in time.", code="create_timeout") from error
         except faults.NoNews as fault:
@@ -284,15 +284,14 @@ class Turns:
                 return await self._not_built(stored, fault)
             case faults.NotAccepted():
                 released = replace(released, not_accepted=run.not_accepted + 1)
-                gap = max(self._services.backoff(released.not_accepted), fault.retry_after or 0.0)
+                gap = self._services.gap_after(fault, released.not_accepted)
             case faults.AccessDenied():
                 since = run.denied_since or now
                 if now - since >= timedelta(seconds=self._settings.access_patience):
-                    return await self._services.fail(
-                        stored, "access_denied", f"The provider refuses this app's credentials: {fault.message}"
-                    )
+                    return await self._services.fail(stored, "access_denied", fault.for_callers)
+                log.warning("run %s: access denied: %s", run.id, fault.message, extra={"run_id": run.id})
                 released = replace(released, denied_since=since)
-                gap = max(ACCESS_GAP, fault.retry_after or 0.0)
+                gap = max(ACCESS_GAP, self._services.asked_gap(fault))
             case faults.PreviousResponseMissing() if run.previous_missing < PREVIOUS_MISSING_RETRIES:
                 released = replace(released, previous_missing=run.previous_missing + 1)
                 gap = self._services.backoff(released.previous_missing)
@@ -303,7 +302,8 @@ class Turns:
                 log.info("run %s: replays from full input: %s", run.id, fault.message, extra={"run_id": run.id})
                 released = replace(released, replay=True)
             case _:
-                return await self._services.fail(stored, fault.code, fault.message)
+                log.warning("run %s: refused: %s", run.id, fault.message, extra={"run_id": run.id})
+                return await self._services.fail(stored, fault.code, fault.for_callers)
         released = wake_later(released, now, gap)
         released = replace(released, not_before=released.wake_at if gap else None)
         return (await self._services.save(stored, released, midway=True)).run
@@ -346,7 +346,7 @@ class Turns:
         after = replace(
             run, no_news=run.no_news + 1, wakes=run.wakes + 1, provider_status=fault.code, agent_unknown_since=None
         )
-        gap = max(self._services.backoff(after.no_news), fault.retry_after or 0.0, least)
+        gap = max(self._services.gap_after(fault, after.no_news), least)
         return (await self._services.save(stored, wake_later(after, now, gap), midway=True)).run
 
     def _may_replay(self, run: Run) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MOST_LINES = 400
-LONGER = {"shared/runs/store/azure.py": 450, "shared/settings.py": 520}
+LONGER = {"shared/runs/store/azure.py": 450, "shared/settings.py": 640}
 """Files that are over it, and how far. The settings are a table, four lines a setting, and stay in one piece."""
 
 GROUND = {"settings", "errors"}
@@ -32,7 +32,7 @@ ONLY_IMPORTER = {
     "azure.data.tables": {"shared/runs/store/azure.py"},
     "azure.durable_functions": {"shared/drivers/durable.py"},
     "azure.identity": {"shared/wiring.py"},
-    "openai": {"shared/agentkit/provider.py"},
+    "openai": {"shared/agentkit/provider.py", "shared/agentkit/provider_errors.py"},
 }
 """What only some may import; a folder of the same name (``azure/``) would count as the file."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shared.errors import BatchNotEnded
 from shared.runs.batches.batch import Batch, counts, tell, with_debts
-from shared.runs.callbacks.callback import Sent, Verdict, message, settled, swapped, webhook_id
+from shared.runs.callbacks.callback import NoPlace, Place, Sent, Verdict, message, put_off, settled, swapped, webhook_id
 from shared.runs.callbacks.delivery import Attempts, say
 from shared.runs.callbacks.redelivery import check
 from shared.runs.run import CallbackState, Debt
@@ -32,6 +32,19 @@ class BatchCallbacks:
         if claim is None:
             after = self._settled(batch, debt, Verdict(CallbackState.GIVEN_UP))
             return await self._services.batches.save(stored, after)
+        place = self._attempts.reserve(batch.callback_url, batch.owner)
+        if isinstance(place, NoPlace):
+            after = with_debts(batch, put_off(batch.debts, debt, now, place.wait), now)
+            return await self._services.batches.save(stored, after)
+        try:
+            claimed, sent = await self._send(stored, debt, claim, place)
+        finally:
+            place.give_back()
+        return await self._record(claimed, claim, sent)
+
+    async def _send(self, stored: Stored[Batch], debt: Debt, claim: Debt, place: Place) -> tuple[Stored[Batch], Sent]:
+        """Claim, then send."""
+        batch, now = stored.value, self._services.clock()
         begun = replace(
             with_debts(batch, swapped(batch.debts, debt, claim), now),
             callback_attempts=batch.callback_attempts + 1,
@@ -41,8 +54,8 @@ class BatchCallbacks:
         )
         claimed = await self._services.batches.save(stored, begun)
         url = f"{self._services.settings.base_url}/api/batches/{batch.id}"
-        sent = await self._attempts.make(batch.callback_url, webhook_id(batch.id, claim.subject), body_of(begun, url))
-        return await self._record(claimed, claim, sent)
+        event_id, body = webhook_id(batch.id, claim.subject), body_of(begun, url)
+        return claimed, await self._attempts.make(batch.callback_url, event_id, body, place)
 
     async def deliver_again(self, batch_id: str) -> Batch | None:
         """Owe the callback of the batch's end anew, whatever became of it before; None: no such batch.

@@ -38,6 +38,21 @@ class Sent:
         return self.status is not None and 200 <= self.status < 300
 
 
+class Place(Protocol):
+    """Room for one attempt."""
+
+    def give_back(self) -> None:
+        """Let others have it. What still goes on of the attempt (a look-up of a name) keeps it until that is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoPlace:
+    """There is no room now; look again in ``wait`` seconds."""
+
+    wait: float
+
+
 class Sender(Protocol):
     """Signs and sends. Knows no run: whatever else has something to tell can use it."""
 
@@ -45,7 +60,11 @@ class Sender(Protocol):
         """Why nothing is ever sent to this address (``must …``), as far as it can be told without resolving it."""
         ...
 
-    async def send(self, url: str, webhook_id: str, body: str) -> Sent:
+    def reserve(self, url: str, owner: str) -> Place | NoPlace:
+        """Room for one attempt, unless as many are under way as may be: to this host, of this owner, or in all."""
+        ...
+
+    async def send(self, url: str, webhook_id: str, body: str, place: Place) -> Sent:
         """One attempt. Raises nothing: what went wrong is in the result."""
         ...
 
@@ -73,6 +92,11 @@ def settled(debts: tuple[Debt, ...], claim: Debt, verdict: Verdict, now: datetim
     if verdict.state is not None:
         return tuple(debt for debt in debts if debt != claim)
     return swapped(debts, claim, replace(claim, due=now + timedelta(seconds=verdict.wait)))
+
+
+def put_off(debts: tuple[Debt, ...], debt: Debt, now: datetime, wait: float) -> tuple[Debt, ...]:
+    """The debts with this one due in ``wait`` seconds: there was no room to send it. That is no attempt."""
+    return swapped(debts, debt, replace(debt, due=now + timedelta(seconds=wait)))
 
 
 def swapped(debts: tuple[Debt, ...], debt: Debt, other: Debt) -> tuple[Debt, ...]:

@@ -13,10 +13,13 @@ from datetime import timedelta
 from shared.runs.callbacks.callback import (
     Delivery,
     DeliveryState,
+    NoPlace,
+    Place,
     Sent,
     Verdict,
     body_of,
     judge,
+    put_off,
     settled,
     swapped,
     webhook_id,
@@ -47,13 +50,18 @@ class Attempts:
             return None
         return replace(debt, tries=debt.tries + 1, due=self._services.clock() + CLAIM)
 
-    async def make(self, url: str | None, event_id: str, body: str) -> Sent:
+    def reserve(self, url: str | None, owner: str) -> Place | NoPlace:
+        """Room for an attempt, to be had before the claim is written; where there is none it is put off."""
+        sender = self._services.sender
+        return _Nowhere() if sender is None or url is None else sender.reserve(url, owner)
+
+    async def make(self, url: str | None, event_id: str, body: str, place: Place) -> Sent:
         """One attempt under a claim that is written. One that crashes has failed like any other."""
         sender = self._services.sender
         if sender is None or url is None:
             return Sent(fault="callbacks_disabled")
         try:
-            return await sender.send(url, event_id, body)
+            return await sender.send(url, event_id, body, place)
         except Exception:
             log.exception("%s could not be sent", event_id)
             return Sent(fault="internal_error")
@@ -62,6 +70,13 @@ class Attempts:
         """What follows from it."""
         age = (self._services.clock() - claim.since).total_seconds()
         return judge(sent, tries=claim.tries, age=age, luck=self._services.luck())
+
+
+class _Nowhere:
+    """Room for an attempt that reaches nobody: the app sends no callbacks any more."""
+
+    def give_back(self) -> None:
+        """Nothing was taken."""
 
 
 class Deliveries:
@@ -77,9 +92,21 @@ class Deliveries:
         if claim is None:
             after = _settled(stored.value, debt, Verdict(CallbackState.GIVEN_UP), self._services)
             return (await self._services.save(stored, after)).run
-        claimed, line = await self._claim(stored, debt, claim)
-        sent = await self._send(claimed.value, claim)
+        place = self._attempts.reserve(stored.value.callback_url, stored.value.owner)
+        if isinstance(place, NoPlace):
+            return await self._put_off(stored, debt, place.wait)
+        try:
+            claimed, line = await self._claim(stored, debt, claim)
+            sent = await self._send(claimed.value, claim, place)
+        finally:
+            place.give_back()
         return await self._record(claimed, claim, line, sent)
+
+    async def _put_off(self, stored: Stored[Run], debt: Debt, wait: float) -> Stored[Run]:
+        """Too many callbacks are being sent: later, so that this wake is over and another run can have its turn."""
+        run, now = stored.value, self._services.clock()
+        after = with_debts(run, put_off(run.debts, debt, now, wait), now)
+        return (await self._services.save(stored, after)).run
 
     async def _claim(self, stored: Stored[Run], debt: Debt, claim: Debt) -> tuple[Stored[Run], Stored[Delivery]]:
         run, now = stored.value, self._services.clock()
@@ -100,11 +127,11 @@ class Deliveries:
         assert saved.delivery is not None
         return saved.run, saved.delivery
 
-    async def _send(self, run: Run, claim: Debt) -> Sent:
+    async def _send(self, run: Run, claim: Debt, place: Place) -> Sent:
         at = run.completed_at or claim.since
         url = f"{self._services.settings.base_url}/api/runs/{run.id}"
         event_id, body = webhook_id(run.id, claim.subject), body_of(run, claim.subject, at, url)
-        return await self._attempts.make(run.callback_url, event_id, body)
+        return await self._attempts.make(run.callback_url, event_id, body, place)
 
     async def _record(self, claimed: Stored[Run], claim: Debt, line: Stored[Delivery], sent: Sent) -> Stored[Run]:
         """Write what became of the attempt. Others may have changed the run meanwhile, or have deleted it."""

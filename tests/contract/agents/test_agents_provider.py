@@ -7,7 +7,9 @@ import contextlib
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,9 +25,15 @@ RESPONSE = {"id": "resp_1", "status": "queued"}
 
 @asynccontextmanager
 async def provider_at(
-    url: str | None, *, concurrency: int = 16, credential: Credential = "key"
+    url: str | None,
+    *,
+    seconds: Callable[[], float] = time.monotonic,
+    random: Callable[[], float] = lambda: 0.0,
+    credential: Credential = "key",
+    **config: Any,
 ) -> AsyncIterator[Provider]:
-    provider = Provider(ProviderConfig(credential=credential, base_url=url, concurrency=concurrency))
+    given = ProviderConfig(credential=credential, base_url=url, **config)
+    provider = Provider(given, seconds=seconds, random=random)
     provider.client()  # its import is not to be timed
     try:
         yield provider
@@ -204,22 +212,121 @@ async def test_no_more_calls_at_once_than_allowed_and_one_connection_serves_many
     assert connections == 3
 
 
-async def test_a_create_that_never_gets_its_turn_was_not_sent() -> None:
+@asynccontextmanager
+async def hanging(work: Callable[[Provider], Coroutine[Any, Any, Any]], **config: Any) -> AsyncIterator[Provider]:
+    """A provider whose server answers nothing but what says so, with ``work`` under way three times over."""
     asked = asyncio.Event()
+    under_way = 0
 
-    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        asked.set()
-        await reader.read()
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal under_way
+        while True:
+            head = await read_request(reader)
+            if b"/answered" in head:
+                writer.write(answer(RESPONSE))
+                continue
+            under_way += 1
+            if under_way == 3:
+                asked.set()
+            await reader.read()
 
-    async with serving(hold, concurrency=1) as provider:
-        holding = asyncio.create_task(provider.ask("/responses/resp_1", timeout=2))
+    async with serving(serve, **config) as provider:
+        tasks = [asyncio.create_task(work(provider)) for _ in range(3)]
         await asked.wait()
+        yield provider
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def creates(provider: Provider, owner: str = "ann") -> Coroutine[Any, Any, Any]:
+    return provider.send("/responses", {}, timeout=60, owner=owner)
+
+
+def calls(provider: Provider) -> Coroutine[Any, Any, Any]:
+    return provider.send("/chat/completions", {}, timeout=60, blocking=True)
+
+
+def asks(provider: Provider) -> Coroutine[Any, Any, Any]:
+    return provider.ask("/responses/resp_1", timeout=60)
+
+
+async def test_a_create_that_never_gets_its_turn_was_not_sent() -> None:
+    async with hanging(creates, concurrency=4) as provider:
         with pytest.raises(faults.NotAccepted) as caught:
-            await provider.send("/responses", {}, timeout=0.1)
-        assert caught.value.code == "not_sent"
-        with pytest.raises(faults.NoNews):
-            await holding
+            await provider.send("/answered", {}, timeout=5, owner="ann")
+    assert caught.value.code == "not_sent"
+
+
+async def test_an_owner_whose_creates_hang_leaves_room_for_others() -> None:
+    async with hanging(creates, concurrency=4) as provider:
+        assert await provider.send("/answered", {}, timeout=5, owner="bob") == RESPONSE
+
+
+@pytest.mark.parametrize("work", [creates, calls])
+async def test_what_starts_work_and_hangs_keeps_no_question_and_no_cancel_from_being_asked(
+    work: Callable[[Provider], Coroutine[Any, Any, Any]],
+) -> None:
+    async with hanging(work, concurrency=3 if work is calls else 4, blocking=3) as provider:
+        assert await provider.ask("/answered", timeout=5) == RESPONSE
+        assert await provider.tell("/answered", timeout=5, method="POST") == RESPONSE
+        assert await provider.tell("/answered", timeout=5, method="DELETE") == RESPONSE
+        assert await provider.send("/answered", {}, timeout=5, owner="bob") == RESPONSE
+
+
+async def test_questions_that_hang_keep_no_create_from_being_sent() -> None:
+    async with hanging(asks, concurrency=3) as provider:
+        assert await provider.send("/answered", {}, timeout=5) == RESPONSE
+        with pytest.raises(faults.NoNews) as caught:
+            await provider.ask("/answered", timeout=5)
+    assert caught.value.code == "not_sent"
+
+
+async def test_a_wait_for_a_place_is_no_part_of_a_request_s_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.agentkit.provider.PLACE_SECONDS", 60.0)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            writer.write(answer(RESPONSE))
+
+    async with serving(serve, concurrency=1) as provider:
+        async with provider.starting():
+            waiting = asyncio.create_task(provider.send("/responses", {}, timeout=1.0))
+            await asyncio.sleep(1.3)
+        assert await waiting == RESPONSE
+
+
+async def test_an_answer_that_came_while_the_process_stood_still_is_not_lost() -> None:
+    """The server is a thread, so that it answers while this one is frozen past the request's time."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked = threading.Event()
+
+    def serve() -> None:
+        for _ in range(2):
+            connection, _address = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                asked.set()
+                time.sleep(0.2)
+                connection.sendall(answer({**RESPONSE, "text": "y" * 300_000}))
+                connection.recv(65_536)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    async with provider_at(f"http://127.0.0.1:{listener.getsockname()[1]}") as provider:
+        for request in (
+            lambda: provider.send("/responses", {}, timeout=2.0),
+            lambda: provider.ask("/responses/resp_1", timeout=2.0),
+        ):
+            asked.clear()
+            waiting = asyncio.create_task(request())
+            await asyncio.to_thread(asked.wait)
+            time.sleep(2.5)  # noqa: ASYNC251 - the freeze
+            assert (await waiting)["id"] == "resp_1"
+            await provider.close()
+            provider._client = None
+    listener.close()
 
 
 async def test_every_call_carries_a_token_and_without_one_nothing_is_sent() -> None:
@@ -270,8 +377,7 @@ async def test_a_pause_holds_back_every_question_until_it_is_over() -> None:
             else:
                 writer.write(answer(RESPONSE))
 
-    async with serving(serve) as provider:
-        provider._seconds = lambda: now
+    async with serving(serve, seconds=lambda: now) as provider:
         for wait in (30.0, 30.0, 10.0):
             now = 30.0 - wait
             with pytest.raises(faults.NoNews) as caught:
@@ -281,6 +387,46 @@ async def test_a_pause_holds_back_every_question_until_it_is_over() -> None:
         assert await provider.send("/responses", {}, timeout=5) == RESPONSE, "a create is not held back"
         now = 30.0
         assert await provider.ask("/responses/resp_1", timeout=5) == RESPONSE
+
+
+async def test_a_pause_holds_back_no_cancel_and_no_delete_and_no_other_model() -> None:
+    async with hanging_back() as (provider, asked):
+        with pytest.raises(faults.NoNews):
+            await provider.ask("/responses/resp_1", timeout=5, model="large")
+        assert await provider.tell("/responses/resp_1/cancel", timeout=5, method="POST") == RESPONSE
+        assert await provider.tell("/responses/resp_1", timeout=5, method="DELETE") == RESPONSE
+        assert await provider.ask("/responses/resp_1", timeout=5, model="small") == RESPONSE
+        with pytest.raises(faults.NoNews) as caught:
+            await provider.ask("/responses/resp_1", timeout=5, model="large")
+    assert (caught.value.code, len(asked)) == ("rate_limited", 4)
+
+
+@pytest.mark.parametrize(("drawn", "waits"), [(0.0, 120.0), (0.5, 126.0)])
+async def test_a_pause_of_a_quarter_of_an_hour_is_two_minutes_and_spread(drawn: float, waits: float) -> None:
+    async with hanging_back(random=lambda: drawn, retry_after=b"900") as (provider, _):
+        for _ in range(2):  # who met it, and who asks after that
+            with pytest.raises(faults.NoNews) as caught:
+                await provider.ask("/responses/resp_1", timeout=5)
+            assert caught.value.retry_after == pytest.approx(waits)
+        with pytest.raises(faults.NotAccepted) as refused:
+            await provider.send("/refused", {}, timeout=5)
+    assert refused.value.retry_after == 120.0
+
+
+@asynccontextmanager
+async def hanging_back(*, retry_after: bytes = b"30", **config: Any) -> AsyncIterator[tuple[Provider, list[bytes]]]:
+    """A provider whose first question meets a 429, and the heads of what it was asked."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            asked.append(await read_request(reader))
+            slow = len(asked) == 1 or b"/refused" in asked[-1]
+            pause = b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\nRetry-After: " + retry_after + b"\r\n\r\n"
+            writer.write(pause if slow else answer(RESPONSE))
+
+    async with serving(serve, seconds=lambda: 0.0, **config) as provider:
+        yield provider, asked
 
 
 async def test_the_client_logs_no_line_a_call(caplog: pytest.LogCaptureFixture) -> None:

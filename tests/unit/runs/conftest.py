@@ -148,8 +148,8 @@ class Held:
         self.came, self.let_go = asyncio.Event(), asyncio.Event()
         send = rig.provider.send
 
-        async def held(path: str, body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:
-            answer = await send(path, body, timeout=timeout)
+        async def held(path: str, body: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+            answer = await send(path, body, **options)
             self.came.set()
             await self.let_go.wait()
             return answer

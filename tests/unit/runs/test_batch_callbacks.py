@@ -9,8 +9,9 @@ import itertools
 import pytest
 
 from shared import errors
+from shared.outbound.places import Places
 from shared.runs.batches.batch import Batch, BatchStatus
-from shared.runs.callbacks.callback import Sent, status_of
+from shared.runs.callbacks.callback import NoPlace, Place, Sent, status_of
 from shared.runs.callbacks.delivery import CLAIM
 from shared.runs.run import CallbackState
 from shared.runs.schedule import CALLBACK_WAITS, DAY
@@ -209,7 +210,10 @@ async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(either: Ri
         def problem(self, url: str) -> str | None:
             return None
 
-        async def send(self, url: str, webhook_id: str, body: str) -> Sent:
+        def reserve(self, url: str, owner: str) -> Place | NoPlace:
+            return Places(1).take(owner, url)
+
+        async def send(self, url: str, webhook_id: str, body: str, place: Place) -> Sent:
             raise RuntimeError("a bug")
 
     object.__setattr__(either.app.services, "sender", Crashing())

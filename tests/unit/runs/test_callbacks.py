@@ -15,8 +15,9 @@ from shared.api import deliveries
 from shared.api.callers import EVERYBODY
 from shared.drivers.durable import Hub
 from shared.errors import CallbacksDisabled, IdempotencyKeyReused, InvalidRequest, NoCallback, RunNotEnded
+from shared.outbound.places import Places
 from shared.runs.answers import Answer
-from shared.runs.callbacks.callback import Delivery, Sent, status_of
+from shared.runs.callbacks.callback import Delivery, NoPlace, Place, Sent, status_of
 from shared.runs.callbacks.delivery import CLAIM, KEPT
 from shared.runs.run import CallbackState, Next, Owed, RunStatus
 from shared.runs.schedule import CALLBACK_WAITS, DAY
@@ -319,7 +320,10 @@ async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(telling: R
         def problem(self, url: str) -> str | None:
             return None
 
-        async def send(self, url: str, webhook_id: str, body: str) -> Sent:
+        def reserve(self, url: str, owner: str) -> Place | NoPlace:
+            return Places(1).take(owner, url)
+
+        async def send(self, url: str, webhook_id: str, body: str, place: Place) -> Sent:
             raise RuntimeError("a bug")
 
     object.__setattr__(telling.app.services, "sender", Crashing())

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from shared.agentkit import within
 from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider
 from shared.agentkit.responses import ResponsesAgent
 from shared.agentkit.tools import Tool, ToolContext, tool
 from shared.agents import AgentFactory
-from shared.runs import toolwork
 from shared.runs.run import CallState, Next, Run, RunStatus
 from shared.runs.services import Outcome
 from shared.runs.store.tables import Change, StoreUnavailable, Table
@@ -368,7 +368,7 @@ async def test_a_tool_that_does_not_stop_is_left_behind(rigs: NewRig, monkeypatc
                 await let_go.wait()
         return "too late"
 
-    monkeypatch.setattr(toolwork, "STOP_SECONDS", 0.05)
+    monkeypatch.setattr(within, "STOP_SECONDS", 0.05)
     rig = await rigs([agent_with(stubborn)], tool_timeout=0.05)
     run_id = await at_tools(rig, ("stubborn", {}))
     run = await rig.follow(run_id)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from local.model import ScriptedModel
+from shared.agentkit.faults import CREDENTIALS_REFUSED
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
 from tests.unit.runs.conftest import NewRig, Rig, eventually
@@ -170,7 +171,7 @@ async def test_a_provider_that_is_down_at_submit_leaves_the_run_queued_until_it_
 
 
 async def test_a_credential_that_gives_no_token_is_access_denied_and_nothing_is_sent(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def no_token() -> str:
         raise RuntimeError("the identity endpoint is gone")
@@ -179,7 +180,8 @@ async def test_a_credential_that_gives_no_token_is_access_denied_and_nothing_is_
     monkeypatch.setattr(type(config), "credential", property(lambda _: no_token), raising=False)
     run = await rig.story()
     assert (run.status, run.error_code) == (RunStatus.FAILED, "access_denied")
-    assert "the identity endpoint is gone" in (run.error_message or "")
+    assert run.error_message == CREDENTIALS_REFUSED
+    assert "the identity endpoint is gone" in caplog.text
     assert await rig.model.log("create") == []
 
 
@@ -306,7 +308,7 @@ async def test_a_claim_that_took_too_long_to_write_is_given_back_and_nothing_is_
 async def test_a_create_that_waits_too_long_for_its_turn_was_not_sent(rigs: NewRig) -> None:
     rig = await rigs(create_timeout=SOON, provider_concurrency=1)
     await rig.model.script("s", turn("create", {"status": 429}))
-    async with rig.provider._slots:
+    async with rig.provider.starting("somebody else"):
         run = (await rig.submit()).run
     assert (run.provider_status, run.claimed_until, run.not_accepted) == ("not_sent", None, 1)
     assert await rig.model.log("create") == []

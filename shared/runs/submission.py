@@ -17,6 +17,7 @@ from shared.agentkit.agent import Item
 from shared.errors import (
     AgentMismatch,
     CallbacksDisabled,
+    DormouseError,
     InvalidRequest,
     ModelNotAllowed,
     NotLatest,
@@ -347,18 +348,13 @@ class Submissions:
         except Conflict:
             return await store.load(run.id)
 
-    async def _lost(
-        self, run: Run, winner: Stored[Run] | None, record: KeyRecord | None, watch: Watch
-    ) -> SessionBusy | SessionNotFound | RunDeleted:
-        """Another request took that number, or deleted the session: give back place and key, and say so.
-
-        The watch row is the winner's now: it is dated as the winner's row says.
-        """
+    async def _lost(self, run: Run, winner: Stored[Run] | None, key: KeyRecord | None, watch: Watch) -> DormouseError:
+        """Another request took that number, or deleted the session: give back place and key, and say so."""
         await self._services.give_slot_back(run)
         await self._services.index.unlist(self._services.index.place_of(run))
-        if record is not None and record.etag:  # a batch's own has no row
-            await self._services.index.free_key(record)
-        if winner is not None:
+        if key is not None and key.etag:  # a batch's own has no row
+            await self._services.index.free_key(key)
+        if winner is not None:  # the watch row is the winner's now
             await self._services.watch.set_due(watch, winner.value.wake_at, self._now())
         session = await self._services.store.load_session(run.session_id)
         if session is not None and session.value.deleted_at is None:

@@ -191,7 +191,11 @@ async def test_a_response_that_is_gone_is_lost_after_a_while(own_stack: OwnStack
         run_id = await start(target, {"stuck": True, "id_gone": 0.0})
         run = await api.until(run_id, lambda run: run["provider_status"] == "http_404" or run["error"])
         assert run["status"] == "in_progress", "it may not have arrived everywhere yet"
-        await move_clock(host, 61)
+        for seconds in (61, 31, 31):  # past the time in which a 404 is no news; then three looks, half a minute apart
+            wakes = run["wakes"]
+            assert run["status"] == "in_progress"
+            await move_clock(host, seconds)
+            run = await api.until(run_id, lambda run, seen=wakes: run["wakes"] > seen or run["error"])
         run = await api.finished(run_id)
     assert (run["status"], run["error"]["code"]) == ("failed", "response_lost")
 

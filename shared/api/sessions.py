@@ -23,7 +23,7 @@ from shared.wiring import App
 LOOKED_AT = 400
 """Numbers of runs that are looked at for one page: those of deleted ones bring nothing."""
 
-DELETED_AT_ONCE = 100
+DELETED_AT_ONCE = 50
 """Runs of a session that its deletion takes along inside the request."""
 
 _CURSOR = re.compile(r"[1-9][0-9]{0,7}", re.ASCII)

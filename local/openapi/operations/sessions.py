@@ -31,7 +31,7 @@ OPERATIONS = (
         function="delete_session",
         tag=TAG,
         summary="Delete a session",
-        text="With all its runs, here and at the provider; an active one is cancelled. Of more than 100 runs the older "
+        text="With all its runs, here and at the provider; an active one is cancelled. Of more than 50 runs the older "
         "ones follow within some hours; the session itself is gone at once.",
         answers={204: Answer(text="It is gone.")},
         problems=(errors.SessionNotFound,),

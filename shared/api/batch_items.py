@@ -119,6 +119,7 @@ async def _too_much(raw: json_scan.Bytes, spans: Sequence[tuple[int, int]], most
         except DormouseError as error:
             bad[index] = BadItem(error.message, type(error)(error.message))
             left -= json_scan.MOST_TOKENS if isinstance(error, InvalidRequest) else 0
+        await asyncio.sleep(0)
         if left < 0:
             raise InvalidRequest(f"All items together may have {MOST_TOKENS} texts, brackets and commas. Send fewer.")
     return bad

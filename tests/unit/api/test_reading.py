@@ -240,6 +240,23 @@ async def test_counting_gives_the_event_loop_its_turn() -> None:
         assert turns > 10
 
 
+async def test_reading_a_batch_gives_the_event_loop_its_turn_at_every_item() -> None:
+    item = json.dumps({"input": "x" * 2_000}).encode()
+    for body, kind in ((b'{"items":[' + b",".join([item] * 500) + b"]}", "json"), (b"\n".join([item] * 500), "jsonl")):
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        await batch(body, f"application/{kind}")
+        counting.cancel()
+        assert turns >= 1_000, "once while it is counted, once while it is hashed"
+
+
 def slow(body: bytes, gate: asyncio.Event) -> Request:
     """A request whose body stops after its first piece until the gate is open."""
     pieces = [body, b"}"]

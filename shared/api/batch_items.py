@@ -20,7 +20,7 @@ MOST_BESIDE = 131_072
 MOST_TOKENS = 400_000
 """Texts, brackets and commas of a whole batch; each item may have as many as a run."""
 
-_LINE = re.compile(rb"\S[^\n]*")
+_NOT_BLANK = re.compile(rb"\S")
 _PIECE = 1_048_576
 _MARK = b"\xef\xbb\xbf"
 
@@ -73,9 +73,7 @@ async def of_object(raw: json_scan.Bytes, most_bytes: int) -> tuple[dict[str, An
 
     ``most_bytes`` is what one item may have.
     """
-    found = await json_scan.split(raw, "items", most=MOST_ITEMS, most_tokens=MOST_TOKENS)
-    if len(found.rest) > MOST_BESIDE:
-        raise InvalidRequest(f"All that is not in `items` may have {MOST_BESIDE} bytes at most. Send less beside them.")
+    found = await json_scan.split(raw, "items", most=MOST_ITEMS, most_tokens=MOST_TOKENS, most_rest=MOST_BESIDE)
     await json_scan.check_size(found.rest)
     given = parsed(found.rest)
     check_widths(given)
@@ -90,28 +88,40 @@ async def of_lines(raw: json_scan.Bytes, most_bytes: int) -> Items:
     """The items of JSON Lines: the lines that are not blank. Raises ``InvalidRequest`` for more than there may be."""
     spans: list[tuple[int, int]] = []
     numbers: list[int] = []
-    number, counted = 1, len(_MARK) if raw.startswith(_MARK) else 0
-    for match in _LINE.finditer(raw, counted):
+    number, at = 1, len(_MARK) if raw.startswith(_MARK) else 0
+    while at < len(raw):
+        until = min(at + _PIECE, len(raw))
+        match = _NOT_BLANK.search(raw, at, until)
+        number += raw.count(b"\n", at, until if match is None else match.start())
+        if match is None:
+            at = until
+            await asyncio.sleep(0)
+            continue
         if len(spans) == MOST_ITEMS:
             raise InvalidRequest(f"A batch has 1 to {MOST_ITEMS} items; this one has more.")
-        number += raw.count(b"\n", counted, match.start())
-        counted = match.start()
-        spans.append(match.span())
+        end = raw.find(b"\n", match.start())
+        at = len(raw) if end < 0 else end
+        spans.append((match.start(), at))
         numbers.append(number)
     bad = await _too_much(raw, spans, most_bytes)
     return Items(raw, spans, {index: _of_line(each, numbers[index]) for index, each in bad.items()}, numbers)
 
 
 async def _too_much(raw: json_scan.Bytes, spans: Sequence[tuple[int, int]], most_bytes: int) -> dict[int, BadItem]:
-    """The items that are too long, or hold too much, to be parsed in one go."""
+    """The items that are too long, or hold too much, to be parsed in one go. Raises when all hold far too much."""
     bad: dict[int, BadItem] = {}
+    left = MOST_TOKENS
     for index, (start, end) in enumerate(spans):
         try:
             if end - start > most_bytes:
                 raise InputTooLarge(f"An item may have at most {most_bytes} bytes here. Send less, or a URL to it.")
-            await json_scan.check_size(raw, start, end)
+            left -= await json_scan.check_size(raw, start, end)
         except DormouseError as error:
             bad[index] = BadItem(error.message, type(error)(error.message))
+            left -= json_scan.MOST_TOKENS if isinstance(error, InvalidRequest) else 0
+        await asyncio.sleep(0)
+        if left < 0:
+            raise InvalidRequest(f"All items together may have {MOST_TOKENS} texts, brackets and commas. Send fewer.")
     return bad
 
 

@@ -63,13 +63,17 @@ async def tokens(raw: Bytes, start: int, end: int) -> AsyncIterator[tuple[int, i
         at = stop
 
 
-async def check_size(raw: Bytes, start: int = 0, end: int | None = None, *, most: int = MOST_TOKENS) -> None:
-    """Raises ``InvalidRequest`` for more than ``most`` tokens, ``InvalidJson`` for more than ``DEEPEST`` levels."""
+async def check_size(raw: Bytes, start: int = 0, end: int | None = None, *, most: int = MOST_TOKENS) -> int:
+    """How many tokens there are.
+
+    Raises ``InvalidRequest`` for more than ``most``, ``InvalidJson`` for more than ``DEEPEST`` levels.
+    """
     count = depth = 0
     async for byte, _, _ in tokens(raw, start, len(raw) if end is None else end):
         count += 1
         depth += (byte in _OPENING) - (byte in _CLOSING)
         _check(count, depth, most)
+    return count
 
 
 def _check(count: int, depth: int, most: int) -> None:
@@ -139,24 +143,26 @@ class _Splitter:
             return False
 
 
-async def split(raw: Bytes, name: str, *, most: int, most_tokens: int) -> Split:
+async def split(raw: Bytes, name: str, *, most: int, most_tokens: int, most_rest: int) -> Split:
     """The object in ``raw`` without the elements of its list ``name``, of which there may be ``most``.
 
-    Nothing is parsed: that the parts are JSON is found by whoever parses them. Raises ``InvalidRequest`` and
-    ``InvalidJson`` like ``check_size``.
+    ``most_rest`` is what may be beside them, in bytes. Nothing is parsed: that the parts are JSON is found by whoever
+    parses them. Raises ``InvalidRequest`` and ``InvalidJson`` like ``check_size``.
     """
     splitter, count = _Splitter(raw, name, most), 0
     async for token in tokens(raw, 0, len(raw)):
         splitter.take(*token)
         count += 1
         _check(count, splitter.depth, most_tokens)
+    found, begin = splitter.found, splitter.begin if splitter.begin >= 0 else len(raw)
+    end = splitter.end if splitter.end >= 0 else len(raw)
+    if begin + len(raw) - end > most_rest:
+        raise InvalidRequest(f"All that is not in `{name}` may have {most_rest} bytes at most. Send less beside it.")
     if splitter.begin < 0:
         return Split(bytes(raw), None)
-    end = splitter.end if splitter.end >= 0 else len(raw)
-    found = splitter.found
     if len(found) == 1 and not raw[found[0][0] : found[0][1]].strip():
         found = []
-    return Split(bytes(raw[: splitter.begin]) + bytes(raw[end:]), found)
+    return Split(bytes(raw[:begin]) + bytes(raw[end:]), found)
 
 
 def loads(raw: Bytes | memoryview) -> Any:

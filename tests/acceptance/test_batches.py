@@ -111,7 +111,7 @@ async def test_what_is_no_batch_is_refused_whole(target: Target, driver: str) ->
     for body, code, said in [
         ({}, "invalid_request", "items"),
         ({"items": []}, "invalid_request", "1 to 1000"),
-        ({"items": [item] * 1_001}, "invalid_request", "1001"),
+        ({"items": [item] * 1_001}, "invalid_request", "more than 1000"),
         ({"items": ["a", "b"]}, "invalid_json", "object"),
         ({"items": [item], "agent": "nobody"}, "unknown_agent", "nobody"),
         ({"items": [item], "model": "gpt-x"}, "model_not_allowed", "model"),

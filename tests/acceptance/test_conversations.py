@@ -69,7 +69,7 @@ async def test_a_session_shows_its_runs_and_what_was_said(driver: str, target: T
     shown = await session_of(api, session)
     assert (shown.status, shown["object"], shown["id"], shown["agent"]) == (200, "session", session, "workshop")
     assert shown["active_run"] == third
-    runs = [(first["id"], "completed"), (second["id"], "completed"), (third, "in_progress")]
+    runs = [(third, "in_progress"), (second["id"], "completed"), (first["id"], "completed")]
     assert [(run["id"], run["status"]) for run in shown["runs"]] == runs
     assert [(each["run_id"], each["role"], each["content"]) for each in shown["messages"]] == [
         (first["id"], "user", "[script:one]"),
@@ -81,7 +81,7 @@ async def test_a_session_shows_its_runs_and_what_was_said(driver: str, target: T
     ]
     await api.cancel(third)
     after = await session_of(api, session)
-    assert (after["active_run"], after["runs"][2]["status"]) == (None, "cancelled")
+    assert (after["active_run"], after["runs"][0]["status"]) == (None, "cancelled")
     assert (await session_of(api, "0" * 32)).status == 404
 
 
@@ -126,7 +126,7 @@ async def test_ten_runs_of_a_session_with_a_crash_between_them(own_stack: NewSta
             await asyncio.to_thread(lambda: host.start().wait_ready())
         assert session is not None
         shown = await session_of(api, session)
-    assert [run["status"] for run in shown["runs"]] == [status for status, _, _ in TEN]
+    assert [run["status"] for run in shown["runs"]] == [status for status, _, _ in reversed(TEN)]
     refused = [entry for entry in await stack.model.log("create") if entry.status != 200]
     assert refused == []
     chain = [known.metadata["run"] for known in await _chain(stack.model, good[-1])]

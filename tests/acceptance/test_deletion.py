@@ -185,7 +185,7 @@ async def test_a_session_lives_on_without_a_deleted_run(
         third = await go_on(api, "[script:s] three", session)
         assert await delete(api, "runs", second["id"]) == 204
         assert (await api.call("GET", f"/api/runs/{second['id']}")).status == 404
-        assert [run["id"] for run in (await session_of(api, session))["runs"]] == [first["id"], third["id"]]
+        assert [run["id"] for run in (await session_of(api, session))["runs"]] == [third["id"], first["id"]]
         assert SECRET not in json.dumps(await said(api, session))
         fourth = await go_on(api, "[script:s] four", session)
         assert fourth["status"] == "completed", fourth

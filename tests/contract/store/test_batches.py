@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 
 from shared.runs.batches.batch import Active, Batch, BatchItem, BatchStatus, Result
 from shared.runs.run import PartRef, RunStatus
-from shared.runs.store.batches import BatchStore
+from shared.runs.store.batches import BYTES_A_TRANSACTION, ITEMS_A_TRANSACTION, BatchStore
 from shared.runs.store.index import BATCHES, IndexStore
-from shared.runs.store.tables import Conflict, Tables
+from shared.runs.store.limits import change_bytes
+from shared.runs.store.memory import MemoryTables
+from shared.runs.store.tables import Change, Conflict, Table, Tables
 from tests.contract.store.records import NOW, new_run
 
 
@@ -161,3 +164,18 @@ async def test_an_owner_has_a_list_of_batches_beside_that_of_runs(tables: Tables
     await index.unlist(index.place_of_batch(made[0]))
     assert len((await index.page("o", None, 9, of=BATCHES))[0]) == 2
     assert len((await index.page("o", None, 9))[0]) == 1
+
+
+async def test_a_transaction_of_items_stays_small() -> None:
+    tables = MemoryTables()
+    sent: list[Sequence[Change]] = []
+
+    async def before(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
+        sent.append(changes)
+
+    tables.before = before
+    for text in ("x" * 24_000, "x"):
+        await BatchStore(tables).put_items(new_batch().id, [BatchItem(index=i, asked=text) for i in range(60)])
+    assert {len(changes) for changes in sent} <= set(range(1, ITEMS_A_TRANSACTION + 1))
+    assert max(sum(change_bytes("p", each) for each in changes) for changes in sent) <= BYTES_A_TRANSACTION
+    assert sum(len(changes) for changes in sent) == 120

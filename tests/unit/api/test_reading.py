@@ -168,6 +168,19 @@ async def test_an_item_that_is_too_long_fails_alone_and_is_never_parsed(parses: 
     assert max(parses) < 100
 
 
+async def test_lines_that_hold_far_too_much_together_are_refused_before_any_is_parsed(parses: list[int]) -> None:
+    line = b'{"input":"x","l":[' + b"0," * 5_000 + b"0]}"
+    error = await refusal(batch(b"\n".join([line] * 100), "application/jsonl"))
+    assert "All items together" in error.message
+    assert parses == []
+
+
+async def test_lines_are_numbered_over_any_number_of_blank_ones() -> None:
+    wanted = await batch(b'\n \r\n{"input":"x"}\r\n' + b"\n" * 2_000_000 + b"nul\n", "application/jsonl")
+    assert "Line 2000004" in str(wanted.items[1].asked)
+    assert len(wanted.items) == 2
+
+
 async def test_what_stands_beside_the_items_has_a_most() -> None:
     error = await refusal(batch(b'{"agent":"' + b"x" * batch_items.MOST_BESIDE + b'","items":[{"input":"x"}]}'))
     assert "not in `items`" in error.message
@@ -205,7 +218,7 @@ async def test_elements_are_split_where_a_parser_would_split_them() -> None:
     for _ in range(300):
         given = {"a": value(2), "items": [value(3) for _ in range(draw.randrange(5))], "b": value(2)}
         raw = json.dumps(given, ensure_ascii=draw.random() < 0.5, indent=draw.choice([None, 1])).encode()
-        found = await json_scan.split(raw, "items", most=9, most_tokens=10_000)
+        found = await json_scan.split(raw, "items", most=9, most_tokens=10_000, most_rest=10_000)
         assert found.elements is not None
         assert [json.loads(raw[start:end]) for start, end in found.elements] == given["items"]
         assert json.loads(found.rest) == {**given, "items": []}
@@ -225,6 +238,23 @@ async def test_counting_gives_the_event_loop_its_turn() -> None:
         await json_scan.check_size(raw)
         counting.cancel()
         assert turns > 10
+
+
+async def test_reading_a_batch_gives_the_event_loop_its_turn_at_every_item() -> None:
+    item = json.dumps({"input": "x" * 2_000}).encode()
+    for body, kind in ((b'{"items":[' + b",".join([item] * 500) + b"]}", "json"), (b"\n".join([item] * 500), "jsonl")):
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        await batch(body, f"application/{kind}")
+        counting.cancel()
+        assert turns >= 1_000, "once while it is counted, once while it is hashed"
 
 
 def slow(body: bytes, gate: asyncio.Event) -> Request:

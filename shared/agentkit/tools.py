@@ -99,6 +99,12 @@ class Tool:
             "strict": self.strict,
         }
 
+    def keywords(self, arguments: str, context: ToolContext) -> dict[str, Any]:
+        """What the function is called with. Raises ``ValueError`` for what is not one JSON object, and for what does
+        not fit; a validator of the tool's own may raise anything.
+        """
+        return _checked(self.function, json_object(arguments), context)
+
     async def invoke(self, arguments: str, context: ToolContext, executor: Executor) -> str:
         """Run it once and return the output for the model, errors included.
 
@@ -107,7 +113,7 @@ class Tool:
         from pydantic import ValidationError
 
         try:
-            keywords = _arguments(self.function, arguments, context)
+            keywords = self.keywords(arguments, context)
         except ValidationError as error:
             problems = [
                 {"argument": ".".join(str(part) for part in e["loc"]), "problem": e["msg"]}
@@ -247,11 +253,27 @@ def _parameters(function: Callable[..., Any]) -> _Parameters:
     return _Parameters(model=model, fields=names, defaulted=frozenset(defaulted), contexts=tuple(contexts))
 
 
-def _arguments(function: Callable[..., Any], arguments: str, context: ToolContext) -> dict[str, Any]:
-    parameters = _parameters(function)
-    given = json.loads(arguments or "{}")
+def json_object(text: str) -> Json:
+    """The one JSON object that a model's text is; nothing at all is an empty one.
+
+    Raises ``ValueError`` for anything else, and for a name that is there twice: a person who approved the text may have
+    read the other value. ``RecursionError`` for what is nested too deep.
+    """
+    given = json.loads(text or "{}", object_pairs_hook=_without_repetition)
     if not isinstance(given, dict):
         raise ValueError("they are not a JSON object")
+    return given
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice in one object")
+    return found
+
+
+def _checked(function: Callable[..., Any], given: Json, context: ToolContext) -> dict[str, Any]:
+    parameters = _parameters(function)
     checked = parameters.model.model_validate(given)
     keywords = {name: getattr(checked, field) for field, name in parameters.fields.items()}
     for name in parameters.defaulted:

@@ -156,12 +156,12 @@ class AnswersBody(BaseModel):
 
 
 async def read_answers(request: Any) -> dict[str, Answer]:
-    """The answers by call id. Raises the errors that say what to change."""
+    """The answers by approval id or call id. Raises the errors that say what to change."""
     try:
         body = AnswersBody.model_validate(await read_json(request, MOST_FOR_ANSWERS))
     except ValidationError as error:
         raise invalid(error) from None
-    return {call_id: Answer(approve=each.approve, reason=each.reason) for call_id, each in body.answers.items()}
+    return {name: Answer(approve=each.approve, reason=each.reason) for name, each in body.answers.items()}
 
 
 async def read_bytes(request: Any, most: int) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 
 from shared.agentkit.agent import Agent, Item
 from shared.agentkit.tools import error_output
+from shared.runs.approvals import waiting
 from shared.runs.lease import Lease, leased
 from shared.runs.ledger import LedgerLine
 from shared.runs.run import Approval, CallKind, CallState, Run, ToolCall
@@ -68,7 +69,7 @@ class ToolWork:
         run, now = stored.value, self._services.clock()
         owner = secrets.token_hex(8)
         changes = [
-            CallChange(before=call, after=self._started(call.value, agent, owner))
+            CallChange(before=call, after=self._taken(call.value, agent, owner))
             for call in calls
             if call.value.state in RUNNABLE
         ]
@@ -82,8 +83,11 @@ class ToolWork:
         started = [call for call in saved.calls if call.value.state is CallState.STARTED]
         return Lease(self._services, saved.run), started
 
-    def _started(self, call: ToolCall, agent: Agent, owner: str) -> ToolCall:
-        """The ledger row as its new owner takes it: counted as started, or finished without a start."""
+    def _taken(self, call: ToolCall, agent: Agent, owner: str) -> ToolCall:
+        """The call as its new owner takes it: counted as started, finished without a start, or waiting for a person.
+
+        Whether a tool needs approval is what this build says of it: another version may have read the response.
+        """
         now = self._services.clock()
         call = replace(call, owner=owner)
         tool = agent.tools.get(call.name)
@@ -97,6 +101,8 @@ class ToolWork:
             )
         if verdict is not None:
             return replace(call, state=CallState.FINISHED, result=verdict, finished_at=now)
+        if tool is not None and tool.requires_approval and call.approval is Approval.NONE:
+            return waiting(call, tool)
         return replace(call, state=CallState.STARTED, starts=call.starts + 1, started_at=now)
 
     async def _run_all(self, lines: Sequence[LedgerLine], agent: Agent) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from agent_framework import Agent as FrameworksAgent
-from agent_framework import FunctionInvocationContext
+from agent_framework import FunctionInvocationContext, tool
 from agent_framework.openai import OpenAIChatClient
 
 from shared.agentkit.agent import Agent
@@ -39,3 +41,19 @@ def build(settings: Settings, provider: Provider) -> Agent:
             tools=[research_space_facts, generate_character_profiles],
         )
     )
+
+
+def build_clerk(settings: Settings, provider: Provider) -> Agent:
+    """The agent *framework-clerk*, who pays: since the present version only what a person has approved."""
+    is_free = os.environ.get(workshop.VERSION_VARIABLE) == "free_send"
+
+    @tool(approval_mode="never_require" if is_free else "always_require")
+    async def pay(amount: int, context: FunctionInvocationContext) -> str:
+        """Pay an amount."""
+        await workshop.work.function(context.kwargs["tool_context"], f"pay {amount}", 0.0)
+        return f"paid {amount}"
+
+    client = OpenAIChatClient(
+        model=settings.openai_model, api_key=settings.openai_api_key, base_url=settings.openai_base_url
+    )
+    return FrameworkAgent(FrameworksAgent(client=client, name="framework-clerk", instructions="Pay.", tools=[pay]))

@@ -33,7 +33,7 @@ class ToolContext:
     """Who calls a tool, and why. Handed to a tool that has a parameter of this type.
 
     ``idempotency_key`` (``<run id>:<turn>:<index>``) is the same however often an interrupted call is run again:
-    hand it to whatever the tool changes.
+    hand it to whatever the tool changes. ``report`` and ``stopped`` are the app's own; use what is below.
     """
 
     run_id: str
@@ -43,6 +43,16 @@ class ToolContext:
     idempotency_key: str
     start: int
     report: Callable[[Progress], None] = lambda progress: None
+    stopped: Callable[[], bool] = lambda: False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether to stop: nobody takes the result of this start any more. From any thread.
+
+        The run was cancelled or has ended, the call's time is over, or the process stood still so long that another
+        may run the call by now. Once true it stays true. Return or raise whatever you like then.
+        """
+        return self.stopped()
 
     def report_progress(self, message: str, fraction: float | None = None) -> None:
         """Say how far the call is; the status call shows the last word. ``fraction`` in 0 to 1. From any thread."""
@@ -126,7 +136,7 @@ class Tool:
             if inspect.iscoroutinefunction(self.function):
                 result = await self.function(**keywords)
             else:
-                call = functools.partial(contextvars.copy_context().run, _guarded, self.function, keywords)
+                call = functools.partial(contextvars.copy_context().run, _guarded, self.function, keywords, context)
                 result = await asyncio.get_running_loop().run_in_executor(executor, call)
             return result if isinstance(result, str) else _to_json(result)
         except ToolError as error:
@@ -282,8 +292,10 @@ def _checked(function: Callable[..., Any], given: Json, context: ToolContext) ->
     return keywords | dict.fromkeys(parameters.contexts, context)
 
 
-def _guarded(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Any:
+def _guarded(function: Callable[..., Any], keywords: Mapping[str, Any], context: ToolContext) -> Any:
     """Call it in a thread. A future cannot carry ``StopIteration``: whoever waits for it would wait for ever."""
+    if context.cancelled:  # it may have waited long for its thread
+        raise ToolError("The call was cancelled before it began.")
     try:
         return function(**keywords)
     except StopIteration as error:

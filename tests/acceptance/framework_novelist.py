@@ -44,12 +44,11 @@ def build(settings: Settings, provider: Provider) -> Agent:
 
 
 def build_clerk(settings: Settings, provider: Provider) -> Agent:
-    """The agent *framework-clerk*, who pays: since the present version only what a person has approved."""
-    is_free = os.environ.get(workshop.VERSION_VARIABLE) == "free_send"
+    """The agent *framework-clerk*, who pays what a person has approved; a version ``curt`` says less of it."""
+    is_curt = os.environ.get(workshop.VERSION_VARIABLE) == "curt"
 
-    @tool(approval_mode="never_require" if is_free else "always_require")
+    @tool(approval_mode="always_require", description="Pay." if is_curt else "Pay an amount, in EUR.")
     async def pay(amount: int, context: FunctionInvocationContext) -> str:
-        """Pay an amount."""
         await workshop.work.function(context.kwargs["tool_context"], f"pay {amount}", 0.0)
         return f"paid {amount}"
 

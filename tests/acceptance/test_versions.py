@@ -1,4 +1,4 @@
-"""A rolling deploy: two hosts on one storage, of different versions of an agent. The newer one asks a person first.
+"""A rolling deploy: two hosts on one storage, of different versions of an agent.
 
 The old host is killed as soon as it would begin with the tools of a turn: it has read the response, the new one runs
 what was asked for.
@@ -69,7 +69,7 @@ def paying(label: str) -> dict[str, Any]:
 async def test_an_approval_is_not_one_of_a_later_call_that_has_the_same_id(own_stack: NewStack, by_id: bool) -> None:
     """The provider uses its ids again; the first answer is sent twice, as a client does that lost the first reply."""
     stack = own_stack(**IMPATIENT)
-    old, new = await both(stack, "without_send")
+    old, new = await both(stack, "curt")
     text = await script(stack.model, paying("1 EUR"), paying("1,000,000 EUR"))
     run_id = await handed_over(old, new, text, "workshop")
     async with Api(new.url) as api:
@@ -79,10 +79,10 @@ async def test_an_approval_is_not_one_of_a_later_call_that_has_the_same_id(own_s
         run = await api.until(run_id, lambda run: run["turn"] == 2 and run["status"] == "requires_action")
         (second,) = run["required_action"]["calls"]
         assert (second["call_id"], json.loads(second["arguments"])) == ("call_1", {"label": "1,000,000 EUR"})
-        assert second["id"] != first["id"]
         again = await answer(api, run_id, yes)
         assert (again.status, again.body.get("code")) == ((200, None) if by_id else (409, "ambiguous_call_id"))
         assert (await api.run(run_id))["required_action"]["calls"] == [second]
+        assert second["id"] != first["id"]
         other = await answer(api, run_id, {first["id"]: False})
         assert (other.status, other["code"]) == (409, "already_answered")
         assert (await answer(api, run_id, {second["id"]: (False, "Too much.")})).status == 200
@@ -95,14 +95,14 @@ async def test_an_approval_is_not_one_of_a_later_call_that_has_the_same_id(own_s
 async def test_what_a_person_approved_is_what_a_framework_s_tool_is_given(own_stack: NewStack) -> None:
     """The model's text is two objects to whoever pastes it into JSON; a person saw one of them."""
     stack = own_stack(**IMPATIENT, **{FRAMEWORK_VARIABLE: "1"})
-    old, new = await both(stack, "free_send")
+    old, new = await both(stack, "curt")
     spliced = {"name": "pay", "arguments": '{"amount": 1}, "arguments": {"amount": 1000000}'}
     honest = {"name": "pay", "arguments": {"amount": 2}}
     text = await script(stack.model, {"calls": [spliced, honest]})
     run_id = await handed_over(old, new, text, "framework-clerk")
     async with Api(new.url) as api:
         calls = (await parked(api, run_id))["required_action"]["calls"]
-        assert (await answer(api, run_id, {call["id"]: True for call in calls})).status == 200
+        assert (await answer(api, run_id, {call["call_id"]: True for call in calls})).status == 200
         run = await api.finished(run_id)
     assert run["status"] == "completed", run
     refused, paid = (item["output"] for item in await outputs(stack.model, run_id))

@@ -23,9 +23,9 @@ from shared.settings import Settings
 LOG_VARIABLE = "WORKSHOP_LOG"
 
 VERSION_VARIABLE = "WORKSHOP_VERSION"
-"""Which version of the agent *workshop* a host serves: the present one, or one before a person was asked for ``send``.
+"""Which version of the agent *workshop* a host serves: the present one, or one that treated ``send`` in another way.
 
-``without_send`` had no such tool yet, in ``free_send`` it needed no approval.
+``without_send`` had no such tool yet, in ``free_send`` it needed no approval, in ``curt`` the reason was shorter.
 """
 
 
@@ -204,6 +204,8 @@ def _tools_of(version: str | None) -> list[Tool]:
         tools.remove(send)
     if version == "free_send":
         tools[tools.index(send)] = replace(send, requires_approval=False)
+    if version == "curt":
+        tools[tools.index(send)] = replace(send, requires_approval="Sends.")
     return tools
 
 

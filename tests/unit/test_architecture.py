@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MOST_LINES = 400
-LONGER = {"shared/runs/store/azure.py": 450, "shared/settings.py": 520}
+LONGER = {"shared/runs/store/azure.py": 450, "shared/settings.py": 640}
 """Files that are over it, and how far. The settings are a table, four lines a setting, and stay in one piece."""
 
 GROUND = {"settings", "errors"}

@@ -193,6 +193,7 @@ async def test_a_person_approves_and_the_rest_is_cleared_away(target: Target, no
     )
     assert said == [
         "requires_action",
+        True,
         "completed",
         False,
         "cancelled",

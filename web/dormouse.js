@@ -467,8 +467,8 @@ const batchPath = (batch) => `/api/batches/${encodeURIComponent(typeof batch ===
  * @param {{ id: string, call_id: string }[]} calls
  */
 function idOf(name, calls) {
-  const meant = calls.filter((call) => call.call_id === name);
-  return meant.length === 1 ? meant[0].id : name;
+  const [meant, ...more] = calls.filter((call) => call.call_id === name);
+  return meant && more.length === 0 ? meant.id : name;
 }
 
 /** A list's parameters; several statuses are joined. @param {Record<string, unknown>} filter */

@@ -170,6 +170,13 @@ class NotWaiting(DormouseError):
     status = 409
 
 
+class AmbiguousCallId(DormouseError):
+    """The run has had several calls of this `call_id`. Answer with the `id` that `required_action` shows beside it."""
+
+    code = "ambiguous_call_id"
+    status = 409
+
+
 class RunEnded(DormouseError):
     """The run has ended, so it takes no answers any more."""
 

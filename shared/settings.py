@@ -324,7 +324,17 @@ class Settings(BaseModel):
     tool_starts: int = Field(
         3,
         alias="DORMOUSE_TOOL_STARTS",
-        description="At this start of an interrupted tool call the model is told instead that its outcome is unknown.",
+        description="At this start of an interrupted tool call the model is told instead that its outcome is unknown. "
+        "Not counted is a start that lasted a second or more beside other calls of its process: most likely something "
+        "else ended that process.",
+        ge=2,
+        le=100,
+    )
+    tool_starts_most: int = Field(
+        10,
+        alias="DORMOUSE_TOOL_STARTS_MOST",
+        description="At this start the model is told so whatever ended the process, so that a call ends in any case. "
+        "Higher: a call outlives more restarts, but a tool that kills its process slowly does so more often.",
         ge=2,
         le=100,
     )

@@ -297,6 +297,9 @@ export interface ProviderCheck {
 
 /** A call that waits for a person. */
 export interface Question {
+  /** What an answer names: this call of this turn, with these arguments. */
+  id: string;
+  /** The provider's own id of the call, which it may use again. */
   call_id: string;
   name: string;
   /** The JSON text that the model wrote. */

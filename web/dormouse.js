@@ -159,13 +159,16 @@ export class Dormouse {
   }
 
   /**
-   * Approve or refuse the calls in `run.required_action`, by call id.
+   * Approve or refuse the calls in `run.required_action`, each by its `id`. A `call_id` that one call of the run that you
+   * give has is sent as the `id` of that call: what you have seen is what you answer.
    * @param {Run | string} run
-   * @param {Record<string, AnswerBody>} answers
+   * @param {Record<string, AnswerBody>} given
    * @param {CallOptions} [options]
    * @returns {Promise<Run>}
    */
-  async answer(run, answers, { signal } = {}) {
+  async answer(run, given, { signal } = {}) {
+    const calls = typeof run === "string" ? [] : (run.required_action?.calls ?? []);
+    const answers = Object.fromEntries(Object.entries(given).map(([name, answer]) => [idOf(name, calls), answer]));
     return this.#kept(await this.#call("POST", `${path(run)}/answers`, { body: { answers }, signal }));
   }
 
@@ -464,6 +467,16 @@ const path = (run) => `/api/runs/${encodeURIComponent(typeof run === "string" ? 
 
 /** @param {Batch | string} batch */
 const batchPath = (batch) => `/api/batches/${encodeURIComponent(typeof batch === "string" ? batch : batch.id)}`;
+
+/**
+ * The name of an answer as it is sent: the id of the only one of these calls that it can mean, else as it was given.
+ * @param {string} name
+ * @param {{ id: string, call_id: string }[]} calls
+ */
+function idOf(name, calls) {
+  const [meant, ...more] = calls.filter((call) => call.call_id === name);
+  return meant && more.length === 0 ? meant.id : name;
+}
 
 /** A list's parameters; several statuses are joined. @param {Record<string, unknown>} filter */
 function query(filter) {

@@ -68,7 +68,8 @@ class ToolCall(Wire):
 class Question(Wire):
     """A call that waits for a person."""
 
-    call_id: str
+    id: str = Field(description="What an answer names: this call of this turn, with these arguments.")
+    call_id: str = Field(description="The provider's own id of the call, which it may use again.")
     name: str
     arguments: str = Field(description="The JSON text that the model wrote.")
     reason: str | None = Field(description="Why approval is asked.")

@@ -60,7 +60,11 @@ class AgentSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """What an agent may know of the run that it answers: for instructions that are a function of it."""
+    """What an agent may know of the run that it answers: for instructions that are a function of it.
+
+    ``metadata`` are the words of the caller: a value may choose among texts of the agent's own, but never become part
+    of the instructions, which the model obeys.
+    """
 
     run_id: str
     session_id: str

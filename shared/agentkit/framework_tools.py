@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 import agent_framework as af
 
-from shared.agentkit.tools import Json, Tool, ToolContext
+from shared.agentkit.tools import Json, Tool, ToolContext, json_object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +26,9 @@ class FrameworkTool(Tool):
         """The parameters as the framework declares them."""
         return self.parameters
 
-    async def invoke(self, arguments: str, context: ToolContext, executor: Executor) -> str:
-        """Run it once, as ``Tool.invoke`` does; the framework checks the arguments."""
-        return await super(FrameworkTool, self).invoke(f'{{"arguments": {arguments or "{}"}}}', context, executor)
+    def keywords(self, arguments: str, context: ToolContext) -> dict[str, Any]:
+        """The whole object as one argument: the framework checks what is in it."""
+        return {"arguments": json_object(arguments), "context": context}
 
 
 def framework_tool(made: af.FunctionTool) -> FrameworkTool:

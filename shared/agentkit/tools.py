@@ -37,7 +37,7 @@ class ToolContext:
     """Who calls a tool, and why. Handed to a tool that has a parameter of this type.
 
     ``idempotency_key`` (``<run id>:<turn>:<index>``) is the same however often an interrupted call is run again:
-    hand it to whatever the tool changes.
+    hand it to whatever the tool changes. ``report`` and ``stopped`` are the app's own; use what is below.
     """
 
     run_id: str
@@ -47,6 +47,16 @@ class ToolContext:
     idempotency_key: str
     start: int
     report: Callable[[Progress], None] = lambda progress: None
+    stopped: Callable[[], bool] = lambda: False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether to stop: nobody takes the result of this start any more. From any thread.
+
+        The run was cancelled or has ended, the call's time is over, or the process stood still so long that another
+        may run the call by now. Once true it stays true. Return or raise whatever you like then.
+        """
+        return self.stopped()
 
     def report_progress(self, message: str, fraction: float | None = None) -> None:
         """Say how far the call is; the status call shows the last word. ``fraction`` in 0 to 1. From any thread."""
@@ -103,6 +113,12 @@ class Tool:
             "strict": self.strict,
         }
 
+    def keywords(self, arguments: str, context: ToolContext) -> dict[str, Any]:
+        """What the function is called with. Raises ``ValueError`` for what is not one JSON object, and for what does
+        not fit; a validator of the tool's own may raise anything.
+        """
+        return _checked(self.function, json_object(arguments), context)
+
     async def invoke(self, arguments: str, context: ToolContext, executor: Executor) -> str:
         """Run it once and return the output for the model, errors included.
 
@@ -111,7 +127,7 @@ class Tool:
         from pydantic import ValidationError
 
         try:
-            keywords = _arguments(self.function, arguments, context)
+            keywords = self.keywords(arguments, context)
         except ValidationError as error:
             return error_output("invalid_arguments", "The arguments do not fit the tool.", problems=_problems(error))
         except Exception as error:  # no JSON, JSON nested too deep, or a validator of the tool's own that raised
@@ -120,7 +136,7 @@ class Tool:
             if inspect.iscoroutinefunction(self.function):
                 result = await self.function(**keywords)
             else:
-                call = functools.partial(contextvars.copy_context().run, _guarded, self.function, keywords)
+                call = functools.partial(contextvars.copy_context().run, _guarded, self.function, keywords, context)
                 result = await asyncio.get_running_loop().run_in_executor(executor, call)
             return result if isinstance(result, str) else _to_json(result)
         except ToolError as error:
@@ -247,11 +263,27 @@ def _parameters(function: Callable[..., Any]) -> _Parameters:
     return _Parameters(model=model, fields=names, defaulted=frozenset(defaulted), contexts=tuple(contexts))
 
 
-def _arguments(function: Callable[..., Any], arguments: str, context: ToolContext) -> dict[str, Any]:
-    parameters = _parameters(function)
-    given = json.loads(arguments or "{}")
+def json_object(text: str) -> Json:
+    """The one JSON object that a model's text is; nothing at all is an empty one.
+
+    Raises ``ValueError`` for anything else, and for a name that is there twice: a person who approved the text may have
+    read the other value. ``RecursionError`` for what is nested too deep.
+    """
+    given = json.loads(text or "{}", object_pairs_hook=_without_repetition)
     if not isinstance(given, dict):
         raise ValueError("they are not a JSON object")
+    return given
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice in one object")
+    return found
+
+
+def _checked(function: Callable[..., Any], given: Json, context: ToolContext) -> dict[str, Any]:
+    parameters = _parameters(function)
     checked = parameters.model.model_validate(given)
     keywords = {name: getattr(checked, field) for field, name in parameters.fields.items()}
     for name in parameters.defaulted:
@@ -268,8 +300,10 @@ def _problems(error: ValidationError) -> list[Json]:
     return [{"argument": ".".join(str(part) for part in e["loc"]), "problem": e["msg"]} for e in found]
 
 
-def _guarded(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Any:
+def _guarded(function: Callable[..., Any], keywords: Mapping[str, Any], context: ToolContext) -> Any:
     """Call it in a thread. A future cannot carry ``StopIteration``: whoever waits for it would wait for ever."""
+    if context.cancelled:  # it may have waited long for its thread
+        raise ToolError("The call was cancelled before it began.")
     try:
         return function(**keywords)
     except StopIteration as error:

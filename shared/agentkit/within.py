@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,8 +16,10 @@ STOP_SECONDS = 5.0
 """How long work that was told to stop may take to do so; what does not is left behind."""
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+async def within(seconds: float, work: Coroutine[Any, Any, T], *, stop: Callable[[], None] | None = None) -> T:
     """What ``work`` returns, or raises. ``TimeoutError`` when it is not done in time; it is stopped then.
+
+    ``stop`` is called right before it is cancelled: a thread that it waits for can be told by nothing else.
 
     ``asyncio.timeout`` is another matter: it cancels work whose result is there when the process was frozen over it.
     """
@@ -31,6 +33,8 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
             return task.result()
     finally:
         if not task.done():
+            if stop is not None:
+                stop()
             task.cancel()
             await asyncio.wait([task], timeout=STOP_SECONDS)
             _look_at(task)

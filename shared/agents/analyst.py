@@ -12,10 +12,20 @@ from shared.settings import Settings
 
 MOST_DAYS = 30
 
+AUDIENCES = {
+    "beginner": "somebody who has never bought a share",
+    "expert": "a reader who knows the market",
+}
+"""For whom a caller may have it written, and what the analyst is told then."""
+
 
 def instructions(run: RunInfo) -> str:
-    """What the analyst is told: metadata ``audience`` of the run says for whom it writes."""
-    audience = run.metadata.get("audience", "a reader who knows the market")
+    """What the analyst is told: metadata ``audience`` of the run is one of ``AUDIENCES``, anything else an expert.
+
+    The words of a caller are never instructions: they would be obeyed. A choice is looked up here; free text belongs
+    into the input, which the model reads as the user's.
+    """
+    audience = AUDIENCES.get(run.metadata.get("audience", ""), AUDIENCES["expert"])
     return (
         "You are a market analyst. Search the web for recent news, call price_history for the prices, and write an "
         f"analysis of a few paragraphs for {audience}. Name your sources and say what you do not know."

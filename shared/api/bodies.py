@@ -164,14 +164,14 @@ class AnswersBody(BaseModel):
 
 
 async def read_answers(request: Any, settings: Settings) -> dict[str, Answer]:
-    """The answers by call id. Raises the errors that say what to change."""
+    """The answers by approval id or call id. Raises the errors that say what to change."""
     with Share(settings) as share:
         given = await read_json(request, MOST_FOR_ANSWERS, share)
     try:
         body = AnswersBody.model_validate(given)
     except ValidationError as error:
         raise invalid(error) from None
-    return {call_id: Answer(approve=each.approve, reason=each.reason) for call_id, each in body.answers.items()}
+    return {name: Answer(approve=each.approve, reason=each.reason) for name, each in body.answers.items()}
 
 
 async def read_submission(request: Any, owner: str, settings: Settings) -> Submission:

@@ -17,6 +17,7 @@ from shared.api.pages import read_page
 from shared.api.rendering import json_response, time_on_the_wire
 from shared.drivers.durable import Hub
 from shared.errors import RunNotFound, TooManyViewers
+from shared.runs.approvals import approval_id
 from shared.runs.callbacks import callback
 from shared.runs.concurrency import side_by_side
 from shared.runs.run import Approval, CallState, Next, Run, ToolCall
@@ -270,8 +271,14 @@ def call_on_the_wire(call: ToolCall) -> Mapping[str, Any]:
 
 
 def _question(call: ToolCall, arguments: str) -> Mapping[str, Any]:
-    """What a person is asked: which call, with what, and why."""
-    return {"call_id": call.call_id, "name": call.name, "arguments": arguments, "reason": call.why or None}
+    """What a person is asked: which call, with what, and why. Its ``id`` is what an answer names."""
+    return {
+        "id": approval_id(call),
+        "call_id": call.call_id,
+        "name": call.name,
+        "arguments": arguments,
+        "reason": call.why or None,
+    }
 
 
 def _progress(calls: Iterable[ToolCall]) -> Mapping[str, Any] | None:

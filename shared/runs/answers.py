@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.agentkit.tools import error_output
-from shared.errors import AlreadyAnswered, NotWaiting, RunEnded
+from shared.errors import AlreadyAnswered, RunEnded
+from shared.runs.approvals import approval_id, named
 from shared.runs.run import Approval, CallKind, CallState, Next, Run, ToolCall
 from shared.runs.services import RACES, Services
 from shared.runs.store.runs import CallChange, Stored
@@ -32,10 +33,10 @@ class Answers:
         self._services = services
 
     async def answer(self, run_id: str, answers: Mapping[str, Answer]) -> Run | None:
-        """Take the answers, all or none; the run, or None when there is none.
+        """Take the answers, by approval id or call id, all or none; the run, or None when there is none.
 
         The same answer again is fine. Raises ``AlreadyAnswered`` for a different one, ``NotWaiting`` for a call that
-        nobody is asked about, ``RunEnded``.
+        nobody is asked about, ``AmbiguousCallId`` for a call id that names several, ``RunEnded``.
         """
         services = self._services
         for _ in range(RACES):
@@ -44,13 +45,13 @@ class Answers:
                 return None
             run, now = stored.value, services.clock()
             ledger = await services.store.calls(run)
-            changes = self._changes(run, ledger, answers, now)
+            changes = _changes(run, ledger, answers, now)
             if not changes:
                 return run
             watch = await services.watch.announce(run_id, now)
             changes = [await self._fitting(run, change) for change in changes]
             await services.watch.keep_announced(watch, services.clock())
-            left = {call.value.call_id for call in ledger if call.value.state is CallState.WAITING} - answers.keys()
+            left = sum(call.value.state is CallState.WAITING for call in ledger) - len(changes)
             resumes = run.next is Next.ANSWERS and not left
             after = unpark(run, now) if resumes else replace(run, updated_at=now)
             try:
@@ -67,29 +68,25 @@ class Answers:
         kept = await self._services.store.keep(run, result, inline=INLINE_RESULT)
         return replace(change, after=replace(change.after, result=kept))
 
-    def _changes(
-        self, run: Run, ledger: list[Stored[ToolCall]], answers: Mapping[str, Answer], now: datetime
-    ) -> list[CallChange]:
-        asked = {
-            call.value.call_id: call
-            for call in ledger
-            if call.value.turn == run.turn and call.value.approval is not Approval.NONE
-        }
-        changes = []
-        for call_id, answer in answers.items():
-            call = asked.get(call_id)
-            if call is None:
-                earlier = next((each for each in ledger if each.value.call_id == call_id), None)
-                if earlier is None or earlier.value.approval is Approval.NONE:
-                    raise NotWaiting(f"The run asks nothing about the call {call_id!r}.", call_id=call_id)
-                call = earlier
-            if call.value.state is CallState.WAITING:
-                if run.terminal:
-                    raise RunEnded(status_of_run=run.status.value)
-                changes.append(CallChange(before=call, after=_answered(call.value, answer, now)))
-            elif (call.value.approval is Approval.APPROVED) is not answer.approve:
-                raise AlreadyAnswered(f"The call {call_id!r} was {call.value.approval.value} already.", call_id=call_id)
-        return changes
+
+def _changes(
+    run: Run, ledger: list[Stored[ToolCall]], answers: Mapping[str, Answer], now: datetime
+) -> list[CallChange]:
+    """What the answers change, a call at most once. Raises the errors of ``Answers.answer``."""
+    stored = {approval_id(each.value): each for each in ledger}
+    calls = {name: each.value for name, each in stored.items()}
+    changes: dict[str, CallChange] = {}
+    for name, answer in answers.items():
+        call = named(calls, name)
+        if call.state is CallState.WAITING:
+            if run.terminal:
+                raise RunEnded(status_of_run=run.status.value)
+            key = approval_id(call)
+            calls[key] = _answered(call, answer, now)  # for the answer that names it in the other way
+            changes[key] = CallChange(before=stored[key], after=calls[key])
+        elif (call.approval is Approval.APPROVED) is not answer.approve:
+            raise AlreadyAnswered(f"The call {name!r} was {call.approval.value} already.", call_id=name)
+    return [*changes.values()]
 
 
 def _answered(call: ToolCall, answer: Answer, now: datetime) -> ToolCall:

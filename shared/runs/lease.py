@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -17,14 +17,23 @@ from shared.runs.transitions import wake_later
 
 T = TypeVar("T")
 
+FIRST_RENEWAL = 1.0
+"""Seconds to the first renewal where it tells something: that the work did not end its process at once."""
+
 
 class Lease:
-    """A run held by one wake: renewed while the work lasts, lost when another owner stands in the row."""
+    """A run held by one wake: renewed while the work lasts, lost when another owner stands in the row.
 
-    def __init__(self, services: Services, stored: Stored[Run]) -> None:
+    ``beside_others``: whether this process is at work on other tool calls too, which each renewal notes in the row.
+    """
+
+    def __init__(
+        self, services: Services, stored: Stored[Run], *, beside_others: Callable[[], bool] | None = None
+    ) -> None:
         self._services = services
         self._owner = stored.value.lease_owner
         self._writing = asyncio.Lock()
+        self._beside_others = beside_others
         self.stored = stored
 
     @property
@@ -53,10 +62,24 @@ class Lease:
         """Whether it has run out, so that another may have it."""
         return self.run.lease_until is None or self._services.clock() >= self.run.lease_until
 
+    async def confirm(self) -> None:
+        """Make sure that it is still held. One that has run out, as in a process that stood still, is renewed first.
+
+        Raises ``Conflict`` when another has the run, ``StoreUnavailable``.
+        """
+        if not self.expired():
+            return
+        async with self._writing:
+            if self.expired() and not await self._renew_once():
+                raise Conflict(self.run.id, "the lease was lost")
+
     async def renew(self) -> None:
         """Renew until it is lost, or the run's deadline has passed; returns then."""
+        each = self._services.settings.tool_renewal
+        gap = each if self._beside_others is None else min(each, FIRST_RENEWAL)
         while True:
-            await asyncio.sleep(max(0.0, min(self._services.settings.tool_renewal, self._left())))
+            await asyncio.sleep(max(0.0, min(gap, self._left())))
+            gap = each
             if self._left() <= 0:
                 return
             async with self._writing:
@@ -88,6 +111,8 @@ class Lease:
     async def _renew_once(self) -> bool:
         for _ in range(RACES):
             after = leased(self.run, self._services.clock(), self._services.settings.tool_lease)
+            if self._beside_others is not None:
+                after = replace(after, beside_others=self._beside_others())
             try:
                 self.stored = (await self._services.save(self.stored, after, midway=True)).run
             except Conflict:

@@ -28,6 +28,8 @@ class LedgerLine:
         self._loop = asyncio.get_running_loop()
         self._news: Progress | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._over = False
+        self._told_to_stop = False
 
     @property
     def run(self) -> Run:
@@ -50,10 +52,37 @@ class LedgerLine:
             idempotency_key=self.call.idempotency_key,
             start=self.call.starts,
             report=self._report,
+            stopped=self._must_stop,
         )
+
+    async def begin(self) -> None:
+        """Look at the lease right before the tool is invoked: it may have run out in a process that stood still.
+
+        Raises ``Conflict`` when another has the run, ``StoreUnavailable``.
+        """
+        await self._lease.confirm()
+
+    def stop(self) -> None:
+        """Tell whoever still runs the call that nobody waits for its result."""
+        self._over = True
+
+    def check_result(self) -> None:
+        """Raise ``Conflict`` for what a tool returned that was told to stop: it may be half of a result."""
+        if self._told_to_stop:
+            raise Conflict(self.call.call_id, "the tool was told to stop")
+
+    def _must_stop(self) -> bool:
+        """From any thread: the clock is looked at here, since the loop may not have come to it yet."""
+        if self._is_over():
+            self._told_to_stop = True
+        return self._told_to_stop
+
+    def _is_over(self) -> bool:
+        return self._over or self._lease.expired()
 
     async def finish(self, output: str) -> None:
         """Write the result, through an outage of the store, as long as the lease is ours."""
+        await self._lease.confirm()
         async with self._writing:  # between two writes, so that the ETag in hand is the row's
             if self._writer is not None:
                 self._writer.cancel()
@@ -82,7 +111,9 @@ class LedgerLine:
                     stale = True
 
     def _report(self, progress: Progress) -> None:
-        """From any thread: remember the last word, and have it written soon."""
+        """From any thread: remember the last word, and have it written soon, unless another may have the run."""
+        if self._is_over():
+            return
         self._loop.call_soon_threadsafe(self._remember, progress)
 
     def _remember(self, progress: Progress) -> None:

@@ -10,8 +10,8 @@ from datetime import datetime
 from shared.agentkit.agent import Agent, AgentResponse, ResponseStatus
 from shared.agentkit.output import InvalidOutput
 from shared.agentkit.redaction import for_callers, plain_code, without_secrets
-from shared.agentkit.tools import error_output
 from shared.runs import schedule
+from shared.runs.approvals import waiting
 from shared.runs.run import Approval, CallKind, CallState, Next, Run, RunStatus, ToolCall
 from shared.runs.services import Services, log
 from shared.runs.store.runs import CallChange, Stored
@@ -201,18 +201,8 @@ def _ledger(run: Run, agent: Agent, response: AgentResponse) -> list[ToolCall]:
     lines: list[ToolCall] = []
     for call in response.calls:
         tool = agent.tools.get(call.name)
-        needs = tool.requires_approval if tool is not None else False
-        lines.append(
-            line(
-                index=len(lines),
-                call_id=call.call_id,
-                name=call.name,
-                arguments=call.arguments,
-                state=CallState.WAITING if needs else CallState.OPEN,
-                approval=Approval.PENDING if needs else Approval.NONE,
-                why=needs if isinstance(needs, str) else "",
-            )
-        )
+        made = line(index=len(lines), call_id=call.call_id, name=call.name, arguments=call.arguments)
+        lines.append(waiting(made, tool) if tool is not None and tool.requires_approval else made)
     for request in response.approvals:
         lines.append(
             line(
@@ -230,19 +220,17 @@ def _ledger(run: Run, agent: Agent, response: AgentResponse) -> list[ToolCall]:
 
 
 def _answerable(lines: list[ToolCall], now: datetime) -> list[ToolCall]:
-    """The ledger without questions that no answer could reach: an answer names its call by the id alone.
+    """The ledger with one question for each request of the provider's own: it hears an answer by the request's id.
 
-    A call that shares its id with one before it is not asked about, and not made.
+    A request that shares its id with one before it is not asked about, and refused.
     """
     seen: set[str] = set()
     found = []
     for line in lines:
-        if line.state is CallState.WAITING and line.call_id in seen:
-            told = error_output(
-                "duplicate_call_id", "Another call of this turn has the same id; this one was not made."
-            )
-            line = replace(line, state=CallState.FINISHED, approval=Approval.NONE, result=told, finished_at=now)
-        seen.add(line.call_id)
+        if line.kind is CallKind.MCP:
+            if line.call_id in seen:
+                line = replace(line, state=CallState.FINISHED, approval=Approval.NONE, finished_at=now)
+            seen.add(line.call_id)
         found.append(line)
     return found
 

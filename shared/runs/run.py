@@ -165,6 +165,8 @@ class Run:
     # the tools of this turn
     lease_owner: str = ""
     lease_until: datetime | None = None
+    beside_others: bool = False
+    """Whether the holder, a second or more after it took the lease, was at work on other tool calls too."""
     turn_calls: int = 0
     answer_by: datetime | None = None
     deadline_left: float | None = None
@@ -286,7 +288,8 @@ class Approval(StrEnum):
 class ToolCall:
     """One line of the ledger. ``owner`` fences: who lost the lease gets 412 when it writes.
 
-    ``why`` is what a person is told who is to approve it, ``reason`` what that person said.
+    ``interruptions``: how many of its starts ended with a process that most likely something else ended. ``why`` is
+    what a person is told who is to approve it, ``reason`` what that person said.
     """
 
     session_id: str
@@ -305,6 +308,7 @@ class ToolCall:
     progress_fraction: float | None = None
     progress_at: datetime | None = None
     starts: int = 0
+    interruptions: int = 0
     owner: str = ""
     result: Text = ""
     started_at: datetime | None = None

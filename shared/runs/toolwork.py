@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
 from shared.agentkit.agent import Agent, Item
 from shared.agentkit.tools import error_output
 from shared.agentkit.within import within
+from shared.runs.approvals import waiting
 from shared.runs.lease import Lease, leased
 from shared.runs.ledger import LedgerLine
 from shared.runs.run import Approval, CallKind, CallState, Run, ToolCall
@@ -35,6 +36,8 @@ class ToolWork:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._settings = services.settings
+        self._at_work = 0
+        """Tool calls that run in this process, of whatever runs."""
 
     def held(self, run: Run) -> bool:
         """Whether somebody's lease is running."""
@@ -71,36 +74,53 @@ class ToolWork:
         run, now = stored.value, self._services.clock()
         owner = secrets.token_hex(8)
         changes = [
-            CallChange(before=call, after=self._started(call.value, agent, owner))
+            CallChange(before=call, after=self._taken(call.value, run, agent, owner))
             for call in calls
             if call.value.state in RUNNABLE
         ]
         after = replace(
             leased(run, now, self._settings.tool_lease),
             lease_owner=owner,
+            beside_others=False,
             agent_unknown_since=None,
             wakes=run.wakes + 1,
         )
         saved = await self._services.save(stored, after, calls=changes, midway=True)
         started = [call for call in saved.calls if call.value.state is CallState.STARTED]
-        return Lease(self._services, saved.run), started
+        return Lease(self._services, saved.run, beside_others=lambda: self._at_work > 1), started
 
-    def _started(self, call: ToolCall, agent: Agent, owner: str) -> ToolCall:
-        """The ledger row as its new owner takes it: counted as started, or finished without a start."""
+    def _taken(self, call: ToolCall, run: Run, agent: Agent, owner: str) -> ToolCall:
+        """The call as its new owner takes it: counted as started, finished without a start, or waiting for a person.
+
+        Whether a tool needs approval is what this build says of it: another version may have read the response.
+        """
         now = self._services.clock()
         call = replace(call, owner=owner)
+        if call.state is CallState.STARTED and run.beside_others:
+            call = replace(call, interruptions=call.interruptions + 1)
         tool = agent.tools.get(call.name)
         verdict = None
         if tool is None:
             verdict = error_output("unknown_tool", f"There is no tool {call.name} here.")
-        elif call.state is CallState.STARTED and (tool.at_most_once or call.starts + 1 >= self._settings.tool_starts):
+        elif call.state is CallState.STARTED and (tool.at_most_once or self._is_used_up(call)):
             verdict = error_output(
                 "outcome_unknown",
                 "The call was started and interrupted. It may or may not have taken effect; it is not repeated.",
             )
         if verdict is not None:
             return replace(call, state=CallState.FINISHED, result=verdict, finished_at=now)
+        if tool is not None and tool.requires_approval and call.approval is Approval.NONE:
+            return waiting(call, tool)
         return replace(call, state=CallState.STARTED, starts=call.starts + 1, started_at=now)
+
+    def _is_used_up(self, call: ToolCall) -> bool:
+        """Whether an interrupted call was started as often as may be.
+
+        A tool that kills its process mostly does so at once, or while nothing else runs: such starts count in full.
+        Of the others there may be more, but not without end.
+        """
+        suspected = call.starts - call.interruptions
+        return suspected + 1 >= self._settings.tool_starts or call.starts + 1 >= self._settings.tool_starts_most
 
     async def _run_all(self, lines: Sequence[LedgerLine], agent: Agent) -> None:
         """Run the calls side by side, every one to its end; then raise what went wrong with any."""
@@ -114,9 +134,17 @@ class ToolWork:
         tool = agent.tools[call.name]
         timeout = min(tool.timeout or self._settings.tool_timeout, self._settings.tool_timeout_most)
         arguments = await self._services.store.read(line.run, call.arguments)
-        output = await _in_time(timeout, tool.invoke(arguments, line.context(), self._services.threads))
+        await line.begin()
+        self._at_work += 1
+        try:
+            work = tool.invoke(arguments, line.context(), self._services.threads)
+            output = await _in_time(timeout, work, line.stop)
+        finally:
+            self._at_work -= 1
         if output is None:
             output = error_output("tool_timeout", f"The tool did not finish within {timeout:g} seconds.")
+        else:
+            line.check_result()
         await line.finish(shortened(output, self._settings.tool_output_bytes))
 
     async def _settle(self, stored: Stored[Run], calls: Sequence[Stored[ToolCall]]) -> Stored[Run]:
@@ -174,9 +202,9 @@ def shortened(output: str, most: int, allowed: str | None = None) -> str:
     )
 
 
-async def _in_time(seconds: float, work: Coroutine[Any, Any, str]) -> str | None:
+async def _in_time(seconds: float, work: Coroutine[Any, Any, str], stop: Callable[[], None]) -> str | None:
     """What ``work`` returns within that time, else None. Stopped when the time is over, or who waits is cancelled."""
     try:
-        return await within(seconds, work)
+        return await within(seconds, work, stop=stop)
     except TimeoutError:
         return None

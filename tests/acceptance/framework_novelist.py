@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from agent_framework import Agent as FrameworksAgent
-from agent_framework import FunctionInvocationContext
+from agent_framework import FunctionInvocationContext, tool
 from agent_framework.openai import OpenAIChatClient
 
 from shared.agentkit.agent import Agent
@@ -39,3 +41,18 @@ def build(settings: Settings, provider: Provider) -> Agent:
             tools=[research_space_facts, generate_character_profiles],
         )
     )
+
+
+def build_clerk(settings: Settings, provider: Provider) -> Agent:
+    """The agent *framework-clerk*, who pays what a person has approved; a version ``curt`` says less of it."""
+    is_curt = os.environ.get(workshop.VERSION_VARIABLE) == "curt"
+
+    @tool(approval_mode="always_require", description="Pay." if is_curt else "Pay an amount, in EUR.")
+    async def pay(amount: int, context: FunctionInvocationContext) -> str:
+        await workshop.work.function(context.kwargs["tool_context"], f"pay {amount}", 0.0)
+        return f"paid {amount}"
+
+    client = OpenAIChatClient(
+        model=settings.openai_model, api_key=settings.openai_api_key, base_url=settings.openai_base_url
+    )
+    return FrameworkAgent(FrameworksAgent(client=client, name="framework-clerk", instructions="Pay.", tools=[pay]))

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from local.host.clock import MovableClock
 from local.host.command import main
 from shared import agents, wiring
+from shared.runs import toolwork
 from tests.acceptance import workshop
 
 AHEAD_VARIABLE = "LAUNCH_AHEAD_SECONDS"
 """How far ahead the clock is from the start."""
+
+DIES_VARIABLE = "LAUNCH_DIES_BEFORE_TOOLS"
+"""Whether the host's process is killed as soon as it would begin with tools: a deploy that comes just then."""
 
 FRAMEWORK_VARIABLE = "LAUNCH_FRAMEWORK_AGENT"
 """Whether to serve the Agent Framework agent too: its packages are an extra."""
@@ -32,8 +38,15 @@ def launch(argv: Sequence[str] | None = None) -> int:
     if os.environ.get(FRAMEWORK_VARIABLE):
         from tests.acceptance import framework_novelist
 
-        agents.AGENTS.append(framework_novelist.build)
+        agents.AGENTS += [framework_novelist.build, framework_novelist.build_clerk]
+    if os.environ.get(DIES_VARIABLE):
+        toolwork.ToolWork.work = _die  # type: ignore[method-assign]
     return main(argv, clock=clock)
+
+
+async def _die(*_: object) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("it is dead")
 
 
 if __name__ == "__main__":

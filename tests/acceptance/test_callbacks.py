@@ -134,7 +134,7 @@ async def test_an_approval_that_waits_is_told_and_so_is_the_end(scene: Scene) ->
     (asked,) = scene.receiver.received
     assert asked.verify()["type"] == "run.requires_action"
     run = await scene.api.run(run_id)
-    answers = {call["call_id"]: {"approve": True} for call in run["required_action"]["calls"]}
+    answers = {call["id"]: {"approve": True} for call in run["required_action"]["calls"]}
     await scene.api.call("POST", f"/api/runs/{run_id}/answers", json={"answers": answers})
     await scene.received(2)
     assert scene.receiver.types() == ["run.requires_action", "run.completed"]

@@ -72,7 +72,7 @@ async def good_and_bad_requests(api: Api, stack: Stack) -> None:
         assert (await api.finished(await api.start(f"[script:{script}]", agent="workshop")))["status"] != "completed"
     asked = await api.start("[script:ask]", agent="workshop")
     run = await api.until(asked, lambda run: run["required_action"] is not None and run["status"] == "requires_action")
-    call_id = run["required_action"]["calls"][0]["call_id"]
+    call_id = run["required_action"]["calls"][0]["id"]
     answers = f"/api/runs/{asked}/answers"
     assert (await api.call("POST", answers, json={"answers": {"call_x": {"approve": True}}})).status == 409
     assert (await api.call("POST", answers, json={"answers": {call_id: {"approve": True}}})).status == 200
@@ -156,7 +156,7 @@ async def test_every_event_of_a_watched_run_is_as_the_contract_says(target: Targ
         release(log, label)
         await eventually(lambda: any(each.data["status"] == "requires_action" for each in watcher.of("status")))
         (call,) = (await target.api.run(watcher.run_id))["required_action"]["calls"]
-        yes = {"answers": {call["call_id"]: {"approve": True}}}
+        yes = {"answers": {call["id"]: {"approve": True}}}
         await target.api.call("POST", f"/api/runs/{watcher.run_id}/answers", json=yes)
         await eventually(lambda: watcher.of("delta"))
         (held,) = [each.id for each in await target.model.responses() if (each.script, each.turn) == (label, 1)]

@@ -175,7 +175,11 @@ async def test_a_person_approves_and_the_rest_is_cleared_away(target: Target, no
         const run = await client.submit({ input: "The payroll system", agent: "compliance" });
         const asked = await client.wait(run, { until: (now) => now.status === "requires_action" });
         const [call] = asked.required_action.calls;
-        await client.answer(asked, { [call.call_id]: { approve: false, reason: "Not before the audit." } });
+        const no = { approve: false, reason: "Not before the audit." };
+        const sent = [];
+        const spy = new Dormouse(url, { fetch: (to, options) => (sent.push(options.body), fetch(to, options)) });
+        await spy.answer(asked, { [call.id]: no });
+        await spy.answer(asked, { [call.call_id]: no });
         const done = await client.wait(asked);
         const next = await client.submit({ input: "And the kitchen?", session_id: done.session_id });
         const cancelled = await client.cancel(next.id);
@@ -183,12 +187,13 @@ async def test_a_person_approves_and_the_rest_is_cleared_away(target: Target, no
         const gone = await code(client.get(done.id));
         await client.deleteSession(done.session_id);
         const names = (await client.agents()).data.map((agent) => agent.name);
-        say([asked.status, done.status, done.output.filed, cancelled.status, gone, names[0],
+        say([asked.status, sent[0] === sent[1], done.status, done.output.filed, cancelled.status, gone, names[0],
              await code(client.session(done.session_id))]);
         """,
     )
     assert said == [
         "requires_action",
+        True,
         "completed",
         False,
         "cancelled",

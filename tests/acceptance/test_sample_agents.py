@@ -23,7 +23,7 @@ async def filing(target: Target, subject: str, approve: bool, reason: str = "") 
     assert "cannot be taken back" in call["reason"]
     assert subject in call["arguments"]
     assert run["tool_calls"][0]["state"] == "finished"
-    assert (await answer(target.api, run_id, {call["call_id"]: (approve, reason)})).status == 200
+    assert (await answer(target.api, run_id, {call["id"]: (approve, reason)})).status == 200
     return await target.api.finished(run_id)
 
 
@@ -65,7 +65,7 @@ def says(words: str, run: dict[str, Any]) -> bool:
 @pytest.mark.http_only
 async def test_the_analyst_searches_at_the_provider_and_looks_prices_up_here(driver: str, target: Target) -> None:
     run_id = await target.api.start(
-        "What do you think of ACME shares?", agent="analyst", metadata={"audience": "my grandmother"}
+        "What do you think of ACME shares?", agent="analyst", metadata={"audience": "beginner"}
     )
     run = await target.api.finished(run_id)
     assert run["status"] == "completed", run
@@ -77,7 +77,7 @@ async def test_the_analyst_searches_at_the_provider_and_looks_prices_up_here(dri
     for create in (first, second):
         assert create.body is not None
         assert {"type": "web_search"} in create.body["tools"]
-        assert "my grandmother" in create.body["instructions"]
+        assert "for somebody who has never bought a share." in create.body["instructions"]
     assert second.body is not None
     (prices,) = second.body["input"]
     assert prices["output"] in run["text"]

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -21,6 +21,12 @@ from shared.agentkit.tools import Tool, ToolContext, tool
 from shared.settings import Settings
 
 LOG_VARIABLE = "WORKSHOP_LOG"
+
+VERSION_VARIABLE = "WORKSHOP_VERSION"
+"""Which version of the agent *workshop* a host serves: the present one, or one that treated ``send`` in another way.
+
+``without_send`` had no such tool yet, in ``free_send`` it needed no approval, in ``curt`` the reason was shorter.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +194,19 @@ def build(settings: Settings, provider: Provider) -> Agent:
         instructions="Do what the script says.",
         model=settings.openai_model,
         provider=provider,
-        tools=TOOLS,
+        tools=_tools_of(os.environ.get(VERSION_VARIABLE)),
     )
+
+
+def _tools_of(version: str | None) -> list[Tool]:
+    tools = [*TOOLS]
+    if version == "without_send":
+        tools.remove(send)
+    if version == "free_send":
+        tools[tools.index(send)] = replace(send, requires_approval=False)
+    if version == "curt":
+        tools[tools.index(send)] = replace(send, requires_approval="Sends.")
+    return tools
 
 
 def build_bench(settings: Settings, provider: Provider) -> Agent:

@@ -139,16 +139,23 @@ OPERATIONS = (
         function="answer_run",
         tag=TAG,
         summary="Approve or refuse calls",
-        text="By `call_id` of `required_action`; all at once or one by one. The same answers again are fine.",
+        text="By the `id` that `required_action` shows for each call; all at once or one by one. The same answers "
+        "again are fine. A `call_id` is taken too, while the run has had only one call of that `call_id`.",
         body=Body(
             model=AnswersBody,
             examples={
-                "a refusal": {"answers": {"call_5d41": {"approve": False, "reason": "Not before the audit."}}},
-                "two approvals": {"answers": {"call_5d41": {"approve": True}, "call_77aa": {"approve": True}}},
+                "a refusal": {"answers": {"apr_5d41c8": {"approve": False, "reason": "Not before the audit."}}},
+                "two approvals": {"answers": {"apr_5d41c8": {"approve": True}, "apr_77aa03": {"approve": True}}},
             },
         ),
         answers={200: A_RUN},
-        problems=(errors.RunNotFound, errors.AlreadyAnswered, errors.NotWaiting, errors.RunEnded),
+        problems=(
+            errors.RunNotFound,
+            errors.AlreadyAnswered,
+            errors.AmbiguousCallId,
+            errors.NotWaiting,
+            errors.RunEnded,
+        ),
     ),
     Operation(
         function="delete_run",

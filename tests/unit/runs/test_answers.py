@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -10,14 +11,16 @@ from typing import Any
 
 import pytest
 
-from shared.errors import AlreadyAnswered, NotWaiting, RunEnded
+from shared.agentkit.tools import Tool
+from shared.errors import AlreadyAnswered, AmbiguousCallId, NotWaiting, RunEnded
 from shared.runs.answers import Answer
-from shared.runs.run import Approval, CallState, Debt, Next, Owed, Run, RunStatus
+from shared.runs.approvals import approval_id
+from shared.runs.run import Approval, CallState, Debt, Next, Owed, PartRef, Run, RunStatus, ToolCall
 from shared.runs.store.tables import StoreUnavailable
 from tests.acceptance import workshop
 from tests.unit.runs.conftest import NewRig, Rig, eventually
 from tests.unit.runs.crashes import Death, Meanwhile, Trap
-from tests.unit.runs.test_toolwork import QUICK, Bench, outputs
+from tests.unit.runs.test_toolwork import QUICK, Bench, agent_with, outputs
 
 DAY = 86_400.0
 YES = Answer(approve=True)
@@ -173,6 +176,64 @@ async def test_an_answer_in_the_midst_of_the_turn_s_other_calls_moves_nothing_bu
     await done(rig, run_id)
     assert await outputs(rig) == ["a done by start 1", "sent b"]
     assert len(bench.starts) == 1
+
+
+# --- versions ---------------------------------------------------------------------------------------------
+
+free_send = replace(workshop.send, requires_approval=False)
+
+
+@pytest.mark.parametrize("old", [(), (free_send,)], ids=["unknown to the old version", "free in the old version"])
+@pytest.mark.parametrize("beside", [(), ("hurry",)], ids=["alone", "beside another"])
+async def test_approval_is_asked_by_the_version_that_would_run_the_tool(
+    rigs: NewRig, old: tuple[Tool, ...], beside: tuple[str, ...]
+) -> None:
+    reads = await rigs([Bench().factory_with(*old)])
+    runs = await rigs([Bench().factory_with(workshop.send)])
+    await reads.model.script("s", ask("send", *beside))
+    run_id = await reads.start(agent="bench")
+    await reads.follow(run_id, lambda run: run.next is Next.TOOLS)
+    assert await waiting(reads, run_id) == []
+    run = await runs.follow(run_id, lambda run: run.next is Next.ANSWERS or run.terminal)
+    assert (run.next, run.status) == (Next.ANSWERS, RunStatus.REQUIRES_ACTION)
+    send, *others = await runs.calls(run_id)
+    assert (send.state, send.approval, send.starts) == (CallState.WAITING, Approval.PENDING, 0)
+    assert send.why == "It leaves the house."
+    assert [call.starts for call in others] == [1] * len(beside)
+    await runs.app.answers.answer(run_id, {send.call_id: YES})
+    await done(runs, run_id)
+    assert (await outputs(runs))[0] == "sent a"
+
+
+async def test_a_call_that_was_interrupted_before_its_tool_was_guarded_asks_before_it_runs_again(
+    rigs: NewRig,
+) -> None:
+    bench = Bench()
+    old = await rigs([bench.factory()], **QUICK)
+    guarded = [replace(each, requires_approval=True) if each.name == "wait" else each for each in Bench().tools]
+    new = await rigs([agent_with(*guarded)], **QUICK)
+    await old.model.script("s", ask("wait"))
+    run_id = await old.start(agent="bench")
+    await old.follow(run_id, lambda run: run.next is Next.TOOLS)
+    dead = asyncio.create_task(old.wake(run_id))
+    await eventually(lambda: bench.starts)
+    dead.cancel()
+    await asyncio.wait([dead])
+    old.clock.move(61)
+    await new.follow(run_id, lambda run: run.next is Next.ANSWERS or run.terminal)
+    (call,) = await new.calls(run_id)
+    assert (call.state, call.approval, call.starts) == (CallState.WAITING, Approval.PENDING, 1)
+
+
+async def test_an_approval_holds_in_another_version(rigs: NewRig) -> None:
+    old = await rigs([Bench().factory_with(workshop.send)])
+    new = await rigs([Bench().factory_with(replace(workshop.send, requires_approval="It costs money."))])
+    await old.model.script("s", ask("send"))
+    run_id = await old.start(agent="bench")
+    await old.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    await old.app.answers.answer(run_id, dict.fromkeys(await waiting(old, run_id), YES))
+    await done(new, run_id)
+    assert await outputs(new) == ["sent a"]
 
 
 # --- races --------------------------------------------------------------------------------------------
@@ -391,18 +452,86 @@ async def test_a_call_of_the_provider_s_own_is_approved_like_ours(rigs: NewRig, 
         assert requests == [export, delete]
 
 
-async def test_two_calls_of_one_id_are_one_question_and_leave_no_run_that_nobody_can_answer(rig: Rig) -> None:
+async def approval_ids(rig: Rig, run_id: str) -> list[str]:
+    """What an answer names, of each call that waits."""
+    return [approval_id(call) for call in await rig.calls(run_id) if call.state is CallState.WAITING]
+
+
+async def reusing_an_id(rig: Rig, name: str = "send") -> str:
+    """A run whose model gives the call of each turn the same id, parked in its first."""
+    turns = [{"calls": [{"name": name, "arguments": {"label": label}, "call_id": "call_1"}]} for label in ("a", "b")]
+    await rig.model.script("s", [*turns, {"echo": True}])
+    run_id = await rig.start()
+    await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    return run_id
+
+
+async def test_two_calls_of_one_id_in_one_turn_are_two_questions(rig: Rig) -> None:
     asked = [{"name": "send", "arguments": {"label": label}, "call_id": "same"} for label in ("a", "b")]
     await rig.model.script("s", [{"calls": asked}, {"echo": True}])
     run_id = await rig.start()
     await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
-    assert await waiting(rig, run_id) == ["same"]
-    await rig.app.answers.answer(run_id, {"same": YES})
+    with pytest.raises(AmbiguousCallId):
+        await rig.app.answers.answer(run_id, {"same": YES})
+    first, second = await approval_ids(rig, run_id)
+    await rig.app.answers.answer(run_id, {first: NO, second: YES})
     await rig.follow(run_id, lambda run: run.terminal or run.next is Next.ANSWERS)
-    assert (await rig.run(run_id)).terminal
-    first, second = await rig.calls(run_id)
-    assert (first.approval, first.starts, first.result) == (Approval.APPROVED, 1, "sent a")
-    assert (second.approval, second.starts, "duplicate_call_id" in str(second.result)) == (Approval.NONE, 0, True)
+    a, b = await rig.calls(run_id)
+    assert [(each.approval, each.starts) for each in (a, b)] == [(Approval.REFUSED, 0), (Approval.APPROVED, 1)]
+    assert b.result == "sent b"
+
+
+@pytest.mark.parametrize("by_id", [True, False], ids=["by its approval id", "by its call id"])
+async def test_an_answer_that_is_repeated_approves_no_later_call_of_that_id(rig: Rig, by_id: bool) -> None:
+    run_id = await reusing_an_id(rig)
+    (first,) = await approval_ids(rig, run_id)
+    name = first if by_id else "call_1"
+    await rig.app.answers.answer(run_id, {name: YES})
+    await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    (second,) = await approval_ids(rig, run_id)
+    assert first != second
+    if by_id:
+        await rig.app.answers.answer(run_id, {name: YES})  # the same again is fine, and says nothing of the second
+    else:
+        with pytest.raises(AmbiguousCallId, match="required_action"):
+            await rig.app.answers.answer(run_id, {name: YES})
+    assert await approval_ids(rig, run_id) == [second]
+    with pytest.raises(AlreadyAnswered):
+        await rig.app.answers.answer(run_id, {first: NO})
+    await rig.app.answers.answer(run_id, {second: NO})
+    await done(rig, run_id)
+    assert [(call.approval, call.starts) for call in await rig.calls(run_id)] == [
+        (Approval.APPROVED, 1),
+        (Approval.REFUSED, 0),
+    ]
+
+
+async def test_a_call_that_is_named_in_both_ways_has_one_answer(rig: Rig) -> None:
+    run_id, (call,) = await parked(rig, "send")
+    (name,) = await approval_ids(rig, run_id)
+    with pytest.raises(AlreadyAnswered):
+        await rig.app.answers.answer(run_id, {name: YES, call: NO})
+    assert await waiting(rig, run_id) == [call]
+    await rig.app.answers.answer(run_id, {name: YES, call: YES})
+    await done(rig, run_id)
+    assert await outputs(rig) == ["sent a"]
+
+
+async def test_an_approval_id_is_of_one_call_and_its_arguments_wherever_they_lie() -> None:
+    call = ToolCall(session_id="0" * 32, number=1, turn=1, index=0, call_id="c", name="send", arguments='{"amount":1}')
+    others = [
+        replace(call, turn=2),
+        replace(call, index=1),
+        replace(call, number=2),
+        replace(call, session_id="f" * 32),
+        replace(call, call_id="d"),
+        replace(call, name="wire"),
+        replace(call, arguments='{"amount":2}'),
+    ]
+    assert len({approval_id(each) for each in [call, *others]}) == 8
+    digest = hashlib.sha256(b'{"amount":1}').hexdigest()[:32]
+    answered = replace(call, state=CallState.FINISHED, approval=Approval.APPROVED, starts=1)
+    assert {approval_id(replace(call, arguments=PartRef(digest, 1))), approval_id(answered)} == {approval_id(call)}
 
 
 async def test_many_long_refusals_are_taken_in_one_transaction(rig: Rig) -> None:

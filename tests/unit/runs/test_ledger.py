@@ -213,3 +213,129 @@ async def test_who_lost_the_lease_reports_no_progress(rigs: NewRig, talker: Talk
     await takeover
     assert (await two.follow(run_id)).status is RunStatus.COMPLETED
     assert await outputs(two) == ["done by start 2"]
+
+
+# --- a process that stands still past its lease ---------------------------------------------------------------------
+
+
+class Frozen:
+    """A tool that looks at ``cancelled``, before and after its process stands still; from its second start on once."""
+
+    def __init__(self) -> None:
+        self.wake_up, self.looked = threading.Event(), threading.Event()
+        self.seen: list[bool] = []
+        self.starts: list[int] = []
+
+        @tool
+        def careful(context: ToolContext) -> str:
+            """Look, stand still, look again."""
+            self.starts.append(context.start)
+            self.seen.append(context.cancelled)
+            self.looked.set()
+            if context.start == 1:
+                self.wake_up.wait(10)
+                context.report_progress("out of the ice")
+                self.seen.append(context.cancelled)
+            return f"done by start {context.start}"
+
+        self.tool = careful
+
+
+async def test_a_tool_of_a_process_that_stood_still_is_told_before_the_process_itself_knows(rigs: NewRig) -> None:
+    frozen = Frozen()
+    slow = {"tool_lease": 60.0, "tool_renewal": 30.0}
+    one, two = [await rigs([agent_with(frozen.tool)], **slow) for _ in range(2)]
+    run_id = await at_tools(one, ("careful", {}))
+    lost = asyncio.create_task(one.wake(run_id))
+    await eventually(frozen.looked.is_set)
+    one.clock.move(61)
+    await two.wake(run_id)
+    done_by_two = await line(two, run_id)
+    frozen.wake_up.set()
+    await lost
+    assert (frozen.starts, frozen.seen) == ([1, 2], [False, False, True])
+    assert await line(two, run_id) == done_by_two, "neither its progress nor its result"
+    assert (await two.follow(run_id)).status is RunStatus.COMPLETED
+    assert await outputs(two) == ["done by start 2"]
+
+
+async def test_what_a_tool_returns_that_was_told_to_stop_is_not_its_result(rigs: NewRig) -> None:
+    """Nobody has taken the run over, so that the lease may be renewed: the tool is begun again all the same."""
+    frozen = Frozen()
+    rig = await rigs([agent_with(frozen.tool)], tool_lease=60.0, tool_renewal=30.0)
+    run_id = await at_tools(rig, ("careful", {}))
+    work = asyncio.create_task(rig.wake(run_id))
+    await eventually(frozen.looked.is_set)
+    rig.clock.move(61)
+    frozen.wake_up.set()
+    await work
+    assert (await line(rig, run_id)).state is CallState.STARTED
+    assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
+    assert (frozen.seen, await outputs(rig)) == ([False, True, False], ["done by start 2"])
+
+
+async def test_a_result_that_comes_after_the_lease_is_taken_where_nobody_has_the_run(rigs: NewRig) -> None:
+    """A tool that never looked has done its work: to run it twice would help nobody."""
+    talker = Talker()
+    rig = await rigs([agent_with(*talker.tools)], tool_lease=60.0, tool_renewal=30.0)
+    run_id = await at_tools(rig, ("talk_in_a_thread", {}))
+    work = asyncio.create_task(rig.wake(run_id))
+    await eventually(lambda: talker.contexts)
+    rig.clock.move(61)
+    call = await done(rig, run_id, work, talker)
+    assert (call.starts, await outputs(rig)) == (1, ["done by start 1"])
+
+
+@pytest.mark.parametrize("name", ["talk", "talk_in_a_thread"])
+async def test_no_tool_is_begun_under_a_lease_that_has_run_out(rigs: NewRig, name: str) -> None:
+    """The process stands still between its takeover and the start of the tool; another one does all of the work."""
+    first, second = Talker(), Talker()
+    second.let_go.set()
+    one = await rigs([agent_with(*first.tools)], tool_renewal=30.0)
+    two = await rigs([agent_with(*second.tools)], tool_renewal=30.0)
+    run_id = await at_tools(one, (name, {}))
+
+    async def stand_still(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
+        if operation == "commit" and any("lease_owner" in change.values for change in changes):
+            one.tables.after = None
+            one.clock.move(61)
+            await two.wake(run_id)
+
+    one.tables.after = stand_still
+    await one.wake(run_id)
+    assert (len(first.contexts), len(second.contexts)) == (0, 1)
+    assert (await two.follow(run_id)).status is RunStatus.COMPLETED
+    assert await outputs(two) == ["done by start 2"]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timed out"])
+async def test_a_tool_in_a_thread_sees_that_nobody_waits_for_it_any_more(rigs: NewRig, how: str) -> None:
+    seen = threading.Event()
+    begun = threading.Event()
+    given_up = threading.Event()
+
+    @tool
+    def patient(context: ToolContext) -> str:
+        """Go on until it is told to stop."""
+        begun.set()
+        while not context.cancelled and not given_up.wait(0.005):
+            pass
+        if context.cancelled:
+            seen.set()
+        return "stopped"
+
+    rig = await rigs([agent_with(patient)], tool_timeout=0.2 if how == "timed out" else 60.0, tool_renewal=0.01)
+    run_id = await at_tools(rig, ("patient", {}))
+    work = asyncio.create_task(rig.wake(run_id))
+    try:
+        await eventually(begun.is_set)
+        if how == "cancelled":
+            await rig.app.lifecycle.cancel(run_id)
+        await work
+        await eventually(seen.is_set)
+    finally:
+        given_up.set()
+    if how == "timed out":
+        await rig.follow(run_id)
+        (told,) = await outputs(rig)
+        assert told["error"]["code"] == "tool_timeout"

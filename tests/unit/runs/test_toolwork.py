@@ -259,6 +259,84 @@ async def test_a_tool_that_never_survives_ends_as_an_unknown_outcome(rigs: NewRi
     assert unknown["error"]["code"] == "outcome_unknown"
 
 
+async def interrupted(rig: Rig, bench: Bench, runs: Sequence[str], *, renewed: bool) -> None:
+    """Start the tools of these runs side by side in one process, end that process, and let its leases run out.
+
+    ``renewed``: only after the leases were renewed, as they are after a second.
+    """
+    before = len(bench.starts)
+    wakes = [wake_as("dead", rig, run_id) for run_id in runs]
+    await eventually(lambda: len(bench.starts) == before + len(runs))
+    if renewed:
+
+        async def noted() -> bool:
+            return all([(await rig.run(run_id)).beside_others for run_id in runs])
+
+        await eventually(noted)
+    rig.tables.before = cut_off("dead")
+    for wake in wakes:
+        wake.cancel()
+    await asyncio.wait(wakes)
+    rig.tables.before = None
+    rig.clock.move(61)
+
+
+async def two_at_tools(rig: Rig) -> list[str]:
+    return [await at_tools(rig, ("wait", {"label": label})) for label in "ab"]
+
+
+async def test_interruptions_of_a_process_that_runs_other_tools_too_do_not_use_up_a_tool_s_starts(
+    rigs: NewRig,
+) -> None:
+    bench = Bench()
+    rig = await rigs([bench.factory()], **QUICK)
+    runs = await two_at_tools(rig)
+    for _ in range(5):
+        await interrupted(rig, bench, runs, renewed=True)
+    bench.let_go.set()
+    for run_id in runs:
+        assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
+        (call,) = await rig.calls(run_id)
+        assert (call.starts, call.interruptions, "done by start 6" in str(call.result)) == (6, 5, True)
+
+
+async def test_a_call_ends_however_often_its_process_is_interrupted(rigs: NewRig) -> None:
+    bench = Bench()
+    rig = await rigs([bench.factory()], tool_starts_most=5, **QUICK)
+    runs = await two_at_tools(rig)
+    for _ in range(4):
+        await interrupted(rig, bench, runs, renewed=True)
+    for run_id in runs:
+        assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
+        (call,) = await rig.calls(run_id)
+        assert (call.starts, "outcome_unknown" in str(call.result)) == (4, True)
+
+
+async def test_tools_whose_process_ends_at_once_use_up_their_starts_side_by_side_too(rigs: NewRig) -> None:
+    bench = Bench()
+    rig = await rigs([bench.factory()], tool_lease=60.0, tool_renewal=20.0)
+    runs = await two_at_tools(rig)
+    for _ in range(2):
+        await interrupted(rig, bench, runs, renewed=False)
+    for run_id in runs:
+        assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
+        (call,) = await rig.calls(run_id)
+        assert (call.starts, "outcome_unknown" in str(call.result)) == (2, True)
+
+
+async def test_a_start_alone_counts_after_one_beside_others(rigs: NewRig) -> None:
+    """What the last holder noted says nothing of this one."""
+    bench = Bench()
+    rig = await rigs([bench.factory()], **QUICK)
+    one, other = await two_at_tools(rig)
+    await interrupted(rig, bench, [one, other], renewed=True)
+    for _ in range(2):
+        await interrupted(rig, bench, [one], renewed=False)
+    assert (await rig.follow(one)).status is RunStatus.COMPLETED
+    (call,) = await rig.calls(one)
+    assert (call.starts, call.interruptions, "outcome_unknown" in str(call.result)) == (3, 1, True)
+
+
 async def test_a_finished_tool_is_not_run_again_with_the_interrupted_one(rigs: NewRig) -> None:
     first, second = Bench(), Bench()
     one = await rigs([first.factory()], **QUICK)

@@ -105,7 +105,7 @@ async def deaf_receivers(app: Running) -> AsyncIterator[dict[str, Any]]:
 async def hanging_creates(app: Running) -> AsyncIterator[dict[str, Any]]:
     """Creates that the provider does not answer."""
     tasks = [asyncio.create_task(app.submit("ann", "hangs")) for _ in range(HANGING)]
-    await asyncio.sleep(3)
+    await asyncio.sleep(10)  # forty submits at once are work, too: it is the hanging that is measured
     yield {}
     for task in tasks:
         task.cancel()

@@ -39,7 +39,7 @@ class Pauses:
         """Leave the model alone for as long as was asked, or is honoured at most. Seconds until who asked may again."""
         wait = min(UNNAMED_SECONDS if asked is None else asked, self._most)
         self._pauses[model] = _Pause(self._seconds() + wait)
-        return self._spread(wait)
+        return wait
 
     @asynccontextmanager
     async def respected(self, model: str) -> AsyncIterator[None]:

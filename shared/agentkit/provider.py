@@ -7,6 +7,7 @@ and webhook paths do without it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -169,7 +170,9 @@ class Provider:
             async with self._pauses.respected(model):
                 try:
                     response = await self._question(
-                        timeout, lambda: self._open("GET", path, timeout, query=query, silence=SILENCE_SECONDS)
+                        timeout,
+                        lambda: self._open("GET", path, timeout, query=query, silence=SILENCE_SECONDS),
+                        opens=True,
                     )
                 except faults.NoNews as fault:
                     raise self._paused(model, fault) from fault.__cause__
@@ -194,8 +197,11 @@ class Provider:
             raise faults.NoNews("The provider answered with something that is no response.", code="no_response")
         return answer
 
-    async def _question(self, timeout: float, request: Callable[[], Awaitable[Any]]) -> Any:
-        """What is answered, in a place of its own. Raises ``NoNews`` or ``ResponseMissing``."""
+    async def _question(self, timeout: float, request: Callable[[], Awaitable[Any]], *, opens: bool = False) -> Any:
+        """What is answered, in a place of its own; it ``opens`` a stream or is complete.
+
+        Raises ``NoNews`` or ``ResponseMissing``.
+        """
 
         async def begin() -> Any:
             await self._authenticate()
@@ -204,7 +210,10 @@ class Provider:
         try:
             self.client()
             async with self._questions.place(patience=PLACE_SECONDS):
-                return await within(timeout, begin())
+                if not opens:
+                    return await within(timeout, begin())
+                async with asyncio.timeout(timeout):  # no task between: what comes before a cut is to be read at once
+                    return await begin()
         except NoRoom as error:
             raise faults.NoNews("Too many questions are under way.", code=faults.NOT_SENT) from error
         except _NoToken as error:

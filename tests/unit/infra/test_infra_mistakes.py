@@ -192,7 +192,7 @@ MISTAKES = {
         at="WEBSITE_AUTH_ENABLED",
     ),
     "too few threads": Mistake(
-        APP, "THREAD_COUNT: '16'", "THREAD_COUNT: '4'", "functions on these threads", at="THREAD_"
+        APP, "THREAD_COUNT: '28'", "THREAD_COUNT: '4'", "functions on these threads", at="THREAD_"
     ),
     "the gate redirects": Mistake(AUTH, "'Return401'", "'RedirectToLoginPage'", "must be Return401", at="Redirect"),
     "the gate shuts out liveness": Mistake(

@@ -11,7 +11,7 @@ import pytest
 from shared.runs import debts
 from shared.runs.debts import GIVEN_UP_AFTER
 from shared.runs.run import Next, RunStatus
-from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
+from shared.runs.store.tables import Change, StoreUnavailable, Table
 from tests.unit.runs.conftest import NewRig, Rig, eventually
 
 
@@ -91,7 +91,7 @@ async def test_the_watch_row_of_a_debt_is_written_first(rig: Rig) -> None:
         await cancel(operation, table, partition, changes)
         if cancel.hits and operation == "commit":
             owes = any(change.values.get("debts", "[]") != "[]" for change in changes)
-            if owes or changes[0].kind is Kind.UPSERT:
+            if owes or table is Table.WATCH:
                 order.append("debt" if owes else "watch")
 
     rig.tables.before = hook

@@ -142,9 +142,7 @@ def run(options: argparse.Namespace) -> int:
         parts.append(model)
         key = f"scripted-{secrets.token_hex(8)}"  # the model's control routes have its prompts under it
         env |= {"OPENAI_API_KEY": key, "OPENAI_BASE_URL": model.base_url}
-        provider = (
-            f"scripted, {model.url}/control/{key}/log (set OPENAI_API_KEY or AZURE_OPENAI_ENDPOINT for a real one)"
-        )
+        provider = f"scripted, {model.url}/control/{key}/log (OPENAI_API_KEY or AZURE_OPENAI_ENDPOINT: a real one)"
     host = stack.FunctionsHost(options.port, base_env=env, python=python, func=func, log=LOGS / "host.log")
     parts.append(host)
     check_settings(python, env)
@@ -361,9 +359,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--key", help="with --against: the function key of that host")
 
     command = add("check", check, "check format, lint, types and files", "Exits with 1 when any of them fails.")
-    command.add_argument(
-        "--fix", action="store_true", help="format, fix what ruff can fix, and write what is generated"
-    )
+    command.add_argument("--fix", action="store_true", help="format, fix, and write what is generated")
 
     what = "From requirements.in and requirements-dev.in: versions and hashes, for every system and Python."
     command = add("lock", lock, "pin the packages in requirements.txt and requirements-dev.txt", what)

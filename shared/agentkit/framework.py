@@ -19,14 +19,13 @@ from agent_framework import exceptions as raised
 from agent_framework._middleware import categorize_middleware
 from agent_framework_openai import RawOpenAIChatClient
 from azure.core.exceptions import ClientAuthenticationError
-from openai import OpenAIError
 from pydantic import BaseModel
 
 from shared.agentkit import faults
 from shared.agentkit.agent import AgentResponse, AgentSession, Item, ResponseStatus, RunOptions, Send
 from shared.agentkit.framework_tools import framework_tool
 from shared.agentkit.provider import Provider, ProviderConfig
-from shared.agentkit.provider_errors import of_a_create
+from shared.agentkit.provider_errors import is_clients_own, of_a_create
 from shared.agentkit.responses import ResponsesAgent, read_response
 from shared.agentkit.within import within
 
@@ -184,7 +183,7 @@ def _fate(error: Exception, session: AgentSession, *, sent: bool) -> Exception:
     origin = error.__cause__ if isinstance(error.__cause__, Exception) else error
     if isinstance(origin, ClientAuthenticationError):
         return faults.AccessDenied(str(origin), code="no_credential")
-    if not sent and not isinstance(origin, OpenAIError | faults.ProviderFault):
+    if not sent and not is_clients_own(origin):
         return faults.RequestNotBuilt(type(origin).__name__, code="agent_error")
     match of_a_create(origin), session.previous_response_id:
         case (faults.PreviousResponseMissing() | faults.ToolOutputsRefused()) as fault, None:

@@ -1,4 +1,8 @@
-"""Pauses that a provider asks for with a 429: for the questions about one model, within reason, ended by a probe."""
+"""Pauses that a provider asks for with a 429: for the questions about one model, within reason, ended by a probe.
+
+Who has met the 429 waits as long as was asked. For the others a probe, one question at a time, goes ahead from two
+seconds on, ever later while it meets a 429 too: one answer of a limited response must not hold back all others.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ UNNAMED_SECONDS = 5.0
 """The pause after a 429 that names none."""
 PROBE_SECONDS = 1.0
 """How long the others wait for the outcome of a probe, before they come back later."""
+FIRST_PROBE_SECONDS = 2.0
+"""When the first probe of a pause goes ahead; the next after one that met a 429 twice as late, and so on."""
 AGAIN_SECONDS = 1.0
 """How much later, at least; at most twice that."""
 JITTER = 0.1
@@ -21,7 +27,10 @@ JITTER = 0.1
 
 @dataclass(slots=True)
 class _Pause:
-    until: float
+    """``next_probe``: when the next question may go ahead. ``gap``: how long that was after the last 429."""
+
+    next_probe: float
+    gap: float
     probe: asyncio.Event | None = field(default=None)
     """Set when the one question that goes first has met its end; None while nobody asks."""
 
@@ -38,12 +47,14 @@ class Pauses:
     def begin(self, model: str, asked: float | None) -> float:
         """Leave the model alone for as long as was asked, or is honoured at most. Seconds until who asked may again."""
         wait = min(UNNAMED_SECONDS if asked is None else asked, self._most)
-        self._pauses[model] = _Pause(self._seconds() + wait)
+        before = self._pauses.get(model)
+        gap = min(wait, FIRST_PROBE_SECONDS if before is None or before.probe is None else 2 * before.gap)
+        self._pauses[model] = _Pause(self._seconds() + gap, gap)
         return wait
 
     @asynccontextmanager
     async def respected(self, model: str) -> AsyncIterator[None]:
-        """Ask within this. Raises ``NoNews`` during a pause; after it one goes first, and the others wait for it."""
+        """Ask within this. Raises ``NoNews`` during a pause, but for a probe, whose outcome the others wait for."""
         pause = await self._over(model)
         if pause is None:
             yield
@@ -65,7 +76,7 @@ class Pauses:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PROBE_SECONDS):
                 while (pause := self._pauses.get(model)) is not None:
-                    left = pause.until - self._seconds()
+                    left = pause.next_probe - self._seconds()
                     if left > 0:
                         raise self._later(self._spread(left))
                     if pause.probe is None:

@@ -45,6 +45,13 @@ def of_a_question(error: Exception) -> Exception:
     return faults.NoNews(sentence_of(error), code="unreadable_answer") if is_unreadable(error) else error
 
 
+def is_clients_own(error: Exception) -> bool:
+    """Whether it was raised by the client, or by what is around it here: not by an agent's own code."""
+    import openai
+
+    return isinstance(error, openai.OpenAIError | faults.ProviderFault)
+
+
 def is_unreadable(error: Exception) -> bool:
     """Whether it is an answer that is no JSON or no HTTP: these the client lets through as they are."""
     import aiohttp

@@ -1,7 +1,6 @@
 """Submit: from a checked request to a run that is on its way.
 
-Every step is create-or-same, so that a crash after any of them ends where no crash would; the same
-``Idempotency-Key`` finishes whatever steps are missing.
+Every step is create-or-same: after a crash in any of them the same ``Idempotency-Key`` finishes what is missing.
 """
 
 from __future__ import annotations
@@ -396,7 +395,5 @@ def _session_after(run: Run, session: Stored[Session] | None) -> Session:
 
 
 def _busy(session: Session) -> SessionBusy:
-    active = session.active_run
-    return SessionBusy(
-        session_id=session.session_id, active_run=None if active is None else run_id(session.session_id, active)
-    )
+    active = None if session.active_run is None else run_id(session.session_id, session.active_run)
+    return SessionBusy(session_id=session.session_id, active_run=active)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from shared.agentkit import faults, pauses
-from shared.agentkit.pauses import Pauses
+from shared.agentkit.pauses import FIRST_PROBE_SECONDS, Pauses
 
 
 class World:
@@ -34,11 +34,13 @@ class World:
 
 
 @pytest.mark.parametrize(("asked", "waits"), [(None, 5.0), (30.0, 30.0), (120.0, 120.0), (900.0, 120.0), (0.0, 0.0)])
-async def test_a_pause_is_as_long_as_is_asked_within_reason(asked: float | None, waits: float) -> None:
+async def test_who_meets_a_429_waits_as_long_as_is_asked_within_reason_and_others_for_a_probe(
+    asked: float | None, waits: float
+) -> None:
     world = World()
     assert world.pauses.begin("m", asked) == waits
     if waits:
-        assert await world.held_back() == waits
+        assert await world.held_back() == FIRST_PROBE_SECONDS
 
 
 async def test_nobody_comes_back_at_the_same_moment() -> None:
@@ -48,7 +50,7 @@ async def test_nobody_comes_back_at_the_same_moment() -> None:
     for drawn in (0.0, 0.5, 0.9):
         world.drawn = drawn
         found.append(await world.held_back())
-    assert found == pytest.approx([100.0, 105.0, 109.0])
+    assert found == pytest.approx([2.0, 2.1, 2.18])
 
 
 async def test_another_model_is_not_held_back() -> None:
@@ -58,10 +60,10 @@ async def test_another_model_is_not_held_back() -> None:
     assert await world.ask("other") == "fine"
 
 
-async def test_after_the_pause_one_goes_first_and_the_others_wait_for_it() -> None:
+async def test_during_the_pause_one_goes_ahead_and_the_others_wait_for_it() -> None:
     world = World()
     world.pauses.begin("m", 100.0)
-    world.now = 100.0
+    world.now = FIRST_PROBE_SECONDS
     asking = [asyncio.create_task(world.ask()) for _ in range(5)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -91,10 +93,10 @@ async def test_what_a_probe_meets_decides_whether_the_pause_is_over(fault: fault
     assert (world.pauses._pauses == {}) is over
 
 
-async def test_a_probe_that_meets_another_429_holds_the_others_back_anew() -> None:
+async def test_a_probe_that_meets_another_429_holds_the_others_back_twice_as_long() -> None:
     world = World()
     world.pauses.begin("m", 100.0)
-    world.now = 100.0
+    world.now = FIRST_PROBE_SECONDS
     first = asyncio.create_task(world.ask())
     await asyncio.sleep(0)
     others = [asyncio.create_task(world.held_back()) for _ in range(3)]
@@ -103,8 +105,20 @@ async def test_a_probe_that_meets_another_429_holds_the_others_back_anew() -> No
     world.answer.set_exception(faults.NoNews("Slow down.", code="http_429"))
     with pytest.raises(faults.NoNews):
         await first
-    assert await asyncio.gather(*others) == [50.0] * 3
+    assert await asyncio.gather(*others) == [4.0] * 3
     assert world.asked == 1
+
+
+async def test_probes_are_never_further_apart_than_the_pause_that_is_asked_for() -> None:
+    world = World()
+    world.pauses.begin("m", 10.0)
+    apart = []
+    for _ in range(4):
+        apart.append(await world.held_back())
+        world.now += apart[-1]
+        async with world.pauses.respected("m"):
+            world.pauses.begin("m", 10.0)
+    assert apart == [2.0, 4.0, 8.0, 10.0]
 
 
 async def test_who_waits_for_a_probe_that_says_nothing_comes_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:

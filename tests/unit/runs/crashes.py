@@ -57,8 +57,8 @@ class Driver:
         self._wakes: dict[str, float] = {}
         self._steps: set[str] = set()
 
-    async def ensure(self, run: str) -> None:
-        self._wakes.setdefault(run, 0.0)
+    async def ensure(self, run: str, *, wait: float = 0.0) -> None:
+        self._wakes.setdefault(run, self._rig.clock.seconds() + wait)
 
     async def wake(self, run: str) -> None:
         self._wakes[run] = 0.0

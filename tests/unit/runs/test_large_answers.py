@@ -11,6 +11,7 @@ import pytest
 
 from shared import wiring
 from shared.api import batches, runs
+from shared.api.callers import EVERYBODY
 from shared.runs.store.runs import READS
 from shared.runs.submission import Submission
 from tests.unit.api.conftest import content, request
@@ -49,7 +50,7 @@ def loading(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_a_list_loads_some_runs_at_a_time(rig: Rig, loading: list[int]) -> None:
     await rig.model.script("s", [{"stuck": True}])
     for number in range(20):
-        await rig.submit(f"[script:s] {number}", owner="app")
+        await rig.submit(f"[script:s] {number}", owner=EVERYBODY)
     loading.clear()
     listed = content(await runs.list_own(asked("limit=100"), rig.app))
     assert len(listed["data"]) == 20
@@ -61,7 +62,7 @@ async def test_a_page_of_items_ends_before_it_is_too_large(
 ) -> None:
     await rig.model.script("s", [{"text": "é" * 1_000}])
     wanted = asked_batch(*["[script:s]"] * 12)
-    mine = Submission(owner="app", items=(), agent="workshop")
+    mine = Submission(owner=EVERYBODY, items=(), agent="workshop")
     submitted = await rig.app.batch_submissions.submit(replace(wanted, defaults=mine))
     host = Driver(rig)
     await host.batch_started(submitted)

@@ -196,7 +196,7 @@ async def seconds_of(rig: Rig, run_id: str) -> float:
     return (run.completed_at - run.created_at).total_seconds()
 
 
-async def test_one_retry_after_of_a_quarter_of_an_hour_is_two_minutes_for_its_model_and_nothing_for_others(
+async def test_one_retry_after_of_a_quarter_of_an_hour_is_two_minutes_for_its_run_and_seconds_for_others(
     rigs: NewRig,
 ) -> None:
     rig = await rigs([build_small])
@@ -208,8 +208,8 @@ async def test_one_retry_after_of_a_quarter_of_an_hour_is_two_minutes_for_its_mo
     for run_id in (busy, calm, other):
         await rig.wake(run_id)
     assert (await rig.run(other)).status is RunStatus.COMPLETED
-    assert await seconds_of(rig, calm) == pytest.approx(122, abs=5)
-    assert await seconds_of(rig, busy) < 135
+    assert await seconds_of(rig, calm) <= 6
+    assert 120 <= await seconds_of(rig, busy) < 135
 
 
 async def test_a_cancel_goes_out_while_the_polls_are_held_back(rig: Rig) -> None:

@@ -227,7 +227,7 @@ async def test_a_deleted_session_without_a_due_row_is_found_and_finished(rig: Ri
     watch = rig.app.services.watch
     due = await watch.get(due_row_of(session_id))
     assert due is not None
-    assert await watch.remove(due)
+    assert await watch.remove(due, rig.clock.move(60))
     rig.clock.move(2 * 3_600)
     host = NotedDriver(rig)
     await retain(rig, host)

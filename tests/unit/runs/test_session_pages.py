@@ -1,4 +1,4 @@
-"""A session is shown in pages, however long it is; its deletion does a bounded part inside the request."""
+"""A session is shown in pages, however long it is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from shared.api import sessions
+from shared.api.callers import EVERYBODY
 from shared.errors import InvalidRequest
 from shared.runs.run import RunStatus
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.conftest import Rig
-from tests.unit.runs.test_deletion import PurgingDriver
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def a_session(rig: Rig, texts: list[str]) -> str:
     """A session with a run for each text; its id."""
     session: dict[str, Any] = {}
     for text in texts:
-        run = await rig.story(f"[script:s] {text}", **session, owner="app")
+        run = await rig.story(f"[script:s] {text}", **session, owner=EVERYBODY)
         assert run.status is RunStatus.COMPLETED
         session = {"session_id": run.session_id}
     return str(session["session_id"])
@@ -105,18 +105,3 @@ async def test_a_page_reads_no_run_that_it_does_not_show(scripted: Rig, monkeypa
     monkeypatch.setattr(store, "load", counted)
     await sessions.show(asked(session_id, "limit=1"), scripted.app)
     assert len(loaded) <= sessions.READS
-
-
-async def test_of_a_long_session_the_newest_runs_are_deleted_at_once_and_the_others_by_retention(
-    scripted: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session_id = await a_session(scripted, [str(i) for i in range(5)])
-    monkeypatch.setattr(sessions, "DELETED_AT_ONCE", 2)
-    driver = PurgingDriver(scripted)
-    assert (await sessions.delete(asked(session_id), scripted.app, driver)).status_code == 204  # type: ignore[arg-type]
-    gone = [(await scripted.run(f"run_{session_id}_{number}")).deleted_at is not None for number in range(1, 6)]
-    assert gone == [False, False, False, True, True]
-    await scripted.app.retention.run(driver)  # type: ignore[arg-type]
-    assert [(await scripted.run(f"run_{session_id}_{number}")).deleted_at is not None for number in range(1, 6)] == (
-        [True] * 5
-    )

@@ -250,7 +250,7 @@ async def test_a_host_that_takes_no_orchestration_is_not_waited_for_a_second_tim
 
 async def test_under_timer_a_deadline_ends_a_run_whose_first_create_hangs(rigs: NewRig) -> None:
     rig = await rigs(driver="timer")
-    await rig.model.script("s", [{"text": "Too late."}])
+    await rig.model.script("s", [{"text": "Too late.", "think": 1_000}])
     held = Held(rig)
     submitting = asyncio.create_task(rig.submit(deadline_seconds=10))
     await held.came.wait()

@@ -85,7 +85,8 @@ class Settings(BaseModel):
     retry_after_most: Seconds = Field(
         120.0,
         alias="DORMOUSE_RETRY_AFTER_MOST_SECONDS",
-        description="Longest `Retry-After` of the provider that is honoured: a 429 holds back all polls of its model.",
+        description="Longest `Retry-After` of the provider that is honoured by the run that meets it. After a 429 the "
+        "others of its model ask one at a time, 2 s later at first.",
     )
 
     # --- storage ---

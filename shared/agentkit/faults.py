@@ -11,7 +11,8 @@ from shared.agentkit.redaction import for_callers, plain_code, without_secrets
 NOT_SENT = "not_sent"
 """The code of a fault that is no fault of the provider's: nothing was sent, for want of a place or of time."""
 CREDENTIALS_REFUSED = "The model provider refuses this app's credentials. The log of the app has its words."
-_CREDENTIAL_CODES = frozenset({"http_401", "http_403", "no_credential"})
+NO_CREDENTIAL = "This app has no token or key for the model provider. The log of the app says why."
+_REFUSED_CODES = frozenset({"http_401", "http_403"})
 
 
 class ProviderFault(Exception):
@@ -29,7 +30,9 @@ class ProviderFault(Exception):
     @property
     def for_callers(self) -> str:
         """What a caller may read of it: of a credential's fault nothing of the provider's own."""
-        if isinstance(self, AccessDenied) or self.code in _CREDENTIAL_CODES:
+        if self.code == "no_credential":
+            return NO_CREDENTIAL
+        if isinstance(self, AccessDenied) or self.code in _REFUSED_CODES:
             return CREDENTIALS_REFUSED
         return for_callers(self.message)
 

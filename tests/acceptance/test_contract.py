@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.acceptance.client import Api, Reply
@@ -66,6 +67,7 @@ async def good_and_bad_requests(api: Api, stack: Stack) -> None:
     )
     done = await api.finished(await api.start("[script:short]", agent="workshop", key="k"))
     path, session = f"/api/runs/{done['id']}", f"/api/sessions/{done['session_id']}"
+    assert (await api.call("GET", f"{session}?limit=0")).status == 400
     assert (await api.submit("[script:short]", agent="workshop", key="k")).status == 200
     assert (await api.submit("else", key="k")).status == 422
     for script in ("bad", "cut"):
@@ -174,7 +176,7 @@ async def webhooks(api: Api, stack: Stack) -> None:
     (response,) = await stack.model.responses()
     assert (await send(api, response.id)).status == 200
     assert (await send(api, response.id, **{"webhook-signature": "v1"})).status == 401
-    assert (await api.call("POST", "/api/webhooks/openai", data=b" " * 70_000)).status == 413
+    assert (await send(api, "x" * 70_000)).status == 413
     await stack.model.switches(faults={"retrieve": [{"status": 500, "times": -1}]})
     assert (await send(api, response.id)).status == 503
     await stack.model.switches(faults={})
@@ -316,6 +318,45 @@ async def openai_clients(api: Api, hasty: Api, stack: Stack) -> None:
         assert (await call(method, f"/responses/{second}{path}", headers={})).status == 401
 
 
+async def without_end() -> AsyncIterator[bytes]:
+    """A body that does not come to its end."""
+    yield b"{"
+    await asyncio.sleep(60)
+
+
+async def slow_bodies(api: Api) -> None:
+    """What is answered to a body that does not arrive, by a host that waits hardly for one."""
+    key = {"Authorization": f"Bearer {CLIENT_KEYS['ada']}"}
+    run_id = await api.start("Hello.", agent="workshop")
+    for path, headers in (
+        ("/api/runs", JSON),
+        (f"/api/runs/{run_id}/answers", JSON),
+        ("/api/batches", JSON),
+        ("/api/webhooks/openai", {**JSON, **_signed(b"{}")}),
+        ("/api/v1/responses", JSON | key),
+        ("/api/v1/chat/completions", JSON | key),
+    ):
+        assert (await api.call("POST", path, data=without_end(), headers=headers)).status == 408, path
+
+
+async def viewers(api: Api, stack: Stack) -> None:
+    """What one more viewer than an owner may have is answered, where that is one."""
+    key = {"Authorization": f"Bearer {CLIENT_KEYS['ada']}"}
+    await stack.model.script("long", [{"stuck": True, "text": "Never."}])
+    run_id = await api.start("[script:long]", agent="workshop")
+    body = {"model": "bench", "input": "[script:long]", "background": True, "stream": True}
+    async with aiohttp.ClientSession(api.url) as session:
+        async with session.get(f"/api/runs/{run_id}/events"):
+            for path in ("/events", "?wait=1"):
+                assert (await api.call("GET", f"/api/runs/{run_id}{path}")).status == 429, path
+        async with session.post("/api/v1/responses", json=body, headers=key) as stream:
+            first = await stream.content.readuntil(b"\n\n")
+            assert stream.status == 200, first
+            created = json.loads(first.partition(b"data: ")[2])
+            path = f"/api/v1/responses/{created['response']['id']}?stream=true"
+            assert (await api.call("GET", path, headers=key)).status == 429
+
+
 async def every_operation(api: Api) -> list[tuple[str, int]]:
     """One request to each operation, and what came of it."""
     seen = []
@@ -351,6 +392,10 @@ async def test_every_answer_that_the_contract_promises_is_given(own_stack: Calla
     many = own_stack("timer")
     async with Api((await asyncio.to_thread(many.host)).url) as api:
         await batches(api, many)
+    busy = own_stack("timer", DORMOUSE_BODY_SECONDS="0.2", DORMOUSE_MAX_VIEWERS="1", OPENAI_WEBHOOK_SECRET=SECRET)
+    async with Api((await asyncio.to_thread(busy.host)).url) as api:
+        await slow_bodies(api)
+        await viewers(api, busy)
     own = own_stack("timer", DORMOUSE_AUTH="appservice", WEBSITE_AUTH_ENABLED="True", DORMOUSE_API_KEYS="")
     async with Api((await asyncio.to_thread(own.host)).url) as api:
         for function, status in await every_operation(api):

@@ -326,8 +326,9 @@ async def test_an_approved_call_of_the_provider_is_not_replayed_into_a_second_on
     async with Api((await asyncio.to_thread(stack.host)).url) as api:
         run_id = await api.start("[script:mcp]", agent="judge")
         run = await api.until(run_id, lambda run: run["status"] == "requires_action")
-        asked = [call["id"] for call in run["required_action"]["calls"]]
-        answers = {call_id: {"approve": number == 0} for number, call_id in enumerate(asked)}
+        calls = run["required_action"]["calls"]
+        asked = [call["call_id"] for call in calls]
+        answers = {call["id"]: {"approve": number == 0} for number, call in enumerate(calls)}
         await api.call("POST", f"/api/runs/{run_id}/answers", json={"answers": answers})
         run = await api.finished(run_id)
         assert run["status"] == "completed", run

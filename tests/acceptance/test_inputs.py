@@ -133,7 +133,7 @@ async def test_the_options_of_an_agent_go_into_every_turn_as_they_are(target: Ta
         body = await sent(target, run["id"], turn)
         assert {name: body[name] for name in RESPONSE_OPTIONS} == RESPONSE_OPTIONS
         assert (body["model"], body["background"], body["store"]) == ("gpt-5", True, True)
-        who = f"{run['id']} {run['session_id']} app turn {turn} for ümläute"
+        who = f"{run['id']} {run['session_id']} function turn {turn} for ümläute"
         assert body["instructions"] == who
         assert [tool["name"] for tool in body["tools"]] == ["work"]
 
@@ -147,7 +147,7 @@ async def test_the_options_of_a_chat_agent_go_into_every_call_as_they_are(target
     for turn, body in enumerate(bodies, start=1):
         assert {name: body[name] for name in CHAT_OPTIONS} == CHAT_OPTIONS
         assert body["model"] == "gpt-5-nano"
-        who = f"{run['id']} {run['session_id']} app turn {turn} for nobody"
+        who = f"{run['id']} {run['session_id']} function turn {turn} for nobody"
         assert body["messages"][0] == {"role": "system", "content": who}
 
 

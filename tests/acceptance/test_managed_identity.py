@@ -286,7 +286,8 @@ async def test_a_run_without_any_model_token_says_what_is_missing(start: Start, 
             await asyncio.sleep(0.2)
             run = await api.run(run["id"])
     assert (run["status"], run["error"]["code"]) == ("failed", "access_denied"), run["error"]
-    assert "Unable to load the identity" in run["error"]["message"], run["error"]
+    assert "no token or key for the model provider" in run["error"]["message"], run["error"]
+    assert "Unable to load the identity" in host.log_path.read_text()
 
 
 async def test_a_token_that_has_ended_is_replaced(start: Start, identity: Identity) -> None:

@@ -73,7 +73,8 @@ def host_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The functions host of `local/` without the checkout around it."""
     folder = tmp_path_factory.mktemp("host")
     shutil.copytree(ROOT / "local" / "host", folder / "local" / "host")
-    shutil.copyfile(ROOT / "local" / "__init__.py", folder / "local" / "__init__.py")
+    for name in ("__init__.py", "access.py"):
+        shutil.copyfile(ROOT / "local" / name, folder / "local" / name)
     return folder
 
 

@@ -288,7 +288,7 @@ async def test_a_response_id_is_in_no_answer(target: Target) -> None:
 async def test_addresses_are_the_settings_never_the_requests(
     own_stack: Callable[..., Stack], env: dict[str, str], base: str
 ) -> None:
-    host = own_stack().host(**env)
+    host = own_stack().host(args=["--allow-host", "evil.example"], **env)
     async with Api(host.url) as api:
         forged = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "ftp"}
         reply = await api.call("POST", "/api/runs", json={"input": "x"}, headers=forged)

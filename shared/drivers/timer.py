@@ -135,7 +135,7 @@ class Sweep:
             return "too_new"
         except RowUnreadable as error:
             log.error("run %s is put aside: its row cannot be read: %s", watch.run_id, error)
-            await self._services.watch.quarantine(watch, str(error))
+            await self._services.watch.quarantine(watch, str(error), self._services.clock())
             return "quarantined"
 
     async def _poll(self, watch: Watch, hub: Hub) -> str:
@@ -271,7 +271,7 @@ class Wakes:
             log.error("run %s is put aside: its row cannot be read: %s", run_id, error, extra={"run_id": run_id})
             watch = watch or await self._services.watch.get(run_id)
             if watch is not None:
-                await self._services.watch.quarantine(watch, str(error))
+                await self._services.watch.quarantine(watch, str(error), self._services.clock())
             return Outcome(None, None)
         if watch is not None and outcome.status is not None:
             if outcome.wake_in is None:

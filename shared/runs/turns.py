@@ -97,12 +97,13 @@ class Turns:
         except faults.ProviderFault as fault:
             return await self._not_created(stored, fault)
         claimed = (await self._services.save(stored, claim, midway=True)).run
-        if not agent.background:
-            return await self._answer_within_the_call(claimed, agent, send)
         run = claimed.value
-        if self._services.clock() + timedelta(seconds=self._settings.create_timeout) > run.claimed_until:  # type: ignore[operator]
+        needed = timedelta(seconds=seconds if agent.background else 0.0)  # a lease is renewed while the call runs
+        if self._services.clock() + needed > run.claimed_until:  # type: ignore[operator]
             late = faults.NotAccepted("Too little of the claim was left to send the request.", code="not_sent")
             return await self._not_created(claimed, late)
+        if not agent.background:
+            return await self._answer_within_the_call(claimed, agent, send)
         try:
             response = await self._send(run, send, seconds)
         except faults.PerhapsAccepted as fault:

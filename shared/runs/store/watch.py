@@ -16,6 +16,9 @@ from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables,
 AHEAD = timedelta(seconds=60)
 """When a sweep looks at what was announced, should nobody else have come to it by then."""
 
+ASIDE = timedelta(hours=1)
+"""When a sweep looks again at a row whose run could not be read."""
+
 ANNOUNCE_AGAIN = timedelta(seconds=30)
 """The age from which an announcement is made again before the commit that it is for."""
 
@@ -87,12 +90,17 @@ class WatchStore:
         Not later than 60 s after an announcement that is younger than that: what it announced may not be committed
         yet, and then the run row says nothing of it.
         """
-        values = {"due": _not_past_announcement(watch, due, now).timestamp(), "strikes": strikes}
+        due = _not_past_announcement(watch, due, now)
+        values: dict[str, Value] = {
+            "due": due.timestamp(),
+            "strikes": strikes,
+            "quarantined": "",
+        }  # it was read just now
         return await self._try(watch, Change(kind=Kind.MERGE, key=watch.run_id, values=values, etag=watch.etag))
 
-    async def quarantine(self, watch: Watch, reason: str) -> bool:
-        """Put it aside: its run cannot be read. Sweeps pass it over from now on."""
-        values = {"quarantined": reason[:1_000]}
+    async def quarantine(self, watch: Watch, reason: str, now: datetime) -> bool:
+        """Put it aside: its run cannot be read. Sweeps pass it over for an hour; another version may read it."""
+        values: dict[str, Value] = {"quarantined": reason[:1_000], "due": (now + ASIDE).timestamp()}
         return await self._try(watch, Change(kind=Kind.MERGE, key=watch.run_id, values=values, etag=watch.etag))
 
     async def remove(self, watch: Watch, now: datetime) -> bool:
@@ -105,8 +113,8 @@ class WatchStore:
         return await self._try(watch, Change(kind=Kind.DELETE, key=watch.run_id, etag=watch.etag))
 
     async def due(self, now: datetime, limit: int) -> list[Watch]:
-        """The rows whose time has come, oldest first, at most ``limit``; those put aside are left out."""
-        rows = self._tables.query(Table.WATCH, None, where={"due": ("le", now.timestamp()), "quarantined": ("eq", "")})
+        """The rows whose time has come, oldest first, at most ``limit``."""
+        rows = self._tables.query(Table.WATCH, None, where={"due": ("le", now.timestamp())})
         return sorted([_watch(row) async for row in rows], key=lambda watch: watch.due)[:limit]
 
     async def count(self, most: int = MOST_COUNTED) -> tuple[int, int]:

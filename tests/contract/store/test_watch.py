@@ -45,7 +45,7 @@ async def test_whoever_wrote_last_is_nearer_to_the_truth(watch: WatchStore) -> N
     new = await watch.put(run, NOW + timedelta(hours=1), NOW)
     later = NOW + timedelta(seconds=60)
     assert not await watch.set_due(old, NOW, later)
-    assert not await watch.quarantine(old, "x")
+    assert not await watch.quarantine(old, "x", NOW)
     assert not await watch.remove(old, later)
     assert await watch.get(run) == new
     assert await watch.set_due(new, NOW, later, strikes=2)
@@ -58,12 +58,13 @@ async def test_whoever_wrote_last_is_nearer_to_the_truth(watch: WatchStore) -> N
     assert await watch.get(run) is None
 
 
-async def test_a_row_put_aside_is_passed_over_until_it_is_put_again(watch: WatchStore) -> None:
+async def test_a_row_put_aside_is_passed_over_for_an_hour_or_until_it_is_put_again(watch: WatchStore) -> None:
     run = new_run().id
-    assert await watch.quarantine(await watch.put(run, NOW, NOW), "cannot be read" * 1_000)
+    assert await watch.quarantine(await watch.put(run, NOW, NOW), "cannot be read" * 1_000, NOW)
     await watch.put(new_run().id, NOW + timedelta(hours=1), NOW)
     assert await watch.due(NOW, 10) == []
     assert await watch.count() == (2, 1)
+    assert run in [each.run_id for each in await watch.due(NOW + timedelta(hours=1), 10)]
     await watch.put(run, NOW, NOW)
     assert [each.run_id for each in await watch.due(NOW, 10)] == [run]
 
@@ -123,6 +124,6 @@ async def test_an_announcement_is_made_again_before_a_commit_that_took_its_time(
 
 async def test_a_count_reads_no_more_rows_than_it_may_count(tables: Tables, watch: WatchStore) -> None:
     for _ in range(5):
-        await watch.quarantine(await watch.put(new_run().id, NOW, NOW), "cannot be read")
+        await watch.quarantine(await watch.put(new_run().id, NOW, NOW), "cannot be read", NOW)
     assert await watch.count(3) == (3, 3)
     assert await watch.count() == (5, 5)

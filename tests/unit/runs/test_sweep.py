@@ -90,6 +90,20 @@ async def test_a_row_that_cannot_be_read_is_put_aside_and_stops_nobody(either: R
     assert (await either.follow(sound)).status is RunStatus.COMPLETED
 
 
+async def test_a_row_put_aside_is_looked_at_again_each_hour(either: Rig) -> None:
+    """Another version, or a person, may have made it readable."""
+    run_id = await either.start()
+    await break_row(either, run_id, status="confused")
+    for _ in range(2):
+        either.clock.move(3_600)
+        assert (await sweep(either)).get("quarantined") == 1
+    await break_row(either, run_id, status="in_progress")
+    either.clock.move(3_600)
+    await sweep(either)
+    assert (await either.app.services.watch.count())[1] == 0
+    assert (await either.follow(run_id)).status is RunStatus.COMPLETED
+
+
 @pytest.mark.parametrize(("damage", "fate"), [({"status": "confused"}, "quarantined"), ({"schema": 99}, "too_new")])
 async def test_a_row_that_can_be_neither_read_nor_put_aside_stops_nobody(
     either: Rig, damage: dict[str, Any], fate: str

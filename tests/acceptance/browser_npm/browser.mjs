@@ -12,11 +12,15 @@ const EVIL = "127.0.0.2"; // where the name evil.test leads
 // believes to be on AWS. Renamed when it is whole: another process may be at it, too.
 async function unpack() {
   if (existsSync(unpacked)) return;
-  const folder = (process.env.TMPDIR = mkdtempSync(join(dirname(unpacked), "unpacking-")));
+  const folder = mkdtempSync(join(dirname(unpacked), "unpacking-"));
+  const { TMPDIR: before } = process.env;
+  process.env.TMPDIR = folder;
   process.env.AWS_EXECUTION_ENV = "AWS_Lambda_nodejs20.x";
   const { default: chromium } = await import("@sparticuz/chromium");
   chromium.setGraphicsMode = false;
   await chromium.executablePath();
+  if (before === undefined) delete process.env.TMPDIR;
+  else process.env.TMPDIR = before;
   try {
     renameSync(folder, unpacked);
   } catch (error) {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from local.model import ScriptedModel
-from shared.agentkit.faults import CREDENTIALS_REFUSED
+from shared.agentkit.faults import NO_CREDENTIAL
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
 from tests.unit.runs.conftest import NewRig, Rig, eventually
@@ -180,7 +180,7 @@ async def test_a_credential_that_gives_no_token_is_access_denied_and_nothing_is_
     monkeypatch.setattr(type(config), "credential", property(lambda _: no_token), raising=False)
     run = await rig.story()
     assert (run.status, run.error_code) == (RunStatus.FAILED, "access_denied")
-    assert run.error_message == CREDENTIALS_REFUSED
+    assert run.error_message == NO_CREDENTIAL
     assert "the identity endpoint is gone" in caplog.text
     assert await rig.model.log("create") == []
 
@@ -468,14 +468,14 @@ async def test_an_unknown_status_is_pending_until_the_deadline(rig: Rig) -> None
     assert "pondering" in (run.error_message or "")
 
 
-async def test_a_429_on_a_poll_holds_back_all_polls_of_the_process(rigs: NewRig) -> None:
+async def test_a_429_on_a_poll_holds_back_its_run_and_the_others_of_the_process_until_a_probe(rigs: NewRig) -> None:
     rig, other = await rigs(), await rigs()
     await rig.model.script("busy", turn("retrieve", {"status": 429, "headers": {"Retry-After": "60"}}))
     await rig.model.script("s", turn("retrieve"))
     busy, calm, elsewhere = [await rig.start(f"[script:{name}]") for name in ("busy", "s", "s")]
     rig.clock.move(2)
-    for run_id in (busy, calm):
-        assert (await rig.wake(run_id)).wake_in == pytest.approx(60)
+    for run_id, wait in ((busy, 60), (calm, 2)):
+        assert (await rig.wake(run_id)).wake_in == pytest.approx(wait)
     assert len(await rig.model.log("retrieve")) == 1
     assert (await rig.run(calm)).provider_status == "rate_limited"
     await other.wake(elsewhere)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -24,12 +26,19 @@ from shared.errors import (
 from shared.runs.run import Run
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.submission import Submission
+from shared.runs.viewing.views import Seen
 from shared.wiring import App
 
 REPEATED_WITHIN = timedelta(minutes=1)
 """How long after it hung up a client may send the same request again by itself: it waits some seconds at most."""
-LOOKS = (0.0, 1.0)
-"""Seconds before each look for a caller that hung up: the request that is held sees it up to half a second later."""
+LOOK_GAP = 0.25
+LOOKS_SECONDS = 1.0
+"""How long a repeat looks for a caller that hung up: whoever holds the request sees it up to half a second later."""
+HELD_SECONDS = 5.0
+"""The same while this process holds the same request: it has not seen yet whether its caller is there."""
+
+_held: Counter[str] = Counter()
+"""How many callers of each request this process holds until their runs end."""
 
 
 async def begin(request: Any, wanted: Submission, app: App, hub: Hub) -> Run:
@@ -81,21 +90,8 @@ async def finished(request: Any, wanted: Submission, run: Run, app: App, *, sinc
     """
     if run.terminal:
         return run
-    gone = False
-
-    async def hung_up() -> bool:
-        nonlocal gone
-        gone = bool(await request.is_disconnected())
-        return gone
-
-    seen = await app.viewing.until(
-        run.id,
-        app.settings.api_wait - (moment() - since),
-        lambda now: now is None or now.run.terminal,
-        gone=hung_up,
-    )
-    if gone:
-        await _note_unanswered(wanted, run, app)
+    with _holding(wanted):
+        seen = await _until_ended(request, wanted, run, app, since=since)
     if seen is None:
         raise ResponseNotFound
     if not seen.run.terminal:
@@ -107,6 +103,34 @@ async def finished(request: Any, wanted: Submission, run: Run, app: App, *, sinc
             headers=NO_RETRY,
         )
     return seen.run
+
+
+async def _until_ended(request: Any, wanted: Submission, run: Run, app: App, *, since: float) -> Seen | None:
+    """The rows when the run has ended, the time is over, or the caller hung up, which is noted."""
+    gone = False
+
+    async def hung_up() -> bool:
+        nonlocal gone
+        gone = bool(await request.is_disconnected())
+        return gone
+
+    seconds = app.settings.api_wait - (moment() - since)
+    seen = await app.viewing.until(run.id, seconds, lambda now: now is None or now.run.terminal, gone=hung_up)
+    if gone:
+        await _note_unanswered(wanted, run, app)
+    return seen
+
+
+@contextlib.contextmanager
+def _holding(wanted: Submission) -> Iterator[None]:
+    same = _same_as(wanted)
+    _held[same] += 1
+    try:
+        yield
+    finally:
+        _held[same] -= 1
+        if not _held[same]:
+            del _held[same]
 
 
 async def now(run: Run, app: App) -> Run:
@@ -145,20 +169,24 @@ async def _left_before(request: Any, wanted: Submission, app: App) -> Run | None
     """
     if wanted.idempotency_key is not None or request.headers.get("x-stainless-retry-count", "0") in ("", "0"):
         return None
-    since = app.services.clock() - REPEATED_WITHIN
-    for pause in LOOKS:
-        await asyncio.sleep(pause)
+    since, begun = app.services.clock() - REPEATED_WITHIN, moment()
+    while True:
+        last = moment() - begun >= (HELD_SECONDS if _same_as(wanted) in _held else LOOKS_SECONDS)
         name = await app.services.index.take_unanswered(wanted.owner, _request_of(wanted), since)
         stored = None if name is None else await app.services.store.load_visible(name)
-        if stored is not None:
-            return stored.value
-    return None
+        if stored is not None or last:
+            return None if stored is None else stored.value
+        await asyncio.sleep(LOOK_GAP)
 
 
 async def _note_unanswered(wanted: Submission, run: Run, app: App) -> None:
     """The caller hung up: should its client send the request again, this is its run. Best effort."""
     with contextlib.suppress(StoreUnavailable):
         await app.services.index.leave_unanswered(wanted.owner, _request_of(wanted), run.id, app.services.clock())
+
+
+def _same_as(wanted: Submission) -> str:
+    return f"{wanted.owner} {_request_of(wanted)}"
 
 
 def _request_of(wanted: Submission) -> str:

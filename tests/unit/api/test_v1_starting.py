@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.api.pacing import LONGEST
+from shared.api.v1 import starting
 from shared.api.v1.starting import finished, given_to, moment, said_in, seconds_left
 from shared.api.v1.streaming import failure
 from shared.errors import DormouseError, ResponseNotFound, StillRunning
@@ -78,3 +79,23 @@ def test_a_stream_that_the_store_ends_says_so() -> None:
     assert failure(StoreUnavailable("away"), a_run()).code == "storage_unavailable"
     assert failure(ValueError("?"), a_run()).code == DormouseError().code
     assert failure(ResponseNotFound(), a_run()).code == "response_not_found"
+
+
+async def test_a_repeat_waits_for_the_word_of_who_holds_the_same_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever holds a request sees a little later that its caller hung up, on a busy machine more than a little."""
+    monkeypatch.setattr(starting, "LOOKS_SECONDS", 0.0)
+    monkeypatch.setattr(starting, "LOOK_GAP", 0.0)
+    run, left = a_run(), iter([None, None, "its id", None])
+
+    async def take(*_: object) -> str | None:
+        return next(left)
+
+    async def load(_: str) -> Any:
+        return SimpleNamespace(value=run)
+
+    index, store = SimpleNamespace(take_unanswered=take), SimpleNamespace(load_visible=load)
+    app: Any = SimpleNamespace(services=SimpleNamespace(clock=lambda: NOW, index=index, store=store))
+    again = SimpleNamespace(headers={"x-stainless-retry-count": "1"})
+    with starting._holding(WANTED):
+        assert await starting._left_before(again, WANTED, app) is run
+    assert await starting._left_before(again, WANTED, app) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -314,10 +315,19 @@ async def test_errors_have_openais_shape(target: Target, method: str, path: str,
 
 
 async def test_a_request_repeated_by_the_client_after_its_timeout_makes_no_second_run(target: Target) -> None:
-    """The client hangs up when its own timeout is over, and sends the same again."""
-    await target.model.script("patience", [{"think": 3, "text": "At last."}])
-    async with client_of(target.api.url, timeout=2.0, max_retries=9) as ada:
+    """The client hangs up when its own timeout is over, and sends the same again, twice; the third waits longer."""
+    await target.model.script("patience", [{"think": 9, "text": "At last."}])
+    tries = 0
+
+    async def less_patient_at_first(request: httpx2.Request) -> None:
+        nonlocal tries
+        tries += 1
+        request.extensions["timeout"]["read"] = 2.0 if tries < 3 else 60.0
+
+    patient = httpx2.AsyncClient(event_hooks={"request": [less_patient_at_first]})
+    async with client_of(target.api.url, timeout=60.0, max_retries=9, http_client=patient) as ada:
         answer = await ada.responses.create(model="bench", input="[script:patience]")
+    assert tries == 3
     assert answer.output_text == "At last."
     assert len([entry for entry in await target.model.log("create") if entry.script == "patience"]) == 1
 

@@ -38,7 +38,7 @@ HELD_SECONDS = 5.0
 """The same while this process holds the same request: it has not seen yet whether its caller is there."""
 
 _held: Counter[str] = Counter()
-"""How many callers of each request this process holds until their runs end."""
+"""How many callers of each request this process holds: from before the submit until their runs end."""
 
 
 async def begin(request: Any, wanted: Submission, app: App, hub: Hub) -> Run:
@@ -46,10 +46,11 @@ async def begin(request: Any, wanted: Submission, app: App, hub: Hub) -> Run:
 
     Raises the errors of a submit, in the words of this API.
     """
-    run = await _left_before(request, wanted, app) or await _submitted(wanted, app, hub)
-    held = not (wanted.background or wanted.stream or run.terminal)  # then whoever waits sees it
-    if not held and await request.is_disconnected():
-        await _note_unanswered(wanted, run, app)
+    with _holding(wanted):
+        run = await _left_before(request, wanted, app) or await _submitted(wanted, app, hub)
+        held = not (wanted.background or wanted.stream or run.terminal)  # then whoever waits sees it
+        if not held and await request.is_disconnected():
+            await _note_unanswered(wanted, run, app)
     return run
 
 
@@ -116,7 +117,7 @@ async def _until_ended(request: Any, wanted: Submission, run: Run, app: App, *, 
 
     seconds = app.settings.api_wait - (moment() - since)
     seen = await app.viewing.until(run.id, seconds, lambda now: now is None or now.run.terminal, gone=hung_up)
-    if gone:
+    if gone or await request.is_disconnected():  # it may have hung up just before the end
         await _note_unanswered(wanted, run, app)
     return seen
 
@@ -166,12 +167,15 @@ async def _left_before(request: Any, wanted: Submission, app: App) -> Run | None
     ``x-stainless-retry-count``. They do so when no answer came in their own time, or an error did. So the run is one
     of the same owner and the same request whose caller was seen to hang up just before; each is given to one repeat.
     A run that was answered is never given to anybody else, however alike the request: then there is a new one.
+    A repeat whose own caller hangs up starts nothing: the next repeat looks in its place.
     """
     if wanted.idempotency_key is not None or request.headers.get("x-stainless-retry-count", "0") in ("", "0"):
         return None
     since, begun = app.services.clock() - REPEATED_WITHIN, moment()
     while True:
-        last = moment() - begun >= (HELD_SECONDS if _same_as(wanted) in _held else LOOKS_SECONDS)
+        if await request.is_disconnected():
+            raise StillRunning("The caller of this repeat hung up. Send the request again.")
+        last = moment() - begun >= (HELD_SECONDS if _held[_same_as(wanted)] > 1 else LOOKS_SECONDS)
         name = await app.services.index.take_unanswered(wanted.owner, _request_of(wanted), since)
         stored = None if name is None else await app.services.store.load_visible(name)
         if stored is not None or last:

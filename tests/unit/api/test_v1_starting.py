@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,7 @@ from shared.api.v1 import starting
 from shared.api.v1.starting import finished, given_to, moment, said_in, seconds_left
 from shared.api.v1.streaming import failure
 from shared.errors import DormouseError, ResponseNotFound, StillRunning
-from shared.runs.run import Run
+from shared.runs.run import Run, RunStatus
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.submission import Submission
 from shared.runs.viewing.watch import Viewing
@@ -81,21 +83,98 @@ def test_a_stream_that_the_store_ends_says_so() -> None:
     assert failure(ResponseNotFound(), a_run()).code == "response_not_found"
 
 
-async def test_a_repeat_waits_for_the_word_of_who_holds_the_same_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever holds a request sees a little later that its caller hung up, on a busy machine more than a little."""
+class Noted:
+    """What was noted of callers that hung up, and how often somebody asked for it."""
+
+    def __init__(self, *names: str | None) -> None:
+        self.names = list(names)
+        self.run = a_run()
+        self.submits = 0
+        index = SimpleNamespace(take_unanswered=self.take, leave_unanswered=self.leave)
+        services = SimpleNamespace(clock=lambda: NOW, index=index, store=SimpleNamespace(load_visible=self.load))
+        submissions = SimpleNamespace(submit=self.submit)
+        signals = SimpleNamespace(started=self.started)
+        self.app: Any = SimpleNamespace(services=services, submissions=submissions, signals=signals)
+
+    async def take(self, *_: object) -> str | None:
+        return self.names.pop(0) if self.names else None
+
+    async def leave(self, _owner: str, _request: str, name: str, _at: object) -> None:
+        self.names.append(name)
+
+    async def load(self, _: str) -> Any:
+        return SimpleNamespace(value=self.run)
+
+    async def submit(self, _: Submission) -> Any:
+        self.submits += 1
+        return SimpleNamespace(run=self.run)
+
+    async def started(self, *_: object) -> None:
+        return
+
+
+def a_repeat(*, gone_after: int | None = None) -> Any:
+    asked = itertools.count()
+
+    async def is_disconnected() -> bool:
+        return gone_after is not None and next(asked) >= gone_after
+
+    return SimpleNamespace(headers={"x-stainless-retry-count": "1"}, is_disconnected=is_disconnected)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starting, "LOOKS_SECONDS", 0.0)
     monkeypatch.setattr(starting, "LOOK_GAP", 0.0)
-    run, left = a_run(), iter([None, None, "its id", None])
 
-    async def take(*_: object) -> str | None:
-        return next(left)
 
-    async def load(_: str) -> Any:
-        return SimpleNamespace(value=run)
-
-    index, store = SimpleNamespace(take_unanswered=take), SimpleNamespace(load_visible=load)
-    app: Any = SimpleNamespace(services=SimpleNamespace(clock=lambda: NOW, index=index, store=store))
-    again = SimpleNamespace(headers={"x-stainless-retry-count": "1"})
+@pytest.mark.usefixtures("hasty")
+async def test_a_repeat_waits_for_the_word_of_who_holds_the_same_request() -> None:
+    """Whoever holds a request sees a little later that its caller hung up, on a busy machine more than a little."""
+    noted = Noted(None, None, "its id")
     with starting._holding(WANTED):
-        assert await starting._left_before(again, WANTED, app) is run
-    assert await starting._left_before(again, WANTED, app) is None
+        assert await starting.begin(a_repeat(), WANTED, noted.app, None) is noted.run  # type: ignore[arg-type]
+    assert noted.submits == 0
+    await starting.begin(a_repeat(), WANTED, noted.app, None)  # type: ignore[arg-type]
+    assert noted.submits == 1, "nobody holds it, and no other repeat: it is a new request"
+    assert not starting._held
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_request_is_held_while_it_is_submitted() -> None:
+    """Its caller may hang up meanwhile, and the repeat come before the run is there."""
+    noted, submitting, go_on = Noted(), asyncio.Event(), asyncio.Event()
+    first = SimpleNamespace(headers={}, is_disconnected=a_repeat(gone_after=0).is_disconnected)
+
+    async def submit(_: Submission) -> Any:
+        noted.submits += 1
+        submitting.set()
+        await go_on.wait()
+        return SimpleNamespace(run=replace(noted.run, status=RunStatus.COMPLETED))
+
+    noted.app.submissions.submit = submit
+    one = asyncio.create_task(starting.begin(first, WANTED, noted.app, None))  # type: ignore[arg-type]
+    await submitting.wait()
+    two = asyncio.create_task(starting.begin(a_repeat(), WANTED, noted.app, None))  # type: ignore[arg-type]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not two.done()
+    go_on.set()
+    assert await two is noted.run
+    assert (await one).terminal
+    assert noted.submits == 1
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_repeat_whose_own_caller_hangs_up_starts_nothing() -> None:
+    noted = Noted()
+    with starting._holding(WANTED), pytest.raises(StillRunning, match="hung up"):
+        await starting.begin(a_repeat(gone_after=3), WANTED, noted.app, None)  # type: ignore[arg-type]
+    assert noted.submits == 0
+
+
+async def test_a_caller_that_hangs_up_just_before_the_end_is_noted_too() -> None:
+    app, noted = app_of(replace(a_run(), status=RunStatus.COMPLETED)), Noted()
+    app.services.index, app.services.clock = noted.app.services.index, noted.app.services.clock
+    await finished(a_repeat(gone_after=0), WANTED, a_run(), app, since=moment())
+    assert noted.names == [a_run().id]

@@ -284,6 +284,17 @@ def a_response(given: object) -> Callable[[Caller], str]:
     return make
 
 
+def an_ended_response(given: str) -> Callable[[Caller], str]:
+    """The same once it has ended."""
+
+    def make(call: Caller) -> str:
+        address = a_response(given)(call)
+        call.eventually(address, lambda seen: seen["status"] == "completed")
+        return address
+
+    return make
+
+
 def answers(call: Caller) -> Send:
     """The longest answers to a run that waits for none: they are read all the same."""
     run = call.json("POST", "/api/runs", {"input": stuck("x" * 20)}).json["id"]
@@ -401,7 +412,7 @@ def answering() -> tuple[Case, ...]:
             "GET /api/v1/responses/{id}/input_items",
             get(lambda call: a_response(messages(999, 1_040))(call) + "/input_items?limit=100"),
         ),
-        Case("GET /api/v1/responses/{id}, text of 1 MiB", get(a_response("[script:echo]" + "x" * (MIB - 13)))),
+        Case("GET /api/v1/responses/{id}, text of 1 MiB", get(an_ended_response("[script:echo]" + "x" * (MIB - 13)))),
     )
 
 

@@ -130,8 +130,7 @@ async def parked(bench: Bench, count: int) -> list[Figure]:
             await asyncio.sleep(SETTLED)
             share = await bench.share()
             assert not any(task.done() for task in tasks), "a viewer has left"
-        aim = "10 %" if watching is stream_events else ""
-        figures.append(Figure(f"{count} {name} of one parked run", f"{share:.1%} of a core", aim))
+        figures.append(Figure(f"{count} {name} of one parked run", f"{share:.1%} of a core", "10 %"))
         await asyncio.sleep(SETTLED)
     return figures
 

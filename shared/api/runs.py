@@ -22,6 +22,7 @@ from shared.runs.callbacks import callback
 from shared.runs.concurrency import side_by_side
 from shared.runs.run import Approval, CallState, Next, Run, ToolCall
 from shared.runs.store.runs import READS
+from shared.runs.viewing.views import Seen
 from shared.wiring import App
 
 SOONER = {Next.TOOLS: 5, Next.ANSWERS: 30}
@@ -58,21 +59,27 @@ async def show(request: Any, app: App) -> Any:
     """
     seconds = wait_of_query(request)
     run = await own_run(request, app)
-    calls = await _calls(app, run)
-    if seconds and not run.terminal:
-        if "if-none-match" in request.headers:
-            response = await _answer(app, run, calls)
-            if not_modified(request, response) is response:
-                return response
+    if not seconds or run.terminal:
+        return not_modified(request, await _answer(app, run, await _calls(app, run)))
+    before: object = None
+    if "if-none-match" in request.headers:
+        calls = await _calls(app, run)
+        response = await _answer(app, run, calls)
+        if not_modified(request, response) is response:
+            return response
         before = facts(run, calls)
-        with app.viewing.places.take(run.owner):
-            seen = await app.viewing.until(
-                run.id, seconds, lambda now: now is None or facts(now.run, now.calls) != before
-            )
-        if seen is None:
-            raise RunNotFound
-        run, calls = seen.run, seen.calls
-    return not_modified(request, await _answer(app, run, calls))
+
+    def is_other(now: Seen | None) -> bool:
+        nonlocal before
+        seen = None if now is None else facts(now.run, now.calls)
+        before = before or seen  # who does not say what it has waits for what changes from now on
+        return seen is None or seen != before
+
+    with app.viewing.places.take(run.owner):
+        now = await app.viewing.until(run.id, seconds, is_other)
+    if now is None:
+        raise RunNotFound
+    return not_modified(request, await _answer(app, now.run, now.calls))
 
 
 async def list_own(request: Any, app: App) -> Any:

@@ -142,16 +142,18 @@ def ensure_peer(venv: Path) -> Path:
     python, stamp = venv_python(home), home / ".dormouse-requirements"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     wanted = fingerprint([PEER_REQUIREMENTS], version)
-    if not is_current(stamp, wanted):
-        phase(
-            "making an environment for the peer server",
-            [sys.executable, "-m", "venv", "--clear", home],
-            LOGS / "peer.log",
-        )
-        command: list[str | Path] = [python, "-m", "pip", "install", "-r", PEER_REQUIREMENTS]
-        command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input"]
-        phase("installing the peer server", command, LOGS / "peer.log")
-        stamp.write_text(wanted, "utf-8")
+    PEER_HOME.mkdir(parents=True, exist_ok=True)
+    with alone_in(PEER_HOME):
+        if not is_current(stamp, wanted):
+            phase(
+                "making an environment for the peer server",
+                [sys.executable, "-m", "venv", "--clear", home],
+                LOGS / "peer.log",
+            )
+            command: list[str | Path] = [python, "-m", "pip", "install", "-r", PEER_REQUIREMENTS]
+            command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input"]
+            phase("installing the peer server", command, LOGS / "peer.log")
+            stamp.write_text(wanted, "utf-8")
     return python
 
 

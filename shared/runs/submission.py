@@ -5,6 +5,7 @@ Every step is create-or-same: after a crash in any of them the same ``Idempotenc
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import secrets
@@ -50,7 +51,7 @@ class Allotted:
     cancelled: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, which would leave no place for what is computed once
 class Submission:
     """A request for a run, checked as far as it can be without the store.
 
@@ -77,19 +78,11 @@ class Submission:
     callback_url: str | None = None
     allotted: Allotted | None = None
 
+    @functools.cached_property
     def payload(self) -> str:
         """A digest of what is asked for: the same key must come with the same."""
-        asked: list[object] = [
-            self.items,
-            self.agent,
-            self.session_id,
-            dict(self.metadata),
-            self.deadline_seconds,
-            self.turns,
-            self.tool_calls,
-            self.total_tokens,
-            self.model,
-        ]
+        asked: list[object] = [self.items, self.agent, self.session_id, dict(self.metadata), self.deadline_seconds]
+        asked += [self.turns, self.tool_calls, self.total_tokens, self.model]
         if self.callback_url is not None:  # without one the digest is what it was before there were any
             asked.append({"callback_url": self.callback_url})
         if self.previous is not None:
@@ -189,7 +182,7 @@ class Submissions:
             )
         if wanted.idempotency_key is None:
             return None
-        return await known_key(self._services, wanted.owner, wanted.idempotency_key, wanted.payload())
+        return await known_key(self._services, wanted.owner, wanted.idempotency_key, wanted.payload)
 
     async def _again(self, record: KeyRecord) -> Submitted | None:
         """The run that the key started, whatever this version thinks of the request; None when it is not there."""
@@ -284,7 +277,7 @@ class Submissions:
         """What a free key will stand for once it is claimed: this payload, and the run allotted to it."""
         return KeyRecord(
             digest=key_digest(wanted.owner, key),
-            payload=wanted.payload(),
+            payload=wanted.payload,
             session_id=session.value.session_id if session else secrets.token_hex(16),
             number=session.value.next_number if session else 1,
             created_at=self._now(),

@@ -105,7 +105,7 @@ def with_key(submission: Submission, request: Any) -> Submission:
     key = idempotency_key(request.headers.getlist("idempotency-key"))
     same = request.headers.get(REQUEST_ID, "").strip()
     if key is None and same:
-        key = f"{REQUEST_ID}:{same}:{submission.payload()}"
+        key = f"{REQUEST_ID}:{same}:{submission.payload}"
     return replace(submission, idempotency_key=key)
 
 

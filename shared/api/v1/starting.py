@@ -26,7 +26,6 @@ from shared.errors import (
 from shared.runs.run import Run
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.submission import Submission
-from shared.runs.viewing.views import Seen
 from shared.wiring import App
 
 REPEATED_WITHIN = timedelta(minutes=1)
@@ -91,8 +90,13 @@ async def finished(request: Any, wanted: Submission, run: Run, app: App, *, sinc
     """
     if run.terminal:
         return run
+    seconds = app.settings.api_wait - (moment() - since)
     with _holding(wanted):
-        seen = await _until_ended(request, wanted, run, app, since=since)
+        seen = await app.viewing.until(
+            run.id, seconds, lambda now: now is None or now.run.terminal, gone=request.is_disconnected
+        )
+        if await request.is_disconnected():  # seen meanwhile, or just before the end
+            await _note_unanswered(wanted, run, app)
     if seen is None:
         raise ResponseNotFound
     if not seen.run.terminal:
@@ -104,22 +108,6 @@ async def finished(request: Any, wanted: Submission, run: Run, app: App, *, sinc
             headers=NO_RETRY,
         )
     return seen.run
-
-
-async def _until_ended(request: Any, wanted: Submission, run: Run, app: App, *, since: float) -> Seen | None:
-    """The rows when the run has ended, the time is over, or the caller hung up, which is noted."""
-    gone = False
-
-    async def hung_up() -> bool:
-        nonlocal gone
-        gone = bool(await request.is_disconnected())
-        return gone
-
-    seconds = app.settings.api_wait - (moment() - since)
-    seen = await app.viewing.until(run.id, seconds, lambda now: now is None or now.run.terminal, gone=hung_up)
-    if gone or await request.is_disconnected():  # it may have hung up just before the end
-        await _note_unanswered(wanted, run, app)
-    return seen
 
 
 @contextlib.contextmanager
@@ -195,4 +183,4 @@ def _same_as(wanted: Submission) -> str:
 
 def _request_of(wanted: Submission) -> str:
     """What two tries of one request have in common."""
-    return f"{wanted.payload()}{'-background' if wanted.background else ''}"
+    return f"{wanted.payload}{'-background' if wanted.background else ''}"

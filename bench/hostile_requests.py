@@ -274,22 +274,14 @@ def a_batch(items: list[dict[str, Any]], query: str, *, ended: bool = True) -> C
     return make
 
 
-def a_response(given: object) -> Callable[[Caller], str]:
+def a_response(given: object, *, ended: bool = False) -> Callable[[Caller], str]:
     """The address of a response for an OpenAI client."""
 
     def make(call: Caller) -> str:
         body = {"model": "novelist", "background": True, "input": given}
-        return f"/api/v1/responses/{call.json('POST', '/api/v1/responses', body).json['id']}"
-
-    return make
-
-
-def an_ended_response(given: str) -> Callable[[Caller], str]:
-    """The same once it has ended."""
-
-    def make(call: Caller) -> str:
-        address = a_response(given)(call)
-        call.eventually(address, lambda seen: seen["status"] == "completed")
+        address = f"/api/v1/responses/{call.json('POST', '/api/v1/responses', body).json['id']}"
+        if ended:
+            call.eventually(address, lambda seen: seen["status"] == "completed")
         return address
 
     return make
@@ -412,7 +404,9 @@ def answering() -> tuple[Case, ...]:
             "GET /api/v1/responses/{id}/input_items",
             get(lambda call: a_response(messages(999, 1_040))(call) + "/input_items?limit=100"),
         ),
-        Case("GET /api/v1/responses/{id}, text of 1 MiB", get(an_ended_response("[script:echo]" + "x" * (MIB - 13)))),
+        Case(
+            "GET /api/v1/responses/{id}, text of 1 MiB", get(a_response("[script:echo]" + "x" * (MIB - 13), ended=True))
+        ),
     )
 
 

@@ -182,12 +182,12 @@ class Sweep:
             await self._services.watch.set_due(watch, overdue_at, now)
             return "in_time"
         again = now + timedelta(seconds=self._settings.sweep_every / 2)
-        await self._services.watch.set_due(watch, again, now, strikes=watch.strikes + 1)
+        await self._services.watch.set_due(watch, again, now, overdue_sweeps=watch.overdue_sweeps + 1)
         log.warning("run %s is overdue since %s", watch.run_id, found.wake_at, extra={"run_id": watch.run_id})
         try:
             await hub.ensure(watch.run_id)
             await hub.wake(watch.run_id)
-            if watch.strikes == 0:
+            if watch.overdue_sweeps == 0:
                 return "overdue"
             await hub.step(watch.run_id)
         except Exception:

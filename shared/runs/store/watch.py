@@ -29,7 +29,7 @@ MOST_COUNTED = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """One watch row. ``strikes``: sweeps that found the run overdue, in a row.
+    """One watch row. ``overdue_sweeps``: how many sweeps in a row found the run overdue.
 
     ``announced_at``: when somebody last said that they were about to change the run (or to create it).
     ``listed``: the place in the owner's list that goes with the row, should the run never come to be.
@@ -39,7 +39,7 @@ class Watch:
     due: datetime
     announced_at: datetime
     etag: str
-    strikes: int = 0
+    overdue_sweeps: int = 0
     listed: str = ""
 
 
@@ -84,18 +84,17 @@ class WatchStore:
         row = await self._tables.get(Table.WATCH, _partition(run_id), run_id)
         return None if row is None else _watch(row)
 
-    async def set_due(self, watch: Watch, due: datetime, now: datetime, *, strikes: int = 0) -> bool:
+    async def set_due(self, watch: Watch, due: datetime, now: datetime, *, overdue_sweeps: int = 0) -> bool:
         """Date it, under the ETag read *before* the run row; False when somebody was nearer to the truth.
 
         Not later than 60 s after an announcement that is younger than that: what it announced may not be committed
         yet, and then the run row says nothing of it.
         """
-        due = _not_past_announcement(watch, due, now)
         values: dict[str, Value] = {
-            "due": due.timestamp(),
-            "strikes": strikes,
-            "quarantined": "",
-        }  # it was read just now
+            "due": _not_past_announcement(watch, due, now).timestamp(),
+            "overdue_sweeps": overdue_sweeps,
+            "quarantined": "",  # its run was read just now
+        }
         return await self._try(watch, Change(kind=Kind.MERGE, key=watch.run_id, values=values, etag=watch.etag))
 
     async def quarantine(self, watch: Watch, reason: str, now: datetime) -> bool:
@@ -144,7 +143,7 @@ class WatchStore:
         values: dict[str, Value] = {
             "due": watch.due.timestamp(),
             "announced_at": watch.announced_at.timestamp(),
-            "strikes": watch.strikes,
+            "overdue_sweeps": watch.overdue_sweeps,
             "quarantined": "",
             "listed": watch.listed,
         }
@@ -175,13 +174,13 @@ def _partition(run_id: str) -> str:
 
 
 def _watch(row: Row) -> Watch:
-    strikes = row.values.get("strikes", 0)
+    overdue = row.values.get("overdue_sweeps", 0)
     return Watch(
         run_id=row.key,
         due=_moment(row, "due"),
         announced_at=_moment(row, "announced_at"),
         etag=row.etag,
-        strikes=strikes if isinstance(strikes, int) else 0,
+        overdue_sweeps=overdue if isinstance(overdue, int) else 0,
         listed=str(row.values.get("listed", "")),
     )
 

@@ -48,10 +48,10 @@ async def test_whoever_wrote_last_is_nearer_to_the_truth(watch: WatchStore) -> N
     assert not await watch.quarantine(old, "x", NOW)
     assert not await watch.remove(old, later)
     assert await watch.get(run) == new
-    assert await watch.set_due(new, NOW, later, strikes=2)
+    assert await watch.set_due(new, NOW, later, overdue_sweeps=2)
     dated = await watch.get(run)
     assert dated is not None
-    assert (dated.due, dated.strikes, dated.announced_at) == (NOW, 2, NOW)
+    assert (dated.due, dated.overdue_sweeps, dated.announced_at) == (NOW, 2, NOW)
     assert await watch.remove(dated, later)
     assert not await watch.remove(dated, later)
     assert not await watch.set_due(dated, NOW, later)
@@ -89,9 +89,9 @@ async def test_an_announcement_brings_a_row_nearer_and_never_postpones_it(watch:
         assert again.etag != first.etag
     late = await watch.announce(run, NOW)
     assert late.announced_at == NOW + timedelta(hours=1), "never moved back"
-    assert await watch.set_due(late, NOW + timedelta(days=7), NOW + timedelta(hours=2), strikes=1)
+    assert await watch.set_due(late, NOW + timedelta(days=7), NOW + timedelta(hours=2), overdue_sweeps=1)
     near = await watch.announce(run, NOW + timedelta(hours=3))
-    assert (near.due, near.strikes) == (NOW + timedelta(hours=3, seconds=60), 1)
+    assert (near.due, near.overdue_sweeps) == (NOW + timedelta(hours=3, seconds=60), 1)
 
 
 async def test_for_a_minute_nobody_dates_a_row_past_its_announcement_or_removes_it(watch: WatchStore) -> None:

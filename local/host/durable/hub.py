@@ -286,6 +286,8 @@ class Hub:
     def _continue(self, instance: Instance, end: End) -> None:
         instance.fresh = True
         instance.execution_id = uuid4().hex
+        # What is already here for the old execution is dropped too: its numbers begin anew in the next one.
+        instance.inbox = [one for one in instance.inbox if not one.keys() & {"TaskScheduledId", "TimerId"}]
         instance.created = self._clock.now()
         instance.input = json.dumps(end.output)
         carried = [{**one, "IsPlayed": False} for one in end.carried]

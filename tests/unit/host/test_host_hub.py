@@ -175,6 +175,49 @@ async def test_an_event_is_handed_over_again_unless_something_is_yielded_after_t
         await until(lambda: instance.status == "Terminated")
 
 
+async def test_a_timer_that_fires_while_the_next_generation_begins_is_none_of_its(
+    until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losing timer has the number 0, as the next generation's activity has."""
+
+    def waits_first(context: Any) -> Any:
+        if context.get_input() == "again":
+            return (yield context.call_activity("answer", None))
+        timer = context.create_timer(context.current_utc_datetime + HOUR)
+        yield context.task_any([context.wait_for_external_event("wake"), timer])
+        timer.cancel()
+        yield context.create_timer(context.current_utc_datetime)
+        context.continue_as_new("again")
+        return None
+
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(given: Any) -> int:
+        asked.set()
+        await go_on.wait()
+        return 42
+
+    clock = MovableClock()
+    async with Host(orchestrator(waits_first, answer), port=0, clock=clock) as host:
+        ask = host.hub.caller.orchestrator
+
+        async def ask_while_the_timer_fires(name: str, context: str) -> Any:
+            state = await ask(name, context)
+            if any(action["actionType"] == 4 for action in state["actions"][0]):  # continue_as_new
+                clock.advance(3601)
+                await until(lambda: instance.inbox)
+            return state
+
+        monkeypatch.setattr(host.hub.caller, "orchestrator", ask_while_the_timer_fires)
+        instance = host.hub.start("waits_first", "w", None)
+        await until(lambda: instance.status == "Running")
+        host.hub.raise_event(instance, "wake", '"null"')
+        await until(lambda: asked.is_set() and not instance.busy)
+        go_on.set()
+        await until(lambda: instance.status == "Completed")
+        assert instance.output == 42
+
+
 async def test_an_open_timer_blocks_the_end_until_it_fires(until: Any) -> None:
     def blocked(context: Any) -> Any:
         wake = context.wait_for_external_event("wake")

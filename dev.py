@@ -204,6 +204,22 @@ then, with the `id` of the answer, until `status` is final:
 # --- test ---------------------------------------------------------------------------------------------
 
 
+def names_tests(arguments: Sequence[str]) -> bool:
+    """Whether a file, a folder or a test is among pytest's arguments."""
+    return any(not each.startswith("-") and (ROOT / each.partition("::")[0]).exists() for each in arguments)
+
+
+def tier(options: argparse.Namespace) -> list[str]:
+    """pytest's arguments for a tier of tests; `tests/README.md` says what belongs to which."""
+    marks = [] if options.all else ["-m", "not slow"]
+    if names_tests(options.pytest):
+        return marks  # and no other processes: what they print, and a debugger, would be out of reach
+    # Acceptance tests mostly wait for processes, so that more of them than there are cores run at once.
+    cores = os.cpu_count() or 1
+    workers = ["-n", str(cores + 1 if options.quick else 2 * cores), "--dist", "worksteal"]
+    return [*workers, *marks, *(["tests/unit", "tests/contract"] if options.quick else [])]
+
+
 def test(options: argparse.Namespace) -> int:
     """Run the tests on the same parts that `run` starts."""
     python = ensure_venv(options.venv)
@@ -218,9 +234,7 @@ def test(options: argparse.Namespace) -> int:
         env["DORMOUSE_TEST_AZURITE"] = ensure_azurite(options.venv).to_variable()
         if options.all:
             env["DORMOUSE_TEST_PEER"] = str(ensure_peer(options.venv))
-        # The tests mostly wait for processes, so that more of them than there are cores run at once.
-        command += ["-n", str(min(4, 2 * (os.cpu_count() or 1))), "--dist", "worksteal"]
-        command += [] if options.all else ["-m", "not slow"]
+        command += tier(options)
     what = " ".join(command[3:] + options.pytest) or "everything"
     say(f"- pytest on Python {sys.version.split()[0]}: {what}")
     process = subprocess.Popen([*command, *options.pytest], cwd=ROOT, env=env)
@@ -354,7 +368,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--think", type=float, metavar="SECONDS", help="how long the scripted model thinks")
 
     command = add("test", test, "run the tests", "Sets up what is missing. Further arguments go to pytest.")
-    command.add_argument("--all", action="store_true", help="the slow tests too")
+    tiers = command.add_mutually_exclusive_group()
+    tiers.add_argument("--quick", action="store_true", help="only the unit and contract tests, after each change")
+    tiers.add_argument("--all", action="store_true", help="the slow tests too")
     command.add_argument("--against", metavar="URL", help="only what needs nothing but HTTP, against a host that runs")
     command.add_argument("--key", help="with --against: the function key of that host")
 
@@ -386,6 +402,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if folder := getattr(options, name, None):
             setattr(options, name, folder.resolve())
     on_signals(interrupt)
+    # Compiled files are kept whatever the shell says: without them each host compiles the app anew as it starts.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         return int(options.action(options))
     except StackError as error:

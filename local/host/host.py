@@ -26,7 +26,7 @@ from local.host.durable.hub import Hub
 from local.host.durable.replay import Known
 from local.host.durable.rpc import PUBLIC_PATH, RPC_PATH, Face
 from local.host.http import Front, Keys, carries
-from local.host.server import Serving, bind
+from local.host.server import serving
 from local.host.settings import (
     HostSettings,
     LocalSettings,
@@ -36,6 +36,7 @@ from local.host.settings import (
 )
 from local.host.timers import Timers
 from local.host.worker import Worker
+from local.serving import listen
 
 _log = logging.getLogger("local.host")
 _CORS_ADVICE = "Name theirs in local.settings.json, under `Host` as `CORS`, or start it with `--cors ORIGIN`."
@@ -167,7 +168,7 @@ class Host:
         return load_app(app_dir), settings, local
 
     def _bind(self, address: str, port: int) -> socket.socket:
-        listener = bind(address, port)
+        listener = listen(address, port)
         self._stack.callback(listener.close)
         return listener
 
@@ -189,14 +190,14 @@ class Host:
     async def _start(self, public: socket.socket, rpc: socket.socket, front: Application) -> None:
         _reset_durable_client()
         self._stack.push_async_callback(_close_durable_client)
-        rpc_serving, serving = Serving(Guarded(self._rpc, Access()), rpc), Serving(front, public)
+        rpc_port, public_port = serving(Guarded(self._rpc, Access()), rpc), serving(front, public)
         self.hub.open()
-        await rpc_serving.open()
-        self._stack.push_async_callback(rpc_serving.close)
+        await rpc_port.open()
+        self._stack.push_async_callback(rpc_port.close)
         # An activity that still runs may use its durable client, so the RPC port closes after the hub.
         self._stack.push_async_callback(self._close_work)
-        await serving.open()
-        self._stack.push_async_callback(serving.close)
+        await public_port.open()
+        self._stack.push_async_callback(public_port.close)
         self._timers.open()
         self._stack.callback(self._timers.stop)
 

@@ -1,16 +1,17 @@
-"""Two small uvicorn servers in the host's own loop: the public port, and the durable client's."""
+"""How the host's two ports speak HTTP: the public one, and the durable client's."""
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, cast
 
 import h11
-import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from local.serving import Serving, server_config
+
 _GRACE = 1
+"""Seconds that open requests have when the host stops."""
 _KEEP_ALIVE = 130
 """Seconds, as the platform's own server: longer than clients keep one, so that none writes to a closing one."""
 DRAIN_BYTES = 128 * 1024 * 1024
@@ -98,73 +99,6 @@ class _Protocol(H11Protocol):
         self.transport.close()
 
 
-class _Server(uvicorn.Server):
-    """Stops at once: uvicorn's own loop looks ten times a second."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.told = asyncio.Event()
-
-    async def main_loop(self) -> None:
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await self.told.wait()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield  # signals belong to whoever runs the host
-
-
-def bind(address: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises OSError."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    # With the protocol named asyncio sets TCP_NODELAY; without, each reply waits 40 ms for an acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((address, port))
-        listener.listen(1024)
-    except OSError:
-        listener.close()
-        raise
-    listener.setblocking(False)
-    return listener
-
-
-class Serving:
-    """An ASGI application being served on a bound socket."""
-
-    def __init__(self, app: Callable[..., Any], listener: socket.socket) -> None:
-        config = uvicorn.Config(
-            app,
-            interface="asgi3",
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=_GRACE,
-        )
-        self._listener = listener
-        self._server = _Server(config)
-        self._task: asyncio.Task[None] | None = None
-
-    async def open(self) -> None:
-        """Return once requests are answered."""
-        self._task = asyncio.create_task(self._server.serve([self._listener]))
-        while not self._server.started:
-            if self._task.done():
-                self._task.result()
-            await asyncio.sleep(0.005)
-
-    async def close(self) -> None:
-        """Stop accepting, give open requests a second, cut the rest."""
-        self._server.should_exit = True
-        self._server.told.set()
-        if self._task is not None:
-            await self._task
+def serving(app: Callable[..., Any], listener: socket.socket) -> Serving:
+    """The application on a listening socket, as one of the host's two ports."""
+    return Serving(server_config(app, protocol=_Protocol, keep_alive=_KEEP_ALIVE, grace=_GRACE), listener)

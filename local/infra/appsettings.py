@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tree_sitter import Node
@@ -62,6 +63,7 @@ class Setting:
     choices: frozenset[str] = frozenset()
 
 
+@cache
 def known(source: str) -> dict[str, Setting]:
     """The settings in the source of settings.py (read, not imported: the checks run on copies too)."""
     found = {}
@@ -153,8 +155,13 @@ def check(root: Path, every: list[BicepFile], host: object) -> Iterator[Finding]
             yield Finding(file.name, line(where), f"host.json runs up to {threads(host)} functions on these threads")
 
 
-def anonymous_routes(source: str) -> Iterator[tuple[str, int]]:
+@cache
+def anonymous_routes(source: str) -> tuple[tuple[str, int], ...]:
     """The paths (up to their first parameter) that function_app.py opens to everybody, with their lines."""
+    return tuple(_anonymous_routes(source))
+
+
+def _anonymous_routes(source: str) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith(".route"):
             continue

@@ -15,9 +15,11 @@ PARSER = Parser(Language(tree_sitter_bicep.language()))
 
 def walk(node: Node) -> Iterator[Node]:
     """The node and all below it, in the order of the text."""
-    yield node
-    for child in node.children:
-        yield from walk(child)
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += reversed(node.children)
 
 
 def text(node: Node) -> str:
@@ -138,14 +140,19 @@ class BicepFile:
         return [each for each in self.of("resource") if each.path.split("@")[0] == type_name and not each.existing]
 
     @cached_property
+    def nodes(self) -> list[Node]:
+        """All of it, in the order of the text."""
+        return list(walk(self.top))
+
+    @cached_property
     def objects(self) -> list[Node]:
-        return [node for node in walk(self.top) if node.type == "object"]
+        return [node for node in self.nodes if node.type == "object"]
 
     @cached_property
     def references(self) -> list[Node]:
         """Every name that is used as a value (neither declared there, nor a key, nor called)."""
         found = []
-        for node in walk(self.top):
+        for node in self.nodes:
             parent = node.parent
             if node.type != "identifier" or parent is None:
                 continue
@@ -164,7 +171,7 @@ class BicepFile:
         """Every function name that is called, decorators left out."""
         return [
             called
-            for node in walk(self.top)
+            for node in self.nodes
             if node.type == "call_expression" and (node.parent is None or node.parent.type != "decorator")
             if (called := node.child_by_field_name("function")) is not None
         ]
@@ -172,7 +179,7 @@ class BicepFile:
     def outputs_used(self) -> list[tuple[str, str, Node]]:
         """Every `module.outputs.name`: (module, name, where)."""
         found = []
-        for node in walk(self.top):
+        for node in self.nodes:
             inner = node.child_by_field_name("object") if node.type == "member_expression" else None
             if inner is None or inner.type != "member_expression":
                 continue

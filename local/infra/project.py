@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import pathspec
@@ -196,13 +197,21 @@ def workflows(root: Path) -> list[Path]:
     return sorted((root / ".github" / "workflows").glob("*.y*ml"))
 
 
+@cache
+def yaml_error(source: str) -> str:
+    """Why this is no YAML; empty when it is."""
+    try:
+        yaml.safe_load(source)
+    except yaml.YAMLError as error:
+        return str(error)
+    return ""
+
+
 def actions(root: Path) -> Iterator[Finding]:
     """Every action is pinned by the digest of a commit, with its version in a comment."""
     for path in workflows(root):
         name = path.relative_to(root).as_posix()
-        try:
-            yaml.safe_load(path.read_text("utf-8"))
-        except yaml.YAMLError as error:
+        if error := yaml_error(path.read_text("utf-8")):
             yield Finding(name, 1, f"not YAML: {error}")
         for number, text in enumerate(path.read_text("utf-8").splitlines(), 1):
             used = re.match(r"\s*(?:- +)?uses: *(.*)", text)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tree_sitter import Node
 
 from local.infra import flex
-from local.infra.bicep import BicepFile, Declaration, at, line, literal, properties, text, walk
+from local.infra.bicep import BicepFile, Declaration, at, line, literal, properties, text
 from local.infra.findings import Finding, line_of
 
 ROLES = {
@@ -88,11 +88,11 @@ def files(root: Path) -> list[BicepFile]:
 
 def syntax(file: BicepFile) -> Iterator[Finding]:
     """What does not parse; only the first of it, for the rest often follows from that."""
-    for node in walk(file.top):
+    for node in file.nodes:
         if node.type == "string" and "\n" in text(node) and not text(node).startswith("'''"):
             yield Finding(file.name, line(node), "syntax error: the string does not end on its line")
             return
-    for node in walk(file.top):
+    for node in file.nodes:
         if node.is_missing:
             yield Finding(file.name, line(node), f"syntax error: {node.type!r} is missing")
             return
@@ -106,7 +106,7 @@ def names(file: BicepFile) -> Iterator[Finding]:
     """Names that nothing declares, that nothing uses, or that are declared twice; functions that nobody knows."""
     declared = {each.name for each in file.declarations if each.kind != "output"}
     local: set[str] = set()
-    for node in walk(file.top):
+    for node in file.nodes:
         if node.type in ("loop_variable", "loop_enumerator"):
             local.add(text(node))
         elif node.type == "for_statement" and (name := node.child_by_field_name("initializer")) is not None:
@@ -244,7 +244,7 @@ def roles(every: list[BicepFile]) -> Iterator[Finding]:
     """The identity gets exactly the roles of `ROLES`, each under the id that is its own."""
     found: set[str] = set()
     for file in every:
-        for node in walk(file.top):
+        for node in file.nodes:
             value = literal(node) if node.type == "string" else None
             if not isinstance(value, str) or not GUID.fullmatch(value):
                 continue

@@ -7,7 +7,8 @@ import argparse
 import uvicorn
 
 from local.access import names_of
-from local.model.server import build_app, listen, server_config
+from local.model.server import build_app, model_config
+from local.serving import listen
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     listening = listen(args.bind, args.port)
     print(f"The scripted model listens on http://{args.bind}:{listening.getsockname()[1]}/v1", flush=True)
     app = build_app(think=args.think, hosts=[*names_of(args.bind), *args.allow_host])
-    uvicorn.Server(server_config(app)).run(sockets=[listening])
+    uvicorn.Server(model_config(app)).run(sockets=[listening])
 
 
 if __name__ == "__main__":

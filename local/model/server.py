@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import uvicorn
@@ -17,10 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from local.access import Access, Guarded, names_of
+from local.access import Access, Application, Guarded, names_of
 from local.model.api import api_routes, unknown_url
 from local.model.control_api import control_routes
 from local.model.world import World
+from local.serving import Serving, listen, server_config
 
 DEFAULT_THINK = 0.05
 KEEP_ALIVE_SECONDS = 600
@@ -66,47 +65,9 @@ class _Protocol(H11Protocol):
         self.app_state = {**self.app_state, "transport": transport}
 
 
-def server_config(app: Starlette) -> uvicorn.Config:
-    """Quiet, and stopping without waiting for anyone."""
-    return uvicorn.Config(
-        app,
-        http=_Protocol,
-        loop="asyncio",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=0,
-    )
-
-
-def listen(bind: str, port: int) -> socket.socket:
-    """A listening socket; port 0 is any free one."""
-    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol is named: without it every answer takes 40 ms
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((bind, port))
-    listening.listen(512)
-    return listening
-
-
-class _Server(uvicorn.Server):
-    """Tells when it is ready, and leaves the signals of the process that it is a guest in alone."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+def model_config(app: Application) -> uvicorn.Config:
+    """A server that stops without waiting for anyone."""
+    return server_config(app, protocol=_Protocol, keep_alive=KEEP_ALIVE_SECONDS, grace=0)
 
 
 class ScriptedModel:
@@ -125,8 +86,8 @@ class ScriptedModel:
     ) -> None:
         self._bind = bind
         self._wanted_port = port
-        self._server = _Server(server_config(build_app(think=think, clock=clock, hosts=names_of(bind))))
-        self._task: asyncio.Task[None] | None = None
+        self._app = build_app(think=think, clock=clock, hosts=names_of(bind))
+        self._serving: Serving | None = None
         self.port = 0
 
     @property
@@ -140,13 +101,12 @@ class ScriptedModel:
     async def __aenter__(self) -> ScriptedModel:
         listening = listen(self._bind, self._wanted_port)
         self.port = listening.getsockname()[1]
-        self._task = asyncio.create_task(self._server.serve(sockets=[listening]))
-        await self._server.ready.wait()
+        self._serving = Serving(model_config(self._app), listening)
+        await self._serving.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.should_exit = True
-        if self._task is not None:
-            await self._task
+        if self._serving is not None:
+            await self._serving.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 NEVER_FOLDERS = frozenset({".azure"})
@@ -105,9 +106,14 @@ def _deep(path: tuple[str, ...], parts: tuple[str, ...]) -> bool:
 
 def _glob(pattern: str, text: str, *, crosses: bool) -> bool:
     """Whether the whole text fits an fnmatch pattern; `crosses`: wildcards match slashes too."""
+    return _compiled(pattern, crosses).fullmatch(text) is not None
+
+
+@cache
+def _compiled(pattern: str, crosses: bool) -> re.Pattern[str]:
     any_one = "." if crosses else "[^/]"
     tokens = re.findall(r"\\.|\[[!^]?[^]]+\]|.", pattern, re.DOTALL)
-    return re.fullmatch("".join(_expression(token, any_one) for token in tokens), text, re.DOTALL) is not None
+    return re.compile("".join(_expression(token, any_one) for token in tokens), re.DOTALL)
 
 
 def _expression(token: str, any_one: str) -> str:

@@ -7,9 +7,10 @@ of an entity the storage team's formula (4 + keys, and per property 8 + name + v
 
 from __future__ import annotations
 
-import json
+import functools
 import re
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring_ascii as _quoted
 
 from shared.runs.store.tables import (
     MAX_BINARY_BYTES,
@@ -67,8 +68,8 @@ def change_bytes(partition: str, change: Change) -> int:
 
     The SDK sends ASCII JSON, so one UTF-16 unit beyond ASCII takes six bytes, and binary is base64.
     """
-    names = sum(2 * len(json.dumps(name)) + len('@odata.type": "Edm.Binary", : , ') for name in change.values)
-    keys = len(json.dumps([partition, change.key])) + 12 * (len(partition) + len(change.key))
+    names = sum(2 * len(_quoted(name)) + len('@odata.type": "Edm.Binary", : , ') for name in change.values)
+    keys = len(_quoted(partition)) + len(_quoted(change.key)) + 12 * (len(partition) + len(change.key))
     return _PART_BYTES + keys + names + sum(_wire_bytes(value) for value in change.values.values())
 
 
@@ -87,7 +88,8 @@ def check_values(partition: str, key: str, values: Mapping[str, Value]) -> None:
     if len(values) > MAX_PROPERTIES:
         raise LimitExceeded(f"{key} has {len(values)} properties, over {MAX_PROPERTIES}")
     for name, value in values.items():
-        _check_name(key, name)
+        if not _is_name(name):
+            raise LimitExceeded(f"{key} has a property with the unusable name {name[:80]!r}")
         _check_value(f"{key}.{name}", value)
     size = entity_bytes(partition, key, values)
     if size > MAX_ENTITY_BYTES:
@@ -112,7 +114,7 @@ def _wire_bytes(value: Value) -> int:
         case bytes():
             return 4 * (len(value) // 3 + 1) + 2
         case str():
-            return len(json.dumps(value))
+            return len(_quoted(value))
         case _:
             return 26  # the longest int64 or double
 
@@ -130,10 +132,10 @@ def _check_etag(change: Change) -> None:
         raise LimitExceeded(f"{change.kind} of {change.key} carries no ETag, so it would be blind")
 
 
-def _check_name(key: str, name: str) -> None:
+@functools.lru_cache(1_024)
+def _is_name(name: str) -> bool:
     # Property names are C# identifiers; Python's are the same but for characters nobody uses in a name.
-    if not name.isidentifier() or units(name) > MAX_NAME_UNITS or name in _RESERVED:
-        raise LimitExceeded(f"{key} has a property with the unusable name {name[:80]!r}")
+    return name.isidentifier() and units(name) <= MAX_NAME_UNITS and name not in _RESERVED
 
 
 def _check_value(where: str, value: object) -> None:

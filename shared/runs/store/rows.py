@@ -142,6 +142,7 @@ _STRUCTURED: dict[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
 }
 
 
+@functools.cache
 def _bare(hint: Any) -> tuple[Any, bool]:
     """The type without ``| None``, and whether None is allowed."""
     members = typing.get_args(hint)

@@ -171,7 +171,7 @@ class Tables(Protocol):
 
 def units(text: str) -> int:
     """Length in UTF-16 code units, as the service counts it (an astral character counts two)."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def fits(row: Row, any_of: Sequence[Sequence[Condition]]) -> bool:

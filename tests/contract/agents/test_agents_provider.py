@@ -120,7 +120,7 @@ async def test_an_answer_that_never_ends_is_given_up_and_leaves_a_create_in_doub
     """Half of the time given is for the connection, which a busy machine needs too."""
     async with serving(play) as provider, asyncio.timeout(60):
         with pytest.raises(faults.PerhapsAccepted):
-            await provider.send("/responses", {}, timeout=4)
+            await provider.send("/responses", {}, timeout=2)
         with pytest.raises(faults.NoNews):
             await provider.ask("/responses/resp_1", timeout=0.3)
 
@@ -316,13 +316,13 @@ async def test_an_answer_that_came_while_the_process_stood_still_is_not_lost() -
     thread.start()
     async with provider_at(f"http://127.0.0.1:{listener.getsockname()[1]}") as provider:
         for request in (
-            lambda: provider.send("/responses", {}, timeout=2.0),
-            lambda: provider.ask("/responses/resp_1", timeout=2.0),
+            lambda: provider.send("/responses", {}, timeout=1.0),
+            lambda: provider.ask("/responses/resp_1", timeout=1.0),
         ):
             asked.clear()
             waiting = asyncio.create_task(request())
             await asyncio.to_thread(asked.wait)
-            time.sleep(2.5)  # noqa: ASYNC251 - the freeze
+            time.sleep(1.3)  # noqa: ASYNC251 - the freeze
             assert (await waiting)["id"] == "resp_1"
             await provider.close()
             provider._client = None

@@ -316,7 +316,7 @@ async def test_a_stream_that_says_nothing_in_time_leaves_the_create_in_doubt() -
 
     async with serving(hold) as provider:
         with pytest.raises(faults.PerhapsAccepted):
-            await created(an_agent(provider), "Hello.", timeout=4)
+            await created(an_agent(provider), "Hello.", timeout=2)
 
 
 async def test_a_server_that_does_not_stream_has_answered_in_full() -> None:

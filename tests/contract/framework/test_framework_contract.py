@@ -155,7 +155,7 @@ async def test_a_failed_create_says_what_became_of_it_and_is_never_repeated(
 ) -> None:
     await control.script("s", [{"text": "Fine.", "faults": {"create": [fault]}}])
     with pytest.raises(faults.ProviderFault) as caught:
-        await either.create("[script:s]", timeout=4.0 if "hang" in fault else 30.0)
+        await either.create("[script:s]", timeout=2.0 if "hang" in fault else 30.0)
     assert type(caught.value) is kind
     assert caught.value.retry_after == after
     if "hang" not in fault:  # how a timeout is named is the connection's affair

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import aiohttp
 
-from local.host.server import Serving, bind
-from local.model.server import build_app, server_config
+from local.host.server import serving
+from local.model.server import build_app, model_config
+from local.serving import listen
 from local.stack import Azurite
 from shared.agentkit import provider
 
@@ -24,12 +25,12 @@ async def longest_of_aiohttp() -> float:
 async def test_the_host_outlasts_its_callers_and_the_durable_client() -> None:
     async def app(scope: object, receive: object, send: object) -> None: ...
 
-    with bind("127.0.0.1", 0) as listener:
-        assert Serving(app, listener)._server.config.timeout_keep_alive > await longest_of_aiohttp()
+    with listen("127.0.0.1", 0) as listener:
+        assert serving(app, listener).config.timeout_keep_alive > await longest_of_aiohttp()
 
 
 def test_the_scripted_model_outlasts_the_provider_s_client() -> None:
-    assert server_config(build_app()).timeout_keep_alive > provider.KEEP_ALIVE_SECONDS
+    assert model_config(build_app()).timeout_keep_alive > provider.KEEP_ALIVE_SECONDS
 
 
 async def test_azurite_outlasts_the_tables_client(tmp_path: Path) -> None:

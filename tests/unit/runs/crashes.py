@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import pytest
+
 from shared.runs.batches.submission import BatchSubmitted
 from shared.runs.run import parse_run_id
-from shared.runs.store.tables import Change, Table
+from shared.runs.store.tables import Change, StoreUnavailable, Table
 from shared.runs.submission import Submitted
 from tests.unit.runs.conftest import Rig
 
 
 class Death(BaseException):
     """The end of the process: nothing catches it."""
+
+
+interruptions = pytest.mark.parametrize(
+    ("error", "applied"),
+    [(Death(), False), (StoreUnavailable("gone"), False), (StoreUnavailable("gone"), True)],
+    ids=["crash", "outage before the write", "outage after the write"],
+)
+"""How an operation of the store may go wrong. (A crash after one write is a crash before the next.)"""
 
 
 class Trap:

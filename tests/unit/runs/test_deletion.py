@@ -21,7 +21,7 @@ from shared.runs.store.runs import TOGETHER, SessionChange
 from shared.runs.store.tables import Kind, Row, StoreUnavailable, Table
 from tests.unit.api.conftest import request
 from tests.unit.runs.conftest import Held, NewRig, Rig
-from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap
+from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap, interruptions
 
 HOUR = 3_600.0
 DAY = 86_400.0
@@ -81,8 +81,6 @@ async def a_parked_run(rig: Rig, **fields: Any) -> str:
 
 NewRun = Callable[..., Awaitable[str]]
 kinds = pytest.mark.parametrize("new_run", [an_ended_run, an_active_run, a_parked_run])
-interrupted = pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
-faults = pytest.mark.parametrize("error", [Death(), StoreUnavailable("gone")], ids=["crash", "outage"])
 
 
 async def pay(rig: Rig, run_id: str) -> None:
@@ -144,8 +142,7 @@ async def test_the_host_finishes_a_deletion_without_being_asked_again(
 
 
 @kinds
-@interrupted
-@faults
+@interruptions
 async def test_a_deletion_that_is_interrupted_anywhere_is_finished_all_the_same(
     rig: Rig, new_run: NewRun, error: BaseException, applied: bool
 ) -> None:
@@ -175,8 +172,7 @@ async def test_a_deletion_that_is_interrupted_anywhere_is_finished_all_the_same(
     assert found[False] >= 3
 
 
-@interrupted
-@faults
+@interruptions
 async def test_what_a_tombstone_owes_is_paid_whatever_interrupts_the_wakes(
     rigs: NewRig, error: BaseException, applied: bool
 ) -> None:
@@ -514,9 +510,15 @@ async def test_a_deleted_session_is_gone_at_once_and_all_of_it_in_the_end(rig: R
     await forget(rig)
 
 
-@interrupted
-@faults
-@pytest.mark.parametrize("again", [True, False], ids=["asked again", "left to the host"])
+@pytest.mark.parametrize(
+    ("again", "error", "applied"),
+    [
+        pytest.param(True, StoreUnavailable("gone"), False, id="outage before the write, asked again"),
+        pytest.param(True, StoreUnavailable("gone"), True, id="outage after the write, asked again"),
+        pytest.param(False, StoreUnavailable("gone"), True, id="outage after the write, left to the host"),
+        pytest.param(False, Death(), False, id="crash, left to the host"),
+    ],
+)
 async def test_a_session_s_deletion_that_is_interrupted_anywhere_is_finished(
     rig: Rig, again: bool, error: BaseException, applied: bool
 ) -> None:
@@ -698,8 +700,7 @@ async def test_keys_go_after_a_day(rig: Rig) -> None:
     assert len([row for row in rig.tables.rows(Table.INDEX) if row.partition.startswith("key:")]) == 1
 
 
-@interrupted
-@faults
+@interruptions
 async def test_retention_that_is_interrupted_is_finished_by_the_next(
     rigs: NewRig, error: BaseException, applied: bool
 ) -> None:

@@ -305,7 +305,7 @@ async def test_a_response_that_completes_though_it_was_cancelled_changes_nothing
 async def test_a_cancel_that_does_not_get_through_is_repeated_while_the_status_stands(
     rigs: NewRig, fault: dict[str, Any]
 ) -> None:
-    rig = await rigs(**({"poll_timeout": 2.0} if "hang" in fault else {}))
+    rig = await rigs(**({"poll_timeout": 0.3} if "hang" in fault else {}))
     await rig.model.script("s", [{"stuck": True, "faults": {"cancel": [{**fault, "times": 3}]}}])
     run_id = await rig.start()
     await rig.app.lifecycle.cancel(run_id)

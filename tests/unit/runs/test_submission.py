@@ -15,7 +15,7 @@ from shared.runs.store.tables import Change, Row, StoreUnavailable, Table
 from shared.runs.store.watch import AHEAD
 from shared.runs.submission import Submitted
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.crashes import Death, Driver, Trap
+from tests.unit.runs.crashes import Death, Driver, Trap, interruptions
 
 HOUR = 3_600.0
 LONG = "[script:s] " + "é" * 60_000
@@ -60,8 +60,7 @@ async def scripted(rig: Rig) -> Rig:
 # --- crashes ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("error", [Death(), StoreUnavailable("gone")], ids=["crash", "outage"])
+@interruptions
 @pytest.mark.parametrize("begun", [False, True], ids=["new_session", "next_run"])
 async def test_a_key_sent_again_after_any_interruption_is_one_run(
     scripted: Rig, begun: bool, error: BaseException, applied: bool
@@ -95,18 +94,15 @@ async def test_a_key_sent_again_after_any_interruption_is_one_run(
     assert rows_of(rig, "watch") == []
 
 
-@pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("driver", ["durable", "timer"])
-async def test_a_submit_that_crashed_and_is_not_repeated_ends_by_itself(
-    rigs: NewRig, driver: str, applied: bool
-) -> None:
+async def test_a_submit_that_crashed_and_is_not_repeated_ends_by_itself(rigs: NewRig, driver: str) -> None:
     rig = await rigs(driver=driver, deadline=86_400.0)
     await rig.model.script("s", [{"text": "done"}])
     seen = Counter[str]()
     for step in range(1, 100):
         before = committed(rig)
         host = Driver(rig)
-        with Trap(rig, at=step, applied=applied, error=Death()) as trap:
+        with Trap(rig, at=step, applied=False, error=Death()) as trap:
             try:
                 await host.started(await rig.submit(LONG, idempotency_key=f"key-{step}"))
             except Death:

@@ -17,11 +17,11 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from local import ROOT
 from shared import errors
 from shared.errors import DormouseError
 from shared.settings import Settings
 
-ROOT = Path(__file__).parents[1]
 SETTINGS = ROOT / "docs" / "settings.md"
 HTTP = ROOT / "docs" / "http.md"
 BEGIN, END = "<!-- begin: written by local/docs.py -->", "<!-- end -->"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from local import ROOT
 from local.infra.check import check, fix
 
 
 def main() -> int:
     arguments = [each for each in sys.argv[1:] if each != "--fix"]
-    root = Path(arguments[0]) if arguments else Path(__file__).resolve().parents[2]
+    root = Path(arguments[0]) if arguments else ROOT
     if "--fix" in sys.argv:
         fix(root)
     findings = check(root)

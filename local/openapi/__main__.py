@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from local import ROOT
 from local.openapi import document, typescript
-from local.stack.child import ROOT
 
 
 def files() -> dict[Path, str]:

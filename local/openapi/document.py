@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from local import ROOT
 from local.openapi.headers import HEADERS, REQUEST_ID
 from local.openapi.operation import Answer, Body, Operation, Parameter
 from local.openapi.operations import operations
 from local.openapi.triggers import Trigger, triggers
 from local.openapi.wire import OpenAIError, Problem
-from local.stack.child import ROOT
 from shared import errors
 from shared.errors import DormouseError
 

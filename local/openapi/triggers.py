@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from local.stack.child import ROOT
+from local import ROOT
 
 CATCH_ALLS = ("zz_not_found", "v1_zz_not_found")
 _WITH_ALL = {"DORMOUSE_API_KEYS": f"name:{'0' * 16}", "OPENAI_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from pathlib import Path
 
+from local import ROOT
 from local.packaging.uv import run_uv
-from local.stack.child import ROOT
+from local.stack import StackError
+from local.stack.node import NodeTools, npm_environment
 
 OLDEST_PYTHON = "3.11"
 LOCKS = {
@@ -35,4 +38,37 @@ def update_locks(python: Path, *, upgrade: bool = False, root: Path = ROOT) -> l
             if made.read_bytes() != before:
                 (root / lock).write_bytes(made.read_bytes())
                 changed.append(lock)
+    return changed
+
+
+NODE_PROJECTS = ("local", ".github/core-tools", "tests/acceptance/browser_npm", "tests/acceptance/openai_npm")
+"""The folders with a package.json, which names exact versions, and its package-lock.json."""
+
+
+def update_node_locks(tools: NodeTools, *, root: Path = ROOT) -> list[str]:
+    """Lock again what each package.json names; returns the locks that changed. No lock names a registry.
+
+    Raises:
+        StackError: npm failed; with the end of what it said.
+    """
+    changed = []
+    for folder in NODE_PROJECTS:
+        lock = root / folder / "package-lock.json"
+        before = lock.read_bytes() if lock.is_file() else b""
+        flags = [
+            "--package-lock-only",
+            "--ignore-scripts",
+            "--omit-lockfile-registry-resolved",
+            "--no-audit",
+            "--no-fund",
+        ]
+        command = [*tools.npm, "install", *flags]
+        answer = subprocess.run(
+            command, cwd=lock.parent, env=npm_environment(tools), capture_output=True, text=True, check=False
+        )
+        if answer.returncode:
+            tail = "\n".join(answer.stderr.strip().splitlines()[-15:])
+            raise StackError(f"npm install in {folder} failed with exit code {answer.returncode}:\n{tail}")
+        if lock.read_bytes() != before:
+            changed.append(f"{folder}/package-lock.json")
     return changed

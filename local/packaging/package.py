@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from local import ROOT
 from local.packaging.funcignore import packaged_files
 from local.packaging.uv import run_uv
-from local.stack.child import ROOT, StackError
+from local.stack.child import StackError
 
 PYTHON_VERSION = "3.12"
 PLATFORM = "x86_64-manylinux2014"

@@ -8,7 +8,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from local.stack.child import ROOT, StackError
+from local import ROOT
+from local.stack.child import StackError
 
 
 def run_uv(python: Path, arguments: Sequence[str | Path], *, cwd: Path = ROOT) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-ROOT = Path(__file__).resolve().parents[2]
+from local import ROOT
+
 LOGS = ROOT / ".dormouse" / "logs"
 LOOPBACK = "127.0.0.1"
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.stack.child import ROOT, StackError
+from local import ROOT
+from local.stack.child import StackError
 
 OLDEST_NODE = (20, 0)  # what the packages in local/package-lock.json ask for
 AZURITE_HOME = ROOT / ".dormouse" / "azurite"

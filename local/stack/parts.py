@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from local import ROOT
 from local.stack.child import (
     LOGS,
     LOOPBACK,
-    ROOT,
     Child,
     StackError,
     free_port,
@@ -105,17 +106,32 @@ class Azurite(Child):
         """
         if self.alive:
             return self
+        self._check_nobody_uses_the_folder()
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        super().start()
+        record = json.dumps({"pid": self.pid, "ports": self.ports})
+        (self.data_dir / _RECORD).write_text(record, "utf-8")
+        return self
+
+    def remove_data(self) -> None:
+        """Remove what it has kept, and nothing else that may lie in the folder.
+
+        Raises:
+            StackError: another Azurite is using the folder.
+        """
+        self._check_nobody_uses_the_folder()
+        for kept in (*self.data_dir.glob("__azurite_db_*"), self.data_dir / _RECORD):
+            kept.unlink(missing_ok=True)
+        for folder in ("__blobstorage__", "__queuestorage__"):
+            shutil.rmtree(self.data_dir / folder, ignore_errors=True)
+
+    def _check_nobody_uses_the_folder(self) -> None:
         remembered = _remembered(self.data_dir)
         if remembered and _process_exists(remembered[0]) and not any(map(port_is_free, remembered[1])):
             raise StackError(
                 f"Azurite (process {remembered[0]}) is already using {self.data_dir}: stop it, "
                 "or choose another folder (--data)"
             )
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        super().start()
-        record = json.dumps({"pid": self.pid, "ports": self.ports})
-        (self.data_dir / _RECORD).write_text(record, "utf-8")
-        return self
 
     def is_ready(self) -> bool:
         """All three services answer."""

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from local.stack.child import LOGS, ROOT, StackError
+from local import ROOT
+from local.stack.child import LOGS, StackError
 from local.stack.node import AZURITE_HOME, AzuriteInstall, NodeTools, azurite_entry, find_node, npm_environment
 
 fcntl: ModuleType | None

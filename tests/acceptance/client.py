@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.acceptance.contract import contract
+from tests.parts.contract import contract
 
 TERMINAL = frozenset({"completed", "incomplete", "failed", "cancelled"})
 AGAINST = "DORMOUSE_TEST_AGAINST"

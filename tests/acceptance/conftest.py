@@ -6,14 +6,12 @@ that a test may kill, move in time and configure. ``target`` is whatever ``--aga
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -21,7 +19,7 @@ import pytest
 from local.model.control import ModelControl
 from local.stack import Azurite, FunctionsHost, ScriptedModel
 from tests.acceptance.client import AGAINST, Api
-from tests.acceptance.workshop import LOG_VARIABLE, Trace, traces
+from tests.parts.workshop import LOG_VARIABLE, Trace, traces
 
 QUICK = {
     "DORMOUSE_POLL_FIRST_SECONDS": "0.1",
@@ -103,18 +101,6 @@ async def move_clock(host: FunctionsHost, seconds: float) -> None:
         assert response.status == 200, await response.text()
 
 
-async def eventually(holds: Callable[[], Any], *, patience: float = 30.0) -> Any:
-    """The first true value of ``holds`` (sync or async); fails when there is none in so many seconds."""
-    async with asyncio.timeout(patience):
-        while True:
-            value = holds()
-            if asyncio.iscoroutine(value):
-                value = await value
-            if value:
-                return value
-            await asyncio.sleep(0.05)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """A running app: by its HTTP face, and, where it is ours, by its stack."""
@@ -159,10 +145,17 @@ def new_stack(
     )
 
 
-@pytest.fixture(params=["as_it_runs"] if os.environ.get(AGAINST) else ["durable", "timer"])
+DRIVERS = ["as_it_runs"] if os.environ.get(AGAINST) else ["durable", pytest.param("timer", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=DRIVERS)
 def driver(request: pytest.FixtureRequest) -> str:
-    """Each driver in turn; under ``--against`` once, whatever that host has."""
+    """The driver of the app: `durable`, and with `--all` the timer as well. Under ``--against`` whatever it has."""
     return str(request.param)
+
+
+both_drivers = pytest.mark.parametrize("driver", ["as_it_runs"] if os.environ.get(AGAINST) else ["durable", "timer"])
+"""For what the driver is all about: runs under each of them without `--all`, too."""
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from shared.agentkit.agent import Agent
 from shared.agentkit.framework import FrameworkAgent
 from shared.agentkit.provider import Provider
 from shared.settings import Settings
-from tests.acceptance import workshop
+from tests.parts import workshop
 
 NAME = "framework-novelist"
 

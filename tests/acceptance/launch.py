@@ -13,7 +13,7 @@ from local.host.clock import MovableClock
 from local.host.command import main
 from shared import agents, wiring
 from shared.runs import toolwork
-from tests.acceptance import workshop
+from tests.parts import workshop
 
 AHEAD_VARIABLE = "LAUNCH_AHEAD_SECONDS"
 """How far ahead the clock is from the start."""

@@ -12,9 +12,10 @@ import pytest
 
 from local.model.control import ModelControl
 from tests.acceptance.client import Api, Reply
-from tests.acceptance.conftest import Stack, Target, eventually, move_clock
+from tests.acceptance.conftest import Stack, Target, move_clock
 from tests.acceptance.test_crashes import IMPATIENT, restart
-from tests.acceptance.workshop import release
+from tests.parts.waiting import eventually
+from tests.parts.workshop import release
 
 NewStack = Callable[..., Stack]
 

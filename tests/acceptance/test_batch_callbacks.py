@@ -10,8 +10,9 @@ import pytest
 
 from local.stack import FunctionsHost
 from tests.acceptance.client import Api, Reply
-from tests.acceptance.conftest import Stack, eventually, move_clock
-from tests.acceptance.receiver import SECRET, Receiver
+from tests.acceptance.conftest import Stack, move_clock
+from tests.parts.receiver import SECRET, Receiver
+from tests.parts.waiting import eventually
 
 
 @dataclass(frozen=True, kw_only=True)

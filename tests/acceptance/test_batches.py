@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.acceptance.batches import counts, items_of, over, submit
 from tests.acceptance.client import Api, Reply
-from tests.acceptance.conftest import Stack, Target, eventually
+from tests.acceptance.conftest import Stack, Target
+from tests.parts.waiting import eventually
 
 
 async def test_a_batch_answers_every_item(driver: str, target: Target) -> None:

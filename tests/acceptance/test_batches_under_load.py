@@ -14,8 +14,9 @@ from local.model.control import ModelControl
 from local.stack import FunctionsHost
 from tests.acceptance.batches import counts, items_of, over, submit
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, eventually, move_clock
+from tests.acceptance.conftest import Stack, move_clock
 from tests.acceptance.test_crashes import IMPATIENT, MINUTE, restart
+from tests.parts.waiting import eventually
 
 
 @contextlib.asynccontextmanager

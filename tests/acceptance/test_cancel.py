@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, Target, eventually
+from tests.acceptance.conftest import Stack, Target
+from tests.parts.waiting import eventually
 
 
 async def start(target: Target, *turns: dict[str, Any]) -> str:

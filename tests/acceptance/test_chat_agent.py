@@ -8,10 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pytest
+
 from local.model.control import LoggedRequest, ModelControl
 from tests.acceptance.client import TERMINAL, Api
-from tests.acceptance.conftest import Stack, Target, eventually, move_clock
+from tests.acceptance.conftest import Stack, Target, move_clock
 from tests.acceptance.test_crashes import IMPATIENT, calls, restart
+from tests.parts.waiting import eventually
 
 NewStack = Callable[..., Stack]
 
@@ -110,6 +113,7 @@ async def test_what_the_provider_refuses_or_cuts_short_is_told(driver: str, targ
     assert len(await chats(model, text)) == 3
 
 
+@pytest.mark.slow
 async def test_a_slow_call_holds_its_lease(own_stack: NewStack, driver: str) -> None:
     """It takes longer than the lease, and longer than a claim and its grace; nobody makes it twice."""
     stack = own_stack(driver, **IMPATIENT)
@@ -138,6 +142,7 @@ async def test_a_crash_in_the_call_repeats_the_call_and_no_tool(own_stack: NewSt
     assert len(await chats(stack.model, text)) == 3
 
 
+@pytest.mark.slow
 async def test_a_call_that_never_ends_well_is_not_made_for_ever(own_stack: NewStack, driver: str) -> None:
     """Two crashes in the call are two calls of unknown outcome; that is as many as are allowed here."""
     stack = own_stack(driver, **IMPATIENT, DORMOUSE_CREATE_ATTEMPTS="2")

@@ -16,13 +16,14 @@ import aiohttp
 import pytest
 
 from tests.acceptance.client import Api, Reply
-from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target, eventually
-from tests.acceptance.contract import FILE, contract
+from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target
 from tests.acceptance.eventsource import Watcher
-from tests.acceptance.receiver import SECRET as CALLBACK_SECRET
-from tests.acceptance.receiver import Receiver
 from tests.acceptance.test_webhooks import SECRET, send
-from tests.acceptance.workshop import release
+from tests.parts.contract import FILE, contract
+from tests.parts.receiver import SECRET as CALLBACK_SECRET
+from tests.parts.receiver import Receiver
+from tests.parts.waiting import eventually
+from tests.parts.workshop import release
 
 ANN = {"x-ms-client-principal-id": "ann", "x-ms-client-principal-idp": "aad"}
 NOBODY = f"/api/runs/run_{'0' * 32}_1"
@@ -369,6 +370,7 @@ async def every_operation(api: Api) -> list[tuple[str, int]]:
     return seen
 
 
+@pytest.mark.slow
 async def test_every_answer_that_the_contract_promises_is_given(own_stack: Callable[..., Stack]) -> None:
     contract().seen.clear()
     stack = own_stack("timer", DORMOUSE_MAX_ACTIVE_RUNS="2")

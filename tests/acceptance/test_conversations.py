@@ -12,9 +12,10 @@ import pytest
 from local.model.control import LoggedRequest, ModelControl
 from local.stack import FunctionsHost
 from tests.acceptance.client import TERMINAL, Api, Reply
-from tests.acceptance.conftest import Stack, Target, eventually, move_clock
+from tests.acceptance.conftest import Stack, Target, move_clock
 from tests.acceptance.test_crashes import IMPATIENT, calls
-from tests.acceptance.workshop import release
+from tests.parts.waiting import eventually
+from tests.parts.workshop import release
 
 NewStack = Callable[..., Stack]
 
@@ -197,6 +198,7 @@ async def test_messages_longer_than_a_property_survive_the_round_trip(own_stack:
     assert again == [*(before if chain == "replay" else []), ("user", asked)]
 
 
+@pytest.mark.slow
 async def test_a_provider_that_refuses_tool_outputs_is_sent_everything(own_stack: NewStack, driver: str) -> None:
     """Azure OpenAI after a background predecessor. One refusal is enough: the session remembers."""
     stack = own_stack(driver)
@@ -229,6 +231,7 @@ async def test_a_provider_that_refuses_tool_outputs_is_sent_everything(own_stack
     assert len(stack.traces("p", "start")) == 3
 
 
+@pytest.mark.slow
 async def test_a_conversation_that_is_never_chained(own_stack: NewStack) -> None:
     """Only completed runs are in it: no trace of one that failed after its tools, none of a cancelled one."""
     stack = own_stack("durable", DORMOUSE_CHAIN="replay")
@@ -253,6 +256,7 @@ async def test_a_conversation_that_is_never_chained(own_stack: NewStack) -> None
     assert "three" not in json.dumps(body["input"])
 
 
+@pytest.mark.slow
 async def test_a_previous_response_that_is_gone_is_no_error(own_stack: NewStack, driver: str) -> None:
     """It is asked for a few times, as it may not have arrived yet; then the turn is rebuilt, and chained to again."""
     stack = own_stack(driver)

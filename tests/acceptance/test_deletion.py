@@ -15,9 +15,10 @@ from local.stack import FunctionsHost
 from shared.runs.store.azure import AzureTables
 from shared.runs.store.tables import Table
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, admin, eventually, move_clock
+from tests.acceptance.conftest import Stack, admin, move_clock
 from tests.acceptance.test_conversations import create_of, go_on, said, session_of, texts
 from tests.acceptance.test_crashes import IMPATIENT, calls, restart
+from tests.parts.waiting import eventually
 
 NewStack = Callable[..., Stack]
 
@@ -168,6 +169,7 @@ async def test_of_a_deleted_session_nothing_is_left(
         await gone_for_good(host, rows)
 
 
+@pytest.mark.slow
 async def test_a_session_lives_on_without_a_deleted_run(
     own_stack: NewStack, rows_of: Callable[[Stack], Rows], driver: str
 ) -> None:

@@ -13,10 +13,11 @@ import pytest
 
 from local.model.control import ModelControl
 from local.stack import FunctionsHost
-from tests.acceptance.conftest import Stack, Target, eventually, move_clock
+from tests.acceptance.conftest import Stack, Target, move_clock
 from tests.acceptance.eventsource import Event, Watcher, has_id
 from tests.acceptance.test_crashes import IMPATIENT, MINUTE
-from tests.acceptance.workshop import release
+from tests.parts.waiting import eventually
+from tests.parts.workshop import release
 
 NewStack = Callable[..., Stack]
 

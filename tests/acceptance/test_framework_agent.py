@@ -9,9 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, eventually, move_clock
+from tests.acceptance.conftest import Stack, move_clock
 from tests.acceptance.launch import FRAMEWORK_VARIABLE
 from tests.acceptance.test_crashes import IMPATIENT, MINUTE, creates_by_turn, restart
+from tests.parts.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 pytest.importorskip("agent_framework", reason="the extra agent-framework is not installed")
 

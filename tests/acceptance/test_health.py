@@ -10,7 +10,8 @@ import pytest
 from local.stack import free_port
 from local.stack.parts import connection_string
 from tests.acceptance.client import Api, Reply
-from tests.acceptance.conftest import Stack, Target, admin, eventually
+from tests.acceptance.conftest import Stack, Target, admin
+from tests.parts.waiting import eventually
 
 ADA = {"X-MS-CLIENT-PRINCIPAL-ID": "ada", "X-MS-CLIENT-PRINCIPAL-IDP": "aad"}
 BOB = {"X-MS-CLIENT-PRINCIPAL-ID": "bob", "X-MS-CLIENT-PRINCIPAL-IDP": "aad"}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.client import Reply
 from tests.acceptance.conftest import Target
-from tests.acceptance.workshop import CHAT_OPTIONS, RESPONSE_OPTIONS
+from tests.parts.workshop import CHAT_OPTIONS, RESPONSE_OPTIONS
 
 IMAGE = "https://example.com/p/a%20b.png?sig=%2B%2F%3D&x=ä%F0%9F%A6%94#top"
 FILE = "http://files.example:8080/q=1;v=2/report.pdf?sv=2024-11-04&sr=b&sig=a%2Fb+c%3D%3D"

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from local import ROOT
 from local.model.control import ModelControl
 from local.stack import find_node, npm_environment
-from local.stack.child import ROOT
 from tests.acceptance.batches import counts
-from tests.acceptance.conftest import Stack, Target, eventually
+from tests.acceptance.conftest import Stack, Target
+from tests.parts.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, Target
+from tests.acceptance.conftest import Stack, Target, both_drivers
 
 
+@both_drivers
 @pytest.mark.http_only
 async def test_a_story_is_written_from_both_tools(driver: str, target: Target) -> None:
     reply = await target.api.submit("Write a story about the moons of Jupiter.")

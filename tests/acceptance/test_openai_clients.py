@@ -12,7 +12,8 @@ from openai import AsyncOpenAI
 from openai.types.responses import Response
 
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target, eventually
+from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target
+from tests.parts.waiting import eventually
 
 NOBODY = f"resp_{'0' * 32}_1"
 
@@ -314,6 +315,7 @@ async def test_errors_have_openais_shape(target: Target, method: str, path: str,
     assert reply.headers["X-Request-Id"]
 
 
+@pytest.mark.slow
 async def test_a_request_repeated_by_the_client_after_its_timeout_makes_no_second_run(target: Target) -> None:
     """The client hangs up when its own timeout is over, and sends the same again, twice; the third waits longer."""
     await target.model.script("patience", [{"think": 9, "text": "At last."}])

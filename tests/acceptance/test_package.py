@@ -16,13 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from local import ROOT
 from local.packaging.funcignore import published_files
 from local.packaging.package import PACKAGES, build_package
 from local.packaging.uv import run_uv
 from local.stack import Azurite, FunctionsHost, ScriptedModel, machine_environment
-from local.stack.child import ROOT
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import QUICK
+
+pytestmark = pytest.mark.slow
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 INDEX = """
@@ -73,7 +75,7 @@ def host_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The functions host of `local/` without the checkout around it."""
     folder = tmp_path_factory.mktemp("host")
     shutil.copytree(ROOT / "local" / "host", folder / "local" / "host")
-    for name in ("__init__.py", "access.py"):
+    for name in ("__init__.py", "access.py", "serving.py"):
         shutil.copyfile(ROOT / "local" / name, folder / "local" / name)
     return folder
 

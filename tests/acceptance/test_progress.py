@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import Target
 from tests.acceptance.test_approvals import asking, outputs, script
-from tests.acceptance.workshop import release
+from tests.parts.workshop import release
 
 one_driver = pytest.mark.parametrize("driver", ["durable"])
 

@@ -18,7 +18,8 @@ import pytest
 from local.model.control import ModelControl
 from local.stack import ScriptedModel
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, Target, eventually, move_clock
+from tests.acceptance.conftest import Stack, Target, move_clock
+from tests.parts.waiting import eventually
 
 OwnStack = Callable[..., Stack]
 
@@ -82,6 +83,7 @@ async def test_creates_that_are_not_accepted_are_retried_when_the_provider_says(
     await target.api.cancel(denied)
 
 
+@pytest.mark.slow
 async def test_a_create_in_doubt_is_repeated_only_after_claim_and_grace(own_stack: OwnStack, driver: str) -> None:
     stack = own_stack(
         driver,
@@ -148,6 +150,7 @@ async def test_a_create_that_is_refused_fails_the_run_within_the_call(driver: st
     assert reply["wake_at"] is None
 
 
+@pytest.mark.slow
 async def test_polls_without_news_lose_nothing(driver: str, target: Target) -> None:
     faults: list[dict[str, Any]] = [
         {"status": 429, "headers": {"Retry-After": "1"}},

@@ -14,8 +14,9 @@ import pytest
 
 from local.stack import FunctionsHost
 from tests.acceptance.client import TERMINAL, Api
-from tests.acceptance.conftest import Stack, admin, eventually, move_clock
-from tests.acceptance.workshop import release
+from tests.acceptance.conftest import Stack, admin, both_drivers, move_clock
+from tests.parts.waiting import eventually
+from tests.parts.workshop import release
 
 NewStack = Callable[..., Stack]
 
@@ -75,7 +76,8 @@ async def assert_once(stack: Stack, api: Api, run: dict[str, Any]) -> None:
     assert create.body["previous_response_id"] == (await stack.model.responses())[1].id
 
 
-@pytest.mark.parametrize("times", [2, 20])
+@both_drivers
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
 async def test_wakes_at_the_same_moment_do_everything_once(own_stack: NewStack, driver: str, times: int) -> None:
     stack = own_stack(driver)
     host = await asyncio.to_thread(stack.host)

@@ -43,6 +43,7 @@ async def test_compliance_files_what_a_person_approves(driver: str, target: Targ
     assert [call["approval"] for call in refused["tool_calls"]] == [None, "refused"]
 
 
+@pytest.mark.slow
 async def test_compliance_shows_how_far_it_is(own_stack: Callable[..., Stack]) -> None:
     host = await asyncio.to_thread(own_stack(DORMOUSE_SAMPLE_TOOL_SECONDS="6").host)
     async with Api(host.url) as api:

@@ -13,8 +13,8 @@ import pytest
 from shared.api.routing import METHODS
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import CLIENT_KEYS, Stack
-from tests.acceptance.contract import FILE
 from tests.acceptance.test_webhooks import SECRET
+from tests.parts.contract import FILE
 
 CHECKS = (
     "not_a_server_error",

@@ -13,8 +13,9 @@ import pytest
 
 from local.model.control import ModelControl
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, Target, eventually
-from tests.acceptance.workshop import release
+from tests.acceptance.conftest import Stack, Target
+from tests.parts.waiting import eventually
+from tests.parts.workshop import release
 
 NewStack = Callable[..., Stack]
 
@@ -126,6 +127,7 @@ async def test_a_limit_ends_the_run_and_runs_no_more_tools(
     assert run["usage"]["total_tokens"] >= 600
 
 
+@pytest.mark.slow
 @one_driver
 async def test_a_tool_five_times_as_long_as_its_lease_runs_once(own_stack: NewStack, driver: str) -> None:
     stack = own_stack(driver, **LEASE, DORMOUSE_TOOL_TIMEOUT_SECONDS="10")

@@ -17,11 +17,14 @@ import pytest
 
 from local.stack import FunctionsHost
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, eventually, move_clock
+from tests.acceptance.conftest import Stack, move_clock
 from tests.acceptance.launch import DIES_VARIABLE, FRAMEWORK_VARIABLE
 from tests.acceptance.test_approvals import answer, asking, outputs, parked, script
 from tests.acceptance.test_crashes import IMPATIENT, MINUTE
-from tests.acceptance.workshop import VERSION_VARIABLE
+from tests.parts.waiting import eventually
+from tests.parts.workshop import VERSION_VARIABLE
+
+pytestmark = pytest.mark.slow
 
 NewStack = Callable[..., Stack]
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from tests.acceptance.conftest import CLIENT_KEYS, Stack, eventually
+from tests.acceptance.conftest import CLIENT_KEYS, Stack
+from tests.parts.waiting import eventually
 
 NewStack = Callable[..., Stack]
 

@@ -9,16 +9,15 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local import ROOT
 from local.host.routes import parse_template
 from local.stack import machine_environment
 from shared.api import routing
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "function_app.py"
 PARAMETER = re.compile(r"\{(?P<stars>\**)(?P<name>\w+)(?::regex\(\^(?P<pattern>(?:\{\{|\}\}|[^{}])*)\$\))?\}")
 

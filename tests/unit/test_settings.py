@@ -6,18 +6,15 @@ import json
 import subprocess
 import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from azure.data.tables import TableServiceClient
 
-from local import docs
+from local import ROOT, docs
 from shared import settings
 from shared.errors import Misconfigured
 from shared.settings import FUNCTION_TIMEOUT_SECONDS, Settings, load, names, unknown_names
-
-ROOT = Path(__file__).parents[2]
 
 
 def problem(**environment: str) -> str:

@@ -4,13 +4,13 @@ import asyncio
 import signal
 import sys
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from openai import AsyncOpenAI
 
+from local import ROOT
 from local.model import ScriptedModel
 from local.model.control import ModelControl
 
@@ -164,7 +164,7 @@ async def test_as_a_process_it_is_ready_soon_and_stops_at_once() -> None:
     loop = asyncio.get_running_loop()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "local.model", "--port", "0", "--think", "30",
-        cwd=Path(__file__).parents[3], stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
     url = (await asyncio.wait_for(process.stdout.readline(), 10)).decode().split()[-1]

@@ -67,6 +67,24 @@ def test_two_azurites_never_write_the_same_files(tmp_path: Path) -> None:
             server.close()
 
 
+def test_only_what_an_azurite_has_kept_is_removed_and_only_while_none_runs(tmp_path: Path) -> None:
+    kept = [tmp_path / "__azurite_db_table__.json", tmp_path / "__blobstorage__" / "a", tmp_path / "notes.txt"]
+    (tmp_path / "__blobstorage__").mkdir()
+    for path in kept:
+        path.write_text("x")
+    ports = three_free()
+    azurite = Azurite(tmp_path, ports, node=Path("node"), entry=Path("azurite.js"), log=tmp_path / "log")
+    remember(tmp_path, ports, pid=os.getpid())
+    servers = [socket.create_server(("127.0.0.1", port)) for port in ports]
+    with pytest.raises(StackError, match="is already using"):
+        azurite.remove_data()
+    assert all(path.exists() for path in kept)
+    for server in servers:
+        server.close()
+    azurite.remove_data()
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
 def test_the_real_one_answers_and_comes_back_on_its_ports(tmp_path: Path) -> None:
     with Azurite(tmp_path / "data", log=tmp_path / "azurite.log") as first:
         assert first.connection_string == connection_string(first.ports)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from local import ROOT
 from local.stack import (
     FunctionsHost,
     ScriptedModel,
@@ -21,7 +22,6 @@ from local.stack import (
     machine_environment,
     port_is_free,
 )
-from local.stack.child import ROOT
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and process groups")
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import dev
+from local.dev import checking, running, testing
 from local.stack import StackError, free_port, setup
 
 HOME = "/" + "home"  # put together here, so that this file passes the check that it tests
@@ -82,29 +83,29 @@ def test_a_step_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
 
 
 def test_settings_come_from_the_own_file_else_from_the_sample(tmp_path: Path) -> None:
-    assert dev.local_settings(tmp_path) == ({}, "no file")
+    assert running.local_settings(tmp_path) == ({}, "no file")
     (tmp_path / "local.settings.sample.json").write_text('{"Values": {"A": "sample", "N": 1}}')
-    assert dev.local_settings(tmp_path) == ({"A": "sample", "N": "1"}, "local.settings.sample.json")
+    assert running.local_settings(tmp_path) == ({"A": "sample", "N": "1"}, "local.settings.sample.json")
     (tmp_path / "local.settings.json").write_text('{"Values": {"A": "own"}}', "utf-8-sig")
-    assert dev.local_settings(tmp_path) == ({"A": "own"}, "local.settings.json")
+    assert running.local_settings(tmp_path) == ({"A": "own"}, "local.settings.json")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"Values": []}'])
 def test_a_broken_settings_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "local.settings.json").write_text(text)
     with pytest.raises(StackError, match=r"local\.settings\.json is not what"):
-        dev.local_settings(tmp_path)
+        running.local_settings(tmp_path)
 
 
 def test_func_is_used_when_it_is_there_and_not_refused(tmp_path: Path) -> None:
     func = tmp_path / ("func.exe" if os.name == "nt" else "func")
     func.touch(0o755)
-    assert dev.find_func(None, str(tmp_path)) == str(func)
-    assert dev.find_func("func", str(tmp_path)) == str(func)
-    assert dev.find_func("local", str(tmp_path)) is None
-    assert dev.find_func(None, str(tmp_path / "empty")) is None
+    assert running.find_func(None, str(tmp_path)) == str(func)
+    assert running.find_func("func", str(tmp_path)) == str(func)
+    assert running.find_func("local", str(tmp_path)) is None
+    assert running.find_func(None, str(tmp_path / "empty")) is None
     with pytest.raises(StackError, match="not on PATH"):
-        dev.find_func("func", str(tmp_path / "empty"))
+        running.find_func("func", str(tmp_path / "empty"))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_func_is_used_when_it_is_there_and_not_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_real_model_is_used_when_one_is_named(settings: dict[str, str], real: bool) -> None:
-    assert dev.uses_real_model(settings) is real
+    assert running.uses_real_model(settings) is real
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_a_real_model_is_used_when_one_is_named(settings: dict[str, str], real: 
     ],
 )
 def test_the_emulator_is_used_unless_an_account_is_named(settings: dict[str, str], own: bool) -> None:
-    assert dev.uses_own_storage(settings) is own
+    assert running.uses_own_storage(settings) is own
 
 
 @pytest.mark.parametrize(("code", "stops"), [(0, False), (1, False), (2, True)])
@@ -142,14 +143,14 @@ def test_only_the_apps_own_refusal_of_a_setting_stops(monkeypatch: pytest.Monkey
     monkeypatch.setattr(subprocess, "run", answer)
     if stops:
         with pytest.raises(StackError, match="DORMOUSE_TURNS must be a number\nNothing was started"):
-            dev.check_settings(Path("python"), {})
+            running.check_settings(Path("python"), {})
     else:
-        dev.check_settings(Path("python"), {})
+        running.check_settings(Path("python"), {})
 
 
 def test_the_followed_log_comes_in_whole_lines_with_a_prefix(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    follower = dev.Follower(log, "[host] ")
+    follower = running.Follower(log, "[host] ")
     assert follower.lines() == []
     log.write_bytes(b"one\r\ntw")
     assert follower.lines() == ["[host] one"]
@@ -160,14 +161,16 @@ def test_the_followed_log_comes_in_whole_lines_with_a_prefix(tmp_path: Path) -> 
 
 
 def test_the_greeting_says_how_to_use_the_key_of_the_hosts_own_routes() -> None:
-    said = {key: dev.greeting(7071, "s", "s", "p", func=not key, well=True, admin_key=key) for key in ("secret", "")}
+    said = {
+        key: running.greeting(7071, "s", "s", "p", func=not key, well=True, admin_key=key) for key in ("secret", "")
+    }
     assert "-H 'x-functions-key: secret'" in said["secret"]
     assert "x-functions-key" not in said[""], "Core Tools ask for none"
     assert all("curl -X POST http://localhost:7071/admin/functions/sweep " in text for text in said.values())
 
 
 def test_the_greetings_curl_is_valid_json_in_single_quotes() -> None:
-    text = dev.greeting(7071, "s", "s", "p", func=False, well=True)
+    text = running.greeting(7071, "s", "s", "p", func=False, well=True)
     line = next(line for line in text.splitlines() if line.strip().startswith("curl -s -X POST"))
     assert line.count("'") == 4
     assert json.loads(line.split("-d '")[1].rstrip("'"))["input"]
@@ -186,7 +189,7 @@ def test_a_busy_port_is_named_before_anything_is_made(tmp_path: Path) -> None:
         port = server.getsockname()[1]
         options = Namespace(host="local", port=port, venv=tmp_path / "venv")
         with pytest.raises(StackError, match=f"Port {port} is in use"):
-            dev.run(options)
+            running.run(options)
     assert not (tmp_path / "venv").exists()
 
 
@@ -210,12 +213,12 @@ def test_a_busy_port_is_named_before_anything_is_made(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_tell_about_the_machine_are_found(text: str, expected: int) -> None:
-    assert len(dev.leaks(text, {"npm.example.internal"}, home="/srv/people/" + "ann")) == expected
+    assert len(checking.leaks(text, {"npm.example.internal"}, home="/srv/people/" + "ann")) == expected
 
 
 def test_registries_are_the_hosts_that_pip_and_npm_use() -> None:
     texts = ["global.index-url='https://user:word@Pip.example.internal/simple'", "http://localhost:4873/", ""]
-    assert dev.registry_hosts(texts) == {"pip.example.internal"}
+    assert checking.registry_hosts(texts) == {"pip.example.internal"}
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["run", "--help"], 0), (["run", "--x"], 2), ([], 2)])
@@ -229,3 +232,23 @@ def test_the_command_line(arguments: list[str], code: int, capsys: pytest.Captur
 def test_what_the_test_command_does_not_know_goes_to_pytest() -> None:
     options, rest = dev.parser().parse_known_args(["test", "--all", "-k", "wake", "tests/unit"])
     assert (options.all, options.against, rest) == (True, None, ["-k", "wake", "tests/unit"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pytest_s"),
+    [
+        ([], "-n 8 --dist worksteal -m not slow"),
+        (["--all"], "-n 8 --dist worksteal"),
+        (["--quick"], "-n 5 --dist worksteal -m not slow tests/unit tests/contract"),
+        (["--quick", "-k", "wake"], "-n 5 --dist worksteal -m not slow tests/unit tests/contract"),
+        (["tests/unit/test_errors.py"], "-m not slow"),
+        (["tests/unit/test_errors.py::test_x", "-x"], "-m not slow"),
+        (["--all", "tests/acceptance"], ""),
+    ],
+)
+def test_a_tier_uses_all_cores_and_what_is_named_runs_in_one_process(
+    arguments: list[str], pytest_s: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    options, options.pytest = dev.parser().parse_known_args(["test", *arguments])
+    assert " ".join(testing.tier(options)) == pytest_s

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from local import ROOT
 from local.stack import free_port, machine_environment, port_is_free
-from local.stack.child import ROOT
 from tests.unit.dev.conftest import SERVER
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 # The setup is left out (it has tests of its own), and a storage account is named, so that Azurite is too.
-START = "import dev, sys; from pathlib import Path; dev.ensure_venv = lambda venv: Path(sys.executable); "
+START = "import dev, sys; from pathlib import Path; from local.dev import running; "
+START += "running.ensure_venv = lambda venv: Path(sys.executable); "
 START += "sys.exit(dev.main(sys.argv[1:]))"
 
 
@@ -55,9 +56,9 @@ class Session:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "dev.py", tmp_path)
-    for folder in ("stack", "packaging"):
+    for folder in ("dev", "stack", "packaging"):
         shutil.copytree(ROOT / "local" / folder, tmp_path / "local" / folder)
-    (tmp_path / "local" / "__init__.py").touch()
+    shutil.copy(ROOT / "local" / "__init__.py", tmp_path / "local")
     for name in ("model.py", "host.py"):
         (tmp_path / "local" / name).write_text(SERVER, "utf-8")
     return tmp_path
@@ -84,7 +85,7 @@ def session(sessions: Callable[..., Session]) -> Session:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything_in_order(session: Session, checkout: Path, number: int) -> None:
-    session.read_until("[host] ")
+    session.read_until("Dormouse is up")
     assert not port_is_free(session.port)
     session.process.send_signal(number)
     assert session.end() == 0
@@ -93,12 +94,16 @@ def test_a_signal_stops_everything_in_order(session: Session, checkout: Path, nu
         assert "ended in order" in (checkout / ".dormouse" / "logs" / log).read_text()
 
 
-def test_what_the_host_says_at_its_start_does_not_push_the_greeting_off_the_screen(session: Session) -> None:
-    session.read_until("Dormouse is up")
-    before = session.said
-    session.process.send_signal(signal.SIGINT)
-    assert session.end() == 0
-    assert "[host] think" in before
+def test_what_the_host_says_at_its_start_is_in_the_log_and_on_the_screen_only_where_it_is_needed(
+    sessions: Callable[..., Session], checkout: Path
+) -> None:
+    for env in ({}, {"UNWELL": "1"}):
+        session = sessions(**env)
+        session.read_until("Ctrl-C stops everything")
+        session.process.send_signal(signal.SIGINT)
+        assert session.end() == 0
+        assert ("[host] think" in session.said) == bool(env)
+        assert "think" in (checkout / ".dormouse" / "logs" / "host.log").read_text()
 
 
 @pytest.mark.parametrize("unwell", [True, False])
@@ -112,9 +117,10 @@ def test_an_app_that_can_serve_nothing_is_told_below_the_greeting(
     assert ("it can serve no run" in session.said) == unwell
 
 
-def test_the_death_of_one_part_is_told_and_ends_the_rest(session: Session) -> None:
-    session.read_until("[host] ")
-    os.kill(int(session.said.rpartition("pid ")[2]), signal.SIGKILL)
+def test_the_death_of_one_part_is_told_and_ends_the_rest(session: Session, checkout: Path) -> None:
+    session.read_until("Dormouse is up")
+    log = (checkout / ".dormouse" / "logs" / "host.log").read_text()
+    os.kill(int(log.partition("pid ")[2].split()[0]), signal.SIGKILL)
     assert session.end() == 1
     assert "host stopped with exit code -9, so everything is stopped" in session.said
 

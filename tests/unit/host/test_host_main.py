@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from local import ROOT
 from local.host.command import CHATTY
 from local.stack import free_port
 from local.stack.child import http_status
 
-ROOT = Path(__file__).parents[3]
 APP = """
 import azure.functions as func
 app = func.FunctionApp(http_auth_level="ANONYMOUS")

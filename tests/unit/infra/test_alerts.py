@@ -6,13 +6,11 @@ import ast
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from local import ROOT
 from local.infra.bicep import literal, properties
 from local.infra.templates import files
 from shared.runs.run import RunStatus
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def logged() -> Iterator[tuple[str, str]]:

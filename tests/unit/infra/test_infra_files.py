@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import yaml
 
+from local import ROOT
 from local.infra.appsettings import NEEDED, PLATFORM, assigned, known
 from local.infra.bicep import literal, properties, text
 from local.infra.templates import ROLES, files
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_every_action_is_pinned_by_the_digest_of_a_commit() -> None:

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
+from local import ROOT
 from local.infra import flex
 from local.infra.__main__ import main
 from local.infra.check import check, fix
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 class Mistake(NamedTuple):

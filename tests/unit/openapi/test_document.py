@@ -20,7 +20,7 @@ from shared import errors
 from shared.api import routing
 from shared.errors import DormouseError
 from shared.runs.run import RunStatus
-from tests.acceptance.contract import Contract
+from tests.parts.contract import Contract
 
 DOCUMENT = document.document()
 NOBODYS = {"method_not_allowed"}

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.outbound.addresses import Rules
 from shared.outbound.sender import CallbackSender
-from tests.acceptance.receiver import OTHER_SECRET, SECRET, Receiver
+from tests.parts.receiver import OTHER_SECRET, SECRET, Receiver
 
 LOCAL = Rules(frozenset({("127.0.0.1", None)}))
 BODY = '{"type": "run.completed", "data": {"name": "Bärbel"}}'

@@ -30,8 +30,8 @@ from shared.runs.store.memory import MemoryTables
 from shared.runs.submission import Submission, Submitted
 from shared.settings import Settings
 from shared.wiring import App
-from tests.acceptance import workshop
-from tests.acceptance.receiver import SECRET, Receiver
+from tests.parts import workshop
+from tests.parts.receiver import SECRET, Receiver
 
 THINK = 1.0
 """Seconds that a response takes unless its script says otherwise: the first poll, after 2 s, finds it done."""
@@ -218,15 +218,3 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def telling(rigs: NewRig) -> Rig:
     """A process that sends callbacks."""
     return await rigs(callback_secret=SECRET, callback_allow="127.0.0.1", public_base_url="https://app.example")
-
-
-async def eventually(holds: Callable[[], Any], *, patience: float = 10.0) -> Any:
-    """The first true value of ``holds`` (sync or async); fails when there is none in so many (real) seconds."""
-    async with asyncio.timeout(patience):
-        while True:
-            value = holds()
-            if asyncio.iscoroutine(value):
-                value = await value
-            if value:
-                return value
-            await asyncio.sleep(0.005)

@@ -16,7 +16,7 @@ from shared.agentkit.responses import ResponsesAgent
 from shared.runs.run import Next, Owed, RunStatus
 from shared.runs.store.tables import Table
 from shared.settings import Settings
-from tests.acceptance import workshop
+from tests.parts import workshop
 from tests.unit.runs.conftest import Held, NewRig, Rig
 from tests.unit.runs.crashes import Meanwhile
 

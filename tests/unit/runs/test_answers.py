@@ -17,8 +17,9 @@ from shared.runs.answers import Answer
 from shared.runs.approvals import approval_id
 from shared.runs.run import Approval, CallState, Debt, Next, Owed, PartRef, Run, RunStatus, ToolCall
 from shared.runs.store.tables import StoreUnavailable
-from tests.acceptance import workshop
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.parts import workshop
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Death, Meanwhile, Trap
 from tests.unit.runs.test_toolwork import QUICK, Bench, agent_with, outputs
 

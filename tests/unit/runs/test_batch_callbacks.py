@@ -17,7 +17,7 @@ from shared.runs.run import CallbackState
 from shared.runs.schedule import CALLBACK_WAITS, DAY
 from shared.runs.services import Outcome
 from shared.runs.store.tables import Table
-from tests.acceptance.receiver import SECRET, Receiver
+from tests.parts.receiver import SECRET, Receiver
 from tests.unit.runs.batches import ended, load, submit
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap

@@ -21,7 +21,7 @@ from shared.runs.callbacks.callback import Delivery, NoPlace, Place, Sent, statu
 from shared.runs.callbacks.delivery import CLAIM, KEPT
 from shared.runs.run import CallbackState, Next, Owed, RunStatus
 from shared.runs.schedule import CALLBACK_WAITS, DAY
-from tests.acceptance.receiver import SECRET, Receiver
+from tests.parts.receiver import SECRET, Receiver
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap

@@ -12,7 +12,8 @@ from shared.runs import debts
 from shared.runs.debts import GIVEN_UP_AFTER
 from shared.runs.run import Next, RunStatus
 from shared.runs.store.tables import Change, StoreUnavailable, Table
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import NewRig, Rig
 
 
 async def live(rig: Rig) -> list[str]:

@@ -14,7 +14,7 @@ from shared.runs.answers import Answer
 from shared.runs.batches.submission import BatchSubmission
 from shared.runs.run import Next, Run
 from shared.runs.store.tables import Change, StoreUnavailable, Table
-from tests.acceptance.receiver import SECRET, Receiver
+from tests.parts.receiver import SECRET, Receiver
 from tests.unit.runs.batches import asked
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.test_answers import NO, YES, parked

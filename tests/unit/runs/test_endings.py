@@ -12,7 +12,8 @@ from shared.agentkit.agent import AgentResponse, ResponseStatus, Usage
 from shared.runs.reading import Reading
 from shared.runs.run import CallState, Next, RunStatus
 from shared.runs.store.tables import Table
-from tests.unit.runs.conftest import Held, NewRig, Rig, eventually
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import Held, NewRig, Rig
 
 USAGE = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "cached_tokens": 4, "reasoning_tokens": 3}
 CALL = {"name": "work", "arguments": {"label": "a", "seconds": 0}}

@@ -10,7 +10,8 @@ import pytest
 
 from shared.runs.interruptions import GATHERED_FOR, Interruptions
 from shared.runs.run import RunStatus
-from tests.unit.runs.conftest import NewRig, eventually
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import NewRig
 from tests.unit.runs.records import NOW
 from tests.unit.runs.test_toolwork import QUICK, Bench, at_tools, cut_off, wake_as
 

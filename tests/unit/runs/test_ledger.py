@@ -13,7 +13,8 @@ from shared.agentkit.tools import ToolContext, tool
 from shared.runs import ledger
 from shared.runs.run import CallState, RunStatus, ToolCall
 from shared.runs.store.tables import Change, StoreUnavailable, Table
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.test_toolwork import QUICK, agent_with, at_tools, outputs
 
 

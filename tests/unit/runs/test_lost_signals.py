@@ -7,7 +7,7 @@ import pytest
 from shared.runs.answers import Answer
 from shared.runs.batches.batch import BatchStatus
 from shared.runs.run import Next, RunStatus
-from tests.acceptance.receiver import SECRET, Receiver
+from tests.parts.receiver import SECRET, Receiver
 from tests.unit.runs import batches
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Driver

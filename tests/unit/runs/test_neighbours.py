@@ -16,9 +16,10 @@ from shared.agentkit.provider import Provider
 from shared.runs.callbacks.callback import status_of
 from shared.runs.run import Next, Run, RunStatus
 from shared.settings import Settings
-from tests.acceptance import workshop
-from tests.acceptance.receiver import SECRET, Receiver
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.parts import workshop
+from tests.parts.receiver import SECRET, Receiver
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.test_callbacks import log_of
 
 STORY = [{"text": "Fine."}]

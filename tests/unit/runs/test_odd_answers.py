@@ -36,7 +36,7 @@ from shared.runs.store.runs import SessionChange
 from shared.runs.viewing.views import Delta, EventId, Shown
 from shared.settings import Settings
 from shared.wiring import App
-from tests.acceptance import workshop
+from tests.parts import workshop
 from tests.unit.runs.conftest import Clock
 from tests.unit.runs.records import a_run
 

@@ -12,7 +12,7 @@ from shared.agentkit.chat import ChatAgent
 from shared.agentkit.provider import Provider
 from shared.runs.run import PartRef, Run, RunStatus
 from shared.settings import Settings
-from tests.acceptance import workshop
+from tests.parts import workshop
 from tests.unit.runs.conftest import NewRig, Rig
 
 GOOD = '{"guilty": true, "months": 3}'

@@ -24,7 +24,8 @@ from shared.runs.services import Outcome
 from shared.runs.store.tables import Change, StoreUnavailable, Table
 from shared.runs.toolwork import ToolWork
 from shared.settings import Settings
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import NewRig, Rig
 
 QUICK = {"tool_lease": 60.0, "tool_renewal": 0.01}
 """Renewals in real time; the lease itself goes by the clock of the test."""

@@ -16,7 +16,8 @@ from local.model import ScriptedModel
 from shared.agentkit.faults import NO_CREDENTIAL
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import NewRig, Rig
 
 Fault = dict[str, Any]
 FOREVER = -1

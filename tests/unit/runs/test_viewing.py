@@ -22,7 +22,8 @@ from shared.runs.viewing.views import (
     ToolProgress,
     ToolStarted,
 )
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.viewers import Client, Stage, has_id, staged
 
 TEXT = "Once upon a time there was a dormouse, and it slept through most of what follows. "
@@ -129,7 +130,7 @@ async def test_a_run_without_live_text_shows_status_tools_and_progress_then_snap
 
 
 async def test_an_agent_without_live_text_is_watched_by_its_rows(rigs: NewRig) -> None:
-    from tests.acceptance import workshop
+    from tests.parts import workshop
 
     async with staged(await rigs(factories=[workshop.build_chat])) as stage:
         await stage.rig.model.script("s", story(think=0.05))

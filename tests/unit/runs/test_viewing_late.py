@@ -10,7 +10,8 @@ import pytest
 
 from shared.runs.run import Next, RunStatus
 from shared.runs.viewing.views import Delta, EventId, Snapshot, Stale, ViewEvent
-from tests.unit.runs.conftest import NewRig, eventually
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import NewRig
 from tests.unit.runs.viewers import Client, Stage, staged
 
 WORDS = "Here is what I mean to do, step by step. " * 4

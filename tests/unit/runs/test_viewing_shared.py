@@ -17,7 +17,8 @@ from shared.runs.store.tables import StoreUnavailable, Table
 from shared.runs.viewing import following, looking
 from shared.runs.viewing.places import Places
 from shared.runs.viewing.views import Delta, EventId, Snapshot, StatusChanged
-from tests.unit.runs.conftest import NewRig, Rig, eventually
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.test_viewing import LONG, streams
 from tests.unit.runs.viewers import Client, Stage, has_id, staged
 

@@ -12,8 +12,9 @@ import pytest
 from shared.runs.answers import Answer
 from shared.runs.run import Next, Run, RunStatus
 from shared.runs.store.tables import Change, StoreUnavailable, Table
-from tests.acceptance import workshop
-from tests.unit.runs.conftest import Held, NewRig, Rig, eventually
+from tests.parts import workshop
+from tests.parts.waiting import eventually
+from tests.unit.runs.conftest import Held, NewRig, Rig
 from tests.unit.runs.crashes import Death
 
 QUICK = {"tool_lease": 60.0, "tool_renewal": 0.01}

@@ -7,13 +7,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import jsonschema_rs
 
-FILE = Path(__file__).parents[2] / "shared" / "api" / "openapi.json"
+from local import ROOT
+
+FILE = ROOT / "shared" / "api" / "openapi.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,53 @@
+"""`dev.py test`: the tests, in tiers, on the same parts that `run` starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from local import ROOT
+from local.dev.signals import on_signals
+from local.stack.setup import ensure_azurite, ensure_peer, ensure_venv, say
+
+
+def names_tests(arguments: Sequence[str]) -> bool:
+    """Whether a file, a folder or a test is among pytest's arguments."""
+    return any(not each.startswith("-") and (ROOT / each.partition("::")[0]).exists() for each in arguments)
+
+
+def tier(options: argparse.Namespace) -> list[str]:
+    """pytest's arguments for a tier of tests; `tests/README.md` says what belongs to which."""
+    marks = [] if options.all else ["-m", "not slow"]
+    if names_tests(options.pytest):
+        return marks  # and no other processes: what they print, and a debugger, would be out of reach
+    # Acceptance tests mostly wait for processes, so that more of them than there are cores run at once.
+    cores = os.cpu_count() or 1
+    workers = ["-n", str(cores + 1 if options.quick else 2 * cores), "--dist", "worksteal"]
+    return [*workers, *marks, *(["tests/unit", "tests/contract"] if options.quick else [])]
+
+
+def test(options: argparse.Namespace) -> int:
+    """Run the tests on the same parts that `run` starts."""
+    python = ensure_venv(options.venv)
+    env = dict(os.environ)
+    command = [str(python), "-m", "pytest"]
+    if options.against:
+        env["DORMOUSE_TEST_AGAINST"] = options.against
+        if options.key:
+            env["DORMOUSE_TEST_KEY"] = options.key
+        command += ["-m", "http_only", "tests/acceptance"]
+    else:
+        env["DORMOUSE_TEST_AZURITE"] = ensure_azurite(options.venv).to_variable()
+        if options.all:
+            env["DORMOUSE_TEST_PEER"] = str(ensure_peer(options.venv))
+        command += tier(options)
+    what = " ".join(command[3:] + options.pytest) or "everything"
+    say(f"- pytest on Python {sys.version.split()[0]}: {what}")
+    process = subprocess.Popen([*command, *options.pytest], cwd=ROOT, env=env)
+    # pytest gets a terminal's Ctrl-C by itself. It must end what it started, so SIGTERM reaches it as Ctrl-C.
+    on_signals(lambda number, _: None if number == signal.SIGINT else process.send_signal(signal.SIGINT))
+    return process.wait()

@@ -28,9 +28,9 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 def server_config(
-    app: Callable[..., Any], *, protocol: type[asyncio.Protocol], keep_alive: int, grace: int
+    app: Callable[..., Any], *, protocol: type[asyncio.Protocol], keep_alive: int, grace: int, log_level: str
 ) -> uvicorn.Config:
-    """A quiet server.
+    """A server that logs no requests.
 
     ``keep_alive`` is how many seconds an idle connection is kept; longer than any client keeps one, so that none
     writes to a connection that is closing. ``grace`` is how many seconds open requests have when it stops.
@@ -43,7 +43,7 @@ def server_config(
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="critical",
+        log_level=log_level,
         access_log=False,
         server_header=False,
         proxy_headers=False,

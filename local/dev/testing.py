@@ -16,7 +16,8 @@ from local.stack.setup import ensure_azurite, ensure_peer, ensure_venv, say
 
 def names_tests(arguments: Sequence[str]) -> bool:
     """Whether a file, a folder or a test is among pytest's arguments."""
-    return any(not each.startswith("-") and (ROOT / each.partition("::")[0]).exists() for each in arguments)
+    paths = [ROOT / each.partition("::")[0] for each in arguments if not each.startswith("-")]
+    return any(path.is_relative_to(ROOT / "tests") and path.exists() for path in paths)
 
 
 def tier(options: argparse.Namespace) -> list[str]:

@@ -101,4 +101,5 @@ class _Protocol(H11Protocol):
 
 def serving(app: Callable[..., Any], listener: socket.socket) -> Serving:
     """The application on a listening socket, as one of the host's two ports."""
-    return Serving(server_config(app, protocol=_Protocol, keep_alive=_KEEP_ALIVE, grace=_GRACE), listener)
+    config = server_config(app, protocol=_Protocol, keep_alive=_KEEP_ALIVE, grace=_GRACE, log_level="warning")
+    return Serving(config, listener)

@@ -66,8 +66,8 @@ class _Protocol(H11Protocol):
 
 
 def model_config(app: Application) -> uvicorn.Config:
-    """A server that stops without waiting for anyone."""
-    return server_config(app, protocol=_Protocol, keep_alive=KEEP_ALIVE_SECONDS, grace=0)
+    """A server that stops without waiting for anyone, and says nothing of the connections that it drops."""
+    return server_config(app, protocol=_Protocol, keep_alive=KEEP_ALIVE_SECONDS, grace=0, log_level="critical")
 
 
 class ScriptedModel:

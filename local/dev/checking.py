@@ -71,13 +71,11 @@ def check(options: argparse.Namespace) -> int:
     github = ROOT / ".github"
     flows = [str(file) for file in sorted((github / "workflows").glob("*.y*ml"))]
     forms = [str(github / "ISSUE_TEMPLATE" / name) for name in ("bug.yml", "idea.yml")]
-    for schema, files in (("dependabot", [str(github / "dependabot.yml")]), ("github-issue-forms", forms)):
+    shaped = {"dependabot": [str(github / "dependabot.yml")], "github-issue-forms": forms, "github-workflows": flows}
+    for schema, files in shaped.items():
         command = [*tool, "check_jsonschema", "--builtin-schema", f"vendor.{schema}", "--quiet", *files]
         steps.append((schema, command))
-    steps += [
-        ("workflows", [*tool, "check_jsonschema", "--builtin-schema", "vendor.github-workflows", "--quiet", *flows]),
-        ("workflows' security", [str(python.with_name("zizmor")), "--offline", "--quiet", *flows]),
-    ]
+    steps.append(("workflows' security", [str(python.with_name("zizmor")), "--offline", "--quiet", *flows]))
     bad = []
     for name, command in steps:
         say(f"- {name}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from pathlib import Path
 
 from local import ROOT
 from local.packaging.uv import run_uv
-from local.stack import StackError
+from local.stack.child import LOGS
 from local.stack.node import NodeTools, npm_environment
+from local.stack.setup import phase
 
 OLDEST_PYTHON = "3.11"
 LOCKS = {
@@ -55,20 +55,10 @@ def update_node_locks(tools: NodeTools, *, root: Path = ROOT) -> list[str]:
     for folder in NODE_PROJECTS:
         lock = root / folder / "package-lock.json"
         before = lock.read_bytes() if lock.is_file() else b""
-        flags = [
-            "--package-lock-only",
-            "--ignore-scripts",
-            "--omit-lockfile-registry-resolved",
-            "--no-audit",
-            "--no-fund",
-        ]
-        command = [*tools.npm, "install", *flags]
-        answer = subprocess.run(
-            command, cwd=lock.parent, env=npm_environment(tools), capture_output=True, text=True, check=False
-        )
-        if answer.returncode:
-            tail = "\n".join(answer.stderr.strip().splitlines()[-15:])
-            raise StackError(f"npm install in {folder} failed with exit code {answer.returncode}:\n{tail}")
+        flags = ["--package-lock-only", "--omit-lockfile-registry-resolved", "--no-audit", "--no-fund"]
+        command: list[str | Path] = [*tools.npm, "install", *flags, "--ignore-scripts", "--prefix", lock.parent]
+        log = LOGS / f"npm-lock-{lock.parent.name}.log"
+        phase(f"locking what {folder}/package.json names", command, log, env=npm_environment(tools))
         if lock.read_bytes() != before:
             changed.append(f"{folder}/package-lock.json")
     return changed

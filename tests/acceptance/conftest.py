@@ -145,16 +145,16 @@ def new_stack(
     )
 
 
-DRIVERS = ["as_it_runs"] if os.environ.get(AGAINST) else ["durable", pytest.param("timer", marks=pytest.mark.slow)]
+DRIVERS = ("as_it_runs",) if os.environ.get(AGAINST) else ("durable", "timer")
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(params=[DRIVERS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in DRIVERS[1:])])
 def driver(request: pytest.FixtureRequest) -> str:
     """The driver of the app: `durable`, and with `--all` the timer as well. Under ``--against`` whatever it has."""
     return str(request.param)
 
 
-both_drivers = pytest.mark.parametrize("driver", ["as_it_runs"] if os.environ.get(AGAINST) else ["durable", "timer"])
+both_drivers = pytest.mark.parametrize("driver", DRIVERS)
 """For what the driver is all about: runs under each of them without `--all`, too."""
 
 

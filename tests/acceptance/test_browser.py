@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from local import ROOT
 from local.stack import FunctionsHost, NodeTools, find_node, free_port
 from local.stack.setup import ensure_packages
 from tests.acceptance.client import Api
@@ -20,7 +21,7 @@ from tests.acceptance.conftest import Stack, admin
 from tests.acceptance.test_approvals import asking, parked, script
 
 SOURCE = Path(__file__).parent / "browser_npm"
-HOME = Path(__file__).parents[2] / ".dormouse" / "browser"
+HOME = ROOT / ".dormouse" / "browser"
 REFUSAL = "This server "
 
 Requests = Sequence[tuple[str, str]]

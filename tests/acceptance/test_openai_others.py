@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from local import ROOT
 from local.stack import NodeTools, find_node
 from local.stack.node import version_of
 from local.stack.setup import ensure_packages
@@ -18,7 +19,7 @@ from tests.acceptance.conftest import CLIENT_KEYS, Target
 from tests.acceptance.test_openai_streams import THREE_TURNS, WORDS
 
 SOURCE = Path(__file__).parent / "openai_npm"
-HOME = Path(__file__).parents[2] / ".dormouse" / "openai-npm"
+HOME = ROOT / ".dormouse" / "openai-npm"
 OLDEST_NODE = (22, 0)  # what the package asks for
 ALL_WORDS = "Let me look." + WORDS
 

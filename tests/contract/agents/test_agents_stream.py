@@ -26,6 +26,7 @@ from shared.agentkit.chat import ChatAgent
 from shared.agentkit.provider import Provider, ProviderConfig
 from shared.agentkit.responses import ResponsesAgent
 from tests.contract.agents.test_agents_provider import Play, answer, read_request, serving
+from tests.parts.waiting import eventually
 
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nConnection: close\r\n\r\n"
 TEXT = "A text that is long enough for several deltas, with a \u2028 line in it that is none."
@@ -52,10 +53,11 @@ async def told(updates: AsyncIterator[AgentUpdate], seen: list[AgentUpdate]) -> 
 
 async def closed(control: ModelControl, operation: str) -> str:
     """How the latest stream of that operation came to its end, once it has."""
-    async with asyncio.timeout(10):
-        while (how := (await control.log(operation))[-1].closed) is None:  # noqa: ASYNC110 - the model is elsewhere
-            await asyncio.sleep(0.01)
-    return how
+
+    async def ended() -> str | None:
+        return (await control.log(operation))[-1].closed
+
+    return str(await eventually(ended, patience=10))
 
 
 def text(updates: list[AgentUpdate]) -> str:

@@ -1,6 +1,5 @@
 """The scripted model through the real client: create, poll, cancel, delete, and the control of them."""
 
-import asyncio
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ from openai.types.responses import Response
 
 from local.model import ScriptedModel
 from local.model.control import ControlError, ModelControl
+from tests.parts.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,12 +32,12 @@ def checked(text: str) -> Response:
 
 
 async def until(client: AsyncOpenAI, response_id: str, *statuses: str) -> Response:
-    async with asyncio.timeout(5):
-        while True:
-            response = await retrieved(client, response_id)
-            if response.status in statuses:
-                return response
-            await asyncio.sleep(0.01)
+    async def reached() -> Response | None:
+        response = await retrieved(client, response_id)
+        return response if response.status in statuses else None
+
+    found: Response = await eventually(reached, patience=5)
+    return found
 
 
 async def start(client: AsyncOpenAI, said: str = "Hello.", **more: Any) -> Response:

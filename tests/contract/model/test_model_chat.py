@@ -10,6 +10,7 @@ from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 
 from local.model.control import ModelControl
+from tests.parts.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -141,9 +142,7 @@ async def test_think_is_the_delay_before_the_answer_and_can_be_cut_short(
 ) -> None:
     await control.script("s", [{"text": "Fine.", "think": 60}])
     waiting = asyncio.create_task(ask(client, said("[script:s]")))
-    async with asyncio.timeout(5):
-        while not (known := await control.responses()):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    known = await eventually(control.responses, patience=5)
     assert not waiting.done()
     await control.finish(known[0].id)
     assert (await waiting).id == known[0].id

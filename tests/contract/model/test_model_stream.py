@@ -9,7 +9,8 @@ from openai import AsyncOpenAI
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from local.model.control import ModelControl
+from local.model.control import LoggedRequest, ModelControl
+from tests.parts.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -187,9 +188,12 @@ async def test_the_log_tells_how_a_stream_came_to_its_end(client: AsyncOpenAI, c
     await anext(stream)
     assert (await control.log("create"))[-1].closed is None
     await stream.close()
-    async with asyncio.timeout(10):
-        while (entries := await control.log("create"))[-1].closed is None:  # noqa: ASYNC110 - the model is elsewhere
-            await asyncio.sleep(0.01)
+
+    async def when_closed() -> list[LoggedRequest] | None:
+        entries = await control.log("create")
+        return entries if entries[-1].closed else None
+
+    entries = await eventually(when_closed, patience=10)
     assert [entry.closed for entry in entries] == ["ended", "cut", "left"]
     assert [entry.events for entry in entries][:2] == [len(told_all), 2]
 

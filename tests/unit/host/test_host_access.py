@@ -169,9 +169,7 @@ async def test_no_route_of_the_host_answers_pages_of_others(
     assert host.hub.query() == []
 
 
-async def test_the_hosts_own_routes_want_a_key_even_where_functions_want_none(
-    host: Host, calls: list[str], until: object
-) -> None:
+async def test_the_hosts_own_routes_want_a_key_even_where_functions_want_none(host: Host, calls: list[str]) -> None:
     rpc = host.rpc_url.rpartition("/")[0]
     own = f"{host.url}/runtime/webhooks/durabletask/orchestrators/waits/one"
     for method, url, code in (

@@ -15,6 +15,7 @@ from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Stream
 from multidict import CIMultiDict
 
 from local.host import Host, Keys, LoadError, MovableClock
+from tests.parts.waiting import eventually
 
 
 def anonymous() -> func.FunctionApp:
@@ -267,7 +268,7 @@ async def test_a_newline_inside_a_path_parameter_is_404_and_a_line_in_the_log(ca
     assert "a newline in a path parameter of 'open_'" in caplog.text
 
 
-async def test_a_function_is_fired_by_hand(until: Any) -> None:
+async def test_a_function_is_fired_by_hand() -> None:
     app = anonymous()
     calls: list[str] = []
 
@@ -296,7 +297,7 @@ async def test_a_function_is_fired_by_hand(until: Any) -> None:
         assert await fire("WORK", {"input": '"now"'}) == 202
         assert await fire("page", {}) == 404
         assert await fire("other", {}) == 404
-        await until(lambda: sorted(calls) == ["now", "yearly"])
+        await eventually(lambda: sorted(calls) == ["now", "yearly"])
 
 
 async def test_the_clock_moves_over_http_only_when_it_can() -> None:

@@ -16,6 +16,7 @@ from azurefunctions.extensions.http.fastapi import JSONResponse, Request
 
 from local.host import Host, MovableClock, server
 from local.host.durable.hub import ConflictError, InvalidIdError
+from tests.parts.waiting import eventually
 
 HOUR = timedelta(hours=1)
 
@@ -67,7 +68,7 @@ def life(context: Any) -> Any:
 
 
 @pytest.mark.parametrize("failing", [0.0, 0.3])
-async def test_hundreds_of_racing_signals_are_all_handled(until: Any, failing: float) -> None:
+async def test_hundreds_of_racing_signals_are_all_handled(failing: float) -> None:
     random.seed(7)
     signals = Signals()
     signals.failing = failing
@@ -77,28 +78,28 @@ async def test_hundreds_of_racing_signals_are_all_handled(until: Any, failing: f
             host.hub.start("life", run, None)
         await asyncio.gather(*[signals.send(host, run) for run in runs for _ in range(12)])
 
-        await until(lambda: signals.handled.total() == 300)
+        await eventually(lambda: signals.handled.total() == 300)
 
         assert not signals.inbox
         assert {host.hub.get(run).status for run in runs} == {"Running"}  # type: ignore[union-attr]
 
 
-async def test_hundreds_of_instances_wake_by_their_timers(until: Any) -> None:
+async def test_hundreds_of_instances_wake_by_their_timers() -> None:
     signals = Signals()
     clock = MovableClock()
     async with Host(signals.app, port=0, clock=clock) as host:
         for number in range(200):
             host.hub.start("life", f"run{number}", None)
         for round_ in range(1, 3):
-            await until(lambda n=round_: len(signals.wakes) == 200 and min(signals.wakes.values()) == n)
-            await until(lambda: not any(one.busy for one in host.hub.query()) and not host.hub._activities)
+            await eventually(lambda n=round_: len(signals.wakes) == 200 and min(signals.wakes.values()) == n)
+            await eventually(lambda: not any(one.busy for one in host.hub.query()) and not host.hub._activities)
             clock.advance(3601)
-        await until(lambda: min(signals.wakes.values()) == 3)
+        await eventually(lambda: min(signals.wakes.values()) == 3)
 
         assert set(signals.wakes.values()) == {3}
 
 
-async def test_signals_sent_through_http_and_the_durable_client_are_all_handled(until: Any) -> None:
+async def test_signals_sent_through_http_and_the_durable_client_are_all_handled() -> None:
     signals = Signals()
 
     @signals.app.route(route="send/{run}", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -119,13 +120,13 @@ async def test_signals_sent_through_http_and_the_durable_client_are_all_handled(
 
         statuses = await asyncio.gather(*[post(f"run{n % 20}") for n in range(200)])
         assert set(statuses) == {202}
-        await until(lambda: signals.handled.total() == 200)
+        await eventually(lambda: signals.handled.total() == 200)
 
         assert len(host.hub.query()) == 20
         assert not signals.inbox
 
 
-async def test_an_activity_that_is_cancelled_from_within_fails_instead_of_hanging(until: Any) -> None:
+async def test_an_activity_that_is_cancelled_from_within_fails_instead_of_hanging() -> None:
     async def cancelled(given: Any) -> None:
         raise asyncio.CancelledError
 
@@ -134,7 +135,7 @@ async def test_an_activity_that_is_cancelled_from_within_fails_instead_of_hangin
 
     async with Host(orchestrator(caller, cancelled), port=0) as host:
         instance = host.hub.start("caller", "c", None)
-        await until(lambda: instance.status == "Failed")
+        await eventually(lambda: instance.status == "Failed")
 
 
 def orchestrator(function: Any, *activities: Any) -> df.DFApp:
@@ -146,9 +147,7 @@ def orchestrator(function: Any, *activities: Any) -> df.DFApp:
 
 
 @pytest.mark.parametrize("safe", [False, True])
-async def test_an_event_is_handed_over_again_unless_something_is_yielded_after_the_cancel(
-    until: Any, safe: bool
-) -> None:
+async def test_an_event_is_handed_over_again_unless_something_is_yielded_after_the_cancel(safe: bool) -> None:
     """durable-extension #2606, as the real host has it: a loop that waits first spins on one event."""
     wakes: list[int] = []
 
@@ -165,18 +164,18 @@ async def test_an_event_is_handed_over_again_unless_something_is_yielded_after_t
 
     async with Host(orchestrator(spins), port=0) as host:
         instance = host.hub.start("spins", "s", None)
-        await until(lambda: instance.status == "Running")
+        await eventually(lambda: instance.status == "Running")
         first = instance.execution_id
         host.hub.raise_event(instance, "wake", '"null"')
-        await until(lambda: instance.execution_id != first and not instance.busy if safe else len(wakes) > 20)
+        await eventually(lambda: instance.execution_id != first and not instance.busy if safe else len(wakes) > 20)
 
         assert len(wakes) == 1 or not safe
         host.hub.terminate(instance, "enough")
-        await until(lambda: instance.status == "Terminated")
+        await eventually(lambda: instance.status == "Terminated")
 
 
 async def test_a_timer_that_fires_while_the_next_generation_begins_is_none_of_its(
-    until: Any, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The losing timer has the number 0, as the next generation's activity has."""
 
@@ -205,20 +204,20 @@ async def test_a_timer_that_fires_while_the_next_generation_begins_is_none_of_it
             state = await ask(name, context)
             if any(action["actionType"] == 4 for action in state["actions"][0]):  # continue_as_new
                 clock.advance(3601)
-                await until(lambda: instance.inbox)
+                await eventually(lambda: instance.inbox)
             return state
 
         monkeypatch.setattr(host.hub.caller, "orchestrator", ask_while_the_timer_fires)
         instance = host.hub.start("waits_first", "w", None)
-        await until(lambda: instance.status == "Running")
+        await eventually(lambda: instance.status == "Running")
         host.hub.raise_event(instance, "wake", '"null"')
-        await until(lambda: asked.is_set() and not instance.busy)
+        await eventually(lambda: asked.is_set() and not instance.busy)
         go_on.set()
-        await until(lambda: instance.status == "Completed")
+        await eventually(lambda: instance.status == "Completed")
         assert instance.output == 42
 
 
-async def test_an_open_timer_blocks_the_end_until_it_fires(until: Any) -> None:
+async def test_an_open_timer_blocks_the_end_until_it_fires() -> None:
     def blocked(context: Any) -> Any:
         wake = context.wait_for_external_event("wake")
         yield context.task_any([wake, context.create_timer(context.current_utc_datetime + HOUR)])
@@ -228,15 +227,15 @@ async def test_an_open_timer_blocks_the_end_until_it_fires(until: Any) -> None:
     async with Host(orchestrator(blocked), port=0, clock=clock) as host:
         instance = host.hub.start("blocked", "b", None)
         host.hub.raise_event(instance, "wake", '"null"')
-        await until(lambda: len(instance.history) > 4 and not instance.busy)
+        await eventually(lambda: len(instance.history) > 4 and not instance.busy)
         assert instance.status == "Running"
 
         clock.advance(3601)
-        await until(lambda: instance.status == "Completed")
+        await eventually(lambda: instance.status == "Completed")
         assert instance.output == "over"
 
 
-async def test_an_early_event_completes_every_later_wait_of_the_sdk_but_not_of_the_host(until: Any) -> None:
+async def test_an_early_event_completes_every_later_wait_of_the_sdk_but_not_of_the_host() -> None:
     """durable-python #507: the instance is stuck although its function has returned."""
     returned: list[str] = []
 
@@ -255,13 +254,13 @@ async def test_an_early_event_completes_every_later_wait_of_the_sdk_but_not_of_t
     async with Host(orchestrator(waits, slow), port=0) as host:
         instance = host.hub.start("waits", "w", None)
         host.hub.raise_event(instance, "go", '"1"')
-        await until(lambda: len(instance.history) > 3 and not instance.busy)
+        await eventually(lambda: len(instance.history) > 3 and not instance.busy)
         gate.set()
-        await until(lambda: returned and not instance.busy)
+        await eventually(lambda: returned and not instance.busy)
         assert instance.status == "Running"
 
         host.hub.raise_event(instance, "go", '"2"')
-        await until(lambda: instance.status == "Completed")
+        await eventually(lambda: instance.status == "Completed")
 
 
 def waiting(context: Any) -> Any:
@@ -269,27 +268,27 @@ def waiting(context: Any) -> Any:
     return got
 
 
-async def test_a_running_id_is_not_started_again_and_a_finished_one_is(until: Any) -> None:
+async def test_a_running_id_is_not_started_again_and_a_finished_one_is() -> None:
     async with Host(orchestrator(waiting), port=0) as host:
         first = host.hub.start("waiting", "one", None)
         with pytest.raises(ConflictError, match="already exists"):
             host.hub.start("waiting", "one", None)
         host.hub.raise_event(first, "go", '"1"')
-        await until(lambda: first.status == "Completed")
+        await eventually(lambda: first.status == "Completed")
 
         second = host.hub.start("waiting", "one", None)
         assert second is not first
         assert second.generation == 1
 
 
-async def test_any_state_lets_a_running_id_be_replaced(until: Any) -> None:
+async def test_any_state_lets_a_running_id_be_replaced() -> None:
     settings = {"extensions": {"durableTask": {"overridableExistingInstanceStates": "AnyState"}}}
     async with Host(orchestrator(waiting), port=0, host_json=settings) as host:
         first = host.hub.start("waiting", "one", None)
         second = host.hub.start("waiting", "one", None)
         host.hub.raise_event(first, "go", '"old"')
         host.hub.raise_event(second, "go", '"new"')
-        await until(lambda: second.status == "Completed")
+        await eventually(lambda: second.status == "Completed")
 
         assert second.output == "new"
         assert not first.finished
@@ -302,20 +301,20 @@ async def test_an_id_that_storage_would_refuse_is_refused(bad: str) -> None:
             host.hub.start("waiting", bad, None)
 
 
-async def test_a_suspended_instance_handles_its_events_when_it_is_resumed(until: Any) -> None:
+async def test_a_suspended_instance_handles_its_events_when_it_is_resumed() -> None:
     async with Host(orchestrator(waiting), port=0) as host:
         instance = host.hub.start("waiting", "s", None)
         host.hub.suspend(instance, "stop")
-        await until(lambda: instance.status == "Suspended")
+        await eventually(lambda: instance.status == "Suspended")
         host.hub.raise_event(instance, "go", '"1"')
-        await until(lambda: not instance.busy)
+        await eventually(lambda: not instance.busy)
         assert instance.status == "Suspended"
 
         host.hub.resume(instance, "on")
-        await until(lambda: instance.status == "Completed")
+        await eventually(lambda: instance.status == "Completed")
 
 
-async def test_a_failed_child_is_an_exception_in_its_parent(until: Any) -> None:
+async def test_a_failed_child_is_an_exception_in_its_parent() -> None:
     def bad(context: Any) -> Any:
         yield context.create_timer(context.current_utc_datetime)
         raise ValueError("no good")
@@ -330,13 +329,13 @@ async def test_a_failed_child_is_an_exception_in_its_parent(until: Any) -> None:
     app.orchestration_trigger(context_name="context")(bad)
     async with Host(app, port=0) as host:
         instance = host.hub.start("parent", "p", None)
-        await until(lambda: instance.finished)
+        await eventually(lambda: instance.finished)
 
         assert str(instance.output).startswith("Orchestrator function 'bad' failed: no good")
         assert host.hub.get("the-child").status == "Failed"  # type: ignore[union-attr]
 
 
-async def test_as_many_activities_run_at_a_time_as_host_json_allows(until: Any) -> None:
+async def test_as_many_activities_run_at_a_time_as_host_json_allows() -> None:
     running, most = 0, 0
 
     async def work(given: Any) -> None:
@@ -352,13 +351,13 @@ async def test_as_many_activities_run_at_a_time_as_host_json_allows(until: Any) 
     settings = {"extensions": {"durableTask": {"maxConcurrentActivityFunctions": 3}}}
     async with Host(orchestrator(fan, work), port=0, host_json=settings) as host:
         instance = host.hub.start("fan", "f", None)
-        await until(lambda: instance.status == "Completed")
+        await eventually(lambda: instance.status == "Completed")
 
     assert most == 3
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
-async def test_an_activity_past_function_timeout_fails(until: Any, kind: str) -> None:
+async def test_an_activity_past_function_timeout_fails(kind: str) -> None:
     release = threading.Event()
 
     async def hangs(given: Any) -> None:
@@ -378,14 +377,14 @@ async def test_an_activity_past_function_timeout_fails(until: Any, kind: str) ->
             orchestrator(caller, hangs, blocks), port=0, host_json={"functionTimeout": "00:00:00.1"}
         ) as host:
             instance = host.hub.start("caller", "c", None)
-            await until(lambda: instance.finished)
+            await eventually(lambda: instance.finished)
     finally:
         release.set()
 
     assert "Timeout value of 0.1 s was exceeded by function: Functions." in str(instance.output)
 
 
-async def test_blocking_activities_run_beside_the_loop(until: Any) -> None:
+async def test_blocking_activities_run_beside_the_loop() -> None:
     names: set[str] = set()
 
     def blocks(given: Any) -> str:
@@ -398,19 +397,19 @@ async def test_blocking_activities_run_beside_the_loop(until: Any) -> None:
 
     async with Host(orchestrator(caller, blocks), port=0) as host:
         instance = host.hub.start("caller", "c", None)
-        await until(lambda: instance.output == "done")
+        await eventually(lambda: instance.output == "done")
 
     assert all(name.startswith("function") for name in names)
 
 
-async def test_a_custom_status_over_16_kb_fails_the_instance(until: Any) -> None:
+async def test_a_custom_status_over_16_kb_fails_the_instance() -> None:
     def big(context: Any) -> Any:
         context.set_custom_status("x" * 9000)
         yield context.create_timer(context.current_utc_datetime)
 
     async with Host(orchestrator(big), port=0) as host:
         instance = host.hub.start("big", "b", None)
-        await until(lambda: instance.status == "Failed")
+        await eventually(lambda: instance.status == "Failed")
 
     assert "must not exceed 16 KB" in str(instance.output)
 
@@ -421,7 +420,7 @@ async def test_an_idle_host_stops_without_waiting_for_anybody(monkeypatch: pytes
         host.hub.start("waiting", "w", None)
 
 
-async def test_running_activities_are_given_time_at_the_end(until: Any) -> None:
+async def test_running_activities_are_given_time_at_the_end() -> None:
     finished: list[int] = []
     began = asyncio.Event()
 
@@ -440,7 +439,7 @@ async def test_running_activities_are_given_time_at_the_end(until: Any) -> None:
     assert finished == [1]
 
 
-async def test_timer_functions_never_overlap_themselves_and_a_late_one_runs_once(until: Any) -> None:
+async def test_timer_functions_never_overlap_themselves_and_a_late_one_runs_once() -> None:
     app = func.FunctionApp()
     running, most, runs = 0, 0, 0
     clock = MovableClock()
@@ -457,12 +456,12 @@ async def test_timer_functions_never_overlap_themselves_and_a_late_one_runs_once
     async with Host(app, port=0, clock=clock):
         assert runs == 0
         clock.advance(10)
-        await until(lambda: runs >= 5)  # back to back from here on
+        await eventually(lambda: runs >= 5)  # back to back from here on
 
     assert most == 1
 
 
-async def test_a_jump_of_an_hour_fires_a_timer_once(until: Any) -> None:
+async def test_a_jump_of_an_hour_fires_a_timer_once() -> None:
     app = func.FunctionApp()
     seen: list[bool] = []
     clock = MovableClock()
@@ -472,9 +471,9 @@ async def test_a_jump_of_an_hour_fires_a_timer_once(until: Any) -> None:
         seen.append(timer.past_due)
 
     async with Host(app, port=0, clock=clock) as host:
-        await until(lambda: seen == [False])
+        await eventually(lambda: seen == [False])
         clock.advance(3600)
-        await until(lambda: len(seen) == 2)
+        await eventually(lambda: len(seen) == 2)
         await host._timers.fire(host.index.functions[0])
         clock.advance(599)
         await asyncio.sleep(0)

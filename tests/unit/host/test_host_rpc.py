@@ -10,6 +10,7 @@ import pytest
 
 from local.host import Host, Keys
 from local.host.durable.instance import Instance
+from tests.parts.waiting import eventually
 
 
 def waiting(context: Any) -> Any:
@@ -41,13 +42,13 @@ def status_of(host: Host, instance_id: str) -> Instance:
 
 
 async def test_instances_are_queried_and_purged_by_what_they_are(
-    host: Host, client: df.DurableOrchestrationClient, until: Any
+    host: Host, client: df.DurableOrchestrationClient
 ) -> None:
     for name in ("a1", "a2", "b1"):
         await client.start_new("waiting", name, {"n": name})
     await client.raise_event("a1", "go", 1)
-    await until(lambda: status_of(host, "a1").finished)
-    await until(lambda: status_of(host, "b1").status == "Running")
+    await eventually(lambda: status_of(host, "a1").finished)
+    await eventually(lambda: status_of(host, "b1").status == "Running")
 
     async def ids(**conditions: Any) -> list[str]:
         return [one.instance_id for one in await client.get_status_by(**conditions)]
@@ -64,12 +65,10 @@ async def test_instances_are_queried_and_purged_by_what_they_are(
     assert await ids() == ["a2", "b1"]
 
 
-async def test_a_restart_takes_the_same_input_again(
-    host: Host, client: df.DurableOrchestrationClient, until: Any
-) -> None:
+async def test_a_restart_takes_the_same_input_again(host: Host, client: df.DurableOrchestrationClient) -> None:
     await client.start_new("waiting", "one", {"n": 1})
     await client.raise_event("one", "go")
-    await until(lambda: status_of(host, "one").finished)
+    await eventually(lambda: status_of(host, "one").finished)
 
     base = f"{host.rpc_url}/durabletask/instances/one/restart?restartWithNewInstanceId="
     async with aiohttp.ClientSession() as session:

@@ -34,14 +34,19 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def contents(copied: Path) -> dict[Path, bytes]:
+    """What is in each of them."""
+    return {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+
+
 @pytest.fixture
-def project(copied: Path) -> Iterator[Path]:
+def project(copied: Path, contents: dict[Path, bytes]) -> Iterator[Path]:
     """The project's files, as they are; what a test changes, adds or removes is put right after it."""
-    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
     yield copied
     for path in copied.rglob("*"):
-        if path.is_file() and path not in before:
+        if path.is_file() and path not in contents:
             path.unlink()
-    for path, content in before.items():
+    for path, content in contents.items():
         if not path.is_file() or path.read_bytes() != content:
             path.write_bytes(content)

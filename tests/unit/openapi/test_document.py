@@ -11,11 +11,11 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from local import ROOT
 from local.openapi import __main__ as command
 from local.openapi import document, typescript
 from local.openapi.operations import operations
 from local.openapi.triggers import triggers
-from local.stack.child import ROOT
 from shared import errors
 from shared.api import routing
 from shared.errors import DormouseError

@@ -12,10 +12,10 @@ from pathlib import Path
 import pathspec
 import pytest
 
+from local import ROOT
 from local.packaging import package
 from local.packaging.azdignore import AzdIgnore, azd_files
 from local.packaging.funcignore import FuncIgnore, published_files
-from local.stack.child import ROOT
 
 Way = Callable[[Path], Iterable[str]]
 

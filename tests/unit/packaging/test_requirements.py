@@ -14,8 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from local import ROOT
 from local.packaging.lock import LOCKS
-from local.stack.child import ROOT
 
 ENVIRONMENTS = [
     {"python_version": version, "python_full_version": f"{version}.4", "sys_platform": system, "extra": ""}

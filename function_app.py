@@ -11,7 +11,9 @@ from shared.api.answering import answered
 from shared.api.v1 import chat, missing, models, responses
 from shared.api.v1.errors import answered_to_client
 from shared.drivers import durable
-from shared.drivers.durable import Hub
+from shared.drivers.retention import retain as expire_old
+from shared.drivers.sweep import sweep as sweep_due
+from shared.drivers.wakes import wake
 from shared.webhooks import inbound
 from shared.wiring import app as dormouse
 
@@ -36,7 +38,7 @@ app = durable.DurableApp(http_auth_level=LEVEL)
 @app.durable_client_input(client_name="client")
 @answered
 async def create_run(req: Request, client: str) -> Response:
-    return await runs.submit(req, dormouse(), Hub(client))
+    return await runs.submit(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/runs", methods=["GET", "HEAD"])
@@ -55,21 +57,21 @@ async def get_run(req: Request) -> Response:
 @app.durable_client_input(client_name="client")
 @answered
 async def cancel_run(req: Request, client: str) -> Response:
-    return await runs.cancel(req, dormouse(), Hub(client))
+    return await runs.cancel(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}", methods=["DELETE"])
 @app.durable_client_input(client_name="client")
 @answered
 async def delete_run(req: Request, client: str) -> Response:
-    return await runs.delete(req, dormouse(), Hub(client))
+    return await runs.delete(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}/answers", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def answer_run(req: Request, client: str) -> Response:
-    return await runs.answer(req, dormouse(), Hub(client))
+    return await runs.answer(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}/deliveries", methods=["GET", "HEAD"])
@@ -82,14 +84,14 @@ async def list_deliveries(req: Request) -> Response:
 @app.durable_client_input(client_name="client")
 @answered
 async def deliver_again(req: Request, client: str) -> Response:
-    return await deliveries.again(req, dormouse(), Hub(client))
+    return await deliveries.again(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}/events", methods=["GET", "HEAD"])
 @app.durable_client_input(client_name="client")
 @answered
 async def watch_run(req: Request, client: str) -> Response:
-    return await events.watch(req, dormouse(), Hub(client))
+    return await events.watch(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/sessions/{SESSION}", methods=["GET", "HEAD"])
@@ -102,14 +104,14 @@ async def get_session(req: Request) -> Response:
 @app.durable_client_input(client_name="client")
 @answered
 async def delete_session(req: Request, client: str) -> Response:
-    return await sessions.delete(req, dormouse(), Hub(client))
+    return await sessions.delete(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/batches", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def create_batch(req: Request, client: str) -> Response:
-    return await batches.submit(req, dormouse(), Hub(client))
+    return await batches.submit(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/batches", methods=["GET", "HEAD"])
@@ -134,21 +136,21 @@ async def get_batch_items(req: Request) -> Response:
 @app.durable_client_input(client_name="client")
 @answered
 async def cancel_batch(req: Request, client: str) -> Response:
-    return await batches.cancel(req, dormouse(), Hub(client))
+    return await batches.cancel(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/batches/{BATCH}/deliveries", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def deliver_batch_again(req: Request, client: str) -> Response:
-    return await batches.deliver_again(req, dormouse(), Hub(client))
+    return await batches.deliver_again(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/batches/{BATCH}", methods=["DELETE"])
 @app.durable_client_input(client_name="client")
 @answered
 async def delete_batch(req: Request, client: str) -> Response:
-    return await batches.delete(req, dormouse(), Hub(client))
+    return await batches.delete(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/agents", methods=["GET", "HEAD"])
@@ -179,35 +181,35 @@ async def get_openapi(req: Request) -> Response:
 @app.durable_client_input(client_name="client")
 @answered
 async def receive_webhook(req: Request, client: str) -> Response:
-    return await inbound.receive(req, dormouse(), Hub(client))
+    return await inbound.receive(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/v1/responses", methods=["POST"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_create_response(req: Request, client: str) -> Response:
-    return await responses.create(req, dormouse(), Hub(client))
+    return await responses.create(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_get_response(req: Request, client: str) -> Response:
-    return await responses.show(req, dormouse(), Hub(client))
+    return await responses.show(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}/cancel", methods=["POST"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_cancel_response(req: Request, client: str) -> Response:
-    return await responses.cancel(req, dormouse(), Hub(client))
+    return await responses.cancel(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}", methods=["DELETE"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_delete_response(req: Request, client: str) -> Response:
-    return await responses.delete(req, dormouse(), Hub(client))
+    return await responses.delete(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}/input_items", methods=["GET", "HEAD"], auth_level=CLIENTS)
@@ -220,7 +222,7 @@ async def v1_list_input_items(req: Request) -> Response:
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_create_completion(req: Request, client: str) -> Response:
-    return await chat.create(req, dormouse(), Hub(client))
+    return await chat.create(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/v1/models", methods=["GET", "HEAD"], auth_level=CLIENTS)
@@ -264,22 +266,22 @@ def step(context: durable.Context) -> object:
 
 @app.activity_trigger(input_name="run")
 async def advance(run: str) -> dict:
-    return asdict(await dormouse().wakes.advance(run))
+    return asdict(await wake(dormouse().ports, run, dormouse().driver(None)))
 
 
 @app.activity_trigger(input_name="batch")
 @app.durable_client_input(client_name="client")
 async def advance_batch(batch: str, client: str) -> dict:
-    return asdict(await dormouse().batch_wakes.advance(batch, Hub(client)))
+    return asdict(await wake(dormouse().ports, batch, dormouse().driver(client)))
 
 
 @app.timer_trigger(schedule=START.sweep_schedule, arg_name="tick")
 @app.durable_client_input(client_name="client")
 async def sweep(tick: func.TimerRequest, client: str) -> None:
-    await dormouse().sweep.run(Hub(client))
+    await sweep_due(dormouse().ports, dormouse().driver(client))
 
 
 @app.timer_trigger(schedule="0 17 * * * *", arg_name="tick")
 @app.durable_client_input(client_name="client")
 async def retain(tick: func.TimerRequest, client: str) -> None:
-    await dormouse().retention.run(Hub(client))
+    await expire_old(dormouse().ports, dormouse().driver(client))

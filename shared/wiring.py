@@ -15,31 +15,19 @@ from typing import TYPE_CHECKING
 from shared import agents, settings
 from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider, ProviderConfig
-from shared.drivers.batches import BatchWakes
-from shared.drivers.retention import Retention
-from shared.drivers.signals import Signals
-from shared.drivers.timer import Sweep, Wakes
+from shared.drivers.driver import Driver
+from shared.drivers.durable import Hub
 from shared.errors import Misconfigured
 from shared.outbound.addresses import Rules
 from shared.outbound.sender import CallbackSender
-from shared.runs.adoption import Adoption
-from shared.runs.answers import Answers
-from shared.runs.batches.callbacks import BatchCallbacks
-from shared.runs.batches.deletion import BatchDeletion
-from shared.runs.batches.submission import BatchSubmissions
-from shared.runs.batches.work import BatchWork
-from shared.runs.callbacks.redelivery import Redelivery
-from shared.runs.deletion import Deletion
-from shared.runs.lifecycle import Lifecycle
-from shared.runs.services import Services, log
+from shared.runs.ports import Ports, log
 from shared.runs.store.batches import BatchStore
+from shared.runs.store.due import DueStore
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore
 from shared.runs.store.slots import SlotStore
 from shared.runs.store.tables import Tables
-from shared.runs.store.watch import WatchStore
-from shared.runs.submission import Submissions
-from shared.runs.viewing.watch import Viewing
+from shared.runs.watching.watch import Watching
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,26 +43,15 @@ def now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """The use cases and drivers of this process."""
+    """What this process works with."""
 
     settings: Settings
-    services: Services
-    lifecycle: Lifecycle
-    submissions: Submissions
-    answers: Answers
-    deletion: Deletion
-    adoption: Adoption
-    redelivery: Redelivery
-    viewing: Viewing
-    signals: Signals
-    sweep: Sweep
-    retention: Retention
-    wakes: Wakes
-    batch_submissions: BatchSubmissions
-    batch_work: BatchWork
-    batch_callbacks: BatchCallbacks
-    batch_deletion: BatchDeletion
-    batch_wakes: BatchWakes
+    ports: Ports
+    watching: Watching
+
+    def driver(self, client: object) -> Driver:
+        """The driver, by way of the Durable client that a call was given."""
+        return Driver(self.ports, Hub(client), self.watching.look_now)
 
 
 @functools.cache
@@ -109,48 +86,20 @@ def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str,
 
 def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: Callable[[], datetime]) -> App:
     """The app of these agents over these tables and this clock."""
-    services = Services(
-        store=RunStore(tables),
-        watch=WatchStore(tables),
+    ports = Ports(
+        runs=RunStore(tables),
+        due=DueStore(tables),
         index=IndexStore(tables),
         slots=SlotStore(tables),
         batches=BatchStore(tables),
         agents=served,
         settings=given,
         clock=clock,
-        luck=random.random,
+        random=random.random,
         threads=ThreadPoolExecutor(given.tool_threads, thread_name_prefix="tool"),
         sender=_sender(given, clock) if given.callback_secrets else None,
     )
-    lifecycle = Lifecycle(services)
-    viewing = Viewing(services)
-    signals = Signals(services, viewing.look_now)
-    deletion = Deletion(services)
-    submissions = Submissions(services, lifecycle)
-    batch_deletion = BatchDeletion(services, deletion)
-    batch_callbacks = BatchCallbacks(services)
-    batch_work = BatchWork(services, submissions, lifecycle, batch_deletion, batch_callbacks)
-    batch_wakes = BatchWakes(services, batch_work, deletion, signals)
-    return App(
-        settings=given,
-        services=services,
-        lifecycle=lifecycle,
-        submissions=submissions,
-        answers=Answers(services),
-        deletion=deletion,
-        adoption=Adoption(services),
-        redelivery=Redelivery(services),
-        viewing=viewing,
-        signals=signals,
-        retention=Retention(services, deletion, signals, batch_deletion),
-        sweep=Sweep(services, lifecycle, batch_wakes),
-        wakes=Wakes(services, lifecycle),
-        batch_submissions=BatchSubmissions(services, submissions),
-        batch_work=batch_work,
-        batch_callbacks=batch_callbacks,
-        batch_deletion=batch_deletion,
-        batch_wakes=batch_wakes,
-    )
+    return App(settings=given, ports=ports, watching=Watching(ports))
 
 
 def _sender(given: Settings, clock: Callable[[], datetime]) -> CallbackSender:
@@ -159,7 +108,7 @@ def _sender(given: Settings, clock: Callable[[], datetime]) -> CallbackSender:
         Rules(given.callback_allowed),
         clock,
         timeout=given.callback_timeout,
-        places=given.callback_concurrency,
+        shares=given.callback_concurrency,
     )
 
 

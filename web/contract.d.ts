@@ -119,7 +119,7 @@ export interface BatchList {
 /** What a caller is told of a batch. `completed` and `cancelled` never change. */
 export type BatchStatus = "queued" | "in_progress" | "cancelling" | "completed" | "cancelled";
 
-/** Where one tool call stands. `started` and not finished, by a holder that is gone, means interrupted. */
+/** Where one tool call stands. */
 export type CallState = "waiting" | "open" | "started" | "finished";
 
 /** What was tried. */

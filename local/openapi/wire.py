@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.runs.batches.batch import BatchStatus, ItemStatus
-from shared.runs.run import Approval, CallState, RunStatus
+from shared.runs.model.batch import BatchStatus, ItemStatus
+from shared.runs.model.calls import Approval, CallState
+from shared.runs.model.phases import RunStatus
 
 RUN_ID = r"^run_[0-9a-f]{32}_[1-9][0-9]{0,7}$"
 

@@ -75,7 +75,7 @@ def to_messages(items: Iterable[Item]) -> list[Message]:
         kind = item.get("type", "message")
         last = messages[-1] if messages else None
         if kind == "message":
-            content = _content(item["content"])
+            content = _content(item["content"], is_own=item["role"] == "assistant")
             if item["role"] == "assistant" and last is not None and last.get("tool_calls"):
                 # Text after calls: only tool messages may follow the message that has the calls.
                 last["content"] = (last["content"] or "") + content
@@ -163,8 +163,12 @@ def _definition(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": {name: definition[name] for name in definition if name != "type"}}
 
 
-def _content(content: Any) -> Any:
-    """Content parts of the Responses API as those of Chat Completions; text stays text."""
+def _content(content: Any, *, is_own: bool = False) -> Any:
+    """Content parts of the Responses API as those of Chat Completions; text stays text.
+
+    ``is_own``: the model's own words. Parts of kinds that only another API has are left out of those; of a caller's
+    they raise ``Refused``.
+    """
     if isinstance(content, str):
         return content
     parts: list[Message] = []
@@ -178,7 +182,7 @@ def _content(content: Any) -> Any:
         elif kind == "input_image" and part.get("image_url"):
             image = {"url": part["image_url"], "detail": part.get("detail") or "auto"}
             parts.append({"type": "image_url", "image_url": image})
-        else:
+        elif not is_own:
             raise faults.Refused(
                 f"Chat Completions takes no such {kind} content; use an agent over the Responses API.",
                 code="unsupported_content",

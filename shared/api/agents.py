@@ -31,6 +31,6 @@ async def show_all(request: Any, app: App) -> Any:
             "output": None if agent.output is None else agent.output.schema,
             "default": index == 0,
         }
-        for index, agent in enumerate(app.services.agents.values())
+        for index, agent in enumerate(app.ports.agents.values())
     ]
     return JSONResponse({"data": data}, headers={"Cache-Control": "no-cache"})

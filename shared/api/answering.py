@@ -13,7 +13,8 @@ from typing import Any
 
 from shared.api.problems import problem
 from shared.errors import DormouseError, StorageUnavailable
-from shared.runs.services import log
+from shared.runs.commit import LostRace
+from shared.runs.ports import log
 from shared.runs.store.tables import Conflict, StoreUnavailable
 
 EXPOSED = "Location, Operation-Location, Retry-After, ETag, Preference-Applied, X-Request-Id"
@@ -63,7 +64,7 @@ async def _answer(render: Callable[[DormouseError], Any], handler: Handler, *arg
         return await handler(*args, **kwargs)
     except DormouseError as error:
         return render(error)
-    except (StoreUnavailable, Conflict) as error:
+    except (StoreUnavailable, Conflict, LostRace) as error:
         log.warning("the store: %s", error)
         return render(StorageUnavailable(headers={"Retry-After": "5"}))
     except Exception:

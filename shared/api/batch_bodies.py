@@ -24,9 +24,9 @@ from shared.api.bodies import (
 )
 from shared.api.reading import Share, check_type, check_widths, read_bytes
 from shared.errors import DormouseError, InvalidJson, InvalidRequest, UnsupportedMediaType
-from shared.runs.batches.batch import MOST_ITEMS
-from shared.runs.batches.submission import AskedItem, BatchSubmission
-from shared.runs.submission import Submission
+from shared.runs.batches.submit import AskedItem, BatchSubmission
+from shared.runs.commands.submission import Submission
+from shared.runs.model.batch import MOST_ITEMS
 from shared.settings import Settings
 
 LINES = frozenset({"application/jsonl", "application/x-ndjson", "application/x-jsonlines", "application/jsonlines"})

@@ -12,7 +12,7 @@ from typing import Any
 from shared.api import json_scan
 from shared.api.reading import check_widths, parsed
 from shared.errors import DormouseError, InputTooLarge, InvalidJson, InvalidRequest
-from shared.runs.batches.batch import MOST_ITEMS
+from shared.runs.model.batch import MOST_ITEMS
 
 MOST_BESIDE = 131_072
 """Bytes of everything in the body that is not among the items."""

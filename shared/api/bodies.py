@@ -22,8 +22,8 @@ from pydantic import (
 from shared.agentkit.agent import Item
 from shared.api.reading import Share, read_json
 from shared.errors import InputTooLarge, InvalidIdempotencyKey, InvalidRequest
-from shared.runs.answers import Answer
-from shared.runs.submission import Submission
+from shared.runs.commands.submission import Submission
+from shared.runs.model.facts import Approve
 from shared.settings import Settings
 
 MOST_FOR_ANSWERS = 900_000
@@ -163,7 +163,7 @@ class AnswersBody(BaseModel):
     answers: dict[CallId, AnswerBody] = Field(min_length=1, max_length=90)
 
 
-async def read_answers(request: Any, settings: Settings) -> dict[str, Answer]:
+async def read_answers(request: Any, settings: Settings) -> dict[str, Approve]:
     """The answers by approval id or call id. Raises the errors that say what to change."""
     with Share(settings) as share:
         given = await read_json(request, MOST_FOR_ANSWERS, share)
@@ -171,7 +171,7 @@ async def read_answers(request: Any, settings: Settings) -> dict[str, Answer]:
         body = AnswersBody.model_validate(given)
     except ValidationError as error:
         raise invalid(error) from None
-    return {name: Answer(approve=each.approve, reason=each.reason) for name, each in body.answers.items()}
+    return {name: Approve(approve=each.approve, reason=each.reason) for name, each in body.answers.items()}
 
 
 async def read_submission(request: Any, owner: str, settings: Settings) -> Submission:

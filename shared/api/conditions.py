@@ -9,7 +9,8 @@ from typing import Any
 from azurefunctions.extensions.http.fastapi import Response
 
 from shared.errors import InvalidRequest
-from shared.runs.run import Run, ToolCall
+from shared.runs.model.calls import ToolCall
+from shared.runs.model.run import Run
 
 MOST_SECONDS = 30
 
@@ -51,4 +52,4 @@ def not_modified(request: Any, response: Any) -> Any:
 def facts(run: Run, calls: Sequence[ToolCall]) -> object:
     """What a caller who waits is waiting for: all that changes but the wakes."""
     said = [(call.call_id, call.state, call.approval, call.starts, call.progress_at) for call in calls]
-    return run.status, run.turn, run.deleted_at, said
+    return run.status, run.turn.number, run.is_deleted, said

@@ -8,11 +8,12 @@ from typing import Any
 from shared.api.conditions import not_modified
 from shared.api.rendering import json_response, time_on_the_wire
 from shared.api.runs import own_run
-from shared.drivers.durable import Hub
+from shared.drivers.driver import Driver
 from shared.errors import RunNotFound
-from shared.runs.callbacks import callback
-from shared.runs.callbacks.callback import Delivery
-from shared.runs.run import Run
+from shared.runs.commands.redeliver import redeliver
+from shared.runs.model.deliveries import Delivery
+from shared.runs.model.run import Run
+from shared.runs.rules.callbacks import callback_due, callback_status, type_of, webhook_id
 from shared.wiring import App
 
 
@@ -21,22 +22,22 @@ async def show(request: Any, app: App) -> Any:
     return not_modified(request, await _log(app, await own_run(request, app)))
 
 
-async def again(request: Any, app: App, hub: Hub) -> Any:
+async def again(request: Any, app: App, driver: Driver) -> Any:
     """``POST``: 202, and the end of the run is delivered again, under the same id, whatever became of it before."""
-    run = await app.redelivery.deliver_again((await own_run(request, app)).id)
+    run = await redeliver(app.ports, (await own_run(request, app)).id)
     if run is None:
         raise RunNotFound
     answer = await _log(app, run, status=202)  # before the driver hears of it: what stands beside the run's own word
-    await app.signals.woken(run.id, hub)
+    await driver.woken(run.id)
     return answer
 
 
 async def _log(app: App, run: Run, *, status: int = 200) -> Any:
-    lines = [stored.value for stored in await app.services.store.deliveries(run)]
+    lines = [stored.value for stored in await app.ports.runs.deliveries(run)]
     body = {
-        "callback_url": run.callback_url,
-        "callback_status": callback.status_of(run),
-        "next_attempt_at": time_on_the_wire(callback.due_of(run)),
+        "callback_url": run.request.callback_url,
+        "callback_status": callback_status(run.outbox),
+        "next_attempt_at": time_on_the_wire(callback_due(run.outbox)),
         "data": [_line(run, line) for line in reversed(lines)],
     }
     return json_response(body, status=status)
@@ -44,8 +45,8 @@ async def _log(app: App, run: Run, *, status: int = 200) -> Any:
 
 def _line(run: Run, line: Delivery) -> Mapping[str, Any]:
     return {
-        "webhook_id": callback.webhook_id(run.id, line.event),
-        "type": callback.type_of(line.event),
+        "webhook_id": webhook_id(run.id, line.event),
+        "type": type_of(line.event),
         "attempt": line.attempt,
         "state": line.state.value,
         "sent_at": time_on_the_wire(line.sent_at),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -12,10 +11,10 @@ from azurefunctions.extensions.http.fastapi import Response
 
 from shared.api.pacing import HEADERS, MEDIA_TYPE, EventStream, TimeIsUp, paced
 from shared.api.runs import body_of, call_on_the_wire, own_run
-from shared.drivers.durable import Hub
+from shared.drivers.driver import Driver
 from shared.errors import InvalidEventId, RunNotFound
-from shared.runs.services import log
-from shared.runs.viewing.views import (
+from shared.runs.ports import log
+from shared.runs.watching.views import (
     Delta,
     End,
     EventId,
@@ -28,7 +27,7 @@ from shared.runs.viewing.views import (
     ToolStarted,
     ViewEvent,
 )
-from shared.runs.viewing.watch import Wake
+from shared.runs.watching.watch import Wake
 from shared.wiring import App
 
 END = "end"
@@ -37,7 +36,7 @@ END = "end"
 RETRY_MILLISECONDS = 1_000
 
 
-async def watch(request: Any, app: App, hub: Hub) -> Any:
+async def watch(request: Any, app: App, driver: Driver) -> Any:
     """``GET /api/runs/{id}/events``: the state, then everything that happens, to the end.
 
     ``Last-Event-ID``, or else ``?after=``, goes on exactly after that event; 204 after the end's. A connection ends
@@ -52,8 +51,8 @@ async def watch(request: Any, app: App, hub: Hub) -> Any:
         raise InvalidEventId(param="Last-Event-ID" if request.headers.get("last-event-id") else "after")
     if request.method == "HEAD":
         return Response(headers=HEADERS, media_type=MEDIA_TYPE)
-    wake = functools.partial(app.signals.woken, hub=hub)
-    return EventStream(stream(app, run.id, after, wake), app.viewing.places.take(run.owner))
+    wake = driver.woken
+    return EventStream(stream(app, run.id, after, wake), app.watching.places.take(run.request.owner))
 
 
 async def stream(app: App, run_id: str, after: EventId | None, wake: Wake) -> AsyncGenerator[bytes, None]:
@@ -70,7 +69,7 @@ async def stream(app: App, run_id: str, after: EventId | None, wake: Wake) -> As
 async def _chunks(app: App, run_id: str, after: EventId | None, wake: Wake) -> AsyncGenerator[bytes, None]:
     """The events, each as it is sent."""
     try:
-        async with contextlib.aclosing(app.viewing.watch(run_id, after, wake=wake)) as events:
+        async with contextlib.aclosing(app.watching.watch(run_id, after, wake=wake)) as events:
             async for event in events:
                 yield await _written(app, event)
     except RunNotFound:

@@ -12,7 +12,7 @@ from shared import settings, wiring
 from shared.agentkit.faults import ProviderFault
 from shared.agentkit.redaction import for_callers
 from shared.errors import Misconfigured
-from shared.runs.services import log
+from shared.runs.ports import log
 from shared.runs.store.tables import StoreUnavailable
 from shared.wiring import App
 
@@ -47,12 +47,12 @@ async def deep(app: App) -> Any:
 
 
 async def _storage(app: App) -> dict[str, Any]:
-    watched, aside = await app.services.watch.count()  # one page of each: a check costs the same however many there are
+    watched, aside = await app.ports.due.count()  # one page of each: a check costs the same however many there are
     return {"watched": watched, "quarantined": aside}
 
 
 async def _provider(app: App) -> dict[str, Any]:
-    agent = next(iter(app.services.agents.values()))
+    agent = next(iter(app.ports.agents.values()))
     await agent.check(timeout=CHECK_SECONDS)
     return {}
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from azurefunctions.extensions.http.fastapi import StreamingResponse
 
-from shared.runs.viewing.places import Place
+from shared.runs.watching.places import Place
 
 T = TypeVar("T")
 

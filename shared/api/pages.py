@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from shared.errors import InvalidRequest
-from shared.runs.run import Run, RunStatus
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run
 
 DEFAULT_LIMIT = 20
 MOST = 100
@@ -32,7 +33,7 @@ class Page:
 
     def wants(self, run: Run) -> bool:
         """Whether the filters let the run through."""
-        return (not self.statuses or run.status in self.statuses) and self.agent in (None, run.agent)
+        return (not self.statuses or run.status in self.statuses) and self.agent in (None, run.request.agent)
 
 
 def read_page(request: Any) -> Page:

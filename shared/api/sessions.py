@@ -14,9 +14,11 @@ from shared.api.callers import owner_of
 from shared.api.conditions import not_modified
 from shared.api.pages import MOST_BYTES, cursor_of, limit_of, query_of
 from shared.api.rendering import json_response, time_on_the_wire
-from shared.drivers.durable import Hub
+from shared.drivers.driver import Driver
 from shared.errors import SessionNotFound
-from shared.runs.run import Run, Session, run_id
+from shared.runs.commands.delete import delete_session
+from shared.runs.model.ids import run_id
+from shared.runs.model.run import Run, Session
 from shared.runs.store.runs import READS
 from shared.wiring import App
 
@@ -56,15 +58,15 @@ async def _page(app: App, session: Session, newest: int, limit: int) -> tuple[li
     page: list[_Shown] = []
     held = 0
     for first in range(newest, max(newest - LOOKED_AT, 0), -READS):
-        for run in await app.services.store.runs_of(session.session_id, range(first, max(first - READS, 0), -1)):
+        for run in await app.ports.runs.runs_of(session.session_id, range(first, max(first - READS, 0), -1)):
             if len(page) == limit:
-                return page, run.number
+                return page, run.request.number
             messages = await _said(app, run)
             if messages is None:
                 continue
             held += sum(_size(message) for message in messages)
             if page and held > MOST_BYTES:
-                return page, run.number
+                return page, run.request.number
             page.append((run, messages))
     return page, newest - LOOKED_AT
 
@@ -72,11 +74,11 @@ async def _page(app: App, session: Session, newest: int, limit: int) -> tuple[li
 async def _said(app: App, run: Run) -> list[Mapping[str, Any]] | None:
     """The messages of a run; None: it is deleted while we read it. Its other items may be many, and are not kept."""
     try:
-        appended = app.services.store.each_appended(run)
+        appended = app.ports.runs.each_appended(run)
         return [message async for items in appended for message in _messages(run, items)]
     except LookupError:
-        again = await app.services.store.load(run.id)
-        if again is None or again.value.deleted_at is not None:
+        again = await app.ports.runs.load(run.id)
+        if again is None or again.value.is_deleted:
             return None
         raise
 
@@ -86,15 +88,15 @@ def _size(message: Mapping[str, Any]) -> int:
     return len((content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)).encode())
 
 
-async def delete(request: Any, app: App, hub: Hub) -> Any:
+async def delete(request: Any, app: App, driver: Driver) -> Any:
     """``DELETE /api/sessions/{id}``: 204. All of it goes, here and at the provider; an active run is cancelled.
 
     Nobody sees the session any more; of many runs the first go at once, the others in its own wakes. Called again it
     does the next piece of that, and answers 404.
     """
     session = await _own_session(request, app, deleted=True)
-    for each in await app.deletion.delete_session(session.session_id):
-        await app.signals.woken(each, hub)
+    for each in await delete_session(app.ports, session.session_id):
+        await driver.woken(each)
     if session.deleted_at is not None:
         raise SessionNotFound
     return Response(status_code=204)
@@ -102,7 +104,7 @@ async def delete(request: Any, app: App, hub: Hub) -> Any:
 
 async def _own_session(request: Any, app: App, *, deleted: bool = False) -> Session:
     owner = owner_of(request, app.settings)
-    stored = await app.services.store.load_session(request.path_params["session_id"])
+    stored = await app.ports.runs.load_session(request.path_params["session_id"])
     if stored is None or stored.value.owner != owner or (stored.value.deleted_at is not None and not deleted):
         raise SessionNotFound
     return stored.value
@@ -113,7 +115,7 @@ def _run(run: Run, app: App) -> Mapping[str, Any]:
         "id": run.id,
         "url": f"{app.settings.base_url}/api/runs/{run.id}",
         "status": run.status.value,
-        "created_at": time_on_the_wire(run.created_at),
+        "created_at": time_on_the_wire(run.request.created_at),
         "completed_at": time_on_the_wire(run.completed_at),
     }
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import azure.durable_functions as df
 
-from shared.runs.batches.batch import is_batch_id
-from shared.runs.run import parse_run_id
-from shared.runs.services import log
+from shared.runs.model.batch import is_batch_id
+from shared.runs.model.ids import parse_run_id
+from shared.runs.ports import log
 
 ADVANCE = "advance"
 ADVANCE_BATCH = "advance_batch"

@@ -3,7 +3,7 @@
 The address that is checked is the one that is connected to: the name is resolved once, by the connection itself,
 what is not public is left out, and the socket looks again. No proxy, no redirect, no cookie, and no byte of the
 answer's body is read. Names are looked up in threads of their own: a look-up cannot be stopped, and one that hangs
-keeps its place until it is over, so that slow names are in nobody's way but their owner's.
+keeps its share until it is over, so that slow names are in nobody's way but their owner's.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from shared.outbound.addresses import Rules, is_public, parse
-from shared.outbound.places import Places, TakenPlace
-from shared.runs.callbacks.callback import NoPlace, Place, Sent
+from shared.outbound.shares import Shares, TakenPlace
+from shared.runs.model.callbacks import NoShare, Sent, Share
 
 TIMEOUT = 5.0
 """Seconds for all of it: resolve, connect, send, and the head of the answer."""
@@ -41,7 +41,7 @@ class AddressRefused(OSError):
 class CallbackSender:
     """The port ``Sender`` over HTTP. ``secrets`` all sign, so that one can be changed for another.
 
-    ``resolver`` and ``tls`` take the place of the system's, for tests.
+    ``resolver`` and ``tls`` take the share of the system's, for tests.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class CallbackSender:
         clock: Callable[[], datetime],
         *,
         timeout: float = TIMEOUT,
-        places: int = 4,
+        shares: int = 4,
         resolver: AbstractResolver | None = None,
         tls: SSLContext | bool = True,
     ) -> None:
@@ -61,19 +61,19 @@ class CallbackSender:
         self._timeout = timeout
         self._resolver = resolver
         self._tls = tls
-        self._places = Places(places)
-        self._threads = ThreadPoolExecutor(places, thread_name_prefix="name")  # a thread a place: none ever waits
+        self._places = Shares(shares)
+        self._threads = ThreadPoolExecutor(shares, thread_name_prefix="name")  # a thread a share: none ever waits
 
     def problem(self, url: str) -> str | None:
         """See the port."""
         return self._rules.problem(url)
 
-    def reserve(self, url: str, owner: str) -> TakenPlace | NoPlace:
-        """See the port. An address that leads nowhere takes a place too: its attempt fails at once."""
+    def reserve(self, url: str, owner: str) -> TakenPlace | NoShare:
+        """See the port. An address that leads nowhere takes a share too: its attempt fails at once."""
         target = parse(url)
         return self._places.take(owner, "" if target is None else target.host)
 
-    async def send(self, url: str, webhook_id: str, body: str, place: Place | None = None) -> Sent:
+    async def send(self, url: str, webhook_id: str, body: str, share: Share | None = None) -> Sent:
         """See the port. The words: ``address_refused``, ``name_not_resolved``, ``no_connection``, ``tls_failed``,
         ``timeout``, ``no_answer`` (or one that is no HTTP)."""
         began = time.monotonic()
@@ -81,17 +81,17 @@ class CallbackSender:
             return Sent(fault="address_refused")
         status, after = None, None
         try:
-            status, after = await self._post(url, webhook_id, body, place)
+            status, after = await self._post(url, webhook_id, body, share)
             fault = None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             fault = _fault(error)
         return Sent(status=status, fault=fault, retry_after=after, seconds=time.monotonic() - began)
 
-    async def _post(self, url: str, webhook_id: str, body: str, place: Place | None) -> tuple[int, float | None]:
+    async def _post(self, url: str, webhook_id: str, body: str, share: Share | None) -> tuple[int, float | None]:
         target = parse(url)
         exempt = target is not None and self._rules.exempts(target)
         connector = aiohttp.TCPConnector(
-            resolver=_Vetted(self._resolver or _Names(self._threads, place), exempt),
+            resolver=_Vetted(self._resolver or _Names(self._threads, share), exempt),
             socket_factory=_any_socket if exempt else _public_socket,
             use_dns_cache=False,
             force_close=True,
@@ -129,19 +129,19 @@ class CallbackSender:
 
 
 class _Names(AbstractResolver):
-    """The system's name service, asked in these threads. The place is held until it has answered, if it ever does."""
+    """The system's name service, asked in these threads. The share is held until it has answered, if it ever does."""
 
-    def __init__(self, threads: Executor, place: Place | None) -> None:
+    def __init__(self, threads: Executor, share: Share | None) -> None:
         self._threads = threads
-        self._place = place if isinstance(place, TakenPlace) else None
+        self._place = share if isinstance(share, TakenPlace) else None
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         asked = self._threads.submit(_look_up, host, port, family)
-        if (place := self._place) is not None:
-            place.hold()
-            asked.add_done_callback(lambda _: place.give_back())
+        if (share := self._place) is not None:
+            share.hold()
+            asked.add_done_callback(lambda _: share.give_back())
         return await asyncio.wrap_future(asked)
 
     async def close(self) -> None:

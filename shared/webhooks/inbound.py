@@ -16,9 +16,10 @@ from azurefunctions.extensions.http.fastapi import Response
 
 from shared.agentkit.faults import ProviderFault
 from shared.api.reading import Share, read_bytes
-from shared.drivers.durable import Hub
+from shared.drivers.driver import Driver
 from shared.errors import InputTooLarge, InvalidJson, InvalidSignature, NotFound, ProviderUnavailable
-from shared.runs.services import log
+from shared.runs.commands.adopt import adopt
+from shared.runs.ports import log
 from shared.settings import Settings
 from shared.wiring import App
 
@@ -37,7 +38,7 @@ _RESPONSE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.:=+~-]{0,511}", re.ASCII)
 KINDS = frozenset({"response.completed", "response.failed", "response.cancelled", "response.incomplete"})
 
 
-async def receive(request: Any, app: App, hub: Hub) -> Any:
+async def receive(request: Any, app: App, driver: Driver) -> Any:
     """``POST /api/webhooks/openai``: 200, or 503 when the provider did not answer us, so that it comes again.
 
     Anybody can call this address, so that headers which cannot be right are refused before the body is waited for.
@@ -53,12 +54,12 @@ async def receive(request: Any, app: App, hub: Hub) -> Any:
     response_id = data.get("id") if isinstance(data, dict) else None
     if str(event.get("type")) in KINDS and isinstance(response_id, str) and _RESPONSE_ID.fullmatch(response_id):
         try:
-            run_id = await app.adoption.look_at(response_id)
+            run_id = await adopt(app.ports, response_id)
         except ProviderFault as fault:
             log.warning("webhook: response %s could not be read: %s", response_id, fault.message)
             raise ProviderUnavailable(headers={"Retry-After": "5"}) from fault
         if run_id is not None:
-            await app.signals.woken(run_id, hub)
+            await driver.woken(run_id)
     return Response(status_code=200)
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 from local.host.clock import MovableClock
 from local.host.command import main
 from shared import agents, wiring
-from shared.runs import toolwork
+from shared.runs.actions import advance
 from tests.parts import workshop
 
 AHEAD_VARIABLE = "LAUNCH_AHEAD_SECONDS"
@@ -40,7 +40,7 @@ def launch(argv: Sequence[str] | None = None) -> int:
 
         agents.AGENTS += [framework_novelist.build, framework_novelist.build_clerk]
     if os.environ.get(DIES_VARIABLE):
-        toolwork.ToolWork.work = _die  # type: ignore[method-assign]
+        advance.run_tools = _die  # type: ignore[assignment]
     return main(argv, clock=clock)
 
 

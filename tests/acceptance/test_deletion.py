@@ -38,18 +38,17 @@ class Rows:
         return sorted([f"{row.partition}/{row.key}" async for row in self._tables.query(table, None)])
 
     async def count(self) -> tuple[int, int, int]:
-        """How many rows there are in ``runs``, ``index`` and ``watch``."""
-        runs, index, watch = [await self.keys(table) for table in (Table.RUNS, Table.INDEX, Table.WATCH)]
-        return len(runs), len(index), len(watch)
+        """How many rows there are in ``runs``, ``index`` and ``due``."""
+        runs, index, due = [await self.keys(table) for table in (Table.RUNS, Table.INDEX, Table.DUE)]
+        return len(runs), len(index), len(due)
 
     async def kinds(self) -> dict[str, int]:
         """How many rows of each kind the ``runs`` table has."""
-        kinds = [key.partition("/")[2].split(":") for key in await self.keys(Table.RUNS)]
-        return dict(Counter(parts[1] if len(parts) > 1 else _kind(parts[0]) for parts in kinds))
+        return dict(Counter(key.partition("/")[2].partition(":")[0] for key in await self.keys(Table.RUNS)))
 
     async def text(self) -> str:
         """Everything that stands in any row, for a search."""
-        tables = (Table.RUNS, Table.INDEX, Table.WATCH)
+        tables = (Table.RUNS, Table.INDEX, Table.DUE)
         found = [
             f"{row.key}: {dict(row.values)!r}" for table in tables async for row in self._tables.query(table, None)
         ]
@@ -58,10 +57,6 @@ class Rows:
     async def close(self) -> None:
         """Give back connections."""
         await self._tables.close()
-
-
-def _kind(key: str) -> str:
-    return "session" if key == "session" else "run"
 
 
 @pytest.fixture
@@ -112,7 +107,7 @@ async def copies(stack: Stack, runs: Iterable[str] | None = None) -> list[str]:
 
 
 async def gone_for_good(host: FunctionsHost, rows: Rows) -> None:
-    """Two days later nothing is left: no tombstone, no key, no watch row."""
+    """Two days later nothing is left: no tombstone, no key, no due row."""
 
     async def empty() -> bool:
         await fire(host, "retain")
@@ -228,7 +223,7 @@ async def test_a_session_lives_on_without_a_deleted_run(
 
 async def _tombstones_gone(host: FunctionsHost, rows: Rows) -> bool:
     await move_clock(host, 600)
-    return (await rows.kinds())["run"] == 5 and not await rows.keys(Table.WATCH)
+    return (await rows.kinds())["run"] == 5 and not await rows.keys(Table.DUE)
 
 
 async def test_a_run_is_deleted_while_its_tools_run_and_while_it_is_created(

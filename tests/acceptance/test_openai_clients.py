@@ -69,7 +69,12 @@ async def test_a_background_response_is_polled_to_its_end(target: Target, ada: A
     assert response.status in ("queued", "in_progress")
     assert (response.output, response.usage, response.error) == ([], None, None)
     ended = await polled(ada, response)
-    assert (ended.id, ended.status, ended.model, ended.metadata) == (response.id, "completed", "bench", {"k": "v"})
+    assert (ended.id, ended.status, ended.model, ended.metadata) == (
+        response.id,
+        "completed",
+        "bench",
+        {"k": "v"},
+    )
     assert ended.output_text == "Let me see. All done."
     assert [item.type for item in ended.output] == ["message", "message"]
     assert len({item.id for item in ended.output}) == 2

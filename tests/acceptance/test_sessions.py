@@ -67,7 +67,7 @@ async def test_a_409_leaves_no_row_behind(own_stack: Callable[..., Stack]) -> No
         (taken,) = (reply["id"] for reply in replies if reply.status == 202)
         tables = AzureTables.from_connection_string(stack.azurite.connection_string, stack.prefix)
         index = [row async for row in tables.query(Table.INDEX, None)]
-        watch = [row.key async for row in tables.query(Table.WATCH, None)]
+        watch = [row.key async for row in tables.query(Table.DUE, None)]
         await tables.close()
         listed = [row.key.split(":")[1] for row in index if row.partition.startswith("owner:")]
         assert sorted(listed) == sorted([first["id"], taken])

@@ -172,7 +172,7 @@ async def main():
     early = sorted(n for n in ("openai", "azure.identity", "azure.data.tables") if n in sys.modules)
     print("health:", *early)
     from shared import wiring
-    from shared.runs.store.memory import MemoryTables
+    from tests.parts.memory import MemoryTables
     wiring.open_tables = lambda given: MemoryTables()
     run = await call("get_run", {"run_id": "run_" + "0" * 32 + "_1"})
     assert run.status_code == 404, run.body

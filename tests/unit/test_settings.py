@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from azure.data.tables import TableServiceClient
 
-from local import ROOT, docs
+from local import ROOT
+from local.openapi import docs
 from shared import settings
 from shared.errors import Misconfigured
 from shared.settings import FUNCTION_TIMEOUT_SECONDS, Settings, load, names, unknown_names

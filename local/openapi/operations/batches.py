@@ -11,7 +11,7 @@ from local.openapi.operations.runs import UNCHANGED
 from shared import errors
 from shared.api.batch_bodies import ItemBody, OptionsBody
 from shared.api.pages import DEFAULT_LIMIT, MOST
-from shared.runs.batches.batch import MOST_ITEMS, ItemStatus
+from shared.runs.model.batch import MOST_ITEMS, ItemStatus
 
 TAG = "batches"
 LIMIT = Parameter(

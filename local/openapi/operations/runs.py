@@ -8,7 +8,7 @@ from local.openapi.operation import Answer, Body, Operation, Parameter
 from shared import errors
 from shared.api.bodies import AnswersBody, RunBody
 from shared.api.pages import DEFAULT_LIMIT, MOST
-from shared.runs.run import RunStatus
+from shared.runs.model.phases import RunStatus
 
 TAG = "runs"
 UNCHANGED = Answer(text="Nothing has changed since the `ETag` that the caller has.", headers=("ETag",))

@@ -13,24 +13,24 @@ from shared.api.v1.messages import read_input, unsupported, wrong
 from shared.api.v1.objects import completion_object
 from shared.api.v1.requests import read_body, read_fields, submission_of, with_key
 from shared.api.v1.starting import begin, finished, moment, said_in
-from shared.drivers.durable import Hub
-from shared.runs.submission import Submission
+from shared.drivers.driver import Driver
+from shared.runs.commands.submission import Submission
 from shared.wiring import App
 
 OF_RESPONSES = ("background", "previous_response_id", "include", "truncation", "text", "reasoning", "instructions")
 """What belongs to the other API."""
 
 
-async def create(request: Any, app: App, hub: Hub) -> Any:
+async def create(request: Any, app: App, driver: Driver) -> Any:
     """``POST /api/v1/chat/completions``: the completion, when the run has ended; or its chunks, as they come."""
     since = moment()
     owner = owner_of(request, app.settings)
     body = await read_body(request, app)
     wanted = with_key(_read(body, owner, app), request)
-    with app.viewing.places.take(owner) as place:  # before anything is begun
-        run = await begin(request, wanted, app, hub)
+    with app.watching.places.take(owner) as place:  # before anything is begun
+        run = await begin(request, wanted, app, driver)
         if wanted.stream:
-            return EventStream(chunks(run, app, hub, with_usage=_wants_usage(body), since=since), place.keep())
+            return EventStream(chunks(run, app, driver, with_usage=_wants_usage(body), since=since), place.keep())
         run = await finished(request, wanted, run, app, since=since)
     check_ended_well(run)
     return json_response(completion_object(run, await said_in(run, app)))

@@ -14,14 +14,14 @@ from shared.wiring import App
 async def show_all(request: Any, app: App) -> Any:
     """``GET /api/v1/models``: all of them."""
     owner_of(request, app.settings)
-    data = [model_object(agent.name, agent.description) for agent in app.services.agents.values()]
+    data = [model_object(agent.name, agent.description) for agent in app.ports.agents.values()]
     return json_response({"object": "list", "data": data})
 
 
 async def show(request: Any, app: App) -> Any:
     """``GET /api/v1/models/{name}``: one of them."""
     owner_of(request, app.settings)
-    agent = app.services.agents.get(request.path_params["model"])
+    agent = app.ports.agents.get(request.path_params["model"])
     if agent is None:
         raise ModelNotFound(param="model")
     return json_response(model_object(agent.name, agent.description))

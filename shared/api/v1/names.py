@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shared.runs.run import Run, parse_run_id, run_id
+from shared.runs.model.ids import parse_run_id, run_id
+from shared.runs.model.run import Run
 
 
 def response_id(run: str) -> str:

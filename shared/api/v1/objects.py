@@ -8,7 +8,9 @@ from typing import Any
 from shared.agentkit.agent import Agent, Usage
 from shared.api.v1.names import completion_id, response_id
 from shared.api.v1.output import Said, message, shown
-from shared.runs.run import Run, RunStatus, run_id
+from shared.runs.model.ids import run_id
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run
 
 FINISHES = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
@@ -17,22 +19,26 @@ def response_object(run: Run, said: Sequence[Said] = (), *, agent: Agent | None 
     """The run as a response. ``output`` is empty until it has ended, as the provider's own is."""
     ended = run.terminal
     form = None if agent is None or agent.output is None else agent.output.response_format()
-    failed = run.error_code is not None
+    failed = run.result.error_code is not None
     return {
         "id": response_id(run.id),
         "object": "response",
-        "created_at": int(run.created_at.timestamp()),
+        "created_at": int(run.request.created_at.timestamp()),
         "completed_at": int(run.completed_at.timestamp()) if _completed(run) and run.completed_at else None,
         # a person's answer is awaited: no client here can give it
         "status": "in_progress" if run.status is RunStatus.REQUIRES_ACTION else run.status.value,
-        "background": run.background,
-        "model": run.agent,
+        "background": run.request.background,
+        "model": run.request.agent,
         "output": [message(run, each) for each in shown(run, said)] if ended else [],
-        "error": {"code": run.error_code, "message": run.error_message or ""} if failed else None,
-        "incomplete_details": None if run.incomplete_reason is None else {"reason": run.incomplete_reason},
-        "usage": _usage(run.usage) if ended else None,
-        "metadata": run.metadata,
-        "previous_response_id": None if run.follows is None else response_id(run_id(run.session_id, run.follows)),
+        "error": {"code": run.result.error_code, "message": run.result.error_message or ""} if failed else None,
+        "incomplete_details": None
+        if run.result.incomplete_reason is None
+        else {"reason": run.result.incomplete_reason},
+        "usage": _usage(run.counters.usage) if ended else None,
+        "metadata": run.request.metadata,
+        "previous_response_id": None
+        if run.request.follows is None
+        else response_id(run_id(run.request.session_id, run.request.follows)),
         "instructions": None,
         "max_output_tokens": None,
         "max_tool_calls": None,
@@ -59,8 +65,8 @@ def completion_object(run: Run, said: Sequence[Said]) -> dict[str, Any]:
     return {
         "id": completion_id(run),
         "object": "chat.completion",
-        "created": int(run.created_at.timestamp()),
-        "model": run.agent,
+        "created": int(run.request.created_at.timestamp()),
+        "model": run.request.agent,
         "choices": [
             {
                 "index": 0,
@@ -74,7 +80,7 @@ def completion_object(run: Run, said: Sequence[Said]) -> dict[str, Any]:
                 "finish_reason": finish_reason(run),
             }
         ],
-        "usage": chat_usage(run.usage),
+        "usage": chat_usage(run.counters.usage),
         "service_tier": "default",
         "system_fingerprint": None,
     }
@@ -82,7 +88,7 @@ def completion_object(run: Run, said: Sequence[Said]) -> dict[str, Any]:
 
 def finish_reason(run: Run) -> str:
     """Why a completion ended."""
-    return "stop" if run.incomplete_reason is None else FINISHES.get(run.incomplete_reason, "length")
+    return "stop" if run.result.incomplete_reason is None else FINISHES.get(run.result.incomplete_reason, "length")
 
 
 def chat_usage(usage: Usage) -> dict[str, Any]:

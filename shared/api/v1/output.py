@@ -9,7 +9,8 @@ from typing import Any
 
 from shared.agentkit.agent import Item
 from shared.api.v1.names import input_id, message_id
-from shared.runs.run import Run, RunStatus
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run
 
 OURS = frozenset({"function_call_output", "mcp_approval_response"})
 """Items that this app appended, between two responses of the model."""
@@ -51,12 +52,12 @@ def turns_of(appended: Sequence[Sequence[Item]]) -> list[Said]:
 def shown(run: Run, said: Iterable[Said]) -> list[Said]:
     """The turns whose words are the run's output: not what was corrected, nor words around a structured result."""
     kept = [each for each in said if not each.corrected]
-    return kept[-1:] if run.output else kept
+    return kept[-1:] if run.result.output else kept
 
 
 def message(run: Run, said: Said) -> dict[str, Any]:
     """A turn's words as an output item."""
-    cut = run.status is RunStatus.INCOMPLETE and said.turn == run.turn
+    cut = run.status is RunStatus.INCOMPLETE and said.turn == run.turn.number
     content: list[dict[str, Any]] = []
     if said.text or not said.refusal:
         content.append(text_part(said.text, said.annotations))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.runs.viewing.views import EventId
+from shared.runs.watching.views import EventId
 
 ATTEMPTS, SEQUENCES, STEPS = 1 << 8, 1 << 18, 1 << 20
 MOST = (1 << 53) - 1

@@ -14,7 +14,7 @@ from shared.api.reading import Share, read_json
 from shared.api.v1.messages import check_size, read_input, refused, unsupported, without_nulls, wrong
 from shared.api.v1.names import run_of_response
 from shared.errors import ApprovalUnsupported, InvalidRequest, ModelNotFound, PreviousResponseNotFound
-from shared.runs.submission import Submission
+from shared.runs.commands.submission import Submission
 from shared.wiring import App
 
 IGNORED = frozenset(
@@ -151,9 +151,9 @@ def read_fields(body: Mapping[str, Any], *, given: str) -> Fields:
 
 def agent_named(model: str, app: App) -> str:
     """The agent that ``model`` names. Raises ``ModelNotFound``, or ``ApprovalUnsupported`` for one that asks people."""
-    agent = app.services.agents.get(model)
+    agent = app.ports.agents.get(model)
     if agent is None:
-        names = ", ".join(app.services.agents)
+        names = ", ".join(app.ports.agents)
         raise ModelNotFound(f"The model {model[:80]!r} does not exist here; there are: {names}.", param="model")
     if agent.asks_approval:
         raise ApprovalUnsupported(param="model")

@@ -14,7 +14,7 @@ from shared.api.pacing import LONGEST
 from shared.api.v1.errors import NO_RETRY
 from shared.api.v1.names import response_id
 from shared.api.v1.output import Said, turns_of, words_of
-from shared.drivers.durable import Hub
+from shared.drivers.driver import Driver
 from shared.errors import (
     AgentMismatch,
     PreviousResponseNotFound,
@@ -23,9 +23,10 @@ from shared.errors import (
     SessionNotFound,
     StillRunning,
 )
-from shared.runs.run import Run
+from shared.runs.commands.submission import Submission
+from shared.runs.commands.submit import submit as submit_run
+from shared.runs.model.run import Run
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.submission import Submission
 from shared.wiring import App
 
 REPEATED_WITHIN = timedelta(minutes=1)
@@ -40,22 +41,22 @@ _held: Counter[str] = Counter()
 """How many callers of each request this process holds: from before the submit until their runs end."""
 
 
-async def begin(request: Any, wanted: Submission, app: App, hub: Hub) -> Run:
+async def begin(request: Any, wanted: Submission, app: App, driver: Driver) -> Run:
     """The run that was asked for: a new one, or the one that an earlier try of this request has started.
 
     Raises the errors of a submit, in the words of this API.
     """
     with _holding(wanted):
-        run = await _left_before(request, wanted, app) or await _submitted(wanted, app, hub)
+        run = await _left_before(request, wanted, app) or await _submitted(wanted, app, driver)
         held = not (wanted.background or wanted.stream or run.terminal)  # then whoever waits sees it
         if not held and await request.is_disconnected():
             await _note_unanswered(wanted, run, app)
     return run
 
 
-async def _submitted(wanted: Submission, app: App, hub: Hub) -> Run:
+async def _submitted(wanted: Submission, app: App, driver: Driver) -> Run:
     try:
-        submitted = await app.submissions.submit(wanted)
+        submitted = await submit_run(app.ports, wanted)
     except (SessionNotFound, PreviousResponseNotFound):
         raise PreviousResponseNotFound(param="previous_response_id") from None
     except AgentMismatch as error:
@@ -66,7 +67,7 @@ async def _submitted(wanted: Submission, app: App, hub: Hub) -> Run:
             "A response of this conversation is still running. Wait for it or cancel it, then send the request again.",
             active_response=None if active is None else response_id(active),
         ) from None
-    await app.signals.started(submitted, hub)
+    await driver.started(submitted)
     return submitted.run
 
 
@@ -92,7 +93,7 @@ async def finished(request: Any, wanted: Submission, run: Run, app: App, *, sinc
         return run
     seconds = app.settings.api_wait - (moment() - since)
     with _holding(wanted):
-        seen = await app.viewing.until(
+        seen = await app.watching.until(
             run.id, seconds, lambda now: now is None or now.run.terminal, gone=request.is_disconnected
         )
         if await request.is_disconnected():  # seen meanwhile, or just before the end
@@ -124,8 +125,8 @@ def _holding(wanted: Submission) -> Iterator[None]:
 
 async def now(run: Run, app: App) -> Run:
     """The run as it is. Raises ``ResponseNotFound`` when it was deleted."""
-    stored = await app.services.store.load(run.id)
-    if stored is None or stored.value.deleted_at is not None:
+    stored = await app.ports.runs.load(run.id)
+    if stored is None or stored.value.is_deleted:
         raise ResponseNotFound
     return stored.value
 
@@ -133,7 +134,7 @@ async def now(run: Run, app: App) -> Run:
 async def said_in(run: Run, app: App) -> list[Said]:
     """What the agent said in each turn of the run so far. Raises ``ResponseNotFound`` for one deleted meanwhile."""
     try:
-        return turns_of([words_of(items) async for items in app.services.store.each_appended(run)])
+        return turns_of([words_of(items) async for items in app.ports.runs.each_appended(run)])
     except LookupError:
         await now(run, app)
         raise
@@ -142,7 +143,7 @@ async def said_in(run: Run, app: App) -> list[Said]:
 async def given_to(run: Run, app: App) -> list[Item]:
     """The run's input. Raises ``ResponseNotFound`` for one deleted meanwhile."""
     try:
-        return await app.services.store.given_items(run)
+        return await app.ports.runs.given_items(run)
     except LookupError:
         await now(run, app)
         raise
@@ -159,13 +160,13 @@ async def _left_before(request: Any, wanted: Submission, app: App) -> Run | None
     """
     if wanted.idempotency_key is not None or request.headers.get("x-stainless-retry-count", "0") in ("", "0"):
         return None
-    since, begun = app.services.clock() - REPEATED_WITHIN, moment()
+    since, begun = app.ports.clock() - REPEATED_WITHIN, moment()
     while True:
         if await request.is_disconnected():
             raise StillRunning("The caller of this repeat hung up. Send the request again.")
         last = moment() - begun >= (HELD_SECONDS if _held[_same_as(wanted)] > 1 else LOOKS_SECONDS)
-        name = await app.services.index.take_unanswered(wanted.owner, _request_of(wanted), since)
-        stored = None if name is None else await app.services.store.load_visible(name)
+        name = await app.ports.index.take_unanswered(wanted.owner, _request_of(wanted), since)
+        stored = None if name is None else await app.ports.runs.load_visible(name)
         if stored is not None or last:
             return None if stored is None else stored.value
         await asyncio.sleep(LOOK_GAP)
@@ -174,7 +175,7 @@ async def _left_before(request: Any, wanted: Submission, app: App) -> Run | None
 async def _note_unanswered(wanted: Submission, run: Run, app: App) -> None:
     """The caller hung up: should its client send the request again, this is its run. Best effort."""
     with contextlib.suppress(StoreUnavailable):
-        await app.services.index.leave_unanswered(wanted.owner, _request_of(wanted), run.id, app.services.clock())
+        await app.ports.index.leave_unanswered(wanted.owner, _request_of(wanted), run.id, app.ports.clock())
 
 
 def _same_as(wanted: Submission) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -13,24 +12,24 @@ from shared.api.v1.errors import error_object
 from shared.api.v1.names import response_id
 from shared.api.v1.starting import now, said_in, seconds_left
 from shared.api.v1.telling import Event, Telling
-from shared.drivers.durable import Hub
+from shared.drivers.driver import Driver
 from shared.errors import DormouseError, ResponseNotFound, StorageUnavailable, StreamEnded
-from shared.runs.run import Run
-from shared.runs.services import log
+from shared.runs.model.run import Run
+from shared.runs.ports import log
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.viewing.places import Place
-from shared.runs.viewing.views import Delta, End, Snapshot
+from shared.runs.watching.places import Place
+from shared.runs.watching.views import Delta, End, Snapshot
 from shared.wiring import App
 
 PING = b": ping\n\n"
 
 
-def streamed(run: Run, after: int | None, app: App, hub: Hub, *, since: float, place: Place) -> Any:
+def streamed(run: Run, after: int | None, app: App, driver: Driver, *, since: float, place: Place) -> Any:
     """The response's events, from the first or from after that number, to its end or the planned one.
 
     ``since`` is the ``moment`` at which the request came.
     """
-    return EventStream(_body(run, after, app, hub, since), place)
+    return EventStream(_body(run, after, app, driver, since), place)
 
 
 def failure(raised: Exception, run: Run) -> DormouseError:
@@ -44,13 +43,13 @@ def failure(raised: Exception, run: Run) -> DormouseError:
     return DormouseError()
 
 
-async def told(run: Run, after: int | None, app: App, hub: Hub) -> AsyncGenerator[Event, None]:
+async def told(run: Run, after: int | None, app: App, driver: Driver) -> AsyncGenerator[Event, None]:
     """The events as they come. Raises ``ResponseNotFound`` when the run is deleted meanwhile."""
-    telling = Telling(run, after, app.services.agents.get(run.agent))
+    telling = Telling(run, after, app.ports.agents.get(run.request.agent))
     for event in telling.begin():
         yield event
-    wake = functools.partial(app.signals.woken, hub=hub)
-    async with contextlib.aclosing(app.viewing.watch(run.id, telling.event_id, wake=wake)) as views:
+    wake = driver.woken
+    async with contextlib.aclosing(app.watching.watch(run.id, telling.event_id, wake=wake)) as views:
         async for view in views:
             events: list[Event] = []
             match view:
@@ -78,10 +77,10 @@ def sse(data: Mapping[str, Any], kind: str | None = None) -> bytes:
         return f"{name}data: {json.dumps(data)}\n\n".encode()
 
 
-async def _body(run: Run, after: int | None, app: App, hub: Hub, since: float) -> AsyncGenerator[bytes, None]:
+async def _body(run: Run, after: int | None, app: App, driver: Driver, since: float) -> AsyncGenerator[bytes, None]:
     number = -1 if after is None else after
     try:
-        events = paced(told(run, after, app, hub), seconds=seconds_left(app.settings.events_seconds, since))
+        events = paced(told(run, after, app, driver), seconds=seconds_left(app.settings.events_seconds, since))
         async with contextlib.aclosing(events):
             async for event in events:
                 if event is None:

@@ -15,8 +15,9 @@ from shared.api.v1.names import message_id
 from shared.api.v1.objects import response_object
 from shared.api.v1.output import Said, message, text_part
 from shared.api.v1.places import ADDED, CLOSING, CREATED, IN_PROGRESS, OPENED, STEPS, TOLD, Place
-from shared.runs.run import Run, RunStatus
-from shared.runs.viewing.views import EventId
+from shared.runs.model.phases import RunningTools, RunStatus
+from shared.runs.model.run import Run
+from shared.runs.watching.views import EventId
 
 Event = dict[str, Any]
 
@@ -103,10 +104,10 @@ class Telling:
     def end(self, run: Run) -> list[Event]:
         """The run's end: the messages that are still open or untold, and the response as it now is."""
         self._run = run
-        events = self._reach(run.turn + 1)
+        events = self._reach(run.turn.number + 1)
         kind = ENDS.get(run.status, "response.failed")
         said = [self._said[turn] for turn in sorted(self._said)]
-        place = Place(run.turn, CLOSING, 1)
+        place = Place(run.turn.number, CLOSING, 1)
         return events + self._event(kind, place, response=response_object(run, said, agent=self._agent))
 
     def _reach(self, turn: int) -> list[Event]:
@@ -213,7 +214,7 @@ class Telling:
         return here
 
     def _in_progress(self) -> Event:
-        body = response_object(replace(self._run, status=RunStatus.IN_PROGRESS))
+        body = response_object(replace(self._run, phase=RunningTools()))
         return {**body, "error": None, "incomplete_details": None}
 
     def _event(self, kind: str, place: Place, **fields: Any) -> list[Event]:

@@ -1,1 +1,1 @@
-"""Batches: many inputs, one status. Each item becomes an ordinary run with ids derived from the batch."""
+"""Batches: many inputs with one status; their own submit, wake, cancel, delete and callback."""

@@ -4,109 +4,78 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shared.errors import BatchNotEnded
-from shared.runs.batches.batch import Batch, counts, tell, with_debts
-from shared.runs.callbacks.callback import NoPlace, Place, Sent, Verdict, message, put_off, settled, swapped, webhook_id
-from shared.runs.callbacks.delivery import Attempts, say
-from shared.runs.callbacks.redelivery import check
-from shared.runs.run import CallbackState, Debt
-from shared.runs.services import RACES, Services
+from shared.runs.actions.outbox import CLAIM_SECONDS, make_attempt, name_of, reserve, say
+from shared.runs.batches.commit import commit_batch
+from shared.runs.commands.redeliver import check_sender
+from shared.runs.model.batch import Batch, counts
+from shared.runs.model.batch_facts import BatchCallbackClaimed, BatchCallbackRequested, BatchCallbackTried
+from shared.runs.model.callbacks import NoShare
+from shared.runs.model.outbox import CallbackState, Entry
+from shared.runs.ports import Ports
+from shared.runs.rules.batch import decide_batch
+from shared.runs.rules.callbacks import judge, message, webhook_id
+from shared.runs.rules.change import Refused
+from shared.runs.rules.schedule import CALLBACK_WAITS
 from shared.runs.store.runs import Stored
-from shared.runs.store.tables import Conflict
 
 
-class BatchCallbacks:
-    """Tells of batches that are over."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._attempts = Attempts(services)
-
-    async def pay(self, stored: Stored[Batch]) -> Stored[Batch]:
-        """One attempt, if it is due, and what follows from it. Raises ``Conflict`` when another wake makes it."""
-        batch, now = stored.value, self._services.clock()
-        debt = next((debt for debt in batch.debts if debt.due <= now), None)
-        if debt is None:
-            return stored
-        claim = self._attempts.claim(debt)
-        if claim is None:
-            after = self._settled(batch, debt, Verdict(CallbackState.GIVEN_UP))
-            return await self._services.batches.save(stored, after)
-        place = self._attempts.reserve(batch.callback_url, batch.owner)
-        if isinstance(place, NoPlace):
-            after = with_debts(batch, put_off(batch.debts, debt, now, place.wait), now)
-            return await self._services.batches.save(stored, after)
-        try:
-            claimed, sent = await self._send(stored, debt, claim, place)
-        finally:
-            place.give_back()
-        return await self._record(claimed, claim, sent)
-
-    async def _send(self, stored: Stored[Batch], debt: Debt, claim: Debt, place: Place) -> tuple[Stored[Batch], Sent]:
-        """Claim, then send."""
-        batch, now = stored.value, self._services.clock()
-        begun = replace(
-            with_debts(batch, swapped(batch.debts, debt, claim), now),
-            callback_attempts=batch.callback_attempts + 1,
-            callback_at=now,
-            callback_http_status=None,
-            callback_fault=None,
-        )
-        claimed = await self._services.batches.save(stored, begun)
-        url = f"{self._services.settings.base_url}/api/batches/{batch.id}"
-        event_id, body = webhook_id(batch.id, claim.subject), body_of(begun, url)
-        return claimed, await self._attempts.make(batch.callback_url, event_id, body, place)
-
-    async def deliver_again(self, batch_id: str) -> Batch | None:
-        """Owe the callback of the batch's end anew, whatever became of it before; None: no such batch.
-
-        The caller signals the driver afterwards. Raises ``CallbacksDisabled``, ``NoCallback``, ``BatchNotEnded``.
-        """
-        services = self._services
-        for _ in range(RACES):
-            stored = await services.batches.load(batch_id)
-            if stored is None or stored.value.deleted_at is not None:
-                return None
-            batch, now = stored.value, services.clock()
-            unended = None if batch.status.over else BatchNotEnded(status_of_batch=batch.status.value)
-            check(services, batch.callback_url, unended)
-            await services.watch.announce(batch_id, now)
-            try:
-                return (await services.batches.save(stored, tell(batch, now))).value
-            except Conflict:
-                continue
-        raise Conflict(batch_id, "too many races")
-
-    async def _record(self, claimed: Stored[Batch], claim: Debt, sent: Sent) -> Stored[Batch]:
-        """Write what became of the attempt. Others may have changed the batch meanwhile, or have deleted it."""
-        verdict = self._attempts.judge(claim, sent)
-        number = claimed.value.callback_attempts
-        current: Stored[Batch] | None = claimed
-        for _ in range(RACES):
-            if current is None or current.value.deleted_at is not None:
-                break
-            after = self._settled(current.value, claim, verdict)
-            if after.callback_attempts == number:  # it is still the last
-                after = replace(after, callback_http_status=sent.status, callback_fault=sent.fault)
-            try:
-                saved = await self._services.batches.save(current, after)
-            except Conflict:
-                current = await self._services.batches.load(claimed.value.id)
-                continue
-            say(claimed.value.id, claim, sent, verdict)
-            return saved
-        raise Conflict(claimed.value.id, "the batch was deleted while its callback was sent")
-
-    def _settled(self, batch: Batch, claim: Debt, verdict: Verdict) -> Batch:
-        """The batch after an attempt under this claim; as it is when its callback was asked for anew meanwhile."""
-        if claim not in batch.debts:
-            return batch
-        now = self._services.clock()
-        after = with_debts(batch, settled(batch.debts, claim, verdict, now), now)
-        return after if verdict.state is None else replace(after, callback_state=verdict.state)
+async def call_back(ports: Ports, stored: Stored[Batch]) -> Stored[Batch]:
+    """One attempt, if it is due, and what follows from it. Raises ``LostRace`` when another wake makes it."""
+    now = ports.clock()
+    entry = next((entry for entry in stored.value.outbox if entry.due <= now), None)
+    if entry is None:
+        return stored
+    name, request = name_of(entry), stored.value.request
+    if entry.tries > len(CALLBACK_WAITS):  # the last one was cut off
+        given_up = BatchCallbackTried(entry=name, state=CallbackState.GIVEN_UP)
+        return (await commit_batch(ports, stored, given_up)).batch
+    share = reserve(ports, request.callback_url, request.owner)
+    if isinstance(share, NoShare):
+        return (await commit_batch(ports, stored, BatchCallbackTried(entry=name, seconds=share.wait))).batch
+    try:
+        claim = BatchCallbackClaimed(entry=name, tries=entry.tries, seconds=CLAIM_SECONDS)
+        claimed = await commit_batch(ports, stored, claim)
+        if claimed.refused is not None:
+            return claimed.batch
+        url = f"{ports.settings.base_url}/api/batches/{request.id}"
+        event_id, body = webhook_id(request.id, entry.subject), body_of(stored.value, entry, url)
+        sent = await make_attempt(ports, request.callback_url, event_id, body, share)
+    finally:
+        share.give_back()
+    tried = replace(entry, tries=entry.tries + 1)
+    age = (ports.clock() - entry.since).total_seconds()
+    verdict = judge(sent, tries=tried.tries, age=age, jitter=ports.random())
+    fact = BatchCallbackTried(
+        entry=name,
+        sent=sent,
+        attempt=claimed.batch.value.outbox.deliveries,
+        state=verdict.state,
+        seconds=verdict.wait,
+    )
+    recorded = await commit_batch(ports, claimed.batch, fact)
+    say(request.id, tried, sent, verdict)
+    return recorded.batch
 
 
-def body_of(batch: Batch, url: str) -> str:
+async def redeliver_batch(ports: Ports, batch_id: str) -> Batch | None:
+    """The batch, which is to tell of its end anew, whatever became of that before; None: no such batch.
+
+    The caller signals the driver afterwards. Raises ``NoCallback``, ``BatchNotEnded``, ``CallbacksDisabled``;
+    ``LostRace``, ``StoreUnavailable``.
+    """
+    stored = await ports.batches.load(batch_id)
+    if stored is None or stored.value.is_deleted:
+        return None
+    fact = BatchCallbackRequested()
+    first = decide_batch(stored.value, fact, ports.clock(), ports.settings)
+    if isinstance(first, Refused) and first.error is not None:
+        raise first.error
+    check_sender(ports)
+    batch = (await commit_batch(ports, stored, fact)).batch.value
+    return None if batch.is_deleted else batch
+
+
+def body_of(batch: Batch, entry: Entry, url: str) -> str:
     """What is sent: that the batch is over, how many items ended how, and where to read more. Never text of it."""
     data = {
         "id": batch.id,
@@ -114,6 +83,6 @@ def body_of(batch: Batch, url: str) -> str:
         "status": batch.status.value,
         "url": url,
         "counts": counts(batch),
-        "metadata": batch.metadata,
+        "metadata": batch.request.metadata,
     }
-    return message(f"batch.{batch.status.value}", batch.completed_at or batch.updated_at, data)
+    return message(f"batch.{entry.subject}", batch.over_at or entry.since, data)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from shared.runs.batches.batch import Batch, BatchItem, Result
-from shared.runs.run import Text
+from shared.runs.model.batch import Batch, BatchItem, ItemResult
+from shared.runs.model.run import Text
 from shared.runs.store import values
 from shared.runs.store.limits import change_bytes
 from shared.runs.store.rows import changes, decode, encode
@@ -40,7 +40,7 @@ class BatchStore:
         etags = await self._tables.commit(Table.BATCHES, batch.id, [change])
         return Stored(batch, etags[BATCH_KEY])
 
-    async def save(self, before: Stored[Batch], after: Batch, results: Sequence[Result] = ()) -> Stored[Batch]:
+    async def save(self, before: Stored[Batch], after: Batch, results: Sequence[ItemResult] = ()) -> Stored[Batch]:
         """Merge what changed in the batch, with the results of items that ended. Raises ``Conflict``."""
         merge = Change(kind=Kind.MERGE, key=BATCH_KEY, values=changes(before.value, after), etag=before.etag)
         ended = [Change(kind=Kind.INSERT, key=_result_key(each.index), values=encode(each)) for each in results]
@@ -71,10 +71,10 @@ class BatchStore:
         )
         return [decode(BatchItem, row.values) async for row in found]
 
-    async def results(self, batch_id: str, first: int, before: int) -> dict[int, Result]:
+    async def results(self, batch_id: str, first: int, before: int) -> dict[int, ItemResult]:
         """The results of the items from ``first`` to the one before ``before``, as far as they have ended."""
         found = self._tables.query(Table.BATCHES, batch_id, first=_result_key(first), before=_result_key(before))
-        results = [decode(Result, row.values) async for row in found]
+        results = [decode(ItemResult, row.values) async for row in found]
         return {result.index: result for result in results}
 
     async def keep(self, batch_id: str, index: int, text: str) -> Text:
@@ -87,9 +87,8 @@ class BatchStore:
 
     async def rows(self, batch_id: str, *, limit: int | None = None) -> list[Row]:
         """All rows of a batch but its own, without their contents."""
-        # Parts begin with a digit, items and results with a letter after the b of `batch`.
         found: list[Row] = []
-        for first, before in (("0", "9~"), ("item:", "item:~"), ("result:", "result:~")):
+        for first, before in (("item:", "item:~"), ("part:", "part:~"), ("result:", "result:~")):
             left = None if limit is None else limit - len(found)
             if left == 0:
                 break
@@ -116,7 +115,7 @@ class BatchStore:
 
     async def over_since(self, moment: datetime, *, place: str | None, size: int) -> tuple[list[str], str | None]:
         """A page of the ids of batches that were over before ``moment`` and are not deleted, and the next place."""
-        over = [("deleted_at", "eq", ""), ("completed_at", "gt", ""), ("completed_at", "lt", moment.isoformat())]
+        over = [("over_at", "gt", ""), ("over_at", "lt", moment.isoformat())]
         page = await self._tables.page(
             Table.BATCHES,
             first=BATCH_KEY,

@@ -7,8 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from shared.runs.batches.batch import Batch
-from shared.runs.run import Run
+from shared.runs.model.batch import Batch
+from shared.runs.model.run import Run
 from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
 
 RUNS = "owner"
@@ -34,11 +34,11 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A run (or a batch) in its owner's list. ``submission`` tells whether the one there is the one listed."""
+    """A run (or a batch) in its owner's list. ``fingerprint`` tells whether the one there is the one listed."""
 
     cursor: str
     run_id: str
-    submission: str
+    fingerprint: str
 
 
 def key_digest(owner: str, key: str) -> str:
@@ -117,22 +117,24 @@ class IndexStore:
 
     def place_of(self, run: Run) -> str:
         """Where its owner's list has the run: partition and key, with a slash between, which neither can hold."""
-        return f"{_owner(run.owner)}/{_list_key(run)}"
+        request = run.request
+        return f"{_owner(request.owner)}/{_list_key(run.id, request.created_at, request.fingerprint)}"
 
     def place_of_batch(self, batch: Batch) -> str:
         """Where its owner's list of batches has it."""
-        return f"{_owner(batch.owner, BATCHES)}/{_list_key(batch)}"
+        request = batch.request
+        return f"{_owner(request.owner, BATCHES)}/{_list_key(batch.id, request.created_at, request.fingerprint)}"
 
     async def list_run(self, run: Run) -> None:
-        """Put the run into its owner's list, or there again. ``submission`` tells a list whose row it is."""
+        """Put the run into its owner's list, or there again. ``fingerprint`` tells a list whose row it is."""
         partition, _, key = self.place_of(run).partition("/")
-        values = {"agent": run.agent, "status": run.status.value, "submission": run.submission}
+        values = {"agent": run.request.agent, "status": run.status.value, "fingerprint": run.request.fingerprint}
         await self._tables.commit(Table.INDEX, partition, [Change(kind=Kind.UPSERT, key=key, values=values)])
 
     async def list_batch(self, batch: Batch) -> None:
         """Put the batch into its owner's list, or there again."""
         partition, _, key = self.place_of_batch(batch).partition("/")
-        change = Change(kind=Kind.UPSERT, key=key, values={"submission": batch.submission})
+        change = Change(kind=Kind.UPSERT, key=key, values={"fingerprint": batch.request.fingerprint})
         await self._tables.commit(Table.INDEX, partition, [change])
 
     async def page(
@@ -142,7 +144,7 @@ class IndexStore:
         first = None if after is None else after + "!"  # the least key that can come after it
         rows = self._tables.query(Table.INDEX, _owner(owner, of), first=first, limit=limit)
         places = [
-            Place(cursor=row.key, run_id=row.key.split(":")[1], submission=str(row.values.get("submission", "")))
+            Place(cursor=row.key, run_id=row.key.split(":")[1], fingerprint=str(row.values.get("fingerprint", "")))
             async for row in rows
         ]
         return places, places[-1].cursor if len(places) == limit else None
@@ -196,7 +198,7 @@ def _owner(owner: str, of: str = RUNS) -> str:
     return f"{of}:{hashlib.sha256(owner.encode()).hexdigest()}"
 
 
-def _list_key(run: Run | Batch) -> str:
+def _list_key(subject_id: str, created_at: datetime, fingerprint: str) -> str:
     """Newest first: keys sort ascending, so the time counts down. Two requests for one number do not meet."""
-    countdown = _END_OF_TIME_MS - int(run.created_at.timestamp() * 1_000)
-    return f"{countdown:014}:{run.id}:{run.submission[:16]}"
+    countdown = _END_OF_TIME_MS - int(created_at.timestamp() * 1_000)
+    return f"{countdown:014}:{subject_id}:{fingerprint[:16]}"

@@ -1,7 +1,8 @@
-"""Runs, sessions and tool calls as the properties of a row, and back.
+"""Records as the properties of a row, and back: the only encoder.
 
-None is written as the empty string (a merge cannot clear a property); times are ISO 8601; what has structure is
-JSON; a long value is its reference in ``<name>_part``. Any other value that one property cannot hold goes on in
+A part of a run (see ``model.run``) is one property, compact JSON that leaves out what has its default. Of a flat record
+(a session, a tool call) each field is one. None is the empty string, for a merge cannot clear a property; times are
+ISO 8601; a long value is its reference in ``<name>_part``. Any other value that one property cannot hold goes on in
 ``<name>_2``, ``<name>_3`` and so on.
 """
 
@@ -10,21 +11,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import types
 import typing
 from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from shared.agentkit.agent import ContinuationToken, Usage
-from shared.runs.batches.batch import Active
-from shared.runs.run import SCHEMA, Debt, Limits, Owed, PartRef, Text
+from shared.runs.model.run import SCHEMA, PartRef, Text
 from shared.runs.store.tables import Value
 
 T = TypeVar("T")
+Encode = Callable[[Any], Any]
+Decode = Callable[[Any], Any]
 
 PIECE = 16_000
 """Characters that one property takes of a value: at most two UTF-16 units each, of the 32,768 that it can hold."""
+
+KIND = "is"
+"""Says in a part's JSON which of several classes it is."""
 
 
 class RowUnreadable(ValueError):
@@ -35,16 +40,28 @@ class RowTooNew(RowUnreadable):
     """A row of a newer schema: nothing is wrong with it, and the version that wrote it can read it."""
 
 
+class RowTooOld(RowUnreadable):
+    """A row of a format from before the first release, which no version reads any more."""
+
+
 def encode(record: Any) -> dict[str, Value]:
-    """The properties of a record (a dataclass of ``runs.run``)."""
+    """The properties of a record."""
+    values: dict[str, Value] = {"schema": SCHEMA}
+    for column in _columns(typing.cast(Hashable, type(record))):
+        values |= column.write(getattr(record, column.name))
+    return values
+
+
+def changes(before: Any, after: Any) -> dict[str, Value]:
+    """The properties that differ: what a merge must carry. Parts that are the same are not even encoded."""
     values: dict[str, Value] = {}
-    for name, hint in _hints(record.__class__).items():
-        value = getattr(record, name)
-        if hint == Text:
-            values[name] = value if isinstance(value, str) else ""
-            values[f"{name}_part"] = f"{value.digest}:{value.count}" if isinstance(value, PartRef) else ""
-        else:
-            values |= _in_pieces(name, _to_value(hint, value))
+    for column in _columns(typing.cast(Hashable, type(after))):
+        was, is_now = getattr(before, column.name), getattr(after, column.name)
+        if was is is_now or was == is_now:
+            continue
+        old, new = column.write(was), column.write(is_now)
+        values |= {name: value for name, value in new.items() if old.get(name, "") != value}
+        values |= dict.fromkeys(old.keys() - new.keys(), "")
     return values
 
 
@@ -56,13 +73,12 @@ def decode(kind: type[T], values: Mapping[str, Value]) -> T:
             raise RowUnreadable(f"schema {schema!r} is none")
         if schema > SCHEMA:
             raise RowTooNew(f"schema {schema} is newer than this version's {SCHEMA}")
+        if schema < SCHEMA:
+            raise RowTooOld(f"schema {schema} is from before the first release; this version writes {SCHEMA}")
         given: dict[str, Any] = {}
-        for name, hint in _hints(typing.cast(Hashable, kind)).items():
-            if hint == Text and values.get(f"{name}_part"):
-                digest, count = str(values[f"{name}_part"]).split(":")
-                given[name] = PartRef(digest, int(count))
-            elif name in values:
-                given[name] = _from_value(hint, _whole(name, values))
+        for column in _columns(typing.cast(Hashable, kind)):
+            if column.is_in(values):
+                given[column.name] = column.read(values)
         return kind(**given)
     except RowUnreadable:
         raise
@@ -70,11 +86,209 @@ def decode(kind: type[T], values: Mapping[str, Value]) -> T:
         raise RowUnreadable(f"{type(error).__name__}: {error}") from error
 
 
-def changes(before: Any, after: Any) -> dict[str, Value]:
-    """The properties that differ: what a merge must carry."""
-    old, new = encode(before), encode(after)
-    emptied: dict[str, Value] = dict.fromkeys(old.keys() - new.keys(), "")
-    return {name: value for name, value in new.items() if old.get(name, "") != value} | emptied
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Column:
+    """One field of a record as the properties of its row."""
+
+    name: str
+    encode: Encode
+    decode: Decode
+    texts: tuple[str, ...] = ()
+    """Fields of a part that may be long: each has properties of its own."""
+
+    def is_in(self, values: Mapping[str, Value]) -> bool:
+        return self.name in values
+
+    def write(self, value: Any) -> dict[str, Value]:
+        found = _in_pieces(self.name, self.encode(value))
+        for name in self.texts:
+            found |= _text_properties(name, getattr(value, name))
+        return found
+
+    def read(self, values: Mapping[str, Value]) -> Any:
+        value = self.decode(_whole(self.name, values))
+        if not self.texts:
+            return value
+        return dataclasses.replace(value, **{name: _text_of(name, values) for name in self.texts})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _TextColumn(_Column):
+    """A field that may be long, of a flat record."""
+
+    def write(self, value: Any) -> dict[str, Value]:
+        return _text_properties(self.name, value)
+
+    def read(self, values: Mapping[str, Value]) -> Any:
+        return _text_of(self.name, values)
+
+
+def _text_properties(name: str, value: Text) -> dict[str, Value]:
+    if isinstance(value, str):
+        return {name: value, f"{name}_part": ""}
+    return {name: "", f"{name}_part": f"{value.digest}:{value.count}"}
+
+
+def _text_of(name: str, values: Mapping[str, Value]) -> Text:
+    if reference := values.get(f"{name}_part"):
+        digest, count = str(reference).split(":")
+        return PartRef(digest, int(count))
+    return str(values.get(name, ""))
+
+
+@functools.cache
+def _columns(kind: Hashable) -> tuple[_Column, ...]:
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(typing.cast(Any, kind)) if field.name != "schema"]
+    return tuple(_column(name, hints[name]) for name in names)
+
+
+def _column(name: str, hint: Any) -> _Column:
+    if hint == Text:
+        return _TextColumn(name, str, str)
+    bare, optional = _bare(hint)
+    if _is_part(bare):
+        encode_one, decode_one = _part_codec(bare)
+    else:
+        encode_one, decode_one = _property_codec(bare)
+    if optional:
+        encode_one, decode_one = _or_empty(encode_one), _from_empty(decode_one)
+    return _Column(name, encode_one, decode_one, _texts(bare) if dataclasses.is_dataclass(bare) else ())
+
+
+def _part_codec(bare: Any) -> tuple[Encode, Decode]:
+    """How a part is one property."""
+    to_plain, from_plain = _codec(bare)
+    return lambda value: _dump(to_plain(value)), lambda text: from_plain(json.loads(text))
+
+
+def _texts(kind: Any) -> tuple[str, ...]:
+    hints = typing.get_type_hints(kind)
+    return tuple(field.name for field in dataclasses.fields(kind) if hints[field.name] == Text)
+
+
+def _is_part(bare: Any) -> bool:
+    """Whether a field of this type is written as JSON."""
+    return dataclasses.is_dataclass(bare) or typing.get_origin(bare) is not None
+
+
+def _property_codec(bare: Any) -> tuple[Encode, Decode]:
+    """How a value of a flat record is one property."""
+    if bare is datetime:
+        return datetime.isoformat, _moment
+    if isinstance(bare, type) and issubclass(bare, StrEnum):
+        return lambda value: value.value, lambda value: bare(str(value))
+    return _plain_codec(bare)
+
+
+def _plain_codec(bare: Any) -> tuple[Encode, Decode]:
+    """How a value that needs no other form is written: checked, here as there."""
+    if bare is float:
+        check = _checked(int | float)
+        return check, lambda value: float(check(value))
+    if bare not in (str, int, bool):
+        raise TypeError(f"there is no way to write a {bare}")
+    return _checked(bare), _checked(bare)
+
+
+def _checked(kind: Any) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not isinstance(value, kind):  # better than a row that nobody can read
+            raise TypeError(f"{value!r} where {kind} was expected")
+        return value
+
+    return check
+
+
+@functools.cache
+def _codec(bare: Any) -> tuple[Encode, Decode]:
+    """How a value stands in the JSON of a part."""
+    if bare is datetime:
+        return datetime.isoformat, _moment
+    if isinstance(bare, type) and issubclass(bare, StrEnum):
+        return lambda value: value.value, bare
+    if dataclasses.is_dataclass(bare):
+        return _object_codec(bare)
+    origin, members = typing.get_origin(bare), typing.get_args(bare)
+    if origin is tuple:
+        encode_one, decode_one = _optional_codec(members[0])
+        return (
+            lambda value: [encode_one(each) for each in value],
+            lambda value: tuple(map(decode_one, _list(value))),
+        )
+    if bare == dict[str, str]:
+        return _texts_by_name, _texts_by_name
+    if origin is types.UnionType or origin is typing.Union:
+        codecs = {member.__name__: _codec(member) for member in members}
+        return (
+            lambda value: {KIND: type(value).__name__, **codecs[type(value).__name__][0](value)},
+            lambda value: codecs[value[KIND]][1]({name: each for name, each in value.items() if name != KIND}),
+        )
+    return _plain_codec(bare)
+
+
+_list, _object, _text = _checked(list), _checked(dict), _checked(str)
+
+
+def _texts_by_name(value: Any) -> dict[str, str]:
+    return {_text(name): _text(each) for name, each in _object(value).items()}
+
+
+def _optional_codec(hint: Any) -> tuple[Encode, Decode]:
+    bare, optional = _bare(hint)
+    encode_one, decode_one = _codec(bare)
+    if not optional:
+        return encode_one, decode_one
+    return (
+        lambda value: None if value is None else encode_one(value),
+        lambda value: None if value is None else decode_one(value),
+    )
+
+
+def _object_codec(kind: Any) -> tuple[Encode, Decode]:
+    hints = typing.get_type_hints(kind)
+    fields = [
+        (field.name, *_optional_codec(hints[field.name]), _default_of(field))
+        for field in dataclasses.fields(kind)
+        if hints[field.name] != Text  # they have properties of their own
+    ]
+
+    def to_plain(value: Any) -> dict[str, Any]:
+        found = {}
+        for name, encode_one, _, default in fields:
+            each = getattr(value, name)
+            if each != default:
+                found[name] = encode_one(each)
+        return found
+
+    def from_plain(given: Mapping[str, Any]) -> Any:
+        _object(given)
+        return kind(**{name: decode_one(given[name]) for name, _, decode_one, _ in fields if name in given})
+
+    return to_plain, from_plain
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _bare(hint: Any) -> tuple[Any, bool]:
+    """The type without ``| None``, and whether None is allowed."""
+    members = typing.get_args(hint)
+    if type(None) not in members or typing.get_origin(hint) not in (types.UnionType, typing.Union):
+        return hint, False
+    (bare,) = (member for member in members if member is not type(None))
+    return bare, True
+
+
+def _or_empty(encode_one: Encode) -> Encode:
+    return lambda value: "" if value is None else encode_one(value)
+
+
+def _from_empty(decode_one: Decode) -> Decode:
+    return lambda value: None if value == "" else decode_one(value)
 
 
 def _in_pieces(name: str, value: Value) -> dict[str, Value]:
@@ -95,86 +309,12 @@ def _piece(name: str, index: int) -> str:
     return name if index == 1 else f"{name}_{index}"
 
 
-@functools.cache
-def _hints(kind: Hashable) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    return {f.name: hints[f.name] for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-
-
-def _moment(text: str) -> datetime:
+def _moment(text: Any) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text} has no time zone")
     return moment
 
 
-def _debts(text: str) -> tuple[Debt, ...]:
-    return tuple(
-        Debt(
-            kind=Owed(each["kind"]),
-            subject=each["subject"],
-            due=_moment(each["due"]),
-            since=_moment(each["since"]),
-            tries=each["tries"],
-        )
-        for each in json.loads(text)
-    )
-
-
-def _active(text: str) -> tuple[Active, ...]:
-    return tuple(Active(index, _moment(since)) for index, since in json.loads(text))
-
-
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=datetime.isoformat)
-
-
-_STRUCTURED: dict[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
-    dict[str, str]: (_dump, json.loads),
-    tuple[str, ...]: (_dump, lambda text: tuple(json.loads(text))),
-    tuple[int, ...]: (_dump, lambda text: tuple(json.loads(text))),
-    tuple[Active, ...]: (lambda active: _dump([[each.index, each.since] for each in active]), _active),
-    Usage: (lambda usage: _dump(dataclasses.asdict(usage)), lambda text: Usage(**json.loads(text))),
-    Limits: (lambda limits: _dump(dataclasses.asdict(limits)), lambda text: Limits(**json.loads(text))),
-    ContinuationToken: (ContinuationToken.to_json, ContinuationToken.from_json),
-    datetime: (datetime.isoformat, _moment),
-    tuple[Debt, ...]: (lambda debts: _dump([dataclasses.asdict(debt) for debt in debts]), _debts),
-}
-
-
-@functools.cache
-def _bare(hint: Any) -> tuple[Any, bool]:
-    """The type without ``| None``, and whether None is allowed."""
-    members = typing.get_args(hint)
-    if type(None) not in members:
-        return hint, False
-    (bare,) = (member for member in members if member is not type(None))
-    return bare, True
-
-
-def _to_value(hint: Any, value: Any) -> Value:
-    bare, _ = _bare(hint)
-    if value is None:
-        return ""
-    if bare in _STRUCTURED:
-        return _STRUCTURED[bare][0](value)
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, int | float if bare is float else bare) and isinstance(value, str | bool | int | float):
-        return value
-    raise TypeError(f"no way to write a {type(value).__name__} as {hint}")  # better than a row that nobody can read
-
-
-def _from_value(hint: Any, value: Value) -> Any:
-    bare, optional = _bare(hint)
-    if optional and value == "":
-        return None
-    if bare in _STRUCTURED:
-        return _STRUCTURED[bare][1](str(value))
-    if isinstance(bare, type) and issubclass(bare, StrEnum):
-        return bare(str(value))
-    if bare is float and isinstance(value, int):
-        return float(value)
-    if not isinstance(value, bare):
-        raise RowUnreadable(f"{value!r} where {bare.__name__} was expected")
-    return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""Runs, sessions, ledger and conversation items in the `runs` table: one partition a session.
+"""Runs, sessions, tool calls and conversation items in the `runs` table: one partition a session.
 
 What belongs together is one transaction under the ETags that were read; who lost the race gets ``Conflict``.
 """
@@ -11,12 +11,15 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
 from shared.agentkit.agent import Item
-from shared.runs.callbacks.callback import Delivery
 from shared.runs.concurrency import side_by_side
-from shared.runs.run import Run, RunStatus, Session, Text, ToolCall, parse_run_id, run_id
+from shared.runs.model.calls import ToolCall
+from shared.runs.model.deliveries import Delivery
+from shared.runs.model.ids import parse_run_id, run_id
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run, Session, Text
 from shared.runs.store import values
 from shared.runs.store.rows import RowUnreadable, changes, decode, encode
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
@@ -58,7 +61,7 @@ class SessionChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallChange:
-    """One ledger row beside a run's change: as it was read (None: it is new) and as it is to be."""
+    """One tool call's row beside a run's change: as it was read (None: it is new) and as it is to be."""
 
     before: Stored[ToolCall] | None
     after: ToolCall
@@ -97,7 +100,7 @@ class RunStore:
         if parsed is None:
             return None
         session_id, number = parsed
-        row = await self._tables.get(Table.RUNS, session_id, _run_key(number))
+        row = await self._tables.get(Table.RUNS, session_id, f"run:{number:08}")
         return None if row is None else _stored(Run, row)
 
     async def load_visible(self, wanted: str) -> Stored[Run] | None:
@@ -107,10 +110,11 @@ class RunStore:
         the session. Only such a run that has ended (the active one goes with the session) costs a second read.
         """
         stored = await self.load(wanted)
-        if stored is None or stored.value.deleted_at is not None:
+        if stored is None or stored.value.is_deleted:
             return None
-        if stored.value.terminal and stored.value.number > TOGETHER:
-            session = await self.load_session(stored.value.session_id)
+        request = stored.value.request
+        if stored.value.terminal and request.number > TOGETHER:
+            session = await self.load_session(request.session_id)
             if session is None or session.value.deleted_at is not None:
                 return None
         return stored
@@ -126,17 +130,12 @@ class RunStore:
             beside = Change(kind=Kind.INSERT, key=SESSION_KEY, values=encode(session.after))
         else:
             beside = _merge(SESSION_KEY, session.before, session.after)
-        run = replace(run, items=1)
+        run, key = replace(run, chain=replace(run.chain, items=1)), _run_key(run)
+        inserted = Change(kind=Kind.INSERT, key=key, values=encode(run))
         etags = await self._tables.commit(
-            Table.RUNS,
-            run.session_id,
-            [
-                beside,
-                Change(kind=Kind.INSERT, key=_run_key(run.number), values=encode(run)),
-                _item(run.number, 0, given),
-            ],
+            Table.RUNS, run.request.session_id, [beside, inserted, _item(run.request.number, 0, given)]
         )
-        return Stored(run, etags[_run_key(run.number)])
+        return Stored(run, etags[key])
 
     async def save(
         self,
@@ -148,12 +147,13 @@ class RunStore:
         items: Sequence[Text] = (),
         delivery: DeliveryChange | None = None,
     ) -> Saved:
-        """Merge what changed in the run, with its session, ledger, log and new items, in one transaction.
+        """Merge what changed in the run, with its session, calls, log and new items, in one transaction.
 
         A run that alone changes is one plain merge. Raises ``Conflict`` when any of them is not as it was read.
         """
-        after = replace(after, items=before.value.items + len(items))
-        key = _run_key(after.number)
+        first = before.value.chain.items
+        after = replace(after, chain=replace(after.chain, items=first + len(items)))
+        key, request = _run_key(after), after.request
         batch = [_merge(key, before, after)]
         if session is not None and session.before is not None:
             batch.append(_merge(SESSION_KEY, session.before, session.after))
@@ -162,9 +162,9 @@ class RunStore:
                 batch.append(Change(kind=Kind.INSERT, key=_call_key(call.after), values=encode(call.after)))
             else:
                 batch.append(_merge(_call_key(call.after), call.before, call.after))
-        batch += [_item(after.number, before.value.items + i, item) for i, item in enumerate(items)]
+        batch += [_item(request.number, first + i, item) for i, item in enumerate(items)]
         batch += _of_the_log(delivery)
-        etags = await self._tables.commit(Table.RUNS, after.session_id, batch)
+        etags = await self._tables.commit(Table.RUNS, request.session_id, batch)
         return Saved(
             run=Stored(after, etags[key]),
             calls=tuple(Stored(call.after, etags[_call_key(call.after)]) for call in calls),
@@ -179,7 +179,7 @@ class RunStore:
         if session.before is None:
             raise ValueError("a session is created with its first run")
         changed = [_merge(SESSION_KEY, session.before, session.after)]
-        changed += [_merge(_run_key(after.number), before, after) for before, after in runs]
+        changed += [_merge(_run_key(after), before, after) for before, after in runs]
         await self._tables.commit(Table.RUNS, session.after.session_id, changed)
 
     async def sessions_to_expire(
@@ -206,35 +206,36 @@ class RunStore:
 
     async def has_runs(self, session_id: str) -> bool:
         """Whether rows of runs are left, tombstones too."""
-        rows = self._tables.query(Table.RUNS, session_id, before=SESSION_KEY, select=["PartitionKey"], limit=1)
+        rows = self._tables.query(
+            Table.RUNS, session_id, first="run:", before="run:~", select=["PartitionKey"], limit=1
+        )
         return any([row async for row in rows])
 
     async def runs_of(self, session_id: str, numbers: Iterable[int]) -> list[Run]:
         """Those of these runs that are there and not deleted, in the order of the numbers: all are held at once."""
         ids = [run_id(session_id, number) for number in numbers]
         found = await side_by_side(ids, self.load, at_once=READS)
-        return [stored.value for stored in found if stored is not None and stored.value.deleted_at is None]
+        return [stored.value for stored in found if stored is not None and not stored.value.is_deleted]
 
     async def delete_rows(self, run: Run) -> None:
-        """Delete all rows of a run but its own: ledger, items, parts, deliveries."""
-        prefix = f"{_run_key(run.number)}:"
-        rows = self._tables.query(
-            Table.RUNS, run.session_id, first=prefix, before=prefix + "~", select=["PartitionKey"]
-        )
-        batch: list[Change] = []
-        async for row in rows:
-            batch.append(Change(kind=Kind.DELETE, key=row.key, etag=row.etag))
-            if len(batch) == MAX_OPERATIONS:
-                await self._tables.commit(Table.RUNS, run.session_id, batch)
-                batch = []
-        if batch:
-            await self._tables.commit(Table.RUNS, run.session_id, batch)
+        """Delete all rows of a run but its own: calls, items, parts, deliveries."""
+        for kind in ("delivery", "item", "part", "tool"):
+            rows = self._tables.query(
+                Table.RUNS, run.request.session_id, **_of_run(kind, run.request.number), select=["PartitionKey"]
+            )
+            batch: list[Change] = []
+            async for row in rows:
+                batch.append(Change(kind=Kind.DELETE, key=row.key, etag=row.etag))
+                if len(batch) == MAX_OPERATIONS:
+                    await self._tables.commit(Table.RUNS, run.request.session_id, batch)
+                    batch = []
+            if batch:
+                await self._tables.commit(Table.RUNS, run.request.session_id, batch)
 
     async def delete_run(self, stored: Stored[Run]) -> None:
         """Delete a run's own row. Raises ``Conflict``."""
-        run = stored.value
-        change = Change(kind=Kind.DELETE, key=_run_key(run.number), etag=stored.etag)
-        await self._tables.commit(Table.RUNS, run.session_id, [change])
+        change = Change(kind=Kind.DELETE, key=_run_key(stored.value), etag=stored.etag)
+        await self._tables.commit(Table.RUNS, stored.value.request.session_id, [change])
 
     async def delete_session_row(self, stored: Stored[Session]) -> None:
         """Delete a session's row. Raises ``Conflict``."""
@@ -242,26 +243,26 @@ class RunStore:
         await self._tables.commit(Table.RUNS, stored.value.session_id, [change])
 
     async def calls(self, run: Run, turn: int | None = None) -> list[Stored[ToolCall]]:
-        """The ledger of the run, or of one of its turns, in order."""
-        prefix = f"{run.number:08}:tool:" + ("" if turn is None else f"{turn:04}:")
-        rows = self._tables.query(Table.RUNS, run.session_id, first=prefix, before=prefix + "~")
+        """The tool calls of the run, or of one of its turns, in order."""
+        bounds = _of_run("tool", run.request.number, "" if turn is None else f"{turn:04}:")
+        rows = self._tables.query(Table.RUNS, run.request.session_id, **bounds)
         return [_stored(ToolCall, row) async for row in rows]
 
     async def save_call(self, before: Stored[ToolCall], after: ToolCall) -> Stored[ToolCall]:
-        """Merge one ledger row under its ETag. Raises ``Conflict`` for who has lost the lease."""
+        """Merge one tool call's row under its ETag. Raises ``Conflict`` for who has lost the lease."""
         key = _call_key(after)
         etags = await self._tables.commit(Table.RUNS, after.session_id, [_merge(key, before, after)])
         return Stored(after, etags[key])
 
     async def deliveries(self, run: Run) -> list[Stored[Delivery]]:
         """The log of the run's callbacks, oldest first."""
-        prefix = f"{run.number:08}:delivery:"
-        rows = self._tables.query(Table.RUNS, run.session_id, first=prefix, before=prefix + "~")
+        rows = self._tables.query(Table.RUNS, run.request.session_id, **_of_run("delivery", run.request.number))
         return [_stored(Delivery, row) async for row in rows]
 
     async def delivery(self, run: Run, index: int) -> Stored[Delivery] | None:
         """One row of that log; None when it is not there, or no more."""
-        row = await self._tables.get(Table.RUNS, run.session_id, f"{run.number:08}:delivery:{index:06}")
+        key = f"delivery:{run.request.number:08}:{index:06}"
+        row = await self._tables.get(Table.RUNS, run.request.session_id, key)
         return None if row is None else _stored(Delivery, row)
 
     async def items(self, run: Run) -> list[Item]:
@@ -274,22 +275,23 @@ class RunStore:
 
     async def each_appended(self, run: Run) -> AsyncIterator[list[Item]]:
         """The same one after the other, for who needs not all of it at once: it has no most."""
-        for start in range(0, run.items, ITEMS_A_PAGE):
-            end = _item_key(run.number, min(start + ITEMS_A_PAGE, run.items))
-            rows = self._tables.query(Table.RUNS, run.session_id, first=_item_key(run.number, start), before=end)
+        session_id, number, items = run.request.session_id, run.request.number, run.chain.items
+        for start in range(0, items, ITEMS_A_PAGE):
+            end = _item_key(number, min(start + ITEMS_A_PAGE, items))
+            rows = self._tables.query(Table.RUNS, session_id, first=_item_key(number, start), before=end)
             async for row in rows:
                 yield json.loads(await self.read(run, decode(_ItemRow, row.values).data))
 
     async def last_items(self, run: Run) -> list[Item]:
         """The items that were appended last: the input, or the outputs of the last turn's tools."""
-        return await self._items_at(run, run.items - 1)
+        return await self._items_at(run, run.chain.items - 1)
 
     async def given_items(self, run: Run) -> list[Item]:
         """The run's input."""
         return await self._items_at(run, 0)
 
     async def _items_at(self, run: Run, index: int) -> list[Item]:
-        row = await self._tables.get(Table.RUNS, run.session_id, _item_key(run.number, index))
+        row = await self._tables.get(Table.RUNS, run.request.session_id, _item_key(run.request.number, index))
         if row is None:
             raise LookupError(f"{run.id} has no item {index}")
         items: list[Item] = json.loads(await self.read(run, decode(_ItemRow, row.values).data))
@@ -297,18 +299,19 @@ class RunStore:
 
     async def completed_before(self, run: Run) -> AsyncIterator[Run]:
         """The completed runs of the same session that came before this one, oldest first; some are read at a time."""
-        for first in range(1, run.number, READS):
-            for each in await self.runs_of(run.session_id, range(first, min(first + READS, run.number))):
+        session_id, number = run.request.session_id, run.request.number
+        for first in range(1, number, READS):
+            for each in await self.runs_of(session_id, range(first, min(first + READS, number))):
                 if each.status is RunStatus.COMPLETED:
                     yield each
 
     async def keep(self, run: Run, text: str, *, inline: int = values.INLINE_UNITS) -> Text:
         """The text as a row of this run can hold it; a long one is written to parts first."""
-        return await values.keep(self._tables, run.session_id, run.number, text, inline=inline)
+        return await values.keep(self._tables, run.request.session_id, run.request.number, text, inline=inline)
 
     async def read(self, run: Run, value: Text) -> str:
         """The text that a row of this run holds or refers to."""
-        return await values.fetch(self._tables, run.session_id, run.number, value)
+        return await values.fetch(self._tables, run.request.session_id, run.request.number, value)
 
     async def parts(self, run_id: str) -> list[Row]:
         """The part rows of a run, without their bytes."""
@@ -316,8 +319,7 @@ class RunStore:
         if parsed is None:
             return []
         session_id, number = parsed
-        prefix = f"{_run_key(number)}:part:"
-        rows = self._tables.query(Table.RUNS, session_id, first=prefix, before=prefix + "~", select=["PartitionKey"])
+        rows = self._tables.query(Table.RUNS, session_id, **_of_run("part", number), select=["PartitionKey"])
         return [row async for row in rows]
 
     async def remove_part(self, part: Row) -> None:
@@ -367,17 +369,28 @@ def _of_the_log(delivery: DeliveryChange | None) -> list[Change]:
     return changes
 
 
-def _run_key(number: int) -> str:
-    return f"{number:08}"
+def _run_key(run: Run) -> str:
+    return f"run:{run.request.number:08}"
 
 
 def _item_key(number: int, index: int) -> str:
-    return f"{number:08}:item:{index:06}"
+    return f"item:{number:08}:{index:06}"
 
 
 def _call_key(call: ToolCall) -> str:
-    return f"{call.number:08}:tool:{call.turn:04}:{call.index:04}"
+    return f"tool:{call.number:08}:{call.turn:04}:{call.index:04}"
 
 
 def _delivery_key(delivery: Delivery) -> str:
-    return f"{delivery.number:08}:delivery:{delivery.index:06}"
+    return f"delivery:{delivery.number:08}:{delivery.index:06}"
+
+
+class _Bounds(TypedDict):
+    first: str
+    before: str
+
+
+def _of_run(kind: str, number: int, more: str = "") -> _Bounds:
+    """The bounds of a query for a run's rows of a kind."""
+    prefix = f"{kind}:{number:08}:{more}"
+    return {"first": prefix, "before": prefix + "~"}

@@ -11,17 +11,17 @@ from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """A slot that is held. ``submission`` tells which of two requests for one run holds it."""
+    """A slot that is held. ``fingerprint`` tells which of two requests for one run holds it."""
 
     number: int
     run_id: str
-    submission: str
+    fingerprint: str
     taken_at: datetime
     etag: str = ""
 
-    def holds(self, run_id: str, submission: str) -> bool:
-        """Whether it is held for this submission of this run."""
-        return (self.run_id, self.submission) == (run_id, submission)
+    def holds(self, run_id: str, fingerprint: str) -> bool:
+        """Whether it is held for this fingerprint of this run."""
+        return (self.run_id, self.fingerprint) == (run_id, fingerprint)
 
 
 class SlotStore:
@@ -37,7 +37,7 @@ class SlotStore:
     async def take(self, owner: str, slot: Slot) -> None:
         """Take a free slot, or hold one of one's own (with an ETag) from now on. Raises ``Conflict``."""
         taken_at = slot.taken_at.timestamp()
-        values: dict[str, Value] = {"run": slot.run_id, "submission": slot.submission, "taken_at": taken_at}
+        values: dict[str, Value] = {"run": slot.run_id, "fingerprint": slot.fingerprint, "taken_at": taken_at}
         kind, etag = (Kind.REPLACE, slot.etag) if slot.etag else (Kind.INSERT, None)
         change = Change(kind=kind, key=_key(slot.number), values=values, etag=etag)
         await self._tables.commit(Table.INDEX, _partition(owner), [change])
@@ -47,10 +47,10 @@ class SlotStore:
         change = Change(kind=Kind.DELETE, key=_key(slot.number), etag=slot.etag)
         await self._tables.commit(Table.INDEX, _partition(owner), [change])
 
-    async def give_back(self, owner: str, number: int, run_id: str, submission: str) -> None:
-        """Give back the slot that this submission of a run holds; one that is another's is left alone."""
+    async def give_back(self, owner: str, number: int, run_id: str, fingerprint: str) -> None:
+        """Give back the slot that this fingerprint of a run holds; one that is another's is left alone."""
         row = await self._tables.get(Table.INDEX, _partition(owner), _key(number))
-        if row is not None and (slot := _slot(row)).holds(run_id, submission):
+        if row is not None and (slot := _slot(row)).holds(run_id, fingerprint):
             try:
                 await self.free(owner, slot)
             except Conflict:  # another call for the same run was faster
@@ -69,7 +69,7 @@ def _slot(row: Row) -> Slot:
     return Slot(
         number=int(row.key),
         run_id=str(row.values["run"]),
-        submission=str(row.values["submission"]),
+        fingerprint=str(row.values["fingerprint"]),
         taken_at=datetime.fromtimestamp(float(row.values["taken_at"]), tz=UTC),
         etag=row.etag,
     )

@@ -43,7 +43,7 @@ class Table(StrEnum):
     """The tables of the app. Each name carries the prefix of the settings at the service."""
 
     RUNS = "runs"
-    WATCH = "watch"
+    DUE = "due"
     INDEX = "index"
     BATCHES = "batches"
 

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 
 from shared.agentkit.lenient import well_formed
-from shared.runs.run import PartRef, Text
+from shared.runs.model.run import PartRef, Text
 from shared.runs.store.tables import Change, Kind, Table, Tables, Value, units
 
 INLINE_UNITS = 24_000
@@ -55,7 +55,7 @@ async def fetch(tables: Tables, session_id: str, number: int, value: Text, *, ta
 
 
 def _prefix(number: int, digest: str) -> str:
-    return f"{number:08}:part:{digest}:"
+    return f"part:{number:08}:{digest}:"
 
 
 def _rows(data: bytes) -> Iterator[dict[str, Value]]:

@@ -9,7 +9,7 @@ import pytest
 from local.model.control import ModelControl
 from shared.agentkit import faults
 from shared.agentkit.agent import AgentResponse, Item, ResponseStatus
-from shared.runs.conversation import replayed
+from shared.runs.actions.conversation import replayed
 from tests.contract.framework.conftest import RAN, Desk
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

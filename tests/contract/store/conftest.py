@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from shared.runs.store.azure import AzureTables
-from shared.runs.store.memory import MemoryTables
 from shared.runs.store.tables import Tables
+from tests.parts.memory import MemoryTables
 
 
 @pytest.fixture

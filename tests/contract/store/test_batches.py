@@ -10,14 +10,29 @@ from typing import Any
 
 import pytest
 
-from shared.runs.batches.batch import Active, Batch, BatchItem, BatchStatus, Result
-from shared.runs.run import PartRef, RunStatus
+from shared.runs.model.batch import (
+    Active,
+    Batch,
+    BatchItem,
+    BatchPhase,
+    BatchRequest,
+    BatchSchedule,
+    BatchStatus,
+    Cancelling,
+    Deleted,
+    Ended,
+    ItemResult,
+    Pace,
+    Running,
+)
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import PartRef
 from shared.runs.store.batches import BYTES_A_TRANSACTION, ITEMS_A_TRANSACTION, BatchStore
 from shared.runs.store.index import BATCHES, IndexStore
 from shared.runs.store.limits import change_bytes
-from shared.runs.store.memory import MemoryTables
 from shared.runs.store.tables import Change, Conflict, Table, Tables
-from tests.contract.store.records import NOW, new_run
+from tests.contract.store.records import NOW, changed, new_run
+from tests.parts.memory import MemoryTables
 
 
 @pytest.fixture
@@ -25,34 +40,37 @@ def batches(tables: Tables) -> BatchStore:
     return BatchStore(tables)
 
 
-def new_batch(**fields: Any) -> Batch:
-    """A batch as submit makes it."""
-    given: dict[str, Any] = {
-        "id": f"batch_{secrets.token_hex(16)}",
-        "owner": "o",
-        "submission": secrets.token_hex(16),
-        "created_at": NOW,
-        "updated_at": NOW,
-        "wake_at": NOW,
-        "progress_at": NOW,
-        "total": 3,
-        "concurrency": 2,
-        "window": 2,
-    }
-    return Batch(**{**given, **fields})
+def new_batch(**changes: Any) -> Batch:
+    """A batch as submit makes it, with these changes."""
+    batch = Batch(
+        request=BatchRequest(
+            id=f"batch_{secrets.token_hex(16)}",
+            owner="o",
+            fingerprint=secrets.token_hex(16),
+            created_at=NOW,
+            total=3,
+            concurrency=2,
+        ),
+        schedule=BatchSchedule(wake_at=NOW, progress_at=NOW),
+        pace=Pace(window=2),
+        updated_at=NOW,
+    )
+    return changed(batch, **changes)
 
 
-def results(*indices: int) -> list[Result]:
-    return [Result(index=i, status=RunStatus.FAILED, ended_at=NOW, error_code="x", error_message="y") for i in indices]
+def results(*indices: int) -> list[ItemResult]:
+    return [
+        ItemResult(index=i, status=RunStatus.FAILED, ended_at=NOW, error_code="x", error_message="y") for i in indices
+    ]
 
 
 async def test_a_batch_comes_back_as_it_was_written(batches: BatchStore) -> None:
     batch = new_batch(
         agent="a",
         metadata={"k": "ü\U0001f42d"},
-        status=BatchStatus.CANCELLING,
+        phase=Cancelling(),
         refused=tuple(range(1_000)),
-        active=(Active(3, NOW), Active(77, NOW + timedelta(seconds=1))),
+        active=(Active(index=3, since=NOW), Active(index=77, since=NOW + timedelta(seconds=1))),
         cancelled_from=5,
         held=True,
         not_before=NOW,
@@ -66,14 +84,32 @@ async def test_a_batch_comes_back_as_it_was_written(batches: BatchStore) -> None
         await batches.create(batch)
 
 
+@pytest.mark.parametrize(
+    "phase",
+    [
+        Running(begun=True),
+        Cancelling(),
+        Ended(status=BatchStatus.CANCELLED, completed_at=NOW),
+        Deleted(status=BatchStatus.COMPLETED, deleted_at=NOW, purged=7, emptied=True),
+    ],
+    ids=lambda phase: type(phase).__name__,
+)
+async def test_every_phase_of_a_batch_comes_back_as_it_was_written(batches: BatchStore, phase: BatchPhase) -> None:
+    stored = await batches.create(new_batch(phase=phase))
+    assert await batches.load(stored.value.id) == stored
+    for each in (Running(), phase):
+        stored = await batches.save(stored, replace(stored.value, phase=each))
+        assert await batches.load(stored.value.id) == stored
+
+
 async def test_counts_and_results_are_written_together_or_not_at_all(batches: BatchStore) -> None:
     before = await batches.create(new_batch())
-    after = await batches.save(before, replace(before.value, failed=2), results(0, 2))
+    after = await batches.save(before, changed(before.value, failed=2), results(0, 2))
     assert await batches.load(after.value.id) == after
     with pytest.raises(Conflict):
-        await batches.save(before, replace(before.value, failed=1), results(1))
+        await batches.save(before, changed(before.value, failed=1), results(1))
     with pytest.raises(Conflict):
-        await batches.save(after, replace(after.value, failed=3), results(2))
+        await batches.save(after, changed(after.value, failed=3), results(2))
     assert await batches.load(after.value.id) == after
     found = await batches.results(after.value.id, 0, 3)
     assert found == dict(zip((0, 2), results(0, 2), strict=True))
@@ -84,7 +120,7 @@ async def test_counts_and_results_are_written_together_or_not_at_all(batches: Ba
 async def test_as_many_results_as_may_be_active_fit_one_transaction(batches: BatchStore) -> None:
     before = await batches.create(new_batch(total=100))
     long = [replace(each, error_message="é" * 1_000) for each in results(*range(64))]
-    await batches.save(before, replace(before.value, failed=64), long)
+    await batches.save(before, changed(before.value, failed=64), long)
     assert len(await batches.results(before.value.id, 0, 100)) == 64
 
 
@@ -141,8 +177,9 @@ async def test_all_rows_but_the_batch_can_be_removed_unless_one_was_written_anew
 
 
 async def test_batches_that_were_over_long_ago_are_found(batches: BatchStore) -> None:
-    over = {"status": BatchStatus.COMPLETED, "completed_at": NOW}
-    old, tomb, active = new_batch(**over), new_batch(**over, deleted_at=NOW), new_batch()
+    over: BatchPhase = Ended(status=BatchStatus.COMPLETED, completed_at=NOW)
+    gone: BatchPhase = Deleted(status=BatchStatus.COMPLETED, deleted_at=NOW)
+    old, tomb, active = new_batch(phase=over, over_at=NOW), new_batch(phase=gone), new_batch()
     for each in (old, tomb, active):
         await batches.create(each)
         await batches.put_items(each.id, [BatchItem(index=0)])
@@ -158,7 +195,9 @@ async def test_an_owner_has_a_list_of_batches_beside_that_of_runs(tables: Tables
         await index.list_batch(batch)
     await index.list_run(new_run())
     places, cursor = await index.page("o", None, 2, of=BATCHES)
-    assert [(place.run_id, place.submission) for place in places] == [(b.id, b.submission) for b in made[:0:-1]]
+    assert [(place.run_id, place.fingerprint) for place in places] == [
+        (b.id, b.request.fingerprint) for b in made[:0:-1]
+    ]
     places, cursor = await index.page("o", cursor, 2, of=BATCHES)
     assert ([place.run_id for place in places], cursor) == ([made[0].id], None)
     await index.unlist(index.place_of_batch(made[0]))

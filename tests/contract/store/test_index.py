@@ -10,7 +10,7 @@ import pytest
 
 from shared.runs.store.index import IndexStore, KeyRecord, key_digest
 from shared.runs.store.tables import Table, Tables
-from tests.contract.store.records import NOW, new_run
+from tests.contract.store.records import NOW, changed, new_run
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ async def test_an_owners_runs_are_listed_newest_first(index: IndexStore, tables:
 
 async def test_two_submissions_for_one_run_do_not_share_a_place(index: IndexStore) -> None:
     won = new_run()
-    lost = replace(won, submission="f" * 32)
+    lost = changed(won, fingerprint="f" * 32)
     await index.list_run(lost)
     await index.list_run(won)
     await index.unlist(index.place_of(lost))
@@ -65,7 +65,7 @@ async def test_two_submissions_for_one_run_do_not_share_a_place(index: IndexStor
     assert await index.listed(index.place_of(lost)) is None
     row = await index.listed(index.place_of(won))
     assert row is not None
-    assert row.values["submission"] == won.submission
+    assert row.values["fingerprint"] == won.request.fingerprint
     await index.list_run(won)
     await index.remove(row)
     assert await index.listed(index.place_of(won)) is not None

@@ -1,4 +1,4 @@
-"""Runs, sessions, ledger and items, in memory and on Azurite alike."""
+"""Runs, sessions, calls and items, in memory and on Azurite alike."""
 
 from __future__ import annotations
 
@@ -9,12 +9,25 @@ from typing import Any
 import pytest
 
 from shared.agentkit.agent import ContinuationToken, Usage
-from shared.runs.callbacks.callback import Delivery, DeliveryState
-from shared.runs.run import CallState, Debt, Limits, Next, Owed, PartRef, Run, RunStatus, Session, ToolCall
+from shared.runs.model.calls import CallState, ToolCall
+from shared.runs.model.deliveries import Delivery, DeliveryState
+from shared.runs.model.outbox import Entry, EntryKind
+from shared.runs.model.phases import (
+    Claim,
+    Creating,
+    Ended,
+    Lease,
+    Pending,
+    Phase,
+    RunningTools,
+    RunStatus,
+    WaitingForAnswers,
+)
+from shared.runs.model.run import Limits, PartRef, Run, Session
 from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import CallChange, DeliveryChange, RunStore, SessionChange, Stored
 from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables
-from tests.contract.store.records import NOW, new_run, session_of
+from tests.contract.store.records import COMPLETED, NOW, changed, new_run, session_of
 
 
 @pytest.fixture
@@ -31,23 +44,46 @@ async def test_a_run_comes_back_as_it_was_written(store: RunStore) -> None:
     written = await create(
         store,
         new_run(
-            status=RunStatus.IN_PROGRESS,
-            next=Next.POLL,
+            phase=Pending(token=ContinuationToken(response_id="resp_1"), nonce="n", next_look=NOW, no_news=2),
             metadata={"k": "\U0001f42d\n", "": ""},
-            token=ContinuationToken(response_id="resp_1"),
             response_ids=("resp_1", "resp_2"),
             limits=Limits(turns=2, tool_calls=3, total_tokens=10**12),
             usage=Usage(input_tokens=2**40),
-            claimed_until=NOW,
             retry_after=2.0,
-            debts=(Debt(kind=Owed.DELETE, subject="resp_1", due=NOW, since=NOW, tries=2),),
+            entries=(Entry(kind=EntryKind.DELETE, subject="resp_1", due=NOW, since=NOW, tries=2),),
             error_code="",
         ),
     )
     read = await store.load(written.value.id)
     assert read is not None
     assert read.etag == written.etag
-    assert read.value == replace(written.value, error_code=None)  # the empty string is how None is written
+    assert read.value == written.value
+    assert read.value.status is RunStatus.IN_PROGRESS
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [
+        Creating(nonce="n", claim=Claim(until=NOW, unknown_at=NOW + timedelta(seconds=30), owner="o"), not_accepted=2),
+        RunningTools(),
+        RunningTools(lease=Lease(owner="o", until=NOW, beside_others=True)),
+        WaitingForAnswers(answer_by=NOW, seconds_left=None),
+        WaitingForAnswers(answer_by=NOW, seconds_left=0.25),
+        COMPLETED,
+        replace(COMPLETED, deleted_at=NOW),
+    ],
+    ids=lambda phase: type(phase).__name__,
+)
+async def test_every_phase_comes_back_as_it_was_written_and_leaves_nothing_to_the_next(
+    store: RunStore, phase: Phase
+) -> None:
+    for run in (new_run(phase=phase), new_run()):
+        written = await create(store, run)
+        assert await store.load(run.id) == written
+        saved = await store.save(written, replace(written.value, phase=phase))
+        assert await store.load(run.id) == saved.run
+        back = await store.save(saved.run, replace(saved.run.value, phase=Creating()))
+        assert await store.load(run.id) == back.run
 
 
 async def test_what_was_never_written_is_none(store: RunStore) -> None:
@@ -60,40 +96,42 @@ async def test_what_was_never_written_is_none(store: RunStore) -> None:
 async def test_a_session_and_a_number_are_taken_once(store: RunStore) -> None:
     first = await create(store)
     with pytest.raises(Conflict):
-        await create(store, new_run(first.value.session_id))
-    session = await store.load_session(first.value.session_id)
+        await create(store, new_run(first.value.request.session_id))
+    session = await store.load_session(first.value.request.session_id)
     assert session is not None
     stale = replace(session, etag=session.etag)
-    second = new_run(first.value.session_id, number=2)
+    second = new_run(first.value.request.session_id, number=2)
     await store.create(second, SessionChange(before=session, after=session_of(second)), "[]")
-    third = new_run(first.value.session_id, number=2)
+    third = new_run(first.value.request.session_id, number=2)
     with pytest.raises(Conflict):
         await store.create(third, SessionChange(before=stale, after=session_of(third)), "[]")
     read = await store.load(second.id)
     assert read is not None
-    assert read.value.submission == second.submission
+    assert read.value.request.fingerprint == second.request.fingerprint
 
 
 async def test_a_save_is_all_or_nothing(store: RunStore) -> None:
     run = await create(store)
-    session = await store.load_session(run.value.session_id)
+    session = await store.load_session(run.value.request.session_id)
     assert session is not None
-    call = ToolCall(session_id=run.value.session_id, number=1, turn=1, index=0, call_id="c", name="n", arguments="{}")
+    call = ToolCall(
+        session_id=run.value.request.session_id, number=1, turn=1, index=0, call_id="c", name="n", arguments="{}"
+    )
     saved = await store.save(
         run,
-        replace(run.value, next=Next.TOOLS),
+        replace(run.value, phase=RunningTools()),
         session=SessionChange(before=session, after=replace(session.value, response_id="r")),
         calls=[CallChange(before=None, after=call)],
         items=['["x"]'],
     )
-    assert saved.run.value.items == 2
+    assert saved.run.value.chain.items == 2
     with pytest.raises(Conflict):
-        await store.save(run, replace(run.value, next=Next.POLL), items=["[]"])
+        await store.save(run, replace(run.value, phase=COMPLETED), items=["[]"])
     stale = Stored(call, "W/\"datetime'2020-01-01T00%3A00%3A00.0000000Z'\"")
     with pytest.raises(Conflict):
         await store.save(
             saved.run,
-            replace(saved.run.value, next=Next.CREATE),
+            replace(saved.run.value, phase=Creating()),
             calls=[CallChange(before=stale, after=replace(call, state=CallState.FINISHED))],
         )
     read = await store.load(run.value.id)
@@ -150,32 +188,33 @@ async def test_a_row_of_a_newer_version_is_not_guessed_at(store: RunStore, table
     run = await create(store)
     await tables.commit(
         Table.RUNS,
-        run.value.session_id,
-        [Change(kind=Kind.MERGE, key="00000001", values={"schema": 99}, etag=run.etag)],
+        run.value.request.session_id,
+        [Change(kind=Kind.MERGE, key="run:00000001", values={"schema": 99}, etag=run.etag)],
     )
     with pytest.raises(RowUnreadable, match="newer"):
         await store.load(run.value.id)
 
 
 async def test_only_completed_runs_come_before(store: RunStore) -> None:
-    statuses = [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.QUEUED]
-    first = await create(store, new_run(status=statuses[0]))
-    for number, status in enumerate(statuses[1:], start=2):
-        session = await store.load_session(first.value.session_id)
-        run = new_run(first.value.session_id, number=number, status=status)
+    failed = Ended(status=RunStatus.FAILED, completed_at=NOW)
+    phases: list[Phase] = [COMPLETED, failed, COMPLETED, Creating()]
+    first = await create(store, new_run(phase=phases[0]))
+    for number, phase in enumerate(phases[1:], start=2):
+        session = await store.load_session(first.value.request.session_id)
+        run = new_run(first.value.request.session_id, number=number, phase=phase)
         await store.create(run, SessionChange(before=session, after=session_of(run)), "[]")
-    assert [run.number async for run in store.completed_before(run)] == [1, 3]
+    assert [run.request.number async for run in store.completed_before(run)] == [1, 3]
 
 
 async def test_a_session_is_saved_alone_under_its_etag(store: RunStore) -> None:
     run = await create(store)
-    session = await store.load_session(run.value.session_id)
+    session = await store.load_session(run.value.request.session_id)
     assert session is not None
     gone = replace(session.value, deleted_at=NOW, active_run=None)
     await store.save_session(SessionChange(before=session, after=gone))
     with pytest.raises(Conflict):
         await store.save_session(SessionChange(before=session, after=replace(gone, response_id="late")))
-    read = await store.load_session(run.value.session_id)
+    read = await store.load_session(run.value.request.session_id)
     assert read is not None
     assert read.value == gone
     with pytest.raises(ValueError, match="first run"):
@@ -184,39 +223,41 @@ async def test_a_session_is_saved_alone_under_its_etag(store: RunStore) -> None:
 
 async def test_all_rows_of_a_run_but_its_own_are_deleted_and_no_other_run_s(store: RunStore, tables: Tables) -> None:
     first = await create(store)
-    session = await store.load_session(first.value.session_id)
-    tenth = new_run(first.value.session_id, number=2)
+    session = await store.load_session(first.value.request.session_id)
+    tenth = new_run(first.value.request.session_id, number=2)
     await store.create(tenth, SessionChange(before=session, after=session_of(tenth)), "[]")
     for run in (first.value, tenth):
         await store.keep(run, "é" * 7_000_000)  # more rows than one transaction takes
-    call = ToolCall(session_id=first.value.session_id, number=1, turn=1, index=0, call_id="c", name="n", arguments="{}")
+    call = ToolCall(
+        session_id=first.value.request.session_id, number=1, turn=1, index=0, call_id="c", name="n", arguments="{}"
+    )
     saved = await store.save(first, first.value, calls=[CallChange(before=None, after=call)], items=["[]"] * 90)
-    theirs = [row.key async for row in tables.query(Table.RUNS, tenth.session_id) if row.key >= "00000002"]
+    theirs = [row.key async for row in tables.query(Table.RUNS, tenth.request.session_id) if ":00000002" in row.key]
     await store.delete_rows(saved.run.value)
     await store.delete_rows(saved.run.value)
-    left = [row.key async for row in tables.query(Table.RUNS, tenth.session_id)]
-    assert left == ["00000001", *theirs]
+    left = [row.key async for row in tables.query(Table.RUNS, tenth.request.session_id)]
+    assert sorted(left) == sorted(["run:00000001", "session", *theirs])
     assert len(theirs) > 3
 
 
 async def test_a_run_and_a_session_are_deleted_under_their_etags(store: RunStore) -> None:
     stale = await create(store)
-    saved = await store.save(stale, replace(stale.value, wakes=1))
+    saved = await store.save(stale, changed(stale.value, wakes=1))
     with pytest.raises(Conflict):
         await store.delete_run(stale)
     await store.delete_run(saved.run)
     with pytest.raises(Conflict):
         await store.delete_run(saved.run)
     assert await store.load(stale.value.id) is None
-    session = await store.load_session(stale.value.session_id)
+    session = await store.load_session(stale.value.request.session_id)
     assert session is not None
     await store.save_session(SessionChange(before=session, after=replace(session.value, deleted_at=NOW)))
     with pytest.raises(Conflict):
         await store.delete_session_row(session)
-    session = await store.load_session(stale.value.session_id)
+    session = await store.load_session(stale.value.request.session_id)
     assert session is not None
     await store.delete_session_row(session)
-    assert await store.load_session(stale.value.session_id) is None
+    assert await store.load_session(stale.value.request.session_id) is None
 
 
 async def test_the_log_of_deliveries_goes_with_the_run_s_row(store: RunStore) -> None:
@@ -224,9 +265,14 @@ async def test_the_log_of_deliveries_goes_with_the_run_s_row(store: RunStore) ->
     lines = []
     for index in range(3):
         line = Delivery(
-            session_id=run.value.session_id, number=1, index=index, event="completed", attempt=index + 1, sent_at=NOW
+            session_id=run.value.request.session_id,
+            number=1,
+            index=index,
+            event="completed",
+            attempt=index + 1,
+            sent_at=NOW,
         )
-        after = replace(run.value, deliveries=index + 1)
+        after = changed(run.value, deliveries=index + 1)
         saved = await store.save(run, after, delivery=DeliveryChange(before=None, after=line))
         assert saved.delivery is not None
         run = saved.run
@@ -264,15 +310,15 @@ async def test_sessions_that_are_idle_or_left_half_deleted_are_found(store: RunS
     }
     for name, change in kinds.items():
         run = await create(store)
-        session = await store.load_session(run.value.session_id)
+        session = await store.load_session(run.value.request.session_id)
         assert session is not None
         await store.save_session(SessionChange(before=session, after=replace(session.value, **change)))
-        found[run.value.session_id] = name
+        found[run.value.request.session_id] = name
         if name == "broken":
-            session = await store.load_session(run.value.session_id)
+            session = await store.load_session(run.value.request.session_id)
             assert session is not None
             damage = Change(kind=Kind.MERGE, key="session", values={"schema": 99}, etag=session.etag)
-            await tables.commit(Table.RUNS, run.value.session_id, [damage])
+            await tables.commit(Table.RUNS, run.value.request.session_id, [damage])
     seen: list[Session] = []
     place = None
     while place is not None or not seen:
@@ -290,13 +336,13 @@ async def test_sessions_that_are_idle_or_left_half_deleted_are_found(store: RunS
 
 
 async def test_deleted_runs_are_neither_shown_nor_replayed(store: RunStore) -> None:
-    first = await create(store, new_run(status=RunStatus.COMPLETED))
+    first = await create(store, new_run(phase=COMPLETED))
     for number in (2, 3):
-        session = await store.load_session(first.value.session_id)
-        run = new_run(first.value.session_id, number=number, status=RunStatus.COMPLETED)
+        session = await store.load_session(first.value.request.session_id)
+        run = new_run(first.value.request.session_id, number=number, phase=COMPLETED)
         last = await store.create(run, SessionChange(before=session, after=session_of(run)), "[]")
-    await store.save(first, replace(first.value, deleted_at=NOW))
-    session = await store.load_session(first.value.session_id)
+    await store.save(first, replace(first.value, phase=replace(COMPLETED, deleted_at=NOW)))
+    session = await store.load_session(first.value.request.session_id)
     assert session is not None
-    assert [run.number for run in await store.runs_of(session.value.session_id, [3, 2, 1])] == [3, 2]
-    assert [run.number async for run in store.completed_before(last.value)] == [2]
+    assert [run.request.number for run in await store.runs_of(session.value.session_id, [3, 2, 1])] == [3, 2]
+    assert [run.request.number async for run in store.completed_before(last.value)] == [2]

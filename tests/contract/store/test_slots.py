@@ -11,7 +11,7 @@ from shared.runs.store.slots import Slot, SlotStore
 from shared.runs.store.tables import Conflict, Tables
 from tests.contract.store.records import NOW
 
-SLOT = Slot(number=7, run_id="run_a_1", submission="s", taken_at=NOW)
+SLOT = Slot(number=7, run_id="run_a_1", fingerprint="s", taken_at=NOW)
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ async def test_without_a_partition_all_partitions_are_read_in_order(tables: Tabl
 async def test_tables_are_apart(tables: Tables) -> None:
     await fill(tables, "p", {"a": {}})
 
-    assert await tables.get(Table.WATCH, "p", "a") is None
+    assert await tables.get(Table.DUE, "p", "a") is None
     assert [row async for row in tables.query(Table.INDEX, "p")] == []
 
 

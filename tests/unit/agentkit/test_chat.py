@@ -75,6 +75,11 @@ def test_what_chat_does_not_take_is_refused_for_good(part: dict[str, Any]) -> No
     assert caught.value.code == "unsupported_content"
 
 
+def test_what_chat_does_not_take_of_the_model_s_own_words_is_left_out() -> None:
+    own = [{"type": "output_text", "text": "Fine."}, {"type": "of_the_future", "x": 1}]
+    assert to_messages([{**said(own), "role": "assistant"}])[0]["content"] == "Fine."
+
+
 def completion(reason: str | None = "stop", **message: Any) -> dict[str, Any]:
     return {"id": "chatcmpl-1", "choices": [{"index": 0, "message": message, "finish_reason": reason}]}
 

@@ -1,4 +1,4 @@
-"""Requests as a trigger gets them, without a host."""
+"""Requests as a trigger gets them, without a host; and runs as they are answered with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
+
+from shared.agentkit.agent import ContinuationToken
+from shared.runs.model.phases import Creating, Ended, Pending, Phase, RunStatus, WaitingForAnswers
+from shared.runs.model.run import Run
+from tests.unit.runs.records import NOW, a_run, at
 
 
 def request(
@@ -45,3 +50,15 @@ def content(response: Any) -> dict[str, Any]:
     """The JSON of a response."""
     body: dict[str, Any] = json.loads(bytes(response.body))
     return body
+
+
+def a_run_that_is(status: RunStatus, **changes: Any) -> Run:
+    """A run of that status, with these changes as ``a_run`` takes them."""
+    phases: dict[RunStatus, Phase] = {
+        RunStatus.QUEUED: Creating(),
+        RunStatus.IN_PROGRESS: Pending(token=ContinuationToken(response_id="resp_1"), next_look=at(2)),
+        RunStatus.REQUIRES_ACTION: WaitingForAnswers(answer_by=at(600), seconds_left=None),
+    }
+    run = a_run(phase=phases.get(status) or Ended(status=status, completed_at=NOW), **changes)
+    assert run.status is status
+    return run

@@ -12,7 +12,7 @@ import pytest
 from shared.api.answering import EXPOSED, answered
 from shared.api.rendering import json_response
 from shared.errors import RunNotFound
-from shared.runs.services import log
+from shared.runs.ports import log
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from tests.unit.api.conftest import content, request
 

@@ -11,8 +11,8 @@ import pytest
 from shared import errors
 from shared.api.batch_bodies import read_batch
 from shared.api.reading import Share
-from shared.runs.batches.submission import BatchSubmission
-from shared.runs.submission import Submission
+from shared.runs.batches.submit import BatchSubmission
+from shared.runs.commands.submission import Submission
 from shared.settings import Settings
 from tests.unit.api.conftest import request
 

@@ -18,8 +18,8 @@ from shared.errors import (
     InvalidRequest,
     UnsupportedMediaType,
 )
-from shared.runs.answers import Answer
-from shared.runs.submission import Submission
+from shared.runs.commands.submission import Submission
+from shared.runs.model.facts import Approve
 from shared.settings import BESIDES_THE_INPUT, Settings
 from tests.unit.api.conftest import request
 
@@ -292,8 +292,8 @@ async def test_a_list_is_measured_as_a_whole() -> None:
 async def test_answers_are_read_by_call() -> None:
     body = {"answers": {"call_1": {"approve": True}, "call_2": {"approve": False, "reason": "No."}}}
     assert await read_answers(request(body), SETTINGS) == {
-        "call_1": Answer(approve=True),
-        "call_2": Answer(approve=False, reason="No."),
+        "call_1": Approve(approve=True),
+        "call_2": Approve(approve=False, reason="No."),
     }
 
 

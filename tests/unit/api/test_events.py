@@ -15,8 +15,8 @@ import pytest
 from shared.api import pacing
 from shared.api.answering import answered
 from shared.api.events import sse, stream
-from shared.runs.services import log
-from shared.runs.viewing.views import (
+from shared.runs.ports import log
+from shared.runs.watching.views import (
     Delta,
     EventId,
     Snapshot,
@@ -39,8 +39,8 @@ def delta(sequence: int, text: str = "x") -> Delta:
 
 def app_of(watching: Watching, seconds: float = 60.0) -> Any:
     """An app whose runs are watched like this."""
-    viewing = SimpleNamespace(watch=lambda run_id, after, wake: watching())
-    return SimpleNamespace(viewing=viewing, settings=SimpleNamespace(events_seconds=seconds))
+    watched = SimpleNamespace(watch=lambda run_id, after, wake: watching())
+    return SimpleNamespace(watching=watched, settings=SimpleNamespace(events_seconds=seconds))
 
 
 def body_of(watching: Watching, seconds: float = 60.0) -> AsyncGenerator[bytes, None]:
@@ -76,7 +76,7 @@ def test_half_a_surrogate_pair_goes_over_the_wire_as_it_came() -> None:
 
 
 async def test_each_kind_of_event_has_its_name_and_only_what_moves_the_text_has_an_id() -> None:
-    from shared.runs.run import ToolCall
+    from shared.runs.model.calls import ToolCall
 
     call = ToolCall(session_id=SESSION, number=1, turn=2, index=0, call_id="c", name="work", arguments="secret")
 

@@ -9,7 +9,7 @@ import pytest
 
 from shared.api.pages import read_page
 from shared.errors import InvalidRequest
-from shared.runs.run import RunStatus
+from shared.runs.model.phases import RunStatus
 
 CURSOR = f"{1:014}:run_{'a' * 32}_7:{'b' * 16}"
 

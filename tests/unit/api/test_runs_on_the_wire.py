@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from shared.agentkit.agent import ContinuationToken
 from shared.api.runs import _retry_after, on_the_wire
-from shared.runs.lease import leased
-from shared.runs.run import Next, Run
-from shared.runs.transitions import park, wake_later
-from tests.unit.runs.records import NOW, a_run
+from shared.runs.model.facts import Fact, LeaseRenewed, WakeCrashed
+from shared.runs.model.phases import Lease, Pending, RunningTools, WaitingForAnswers
+from shared.runs.model.run import Run
+from shared.runs.rules.agenda import gap_to_next_try
+from shared.runs.rules.change import Before, Change
+from shared.runs.rules.decide import decide
+from shared.settings import Settings
+from tests.unit.runs.records import NOW, a_run, at
 
-POLLED = wake_later(a_run(next=Next.POLL), NOW, 7.0)
+
+def written(run: Run) -> Run:
+    """The run with what every write says of the next try."""
+    return replace(run, schedule=replace(run.schedule, retry_after=gap_to_next_try(run, NOW)))
+
+
+def after(run: Run, fact: Fact) -> Run:
+    decision = decide(Before(run=run), fact, NOW, Settings())
+    assert isinstance(decision, Change)
+    return decision.run
+
+
+def crash(*, after: int) -> WakeCrashed:
+    return WakeCrashed(seen=after, error="ValueError", jitter=0.0)
+
+
+PARKED = a_run(phase=WaitingForAnswers(answer_by=NOW + timedelta(days=7), seconds_left=None), deadline_at=None)
+LEASED = a_run(phase=RunningTools(lease=Lease(owner="o", until=at(1))))
 
 
 @pytest.mark.parametrize(
     ("run", "gap"),
     [
-        (POLLED, 7.0),
-        (park(POLLED, NOW, NOW + timedelta(days=7)), 30.0),
-        (leased(a_run(next=Next.TOOLS), NOW, 60.0), 5.0),
-        (wake_later(a_run(next=Next.TOOLS), NOW, 2.0), 2.0),
-        (wake_later(a_run(next=Next.ANSWERS), NOW, 300.0), 30.0),
+        (written(a_run(phase=Pending(token=ContinuationToken(response_id="resp_1"), next_look=at(7)))), 7.0),
+        (written(PARKED), 30.0),
+        (after(LEASED, LeaseRenewed(owner="o")), 5.0),
+        (after(a_run(phase=RunningTools()), crash(after=0)), 2.0),
+        (after(replace(PARKED, schedule=replace(PARKED.schedule, crashes=8)), crash(after=8)), 30.0),
     ],
     ids=["polled", "parked", "tools run", "tools are to run", "parked, after a wake that crashed"],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from openai.types.responses import Response
@@ -10,7 +9,9 @@ from openai.types.responses import Response
 from shared.agentkit.agent import Item
 from shared.api.v1.objects import completion_object, response_object
 from shared.api.v1.output import Said, input_items, shown, text_part, turns_of
-from shared.runs.run import RunStatus
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Turn
+from tests.unit.api.conftest import a_run_that_is
 from tests.unit.runs.records import a_run
 
 CALL: Item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
@@ -56,19 +57,19 @@ def test_what_was_corrected_is_not_shown() -> None:
 def test_a_structured_result_stands_alone() -> None:
     found = [Said(turn=1, text="Let me see."), Said(turn=2, text="{}")]
     assert [each.text for each in shown(a_run(), found)] == ["Let me see.", "{}"]
-    assert [each.text for each in shown(replace(a_run(), output="{}"), found)] == ["{}"]
+    assert [each.text for each in shown(a_run(output="{}"), found)] == ["{}"]
 
 
 def test_a_response_says_what_it_went_on_from_and_how_it_was_asked_for() -> None:
     """Not the number before it: that run may have failed, or be gone."""
-    body = response_object(replace(a_run(), number=7, follows=4, background=False))
-    assert (body["previous_response_id"], body["background"]) == (f"resp_{a_run().session_id}_4", False)
-    body = response_object(replace(a_run(), number=7))
+    body = response_object(a_run(number=7, follows=4, background=False))
+    assert (body["previous_response_id"], body["background"]) == (f"resp_{a_run().request.session_id}_4", False)
+    body = response_object(a_run(number=7))
     assert (body["previous_response_id"], body["background"]) == (None, True)
 
 
 def test_a_refusal_is_one_in_both_shapes() -> None:
-    run = replace(a_run(), status=RunStatus.COMPLETED)
+    run = a_run_that_is(RunStatus.COMPLETED)
     found = turns_of([[ASKED], [said({"type": "refusal", "refusal": "No."})]])
     response = Response.model_validate(response_object(run, found))
     assert response.output[0].content[0].refusal == "No."  # type: ignore[union-attr]
@@ -77,7 +78,7 @@ def test_a_refusal_is_one_in_both_shapes() -> None:
 
 
 def test_a_response_that_was_cut_short_says_so() -> None:
-    run = replace(a_run(), status=RunStatus.INCOMPLETE, incomplete_reason="max_output_tokens", turn=2)
+    run = a_run_that_is(RunStatus.INCOMPLETE, incomplete_reason="max_output_tokens", turn=Turn(number=2))
     body = response_object(run, [Said(turn=1, text="a"), Said(turn=2, text="b")])
     assert [item["status"] for item in body["output"]] == ["completed", "incomplete"]
     assert body["incomplete_details"] == {"reason": "max_output_tokens"}
@@ -86,7 +87,7 @@ def test_a_response_that_was_cut_short_says_so() -> None:
 
 def test_every_status_is_a_response_to_the_letter_of_its_types() -> None:
     for status in RunStatus:
-        run = replace(a_run(), status=status, completed_at=a_run().created_at if status.terminal else None)
+        run = a_run_that_is(status)
         response = Response.model_validate(response_object(run, [Said(turn=1, text="a")]))
         assert response.status == ("in_progress" if status is RunStatus.REQUIRES_ACTION else status.value)
         assert response.output_text == ("a" if status.terminal else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,11 +14,13 @@ from shared.api.v1 import starting
 from shared.api.v1.starting import finished, given_to, moment, said_in, seconds_left
 from shared.api.v1.streaming import failure
 from shared.errors import DormouseError, ResponseNotFound, StillRunning
-from shared.runs.run import Run, RunStatus
+from shared.runs.commands.submission import Submission
+from shared.runs.model.phases import Ended, RunStatus
+from shared.runs.model.run import Run
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.submission import Submission
-from shared.runs.viewing.watch import Viewing
+from shared.runs.watching.watch import Watching
 from shared.settings import Settings
+from tests.unit.api.conftest import a_run_that_is
 from tests.unit.runs.records import NOW, a_run
 
 WANTED = Submission(owner="o", items=())
@@ -45,8 +46,8 @@ class Store:
 
 
 def app_of(run: Run | None) -> Any:
-    services: Any = SimpleNamespace(settings=Settings(), store=Store(run), luck=lambda: 0.0)
-    return SimpleNamespace(settings=services.settings, services=services, viewing=Viewing(services))
+    ports: Any = SimpleNamespace(settings=Settings(), runs=Store(run), random=lambda: 0.0)
+    return SimpleNamespace(settings=ports.settings, ports=ports, watching=Watching(ports))
 
 
 async def is_disconnected() -> bool:
@@ -57,14 +58,16 @@ async def test_a_request_is_over_in_time_however_long_its_submit_took() -> None:
     app, request = app_of(a_run()), SimpleNamespace(is_disconnected=is_disconnected)
     with pytest.raises(StillRunning):
         await finished(request, WANTED, a_run(), app, since=moment() - LONGEST)
-    assert app.services.store.looks == 1, "a last look, and no more"
+    assert app.ports.runs.looks == 1, "a last look, and no more"
     now = moment()
     assert seconds_left(220, now - 30) <= LONGEST - 30 < 220
     assert seconds_left(100, now - 30) == 100, "there is time enough"
     assert seconds_left(1, now - 30) == 1
 
 
-@pytest.mark.parametrize("now", [None, replace(a_run(), deleted_at=NOW)])
+@pytest.mark.parametrize(
+    "now", [None, a_run(phase=Ended(status=RunStatus.CANCELLED, completed_at=NOW, deleted_at=NOW))]
+)
 async def test_what_is_deleted_while_it_is_read_is_not_found(now: Run | None) -> None:
     for read in (given_to, said_in):
         with pytest.raises(ResponseNotFound):
@@ -91,10 +94,10 @@ class Noted:
         self.run = a_run()
         self.submits = 0
         index = SimpleNamespace(take_unanswered=self.take, leave_unanswered=self.leave)
-        services = SimpleNamespace(clock=lambda: NOW, index=index, store=SimpleNamespace(load_visible=self.load))
-        submissions = SimpleNamespace(submit=self.submit)
-        signals = SimpleNamespace(started=self.started)
-        self.app: Any = SimpleNamespace(services=services, submissions=submissions, signals=signals)
+        runs = SimpleNamespace(load_visible=self.load)
+        ports = SimpleNamespace(clock=lambda: NOW, index=index, runs=runs, submit=self.submit)
+        self.app: Any = SimpleNamespace(ports=ports)
+        self.driver: Any = SimpleNamespace(started=self.started)
 
     async def take(self, *_: object) -> str | None:
         return self.names.pop(0) if self.names else None
@@ -124,6 +127,7 @@ def a_repeat(*, gone_after: int | None = None) -> Any:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "submit_run", lambda ports, wanted: ports.submit(wanted))
     monkeypatch.setattr(starting, "LOOKS_SECONDS", 0.0)
     monkeypatch.setattr(starting, "LOOK_GAP", 0.0)
 
@@ -133,9 +137,9 @@ async def test_a_repeat_waits_for_the_word_of_who_holds_the_same_request() -> No
     """Whoever holds a request sees a little later that its caller hung up, on a busy machine more than a little."""
     noted = Noted(None, None, "its id")
     with starting._holding(WANTED):
-        assert await starting.begin(a_repeat(), WANTED, noted.app, None) is noted.run  # type: ignore[arg-type]
+        assert await starting.begin(a_repeat(), WANTED, noted.app, noted.driver) is noted.run
     assert noted.submits == 0
-    await starting.begin(a_repeat(), WANTED, noted.app, None)  # type: ignore[arg-type]
+    await starting.begin(a_repeat(), WANTED, noted.app, noted.driver)
     assert noted.submits == 1, "nobody holds it, and no other repeat: it is a new request"
     assert not starting._held
 
@@ -150,12 +154,12 @@ async def test_a_request_is_held_while_it_is_submitted() -> None:
         noted.submits += 1
         submitting.set()
         await go_on.wait()
-        return SimpleNamespace(run=replace(noted.run, status=RunStatus.COMPLETED))
+        return SimpleNamespace(run=a_run_that_is(RunStatus.COMPLETED))
 
-    noted.app.submissions.submit = submit
-    one = asyncio.create_task(starting.begin(first, WANTED, noted.app, None))  # type: ignore[arg-type]
+    noted.app.ports.submit = submit
+    one = asyncio.create_task(starting.begin(first, WANTED, noted.app, noted.driver))
     await submitting.wait()
-    two = asyncio.create_task(starting.begin(a_repeat(), WANTED, noted.app, None))  # type: ignore[arg-type]
+    two = asyncio.create_task(starting.begin(a_repeat(), WANTED, noted.app, noted.driver))
     for _ in range(20):
         await asyncio.sleep(0)
     assert not two.done()
@@ -169,12 +173,12 @@ async def test_a_request_is_held_while_it_is_submitted() -> None:
 async def test_a_repeat_whose_own_caller_hangs_up_starts_nothing() -> None:
     noted = Noted()
     with starting._holding(WANTED), pytest.raises(StillRunning, match="hung up"):
-        await starting.begin(a_repeat(gone_after=3), WANTED, noted.app, None)  # type: ignore[arg-type]
+        await starting.begin(a_repeat(gone_after=3), WANTED, noted.app, noted.driver)
     assert noted.submits == 0
 
 
 async def test_a_caller_that_hangs_up_just_before_the_end_is_noted_too() -> None:
-    app, noted = app_of(replace(a_run(), status=RunStatus.COMPLETED)), Noted()
-    app.services.index, app.services.clock = noted.app.services.index, noted.app.services.clock
+    app, noted = app_of(a_run_that_is(RunStatus.COMPLETED)), Noted()
+    app.ports.index, app.ports.clock = noted.app.ports.index, noted.app.ports.clock
     await finished(a_repeat(gone_after=0), WANTED, a_run(), app, since=moment())
     assert noted.names == [a_run().id]

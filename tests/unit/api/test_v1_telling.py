@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,8 +16,10 @@ from shared.api.v1.names import message_id
 from shared.api.v1.output import Said
 from shared.api.v1.places import CLOSING, MOST, STEPS, TOLD, Place
 from shared.api.v1.telling import Telling
-from shared.runs.run import Run, RunStatus
-from shared.runs.viewing.views import ALL, Delta, End, EventId, Snapshot, ViewEvent
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run, Turn
+from shared.runs.watching.views import ALL, Delta, End, EventId, Snapshot, ViewEvent
+from tests.unit.api.conftest import a_run_that_is
 from tests.unit.runs.records import a_run
 
 Event = dict[str, Any]
@@ -68,7 +69,7 @@ EACH = pytest.mark.parametrize("name", RUNS)
 
 
 def the_run(said: Sequence[Said], **changes: Any) -> Run:
-    return replace(a_run(), turn=max(each.turn for each in said), status=RunStatus.COMPLETED, **changes)
+    return a_run_that_is(RunStatus.COMPLETED, turn=Turn(number=max(each.turn for each in said)), **changes)
 
 
 def is_start(event: ViewEvent) -> bool:
@@ -231,7 +232,7 @@ def test_who_was_told_more_than_the_turn_now_has_begins_anew() -> None:
 def test_a_message_of_which_nothing_is_left_is_emptied() -> None:
     """It was cancelled while the client was away: the run has no text."""
     client, telling = returning("half a sent")
-    for event in telling.end(a_run(status=RunStatus.CANCELLED)):
+    for event in telling.end(a_run_that_is(RunStatus.CANCELLED)):
         client.hear(event)
     assert list(client.texts.values()) == list(client.done.values()) == [""]
 
@@ -249,7 +250,7 @@ def test_words_that_end_otherwise_than_they_were_told_are_told_again() -> None:
 
 
 def test_the_end_says_how_it_ended_and_what_was_cut_short() -> None:
-    run = replace(a_run(), status=RunStatus.CANCELLED, turn=1)
+    run = a_run_that_is(RunStatus.CANCELLED)
     telling = Telling(run, None, None)
     telling.begin()
     telling.snapshot(EventId(1, 1, 0), "")
@@ -263,7 +264,7 @@ def test_the_end_says_how_it_ended_and_what_was_cut_short() -> None:
     assert (closing[0]["text"], closing[2]["item"]["status"]) == ("half a sent", "incomplete")
     assert (end["type"], end["response"]["status"], end["response"]["output"]) == ("response.failed", "cancelled", [])
     for status, kind in ((RunStatus.INCOMPLETE, "response.incomplete"), (RunStatus.FAILED, "response.failed")):
-        assert Telling(run, None, None).end(replace(run, status=status))[-1]["type"] == kind
+        assert Telling(run, None, None).end(a_run_that_is(status))[-1]["type"] == kind
 
 
 @pytest.mark.parametrize("number", [2, 5, MOST, MOST - 1, 2**40])

@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 
 from shared.agentkit.faults import NoNews
 from shared.api.answering import answered
+from shared.runs.commit import LostRace
 from shared.runs.store.tables import Conflict
 from shared.settings import Settings
 from shared.webhooks import inbound
@@ -24,12 +25,17 @@ SECRET = "whsec_" + base64.b64encode(b"a secret of the tests").decode()
 EVENT = {"id": "evt_1", "object": "event", "type": "response.completed", "data": {"id": "resp_1"}}
 
 
+@pytest.fixture(autouse=True)
+def heard_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbound, "adopt", lambda heard, response_id: heard.look_at(response_id))
+
+
 class Heard:
-    """Stands for the app: what was looked at, and who was woken."""
+    """Stands for the app and its driver: what was looked at, and who was woken."""
 
     def __init__(self, secret: str | None = SECRET, error: Exception | None = None, run: str | None = "run_1") -> None:
         self.settings = Settings(openai_webhook_secret=secret)
-        self.adoption = self.signals = self
+        self.ports = self
         self.looked: list[str] = []
         self.awake: list[str] = []
         self._error, self._run = error, run
@@ -40,7 +46,7 @@ class Heard:
             raise self._error
         return self._run
 
-    async def woken(self, run_id: str, _: Any) -> None:
+    async def woken(self, run_id: str) -> None:
         self.awake.append(run_id)
 
 
@@ -58,7 +64,7 @@ async def send(app: Heard, body: Any, headers: dict[str, str] | None = None) -> 
 
     @answered
     async def receive(req: Any) -> Any:
-        return await inbound.receive(req, cast("App", app), cast("Any", None))
+        return await inbound.receive(req, cast("App", app), cast("Any", app))
 
     return await receive(request(data, headers=signed(data) if headers is None else headers))
 
@@ -234,7 +240,11 @@ async def test_without_a_secret_there_is_no_such_address() -> None:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(NoNews("no", code="http_500"), "provider_unavailable"), (Conflict("run_1", "races"), "storage_unavailable")],
+    [
+        (NoNews("no", code="http_500"), "provider_unavailable"),
+        (Conflict("run_1", "races"), "storage_unavailable"),
+        (LostRace("run_1: too many races"), "storage_unavailable"),
+    ],
 )
 async def test_what_could_not_be_read_is_503_so_that_it_comes_again(error: Exception, code: str) -> None:
     app = Heard(error=error)

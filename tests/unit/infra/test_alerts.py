@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from local import ROOT
 from local.infra.bicep import literal, properties
 from local.infra.templates import files
-from shared.runs.run import RunStatus
+from shared.runs.model.phases import RunStatus
 
 
 def logged() -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@ from local.openapi.triggers import triggers
 from shared import errors
 from shared.api import routing
 from shared.errors import DormouseError
-from shared.runs.run import RunStatus
+from shared.runs.model.phases import RunStatus
 from tests.parts.contract import Contract
 
 DOCUMENT = document.document()

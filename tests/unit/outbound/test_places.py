@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.outbound.places import LATEST, MOST_QUEUES, SOONEST, Places, TakenPlace
-from shared.runs.callbacks.callback import NoPlace
+from shared.outbound.shares import LATEST, MOST_QUEUES, SOONEST, Shares, TakenPlace
+from shared.runs.model.callbacks import NoShare
 
 
 class Clock:
@@ -15,20 +15,20 @@ class Clock:
         return self.now
 
 
-def taken(places: Places, owner: str, host: str) -> TakenPlace:
+def taken(places: Shares, owner: str, host: str) -> TakenPlace:
     place = places.take(owner, host)
     assert isinstance(place, TakenPlace)
     return place
 
 
-def wait(places: Places, owner: str, host: str) -> float:
+def wait(places: Shares, owner: str, host: str) -> float:
     place = places.take(owner, host)
-    assert isinstance(place, NoPlace)
+    assert isinstance(place, NoShare)
     return place.wait
 
 
 def test_one_host_has_half_one_owner_all_but_one_and_the_process_all() -> None:
-    places = Places(4)
+    places = Shares(4)
     first = taken(places, "ann", "a")
     taken(places, "ann", "a")
     assert wait(places, "bob", "a")
@@ -42,7 +42,7 @@ def test_one_host_has_half_one_owner_all_but_one_and_the_process_all() -> None:
 
 @pytest.mark.parametrize("most", [1, 2])
 def test_few_places_are_for_everybody(most: int) -> None:
-    places = Places(most)
+    places = Shares(most)
     taken(places, "ann", "a")
     if most == 2:
         taken(places, "bob", "b")
@@ -50,7 +50,7 @@ def test_few_places_are_for_everybody(most: int) -> None:
 
 
 def test_a_place_is_free_when_nobody_holds_it_any_more() -> None:
-    places = Places(1)
+    places = Shares(1)
     place = taken(places, "ann", "a")
     place.hold()
     place.give_back()
@@ -61,7 +61,7 @@ def test_a_place_is_free_when_nobody_holds_it_any_more() -> None:
 
 def test_who_finds_none_looks_again_when_those_before_will_be_done() -> None:
     clock = Clock()
-    places = Places(2, seconds=clock)  # one for each owner
+    places = Shares(2, seconds=clock)  # one for each owner
     place = taken(places, "ann", "a")
     assert [wait(places, "ann", "a") for _ in range(5)] == [1.0, 2.0, 3.0, 4.0, 5.0]
     clock.now = 20.0
@@ -74,7 +74,7 @@ def test_who_finds_none_looks_again_when_those_before_will_be_done() -> None:
 
 def test_what_is_known_of_queues_does_not_grow_for_ever() -> None:
     clock = Clock()
-    places = Places(1, seconds=clock)
+    places = Shares(1, seconds=clock)
     taken(places, "ann", "a")
     for number in range(3 * MOST_QUEUES):
         clock.now = 10.0 * number

@@ -7,9 +7,9 @@ from collections import Counter
 from typing import Any
 
 from shared import errors
-from shared.runs.batches.batch import Batch, item_status, run_of
-from shared.runs.batches.submission import AskedItem, BatchSubmission, BatchSubmitted
-from shared.runs.submission import Submission
+from shared.runs.batches.submit import AskedItem, BatchSubmission, BatchSubmitted, submit_batch
+from shared.runs.commands.submission import Submission
+from shared.runs.model.batch import Batch, item_status, run_of
 from tests.unit.runs.conftest import Rig
 
 
@@ -35,7 +35,7 @@ def asked(
 
 async def submit(rig: Rig, *texts: str, **fields: Any) -> BatchSubmitted:
     """Submit a batch."""
-    return await rig.app.batch_submissions.submit(asked(*texts, **fields))
+    return await submit_batch(rig.app.ports, asked(*texts, **fields))
 
 
 async def ended(rig: Rig, callback_url: str, **fields: Any) -> Batch:
@@ -43,12 +43,12 @@ async def ended(rig: Rig, callback_url: str, **fields: Any) -> Batch:
     bad = [AskedItem(id="bad", asked=errors.InvalidJson("no"))]
     defaults = one("", metadata={"job": "night"})
     wanted = BatchSubmission(items=bad, defaults=defaults, payload="p", callback_url=callback_url, **fields)
-    return (await rig.app.batch_submissions.submit(wanted)).batch
+    return (await submit_batch(rig.app.ports, wanted)).batch
 
 
 async def load(rig: Rig, batch_id: str) -> Batch:
     """The batch as its row has it."""
-    stored = await rig.app.services.batches.load(batch_id)
+    stored = await rig.app.ports.batches.load(batch_id)
     assert stored is not None, batch_id
     return stored.value
 
@@ -56,12 +56,12 @@ async def load(rig: Rig, batch_id: str) -> Batch:
 async def fates(rig: Rig, batch_id: str) -> dict[str, int]:
     """How many items have which status, item by item."""
     batch = await load(rig, batch_id)
-    heads = await rig.app.services.batches.heads(batch_id, 0)
-    results = await rig.app.services.batches.results(batch_id, 0, batch.total)
+    heads = await rig.app.ports.batches.heads(batch_id, 0)
+    results = await rig.app.ports.batches.results(batch_id, 0, batch.request.total)
     return dict(Counter(item_status(batch, head.index, results.get(head.index)).value for head in heads))
 
 
 async def creates(rig: Rig, batch_id: str) -> list[int]:
     """How many responses the provider has made for each item."""
     made = Counter(entry.metadata["run"] for entry in await rig.model.creates())
-    return [made[run_of(batch_id, index)] for index in range((await load(rig, batch_id)).total)]
+    return [made[run_of(batch_id, index)] for index in range((await load(rig, batch_id)).request.total)]

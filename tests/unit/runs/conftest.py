@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -24,13 +24,19 @@ from shared import agents, wiring
 from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider
 from shared.agents import AgentFactory, novelist
-from shared.runs.run import Run, Session, ToolCall
-from shared.runs.services import Outcome
-from shared.runs.store.memory import MemoryTables
-from shared.runs.submission import Submission, Submitted
+from shared.drivers.driver import Driver
+from shared.drivers.durable import Hub
+from shared.drivers.wakes import wake
+from shared.runs.actions.advance import advance
+from shared.runs.actions.outcome import Outcome, outcome
+from shared.runs.commands.submission import Submission, Submitted
+from shared.runs.commands.submit import submit
+from shared.runs.model.calls import ToolCall
+from shared.runs.model.run import Run, Session
 from shared.settings import Settings
 from shared.wiring import App
 from tests.parts import workshop
+from tests.parts.memory import MemoryTables
 from tests.parts.receiver import SECRET, Receiver
 
 THINK = 1.0
@@ -80,7 +86,7 @@ class Rig:
             "stream": self.stream,
             **fields,
         }
-        return await self.app.submissions.submit(Submission(items=items, **fields))
+        return await submit(self.app.ports, Submission(items=items, **fields))
 
     async def start(self, text: str = "[script:s]", **fields: Any) -> str:
         """Submit, and the id of the run."""
@@ -88,32 +94,40 @@ class Rig:
 
     async def wake(self, run_id: str) -> Outcome:
         """One wake, now."""
-        return await self.app.lifecycle.advance(run_id)
+        return await advance(self.app.ports, run_id)
+
+    def driver(self, hub: object = None) -> Driver:
+        """The driver of a call, by way of this hub."""
+        return Driver(self.app.ports, cast(Hub, hub), self.app.watching.look_now)
+
+    async def woken(self, subject: str, hub: object = None) -> Outcome:
+        """One wake as the activity does it: of a run, a batch, or a deleted session."""
+        return await wake(self.app.ports, subject, self.driver(hub))
 
     async def run(self, run_id: str) -> Run:
         """The run as its row has it."""
-        stored = await self.app.services.store.load(run_id)
+        stored = await self.app.ports.runs.load(run_id)
         assert stored is not None, run_id
         return stored.value
 
     async def session(self, run_id: str) -> Session:
         """The session of a run, as its row has it."""
-        stored = await self.app.services.store.load_session((await self.run(run_id)).session_id)
+        stored = await self.app.ports.runs.load_session((await self.run(run_id)).request.session_id)
         assert stored is not None, run_id
         return stored.value
 
     async def calls(self, run_id: str) -> list[ToolCall]:
         """The run's ledger, in order."""
-        return [each.value for each in await self.app.services.store.calls(await self.run(run_id))]
+        return [each.value for each in await self.app.ports.runs.calls(await self.run(run_id))]
 
     async def text(self, run_id: str) -> str:
         """The run's text, read back from wherever it lies."""
         run = await self.run(run_id)
-        return await self.app.services.store.read(run, run.text)
+        return await self.app.ports.runs.read(run, run.result.text)
 
     async def items(self, run_id: str) -> list[dict[str, Any]]:
         """The run's conversation items."""
-        return await self.app.services.store.items(await self.run(run_id))
+        return await self.app.ports.runs.items(await self.run(run_id))
 
     async def gaps(self, operation: str = "create") -> list[float]:
         """The seconds between the requests of one kind that the provider saw."""
@@ -124,7 +138,7 @@ class Rig:
         """Wake the run whenever it asks for it, moving the clock, until ``until`` holds or nothing is left to do."""
         for _ in range(MOST_WAKES):
             run = await self.run(run_id)
-            gap = self.app.services.outcome(run).wake_in
+            gap = outcome(run, self.clock.now).wake_in
             if until(run) or gap is None:
                 return run
             self.clock.move(gap)
@@ -194,7 +208,7 @@ async def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             chosen = Settings(**given)
             app = wiring.build(chosen, wiring.build_agents(chosen, clock), tables, clock)
             stack.push_async_callback(used[0].close)
-            stack.callback(app.services.threads.shutdown, wait=False)
+            stack.callback(app.ports.threads.shutdown, wait=False)
             model = ModelControl(server.root, given["openai_api_key"])
             return Rig(app=app, tables=tables, clock=clock, model=model, server=server, provider=used[0])
 

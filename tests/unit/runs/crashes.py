@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from shared.runs.batches.submission import BatchSubmitted
-from shared.runs.run import parse_run_id
+from shared.drivers.sweep import sweep
+from shared.runs.batches.submit import BatchSubmitted
+from shared.runs.commands.submission import Submitted
 from shared.runs.store.tables import Change, StoreUnavailable, Table
-from shared.runs.submission import Submitted
 from tests.unit.runs.conftest import Rig
 
 
@@ -77,15 +77,15 @@ class Driver:
         self._steps.add(run)
 
     async def started(self, submitted: Submitted) -> None:
-        await self._rig.app.signals.started(submitted, self)  # type: ignore[arg-type]
+        await self._rig.driver(self).started(submitted)
 
     async def batch_started(self, submitted: BatchSubmitted) -> None:
-        await self._rig.app.signals.batch_started(submitted, self)  # type: ignore[arg-type]
+        await self._rig.driver(self).batch_started(submitted)
 
     async def pass_time(self, seconds: float, *, tick: float = 30.0) -> None:
         for _ in range(int(seconds // tick)):
             self._rig.clock.move(tick)
-            await self._rig.app.sweep.run(self)  # type: ignore[arg-type]
+            await sweep(self._rig.app.ports, self._rig.driver(self))
             steps, self._steps = self._steps, set()
             for run in steps:
                 await self._advance(run)
@@ -97,9 +97,7 @@ class Driver:
                         self._wakes[run] = self._rig.clock.seconds() + gap
 
     async def _advance(self, subject: str) -> float | None:
-        if parse_run_id(subject) is None:
-            return (await self._rig.app.batch_wakes.advance(subject, self)).wake_in  # type: ignore[arg-type]
-        return (await self._rig.app.wakes.advance(subject)).wake_in
+        return (await self._rig.woken(subject, self)).wake_in
 
 
 class Meanwhile:

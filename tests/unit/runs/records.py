@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared.runs.run import Debt, Limits, Owed, Run, RunStatus
+from shared.runs.model.outbox import Entry, EntryKind
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Limits, Request, Run, Schedule
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SESSION = "0123456789abcdef" * 2
@@ -19,22 +21,31 @@ def at(seconds: float) -> datetime:
 
 
 def a_run(**changes: Any) -> Run:
-    """A run as submit makes it, with these changes."""
+    """A run as submit makes it, with these changes: of its own fields, or of a part's, whichever has the name."""
     run = Run(
-        session_id=SESSION,
-        number=1,
-        agent="novelist",
-        owner="app",
-        submission="s",
-        created_at=NOW,
+        request=Request(
+            session_id=SESSION,
+            number=1,
+            agent="novelist",
+            owner="app",
+            fingerprint="s",
+            created_at=NOW,
+            limits=Limits(turns=20, tool_calls=100),
+        ),
+        schedule=Schedule(deadline_at=at(3_600)),
         updated_at=NOW,
-        deadline_at=at(3_600),
-        wake_at=NOW,
-        limits=Limits(turns=20, tool_calls=100),
     )
-    return replace(run, **changes)
+    own = {each.name for each in fields(run)}
+    for name, value in changes.items():
+        if name in own:
+            run = replace(run, **{name: value})
+            continue
+        parts = ("request", "schedule", "turn", "chain", "counters", "result", "outbox")
+        part = next(each for each in parts if name in {one.name for one in fields(getattr(run, each))})
+        run = replace(run, **{part: replace(getattr(run, part), **{name: value})})
+    return run
 
 
-def a_debt(subject: str = "resp_1", due: float = 0.0, kind: Owed = Owed.CANCEL) -> Debt:
-    """Something owed: a cancel, unless said otherwise."""
-    return Debt(kind=kind, subject=subject, due=at(due), since=NOW)
+def an_entry(subject: str = "resp_1", due: float = 0.0, kind: EntryKind = EntryKind.CANCEL) -> Entry:
+    """Something to do: a cancel, unless said otherwise."""
+    return Entry(kind=kind, subject=subject, due=at(due), since=NOW)

@@ -13,7 +13,12 @@ from shared.agentkit import faults
 from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider, ProviderConfig
 from shared.agentkit.responses import ResponsesAgent
-from shared.runs.run import Next, Owed, RunStatus
+from shared.runs.commands.adopt import adopt
+from shared.runs.commands.cancel import cancel
+from shared.runs.commands.delete import delete_run
+from shared.runs.model.outbox import EntryKind
+from shared.runs.model.phases import Claim, Creating, Ended, Pending, RunningTools, RunStatus
+from shared.runs.model.run import Run
 from shared.runs.store.tables import Table
 from shared.settings import Settings
 from tests.parts import workshop
@@ -30,13 +35,24 @@ async def unheard(rig: Rig, **turn: Any) -> tuple[str, str]:
     await rig.model.script("s", [{"attempts": attempts, "faults": LOST}, {"text": "And on."}])
     run_id = await rig.start()
     run = await rig.run(run_id)
-    assert (run.status, run.next, run.response_ids) == (RunStatus.QUEUED, Next.CREATE, ())
+    assert (run.status, type(run.phase), run.chain.response_ids) == (RunStatus.QUEUED, Creating, ())
     (response,) = await rig.model.responses()
     return run_id, response.id
 
 
+def claim_of(run: Run) -> Claim | None:
+    """The open claim, if the run has one."""
+    return run.phase.claim if isinstance(run.phase, Creating) else None
+
+
+def nonce_of(run: Run) -> str:
+    """Of the attempt that may still be adopted."""
+    assert isinstance(run.phase, Creating)
+    return run.phase.nonce
+
+
 async def tell(rig: Rig, response_id: str) -> str | None:
-    return await rig.app.adoption.look_at(response_id)
+    return await adopt(rig.app.ports, response_id)
 
 
 async def make(rig: Rig, **metadata: str) -> str:
@@ -61,11 +77,12 @@ async def test_the_current_attempt_of_unknown_outcome_is_adopted(rig: Rig, done:
     rig.clock.move(10 if done else 0.1)
     assert await tell(rig, response_id) == run_id
     run = await rig.run(run_id)
-    assert (run.response_ids, run.claimed_until, run.unknown_at) == ((response_id,), None, None)
+    assert (run.chain.response_ids, claim_of(run)) == ((response_id,), None)
     assert run.status is (RunStatus.COMPLETED if done else RunStatus.IN_PROGRESS)
-    assert run.next is (Next.NONE if done else Next.POLL)
+    assert isinstance(run.phase, Ended if done else Pending)
+    assert run.is_done is done
     run = await rig.finish(run_id)
-    assert (run.status, await rig.text(run_id), run.unknown_outcomes) == (RunStatus.COMPLETED, "Found.", 0)
+    assert (run.status, await rig.text(run_id), run.turn.unknown_outcomes) == (RunStatus.COMPLETED, "Found.", 0)
     assert len(await rig.model.creates()) == 1
 
 
@@ -73,19 +90,19 @@ async def test_tools_that_it_asks_for_are_run(rig: Rig) -> None:
     run_id, response_id = await unheard(rig, calls=[{"name": "work", "arguments": {"label": "a"}}])
     rig.clock.move(10)
     assert await tell(rig, response_id) == run_id
-    assert (await rig.run(run_id)).next is Next.TOOLS
-    assert await rig.app.services.watch.get(run_id) is not None
+    assert isinstance((await rig.run(run_id)).phase, RunningTools)
+    assert await rig.app.ports.due.get(run_id) is not None
     await rig.finish(run_id)
     assert await rig.text(run_id) == "And on."
 
 
 async def test_an_attempt_that_is_given_up_is_cancelled_and_the_next_one_counts(rig: Rig) -> None:
     run_id, first = await unheard(rig, think=1_000)
-    await rig.follow(run_id, lambda run: run.attempt == 2 and run.token is not None)
+    await rig.follow(run_id, lambda run: run.turn.attempt == 2 and run.token is not None)
     assert await tell(rig, first) == run_id
     assert await cancelled(rig, first)
     run = await rig.finish(run_id)
-    assert (run.status, await rig.text(run_id), run.debts) == (RunStatus.COMPLETED, "Another.", ())
+    assert (run.status, await rig.text(run_id), run.outbox.entries) == (RunStatus.COMPLETED, "Another.", ())
 
 
 async def test_a_response_of_the_row_is_a_reason_to_look_and_changes_nothing_else(rig: Rig) -> None:
@@ -105,38 +122,39 @@ async def test_a_response_of_the_row_is_a_reason_to_look_and_changes_nothing_els
 
 async def test_a_response_of_a_cancelled_run_is_cancelled(rig: Rig) -> None:
     run_id, response_id = await unheard(rig, think=1_000)
-    await rig.app.lifecycle.cancel(run_id)
+    await cancel(rig.app.ports, run_id)
     assert await tell(rig, response_id) == run_id
     assert await cancelled(rig, response_id)
     run = await rig.finish(run_id)
-    assert (run.status, run.next, run.debts) == (RunStatus.CANCELLED, Next.NONE, ())
+    assert (run.status, run.is_done, run.outbox.entries) == (RunStatus.CANCELLED, True, ())
 
 
 async def test_a_response_of_a_deleted_run_is_cancelled_and_deleted(rig: Rig) -> None:
     run_id, response_id = await unheard(rig, think=1_000)
-    await rig.app.deletion.delete_run(run_id)
+    await delete_run(rig.app.ports, run_id)
     assert await tell(rig, response_id) == run_id
     (known,) = await rig.model.responses()
     assert (known.cancelled, known.deleted) == (True, True)
-    run = await rig.follow(run_id, lambda run: [debt.kind for debt in run.debts] == [Owed.TOMBSTONE])
-    assert (run.status, run.deleted_at is not None) == (RunStatus.CANCELLED, True)
+    run = await rig.follow(run_id, lambda run: [entry.kind for entry in run.outbox] == [EntryKind.REMOVAL])
+    assert (run.status, run.is_deleted) == (RunStatus.CANCELLED, True)
 
 
-async def test_a_provider_that_cannot_cancel_it_leaves_a_debt(rig: Rig) -> None:
+async def test_a_provider_that_cannot_cancel_it_leaves_an_entry(rig: Rig) -> None:
     run_id, response_id = await unheard(rig, think=1_000)
-    await rig.app.lifecycle.cancel(run_id)
+    await cancel(rig.app.ports, run_id)
     await rig.model.switches(faults={"cancel": [{"status": 500}]})
     assert await tell(rig, response_id) == run_id
     assert not await cancelled(rig, response_id)
-    assert (await rig.run(run_id)).next is Next.OWED
-    assert (await rig.finish(run_id)).next is Next.NONE
+    run = await rig.run(run_id)
+    assert (run.terminal, run.is_done) == (True, False)
+    assert (await rig.finish(run_id)).is_done
     assert await cancelled(rig, response_id)
 
 
 async def test_the_response_of_another_app_is_left_alone(rig: Rig) -> None:
     run_id, _ = await unheard(rig, think=1_000)
     run = await rig.run(run_id)
-    mine = {"run": run_id, "turn": "1", "attempt": "1", "nonce": run.nonce}
+    mine = {"run": run_id, "turn": "1", "attempt": "1", "nonce": nonce_of(run)}
     before = await snapshot(rig)
     for metadata in ({**mine, "app": "another"}, mine, {}):
         response_id = await make(rig, **metadata)
@@ -157,11 +175,14 @@ async def test_a_run_that_is_none_of_ours_wakes_nobody(rig: Rig, name: str) -> N
     assert rig.tables.rows(Table.RUNS) == []
 
 
-@pytest.mark.parametrize("wrong", [{"nonce": "0"}, {"nonce": ""}, {"turn": "2"}, {"attempt": "0"}, {"attempt": "01"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"nonce": "0"}, {"nonce": ""}, {"turn": "2"}, {"turn": "x"}, {"turn": ""}, {"attempt": "0"}, {"attempt": "01"}],
+)
 async def test_a_forged_attempt_is_never_adopted(rig: Rig, wrong: dict[str, str]) -> None:
     run_id, _ = await unheard(rig)
     run = await rig.run(run_id)
-    right = {"app": "unit", "run": run_id, "turn": "1", "attempt": "1", "nonce": run.nonce}
+    right = {"app": "unit", "run": run_id, "turn": "1", "attempt": "1", "nonce": nonce_of(run)}
     forged = await make(rig, **{**right, **wrong})
     await tell(rig, forged)
     assert await cancelled(rig, forged)
@@ -173,9 +194,9 @@ async def test_a_run_without_a_claim_adopts_nothing(rig: Rig) -> None:
     """The nonce of a run that has claimed nothing is empty, as is that of who leaves it out."""
     await rig.model.script("s", [{"faults": {"create": [{"status": 500}]}, "text": "Fine."}])
     run_id = await rig.start()
-    await rig.follow(run_id, lambda run: run.claimed_until is None)
+    await rig.follow(run_id, lambda run: claim_of(run) is None)
     run = await rig.run(run_id)
-    empty = {"app": "unit", "run": run_id, "turn": "1", "attempt": str(run.attempt), "nonce": ""}
+    empty = {"app": "unit", "run": run_id, "turn": "1", "attempt": str(run.turn.attempt), "nonce": ""}
     forged = await make(rig, **empty)
     await tell(rig, forged)
     assert await cancelled(rig, forged)
@@ -186,8 +207,8 @@ async def test_two_webhooks_at_once_adopt_it_once(rig: Rig) -> None:
     rig.clock.move(10)
     assert set(await asyncio.gather(*(tell(rig, response_id) for _ in range(10)))) == {run_id}
     run = await rig.finish(run_id)
-    assert (run.status, run.response_ids[0]) == (RunStatus.COMPLETED, response_id)
-    assert (run.tool_calls, [call.starts for call in await rig.calls(run_id)]) == (1, [1])
+    assert (run.status, run.chain.response_ids[0]) == (RunStatus.COMPLETED, response_id)
+    assert (run.counters.tool_calls, [call.starts for call in await rig.calls(run_id)]) == (1, [1])
     assert not await cancelled(rig, response_id)
 
 
@@ -205,7 +226,7 @@ async def test_a_webhook_at_any_moment_of_a_submit_does_no_harm(rigs: NewRig) ->
         with Meanwhile(rig, at, webhook) as meanwhile:
             run_id = await rig.start()
         run = await rig.finish(run_id)
-        assert (run.status, await rig.text(run_id), run.attempt) == (RunStatus.COMPLETED, "Fine.", 1), at
+        assert (run.status, await rig.text(run_id), run.turn.attempt) == (RunStatus.COMPLETED, "Fine.", 1), at
         assert [each.cancelled for each in await rig.model.responses()] == [False], at
         if not meanwhile.happened:
             break
@@ -227,7 +248,7 @@ async def test_disowning_an_attempt_does_not_cost_the_one_that_is_being_made(rig
     held.let_go.set()
     await wake
     run = await rig.finish(run_id)
-    assert (run.status, await rig.text(run_id), run.attempt) == (RunStatus.COMPLETED, "Another.", 2)
+    assert (run.status, await rig.text(run_id), run.turn.attempt) == (RunStatus.COMPLETED, "Another.", 2)
     assert [each.cancelled for each in await rig.model.responses()] == [True, False]
 
 
@@ -280,7 +301,7 @@ async def test_the_run_is_read_by_its_own_agent(rigs: NewRig) -> None:
     rig.clock.move(10)
     assert await tell(rig, response.id) == run_id
     run = await rig.run(run_id)
-    assert (run.status, await rig.app.services.store.read(run, run.output)) == (
+    assert (run.status, await rig.app.ports.runs.read(run, run.result.output)) == (
         RunStatus.COMPLETED,
         '{"guilty":true,"months":3}',
     )
@@ -296,5 +317,5 @@ async def test_what_the_run_s_own_agent_has_under_the_id_is_compared_too(rigs: N
     await rig.model.switches(faults={"retrieve": [{"body": other, "skip": 1}]})
     assert await tell(rig, response.id) is None
     run = await rig.run(run_id)
-    assert (run.status, run.response_ids) == (RunStatus.QUEUED, ())
+    assert (run.status, run.chain.response_ids) == (RunStatus.QUEUED, ())
     assert not await cancelled(rig, response.id)

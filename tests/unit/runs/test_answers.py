@@ -6,26 +6,33 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from shared.agentkit.tools import Tool
 from shared.errors import AlreadyAnswered, AmbiguousCallId, NotWaiting, RunEnded
-from shared.runs.answers import Answer
-from shared.runs.approvals import approval_id
-from shared.runs.run import Approval, CallState, Debt, Next, Owed, PartRef, Run, RunStatus, ToolCall
+from shared.runs.actions.advance import _count_crash
+from shared.runs.commands.answer import answer
+from shared.runs.commands.cancel import cancel
+from shared.runs.commands.delete import delete_run
+from shared.runs.model.calls import Approval, CallState, ToolCall
+from shared.runs.model.facts import Approve
+from shared.runs.model.outbox import Entry, EntryKind, Outbox
+from shared.runs.model.phases import Ended, RunningTools, RunStatus, WaitingForAnswers
+from shared.runs.model.run import PartRef, Run
+from shared.runs.rules.approvals import approval_id
 from shared.runs.store.tables import StoreUnavailable
 from tests.parts import workshop
 from tests.parts.waiting import eventually
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Death, Meanwhile, Trap
-from tests.unit.runs.test_toolwork import QUICK, Bench, agent_with, outputs
+from tests.unit.runs.test_tools import QUICK, Bench, agent_with, due, outputs
 
 DAY = 86_400.0
-YES = Answer(approve=True)
-NO = Answer(approve=False, reason="Not on a Sunday.")
+YES = Approve(approve=True)
+NO = Approve(approve=False, reason="Not on a Sunday.")
 
 
 def ask(*names: str) -> list[dict[str, Any]]:
@@ -38,7 +45,7 @@ async def parked(rig: Rig, *names: str, **fields: Any) -> tuple[str, list[str]]:
     """A run that waits for answers, and the ids of the calls that it asks about."""
     await rig.model.script("s", ask(*names))
     run_id = await rig.start(**fields)
-    run = await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    run = await rig.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers))
     assert run.status is RunStatus.REQUIRES_ACTION
     return run_id, await waiting(rig, run_id)
 
@@ -47,14 +54,26 @@ async def waiting(rig: Rig, run_id: str) -> list[str]:
     return [call.call_id for call in await rig.calls(run_id) if call.state is CallState.WAITING]
 
 
+def answer_by(run: Run) -> datetime:
+    """When the run fails unless it was answered."""
+    assert isinstance(run.phase, WaitingForAnswers)
+    return run.phase.answer_by
+
+
+def seconds_left(run: Run) -> float | None:
+    """What is left of the deadline of a run that is parked."""
+    assert isinstance(run.phase, WaitingForAnswers)
+    return run.phase.seconds_left
+
+
 async def never_stuck(rig: Rig, run_id: str) -> None:
     """A run that is parked has a call to be answered; one that has none goes on."""
-    assert ((await rig.run(run_id)).next is Next.ANSWERS) <= bool(await waiting(rig, run_id))
+    assert (isinstance((await rig.run(run_id)).phase, WaitingForAnswers)) <= bool(await waiting(rig, run_id))
 
 
 async def done(rig: Rig, run_id: str) -> Run:
     run = await rig.follow(run_id)
-    assert run.status is RunStatus.COMPLETED, run.error_message
+    assert run.status is RunStatus.COMPLETED, run.result.error_message
     return run
 
 
@@ -72,9 +91,9 @@ async def test_calls_that_need_no_approval_run_first_and_the_model_hears_every_a
     rig.clock.move(3 * DAY)
     await rig.wake(run_id)
     assert len(await rig.model.log()) == requests, "nothing is asked of the provider while a person thinks"
-    run = await rig.app.answers.answer(run_id, {b: YES, c: NO})
+    run = await answer(rig.app.ports, run_id, {b: YES, c: NO})
     assert run is not None
-    assert (run.next, run.status) == (Next.TOOLS, RunStatus.IN_PROGRESS)
+    assert (type(run.phase), run.status) == (RunningTools, RunStatus.IN_PROGRESS)
     await done(rig, run_id)
     worked, sent, refused = await outputs(rig)
     assert (worked, sent) == ("worked on a", "sent b")
@@ -83,7 +102,7 @@ async def test_calls_that_need_no_approval_run_first_and_the_model_hears_every_a
 
 async def test_a_refusal_without_a_reason_says_that_a_person_refused(rig: Rig) -> None:
     run_id, (call,) = await parked(rig, "send")
-    await rig.app.answers.answer(run_id, {call: Answer(approve=False)})
+    await answer(rig.app.ports, run_id, {call: Approve(approve=False)})
     await done(rig, run_id)
     (refused,) = await outputs(rig)
     assert refused["error"]["message"] == "A person refused this call."
@@ -95,14 +114,18 @@ async def test_some_answers_wait_for_the_rest(rig: Rig) -> None:
     run_id, (a, b) = await parked(rig, "send", "send")
     before = await rig.run(run_id)
     rig.clock.move(60)
-    run = await rig.app.answers.answer(run_id, {b: YES})
+    run = await answer(rig.app.ports, run_id, {b: YES})
     assert run is not None
-    assert (run.next, run.status, run.deadline_at) == (Next.ANSWERS, RunStatus.REQUIRES_ACTION, None)
-    assert (run.answer_by, run.wake_at) == (before.answer_by, before.wake_at), "no more time for the rest"
+    assert (type(run.phase), run.status, run.schedule.deadline_at) == (
+        WaitingForAnswers,
+        RunStatus.REQUIRES_ACTION,
+        None,
+    )
+    assert (answer_by(run), due(run)) == (answer_by(before), due(before)), "no more time for the rest"
     await rig.wake(run_id)
     assert await waiting(rig, run_id) == [a]
     assert all(call.starts == 0 for call in await rig.calls(run_id))
-    await rig.app.answers.answer(run_id, {a: YES})
+    await answer(rig.app.ports, run_id, {a: YES})
     await done(rig, run_id)
     assert await outputs(rig) == ["sent a", "sent b"]
 
@@ -110,26 +133,26 @@ async def test_some_answers_wait_for_the_rest(rig: Rig) -> None:
 async def test_all_answers_of_a_request_are_taken_or_none(rig: Rig) -> None:
     run_id, (a, b) = await parked(rig, "send", "send")
     with pytest.raises(NotWaiting):
-        await rig.app.answers.answer(run_id, {a: YES, "call_unknown": YES})
+        await answer(rig.app.ports, run_id, {a: YES, "call_unknown": YES})
     assert await waiting(rig, run_id) == [a, b]
-    await rig.app.answers.answer(run_id, {a: YES})
+    await answer(rig.app.ports, run_id, {a: YES})
     with pytest.raises(AlreadyAnswered):
-        await rig.app.answers.answer(run_id, {a: NO, b: YES})
+        await answer(rig.app.ports, run_id, {a: NO, b: YES})
     assert await waiting(rig, run_id) == [b]
 
 
 async def test_the_same_answer_again_is_fine_and_another_is_not(rig: Rig) -> None:
     run_id, (a, b) = await parked(rig, "send", "send")
     for _ in range(2):
-        await rig.app.answers.answer(run_id, {a: YES})
-        await rig.app.answers.answer(run_id, {b: NO})
+        await answer(rig.app.ports, run_id, {a: YES})
+        await answer(rig.app.ports, run_id, {b: NO})
     for wrong in ({a: NO}, {b: YES}):
         with pytest.raises(AlreadyAnswered):
-            await rig.app.answers.answer(run_id, wrong)
+            await answer(rig.app.ports, run_id, wrong)
     run = await done(rig, run_id)
-    assert await rig.app.answers.answer(run_id, {a: YES, b: NO}) == run, "also when it is over"
+    assert await answer(rig.app.ports, run_id, {a: YES, b: NO}) == run, "also when it is over"
     with pytest.raises(AlreadyAnswered):
-        await rig.app.answers.answer(run_id, {a: NO})
+        await answer(rig.app.ports, run_id, {a: NO})
     assert len(await rig.model.creates()) == 2
 
 
@@ -138,23 +161,23 @@ async def test_a_call_that_nobody_is_asked_about_takes_no_answer(rig: Rig) -> No
     work, _send = await rig.calls(run_id)
     for unknown in (work.call_id, "call_unknown", ""):
         with pytest.raises(NotWaiting):
-            await rig.app.answers.answer(run_id, {unknown: YES})
+            await answer(rig.app.ports, run_id, {unknown: YES})
 
 
 async def test_a_run_that_is_not_there_takes_no_answer(rig: Rig) -> None:
-    assert await rig.app.answers.answer(f"run_{'0' * 32}_1", {"c": YES}) is None
+    assert await answer(rig.app.ports, f"run_{'0' * 32}_1", {"c": YES}) is None
     run_id, (call,) = await parked(rig, "send")
-    await rig.app.deletion.delete_run(run_id)
-    assert await rig.app.answers.answer(run_id, {call: YES}) is None
+    await delete_run(rig.app.ports, run_id)
+    assert await answer(rig.app.ports, run_id, {call: YES}) is None
 
 
 async def test_a_run_that_ended_takes_no_new_answer(rig: Rig) -> None:
     run_id, (call,) = await parked(rig, "send")
-    await rig.app.lifecycle.cancel(run_id)
+    await cancel(rig.app.ports, run_id)
     with pytest.raises(RunEnded):
-        await rig.app.answers.answer(run_id, {call: YES})
+        await answer(rig.app.ports, run_id, {call: YES})
     run = await rig.run(run_id)
-    assert (run.status, run.next, run.answer_by) == (RunStatus.CANCELLED, Next.NONE, None)
+    assert (run.status, run.is_done, type(run.phase)) == (RunStatus.CANCELLED, True, Ended)
     assert (await rig.session(run_id)).active_run is None
 
 
@@ -163,14 +186,14 @@ async def test_an_answer_in_the_midst_of_the_turn_s_other_calls_moves_nothing_bu
     rig = await rigs([bench.factory_with(workshop.send)], **QUICK)
     await rig.model.script("s", ask("wait", "send"))
     run_id = await rig.start(agent="bench")
-    await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+    await rig.follow(run_id, lambda run: isinstance(run.phase, RunningTools))
     work = asyncio.create_task(rig.wake(run_id))
     await eventually(lambda: bench.starts)
     before = await rig.run(run_id)
     assert before.status is RunStatus.IN_PROGRESS
-    run = await rig.app.answers.answer(run_id, dict.fromkeys(await waiting(rig, run_id), YES))
+    run = await answer(rig.app.ports, run_id, dict.fromkeys(await waiting(rig, run_id), YES))
     assert run is not None
-    assert (run.next, run.deadline_at, run.deadline_left) == (Next.TOOLS, before.deadline_at, None)
+    assert (type(run.phase), run.schedule.deadline_at) == (RunningTools, before.schedule.deadline_at)
     bench.let_go.set()
     outcome = await work
     assert (outcome.status, outcome.wake_in) == (RunStatus.IN_PROGRESS, 0.0), "it never parks"
@@ -193,15 +216,15 @@ async def test_approval_is_asked_by_the_version_that_would_run_the_tool(
     runs = await rigs([Bench().factory_with(workshop.send)])
     await reads.model.script("s", ask("send", *beside))
     run_id = await reads.start(agent="bench")
-    await reads.follow(run_id, lambda run: run.next is Next.TOOLS)
+    await reads.follow(run_id, lambda run: isinstance(run.phase, RunningTools))
     assert await waiting(reads, run_id) == []
-    run = await runs.follow(run_id, lambda run: run.next is Next.ANSWERS or run.terminal)
-    assert (run.next, run.status) == (Next.ANSWERS, RunStatus.REQUIRES_ACTION)
+    run = await runs.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers) or run.terminal)
+    assert (type(run.phase), run.status) == (WaitingForAnswers, RunStatus.REQUIRES_ACTION)
     send, *others = await runs.calls(run_id)
     assert (send.state, send.approval, send.starts) == (CallState.WAITING, Approval.PENDING, 0)
     assert send.why == "It leaves the house."
     assert [call.starts for call in others] == [1] * len(beside)
-    await runs.app.answers.answer(run_id, {send.call_id: YES})
+    await answer(runs.app.ports, run_id, {send.call_id: YES})
     await done(runs, run_id)
     assert (await outputs(runs))[0] == "sent a"
 
@@ -215,13 +238,13 @@ async def test_a_call_that_was_interrupted_before_its_tool_was_guarded_asks_befo
     new = await rigs([agent_with(*guarded)], **QUICK)
     await old.model.script("s", ask("wait"))
     run_id = await old.start(agent="bench")
-    await old.follow(run_id, lambda run: run.next is Next.TOOLS)
+    await old.follow(run_id, lambda run: isinstance(run.phase, RunningTools))
     dead = asyncio.create_task(old.wake(run_id))
     await eventually(lambda: bench.starts)
     dead.cancel()
     await asyncio.wait([dead])
     old.clock.move(61)
-    await new.follow(run_id, lambda run: run.next is Next.ANSWERS or run.terminal)
+    await new.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers) or run.terminal)
     (call,) = await new.calls(run_id)
     assert (call.state, call.approval, call.starts) == (CallState.WAITING, Approval.PENDING, 1)
 
@@ -231,8 +254,8 @@ async def test_an_approval_holds_in_another_version(rigs: NewRig) -> None:
     new = await rigs([Bench().factory_with(replace(workshop.send, requires_approval="It costs money."))])
     await old.model.script("s", ask("send"))
     run_id = await old.start(agent="bench")
-    await old.follow(run_id, lambda run: run.next is Next.ANSWERS)
-    await old.app.answers.answer(run_id, dict.fromkeys(await waiting(old, run_id), YES))
+    await old.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers))
+    await answer(old.app.ports, run_id, dict.fromkeys(await waiting(old, run_id), YES))
     await done(new, run_id)
     assert await outputs(new) == ["sent a"]
 
@@ -249,65 +272,65 @@ async def operations(rig: Rig, act: Callable[[], Any]) -> int:
 
 async def test_two_answers_at_the_same_instant_are_both_heard(rig: Rig) -> None:
     run_id, (a, b) = await parked(rig, "send", "send")
-    most = await operations(rig, lambda: rig.app.answers.answer(run_id, {a: YES}))
+    most = await operations(rig, lambda: answer(rig.app.ports, run_id, {a: YES}))
     for at in range(1, most + 1):
         run_id, (a, b) = await parked(rig, "send", "send")
-        with Meanwhile(rig, at, lambda: rig.app.answers.answer(run_id, {b: NO})) as race:  # noqa: B023
-            await rig.app.answers.answer(run_id, {a: YES})
+        with Meanwhile(rig, at, lambda: answer(rig.app.ports, run_id, {b: NO})) as race:  # noqa: B023
+            await answer(rig.app.ports, run_id, {a: YES})
         assert race.happened
         run = await rig.run(run_id)
-        assert (run.next, run.status) == (Next.TOOLS, RunStatus.IN_PROGRESS), at
+        assert (type(run.phase), run.status) == (RunningTools, RunStatus.IN_PROGRESS), at
         first, second = await rig.calls(run_id)
         assert (first.approval, second.approval) == (Approval.APPROVED, Approval.REFUSED)
         await done(rig, run_id)
     run_id, asked = await parked(rig, *["send"] * 10)
-    await asyncio.gather(*(rig.app.answers.answer(run_id, {each: YES}) for each in asked))
+    await asyncio.gather(*(answer(rig.app.ports, run_id, {each: YES}) for each in asked))
     await done(rig, run_id)
 
 
 async def test_of_two_different_answers_to_one_call_one_is_taken(rig: Rig) -> None:
     run_id, (a,) = await parked(rig, "send")
-    most = await operations(rig, lambda: rig.app.answers.answer(run_id, {a: YES}))
+    most = await operations(rig, lambda: answer(rig.app.ports, run_id, {a: YES}))
     for at in range(1, most + 1):
         run_id, (a,) = await parked(rig, "send")
         with (
-            Meanwhile(rig, at, lambda: rig.app.answers.answer(run_id, {a: NO})) as race,  # noqa: B023
+            Meanwhile(rig, at, lambda: answer(rig.app.ports, run_id, {a: NO})) as race,  # noqa: B023
             pytest.raises(AlreadyAnswered),
         ):
-            await rig.app.answers.answer(run_id, {a: YES})
+            await answer(rig.app.ports, run_id, {a: YES})
         assert race.happened
         (line,) = await rig.calls(run_id)
-        assert (line.approval, (await rig.run(run_id)).next) == (Approval.REFUSED, Next.TOOLS)
+        assert (line.approval, type((await rig.run(run_id)).phase)) == (Approval.REFUSED, RunningTools)
 
 
 @pytest.mark.parametrize("names", [("send",), ("work", "send")], ids=["alone", "beside another"])
-@pytest.mark.parametrize("answer", [YES, NO], ids=["approved", "refused"])
+@pytest.mark.parametrize("word", [YES, NO], ids=["approved", "refused"])
 async def test_an_answer_that_races_with_the_parking_is_never_lost(
-    rig: Rig, names: tuple[str, ...], answer: Answer
+    rig: Rig, names: tuple[str, ...], word: Approve
 ) -> None:
     await rig.model.script("s", ask(*names))
 
     async def at_tools() -> str:
         run_id = await rig.start()
-        await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+        await rig.follow(run_id, lambda run: isinstance(run.phase, RunningTools))
         return run_id
 
     run_id = await at_tools()
     most = await operations(rig, lambda: rig.wake(run_id))
     for at in range(1, most + 1):
         run_id = await at_tools()
-        deadline = (await rig.run(run_id)).deadline_at
+        deadline = (await rig.run(run_id)).schedule.deadline_at
         asked = await waiting(rig, run_id)
 
         async def other(run_id: str = run_id, asked: list[str] = asked) -> None:
-            await rig.app.answers.answer(run_id, dict.fromkeys(asked, answer))
+            await answer(rig.app.ports, run_id, dict.fromkeys(asked, word))
 
         with Meanwhile(rig, at, other) as race:
             await rig.wake(run_id)
         assert race.happened
         await never_stuck(rig, run_id)
         run = await rig.run(run_id)
-        assert (run.next is not Next.ANSWERS, run.deadline_at) == (True, deadline), at
+        assert (isinstance(run.phase, WaitingForAnswers), run.schedule.deadline_at) == (False, deadline), at
         began = rig.clock.now
         await done(rig, run_id)
         assert (rig.clock.now - began).total_seconds() < 10, "nobody waited for a lease to run out"
@@ -317,10 +340,10 @@ async def test_an_answer_to_a_run_that_parks_meanwhile_resumes_it(rig: Rig) -> N
     await rig.model.script("s", ask("send"))
     for at in range(1, 5):
         run_id = await rig.start()
-        await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+        await rig.follow(run_id, lambda run: isinstance(run.phase, RunningTools))
         asked = await waiting(rig, run_id)
         with Meanwhile(rig, at, lambda: rig.wake(run_id)) as race:  # noqa: B023
-            await rig.app.answers.answer(run_id, dict.fromkeys(asked, YES))
+            await answer(rig.app.ports, run_id, dict.fromkeys(asked, YES))
         assert race.happened
         await never_stuck(rig, run_id)
         await done(rig, run_id)
@@ -330,19 +353,19 @@ async def test_an_answer_to_a_run_that_parks_meanwhile_resumes_it(rig: Rig) -> N
 @pytest.mark.parametrize("error", [Death(), StoreUnavailable("gone")], ids=["crash", "outage"])
 async def test_an_answer_that_is_interrupted_can_be_sent_again(rig: Rig, error: BaseException, applied: bool) -> None:
     run_id, (a,) = await parked(rig, "send")
-    most = await operations(rig, lambda: rig.app.answers.answer(run_id, {a: YES}))
+    most = await operations(rig, lambda: answer(rig.app.ports, run_id, {a: YES}))
     for at in range(1, most + 1):
         run_id, (a,) = await parked(rig, "send")
-        watch = await rig.app.services.watch.get(run_id)
+        watch = await rig.app.ports.due.get(run_id)
         assert watch is not None
-        await rig.app.services.watch.set_due(watch, rig.clock.now, rig.clock.now)  # far in the past by now
+        await rig.app.ports.due.set_due(watch, rig.clock.now, rig.clock.now)  # far in the past by now
         with Trap(rig, at=at, applied=applied, error=error), pytest.raises(type(error)):
-            await rig.app.answers.answer(run_id, {a: YES})
-        if (await rig.run(run_id)).next is Next.TOOLS:  # taken: the sweep would see to it within a minute
-            dated = await rig.app.services.watch.get(run_id)
+            await answer(rig.app.ports, run_id, {a: YES})
+        if isinstance((await rig.run(run_id)).phase, RunningTools):  # taken: the sweep would see to it within a minute
+            dated = await rig.app.ports.due.get(run_id)
             assert dated is not None
             assert 0 <= (dated.due - rig.clock.now).total_seconds() <= 60
-        await rig.app.answers.answer(run_id, {a: YES})
+        await answer(rig.app.ports, run_id, {a: YES})
         await done(rig, run_id)
 
 
@@ -353,7 +376,7 @@ async def test_a_run_that_nobody_answers_fails(rig: Rig) -> None:
     run_id, _ = await parked(rig, "send")
     began = rig.clock.now
     run = await rig.follow(run_id)
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "answer_timeout")
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "answer_timeout")
     assert (rig.clock.now - began).total_seconds() == 7 * DAY
     assert (await rig.wake(run_id)).wake_in is None
     session = await rig.session(run_id)
@@ -364,26 +387,30 @@ async def test_a_run_that_nobody_answers_fails(rig: Rig) -> None:
 async def test_the_deadline_does_not_run_while_a_person_thinks(rigs: NewRig) -> None:
     rig = await rigs()
     run_id, (call,) = await parked(rig, "send", deadline_seconds=100.0)
-    passed = rig.clock.now - (await rig.run(run_id)).created_at
+    passed = rig.clock.now - (await rig.run(run_id)).request.created_at
     left = 100.0 - passed.total_seconds()
-    assert (await rig.run(run_id)).deadline_left == left
+    assert seconds_left(await rig.run(run_id)) == left
     rig.clock.move(5 * DAY)
     await rig.wake(run_id)
-    run = await rig.app.answers.answer(run_id, {call: YES})
+    run = await answer(rig.app.ports, run_id, {call: YES})
     assert run is not None
-    assert run.deadline_at is not None
-    assert (run.deadline_at - rig.clock.now).total_seconds() == left
+    assert run.schedule.deadline_at is not None
+    assert (run.schedule.deadline_at - rig.clock.now).total_seconds() == left
     await rig.model.switches(unavailable=60)  # from here on it takes too long
     run = await rig.follow(run_id)
-    assert (run.status, run.error_code, run.completed_at) == (RunStatus.FAILED, "deadline_exceeded", rig.clock.now)
+    assert (run.status, run.result.error_code, run.completed_at) == (
+        RunStatus.FAILED,
+        "deadline_exceeded",
+        rig.clock.now,
+    )
 
 
 async def test_a_wake_of_a_parked_run_that_crashed_does_not_make_it_spin(rig: Rig) -> None:
     run_id, _ = await parked(rig, "send")
     before = await rig.run(run_id)
-    await rig.app.lifecycle._count_crash(run_id, ZeroDivisionError())
+    await _count_crash(rig.app.ports, run_id, before.schedule.crashes, ZeroDivisionError())
     after = await rig.run(run_id)
-    assert (after.crashes, after.wake_at) == (1, before.answer_by)
+    assert (after.schedule.crashes, due(after)) == (1, answer_by(before))
     rig.clock.move(DAY)
     assert (await rig.wake(run_id)).wake_in > DAY  # type: ignore[operator]
 
@@ -395,8 +422,8 @@ async def test_an_approved_call_that_runs_at_most_once_is_not_repeated(rigs: New
     first = await rigs(tool_renewal=0.01)
     await first.model.script("s", [{"calls": [{"name": "wire", "arguments": {"label": "a", "seconds": 60}}]}, {}])
     run_id = await first.start()
-    await first.follow(run_id, lambda run: run.next is Next.ANSWERS)
-    await first.app.answers.answer(run_id, dict.fromkeys(await waiting(first, run_id), YES))
+    await first.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers))
+    await answer(first.app.ports, run_id, dict.fromkeys(await waiting(first, run_id), YES))
     dead = asyncio.create_task(first.wake(run_id))
 
     async def started() -> bool:
@@ -426,13 +453,13 @@ async def test_a_call_of_the_provider_s_own_is_approved_like_ours(rigs: NewRig, 
     work = {"name": "work", "arguments": {"label": "a"}}
     await rig.model.script("s", [{"text": "May I?", "calls": [work], "approvals": MCP}, verdict])
     run_id = await rig.start(agent="judge")
-    await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    await rig.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers))
     assert [(call.kind.value, call.name, call.arguments, call.why) for call in await rig.calls(run_id)][1:] == [
         ("mcp", "export", '{"id": 7}', "A tool of the MCP server archive."),
         ("mcp", "delete", "{}", "A tool of the MCP server archive."),
     ]
     export, delete = await waiting(rig, run_id)
-    await rig.app.answers.answer(run_id, {export: YES, delete: NO})
+    await answer(rig.app.ports, run_id, {export: YES, delete: NO})
     assert await waiting(rig, run_id) == []
     await done(rig, run_id)
     _, second = [entry.body or {} for entry in await rig.model.log("create")]
@@ -463,7 +490,7 @@ async def reusing_an_id(rig: Rig, name: str = "send") -> str:
     turns = [{"calls": [{"name": name, "arguments": {"label": label}, "call_id": "call_1"}]} for label in ("a", "b")]
     await rig.model.script("s", [*turns, {"echo": True}])
     run_id = await rig.start()
-    await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    await rig.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers))
     return run_id
 
 
@@ -471,12 +498,12 @@ async def test_two_calls_of_one_id_in_one_turn_are_two_questions(rig: Rig) -> No
     asked = [{"name": "send", "arguments": {"label": label}, "call_id": "same"} for label in ("a", "b")]
     await rig.model.script("s", [{"calls": asked}, {"echo": True}])
     run_id = await rig.start()
-    await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    await rig.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers))
     with pytest.raises(AmbiguousCallId):
-        await rig.app.answers.answer(run_id, {"same": YES})
+        await answer(rig.app.ports, run_id, {"same": YES})
     first, second = await approval_ids(rig, run_id)
-    await rig.app.answers.answer(run_id, {first: NO, second: YES})
-    await rig.follow(run_id, lambda run: run.terminal or run.next is Next.ANSWERS)
+    await answer(rig.app.ports, run_id, {first: NO, second: YES})
+    await rig.follow(run_id, lambda run: run.terminal or isinstance(run.phase, WaitingForAnswers))
     a, b = await rig.calls(run_id)
     assert [(each.approval, each.starts) for each in (a, b)] == [(Approval.REFUSED, 0), (Approval.APPROVED, 1)]
     assert b.result == "sent b"
@@ -487,19 +514,19 @@ async def test_an_answer_that_is_repeated_approves_no_later_call_of_that_id(rig:
     run_id = await reusing_an_id(rig)
     (first,) = await approval_ids(rig, run_id)
     name = first if by_id else "call_1"
-    await rig.app.answers.answer(run_id, {name: YES})
-    await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    await answer(rig.app.ports, run_id, {name: YES})
+    await rig.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers))
     (second,) = await approval_ids(rig, run_id)
     assert first != second
     if by_id:
-        await rig.app.answers.answer(run_id, {name: YES})  # the same again is fine, and says nothing of the second
+        await answer(rig.app.ports, run_id, {name: YES})  # the same again is fine, and says nothing of the second
     else:
         with pytest.raises(AmbiguousCallId, match="required_action"):
-            await rig.app.answers.answer(run_id, {name: YES})
+            await answer(rig.app.ports, run_id, {name: YES})
     assert await approval_ids(rig, run_id) == [second]
     with pytest.raises(AlreadyAnswered):
-        await rig.app.answers.answer(run_id, {first: NO})
-    await rig.app.answers.answer(run_id, {second: NO})
+        await answer(rig.app.ports, run_id, {first: NO})
+    await answer(rig.app.ports, run_id, {second: NO})
     await done(rig, run_id)
     assert [(call.approval, call.starts) for call in await rig.calls(run_id)] == [
         (Approval.APPROVED, 1),
@@ -511,9 +538,9 @@ async def test_a_call_that_is_named_in_both_ways_has_one_answer(rig: Rig) -> Non
     run_id, (call,) = await parked(rig, "send")
     (name,) = await approval_ids(rig, run_id)
     with pytest.raises(AlreadyAnswered):
-        await rig.app.answers.answer(run_id, {name: YES, call: NO})
+        await answer(rig.app.ports, run_id, {name: YES, call: NO})
     assert await waiting(rig, run_id) == [call]
-    await rig.app.answers.answer(run_id, {name: YES, call: YES})
+    await answer(rig.app.ports, run_id, {name: YES, call: YES})
     await done(rig, run_id)
     assert await outputs(rig) == ["sent a"]
 
@@ -538,20 +565,20 @@ async def test_an_approval_id_is_of_one_call_and_its_arguments_wherever_they_lie
 async def test_many_long_refusals_are_taken_in_one_transaction(rig: Rig) -> None:
     reason = "\u4e2d" * 4_000
     run_id, asked = await parked(rig, *["send"] * 80)
-    await rig.app.answers.answer(run_id, {call_id: Answer(approve=False, reason=reason) for call_id in asked})
+    await answer(rig.app.ports, run_id, {call_id: Approve(approve=False, reason=reason) for call_id in asked})
     await done(rig, run_id)
     assert [reason in str(each) for each in await outputs(rig)] == [True] * 80
 
 
-async def test_what_a_parked_run_owes_is_paid_while_nobody_answers(rig: Rig) -> None:
+async def test_the_outbox_of_a_parked_run_is_worked_through_while_nobody_answers(rig: Rig) -> None:
     run_id, _ = await parked(rig, "send")
-    stored = await rig.app.services.store.load(run_id)
+    stored = await rig.app.ports.runs.load(run_id)
     assert stored is not None
     now = rig.clock.now
-    debt = Debt(kind=Owed.CANCEL, subject="resp_of_a_lost_race", due=now, since=now)
-    await rig.app.services.save(stored, replace(stored.value, debts=(debt,)))
+    entry = Entry(kind=EntryKind.CANCEL, subject="resp_of_a_lost_race", due=now, since=now)
+    await rig.app.ports.runs.save(stored, replace(stored.value, outbox=Outbox(entries=(entry,))))
     await rig.model.switches(faults={"cancel": [{"status": 500}]})
-    run = await rig.follow(run_id, lambda run: not run.debts)
-    assert (run.next, run.debts) == (Next.ANSWERS, ())
+    run = await rig.follow(run_id, lambda run: not run.outbox.entries)
+    assert (type(run.phase), run.outbox.entries) == (WaitingForAnswers, ())
     assert rig.clock.now - now < timedelta(minutes=1)
-    assert (await rig.wake(run_id)).wake_in == pytest.approx((run.wake_at - rig.clock.now).total_seconds())
+    assert (await rig.wake(run_id)).wake_in == pytest.approx((due(run) - rig.clock.now).total_seconds())

@@ -2,66 +2,97 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from shared.runs.batches.batch import (
+from shared.agentkit.agent import ContinuationToken
+from shared.runs.model.batch import (
     Active,
     Batch,
+    BatchPhase,
+    BatchRequest,
+    BatchSchedule,
     BatchStatus,
+    Cancelling,
+    Deleted,
+    Ended,
+    ItemResult,
     ItemStatus,
-    Result,
-    cancel,
-    close,
-    entomb,
+    LastCallback,
+    Pace,
+    Running,
+    fingerprint_of,
     is_batch_id,
     item_status,
-    pace,
-    refused_at,
-    room,
     run_of,
     session_of,
-    settle,
-    submission_of,
-    take,
 )
-from shared.runs.run import CallbackState, Next, RunStatus, parse_run_id
+from shared.runs.model.batch_facts import BatchCancelRequested, BatchDeleted, BatchFact, RunsLookedAt, RunsStopped
+from shared.runs.model.ids import parse_run_id
+from shared.runs.model.outbox import CallbackState, Outbox
+from shared.runs.model.phases import Creating, Pending, RunStatus
+from shared.runs.model.phases import Ended as RunEnded
+from shared.runs.rules.batch import BatchChange, closed, decide_batch, paced, refused_at, settled
+from shared.runs.rules.batch import _given_turns as given_turns
+from shared.runs.rules.batch import _room as room
+from shared.settings import Settings
 from tests.unit.runs.records import NOW, a_run, at
 
 ID = "batch_" + "0123456789abcdef" * 2
+SETTINGS = Settings(openai_api_key="k", app_name="unit")
+URL = "https://x.example/"
 
 
 def a_batch(**changes: Any) -> Batch:
-    """A batch of ten as submit makes it, with these changes."""
+    """A batch of ten as submit makes it, with these changes: of its own fields, or of a part's."""
     batch = Batch(
-        id=ID,
-        owner="app",
-        submission="s",
-        created_at=NOW,
+        request=BatchRequest(id=ID, owner="app", fingerprint="s", created_at=NOW, total=10, concurrency=4),
+        schedule=BatchSchedule(wake_at=NOW, progress_at=NOW),
+        pace=Pace(window=4),
         updated_at=NOW,
-        wake_at=NOW,
-        progress_at=NOW,
-        total=10,
-        concurrency=4,
-        window=4,
     )
-    return replace(batch, **changes)
+    own = {each.name for each in fields(batch)}
+    for name, value in changes.items():
+        if name in own:
+            batch = replace(batch, **{name: value})
+            continue
+        parts = ("request", "progress", "outbox", "pace", "schedule")
+        part = next(each for each in parts if name in {one.name for one in fields(getattr(batch, each))})
+        batch = replace(batch, **{part: replace(getattr(batch, part), **{name: value})})
+    return batch
+
+
+def after(batch: Batch, fact: BatchFact, now: datetime) -> Batch:
+    """The batch after this fact; as it was where the fact is refused."""
+    decision = decide_batch(batch, fact, now, SETTINGS)
+    return decision.batch if isinstance(decision, BatchChange) else batch
+
+
+def cancel(batch: Batch, now: datetime) -> Batch:
+    return after(batch, BatchCancelRequested(), now)
+
+
+def entomb(batch: Batch, now: datetime, *, runs: bool) -> Batch:
+    return after(batch, BatchDeleted(runs=runs), now)
 
 
 def active(*indices: int) -> tuple[Active, ...]:
-    return tuple(Active(index, NOW) for index in indices)
+    return tuple(Active(index=index, since=NOW) for index in indices)
 
 
-def result(index: int, status: RunStatus = RunStatus.COMPLETED) -> Result:
-    return Result(index=index, status=status, ended_at=NOW)
+def result(index: int, status: RunStatus = RunStatus.COMPLETED) -> ItemResult:
+    return ItemResult(index=index, status=status, ended_at=NOW)
 
 
-def waiting(refused: float, gap: float, **changes: Any) -> Any:
+def waiting(
+    refused: float, gap: float, *, unknown_outcomes: int = 0, provider_status: str | None = None, **tries: Any
+) -> Any:
     """A run that the provider refused ``refused`` seconds after NOW, for now."""
-    fields: dict[str, Any] = {"not_accepted": 1, "next": Next.CREATE, **changes}
-    return a_run(not_before=at(refused + gap), wake_at=at(refused + gap), retry_after=gap, **fields)
+    phase = Creating(not_before=at(refused + gap), **{"not_accepted": 1, **tries})
+    return a_run(phase=phase, retry_after=gap, unknown_outcomes=unknown_outcomes, provider_status=provider_status)
 
 
 @pytest.mark.parametrize(
@@ -78,61 +109,65 @@ def test_ids_of_items_are_derived_and_no_two_are_alike() -> None:
     assert len(runs) == 2_000
     assert run_of(ID, 7) == run_of(ID, 7)
     assert parse_run_id(run_of(ID, 7)) == (session_of(ID, 7), 1)
-    assert submission_of(ID, 7) not in (submission_of(ID, 8), submission_of(other, 7), session_of(ID, 7))
+    assert fingerprint_of(ID, 7) not in (fingerprint_of(ID, 8), fingerprint_of(other, 7), session_of(ID, 7))
 
 
 def test_items_have_their_turn_in_order_and_refused_ones_are_passed_over() -> None:
-    batch, first = take(a_batch(refused=(0, 2, 3), failed=3), 2, at(1))
+    batch, first = given_turns(a_batch(refused=(0, 2, 3), failed=3), 2, at(1))
     assert [each.index for each in first] == [1, 4]
-    assert (batch.status, batch.cursor, batch.pending, batch.progress_at) == (BatchStatus.IN_PROGRESS, 5, 5, at(1))
-    batch, second = take(batch, 100, at(2))
+    assert (batch.status, batch.progress.cursor, batch.pending) == (BatchStatus.IN_PROGRESS, 5, 5)
+    assert batch.schedule.progress_at == at(1)
+    batch, second = given_turns(batch, 100, at(2))
     assert [each.index for each in second] == [5, 6, 7, 8, 9]
-    assert (batch.pending, len(batch.active)) == (0, 7)
-    assert take(batch, 1, at(3)) == (batch, ())
+    assert (batch.pending, len(batch.progress.active)) == (0, 7)
+    assert given_turns(batch, 1, at(3)) == (batch, ())
 
 
 def test_nothing_taken_changes_nothing() -> None:
-    assert take(a_batch(), 0, at(5)) == (a_batch(), ())
+    assert given_turns(a_batch(), 0, at(5)) == (a_batch(), ())
 
 
 def test_ended_items_are_counted_by_their_word() -> None:
     batch = a_batch(cursor=5, active=active(0, 1, 2, 3, 4))
     words = [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.INCOMPLETE, RunStatus.CANCELLED]
-    after = settle(batch, [result(index, word) for index, word in enumerate(words)], at(9))
-    assert (after.completed, after.failed, after.incomplete, after.cancelled) == (1, 1, 1, 1)
-    assert after.active == active(4)
-    assert (after.pending, after.progress_at, after.status) == (5, at(9), batch.status)
+    ended = settled(batch, [result(index, word) for index, word in enumerate(words)], at(9))
+    counted = ended.progress
+    assert (counted.completed, counted.failed, counted.incomplete, counted.cancelled) == (1, 1, 1, 1)
+    assert counted.active == active(4)
+    assert (ended.pending, ended.schedule.progress_at, ended.status) == (5, at(9), batch.status)
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(BatchStatus.IN_PROGRESS, BatchStatus.COMPLETED), (BatchStatus.CANCELLING, BatchStatus.CANCELLED)],
+    [(Running(begun=True), BatchStatus.COMPLETED), (Cancelling(), BatchStatus.CANCELLED)],
 )
-def test_the_last_result_ends_the_batch(before: BatchStatus, after: BatchStatus) -> None:
-    batch = settle(a_batch(total=1, cursor=1, active=active(0), status=before), [result(0)], at(3))
-    assert (batch.status, batch.completed_at, batch.done) == (after, at(3), True)
-    assert close(batch, at(4)) == batch
+def test_the_last_result_ends_the_batch(before: BatchPhase, after: BatchStatus) -> None:
+    batch = settled(a_batch(total=1, cursor=1, active=active(0), phase=before), [result(0)], at(3))
+    assert batch.phase == Ended(status=after, completed_at=at(3))
+    assert (batch.status, batch.over_at, batch.is_done) == (after, at(3), True)
+    assert closed(batch, at(4)) == batch
 
 
 def test_a_batch_with_pending_or_active_items_goes_on() -> None:
     for batch in (a_batch(), a_batch(cursor=10, active=active(9), completed=9)):
-        assert close(batch, at(3)) == batch
-        assert not batch.done
+        assert closed(batch, at(3)) == batch
+        assert not batch.is_done
 
 
 def test_cancel_counts_what_never_begins_and_waits_for_what_is_active() -> None:
     batch = cancel(a_batch(cursor=4, completed=2, active=active(2, 3), refused=(9,), failed=1), at(3))
-    assert (batch.status, batch.cancelled, batch.pending) == (BatchStatus.CANCELLING, 5, 0)
-    assert take(batch, 9, at(4)) == (batch, ())
+    assert (batch.status, batch.progress.cancelled, batch.pending) == (BatchStatus.CANCELLING, 5, 0)
+    assert given_turns(batch, 9, at(4)) == (batch, ())
     assert cancel(batch, at(5)) == batch
-    ended = settle(batch, [result(2, RunStatus.CANCELLED), result(3)], at(6))
-    assert (ended.status, ended.cancelled, ended.completed) == (BatchStatus.CANCELLED, 6, 3)
+    ended = settled(batch, [result(2, RunStatus.CANCELLED), result(3)], at(6))
+    assert (ended.status, ended.progress.cancelled, ended.progress.completed) == (BatchStatus.CANCELLED, 6, 3)
     assert cancel(ended, at(7)) == ended
 
 
 def test_cancel_of_a_batch_with_nothing_active_ends_it() -> None:
     batch = cancel(a_batch(), at(3))
-    assert (batch.status, batch.cancelled, batch.completed_at) == (BatchStatus.CANCELLED, 10, at(3))
+    assert batch.phase == Ended(status=BatchStatus.CANCELLED, completed_at=at(3))
+    assert (batch.progress.cancelled, batch.over_at) == (10, at(3))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +181,7 @@ def test_cancel_of_a_batch_with_nothing_active_ends_it() -> None:
         (9, None, ItemStatus.FAILED),
     ],
 )
-def test_where_an_item_of_a_cancelled_batch_stands(index: int, ended: Result | None, status: ItemStatus) -> None:
+def test_where_an_item_of_a_cancelled_batch_stands(index: int, ended: ItemResult | None, status: ItemStatus) -> None:
     batch = cancel(a_batch(cursor=3, incomplete=1, active=active(2), refused=(1, 9), failed=2), at(3))
     assert item_status(batch, index, ended) is status
 
@@ -172,6 +207,23 @@ def test_how_many_may_have_their_turn(changes: dict[str, Any], free: int) -> Non
     assert room(a_batch(**changes), at(10)) == free
 
 
+@pytest.mark.parametrize("phase", [Cancelling(), Ended(status=BatchStatus.COMPLETED, completed_at=NOW)])
+def test_only_a_batch_that_goes_on_has_room(phase: BatchPhase) -> None:
+    assert room(a_batch(phase=phase), at(10)) == 0
+
+
+def test_a_look_gives_as_many_turns_as_there_is_room_for() -> None:
+    batch = a_batch(cursor=3, active=active(0, 1, 2), window=3)
+    look = RunsLookedAt(active=batch.progress.active, ended=(result(1),), runs=(), missing=0, jitter=0.0)
+    decision = decide_batch(batch, look, at(5), SETTINGS)
+    assert isinstance(decision, BatchChange)
+    assert [each.index for each in decision.turns] == [3, 4], "one that has ended, and the window is one wider"
+    assert [each.index for each in decision.batch.progress.active] == [0, 2, 3, 4]
+    assert decision.results == (result(1),)
+    faster = replace(look, active=active(0, 1))
+    assert after(batch, faster, at(5)) == batch, "another wake was faster"
+
+
 @pytest.mark.parametrize(
     ("run", "moment"),
     [
@@ -180,8 +232,8 @@ def test_how_many_may_have_their_turn(changes: dict[str, Any], free: int) -> Non
         (waiting(5, 30, not_accepted=0, provider_status="failed: rate_limit_exceeded"), at(5)),
         (waiting(5, 30, not_accepted=0, provider_status="failed: server_error"), None),
         (waiting(5, 3_600, unknown_outcomes=2), None),
-        (waiting(5, 30, next=Next.POLL), None),
-        (a_run(not_accepted=1), None),
+        (a_run(phase=Pending(token=ContinuationToken(response_id="resp_1"), next_look=at(35)), retry_after=30.0), None),
+        (a_run(phase=Creating(not_accepted=1)), None),
     ],
 )
 def test_when_the_provider_refused_a_run_for_now(run: Any, moment: Any) -> None:
@@ -189,49 +241,72 @@ def test_when_the_provider_refused_a_run_for_now(run: Any, moment: Any) -> None:
 
 
 def test_a_refusal_holds_the_batch_back_until_the_provider_takes_something_again() -> None:
-    batch = pace(a_batch(), [a_run(accepted_at=at(1)), waiting(2, 10)], 0)
-    assert (batch.held, batch.window) == (True, 2)
-    batch = pace(batch, [waiting(12, 20)], 3)
-    assert (batch.held, batch.window) == (True, 2), "halved once, and not opened while it holds"
-    batch = pace(batch, [a_run(accepted_at=at(32)), waiting(30, 40)], 0)
-    assert (batch.held, batch.window) == (False, 2)
-    batch = pace(batch, [waiting(30, 40)], 1)
-    assert (batch.held, batch.window) == (False, 3), "it remembers what was accepted, when that run is gone"
-    assert pace(batch, [], 9).window == 4
+    batch = paced(a_batch(), [a_run(accepted_at=at(1)), waiting(2, 10)], 0)
+    assert (batch.pace.held, batch.pace.window) == (True, 2)
+    batch = paced(batch, [waiting(12, 20)], 3)
+    assert (batch.pace.held, batch.pace.window) == (True, 2), "halved once, and not opened while it holds"
+    batch = paced(batch, [a_run(accepted_at=at(32)), waiting(30, 40)], 0)
+    assert (batch.pace.held, batch.pace.window) == (False, 2)
+    batch = paced(batch, [waiting(30, 40)], 1)
+    held = (batch.pace.held, batch.pace.window)
+    assert held == (False, 3), "it remembers what was accepted, when that run is gone"
+    assert paced(batch, [], 9).pace.window == 4
 
 
 def test_the_window_never_closes() -> None:
-    assert pace(a_batch(window=1), [waiting(2, 10)], 0).window == 1
+    assert paced(a_batch(window=1), [waiting(2, 10)], 0).pace.window == 1
 
 
 def test_a_run_that_gives_up_holds_nothing_back() -> None:
-    held = pace(a_batch(), [waiting(2, 10)], 0)
-    assert pace(held, [a_run(status=RunStatus.FAILED, next=Next.NONE)], 1).held is False
+    held = paced(a_batch(), [waiting(2, 10)], 0)
+    assert held.pace.held
+    ended = a_run(phase=RunEnded(status=RunStatus.FAILED, completed_at=at(5)))
+    assert paced(held, [ended], 1).pace.held is False
 
 
-@pytest.mark.parametrize("status", [BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING])
-def test_the_write_that_ends_a_batch_owes_its_callback_once(status: BatchStatus) -> None:
-    batch = a_batch(total=1, cursor=1, active=active(0), status=status, callback_url="https://x.example/")
-    after = settle(batch, [result(0)], at(3))
-    (debt,) = after.debts
-    assert (debt.subject, debt.due, debt.tries) == (after.status.value, at(3), 0)
-    assert (after.done, after.wake_at) == (False, at(3))
-    assert close(after, at(4)) == cancel(after, at(4)) == after
-    assert settle(replace(batch, callback_url=None), [result(0)], at(3)).debts == ()
+@pytest.mark.parametrize("phase", [Running(begun=True), Cancelling()])
+def test_the_write_that_ends_a_batch_owes_its_callback_once(phase: BatchPhase) -> None:
+    batch = a_batch(total=1, cursor=1, active=active(0), phase=phase, callback_url=URL)
+    ended = settled(batch, [result(0)], at(3))
+    (entry,) = ended.outbox.entries
+    assert (entry.subject, entry.due, entry.tries) == (ended.status.value, at(3), 0)
+    assert (ended.is_done, ended.schedule.wake_at) == (False, at(3))
+    assert closed(ended, at(4)) == cancel(ended, at(4)) == ended
+    without = replace(batch, request=replace(batch.request, callback_url=None))
+    assert settled(without, [result(0)], at(3)).outbox.entries == ()
 
 
 def test_a_tombstone_owes_no_callback_and_names_no_receiver() -> None:
-    batch = a_batch(callback_url="https://x.example/", callback_state=CallbackState.GIVEN_UP, callback_fault="timeout")
-    for before in (batch, cancel(batch, at(1)), replace(batch, active=active(0), cursor=1)):
+    batch = a_batch(
+        callback_url=URL,
+        callback_state=CallbackState.GIVEN_UP,
+        last_callback=LastCallback(fault="timeout", http_status=500),
+    )
+    begun = replace(batch, progress=replace(batch.progress, active=active(0), cursor=1))
+    for before in (batch, cancel(batch, at(1)), begun):
         gone = entomb(before, at(3), runs=True)
-        assert (gone.debts, gone.callback_url, gone.callback_state, gone.callback_fault) == ((), None, None, None)
-        assert gone.wake_at == at(3)
-        assert settle(gone, [result(0)] if gone.active else [], at(4)).debts == ()
+        assert (gone.outbox, gone.request.callback_url, gone.last_callback) == (Outbox(), None, LastCallback())
+        assert gone.schedule.wake_at == at(3)
+        ended = tuple(result(each.index) for each in gone.progress.active)
+        stopped = after(gone, RunsStopped(ended=ended, jitter=0.0), at(4))
+        assert (stopped.outbox.entries, stopped.progress.active) == ((), ())
 
 
 def test_a_tombstone_has_no_content_and_is_not_done() -> None:
     batch = a_batch(metadata={"a": "b"}, agent="x", model="m", cursor=2, active=active(0, 1))
     gone = entomb(batch, at(3), runs=True)
-    assert (gone.metadata, gone.agent, gone.model, gone.deleted_at) == ({}, None, None, at(3))
-    assert (gone.status, gone.done, gone.purged) == (BatchStatus.CANCELLING, False, 0)
-    assert entomb(batch, at(3), runs=False).purged == 10
+    assert (gone.request.metadata, gone.request.agent, gone.request.model) == ({}, None, None)
+    assert gone.phase == Deleted(status=BatchStatus.CANCELLING, deleted_at=at(3), purged=0)
+    assert (gone.is_done, gone.is_deleted, gone.over_at) == (False, True, None)
+    kept = entomb(batch, at(3), runs=False)
+    assert isinstance(kept.phase, Deleted)
+    assert kept.phase.purged == 10
+
+
+def test_a_tombstone_is_stopped_before_its_runs_go() -> None:
+    gone = entomb(a_batch(cursor=2, active=active(0, 1)), at(3), runs=True)
+    gone = after(gone, RunsStopped(ended=(result(0),), jitter=0.0), at(4))
+    assert (gone.status, gone.schedule.wake_at > at(4)) == (BatchStatus.CANCELLING, True)
+    gone = after(gone, RunsStopped(ended=(result(1, RunStatus.CANCELLED),), jitter=0.0), at(5))
+    assert gone.phase == Deleted(status=BatchStatus.CANCELLED, deleted_at=at(3))
+    assert (gone.schedule.wake_at, gone.over_at, gone.outbox.entries) == (at(5), None, ())

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from shared.api.batches import _item
-from shared.runs.batches.batch import BatchStatus, ItemStatus, item_status, run_of
-from shared.runs.run import RunStatus
+from shared.runs.batches import advance as batches_advance
+from shared.runs.batches.cancel import cancel_batch
+from shared.runs.batches.delete import delete_batch
+from shared.runs.model.batch import BatchStatus, ItemStatus, item_status, run_of
+from shared.runs.model.phases import RunStatus
 from tests.unit.runs.batches import fates, load, submit
 from tests.unit.runs.conftest import Rig
 from tests.unit.runs.crashes import Driver
@@ -25,21 +28,21 @@ async def started(rig: Rig) -> tuple[Rig, Driver, str]:
     submitted = await submit(rig, LONG, LONG, LONG, LONG, concurrency=2)
     await host.batch_started(submitted)
     await host.pass_time(60)
-    assert len((await load(rig, submitted.batch.id)).active) == 2
+    assert len((await load(rig, submitted.batch.id)).progress.active) == 2
     return rig, host, submitted.batch.id
 
 
-def broken(rig: Rig, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
+def broken(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
     async def look(*_: Any) -> Any:
         raise error or ZeroDivisionError
 
-    monkeypatch.setattr(rig.app.batch_work, "_look", look)
+    monkeypatch.setattr(batches_advance, "_seen", look)
 
 
 async def gaps_until_the_end(rig: Rig, host: Driver, batch_id: str) -> list[float]:
     gaps: list[float] = []
     while len(gaps) < 30:
-        outcome = await rig.app.batch_wakes.advance(batch_id, host)  # type: ignore[arg-type]
+        outcome = await rig.woken(batch_id, host)
         if outcome.wake_in is None:
             return gaps
         gaps.append(outcome.wake_in)
@@ -51,16 +54,17 @@ async def test_crashes_in_a_row_are_backed_off_and_the_tenth_ends_the_batch(
     started: tuple[Rig, Driver, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig, host, batch_id = started
-    broken(rig, monkeypatch)
+    broken(monkeypatch)
     gaps = await gaps_until_the_end(rig, host, batch_id)
     assert len(gaps) == 9
     assert gaps == sorted(gaps)
     assert gaps[-1] > 10 * gaps[0]
     batch = await load(rig, batch_id)
-    assert (batch.status, batch.failed, batch.pending, batch.active) == (BatchStatus.COMPLETED, 4, 0, ())
+    assert (batch.status, batch.progress.failed, batch.pending) == (BatchStatus.COMPLETED, 4, 0)
+    assert batch.progress.active == ()
     assert await fates(rig, batch_id) == {"failed": 4}
-    results = await rig.app.services.batches.results(batch_id, 0, 4)
-    for head in await rig.app.services.batches.heads(batch_id, 0):
+    results = await rig.app.ports.batches.results(batch_id, 0, 4)
+    for head in await rig.app.ports.batches.heads(batch_id, 0):
         result = results.get(head.index)
         shown = _item(rig.app, batch, head, item_status(batch, head.index, result), result, None, "", "")
         assert shown["status"] == ItemStatus.FAILED.value
@@ -75,12 +79,12 @@ async def test_a_run_that_has_ended_gives_the_result_of_a_batch_that_is_given_up
     started: tuple[Rig, Driver, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig, host, batch_id = started
-    broken(rig, monkeypatch)
+    broken(monkeypatch)
     for response in await rig.model.responses():
         await rig.model.finish(response.id)
     await rig.follow(run_of(batch_id, 0))
     await gaps_until_the_end(rig, host, batch_id)
-    results = await rig.app.services.batches.results(batch_id, 0, 4)
+    results = await rig.app.ports.batches.results(batch_id, 0, 4)
     assert results[0].status is RunStatus.COMPLETED
     assert results[1].status is RunStatus.FAILED
 
@@ -91,11 +95,11 @@ async def test_a_wake_that_works_ends_a_row_of_crashes(
     rig, host, batch_id = started
     for _ in range(3):
         with monkeypatch.context() as patch:
-            broken(rig, patch)
+            broken(patch)
             for _ in range(9):
-                await rig.app.batch_wakes.advance(batch_id, host)  # type: ignore[arg-type]
-        await rig.app.batch_wakes.advance(batch_id, host)  # type: ignore[arg-type]
-        assert (await load(rig, batch_id)).wake_crashes == 0
+                await rig.woken(batch_id, host)
+        await rig.woken(batch_id, host)
+        assert (await load(rig, batch_id)).schedule.crashes == 0
     assert not (await load(rig, batch_id)).status.over
 
 
@@ -103,29 +107,29 @@ async def test_a_cancelled_batch_whose_wakes_crash_ends_as_cancelled(
     started: tuple[Rig, Driver, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig, host, batch_id = started
-    await rig.app.batch_work.cancel(batch_id)
-    broken(rig, monkeypatch)
+    await cancel_batch(rig.app.ports, batch_id)
+    broken(monkeypatch)
     await gaps_until_the_end(rig, host, batch_id)
     batch = await load(rig, batch_id)
-    assert (batch.status, batch.cancelled, batch.failed) == (BatchStatus.CANCELLED, 2, 2)
+    assert (batch.status, batch.progress.cancelled, batch.progress.failed) == (BatchStatus.CANCELLED, 2, 2)
 
 
 async def test_a_deletion_that_crashes_is_tried_again_ever_later(
     started: tuple[Rig, Driver, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig, host, batch_id = started
-    await rig.app.batch_work.cancel(batch_id)
-    await rig.app.batch_deletion.delete(batch_id)
+    await cancel_batch(rig.app.ports, batch_id)
+    await delete_batch(rig.app.ports, batch_id)
     with monkeypatch.context() as patch:
 
         async def purge(*_: Any) -> Any:
             raise ZeroDivisionError
 
-        patch.setattr(rig.app.batch_deletion, "purge", purge)
-        await rig.app.batch_wakes.advance(batch_id, host)  # type: ignore[arg-type]
+        patch.setattr(batches_advance, "purge", purge)
+        await rig.woken(batch_id, host)
         gaps = []
         for _ in range(12):
-            outcome = await rig.app.batch_wakes.advance(batch_id, host)  # type: ignore[arg-type]
+            outcome = await rig.woken(batch_id, host)
             assert outcome.wake_in is not None
             gaps.append(outcome.wake_in)
             rig.clock.move(outcome.wake_in)
@@ -133,4 +137,42 @@ async def test_a_deletion_that_crashes_is_tried_again_ever_later(
     await host.pass_time(600)
     rig.clock.move(2 * DAY)
     await host.pass_time(600)
-    assert await rig.app.services.batches.load(batch_id) is None
+    assert await rig.app.ports.batches.load(batch_id) is None
+
+
+async def test_a_wake_that_crashes_after_its_write_is_counted_on_what_it_wrote(
+    started: tuple[Rig, Driver, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, host, batch_id = started
+    with monkeypatch.context() as patch:
+        broken(patch)
+        for _ in range(9):
+            await rig.woken(batch_id, host)
+    await rig.model.finish((await rig.model.responses())[0].id)
+    for index in (0, 1):
+        rig.clock.move(60)
+        await rig.wake(run_of(batch_id, index))
+
+    async def begin(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(batches_advance, "_begin", begin)
+    assert (await rig.woken(batch_id, host)).wake_in is None
+    batch = await load(rig, batch_id)
+    assert (batch.status, batch.progress.completed, batch.progress.failed) == (BatchStatus.COMPLETED, 1, 3)
+    assert await fates(rig, batch_id) == {"completed": 1, "failed": 3}
+
+
+async def test_a_deleted_batch_that_cannot_be_stopped_goes_all_the_same(
+    started: tuple[Rig, Driver, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, host, batch_id = started
+    await delete_batch(rig.app.ports, batch_id)
+    broken(monkeypatch)
+    await host.pass_time(7_200)
+    rig.clock.move(2 * DAY)
+    await host.pass_time(600)
+    assert await rig.app.ports.batches.load(batch_id) is None
+    for index in (0, 1):
+        stored = await rig.app.ports.runs.load(run_of(batch_id, index))
+        assert stored is None or stored.value.is_deleted

@@ -9,11 +9,19 @@ from typing import Any
 import pytest
 
 from shared import errors
-from shared.runs.batches.batch import BatchStatus, run_of
-from shared.runs.batches.submission import AskedItem, BatchSubmission
-from shared.runs.run import RunStatus, Session
+from shared.drivers.retention import retain
+from shared.runs.batches import advance as batches_advance
+from shared.runs.batches.advance import advance_batch
+from shared.runs.batches.cancel import cancel_batch
+from shared.runs.batches.delete import delete_batch
+from shared.runs.batches.submit import AskedItem, BatchSubmission, submit_batch
+from shared.runs.commands.submission import Submission, Submitted
+from shared.runs.commands.submit import submit as submit_run
+from shared.runs.model.batch import BatchStatus, run_of
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Session
+from shared.runs.ports import Ports
 from shared.runs.store.tables import Change, Kind, Table
-from shared.runs.submission import Submission, Submissions, Submitted
 from tests.unit.runs.batches import creates, fates, load, one, submit
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap, interruptions
@@ -50,7 +58,7 @@ async def finished(rig: Rig, batch_id: str, host: Driver | None = None, *, withi
 def rows_left(rig: Rig, batch_id: str) -> list[str]:
     """The keys of the batch's rows, in every table."""
     kept = [row.key for row in rig.tables.rows(Table.BATCHES) if row.partition == batch_id]
-    kept += [row.key for row in rig.tables.rows(Table.WATCH) if row.key == batch_id]
+    kept += [row.key for row in rig.tables.rows(Table.DUE) if row.key == batch_id]
     return kept + [row.key for row in rig.tables.rows(Table.INDEX) if batch_id in row.key]
 
 
@@ -71,12 +79,13 @@ async def test_every_item_is_one_run_and_no_more_are_active_than_allowed(either:
     await host.batch_started(submitted)
     await finished(either, submitted.batch.id, host)
     batch = await load(either, submitted.batch.id)
-    assert (batch.status, batch.completed, batch.pending, batch.active) == (BatchStatus.COMPLETED, 7, 0, ())
+    assert (batch.status, batch.progress.completed, batch.pending) == (BatchStatus.COMPLETED, 7, 0)
+    assert batch.progress.active == ()
     assert await fates(either, batch.id) == {"completed": 7}
     assert await creates(either, batch.id) == [1] * 7
     assert most == 3
     await host.pass_time(300)
-    assert either.tables.rows(Table.WATCH) == []
+    assert either.tables.rows(Table.DUE) == []
 
 
 async def test_a_bad_item_fails_alone_and_at_once(scripted: Rig) -> None:
@@ -90,11 +99,11 @@ async def test_a_bad_item_fails_alone_and_at_once(scripted: Rig) -> None:
         defaults=one(""),
         payload="p",
     )
-    submitted = await scripted.app.batch_submissions.submit(wanted)
-    assert (submitted.batch.failed, submitted.batch.pending) == (3, 1)
+    submitted = await submit_batch(scripted.app.ports, wanted)
+    assert (submitted.batch.progress.failed, submitted.batch.pending) == (3, 1)
     await finished(scripted, submitted.batch.id)
     assert await fates(scripted, submitted.batch.id) == {"completed": 1, "failed": 3}
-    heads = await scripted.app.services.batches.heads(submitted.batch.id, 0)
+    heads = await scripted.app.ports.batches.heads(submitted.batch.id, 0)
     codes = [head.error_code for head in heads]
     assert codes == [None, "unknown_agent", "input_too_large", "invalid_request"]
     assert await creates(scripted, submitted.batch.id) == [1, 0, 0, 0]
@@ -103,22 +112,22 @@ async def test_a_bad_item_fails_alone_and_at_once(scripted: Rig) -> None:
 async def test_a_batch_of_bad_items_is_over_at_once(scripted: Rig) -> None:
     bad = [AskedItem(id=None, asked=errors.InvalidJson("no"))] * 2
     wanted = BatchSubmission(items=bad, defaults=one(""), payload="p", idempotency_key="k")
-    submitted = await scripted.app.batch_submissions.submit(wanted)
-    assert (submitted.batch.status, submitted.batch.failed) == (BatchStatus.COMPLETED, 2)
-    again = await scripted.app.batch_submissions.submit(wanted)
-    assert (again.batch, again.watch) == (submitted.batch, None)
+    submitted = await submit_batch(scripted.app.ports, wanted)
+    assert (submitted.batch.status, submitted.batch.progress.failed) == (BatchStatus.COMPLETED, 2)
+    again = await submit_batch(scripted.app.ports, wanted)
+    assert (again.batch, again.due) == (submitted.batch, None)
     host = Driver(scripted)
     await host.batch_started(submitted)
     await host.pass_time(300)
-    assert scripted.tables.rows(Table.WATCH) == []
+    assert scripted.tables.rows(Table.DUE) == []
 
 
 async def test_an_agent_that_no_version_knows_refuses_the_whole_batch(scripted: Rig) -> None:
     wanted = BatchSubmission(items=[AskedItem(id=None, asked=one(S))], defaults=one("", agent="nobody"), payload="p")
     with pytest.raises(errors.UnknownAgent):
-        await scripted.app.batch_submissions.submit(wanted)
+        await submit_batch(scripted.app.ports, wanted)
     assert scripted.tables.rows(Table.BATCHES) == []
-    assert scripted.tables.rows(Table.WATCH) == []
+    assert scripted.tables.rows(Table.DUE) == []
 
 
 async def test_a_run_that_fails_or_is_cut_short_counts_as_such(scripted: Rig) -> None:
@@ -127,8 +136,9 @@ async def test_a_run_that_fails_or_is_cut_short_counts_as_such(scripted: Rig) ->
     submitted = await submit(scripted, S, "[script:bad]", "[script:cut]")
     await finished(scripted, submitted.batch.id)
     batch = await load(scripted, submitted.batch.id)
-    assert (batch.status, batch.completed, batch.failed, batch.incomplete) == (BatchStatus.COMPLETED, 1, 1, 1)
-    results = await scripted.app.services.batches.results(batch.id, 0, 3)
+    assert batch.status is BatchStatus.COMPLETED
+    assert (batch.progress.completed, batch.progress.failed, batch.progress.incomplete) == (1, 1, 1)
+    results = await scripted.app.ports.batches.results(batch.id, 0, 3)
     assert (results[1].error_code, results[1].error_message) == ("invalid_prompt", "No.")
 
 
@@ -176,7 +186,7 @@ async def test_a_submit_that_crashed_and_is_not_repeated_ends_by_itself(either: 
             except Death:
                 host = Driver(rig)  # its orchestrations died with it
         begun = {row.partition for row in rig.tables.rows(Table.BATCHES)} - before
-        born = [each for each in begun if await rig.app.services.batches.load(each) is not None]
+        born = [each for each in begun if await rig.app.ports.batches.load(each) is not None]
         await host.pass_time(75 * 60)
         for batch_id in begun:
             if batch_id in born:
@@ -185,7 +195,7 @@ async def test_a_submit_that_crashed_and_is_not_repeated_ends_by_itself(either: 
             else:
                 assert rows_left(rig, batch_id) == []
         ended["whole" if born else "nothing"] += 1
-        assert rig.tables.rows(Table.WATCH) == []
+        assert rig.tables.rows(Table.DUE) == []
         if not trap.sprung:
             break
     else:
@@ -206,16 +216,26 @@ class Fatal(Trap):
 
     in_doubt = 0
 
+    def __enter__(self) -> Fatal:
+        super().__enter__()
+        return self
+
     async def _before(self, o: str, t: Table, p: str | None, c: Sequence[Change]) -> None:
         try:
             await super()._before(o, t, p, c)
         except Death:
-            self.in_doubt += t is Table.RUNS and any(bool(change.values.get("token")) for change in c)
+            self.in_doubt += t is Table.RUNS and any(self._adopts(p, change) for change in c)
             raise
+
+    def _adopts(self, partition: str | None, change: Change) -> bool:
+        """Whether the write is the first to know of a response: the phase has a token, and it had none before."""
+        rows = [row for row in self._rig.tables.rows(Table.RUNS) if (row.partition, row.key) == (partition, change.key)]
+        known = [row.values["phase"] for row in rows]
+        return '"token"' in str(change.values.get("phase")) and '"token"' not in str(known)
 
     async def burial(self) -> None:
         """Let what ran side by side with what died come to its end, too."""
-        others = [task for task in asyncio.all_tasks() if "_side_by_side" in repr(task.get_coro())]
+        others = [task for task in asyncio.all_tasks() if "side_by_side" in repr(task.get_coro())]
         if others:
             await asyncio.wait(others)
 
@@ -243,14 +263,14 @@ async def deaths_of_a_story(rig: Rig, steps: Sequence[int], *, applied: bool) ->
         if trap.sprung:
             batch_id = await story(rig, Driver(rig))  # the key again, and orchestrations anew
         batch = await load(rig, batch_id)
-        assert (batch.status, batch.completed, batch.active) == (BatchStatus.COMPLETED, 3, ())
+        assert (batch.status, batch.progress.completed, batch.progress.active) == (BatchStatus.COMPLETED, 3, ())
         assert await fates(rig, batch_id) == {"completed": 3}
         runs = {row.partition for row in rig.tables.rows(Table.RUNS)}
         assert len(runs) == 3, "a second run"
         made = await creates(rig, batch_id)
         assert sum(made) == 3 + trap.in_doubt, (step, made)
         await Driver(rig).pass_time(300)
-        assert rig.tables.rows(Table.WATCH) == []
+        assert rig.tables.rows(Table.DUE) == []
         if not trap.sprung:
             return
     raise AssertionError("the story never came to its end")
@@ -259,8 +279,8 @@ async def deaths_of_a_story(rig: Rig, steps: Sequence[int], *, applied: bool) ->
 async def test_two_wakes_at_once_are_one(scripted: Rig) -> None:
     submitted = await submit(scripted, *[S] * 4)
     host = Driver(scripted)
-    wake = scripted.app.batch_wakes.advance
-    await asyncio.gather(*(wake(submitted.batch.id, host) for _ in range(5)))  # type: ignore[arg-type]
+    signals = scripted.driver(host)
+    await asyncio.gather(*(advance_batch(scripted.app.ports, submitted.batch.id, signals) for _ in range(5)))
     await finished(scripted, submitted.batch.id, host)
     assert await creates(scripted, submitted.batch.id) == [1] * 4
     assert await fates(scripted, submitted.batch.id) == {"completed": 4}
@@ -278,7 +298,7 @@ async def test_a_provider_that_throttles_holds_the_whole_batch_back(scripted: Ri
     await host.batch_started(submitted)
     await host.pass_time(8, tick=1.0)
     batch = await load(rig, submitted.batch.id)
-    assert (batch.held, batch.window) == (True, 2)
+    assert (batch.pace.held, batch.pace.window) == (True, 2)
     refused = len(await rig.model.log("create"))
     await host.pass_time(60, tick=5.0)
     assert len(await rig.model.log("create")) == refused, (
@@ -287,7 +307,7 @@ async def test_a_provider_that_throttles_holds_the_whole_batch_back(scripted: Ri
     assert (await load(rig, submitted.batch.id)).pending > 0
     await finished(rig, submitted.batch.id, host)
     batch = await load(rig, submitted.batch.id)
-    assert (batch.completed, batch.held, batch.window) == (12, False, 4)
+    assert (batch.progress.completed, batch.pace.held, batch.pace.window) == (12, False, 4)
     assert await creates(rig, batch.id) == [1] * 12
 
 
@@ -295,19 +315,19 @@ async def test_a_limit_of_our_own_means_later(scripted: Rig, monkeypatch: pytest
     class TooMany(errors.DormouseError):
         status = 429
 
-    rig, real = scripted, Submissions.submit
+    rig = scripted
     refusals = begun = 0
 
-    async def limited(self: Submissions, wanted: Submission) -> Submitted:
+    async def limited(ports: Ports, wanted: Submission) -> Submitted:
         nonlocal refusals, begun
         ended = [row for row in rig.tables.rows(Table.RUNS) if row.key == "session" and row.values["active_run"] == ""]
         if begun - len(ended) >= 2:
             refusals += 1
             raise TooMany(headers={"Retry-After": "40"})
         begun += 1
-        return await real(self, wanted)
+        return await submit_run(ports, wanted)
 
-    monkeypatch.setattr(Submissions, "submit", limited)
+    monkeypatch.setattr(batches_advance, "submit", limited)
     submitted = await submit(rig, *[S] * 6, concurrency=4)
     host = Driver(rig)
     await host.batch_started(submitted)
@@ -324,18 +344,16 @@ async def test_a_limit_of_our_own_means_later(scripted: Rig, monkeypatch: pytest
 async def test_an_item_that_cannot_be_started_for_a_reason_nobody_expected_fails_alone_at_last(
     scripted: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Submissions.submit
-
-    async def broken(self: Submissions, wanted: Submission) -> Submitted:
+    async def broken(ports: Ports, wanted: Submission) -> Submitted:
         if "boom" in str(wanted.items):
             raise ZeroDivisionError
-        return await real(self, wanted)
+        return await submit_run(ports, wanted)
 
-    monkeypatch.setattr(Submissions, "submit", broken)
+    monkeypatch.setattr(batches_advance, "submit", broken)
     submitted = await submit(scripted, S, "[script:s] boom", S, concurrency=1)
     await finished(scripted, submitted.batch.id, within=3 * HOUR)
     assert await fates(scripted, submitted.batch.id) == {"completed": 2, "failed": 1}
-    (result,) = (await scripted.app.services.batches.results(submitted.batch.id, 1, 2)).values()
+    (result,) = (await scripted.app.ports.batches.results(submitted.batch.id, 1, 2)).values()
     assert (result.error_code, result.ran) == ("internal_error", False)
 
 
@@ -349,27 +367,26 @@ async def test_cancel_ends_what_waits_and_stops_what_is_active(either: Rig) -> N
     host = Driver(rig)
     await host.batch_started(submitted)
     await host.pass_time(120)
-    work = rig.app.batch_work
-    cancelling = await work.cancel(submitted.batch.id)
+    cancelling = await cancel_batch(rig.app.ports, submitted.batch.id)
     assert cancelling is not None
-    assert (cancelling.status, cancelling.pending, cancelling.cancelled) == (BatchStatus.CANCELLING, 0, 3)
-    await rig.app.signals.woken(submitted.batch.id, host)  # type: ignore[arg-type]
+    assert (cancelling.status, cancelling.pending, cancelling.progress.cancelled) == (BatchStatus.CANCELLING, 0, 3)
+    await rig.driver(host).woken(submitted.batch.id)
     await finished(rig, submitted.batch.id, host)
     assert await fates(rig, submitted.batch.id) == {"completed": 1, "cancelled": 5}
-    batch = await work.cancel(submitted.batch.id)
+    batch = await cancel_batch(rig.app.ports, submitted.batch.id)
     assert batch is not None
-    assert (batch.status, batch.completed, batch.cancelled) == (BatchStatus.CANCELLED, 1, 5)
+    assert (batch.status, batch.progress.completed, batch.progress.cancelled) == (BatchStatus.CANCELLED, 1, 5)
     await host.pass_time(300)
     slow = [response for response in await rig.model.responses() if response.script == "slow"]
     assert [response.status for response in slow] == ["cancelled", "cancelled"]
-    assert rig.tables.rows(Table.WATCH) == []
+    assert rig.tables.rows(Table.DUE) == []
 
 
 async def test_cancel_before_the_first_wake_runs_nothing(scripted: Rig) -> None:
     submitted = await submit(scripted, S, S)
-    batch = await scripted.app.batch_work.cancel(submitted.batch.id)
+    batch = await cancel_batch(scripted.app.ports, submitted.batch.id)
     assert batch is not None
-    assert (batch.status, batch.cancelled) == (BatchStatus.CANCELLED, 2)
+    assert (batch.status, batch.progress.cancelled) == (BatchStatus.CANCELLED, 2)
     await Driver(scripted).pass_time(300)
     assert await scripted.model.log() == []
 
@@ -382,20 +399,45 @@ async def test_a_cancel_at_any_moment_of_a_wake_leaves_no_run_behind(scripted: R
         host = Driver(rig)
 
         async def cancelled(batch_id: str = submitted.batch.id) -> None:
-            await rig.app.batch_work.cancel(batch_id)
+            await cancel_batch(rig.app.ports, batch_id)
 
         with Meanwhile(rig, at, cancelled) as meanwhile:
-            await rig.app.batch_wakes.advance(submitted.batch.id, host)  # type: ignore[arg-type]
+            await rig.woken(submitted.batch.id, host)
         if not meanwhile.happened:
             break
         await finished(rig, submitted.batch.id, host)
         assert await fates(rig, submitted.batch.id) == {"cancelled": 3}
         await host.pass_time(120)
         for index in range(3):
-            stored = await rig.app.services.store.load(run_of(submitted.batch.id, index))
+            stored = await rig.app.ports.runs.load(run_of(submitted.batch.id, index))
             assert stored is None or stored.value.status is RunStatus.CANCELLED
         made = [each for each in await rig.model.responses() if each.script == "slow"]
         assert {each.status for each in made} <= {"cancelled"}, at
+    assert at > 10
+
+
+async def test_a_deletion_at_any_moment_of_a_wake_leaves_no_run_behind(scripted: Rig) -> None:
+    rig = scripted
+    await rig.model.script("slow", [{"text": "late", "think": 10_000}])
+    for at in range(1, 200):
+        submitted = await submit(rig, "[script:slow]", "[script:slow]", "[script:slow]", concurrency=2)
+        host = Driver(rig)
+
+        async def deleted(batch_id: str = submitted.batch.id) -> None:
+            assert await delete_batch(rig.app.ports, batch_id)
+            await rig.woken(batch_id, Driver(rig))
+
+        with Meanwhile(rig, at, deleted) as meanwhile:
+            await rig.woken(submitted.batch.id, host)
+        if not meanwhile.happened:
+            break
+        await host.pass_time(900)
+        for index in range(3):
+            stored = await rig.app.ports.runs.load(run_of(submitted.batch.id, index))
+            assert stored is None or stored.value.is_deleted, at
+        assert rows_left(rig, submitted.batch.id) == ["batch", submitted.batch.id]
+        made = [each for each in await rig.model.responses() if each.script == "slow"]
+        assert all(each.deleted for each in made), at
     assert at > 10
 
 
@@ -405,8 +447,8 @@ async def test_a_deleted_batch_goes_with_its_runs_and_leaves_a_mark_for_its_key(
     submitted = await submit(rig, LONG, S, "[script:s] third", key="k", concurrency=2)
     await host.batch_started(submitted)
     await host.pass_time(60)
-    assert await rig.app.batch_deletion.delete(submitted.batch.id)
-    await rig.app.signals.woken(submitted.batch.id, host)  # type: ignore[arg-type]
+    assert await delete_batch(rig.app.ports, submitted.batch.id)
+    await rig.driver(host).woken(submitted.batch.id)
     await host.pass_time(600)
     assert rows_left(rig, submitted.batch.id) == ["batch", submitted.batch.id]
     with pytest.raises(errors.BatchDeleted):
@@ -433,15 +475,15 @@ async def test_an_old_batch_expires_but_not_a_session_in_use(scripted: Rig) -> N
     await finished(rig, submitted.batch.id, host)
     rig.clock.move(20 * 24 * HOUR)
     run = await rig.run(run_of(submitted.batch.id, 0))
-    await rig.follow(await rig.start(S, session_id=run.session_id))
+    await rig.follow(await rig.start(S, session_id=run.request.session_id))
     rig.clock.move(11 * 24 * HOUR)
-    done = await rig.app.retention.run(host)  # type: ignore[arg-type]
+    done = await retain(rig.app.ports, rig.driver(host))
     assert done["batches"] == 1
     await host.pass_time(600)
     assert rows_left(rig, submitted.batch.id) == ["batch", submitted.batch.id]
     session: Session = await rig.session(run.id)
     assert session.deleted_at is None
-    assert (await rig.run(run.id)).deleted_at is None
+    assert not (await rig.run(run.id)).is_deleted
 
 
 async def test_a_lost_orchestration_costs_minutes_not_the_batch(either: Rig) -> None:
@@ -454,10 +496,13 @@ async def test_a_lost_orchestration_costs_minutes_not_the_batch(either: Rig) -> 
 class NoHub(Driver):
     """A host whose task hub is gone for good."""
 
-    async def ensure(self, run: str) -> None:
+    async def ensure(self, run: str, *, wait: float = 0.0) -> None:
         raise ConnectionError("no task hub")
 
-    wake = step = ensure
+    async def wake(self, run: str) -> None:
+        raise ConnectionError("no task hub")
+
+    step = wake
 
 
 async def test_the_loss_of_the_whole_task_hub_costs_minutes_not_the_batch(rigs: NewRig) -> None:
@@ -475,8 +520,8 @@ async def test_a_batch_that_cannot_be_read_is_put_aside(either: Rig) -> None:
     submitted = await submit(either, S)
     (row,) = [row for row in either.tables.rows(Table.BATCHES) if row.key == "batch"]
     await either.tables.commit(
-        Table.BATCHES, row.partition, [Change(kind=Kind.MERGE, key="batch", values={"active": "["}, etag=row.etag)]
+        Table.BATCHES, row.partition, [Change(kind=Kind.MERGE, key="batch", values={"progress": "["}, etag=row.etag)]
     )
     await Driver(either).pass_time(300)
-    assert await either.app.services.watch.count() == (1, 1)
+    assert await either.app.ports.due.count() == (1, 1)
     assert submitted.batch.id == row.partition

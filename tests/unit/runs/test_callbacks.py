@@ -6,21 +6,29 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from typing import Any, cast
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from shared.api import deliveries
 from shared.api.callers import EVERYBODY
-from shared.drivers.durable import Hub
 from shared.errors import CallbacksDisabled, IdempotencyKeyReused, InvalidRequest, NoCallback, RunNotEnded
-from shared.outbound.places import Places
-from shared.runs.answers import Answer
-from shared.runs.callbacks.callback import Delivery, NoPlace, Place, Sent, status_of
-from shared.runs.callbacks.delivery import CLAIM, KEPT
-from shared.runs.run import CallbackState, Next, Owed, RunStatus
-from shared.runs.schedule import CALLBACK_WAITS, DAY
+from shared.outbound.shares import Shares
+from shared.runs.actions.outbox import CLAIM_SECONDS, LOG_KEEPS
+from shared.runs.commands.answer import answer
+from shared.runs.commands.cancel import cancel
+from shared.runs.commands.delete import delete_run, delete_session
+from shared.runs.commands.redeliver import redeliver
+from shared.runs.model.callbacks import NoShare, Sent, Share
+from shared.runs.model.deliveries import Delivery
+from shared.runs.model.facts import Approve
+from shared.runs.model.outbox import CallbackState, EntryKind
+from shared.runs.model.phases import RunStatus, WaitingForAnswers
+from shared.runs.model.run import Run
+from shared.runs.rules.agenda import next_time
+from shared.runs.rules.callbacks import callback_status
+from shared.runs.rules.schedule import CALLBACK_WAITS, DAY
 from tests.parts.receiver import SECRET, Receiver
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.conftest import NewRig, Rig
@@ -29,19 +37,26 @@ from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap
 STORY: list[dict[str, Any]] = [{"text": "A story that nobody else may read."}]
 WORK = {"name": "work", "arguments": {"label": "a"}}
 FAILS = {"status": "failed", "error": {"code": "invalid_prompt", "message": "No."}}
-ASKS = [{"calls": [{"name": "send", "arguments": {"label": "a"}}]}, {"text": "Sent."}]
+ASKS: list[dict[str, Any]] = [{"calls": [{"name": "send", "arguments": {"label": "a"}}]}, {"text": "Sent."}]
 
 
 async def log_of(rig: Rig, run_id: str) -> list[Delivery]:
-    return [each.value for each in await rig.app.services.store.deliveries(await rig.run(run_id))]
+    return [each.value for each in await rig.app.ports.runs.deliveries(await rig.run(run_id))]
 
 
 async def overdue(rig: Rig, run_id: str) -> None:
     rig.clock.move(90_000)
 
 
-async def cancel(rig: Rig, run_id: str) -> None:
-    await rig.app.lifecycle.cancel(run_id)
+async def cancelled(rig: Rig, run_id: str) -> None:
+    await cancel(rig.app.ports, run_id)
+
+
+def due_at(run: Run) -> datetime:
+    """When the run is to be looked at next."""
+    soonest = next_time(run)
+    assert soonest is not None
+    return soonest.due
 
 
 async def nothing(rig: Rig, run_id: str) -> None:
@@ -55,7 +70,7 @@ async def nothing(rig: Rig, run_id: str) -> None:
         pytest.param([{"text": "A st", "status": "incomplete"}], nothing, "incomplete", None, id="incomplete"),
         pytest.param([FAILS], nothing, "failed", "invalid_prompt", id="failed"),
         pytest.param([{"status": "cancelled"}], nothing, "cancelled", "cancelled_at_provider", id="cancelled there"),
-        pytest.param([{"stuck": True}], cancel, "cancelled", None, id="cancelled"),
+        pytest.param([{"stuck": True}], cancelled, "cancelled", None, id="cancelled"),
         pytest.param([{"stuck": True}], overdue, "failed", "deadline_exceeded", id="deadline"),
         pytest.param([{"faults": {"create": [{"status": 400}]}}], nothing, "failed", None, id="refused"),
         pytest.param([{"calls": [WORK] * 91}], nothing, "failed", "tool_call_limit", id="limit"),
@@ -74,7 +89,7 @@ async def test_every_end_of_a_run_is_told_exactly_once(
     await then(telling, run_id)
     run = await telling.finish(run_id)
     assert run.status.value == status
-    assert code in (None, run.error_code)
+    assert code in (None, run.result.error_code)
     (got,) = receiver.received
     assert got.is_signed()
     assert got.webhook_id == f"msg_{run_id}_{status}"
@@ -87,11 +102,11 @@ async def test_every_end_of_a_run_is_told_exactly_once(
             "object": "run",
             "status": status,
             "url": f"https://app.example/api/runs/{run_id}",
-            "session_id": run.session_id,
+            "session_id": run.request.session_id,
             "metadata": {"order": "7"},
         },
     }
-    assert (run.next, run.debts, run.callback_state) == (Next.NONE, (), CallbackState.DELIVERED)
+    assert (run.is_done, run.outbox.entries, run.callback_state) == (True, (), CallbackState.DELIVERED)
     for _ in range(3):
         assert (await telling.wake(run_id)).wake_in is None
     assert len(receiver.received) == 1
@@ -100,14 +115,14 @@ async def test_every_end_of_a_run_is_told_exactly_once(
 async def test_a_run_without_an_address_owes_nobody(telling: Rig) -> None:
     await telling.model.script("s", STORY)
     run = await telling.story()
-    assert (run.next, run.debts, run.deliveries, status_of(run)) == (Next.NONE, (), 0, None)
+    assert (run.is_done, run.outbox.entries, run.outbox.deliveries, callback_status(run.outbox)) == (True, (), 0, None)
 
 
 async def test_the_callback_is_owed_from_the_transaction_that_ends_the_run(telling: Rig, receiver: Receiver) -> None:
     await telling.model.script("s", STORY)
     run = await telling.story(callback_url=receiver.url)
-    assert [debt.kind for debt in run.debts] == [Owed.CALLBACK]
-    assert (run.status, run.next, status_of(run)) == (RunStatus.COMPLETED, Next.OWED, "pending")
+    assert [entry.kind for entry in run.outbox] == [EntryKind.CALLBACK]
+    assert (run.status, run.is_done, callback_status(run.outbox)) == (RunStatus.COMPLETED, False, "pending")
     assert receiver.received == []
 
 
@@ -122,10 +137,11 @@ async def test_a_pause_for_an_answer_is_told_and_then_the_end(telling: Rig, rece
     (got,) = receiver.received
     assert (got.body["type"], got.body["data"]["status"]) == ("run.requires_action", "requires_action")
     assert (got.webhook_id, got.is_signed()) == (f"msg_{run_id}_requires_action_1", True)
-    assert (run.status, run.next, run.debts) == (RunStatus.REQUIRES_ACTION, Next.ANSWERS, ())
+    assert (run.status, run.outbox.entries) == (RunStatus.REQUIRES_ACTION, ())
+    assert isinstance(run.phase, WaitingForAnswers)
     assert (await telling.wake(run_id)).wake_in == pytest.approx(telling.app.settings.answer_seconds, abs=60)
     (call,) = await telling.calls(run_id)
-    await telling.app.answers.answer(run_id, {call.call_id: Answer(approve=True)})
+    await answer(telling.app.ports, run_id, {call.call_id: Approve(approve=True)})
     await telling.finish(run_id)
     assert receiver.types() == ["run.requires_action", "run.completed"]
 
@@ -135,9 +151,9 @@ async def test_nobody_is_told_of_a_pause_that_is_over(telling: Rig, receiver: Re
     await telling.model.script("s", ASKS)
     run_id = await telling.start(callback_url=receiver.url)
     run = await telling.follow(run_id, lambda _: receiver.received)
-    assert [debt.kind for debt in (await telling.run(run_id)).debts] == [Owed.CALLBACK]
+    assert [entry.kind for entry in (await telling.run(run_id)).outbox] == [EntryKind.CALLBACK]
     (call,) = await telling.calls(run_id)
-    await telling.app.answers.answer(run_id, {call.call_id: Answer(approve=False)})
+    await answer(telling.app.ports, run_id, {call.call_id: Approve(approve=False)})
     run = await telling.finish(run_id)
     assert (run.status, receiver.types()) == (RunStatus.COMPLETED, ["run.requires_action", "run.completed"])
 
@@ -145,7 +161,7 @@ async def test_nobody_is_told_of_a_pause_that_is_over(telling: Rig, receiver: Re
 async def test_a_pause_that_nobody_answers_ends_with_a_callback(telling: Rig, receiver: Receiver) -> None:
     await telling.model.script("s", ASKS)
     run = await telling.finish(await telling.start(callback_url=receiver.url))
-    assert (run.error_code, receiver.types()) == ("answer_timeout", ["run.requires_action", "run.failed"])
+    assert (run.result.error_code, receiver.types()) == ("answer_timeout", ["run.requires_action", "run.failed"])
 
 
 async def test_a_parked_run_tries_again_long_before_its_answer_is_due(telling: Rig, receiver: Receiver) -> None:
@@ -170,13 +186,15 @@ async def test_a_crash_puts_off_the_callback_of_a_parked_run_and_no_more(
     rig.tables.fail_next(RuntimeError("a bug"), operation="commit")
     assert (await rig.wake(run_id)).wake_in == 2.0, "backed off, not left alone until the answer is due"
     run = await rig.run(run_id)
-    assert (run.crashes, run.wake_at, run.due_at) == (1, parked.answer_by, rig.clock.now + timedelta(seconds=2))
+    assert isinstance(parked.phase, WaitingForAnswers)
+    assert (run.schedule.crashes, run.phase) == (1, parked.phase)
+    assert due_at(run) == rig.clock.now + timedelta(seconds=2)
     assert receiver.received == []
     rig.clock.move(2.0)
     await rig.wake(run_id)
     assert receiver.types() == ["run.requires_action"]
     run = await rig.run(run_id)
-    assert (run.crashes, run.debts, run.due_at) == (0, (), parked.answer_by)
+    assert (run.schedule.crashes, run.outbox.entries, due_at(run)) == (0, (), parked.phase.answer_by)
 
 
 async def test_a_parked_run_is_due_when_its_callback_is(telling: Rig, receiver: Receiver) -> None:
@@ -185,7 +203,8 @@ async def test_a_parked_run_is_due_when_its_callback_is(telling: Rig, receiver: 
     run_id = await telling.start(callback_url=receiver.url)
     await telling.follow(run_id, lambda _: receiver.received)
     run = await telling.run(run_id)
-    assert run.due_at == telling.clock.now + timedelta(seconds=CALLBACK_WAITS[0]) < run.wake_at
+    assert isinstance(run.phase, WaitingForAnswers)
+    assert due_at(run) == telling.clock.now + timedelta(seconds=CALLBACK_WAITS[0]) < run.phase.answer_by
 
 
 @pytest.mark.parametrize("driver", ["durable", "timer"])
@@ -203,7 +222,7 @@ async def test_a_lost_orchestration_is_missed_though_the_run_is_parked(
     assert (await rig.run(submitted.run.id)).status is RunStatus.REQUIRES_ACTION
     await Driver(rig).pass_time(900)  # of the orchestration it knows nothing
     assert len(receiver.received) == 3
-    assert status_of(await rig.run(submitted.run.id)) == "delivered"
+    assert callback_status((await rig.run(submitted.run.id)).outbox) == "delivered"
 
 
 # Trying again
@@ -244,7 +263,7 @@ async def test_after_a_day_it_is_given_up(telling: Rig, receiver: Receiver) -> N
     await telling.model.script("s", STORY)
     run_id = await telling.start(callback_url=receiver.url)
     run = await telling.finish(run_id)
-    assert (run.status, run.next, run.callback_state) == (RunStatus.COMPLETED, Next.NONE, CallbackState.GIVEN_UP)
+    assert (run.status, run.is_done, run.callback_state) == (RunStatus.COMPLETED, True, CallbackState.GIVEN_UP)
     assert len(receiver.received) == len(CALLBACK_WAITS) + 1
     assert run.completed_at is not None
     passed = (telling.clock.now - run.completed_at).total_seconds()
@@ -258,10 +277,10 @@ async def test_a_receiver_that_is_gone_hears_no_more(telling: Rig, receiver: Rec
     run_id = await telling.start(callback_url=receiver.url)
     await telling.follow(run_id, lambda _: receiver.received)
     run = await telling.run(run_id)
-    assert (run.debts, run.callback_state) == ((), CallbackState.DISABLED)
-    await telling.app.lifecycle.cancel(run_id)
+    assert (run.outbox.entries, run.callback_state) == ((), CallbackState.DISABLED)
+    await cancel(telling.app.ports, run_id)
     run = await telling.finish(run_id)
-    assert (run.status, run.next, status_of(run)) == (RunStatus.CANCELLED, Next.NONE, "disabled")
+    assert (run.status, run.is_done, callback_status(run.outbox)) == (RunStatus.CANCELLED, True, "disabled")
     assert len(receiver.received) == 1
 
 
@@ -276,7 +295,7 @@ async def test_an_address_that_may_not_be_called_is_a_failed_attempt_that_says_s
     (line,) = await log_of(later, run_id)
     assert (line.state, line.fault, line.http_status, receiver.received) == ("failed", "address_refused", None, [])
     without = await rigs()
-    await without.follow(run_id, lambda run: run.deliveries == 2)
+    await without.follow(run_id, lambda run: run.outbox.deliveries == 2)
     assert (await log_of(without, run_id))[-1].fault == "callbacks_disabled"
 
 
@@ -291,13 +310,16 @@ async def test_a_crash_between_send_and_record_sends_again_under_the_same_id(tel
         await telling.wake(run_id)
     assert len(receiver.received) == 1
     run = await telling.run(run_id)
-    assert (status_of(run), run.wake_at) == ("pending", telling.clock.now + CLAIM)
-    assert (await telling.wake(run_id)).wake_in == CLAIM.total_seconds()
+    assert (callback_status(run.outbox), due_at(run)) == (
+        "pending",
+        telling.clock.now + timedelta(seconds=CLAIM_SECONDS),
+    )
+    assert (await telling.wake(run_id)).wake_in == CLAIM_SECONDS
     assert len(receiver.received) == 1
     run = await telling.finish(run_id)
     assert [each.webhook_id for each in receiver.received] == [f"msg_{run_id}_completed"] * 2
     assert [(each.attempt, each.state) for each in await log_of(telling, run_id)] == [(1, "sending"), (2, "delivered")]
-    assert (run.next, run.callback_state) == (Next.NONE, CallbackState.DELIVERED)
+    assert (run.is_done, run.callback_state) == (True, CallbackState.DELIVERED)
 
 
 @pytest.mark.parametrize("applied", [False, True])
@@ -312,7 +334,7 @@ async def test_wherever_a_wake_dies_the_callback_arrives(
     run = await telling.finish(run_id)
     assert 1 <= len(receiver.received) <= 2
     assert {each.webhook_id for each in receiver.received} == {f"msg_{run_id}_completed"}
-    assert (run.next, run.callback_state) == (Next.NONE, CallbackState.DELIVERED)
+    assert (run.is_done, run.callback_state) == (True, CallbackState.DELIVERED)
 
 
 async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(telling: Rig, receiver: Receiver) -> None:
@@ -320,18 +342,18 @@ async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(telling: R
         def problem(self, url: str) -> str | None:
             return None
 
-        def reserve(self, url: str, owner: str) -> Place | NoPlace:
-            return Places(1).take(owner, url)
+        def reserve(self, url: str, owner: str) -> Share | NoShare:
+            return Shares(1).take(owner, url)
 
-        async def send(self, url: str, webhook_id: str, body: str, place: Place) -> Sent:
+        async def send(self, url: str, webhook_id: str, body: str, share: Share) -> Sent:
             raise RuntimeError("a bug")
 
-    object.__setattr__(telling.app.services, "sender", Crashing())
+    object.__setattr__(telling.app.ports, "sender", Crashing())
     await telling.model.script("s", STORY)
     run_id = await telling.start(callback_url=receiver.url)
     run = await telling.finish(run_id)
-    assert (run.status, run.next, run.callback_state) == (RunStatus.COMPLETED, Next.NONE, CallbackState.GIVEN_UP)
-    assert (run.deliveries, run.crashes) == (len(CALLBACK_WAITS) + 1, 0)
+    assert (run.status, run.is_done, run.callback_state) == (RunStatus.COMPLETED, True, CallbackState.GIVEN_UP)
+    assert (run.outbox.deliveries, run.schedule.crashes) == (len(CALLBACK_WAITS) + 1, 0)
     tries = await log_of(telling, run_id)
     gaps = [(after.sent_at - before.sent_at).total_seconds() for before, after in itertools.pairwise(tries)]
     assert gaps == [*CALLBACK_WAITS], "on the schedule of any attempt that failed"
@@ -343,7 +365,7 @@ async def test_twenty_wakes_at_once_send_one(telling: Rig, receiver: Receiver) -
     run_id = (await telling.story(callback_url=receiver.url)).id
     await asyncio.gather(*(telling.wake(run_id) for _ in range(20)))
     assert len(receiver.received) == 1
-    assert (await telling.run(run_id)).next is Next.NONE
+    assert (await telling.run(run_id)).is_done
 
 
 async def test_a_run_that_goes_on_while_its_pause_is_told_of_loses_nothing(telling: Rig, receiver: Receiver) -> None:
@@ -351,11 +373,11 @@ async def test_a_run_that_goes_on_while_its_pause_is_told_of_loses_nothing(telli
     run_id = await telling.start(callback_url=receiver.url)
     await telling.follow(run_id, lambda run: run.status is RunStatus.REQUIRES_ACTION)
 
-    async def answer() -> None:
+    async def approve() -> None:
         (call,) = await telling.calls(run_id)
-        await telling.app.answers.answer(run_id, {call.call_id: Answer(approve=True)})
+        await answer(telling.app.ports, run_id, {call.call_id: Approve(approve=True)})
 
-    with Meanwhile(telling, at=3, other=answer) as meanwhile:  # right before the record
+    with Meanwhile(telling, at=3, other=approve) as meanwhile:  # right before the record
         await telling.wake(run_id)
     assert meanwhile.happened
     assert [each.state for each in await log_of(telling, run_id)] == ["delivered"]
@@ -367,12 +389,12 @@ async def test_the_log_keeps_the_newest(telling: Rig, receiver: Receiver) -> Non
     await telling.model.script("s", STORY)
     run_id = await telling.start(callback_url=receiver.url)
     await telling.finish(run_id)
-    for _ in range(KEPT + 3):
-        await telling.app.redelivery.deliver_again(run_id)
+    for _ in range(LOG_KEEPS + 3):
+        await redeliver(telling.app.ports, run_id)
         await telling.wake(run_id)
-    assert len(receiver.received) == KEPT + 4
+    assert len(receiver.received) == LOG_KEEPS + 4
     lines = await log_of(telling, run_id)
-    assert [each.index for each in lines] == list(range(4, KEPT + 4))
+    assert [each.index for each in lines] == list(range(4, LOG_KEEPS + 4))
 
 
 # Redelivery
@@ -384,17 +406,17 @@ async def test_the_end_is_delivered_again_whatever_became_of_it(telling: Rig, re
     await telling.model.script("s", STORY)
     run_id = await telling.start(callback_url=receiver.url)
     await telling.finish(run_id)
-    watch = await telling.app.services.watch.get(run_id)
-    assert watch is not None
-    await telling.app.services.watch.remove(watch, telling.clock.now)
+    due = await telling.app.ports.due.get(run_id)
+    assert due is not None
+    await telling.app.ports.due.remove(due, telling.clock.now)
     sent = len(receiver.received)
     receiver.then = 200
-    run = await telling.app.redelivery.deliver_again(run_id)
+    run = await redeliver(telling.app.ports, run_id)
     assert run is not None
-    assert (run.next, status_of(run), run.wake_at) == (Next.OWED, "pending", telling.clock.now)
-    assert await telling.app.services.watch.get(run_id) is not None
+    assert (run.is_done, callback_status(run.outbox), due_at(run)) == (False, "pending", telling.clock.now)
+    assert await telling.app.ports.due.get(run_id) is not None
     run = await telling.finish(run_id)
-    assert (run.next, run.callback_state, len(receiver.received)) == (Next.NONE, CallbackState.DELIVERED, sent + 1)
+    assert (run.is_done, run.callback_state, len(receiver.received)) == (True, CallbackState.DELIVERED, sent + 1)
     assert len({each.webhook_id for each in receiver.received}) == 1
 
 
@@ -412,8 +434,8 @@ async def test_the_answer_to_who_asks_for_a_redelivery_is_of_before_it(telling: 
     run_id = await telling.start(callback_url=receiver.url, owner=EVERYBODY)
     await telling.finish(run_id)
     asked = request(path={"run_id": run_id})
-    answer = content(await deliveries.again(asked, telling.app, cast(Hub, SwiftHub())))
-    assert (answer["callback_status"], [line["http_status"] for line in answer["data"]]) == ("pending", [410])
+    told = content(await deliveries.again(asked, telling.app, telling.driver(SwiftHub())))
+    assert (told["callback_status"], [line["http_status"] for line in told["data"]]) == ("pending", [410])
     assert [line.http_status for line in await log_of(telling, run_id)] == [410, 204]
 
 
@@ -423,7 +445,7 @@ async def test_a_redelivery_begins_the_schedule_anew(telling: Rig, receiver: Rec
     run_id = await telling.start(callback_url=receiver.url)
     await telling.finish(run_id)
     given_up = len(receiver.received)
-    await telling.app.redelivery.deliver_again(run_id)
+    await redeliver(telling.app.ports, run_id)
     await telling.finish(run_id)
     assert len(receiver.received) == 2 * given_up
 
@@ -433,7 +455,7 @@ async def test_a_redelivery_does_not_wait_for_the_next_try(telling: Rig, receive
     await telling.model.script("s", STORY)
     run_id = (await telling.story(callback_url=receiver.url)).id
     await telling.wake(run_id)
-    await telling.app.redelivery.deliver_again(run_id)
+    await redeliver(telling.app.ports, run_id)
     await telling.wake(run_id)
     assert len(receiver.received) == 2
     assert (await telling.wake(run_id)).wake_in == CALLBACK_WAITS[0]
@@ -444,28 +466,44 @@ async def test_one_that_is_asked_for_during_an_attempt_is_sent_after_it(telling:
     run_id = (await telling.story(callback_url=receiver.url)).id
 
     async def ask() -> None:
-        await telling.app.redelivery.deliver_again(run_id)
+        telling.clock.move(1)
+        await redeliver(telling.app.ports, run_id)
 
     with Meanwhile(telling, at=3, other=ask):
         assert (await telling.wake(run_id)).wake_in == 0
     await telling.finish(run_id)
     assert len(receiver.received) == 2
-    assert [each.state for each in await log_of(telling, run_id)] == ["delivered", "delivered"]
+    first, second = await log_of(telling, run_id)
+    assert [each.state for each in (first, second)] == ["delivered", "delivered"]
+    assert first.next_try_at == second.sent_at
 
 
 async def test_what_cannot_be_delivered_again_says_why(telling: Rig, rigs: NewRig, receiver: Receiver) -> None:
     await telling.model.script("s", [{"stuck": True}])
     active = await telling.start(callback_url=receiver.url)
     with pytest.raises(RunNotEnded):
-        await telling.app.redelivery.deliver_again(active)
-    await telling.app.lifecycle.cancel(active)
+        await redeliver(telling.app.ports, active)
+    await cancel(telling.app.ports, active)
     without = await telling.start()
-    await telling.app.lifecycle.cancel(without)
+    await cancel(telling.app.ports, without)
     with pytest.raises(NoCallback):
-        await telling.app.redelivery.deliver_again(without)
+        await redeliver(telling.app.ports, without)
     with pytest.raises(CallbacksDisabled):
-        await (await rigs()).app.redelivery.deliver_again(active)
-    assert await telling.app.redelivery.deliver_again(f"run_{'0' * 32}_1") is None
+        await redeliver((await rigs()).app.ports, active)
+    assert await redeliver(telling.app.ports, f"run_{'0' * 32}_1") is None
+
+
+async def test_what_is_deleted_just_then_is_not_there_to_be_delivered_again(telling: Rig, receiver: Receiver) -> None:
+    await telling.model.script("s", STORY)
+    run_id = await telling.start(callback_url=receiver.url)
+    await telling.finish(run_id)
+
+    async def delete() -> None:
+        await delete_run(telling.app.ports, run_id)
+
+    with Meanwhile(telling, at=2, other=delete) as meanwhile:  # right after the run was read
+        assert await redeliver(telling.app.ports, run_id) is None
+    assert meanwhile.happened
 
 
 # Deletion
@@ -477,26 +515,26 @@ async def test_a_deleted_run_tells_nobody_and_keeps_no_log(telling: Rig, receive
     run_id = (await telling.story(callback_url=receiver.url)).id
     await telling.wake(run_id)
     assert len(await log_of(telling, run_id)) == 1
-    await telling.app.deletion.delete_run(run_id)
+    await delete_run(telling.app.ports, run_id)
     run = await telling.run(run_id)
-    assert (run.callback_url, run.callback_state) == (None, None)
-    assert Owed.CALLBACK not in {debt.kind for debt in run.debts}
+    assert (run.request.callback_url, run.callback_state) == (None, None)
+    assert EntryKind.CALLBACK not in {entry.kind for entry in run.outbox}
     telling.clock.move(60)
-    while await telling.wake(run_id) and (await telling.run(run_id)).debts[0].kind is not Owed.TOMBSTONE:
+    while await telling.wake(run_id) and (await telling.run(run_id)).outbox.entries[0].kind is not EntryKind.REMOVAL:
         pass
     assert await log_of(telling, run_id) == []
-    assert await telling.app.redelivery.deliver_again(run_id) is None
+    assert await redeliver(telling.app.ports, run_id) is None
     telling.clock.move(200_000)
     await telling.wake(run_id)
-    assert await telling.app.services.store.load(run_id) is None
+    assert await telling.app.ports.runs.load(run_id) is None
     assert len(receiver.received) == 1
 
 
 async def test_an_active_run_that_is_deleted_tells_nobody(telling: Rig, receiver: Receiver) -> None:
     await telling.model.script("s", [{"stuck": True}])
     run_id = await telling.start(callback_url=receiver.url)
-    await telling.app.deletion.delete_run(run_id)
-    await telling.follow(run_id, lambda run: [debt.kind for debt in run.debts] == [Owed.TOMBSTONE])
+    await delete_run(telling.app.ports, run_id)
+    await telling.follow(run_id, lambda run: [entry.kind for entry in run.outbox] == [EntryKind.REMOVAL])
     assert receiver.received == []
 
 
@@ -505,21 +543,21 @@ async def test_a_run_deleted_in_the_midst_of_an_attempt_leaves_no_row(telling: R
     run_id = (await telling.story(callback_url=receiver.url)).id
 
     async def delete() -> None:
-        await telling.app.deletion.delete_run(run_id)
-        await telling.follow(run_id, lambda run: [debt.kind for debt in run.debts] == [Owed.TOMBSTONE])
+        await delete_run(telling.app.ports, run_id)
+        await telling.follow(run_id, lambda run: [entry.kind for entry in run.outbox] == [EntryKind.REMOVAL])
 
     with Meanwhile(telling, at=3, other=delete):
         await telling.wake(run_id)
     assert await log_of(telling, run_id) == []
-    assert (await telling.run(run_id)).deleted_at is not None
+    assert (await telling.run(run_id)).is_deleted
 
 
 async def test_a_deleted_session_tells_nobody(telling: Rig, receiver: Receiver) -> None:
     receiver.then = 500
     await telling.model.script("s", STORY)
     run = await telling.story(callback_url=receiver.url)
-    await telling.app.deletion.delete_session(run.session_id)
-    await telling.follow(run.id, lambda run: [debt.kind for debt in run.debts] == [Owed.TOMBSTONE])
+    await delete_session(telling.app.ports, run.request.session_id)
+    await telling.follow(run.id, lambda run: [entry.kind for entry in run.outbox] == [EntryKind.REMOVAL])
     assert receiver.received == []
 
 
@@ -555,7 +593,7 @@ async def test_the_address_is_part_of_what_a_key_stands_for(telling: Rig, receiv
 async def test_a_run_that_ends_within_its_submit_is_told(telling: Rig, receiver: Receiver) -> None:
     await telling.model.script("s", [{"faults": {"create": [{"status": 400}]}}])
     submitted = await telling.submit(callback_url=receiver.url)
-    assert (submitted.run.status, submitted.run.next) == (RunStatus.FAILED, Next.OWED)
-    assert submitted.watch is not None
+    assert (submitted.run.status, submitted.run.is_done) == (RunStatus.FAILED, False)
+    assert submitted.due is not None
     await telling.wake(submitted.run.id)
     assert receiver.types() == ["run.failed"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.runs.conversation import replayed
+from shared.runs.actions.conversation import replayed
 
 USER = {"type": "message", "role": "user", "content": "Hello"}
 CALL = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": '{"id": "a", "status": "b"}'}

@@ -10,15 +10,23 @@ from typing import Any
 import pytest
 
 from shared.errors import DormouseError
-from shared.runs.answers import Answer
-from shared.runs.batches.submission import BatchSubmission
-from shared.runs.run import Next, Run
+from shared.runs.batches.cancel import cancel_batch
+from shared.runs.batches.submit import BatchSubmission, submit_batch
+from shared.runs.commands import delete as deletion
+from shared.runs.commands.adopt import adopt
+from shared.runs.commands.answer import answer
+from shared.runs.commands.cancel import cancel
+from shared.runs.commands.redeliver import redeliver
+from shared.runs.model.facts import Approve
+from shared.runs.model.outbox import EntryKind
+from shared.runs.model.phases import Pending, WaitingForAnswers
+from shared.runs.model.run import Run
 from shared.runs.store.tables import Change, StoreUnavailable, Table
 from tests.parts.receiver import SECRET, Receiver
 from tests.unit.runs.batches import asked
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.test_answers import NO, YES, parked
-from tests.unit.runs.test_sweep import NotedHub, sweep
+from tests.unit.runs.test_sweep import NotedHub, due_by_row, sweep
 
 Command = Callable[[Rig, str], Awaitable[Any]]
 DEADLINE = 600.0
@@ -29,43 +37,43 @@ THINKS = [
 
 
 async def same_answer(rig: Rig, run_id: str) -> Any:
-    return await rig.app.answers.answer(run_id, {call.call_id: YES for call in await rig.calls(run_id)})
+    return await answer(rig.app.ports, run_id, {call.call_id: YES for call in await rig.calls(run_id)})
 
 
 async def other_answer(rig: Rig, run_id: str) -> Any:
-    return await rig.app.answers.answer(run_id, {call.call_id: NO for call in await rig.calls(run_id)})
+    return await answer(rig.app.ports, run_id, {call.call_id: NO for call in await rig.calls(run_id)})
 
 
 async def same_submit(rig: Rig, run_id: str) -> Any:
-    return await rig.submit(idempotency_key="k", callback_url=(await rig.run(run_id)).callback_url)
+    return await rig.submit(idempotency_key="k", callback_url=(await rig.run(run_id)).request.callback_url)
 
 
-async def cancel(rig: Rig, run_id: str) -> Any:
-    return await rig.app.lifecycle.cancel(run_id)
+async def cancelled(rig: Rig, run_id: str) -> Any:
+    return await cancel(rig.app.ports, run_id)
 
 
 async def delete(rig: Rig, run_id: str) -> Any:
-    return await rig.app.deletion.delete_run(run_id)
+    return await deletion.delete_run(rig.app.ports, run_id)
 
 
 async def delete_session(rig: Rig, run_id: str) -> Any:
-    return await rig.app.deletion.delete_session((await rig.run(run_id)).session_id)
+    return await deletion.delete_session(rig.app.ports, (await rig.run(run_id)).request.session_id)
 
 
 async def deliver_again(rig: Rig, run_id: str) -> Any:
-    return await rig.app.redelivery.deliver_again(run_id)
+    return await redeliver(rig.app.ports, run_id)
 
 
 async def webhook(rig: Rig, run_id: str) -> Any:
     run = await rig.run(run_id)
-    return [await rig.app.adoption.look_at(each) for each in run.response_ids]
+    return [await adopt(rig.app.ports, each) for each in run.chain.response_ids]
 
 
 COMMANDS: list[Command] = [
     same_answer,
     other_answer,
     same_submit,
-    cancel,
+    cancelled,
     delete,
     delete_session,
     deliver_again,
@@ -81,11 +89,11 @@ class StepHub(NotedHub):
         self._rig = rig
 
     async def step(self, run_id: str) -> None:
-        await self._rig.app.wakes.advance(run_id)
+        await self._rig.woken(run_id)
 
 
 async def due_of(rig: Rig, subject: str) -> datetime:
-    row = await rig.app.services.watch.get(subject)
+    row = await rig.app.ports.due.get(subject)
     assert row is not None, subject
     return row.due
 
@@ -99,20 +107,20 @@ async def pending(rig: Rig, **fields: Any) -> str:
     """A run whose question was answered, and whose next turn thinks for long."""
     await rig.model.script("s", THINKS)
     run_id = await rig.start(idempotency_key="k", **fields)
-    await rig.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    await rig.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers))
     await same_answer(rig, run_id)
-    await rig.follow(run_id, lambda run: run.next is Next.POLL and run.turn == 2)
-    await rig.app.wakes.advance(run_id)
+    await rig.follow(run_id, lambda run: isinstance(run.phase, Pending) and run.turn.number == 2)
+    await rig.woken(run_id)
     return run_id
 
 
 @pytest.mark.parametrize("command", [same_answer, other_answer, same_submit, webhook])
 async def test_a_command_that_changes_nothing_writes_nothing(timer: Rig, command: Command) -> None:
     run_id = await pending(timer)
-    before = await timer.app.services.watch.get(run_id), await timer.app.services.store.load(run_id)
+    before = await timer.app.ports.due.get(run_id), await timer.app.ports.runs.load(run_id)
     with contextlib.suppress(DormouseError):
         await command(timer, run_id)
-    assert (await timer.app.services.watch.get(run_id), await timer.app.services.store.load(run_id)) == before
+    assert (await timer.app.ports.due.get(run_id), await timer.app.ports.runs.load(run_id)) == before
 
 
 @pytest.mark.parametrize("phase", ["parked", "pending", "cancelled", "delivering"])
@@ -126,7 +134,7 @@ async def test_no_command_in_any_phase_dates_a_run_later(
     else:
         run_id = await pending(timer, callback_url=receiver.url)
     if phase in ("cancelled", "delivering"):
-        await timer.app.lifecycle.cancel(run_id)
+        await cancel(timer.app.ports, run_id)
     if phase == "delivering":
         await timer.wake(run_id)
     for _ in range(5):
@@ -149,11 +157,11 @@ async def test_a_run_is_polled_and_meets_its_deadline_however_often_a_command_co
         timer.clock.move(5)
         with contextlib.suppress(DormouseError):
             await command(timer, run_id)
-        await timer.app.sweep.run(hub)  # type: ignore[arg-type]
+        await sweep(timer, hub)
         run = await timer.run(run_id)
         if run.terminal:
             break
-    assert run.error_code == "deadline_exceeded"
+    assert run.result.error_code == "deadline_exceeded"
     assert run.completed_at is not None
     assert run.completed_at - began <= timedelta(seconds=DEADLINE + 5)
     gaps = [gap for gap in await timer.gaps("retrieve") if gap > 60]
@@ -172,11 +180,11 @@ async def test_commands_that_fail_half_way_again_and_again_do_not_starve_a_run(t
         timer.clock.move(5)
         timer.tables.before = away
         with contextlib.suppress(StoreUnavailable):
-            await cancel(timer, run_id)
+            await cancel(timer.app.ports, run_id)
         timer.tables.before = None
-        await timer.app.sweep.run(StepHub(timer))  # type: ignore[arg-type]
+        await sweep(timer, StepHub(timer))
     run = await timer.run(run_id)
-    assert run.error_code == "deadline_exceeded"
+    assert run.result.error_code == "deadline_exceeded"
 
 
 async def test_a_wake_that_saw_the_run_before_an_answer_does_not_date_it_past_that(timer: Rig) -> None:
@@ -188,13 +196,13 @@ async def test_a_wake_that_saw_the_run_before_an_answer_does_not_date_it_past_th
     async def sweep_first(operation: str, table: Table, partition: str | None, changes: list[Change]) -> None:
         if table is Table.RUNS and operation == "commit" and not swept:
             timer.tables.before = None
-            row = await timer.app.services.watch.get(run_id)
+            row = await timer.app.ports.due.get(run_id)
             assert row is not None
-            await timer.app.services.watch.set_due(row, timer.clock.now, timer.clock.now)
+            await timer.app.ports.due.set_due(row, timer.clock.now, timer.clock.now)
             swept.append(await sweep(timer))
 
     timer.tables.before = sweep_first  # type: ignore[assignment]
-    await timer.app.answers.answer(run_id, {a: YES})
+    await answer(timer.app.ports, run_id, {a: YES})
     assert swept == [{"polled": 1}]
     assert await due_of(timer, run_id) <= timer.clock.now + timedelta(seconds=60)
     timer.clock.move(60)
@@ -211,20 +219,21 @@ async def test_a_due_row_outlives_a_wake_that_saw_nothing_left_to_do_before_a_re
     async def wake_first(operation: str, table: Table, partition: str | None, changes: list[Change]) -> None:
         if table is Table.RUNS and operation == "commit":
             timer.tables.before = None
-            assert (await timer.app.wakes.advance(run_id)).wake_in is None
+            assert (await timer.woken(run_id)).wake_in is None
 
     timer.clock.move(120)
     timer.tables.before = wake_first  # type: ignore[assignment]
-    run = await timer.app.redelivery.deliver_again(run_id)
+    run = await redeliver(timer.app.ports, run_id)
     assert run is not None
-    assert run.next is Next.OWED
+    assert run.terminal
+    assert [entry.kind for entry in run.outbox] == [EntryKind.CALLBACK]
     assert await due_of(timer, run_id) <= timer.clock.now + timedelta(seconds=60)
 
 
 async def test_an_answer_whose_long_refusals_took_their_time_is_announced_again(timer: Rig) -> None:
     run_id, (a,) = await parked(timer, "send")
     timer.clock.move(120)
-    store = timer.app.services.store
+    store = timer.app.ports.runs
     keep = store.keep
 
     async def slow(run: Run, text: str, **more: Any) -> Any:
@@ -232,8 +241,8 @@ async def test_an_answer_whose_long_refusals_took_their_time_is_announced_again(
         return await keep(run, text, **more)
 
     store.keep = slow  # type: ignore[method-assign]
-    await timer.app.answers.answer(run_id, {a: Answer(approve=False, reason="x" * 2_000)})
-    row = await timer.app.services.watch.get(run_id)
+    await answer(timer.app.ports, run_id, {a: Approve(approve=False, reason="x" * 2_000)})
+    row = await timer.app.ports.due.get(run_id)
     assert row is not None
     assert row.announced_at == timer.clock.now
 
@@ -241,18 +250,18 @@ async def test_an_answer_whose_long_refusals_took_their_time_is_announced_again(
 async def test_cancelling_a_batch_again_and_submitting_it_again_date_it_no_later(timer: Rig) -> None:
     await timer.model.script("s", [{"text": "Fine.", "think": 10_000}])
     wanted: BatchSubmission = asked("[script:s]", "[script:s]", key="b")
-    batch = (await timer.app.batch_submissions.submit(wanted)).batch
+    batch = (await submit_batch(timer.app.ports, wanted)).batch
     for number in range(8):
         timer.clock.move(7)
         before = await due_of(timer, batch.id)
-        await timer.app.batch_submissions.submit(wanted)
+        await submit_batch(timer.app.ports, wanted)
         assert await due_of(timer, batch.id) <= before
         if number >= 3:
-            await timer.app.batch_work.cancel(batch.id)
+            await cancel_batch(timer.app.ports, batch.id)
             assert await due_of(timer, batch.id) <= before
-    row = await timer.app.services.watch.get(batch.id)
-    await timer.app.batch_work.cancel(batch.id)
-    assert await timer.app.services.watch.get(batch.id) == row
+    row = await timer.app.ports.due.get(batch.id)
+    await cancel_batch(timer.app.ports, batch.id)
+    assert await timer.app.ports.due.get(batch.id) == row
 
 
 async def test_after_a_replayed_submit_under_timer_the_next_poll_is_dated(timer: Rig) -> None:
@@ -261,5 +270,5 @@ async def test_after_a_replayed_submit_under_timer_the_next_poll_is_dated(timer:
     first = await timer.submit(idempotency_key="k")
     again = await timer.submit(idempotency_key="k")
     assert again.run.id == first.run.id
-    await timer.app.signals.started(again, NotedHub())  # type: ignore[arg-type]
-    assert await due_of(timer, first.run.id) == again.run.wake_at
+    await timer.driver(NotedHub()).started(again)
+    assert await due_of(timer, first.run.id) == await due_by_row(timer, first.run.id)

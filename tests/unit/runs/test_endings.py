@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from shared.agentkit.agent import AgentResponse, ResponseStatus, Usage
-from shared.runs.reading import Reading
-from shared.runs.run import CallState, Next, RunStatus
+from shared.runs.commands.cancel import cancel
+from shared.runs.commit import commit
+from shared.runs.model.calls import CallState
+from shared.runs.model.facts import Answer, Looked
+from shared.runs.model.ids import run_id as id_of
+from shared.runs.model.phases import Creating, RunningTools, RunStatus
 from shared.runs.store.tables import Table
 from tests.parts.waiting import eventually
 from tests.unit.runs.conftest import Held, NewRig, Rig
@@ -66,18 +70,18 @@ async def test_a_run_ends_as_its_response_does(
 ) -> None:
     await rig.model.script("s", [turn])
     run = await rig.story()
-    assert (run.status, run.error_code, run.error_message) == (status, code, message)
+    assert (run.status, run.result.error_code, run.result.error_message) == (status, code, message)
     assert await rig.text(run.id) == text
-    assert run.incomplete_reason == (turn.get("incomplete_reason") if status is RunStatus.INCOMPLETE else None)
-    assert (run.next, run.token, run.completed_at) == (Next.NONE, None, rig.clock.now)
-    assert run.provider_status == status.value
+    assert run.result.incomplete_reason == (turn.get("incomplete_reason") if status is RunStatus.INCOMPLETE else None)
+    assert (run.is_done, run.token, run.completed_at) == (True, None, rig.clock.now)
+    assert run.chain.provider_status == status.value
     assert (await rig.wake(run.id)).wake_in is None
     session = await rig.session(run.id)
     assert session.active_run is None
-    assert session.response_id == (run.response_ids[-1] if status is RunStatus.COMPLETED else None)
+    assert session.response_id == (run.chain.response_ids[-1] if status is RunStatus.COMPLETED else None)
     assert await rig.calls(run.id) == []
     if "usage" in turn:
-        assert {name: getattr(run.usage, name) for name in USAGE} == USAGE
+        assert {name: getattr(run.counters.usage, name) for name in USAGE} == USAGE
 
 
 @pytest.mark.parametrize(("status", "level"), [("failed", logging.WARNING), ("completed", logging.INFO)])
@@ -98,21 +102,26 @@ async def test_a_transient_failure_is_restarted(rig: Rig, code: str) -> None:
     failing = {"status": "failed", "error": {"code": code, "message": "Try again."}}
     await rig.model.script("s", [{"attempts": [failing, failing, {"text": "Fine."}]}])
     run_id = await rig.start()
-    run = await rig.follow(run_id, lambda run: run.restarts)
-    assert (run.status, run.next, run.token, run.retry_after) == (RunStatus.IN_PROGRESS, Next.CREATE, None, 2.0)
+    run = await rig.follow(run_id, lambda run: run.turn.restarts)
+    assert isinstance(run.phase, Creating)
+    assert (run.status, run.token, run.schedule.retry_after) == (RunStatus.IN_PROGRESS, None, 2.0)
     run = await rig.follow(run_id)
-    assert (run.status, run.restarts, run.unknown_outcomes) == (RunStatus.COMPLETED, 2, 0)
+    assert (run.status, run.turn.restarts, run.turn.unknown_outcomes) == (RunStatus.COMPLETED, 2, 0)
     assert await rig.text(run_id) == "Fine."
     first, second, third = await rig.model.creates(run=run_id)
     assert [second.time - first.time, third.time - second.time] == [2 + 2, 2 + 4]
-    assert run.response_ids == (first.response_id, second.response_id, third.response_id)
+    assert run.chain.response_ids == (first.response_id, second.response_id, third.response_id)
     assert [each.metadata["attempt"] for each in (first, second, third)] == ["1", "2", "3"]
 
 
 async def test_a_failure_that_stays_is_the_run_s(rig: Rig) -> None:
     await rig.model.script("s", [{"status": "failed", "error": {"code": "server_error", "message": "Broken."}}])
     run = await rig.story()
-    assert (run.status, run.error_code, run.error_message) == (RunStatus.FAILED, "server_error", "Broken.")
+    assert (run.status, run.result.error_code, run.result.error_message) == (
+        RunStatus.FAILED,
+        "server_error",
+        "Broken.",
+    )
     assert len(await rig.model.log("create")) == 4
 
 
@@ -120,26 +129,29 @@ async def test_a_failure_that_stays_is_the_run_s(rig: Rig) -> None:
 async def test_a_failure_that_used_up_the_tokens_is_not_restarted(rig: Rig, used: int, code: str | None) -> None:
     await rig.model.script("s", [{"think": 1_000}])
     run_id = await rig.start(total_tokens=15)
-    stored = await rig.app.services.store.load(run_id)
+    stored = await rig.app.ports.runs.load(run_id)
     assert stored is not None
     failed = AgentResponse(  # the scripted model counts no tokens of what failed; some servers do
         status=ResponseStatus.FAILED,
         provider_status="failed",
-        response_id=stored.value.response_ids[0],
+        response_id=stored.value.chain.response_ids[0],
         error_code="server_error",
         usage=Usage(total_tokens=used),
     )
-    await Reading(rig.app.services).read(stored, rig.app.services.agents["workshop"], failed)
+    answer = Answer(response=failed, tools=rig.app.ports.agents["workshop"].tools)
+    await commit(rig.app.ports, stored, Looked(response_id=failed.response_id or "", answer=answer, jitter=0.0))
     run = await rig.run(run_id)
-    assert (run.terminal, run.error_code, run.usage.total_tokens) == (code is not None, code, used)
-    assert (run.token, run.debts) == (None, ())
+    assert (run.terminal, run.result.error_code, run.counters.usage.total_tokens) == (code is not None, code, used)
+    assert (run.token, run.outbox.entries) == (None, ())
 
 
 async def test_usage_is_that_of_all_turns(rig: Rig) -> None:
     await rig.model.script("s", [{"calls": [CALL], "usage": USAGE}, {"text": "Done.", "usage": USAGE}])
     run = await rig.story()
     assert run.status is RunStatus.COMPLETED
-    assert {name: getattr(run.usage, name) for name in USAGE} == {name: 2 * count for name, count in USAGE.items()}
+    assert {name: getattr(run.counters.usage, name) for name in USAGE} == {
+        name: 2 * count for name, count in USAGE.items()
+    }
 
 
 async def test_a_long_text_comes_back_whole(rig: Rig) -> None:
@@ -161,7 +173,7 @@ async def test_every_create_is_in_the_background_stored_and_carries_all_it_needs
         assert body["metadata"].items() >= {"app": "unit", "run": run.id, "turn": str(turn), "attempt": "1"}.items()
         assert "stream" not in body
     assert "previous_response_id" not in first
-    assert second["previous_response_id"] == run.response_ids[0]
+    assert second["previous_response_id"] == run.chain.response_ids[0]
     (output,) = second["input"]
     assert (output["type"], output["output"]) == ("function_call_output", "worked on a")
 
@@ -170,16 +182,16 @@ async def test_every_create_is_in_the_background_stored_and_carries_all_it_needs
 
 
 async def cancelled(rig: Rig, run_id: str) -> None:
-    """Cancel twice, let the debts be paid: the run is cancelled, and its responses are."""
-    first = await rig.app.lifecycle.cancel(run_id)
-    again = await rig.app.lifecycle.cancel(run_id)
+    """Cancel twice, let the outbox be worked through: the run is cancelled, and its responses are."""
+    first = await cancel(rig.app.ports, run_id)
+    again = await cancel(rig.app.ports, run_id)
     assert first is not None
     assert again is not None
     assert (first.status, again.status) == (RunStatus.CANCELLED, RunStatus.CANCELLED)
     assert first.completed_at == again.completed_at == rig.clock.now
     run = await rig.finish(run_id)
-    assert (run.status, run.next, run.error_code) == (RunStatus.CANCELLED, Next.NONE, None)
-    assert run.debts == ()
+    assert (run.status, run.is_done, run.result.error_code) == (RunStatus.CANCELLED, True, None)
+    assert run.outbox.entries == ()
     assert (await rig.session(run_id)).active_run is None
     assert {known.status for known in await rig.model.responses()} <= {"cancelled"}
 
@@ -208,38 +220,38 @@ async def test_a_run_is_cancelled_while_its_create_is_under_way(rigs: NewRig) ->
     held = Held(rig)
     submitting = asyncio.create_task(rig.submit())
     await held.came.wait()
-    (row,) = [row for row in rig.tables.rows(Table.RUNS) if row.key.isdigit()]
-    run_id = f"run_{row.partition}_{int(row.key)}"
-    run = await other.app.lifecycle.cancel(run_id)
+    (row,) = [row for row in rig.tables.rows(Table.RUNS) if row.key.startswith("run:")]
+    run_id = id_of(row.partition, int(row.key.removeprefix("run:")))
+    run = await cancel(other.app.ports, run_id)
     assert run is not None
     assert run.status is RunStatus.CANCELLED
     held.let_go.set()
     assert (await submitting).run.status is RunStatus.CANCELLED
     run = await rig.finish(run_id)
-    assert (run.status, run.next) == (RunStatus.CANCELLED, Next.NONE)
+    assert (run.status, run.is_done) == (RunStatus.CANCELLED, True)
     (known,) = await rig.model.responses()
     assert known.status == "cancelled"
-    assert run.response_ids == (known.id,)
+    assert run.chain.response_ids == (known.id,)
 
 
 async def test_a_run_is_cancelled_while_a_tool_runs(rigs: NewRig) -> None:
     rig, other = await rigs(tool_lease=1.0, tool_renewal=0.05), await rigs()
     await rig.model.script("s", [{"calls": [{"name": "work", "arguments": {"label": "a", "seconds": 60}}]}])
     run_id = await rig.start()
-    run = await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+    run = await rig.follow(run_id, lambda run: isinstance(run.phase, RunningTools))
     working = asyncio.create_task(rig.wake(run_id))
 
     async def started() -> bool:
         return [call.state for call in await rig.calls(run_id)] == [CallState.STARTED]
 
     await eventually(started)
-    run = await other.app.lifecycle.cancel(run_id)  # type: ignore[assignment]
+    run = await cancel(other.app.ports, run_id)  # type: ignore[assignment]
     assert run.status is RunStatus.CANCELLED
     outcome = await working  # long before the tool's own 60 s
     assert (outcome.status, outcome.wake_in) == (RunStatus.CANCELLED, None)
     assert [call.state for call in await rig.calls(run_id)] == [CallState.STARTED]
     assert len(await rig.model.log("create")) == 1
-    again = await other.app.lifecycle.cancel(run_id)
+    again = await cancel(other.app.ports, run_id)
     assert again == await rig.run(run_id)
 
 
@@ -256,13 +268,13 @@ async def test_a_run_that_is_over_stays_as_it_is_when_it_is_cancelled(rig: Rig, 
     await rig.model.script("s", [turn])
     run = await rig.story()
     for _ in range(2):
-        assert await rig.app.lifecycle.cancel(run.id) == run
+        assert await cancel(rig.app.ports, run.id) == run
     assert await rig.run(run.id) == run
     assert await rig.model.log("cancel") == []
 
 
 async def test_a_run_that_is_not_there_cannot_be_cancelled(rig: Rig) -> None:
-    assert await rig.app.lifecycle.cancel(f"run_{'0' * 32}_1") is None
+    assert await cancel(rig.app.ports, f"run_{'0' * 32}_1") is None
 
 
 @pytest.mark.parametrize("answer", [200, 400, 409])
@@ -271,16 +283,16 @@ async def test_a_response_that_completed_unseen_adds_its_usage_to_the_cancelled_
     await rig.model.script("s", [{"text": "Too late.", "usage": USAGE}])
     run_id = await rig.start()
     rig.clock.move(60)
-    await rig.app.lifecycle.cancel(run_id)
+    await cancel(rig.app.ports, run_id)
     run = await rig.finish(run_id)
-    assert (run.status, run.next, run.usage.total_tokens) == (RunStatus.CANCELLED, Next.NONE, 15)
+    assert (run.status, run.is_done, run.counters.usage.total_tokens) == (RunStatus.CANCELLED, True, 15)
     assert await rig.text(run_id) == ""
 
 
 async def test_a_response_that_completes_though_it_was_cancelled_changes_nothing(rig: Rig) -> None:
     await rig.model.script("s", [{"text": "Too late.", "think": 100, "late_completed": 60}])
     run_id = await rig.start()
-    await rig.app.lifecycle.cancel(run_id)
+    await cancel(rig.app.ports, run_id)
     await rig.wake(run_id)
     before = await rig.run(run_id)
     rig.clock.move(3_600)
@@ -309,12 +321,12 @@ async def test_a_cancel_that_does_not_get_through_is_repeated_while_the_status_s
     rig = await rigs(**({"poll_timeout": 0.3} if "hang" in fault else {}))
     await rig.model.script("s", [{"stuck": True, "faults": {"cancel": [{**fault, "times": 3}]}}])
     run_id = await rig.start()
-    await rig.app.lifecycle.cancel(run_id)
+    await cancel(rig.app.ports, run_id)
     await rig.wake(run_id)
     run = await rig.run(run_id)
-    assert (run.status, run.next) == (RunStatus.CANCELLED, Next.OWED)
+    assert (run.status, run.is_done) == (RunStatus.CANCELLED, False)
     run = await rig.finish(run_id)
-    assert (run.status, run.next) == (RunStatus.CANCELLED, Next.NONE)
+    assert (run.status, run.is_done) == (RunStatus.CANCELLED, True)
     assert await rig.gaps("cancel") == [5.0, 10.0, 20.0]
     assert [known.status for known in await rig.model.responses()] == ["cancelled"]
 
@@ -322,9 +334,9 @@ async def test_a_cancel_that_does_not_get_through_is_repeated_while_the_status_s
 async def test_a_cancel_that_never_gets_through_is_given_up_after_a_day(rig: Rig) -> None:
     await rig.model.script("s", [{"stuck": True, "on_cancel": 400}])
     run_id = await rig.start()
-    await rig.app.lifecycle.cancel(run_id)
+    await cancel(rig.app.ports, run_id)
     run = await rig.finish(run_id)
-    assert (run.status, run.next) == (RunStatus.CANCELLED, Next.NONE)
+    assert (run.status, run.is_done) == (RunStatus.CANCELLED, True)
     assert 86_400 <= (rig.clock.now - run.completed_at).total_seconds() < 90_000  # type: ignore[operator]
     assert len(await rig.model.log("cancel")) < 120
 
@@ -333,6 +345,6 @@ async def test_a_response_that_the_provider_forgot_owes_nothing(rig: Rig) -> Non
     await rig.model.script("s", [{"stuck": True, "id_gone": 10}])
     run_id = await rig.start()
     rig.clock.move(11)
-    await rig.app.lifecycle.cancel(run_id)
+    await cancel(rig.app.ports, run_id)
     await rig.wake(run_id)
-    assert (await rig.run(run_id)).next is Next.NONE
+    assert (await rig.run(run_id)).is_done

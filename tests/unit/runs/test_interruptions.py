@@ -9,11 +9,11 @@ from datetime import timedelta
 import pytest
 
 from shared.runs.interruptions import GATHERED_FOR, Interruptions
-from shared.runs.run import RunStatus
+from shared.runs.model.phases import RunStatus
 from tests.parts.waiting import eventually
 from tests.unit.runs.conftest import NewRig
 from tests.unit.runs.records import NOW
-from tests.unit.runs.test_toolwork import QUICK, Bench, at_tools, cut_off, wake_as
+from tests.unit.runs.test_tools import QUICK, Bench, at_tools, cut_off, wake_as
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

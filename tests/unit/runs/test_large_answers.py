@@ -12,8 +12,9 @@ import pytest
 from shared import wiring
 from shared.api import batches, runs
 from shared.api.callers import EVERYBODY
+from shared.runs.batches.submit import submit_batch
+from shared.runs.commands.submission import Submission
 from shared.runs.store.runs import READS
-from shared.runs.submission import Submission
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.batches import asked as asked_batch
 from tests.unit.runs.conftest import Rig
@@ -31,7 +32,7 @@ def loading(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many runs are being loaded at once, at each load."""
     seen: list[int] = []
     active = 0
-    store, load = rig.app.services.store, rig.app.services.store.load
+    store, load = rig.app.ports.runs, rig.app.ports.runs.load
 
     async def counted(run_id: str) -> Any:
         nonlocal active
@@ -63,7 +64,7 @@ async def test_a_page_of_items_ends_before_it_is_too_large(
     await rig.model.script("s", [{"text": "é" * 1_000}])
     wanted = asked_batch(*["[script:s]"] * 12)
     mine = Submission(owner=EVERYBODY, items=(), agent="workshop")
-    submitted = await rig.app.batch_submissions.submit(replace(wanted, defaults=mine))
+    submitted = await submit_batch(rig.app.ports, replace(wanted, defaults=mine))
     host = Driver(rig)
     await host.batch_started(submitted)
     await host.pass_time(300)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from shared.runs.answers import Answer
-from shared.runs.batches.batch import BatchStatus
-from shared.runs.run import Next, RunStatus
+from shared.runs.batches.cancel import cancel_batch
+from shared.runs.batches.delete import delete_batch
+from shared.runs.commands.adopt import adopt
+from shared.runs.commands.answer import answer
+from shared.runs.commands.cancel import cancel
+from shared.runs.commands.redeliver import redeliver
+from shared.runs.model.batch import BatchStatus
+from shared.runs.model.facts import Approve
+from shared.runs.model.phases import RunStatus, WaitingForAnswers
 from tests.parts.receiver import SECRET, Receiver
 from tests.unit.runs import batches
 from tests.unit.runs.conftest import NewRig, Rig
@@ -38,9 +44,9 @@ async def test_a_cancel_reaches_the_provider(either: Rig) -> None:
     await either.model.script("s", ENDLESS)
     host = Driver(either)
     run_id = await started(either, host)
-    await either.app.lifecycle.cancel(run_id)
+    await cancel(either.app.ports, run_id)
     await Driver(either).pass_time(MINUTES)
-    assert (await either.run(run_id)).next is Next.NONE
+    assert (await either.run(run_id)).is_done
     assert [known.status for known in await either.model.responses()] == ["cancelled"]
 
 
@@ -50,8 +56,8 @@ async def test_an_answer_resumes_the_run(either: Rig) -> None:
     run_id = await started(either, host)
     await host.pass_time(120)
     (call,) = await either.calls(run_id)
-    assert (await either.run(run_id)).next is Next.ANSWERS
-    await either.app.answers.answer(run_id, {call.call_id: Answer(approve=True)})
+    assert isinstance((await either.run(run_id)).phase, WaitingForAnswers)
+    await answer(either.app.ports, run_id, {call.call_id: Approve(approve=True)})
     await Driver(either).pass_time(MINUTES)
     assert (await either.run(run_id)).status is RunStatus.COMPLETED
 
@@ -61,7 +67,7 @@ async def test_an_adopted_response_is_followed_to_its_end(either: Rig) -> None:
     await either.model.script("s", [{"text": "Found.", "think": 100, "faults": lost}])
     run_id = await either.start()
     (response,) = await either.model.responses()
-    assert await either.app.adoption.look_at(response.id) == run_id
+    assert await adopt(either.app.ports, response.id) == run_id
     await Driver(either).pass_time(MINUTES)
     assert await either.text(run_id) == "Found."
     assert len(await either.model.creates()) == 1
@@ -73,7 +79,7 @@ async def test_a_redelivery_is_sent(either: Rig, receiver: Receiver) -> None:
     run_id = await started(either, host, callback_url=receiver.url)
     await host.pass_time(MINUTES)
     before = len(receiver.received)
-    await either.app.redelivery.deliver_again(run_id)
+    await redeliver(either.app.ports, run_id)
     await Driver(either).pass_time(MINUTES)
     assert len(receiver.received) == before + 1
 
@@ -84,7 +90,7 @@ async def test_the_cancel_of_a_batch_stops_its_runs(either: Rig) -> None:
     submitted = await batches.submit(either, "[script:s]", "[script:s]")
     await host.batch_started(submitted)
     await host.pass_time(60)
-    await either.app.batch_work.cancel(submitted.batch.id)
+    await cancel_batch(either.app.ports, submitted.batch.id)
     await Driver(either).pass_time(2 * MINUTES)
     assert (await batches.load(either, submitted.batch.id)).status is BatchStatus.CANCELLED
     assert {known.status for known in await either.model.responses()} == {"cancelled"}
@@ -97,6 +103,6 @@ async def test_a_deleted_batch_goes_with_its_runs(either: Rig) -> None:
     await host.batch_started(submitted)
     await host.pass_time(MINUTES)
     assert (await batches.load(either, submitted.batch.id)).status.over
-    await either.app.batch_deletion.delete(submitted.batch.id)
+    await delete_batch(either.app.ports, submitted.batch.id)
     await Driver(either).pass_time(2 * MINUTES)
     assert all(response.deleted for response in await either.model.responses())

@@ -13,8 +13,12 @@ import pytest
 
 from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider
-from shared.runs.callbacks.callback import status_of
-from shared.runs.run import Next, Run, RunStatus
+from shared.runs.actions.outcome import outcome
+from shared.runs.commands.cancel import cancel
+from shared.runs.commands.delete import delete_run
+from shared.runs.model.phases import Creating, RunStatus
+from shared.runs.model.run import Run
+from shared.runs.rules.callbacks import callback_status
 from shared.settings import Settings
 from tests.parts import workshop
 from tests.parts.receiver import SECRET, Receiver
@@ -60,14 +64,14 @@ async def test_a_deaf_receiver_holds_some_wakes_and_the_others_are_over_at_once(
         deaf.hold.set()
         await asyncio.gather(*wakes)
         for run_id in waiting:
-            assert status_of(await sending.finish(run_id)) == "delivered"
+            assert callback_status((await sending.finish(run_id)).outbox) == "delivered"
         assert len({each.webhook_id for each in deaf.received}) == len(deaf.received) == 12
 
 
 async def assert_put_off(rig: Rig, run_id: str, wake_in: float | None) -> None:
     """It comes back in some seconds, and nothing was counted."""
     run = await rig.run(run_id)
-    assert (run.next, [debt.tries for debt in run.debts], run.crashes) == (Next.OWED, [0], 0)
+    assert (run.terminal, [entry.tries for entry in run.outbox], run.schedule.crashes) == (True, [0], 0)
     assert wake_in is not None
     assert 1.0 <= wake_in <= 60.0
     assert await log_of(rig, run_id) == []
@@ -154,8 +158,9 @@ async def test_creates_of_one_owner_that_hang_slow_no_run_of_another(rigs: NewRi
         if not submitted.done():
             continue
         run = submitted.result().run
-        assert (run.status, run.next, run.provider_status) == (RunStatus.QUEUED, Next.CREATE, "not_sent")
-        assert (run.claimed_until, run.unknown_outcomes) == (None, 0)
+        assert (run.status, run.chain.provider_status) == (RunStatus.QUEUED, "not_sent")
+        assert isinstance(run.phase, Creating)
+        assert (run.phase.claim, run.turn.unknown_outcomes) == (None, 0)
     async with asyncio.timeout(10):
         assert (await rig.story(owner="bob")).status is RunStatus.COMPLETED
     for task in hanging:
@@ -173,7 +178,7 @@ async def test_a_create_without_a_place_comes_back_within_seconds_however_often(
         run_id = await rig.start()
         gaps = []
         for _ in range(6):
-            gaps.append(rig.app.services.outcome(await rig.run(run_id)).wake_in or 0.0)
+            gaps.append(outcome(await rig.run(run_id), rig.clock.now).wake_in or 0.0)
             rig.clock.move(gaps[-1])
             await rig.wake(run_id)
     assert gaps == [4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
@@ -194,7 +199,7 @@ async def seconds_of(rig: Rig, run_id: str) -> float:
     run: Run = await rig.follow(run_id)
     assert run.status is RunStatus.COMPLETED, run
     assert run.completed_at is not None
-    return (run.completed_at - run.created_at).total_seconds()
+    return (run.completed_at - run.request.created_at).total_seconds()
 
 
 async def test_one_retry_after_of_a_quarter_of_an_hour_is_two_minutes_for_its_run_and_seconds_for_others(
@@ -218,10 +223,10 @@ async def test_a_cancel_goes_out_while_the_polls_are_held_back(rig: Rig) -> None
     run_id = await rig.start("[script:busy]")
     rig.clock.move(2)
     assert (await rig.wake(run_id)).wake_in == pytest.approx(120)
-    await rig.app.lifecycle.cancel(run_id)
+    await cancel(rig.app.ports, run_id)
     await rig.wake(run_id)
     assert len(await rig.model.log("cancel")) == 1
-    assert (await rig.run(run_id)).next is Next.NONE
+    assert (await rig.run(run_id)).is_done
 
 
 @pytest.mark.parametrize("operation", ["cancel", "delete"])
@@ -229,12 +234,12 @@ async def test_a_cancel_or_delete_that_meets_a_429_has_a_schedule_of_its_own(rig
     await rig.model.script("s", [{"stuck": True, "faults": {operation: [SLOW_DOWN]}}])
     run_id = await rig.start()
     if operation == "cancel":
-        await rig.app.lifecycle.cancel(run_id)
+        await cancel(rig.app.ports, run_id)
     else:
-        await rig.app.deletion.delete_run(run_id)
-    await rig.follow(run_id, lambda run: any(debt.tries for debt in run.debts))
-    (debt,) = [debt for debt in (await rig.run(run_id)).debts if debt.kind.value == operation]
-    assert (debt.due - rig.clock.now).total_seconds() == 5.0
+        await delete_run(rig.app.ports, run_id)
+    await rig.follow(run_id, lambda run: any(entry.tries for entry in run.outbox))
+    (entry,) = [entry for entry in (await rig.run(run_id)).outbox if entry.kind.value == operation]
+    assert (entry.due - rig.clock.now).total_seconds() == 5.0
 
 
 @pytest.mark.parametrize("fault", [SLOW_DOWN, {"status": 503, "headers": {"Retry-After": "900"}}])
@@ -242,14 +247,14 @@ async def test_a_create_that_is_to_come_back_in_a_quarter_of_an_hour_comes_in_tw
     rig: Rig, fault: dict[str, Any]
 ) -> None:
     await rig.model.script("s", [{"text": "Fine.", "faults": {"create": [fault]}}])
-    assert (await rig.submit()).run.retry_after == 120.0
+    assert (await rig.submit()).run.schedule.retry_after == 120.0
 
 
 async def test_not_all_come_back_at_the_same_moment(rigs: NewRig) -> None:
     rig = await rigs()
     drawn = (number / 100 for number in itertools.count())
-    object.__setattr__(rig.app.services, "luck", lambda: next(drawn))
+    object.__setattr__(rig.app.ports, "random", lambda: next(drawn))
     await rig.model.script("s", [{"text": "Fine.", "faults": {"create": [{**SLOW_DOWN, "times": -1}]}}])
-    gaps = {(await rig.submit()).run.retry_after for _ in range(4)}
+    gaps = {(await rig.submit()).run.schedule.retry_after for _ in range(4)}
     assert len(gaps) == 4
     assert all(120.0 <= gap <= 132.0 for gap in gaps)

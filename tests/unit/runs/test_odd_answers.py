@@ -28,17 +28,22 @@ from shared.api.runs import body_of
 from shared.api.v1.objects import completion_object, response_object
 from shared.api.v1.starting import said_in
 from shared.api.v1.telling import Telling
-from shared.runs import conversation
-from shared.runs.reading import Reading
-from shared.runs.run import CallState, Next, Run, Session, run_id
-from shared.runs.store.memory import MemoryTables
+from shared.runs.actions import conversation
+from shared.runs.actions.create import answer_of
+from shared.runs.commit import commit
+from shared.runs.model.calls import CallState
+from shared.runs.model.facts import Attempt, ResponseCreated
+from shared.runs.model.phases import Claim, Creating, Ended
+from shared.runs.model.run import Run, Session
+from shared.runs.rules.agenda import next_time
 from shared.runs.store.runs import SessionChange
-from shared.runs.viewing.views import Delta, EventId, Shown
+from shared.runs.watching.views import Delta, EventId, Shown
 from shared.settings import Settings
 from shared.wiring import App
 from tests.parts import workshop
+from tests.parts.memory import MemoryTables
 from tests.unit.runs.conftest import Clock
-from tests.unit.runs.records import a_run
+from tests.unit.runs.records import a_run, at
 
 ODD = settings(
     max_examples=int(os.environ.get("ODD_EXAMPLES", "40")),
@@ -175,24 +180,31 @@ def check_small(value: Any) -> None:
 
 async def taken_in(agent: Agent, response: AgentResponse) -> Run:
     """The run as its row has it after this answer, read back."""
-    store = APP.services.store
-    run = replace(a_run(agent=agent.name, session_id=secrets.token_hex(16)), attempt=1, nonce="n")
+    store = APP.ports.runs
+    claimed = Creating(nonce="n", claim=Claim(until=at(60), unknown_at=at(90)))
+    run = a_run(agent=agent.name, session_id=secrets.token_hex(16), attempt=1, phase=claimed)
     session = Session(
-        session_id=run.session_id, agent=run.agent, owner="app", created_at=run.created_at, last_activity=run.created_at
+        session_id=run.request.session_id,
+        agent=run.request.agent,
+        owner="app",
+        created_at=run.request.created_at,
+        last_activity=run.request.created_at,
     )
     stored = await store.create(run, SessionChange(before=None, after=replace(session, active_run=1)), "[]")
-    await Reading(APP.services).read(stored, agent, response)
-    found = await store.load(run_id(run.session_id, 1))
+    attempt = Attempt(turn=1, number=1, nonce="n")
+    created = ResponseCreated(attempt=attempt, answer=answer_of(agent, response), jitter=0.0)
+    assert (await commit(APP.ports, stored, created)).refused is None
+    found = await store.load(run.id)
     assert found is not None
     return found.value
 
 
 async def check_shown(run: Run, agent: Agent) -> None:
     """Everybody who looks at the run is answered; the model can be sent it again; each question can be answered."""
-    store = APP.services.store
+    store = APP.ports.runs
     calls = [each.value for each in await store.calls(run)]
     said = await said_in(run, APP)
-    ended = run if run.terminal else replace(run, completed_at=run.updated_at, status=run.status)
+    ended = run if run.terminal else replace(run, phase=Ended(status=run.status, completed_at=run.updated_at))
     shown = [await body_of(APP, run, calls), response_object(run, said, agent=agent), completion_object(ended, said)]
     shown.append({"items": await store.items(run)})
     for body in shown:
@@ -203,12 +215,12 @@ async def check_shown(run: Run, agent: Agent) -> None:
         assert len(call.name) <= 256
         if call.state is CallState.WAITING:
             AnswersBody.model_validate({"answers": {call.call_id: {"approve": True}}})
-    for text in (run.error_code, run.provider_status, run.incomplete_reason):
+    for text in (run.result.error_code, run.chain.provider_status, run.result.incomplete_reason):
         assert len(text or "") <= 120
-    assert len(run.error_message or "") <= 4_000
-    usage = run.usage
+    assert len(run.result.error_message or "") <= 4_000
+    usage = run.counters.usage
     assert all(0 <= each <= 10**12 for each in (usage.input_tokens, usage.output_tokens, usage.total_tokens))
-    again = await conversation.messages(store, replace(run, replay=True), agent)
+    again = await conversation.messages(store, replace(run, chain=replace(run.chain, replay=True)), agent)
     check_small(again)
     check_small(to_messages(again))
 
@@ -304,4 +316,4 @@ def test_a_result_with_tokens_in_words_is_not_lost() -> None:
         return await taken_in(AGENTS["workshop"], read_response(body))
 
     run = asyncio.run(story())
-    assert (run.status.value, run.next, run.text) == ("completed", Next.NONE, "Once.No.")
+    assert (run.status.value, next_time(run), run.result.text) == ("completed", None, "Once.No.")

@@ -10,7 +10,8 @@ import pytest
 from shared.agentkit.agent import Agent
 from shared.agentkit.chat import ChatAgent
 from shared.agentkit.provider import Provider
-from shared.runs.run import PartRef, Run, RunStatus
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import PartRef, Run
 from shared.settings import Settings
 from tests.parts import workshop
 from tests.unit.runs.conftest import NewRig, Rig
@@ -49,7 +50,7 @@ async def judge(rigs: NewRig) -> Rig:
 
 
 async def output(rig: Rig, run: Run) -> Any:
-    kept = await rig.app.services.store.read(run, run.output)
+    kept = await rig.app.ports.runs.read(run, run.result.output)
     return json.loads(kept) if kept else None
 
 
@@ -57,7 +58,7 @@ async def test_text_that_fits_is_an_object_beside_the_text(either: tuple[Rig, st
     rig, agent = either
     await script(rig, "s", [{"calls": [WORK]}, {"text": GOOD}])
     run = await rig.story(agent=agent)
-    assert (run.status, run.corrections, run.turn) == (RunStatus.COMPLETED, 0, 2)
+    assert (run.status, run.counters.corrections, run.turn.number) == (RunStatus.COMPLETED, 0, 2)
     assert (await rig.text(run.id), await output(rig, run)) == (GOOD, {"guilty": True, "months": 3})
 
 
@@ -66,7 +67,9 @@ async def test_text_that_does_not_fit_is_corrected_once(either: tuple[Rig, str],
     rig, agent = either
     await script(rig, "s", [{"text": bad, "goes_on": True}, {"text": GOOD}])
     run = await rig.story(agent=agent)
-    assert (run.status, run.corrections, run.turn) == (RunStatus.COMPLETED, 1, 2), run.error_message
+    assert (run.status, run.counters.corrections, run.turn.number) == (RunStatus.COMPLETED, 1, 2), (
+        run.result.error_message
+    )
     assert await output(rig, run) == {"guilty": True, "months": 3}
     entry = (await rig.model.log("chat" if agent == "chat-judge" else "create"))[-1]
     assert entry.body is not None
@@ -83,11 +86,11 @@ async def test_the_correction_is_chained_and_its_usage_counts(judge: Rig) -> Non
     turns = [{"text": BAD, "goes_on": True, "usage": usage}, {"text": GOOD, "usage": usage}]
     await script(judge, "s", turns)
     run = await judge.story(agent="judge")
-    assert run.usage.total_tokens == 30
+    assert run.counters.usage.total_tokens == 30
     second = (await judge.model.log("create"))[-1].body or {}
-    assert second["previous_response_id"] == run.response_ids[0]
+    assert second["previous_response_id"] == run.chain.response_ids[0]
     assert len(second["input"]) == 1
-    assert (await judge.session(run.id)).response_id == run.response_ids[1]
+    assert (await judge.session(run.id)).response_id == run.chain.response_ids[1]
 
 
 async def test_text_that_does_not_fit_twice_fails_the_run_and_is_kept(either: tuple[Rig, str]) -> None:
@@ -95,13 +98,13 @@ async def test_text_that_does_not_fit_twice_fails_the_run_and_is_kept(either: tu
     await script(rig, "good", [{"text": GOOD}])
     first = await rig.story("[script:good]", agent=agent)
     await script(rig, "s", [{"text": "No.", "goes_on": True}, {"text": BAD}])
-    run = await rig.story(session_id=first.session_id)
-    assert (run.status, run.error_code, run.corrections) == (RunStatus.FAILED, "invalid_output", 1)
-    assert "Verdict, twice: " in (run.error_message or "")
+    run = await rig.story(session_id=first.request.session_id)
+    assert (run.status, run.result.error_code, run.counters.corrections) == (RunStatus.FAILED, "invalid_output", 1)
+    assert "Verdict, twice: " in (run.result.error_message or "")
     assert (await rig.text(run.id), await output(rig, run)) == (BAD, None)
     session = await rig.session(run.id)
-    assert (session.active_run, session.response_id) == (None, first.previous_response_id), "not advanced"
-    third = await rig.story("[script:good]", session_id=first.session_id)
+    assert (session.active_run, session.response_id) == (None, first.chain.last_response_id), "not advanced"
+    third = await rig.story("[script:good]", session_id=first.request.session_id)
     entry = (await rig.model.log("chat" if agent == "chat-judge" else "create"))[-1]
     assert third.status is RunStatus.COMPLETED
     assert "No." not in json.dumps(entry.body)
@@ -111,7 +114,7 @@ async def test_a_long_text_that_does_not_fit_is_kept_whole(judge: Rig) -> None:
     turn = {"repeat_text": {"text": "naïve 🐭 ", "times": 5_000}}
     await script(judge, "s", [{**turn, "goes_on": True}, turn])
     run = await judge.story(agent="judge")
-    assert (run.error_code, isinstance(run.text, PartRef)) == ("invalid_output", True)
+    assert (run.result.error_code, isinstance(run.result.text, PartRef)) == ("invalid_output", True)
     assert await judge.text(run.id) == "naïve 🐭 " * 5_000
 
 
@@ -120,8 +123,8 @@ async def test_a_run_that_may_take_no_other_turn_fails_with_its_text(judge: Rig,
     usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
     await script(judge, "s", [{"text": BAD, "goes_on": True, "usage": usage}, {"text": GOOD}])
     run = await judge.story(agent="judge", **limits)
-    assert (run.status, run.error_code, run.corrections) == (RunStatus.FAILED, "invalid_output", 0)
-    assert "twice" not in (run.error_message or "")
+    assert (run.status, run.result.error_code, run.counters.corrections) == (RunStatus.FAILED, "invalid_output", 0)
+    assert "twice" not in (run.result.error_message or "")
     assert await judge.text(run.id) == BAD
     assert len(await judge.model.log("create")) == 1
 
@@ -129,11 +132,16 @@ async def test_a_run_that_may_take_no_other_turn_fails_with_its_text(judge: Rig,
 async def test_text_that_was_cut_short_is_incomplete_and_not_corrected(judge: Rig) -> None:
     await script(judge, "s", [{"text": '{"guilty": tr', "status": "incomplete"}])
     run = await judge.story(agent="judge")
-    assert (run.status, run.error_code, run.turn) == (RunStatus.INCOMPLETE, None, 1)
+    assert (run.status, run.result.error_code, run.turn.number) == (RunStatus.INCOMPLETE, None, 1)
     assert (await judge.text(run.id), await output(judge, run)) == ('{"guilty": tr', None)
 
 
 async def test_tools_after_a_correction_are_run_and_the_count_stays(judge: Rig) -> None:
     await script(judge, "s", [{"text": BAD, "goes_on": True}, {"calls": [WORK]}, {"text": BAD}])
     run = await judge.story(agent="judge")
-    assert (run.status, run.error_code, run.turn, run.tool_calls) == (RunStatus.FAILED, "invalid_output", 3, 1)
+    assert (run.status, run.result.error_code, run.turn.number, run.counters.tool_calls) == (
+        RunStatus.FAILED,
+        "invalid_output",
+        3,
+        1,
+    )

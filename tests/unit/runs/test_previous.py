@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from shared import errors
-from shared.runs.run import Run, RunStatus
+from shared.runs.commands.cancel import cancel
+from shared.runs.commands.delete import delete_run
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run
 from tests.unit.runs.conftest import Rig
 
 
@@ -20,36 +23,36 @@ async def begun(rig: Rig) -> Run:
 
 
 def after(run: Run, **more: Any) -> dict[str, Any]:
-    return {"session_id": run.session_id, "previous": run.number, **more}
+    return {"session_id": run.request.session_id, "previous": run.request.number, **more}
 
 
 async def test_the_latest_is_followed_and_no_other(rig: Rig, begun: Run) -> None:
     second = await rig.story(**after(begun))
-    assert (second.status, second.number) == (RunStatus.COMPLETED, 2)
+    assert (second.status, second.request.number) == (RunStatus.COMPLETED, 2)
     with pytest.raises(errors.NotLatest):
         await rig.submit(**after(begun))
-    assert (await rig.story(**after(second))).number == 3
+    assert (await rig.story(**after(second))).request.number == 3
 
 
 async def test_runs_that_left_no_trace_may_lie_between(rig: Rig, begun: Run) -> None:
     failed = await rig.story("[script:bad]", **after(begun))
     assert failed.status is RunStatus.FAILED
     cancelled = await rig.start(**after(begun))
-    await rig.app.lifecycle.cancel(cancelled)
+    await cancel(rig.app.ports, cancelled)
     deleted = await rig.story(**after(begun))
-    await rig.app.deletion.delete_run(deleted.id)
+    await delete_run(rig.app.ports, deleted.id)
     again = await rig.story(**after(begun))
-    assert (again.status, again.number) == (RunStatus.COMPLETED, 5)
+    assert (again.status, again.request.number) == (RunStatus.COMPLETED, 5)
 
 
 @pytest.mark.parametrize("number", [0, 2, 99_999_999])
 async def test_a_run_that_is_not_there_is_followed_by_none(rig: Rig, begun: Run, number: int) -> None:
     with pytest.raises(errors.PreviousResponseNotFound):
-        await rig.submit(session_id=begun.session_id, previous=number)
+        await rig.submit(session_id=begun.request.session_id, previous=number)
 
 
 async def test_a_deleted_run_is_followed_by_none(rig: Rig, begun: Run) -> None:
-    await rig.app.deletion.delete_run(begun.id)
+    await delete_run(rig.app.ports, begun.id)
     with pytest.raises(errors.PreviousResponseNotFound):
         await rig.submit(**after(begun))
 

@@ -12,13 +12,13 @@ from shared.agentkit.faults import CREDENTIALS_REFUSED
 from shared.api import health
 from shared.api.runs import on_the_wire
 from shared.api.v1.objects import response_object
-from shared.runs.batches.batch import run_of
-from shared.runs.run import Run, RunStatus
+from shared.runs.model.batch import run_of
+from shared.runs.model.phases import Pending, RunStatus
+from shared.runs.model.run import Run
 from shared.runs.store.tables import Table
 from tests.unit.api.conftest import content
 from tests.unit.runs.batches import load, submit
 from tests.unit.runs.conftest import Rig
-from tests.unit.runs.test_batch_callbacks import wake as wake_batch
 
 KEY = "sk-proj-Qm7xKp2vLw9zRt4n"
 BEARER = "Bearer opaque-0123456789"
@@ -55,8 +55,8 @@ async def test_what_a_failed_response_says_is_redacted_and_cut(
     await rig.model.script("s", [failing(code)])
     run = await rig.story()
     assert run.status is RunStatus.FAILED
-    assert run.error_code == ("invalid_prompt" if code == "invalid_prompt" else "provider_failed")
-    assert "The rest helps." in (run.error_message or "")
+    assert run.result.error_code == ("invalid_prompt" if code == "invalid_prompt" else "provider_failed")
+    assert "The rest helps." in (run.result.error_message or "")
     assert_clean(*told_of(run))
     assert HOST in caplog.text, "whoever runs the app may read where it was"
     assert [each for each in SECRET if each in caplog.text] == []
@@ -65,8 +65,8 @@ async def test_what_a_failed_response_says_is_redacted_and_cut(
 async def test_a_transient_failure_says_no_more_of_it(rig: Rig) -> None:
     await rig.model.script("s", [failing("server_error")])
     run_id = await rig.start()
-    run = await rig.follow(run_id, lambda run: run.restarts == 1)
-    assert run.provider_status == "failed: server_error"
+    run = await rig.follow(run_id, lambda run: run.turn.restarts == 1)
+    assert run.chain.provider_status == "failed: server_error"
     assert_clean(*told_of(await rig.follow(run_id)))
 
 
@@ -76,8 +76,11 @@ async def test_what_a_refusal_says_is_redacted_and_cut(rig: Rig, status: int, co
     fault = {"status": status, "json_error": {"code": code, "message": PLANTED}}
     await rig.model.script("s", [{"faults": {"create": [fault]}}])
     run = (await rig.submit()).run
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "no_good" if code == "no_good" else f"http_{status}")
-    assert "The rest helps." in (run.error_message or "")
+    assert (run.status, run.result.error_code) == (
+        RunStatus.FAILED,
+        "no_good" if code == "no_good" else f"http_{status}",
+    )
+    assert "The rest helps." in (run.result.error_message or "")
     assert_clean(*told_of(run))
 
 
@@ -90,7 +93,7 @@ async def test_a_credential_that_is_refused_is_told_in_a_sentence_of_ours(
     run_id = await rig.start()
     assert_clean(*told_of(await rig.run(run_id)))
     run = await rig.follow(run_id)
-    assert (run.error_code, run.error_message) == ("access_denied", CREDENTIALS_REFUSED)
+    assert (run.result.error_code, run.result.error_message) == ("access_denied", CREDENTIALS_REFUSED)
     assert_clean(*told_of(run))
     assert "The rest helps." in caplog.text
 
@@ -100,7 +103,7 @@ async def test_a_response_that_is_lost_is_told_without_the_provider_s_secrets(ri
     await rig.model.script("s", [{"stuck": True, "faults": {"retrieve": [fault]}}])
     run_id = await rig.start()
     run = await rig.follow(run_id)
-    assert run.error_code == "response_lost"
+    assert run.result.error_code == "response_lost"
     assert_clean(*told_of(run))
 
 
@@ -109,28 +112,28 @@ async def test_what_a_poll_meets_shows_as_a_plain_word(rig: Rig, status: int) ->
     fault = {"status": status, "json_error": {"code": KEY, "message": PLANTED}}
     await rig.model.script("s", [{"text": "Fine.", "faults": {"retrieve": [fault]}}])
     run_id = await rig.start()
-    run = await rig.follow(run_id, lambda run: run.no_news)
-    assert run.provider_status == f"http_{status}"
+    run = await rig.follow(run_id, lambda run: isinstance(run.phase, Pending) and run.phase.no_news)
+    assert run.chain.provider_status == f"http_{status}"
     assert_clean(*told_of(run))
 
 
 async def test_a_status_that_is_no_plain_word_is_unknown(rig: Rig) -> None:
     await rig.model.script("s", [{"text": "Fine."}])
     run_id = await rig.start()
-    (response,) = (await rig.run(run_id)).response_ids
+    (response,) = (await rig.run(run_id)).chain.response_ids
     await rig.model.switches(faults={"retrieve": [{"body": {"id": response, "status": PLANTED}}]})
-    run = await rig.follow(run_id, lambda run: run.wakes > 1)
-    assert run.provider_status == "unknown"
+    run = await rig.follow(run_id, lambda run: run.counters.wakes > 1)
+    assert run.chain.provider_status == "unknown"
     assert_clean(*told_of(run))
 
 
 async def test_an_item_of_a_batch_says_no_more_than_a_run(rig: Rig) -> None:
     await rig.model.script("s", [failing(KEY)])
     batch_id = (await submit(rig, "[script:s]")).batch.id
-    await wake_batch(rig, batch_id)
+    await rig.woken(batch_id)
     await rig.finish(run_of(batch_id, 0))
     rig.clock.move(120)
-    await wake_batch(rig, batch_id)
+    await rig.woken(batch_id)
     assert (await load(rig, batch_id)).status.over
     rows = [json.dumps(row.values, default=str) for table in Table for row in rig.tables.rows(table)]
     assert any("The rest helps." in row for row in rows)

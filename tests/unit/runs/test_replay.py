@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from shared.runs import conversation
-from shared.runs.conversation import messages, replayed
-from shared.runs.run import RunStatus
+from shared.runs.actions import conversation
+from shared.runs.actions.conversation import messages, replayed
+from shared.runs.commands.cancel import cancel
+from shared.runs.model.phases import RunStatus
 from shared.runs.store.runs import READS
 from shared.runs.store.tables import Change, Table
 from tests.unit.runs.conftest import NewRig, Rig
@@ -36,10 +37,10 @@ def kinds(body: dict[str, Any]) -> list[str]:
 async def test_a_second_run_goes_on_where_the_first_ended(rig: Rig) -> None:
     first = await rig.story("My name is Ada.", agent="novelist")
     # The novelist writes a story about anything; what it heard before is in the chain.
-    second = await rig.story("Hello again.", session_id=first.session_id)
+    second = await rig.story("Hello again.", session_id=first.request.session_id)
     assert second.status is RunStatus.COMPLETED
     body = (await bodies(rig, second.id))[0]
-    assert body["previous_response_id"] == first.response_ids[-1]
+    assert body["previous_response_id"] == first.chain.response_ids[-1]
     assert [item["content"] for item in body["input"]] == ["Hello again."]
 
 
@@ -49,24 +50,24 @@ async def test_the_next_run_starts_from_the_last_good_point(rig: Rig) -> None:
     await rig.model.script("incomplete", [{"status": "incomplete", "text": "Fi"}])
     await rig.model.script("stuck", [{"stuck": True}])
     good = await rig.story("[script:good]")
-    session = {"session_id": good.session_id}
+    session = {"session_id": good.request.session_id}
     for name, status in (("failed", RunStatus.FAILED), ("incomplete", RunStatus.INCOMPLETE)):
         assert (await rig.story(f"[script:{name}]", **session)).status is status
     stuck = await rig.start("[script:stuck]", **session)
-    await rig.app.lifecycle.cancel(stuck)
+    await cancel(rig.app.ports, stuck)
     await rig.finish(stuck)
     last = await rig.story("[script:good]", **session)
     assert last.status is RunStatus.COMPLETED
     (body,) = await bodies(rig, last.id)
-    assert body["previous_response_id"] == good.response_ids[-1]
-    assert (await rig.session(last.id)).response_id == last.response_ids[-1]
+    assert body["previous_response_id"] == good.chain.response_ids[-1]
+    assert (await rig.session(last.id)).response_id == last.chain.response_ids[-1]
 
 
 async def test_a_session_without_a_good_point_starts_anew(rig: Rig) -> None:
     await rig.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt"}}])
     await rig.model.script("good", [{"text": "Fine."}])
     bad = await rig.story("[script:bad]")
-    good = await rig.story("[script:good]", session_id=bad.session_id)
+    good = await rig.story("[script:good]", session_id=bad.request.session_id)
     assert good.status is RunStatus.COMPLETED
     (body,) = await bodies(rig, good.id)
     assert "previous_response_id" not in body
@@ -77,11 +78,11 @@ async def test_a_predecessor_that_is_missing_is_asked_for_three_times_more_and_t
     await rig.model.script("one", [{"reasoning": "Hm.", "text": "Nice to meet you."}])
     await rig.model.script("two", [{"text": "Fine.", "faults": {"create": [{**MISSING, "times": 4}]}}])
     first = await rig.story("[script:one]")
-    second = await rig.story("[script:two]", session_id=first.session_id)
+    second = await rig.story("[script:two]", session_id=first.request.session_id)
     assert second.status is RunStatus.COMPLETED
-    assert second.unknown_outcomes == 0
+    assert second.turn.unknown_outcomes == 0
     *chained, replay = await bodies(rig, second.id)
-    assert [body.get("previous_response_id") for body in chained] == [first.response_ids[-1]] * 4
+    assert [body.get("previous_response_id") for body in chained] == [first.chain.response_ids[-1]] * 4
     assert "previous_response_id" not in replay
     assert await rig.gaps() == [2, 2, 4, 8, 0]
     assert kinds(replay) == ["message", "message", "message"]
@@ -93,8 +94,8 @@ async def test_a_predecessor_that_is_found_after_all_is_chained_to(rig: Rig) -> 
     await rig.model.script("s", [{"calls": [call("a")]}, {"text": "Fine.", "faults": {"create": [MISSING]}}])
     run = await rig.story()
     assert run.status is RunStatus.COMPLETED
-    assert not run.replay
-    assert (await bodies(rig, run.id))[-1]["previous_response_id"] == run.response_ids[0]
+    assert not run.chain.replay
+    assert (await bodies(rig, run.id))[-1]["previous_response_id"] == run.chain.response_ids[0]
 
 
 async def test_tool_outputs_that_are_refused_after_a_background_response_are_replayed_at_once(rig: Rig) -> None:
@@ -106,7 +107,7 @@ async def test_tool_outputs_that_are_refused_after_a_background_response_are_rep
     ]
     await rig.model.script("s", turns)
     run = await rig.story()
-    assert run.status is RunStatus.COMPLETED, run.error_message
+    assert run.status is RunStatus.COMPLETED, run.result.error_message
     assert "worked on c" in await rig.text(run.id)
     first, refused, second, third = await bodies(rig, run.id)
     assert "previous_response_id" in refused
@@ -123,7 +124,7 @@ async def test_tool_outputs_that_are_refused_after_a_background_response_are_rep
     assert (await rig.gaps())[1] == 0, "at once"
 
     await rig.model.script("more", [{"calls": [call("d")]}, {"text": "Done."}])
-    more = await rig.story("[script:more]", session_id=run.session_id)
+    more = await rig.story("[script:more]", session_id=run.request.session_id)
     assert more.status is RunStatus.COMPLETED
     fourth, fifth = await bodies(rig, more.id)
     assert kinds(fourth) == [*kinds(third), "message", "message"], "the session remembers"
@@ -135,9 +136,9 @@ async def test_a_run_that_fails_leaves_nothing_in_the_replays_of_the_next(rig: R
     await rig.model.script("good", [{"calls": [call("a")]}, {"text": "Fine."}])
     await rig.model.script("bad", [{"calls": [call("b")]}, {"status": "failed", "error": {"code": "invalid_prompt"}}])
     good = await rig.story("[script:good]")
-    bad = await rig.story("[script:bad]", session_id=good.session_id)
+    bad = await rig.story("[script:bad]", session_id=good.request.session_id)
     assert bad.status is RunStatus.FAILED
-    last = await rig.story("[script:good]", session_id=good.session_id)
+    last = await rig.story("[script:good]", session_id=good.request.session_id)
     assert last.status is RunStatus.COMPLETED
     body = (await bodies(rig, last.id))[0]
     said = [item["content"] for item in body["input"] if item.get("role") == "user"]
@@ -155,7 +156,7 @@ async def test_long_values_are_read_back_for_a_replay(rig: Rig) -> None:
         ],
     )
     run = await rig.story("[script:s] " + "input " * 10_000)
-    assert run.status is RunStatus.COMPLETED, run.error_message
+    assert run.status is RunStatus.COMPLETED, run.result.error_message
     said, text, asked, output = (await bodies(rig, run.id))[-1]["input"]
     assert said["content"] == "[script:s] " + "input " * 10_000
     assert text["content"][0]["text"] == "t" * 30_000
@@ -170,8 +171,8 @@ async def test_a_replay_that_is_refused_is_final(rig: Rig, fault: dict[str, Any]
     await rig.model.script("s", [{"calls": [call("a")]}, turn])
     run = await rig.story()
     assert run.status is RunStatus.FAILED
-    assert run.error_code == fault["json_error"].get("code", "http_400")
-    assert run.error_message == fault["json_error"]["message"]
+    assert run.result.error_code == fault["json_error"].get("code", "http_400")
+    assert run.result.error_message == fault["json_error"]["message"]
     assert "previous_response_id" not in (await bodies(rig, run.id))[-1]
 
 
@@ -189,7 +190,7 @@ async def test_a_first_turn_is_sent_as_it_was_given(rigs: NewRig) -> None:
     rig = await rigs()
     await rig.model.script("s", [{"text": "Fine.", "faults": {"create": [MISSING]}}])
     run = await rig.story()
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "previous_response_not_found")
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "previous_response_not_found")
     assert len(await rig.model.log("create")) == 1, "there is nothing to replay"
 
 
@@ -220,15 +221,15 @@ async def test_who_replays_always_never_chains(rigs: NewRig) -> None:
     rig = await rigs(chain="replay")
     await rig.model.script("s", [{"reasoning": "Hm.", "calls": [call("a")]}, {"text": "Done."}])
     first = await rig.story()
-    second = await rig.story(session_id=first.session_id)
+    second = await rig.story(session_id=first.request.session_id)
     sent = [*await bodies(rig, first.id), *await bodies(rig, second.id)]
     assert all("previous_response_id" not in body for body in sent)
     assert kinds(sent[1]) == ["message", "function_call", "function_call_output"]
     assert kinds(sent[2]) == [*kinds(sent[1]), "message", "message"]
     assert not (await rig.session(second.id)).replay, "a setting is nothing to remember"
     chaining = await rigs(chain="auto")
-    third = await chaining.story(session_id=first.session_id)
-    assert (await bodies(rig, third.id))[0]["previous_response_id"] == second.response_ids[-1]
+    third = await chaining.story(session_id=first.request.session_id)
+    assert (await bodies(rig, third.id))[0]["previous_response_id"] == second.chain.response_ids[-1]
 
 
 @pytest.mark.parametrize(
@@ -242,9 +243,9 @@ async def test_who_only_chains_is_told_that_it_does_not_work(
         "s", [{"calls": [call("a")]}, {"text": "Done.", "faults": {"create": [{**fault, "times": -1}]}}]
     )
     run = await rig.story()
-    assert (run.status, run.error_code) == (RunStatus.FAILED, code)
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, code)
     sent = (await bodies(rig, run.id))[1:]
-    assert [body.get("previous_response_id") for body in sent] == [run.response_ids[0]] * creates
+    assert [body.get("previous_response_id") for body in sent] == [run.chain.response_ids[0]] * creates
 
 
 async def test_who_only_chains_does_not_go_by_what_a_session_remembers(rigs: NewRig) -> None:
@@ -254,8 +255,8 @@ async def test_who_only_chains_does_not_go_by_what_a_session_remembers(rigs: New
     first = await auto.story()
     assert (await auto.session(first.id)).replay
     await auto.model.script("t", [{"text": "Fine."}])
-    second = await chain.story("[script:t]", session_id=first.session_id)
-    assert (await bodies(auto, second.id))[0]["previous_response_id"] == first.response_ids[-1]
+    second = await chain.story("[script:t]", session_id=first.request.session_id)
+    assert (await bodies(auto, second.id))[0]["previous_response_id"] == first.chain.response_ids[-1]
 
 
 async def test_a_missing_predecessor_replays_its_own_turn_and_the_next_is_chained_again(rig: Rig) -> None:
@@ -265,27 +266,30 @@ async def test_a_missing_predecessor_replays_its_own_turn_and_the_next_is_chaine
         {"text": "Done."},
     ]
     await rig.model.script("s", turns)
-    run = await rig.story()
-    assert (run.status, run.replay, run.replay_turn) == (RunStatus.COMPLETED, False, 2)
+    run_id = await rig.start()
+    run = await rig.follow(run_id, lambda run: run.turn.replay)
+    assert (run.turn.number, run.chain.replay, run.replays) == (2, False, True)
+    run = await rig.follow(run_id)
+    assert (run.status, run.chain.replay, run.turn.replay, run.turn.number) == (RunStatus.COMPLETED, False, False, 3)
     first, *refused, replayed_turn, third = await bodies(rig, run.id)
-    assert [body["previous_response_id"] for body in refused] == [run.response_ids[0]] * 4
+    assert [body["previous_response_id"] for body in refused] == [run.chain.response_ids[0]] * 4
     assert "previous_response_id" not in replayed_turn
     assert kinds(replayed_turn) == [*kinds(first), "function_call", "function_call_output"]
-    assert third["previous_response_id"] == run.response_ids[1]
+    assert third["previous_response_id"] == run.chain.response_ids[1]
     assert kinds(third) == ["function_call_output"]
     session = await rig.session(run.id)
-    assert (session.replay, session.response_id) == (False, run.response_ids[2])
+    assert (session.replay, session.response_id) == (False, run.chain.response_ids[2])
     await rig.model.script("t", [{"text": "Fine."}])
-    after = await rig.story("[script:t]", session_id=run.session_id)
-    assert (await bodies(rig, after.id))[0]["previous_response_id"] == run.response_ids[2]
+    after = await rig.story("[script:t]", session_id=run.request.session_id)
+    assert (await bodies(rig, after.id))[0]["previous_response_id"] == run.chain.response_ids[2]
 
 
 async def test_a_session_whose_last_response_is_gone_goes_on(rig: Rig) -> None:
     await rig.model.script("one", [{"text": "First."}])
     first = await rig.story("[script:one]")
-    await rig.model.forget(first.response_ids[0])
-    second = await rig.story("[script:one]", session_id=first.session_id)
-    assert second.status is RunStatus.COMPLETED, second.error_message
+    await rig.model.forget(first.chain.response_ids[0])
+    second = await rig.story("[script:one]", session_id=first.request.session_id)
+    assert second.status is RunStatus.COMPLETED, second.result.error_message
     assert kinds((await bodies(rig, second.id))[-1]) == ["message", "message", "message"]
 
 
@@ -298,7 +302,7 @@ async def test_what_only_a_run_that_failed_has_learnt_is_not_remembered(rig: Rig
         ],
     )
     run = await rig.story()
-    assert (run.status, run.replay) == (RunStatus.FAILED, True)
+    assert (run.status, run.chain.replay) == (RunStatus.FAILED, True)
     assert not (await rig.session(run.id)).replay
 
 
@@ -307,7 +311,7 @@ async def test_a_long_conversation_is_read_side_by_side_and_kept_in_order(rigs: 
     await rig.model.script("s", [{"text": "Fine."}])
     runs = [await rig.story("0 [script:s]")]
     for number in range(1, 13):
-        runs.append(await rig.story(f"{number} [script:s]", session_id=runs[0].session_id))
+        runs.append(await rig.story(f"{number} [script:s]", session_id=runs[0].request.session_id))
     reading = most = 0
     earliest_last = itertools.count(30, -1)
 
@@ -324,7 +328,7 @@ async def test_a_long_conversation_is_read_side_by_side_and_kept_in_order(rigs: 
         reading -= operation != "commit"
 
     rig.tables.before, rig.tables.after = before, after
-    items = await messages(rig.app.services.store, await rig.run(runs[-1].id), rig.app.services.agents["workshop"])
+    items = await messages(rig.app.ports.runs, await rig.run(runs[-1].id), rig.app.ports.agents["workshop"])
     assert [item["content"] for item in items if item["role"] == "user"] == [f"{n} [script:s]" for n in range(13)]
     assert [item["role"] for item in items] == ["user", "assistant"] * 13
     assert 1 < most <= READS
@@ -337,7 +341,7 @@ async def test_a_conversation_that_is_too_long_to_be_sent_anew_ends_the_run_in_w
     await rig.model.script("s", [{"text": "done"}])
     first = await rig.story("[script:s]" + "x" * 3_000)
     monkeypatch.setattr(conversation, "MOST_REPLAYED", 5_000)
-    second = await rig.story("[script:s]" + "y" * 3_000, session_id=first.session_id)
-    assert (second.status, second.error_code) == (RunStatus.FAILED, "conversation_too_long")
-    third = await rig.story("[script:s] short", session_id=first.session_id)
+    second = await rig.story("[script:s]" + "y" * 3_000, session_id=first.request.session_id)
+    assert (second.status, second.result.error_code) == (RunStatus.FAILED, "conversation_too_long")
+    third = await rig.story("[script:s] short", session_id=first.request.session_id)
     assert third.status is RunStatus.COMPLETED, "what did not complete is not part of it"

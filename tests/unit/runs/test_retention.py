@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import cast
 
 import pytest
 
 from shared.drivers import retention
-from shared.drivers.durable import Hub
-from shared.runs.deletion import Deletion
-from shared.runs.run import Next, RunStatus, Session, due_row_of, run_id
+from shared.drivers.retention import retain
+from shared.runs.commands.delete import delete_session, expire
+from shared.runs.model.ids import due_row_of, run_id
+from shared.runs.model.phases import Ended, RunStatus
+from shared.runs.model.run import Session
+from shared.runs.ports import Ports
 from shared.runs.store.runs import TOGETHER, SessionChange
 from shared.runs.store.tables import Change, Table
 from tests.unit.runs.conftest import NewRig, Rig
@@ -43,26 +45,27 @@ class NotedDriver(Driver):
         return 0
 
 
-async def retain(rig: Rig, host: Driver | None = None) -> Counter[str]:
-    return await rig.app.retention.run(cast(Hub, host or NotedDriver(rig)))
+async def retained(rig: Rig, host: Driver | None = None) -> Counter[str]:
+    return await retain(rig.app.ports, rig.driver(host or NotedDriver(rig)))
 
 
 async def a_session(rig: Rig, runs: int = 1) -> str:
     """A session of so many completed runs, none of which the provider knows."""
     await rig.model.script("s", [{"text": "Fine."}])
     first = await rig.story()
-    store = rig.app.services.store
+    store = rig.app.ports.runs
     for number in range(2, runs + 1):
-        session = await store.load_session(first.session_id)
+        session = await store.load_session(first.request.session_id)
         assert session is not None
         after = replace(session.value, next_number=number + 1)
-        await store.create(replace(first, number=number), SessionChange(before=session, after=after), "[]")
-    return first.session_id
+        numbered = replace(first, request=replace(first.request, number=number))
+        await store.create(numbered, SessionChange(before=session, after=after), "[]")
+    return first.request.session_id
 
 
 async def sessions(rig: Rig) -> list[Session]:
     rows = [row.partition for row in rig.tables.rows(Table.RUNS) if row.key == "session"]
-    found = [await rig.app.services.store.load_session(each) for each in rows]
+    found = [await rig.app.ports.runs.load_session(each) for each in rows]
     return [each.value for each in found if each is not None]
 
 
@@ -71,7 +74,7 @@ async def test_what_only_waits_for_its_removal_is_not_looked_at(rigs: NewRig) ->
     session_id = await a_session(rig, 5)
     rig.clock.move(2 * DAY)
     host = NotedDriver(rig)
-    assert (await retain(rig, host))["runs"] == 5
+    assert (await retained(rig, host))["runs"] == 5
     await host.pass_time(600)
     host.signals.clear()
     touched: list[tuple[str, str | None]] = []
@@ -83,13 +86,13 @@ async def test_what_only_waits_for_its_removal_is_not_looked_at(rigs: NewRig) ->
     rig.tables.before = note
     for _ in range(40):
         rig.clock.move(3_600)
-        await retain(rig, host)
+        await retained(rig, host)
     assert (touched, host.signals) == ([], Counter())
     rig.tables.before = None
     rig.clock.move(9 * 3_600)
     await host.pass_time(4_500)
     assert rig.tables.rows(Table.RUNS) == []
-    assert rig.tables.rows(Table.WATCH) == []
+    assert rig.tables.rows(Table.DUE) == []
 
 
 async def test_a_pass_that_is_cut_off_is_gone_on_with_where_it_was(
@@ -103,19 +106,19 @@ async def test_a_pass_that_is_cut_off_is_gone_on_with_where_it_was(
     looked: list[str] = []
     hangs = True
 
-    async def slow(_: Deletion, session: Session, _idle: timedelta) -> list[str]:
+    async def slow(_: Ports, session: Session, _idle: timedelta) -> list[str]:
         if hangs and len(looked) == 4:
             await asyncio.sleep(3_600)
         looked.append(session.session_id)
         return []
 
-    monkeypatch.setattr(Deletion, "expire", slow)
-    assert (await retain(rig))["cut_off"] == 1
+    monkeypatch.setattr(retention, "expire", slow)
+    assert (await retained(rig))["cut_off"] == 1
     assert looked == every[:4]
     hangs = False
-    assert (await retain(rig))["cut_off"] == 0
+    assert (await retained(rig))["cut_off"] == 0
     assert looked == every
-    await retain(rig)
+    await retained(rig)
     assert looked == every * 2, "and then from the beginning"
 
 
@@ -124,19 +127,19 @@ async def test_many_sessions_are_handled_at_once_but_not_all(rigs: NewRig, monke
     for _ in range(12):
         await a_session(rig)
     rig.clock.move(2 * DAY)
-    expire, now, most = Deletion.expire, 0, 0
+    now = most = 0
 
-    async def counted(self: Deletion, session: Session, idle: timedelta) -> list[str]:
+    async def counted(ports: Ports, session: Session, idle: timedelta) -> list[str]:
         nonlocal now, most
         now += 1
         most = max(most, now)
         try:
-            return await expire(self, session, idle)
+            return await expire(ports, session, idle)
         finally:
             now -= 1
 
-    monkeypatch.setattr(Deletion, "expire", counted)
-    assert (await retain(rig))["sessions"] == 12
+    monkeypatch.setattr(retention, "expire", counted)
+    assert (await retained(rig))["sessions"] == 12
     assert most == 4
 
 
@@ -149,8 +152,8 @@ async def test_keys_that_cannot_all_go_in_time_keep_no_session(rigs: NewRig, mon
     async def for_ever(_row: object) -> None:
         await asyncio.sleep(3_600)
 
-    monkeypatch.setattr(rig.app.services.index, "remove", for_ever)
-    assert (await retain(rig))["cut_off"] == 1
+    monkeypatch.setattr(rig.app.ports.index, "remove", for_ever)
+    assert (await retained(rig))["cut_off"] == 1
     assert [each.session_id for each in await sessions(rig) if each.deleted_at is not None] == [session_id]
 
 
@@ -162,11 +165,11 @@ async def test_two_retentions_at_once_do_no_harm_and_log_no_error(
         await a_session(rig, 3)
     rig.clock.move(2 * DAY)
     host = NotedDriver(rig)
-    counts = await asyncio.gather(*(retain(each, host) for each in (rig, other, rig, other)))
+    counts = await asyncio.gather(*(retained(each, host) for each in (rig, other, rig, other)))
     assert sum(each["failed"] for each in counts) == 0
     await host.pass_time(600)
     rig.clock.move(2 * DAY)
-    await asyncio.gather(host.pass_time(4_500), *(retain(each, host) for each in (rig, other)))
+    await asyncio.gather(host.pass_time(4_500), *(retained(each, host) for each in (rig, other)))
     assert rig.tables.rows(Table.RUNS) == []
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
@@ -180,13 +183,13 @@ async def test_who_lost_all_races_for_a_session_logs_no_error(
 
     async def used_again(operation: str, table: Table, _p: str | None, changes: Sequence[Change]) -> None:
         if operation == "commit" and table is Table.RUNS and len(changes) > 1:
-            stored = await rig.app.services.store.load_session(session_id)
+            stored = await rig.app.ports.runs.load_session(session_id)
             assert stored is not None
             touched = replace(stored.value, last_activity=stored.value.last_activity + timedelta(seconds=1))
-            await rig.app.services.store.save_session(SessionChange(before=stored, after=touched))
+            await rig.app.ports.runs.save_session(SessionChange(before=stored, after=touched))
 
     rig.tables.before = used_again
-    assert (await retain(rig))["raced"] == 1
+    assert (await retained(rig))["raced"] == 1
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
@@ -196,41 +199,42 @@ async def test_a_session_of_very_many_runs_is_deleted_in_pieces_within_minutes(r
     runs = 2 * TOGETHER + 20
     session_id = await a_session(rig, runs)
     host = NotedDriver(rig)
-    ids = await rig.app.deletion.delete_session(session_id)
+    ids = await delete_session(rig.app.ports, session_id)
     assert ids == [*(run_id(session_id, number) for number in range(1, TOGETHER + 1)), due_row_of(session_id)]
     for each in ids:
-        await rig.app.signals.woken(each, cast(Hub, host))
+        await rig.driver(host).woken(each)
     await host.pass_time(120)
     deleted = [await rig.run(run_id(session_id, number)) for number in range(1, runs + 1)]
-    assert all(run.deleted_at is not None for run in deleted)
+    assert all(run.is_deleted for run in deleted)
     await host.pass_time(300)
     keys = {row.key for row in rig.tables.rows(Table.RUNS)}
-    assert keys == {"session", *(f"{number:08}" for number in range(1, runs + 1))}, "tombstones, and no more"
+    assert keys == {"session", *(f"run:{number:08}" for number in range(1, runs + 1))}, "tombstones, and no more"
     rig.clock.move(2 * DAY)
     await host.pass_time(4_500)
     assert rig.tables.rows(Table.RUNS) == []
-    assert rig.tables.rows(Table.WATCH) == []
+    assert rig.tables.rows(Table.DUE) == []
 
 
 async def test_an_active_run_far_behind_is_cancelled_with_its_session(rig: Rig) -> None:
     session_id = await a_session(rig, TOGETHER + 5)
     await rig.model.script("s", [{"stuck": True}])
     active = await rig.start(session_id=session_id)
-    await rig.app.deletion.delete_session(session_id)
+    await delete_session(rig.app.ports, session_id)
     run = await rig.run(active)
-    assert (run.status, run.deleted_at, run.next) == (RunStatus.CANCELLED, rig.clock.now, Next.OWED)
+    assert run.phase == Ended(status=RunStatus.CANCELLED, completed_at=rig.clock.now, deleted_at=rig.clock.now)
+    assert not run.is_done
 
 
 async def test_a_deleted_session_without_a_due_row_is_found_and_finished(rig: Rig) -> None:
     session_id = await a_session(rig, TOGETHER + 5)
-    await rig.app.deletion.delete_session(session_id)
-    watch = rig.app.services.watch
+    await delete_session(rig.app.ports, session_id)
+    watch = rig.app.ports.due
     due = await watch.get(due_row_of(session_id))
     assert due is not None
     assert await watch.remove(due, rig.clock.move(60))
     rig.clock.move(2 * 3_600)
     host = NotedDriver(rig)
-    await retain(rig, host)
+    await retained(rig, host)
     await host.pass_time(300)
     (session,) = await sessions(rig)
     assert session.emptied
@@ -243,8 +247,8 @@ async def test_a_session_row_outlives_the_runs_whose_copies_cannot_be_deleted(ri
     session_id = await a_session(rig)
     await rig.model.switches(faults={"delete": [{"status": 500, "times": -1}]})
     host = NotedDriver(rig)
-    for each in await rig.app.deletion.delete_session(session_id):
-        await rig.app.signals.woken(each, cast(Hub, host))
+    for each in await delete_session(rig.app.ports, session_id):
+        await rig.driver(host).woken(each)
     for _ in range(4):
         rig.clock.move(DAY)
         await host.pass_time(600)
@@ -257,8 +261,8 @@ async def test_a_session_row_outlives_the_runs_whose_copies_cannot_be_deleted(ri
 
 async def test_a_session_that_was_announced_and_not_deleted_lives_on(rig: Rig) -> None:
     session_id = await a_session(rig)
-    await rig.app.services.watch.announce(due_row_of(session_id), rig.clock.now)
+    await rig.app.ports.due.announce(due_row_of(session_id), rig.clock.now)
     host = NotedDriver(rig)
     await host.pass_time(300)
-    assert await rig.app.services.watch.get(due_row_of(session_id)) is None
+    assert await rig.app.ports.due.get(due_row_of(session_id)) is None
     assert [each.deleted_at for each in await sessions(rig)] == [None]

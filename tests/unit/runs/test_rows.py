@@ -1,10 +1,11 @@
-"""Runs, sessions and tool calls as properties of a row, and back."""
+"""Runs, batches, sessions and tool calls as properties of a row, and back."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -12,83 +13,132 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.agentkit.agent import ContinuationToken, Usage
-from shared.runs.callbacks.callback import Delivery, DeliveryState
-from shared.runs.run import (
+from shared.runs.model import batch
+from shared.runs.model.calls import Approval, CallKind, CallState, ToolCall
+from shared.runs.model.deliveries import Delivery, DeliveryState
+from shared.runs.model.outbox import CallbackState, Entry, EntryKind, Outbox
+from shared.runs.model.phases import Claim, Creating, Ended, Lease, Pending, RunningTools, RunStatus, WaitingForAnswers
+from shared.runs.model.run import (
     SCHEMA,
-    Approval,
-    CallbackState,
-    CallKind,
-    CallState,
-    Debt,
+    Chain,
+    Counters,
     Limits,
-    Next,
-    Owed,
     PartRef,
+    Request,
+    Result,
     Run,
-    RunStatus,
+    Schedule,
     Session,
-    ToolCall,
+    Turn,
 )
 from shared.runs.store.limits import check_values
-from shared.runs.store.rows import RowUnreadable, changes, decode, encode
+from shared.runs.store.rows import RowTooNew, RowTooOld, RowUnreadable, changes, decode, encode
 from shared.runs.store.tables import Value
+from tests.unit.runs.records import NOW, SESSION, a_run, an_entry
 
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-SESSION = "0123456789abcdef" * 2
 LEAN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 maybe_texts = st.none() | texts.filter(bool)  # an optional empty text is none
 moments = st.datetimes(timezones=st.just(UTC))
 counts = st.integers(min_value=0, max_value=2**53)
+seconds = st.floats(min_value=0, max_value=1e9)
 long_texts = texts | st.builds(PartRef, st.text("0123456789abcdef", min_size=32, max_size=32), counts)
-RUNS = st.builds(
-    Run,
-    session_id=st.just(SESSION),
-    number=st.integers(min_value=1, max_value=99_999_999),
-    agent=texts,
-    owner=texts,
-    submission=texts,
-    created_at=moments,
-    updated_at=moments,
-    deadline_at=st.none() | moments,
-    wake_at=moments,
-    limits=st.builds(Limits, turns=counts, tool_calls=counts, total_tokens=st.none() | counts),
-    status=st.sampled_from(RunStatus),
-    next=st.sampled_from(Next),
-    completed_at=st.none() | moments,
-    metadata=st.dictionaries(texts, texts, max_size=3),
-    token=st.none() | st.builds(ContinuationToken, response_id=texts),
-    attempt=counts,
-    nonce=texts,
-    claimed_until=st.none() | moments,
-    response_ids=st.lists(texts, max_size=3).map(tuple),
-    previous_response_id=maybe_texts,
-    replay=st.booleans(),
-    provider_status=maybe_texts,
-    denied_since=st.none() | moments,
-    lease_owner=texts,
-    lease_until=st.none() | moments,
-    beside_others=st.booleans(),
-    usage=st.builds(Usage, input_tokens=counts, output_tokens=counts, total_tokens=counts),
-    text=long_texts,
-    error_code=maybe_texts,
-    error_message=maybe_texts,
-    retry_after=st.floats(min_value=0, max_value=1e9),
-    model=maybe_texts,
-    deleted_at=st.none() | moments,
-    unknown_at=st.none() | moments,
-    replay_turn=counts,
-    answer_by=st.none() | moments,
-    deadline_left=st.none() | st.floats(min_value=0, max_value=1e9),
-    output=long_texts,
-    corrections=counts,
-    callback_url=maybe_texts,
+CLAIMS = st.builds(Claim, until=moments, unknown_at=moments, owner=texts)
+PHASES = st.one_of(
+    st.builds(
+        Creating,
+        nonce=texts,
+        claim=st.none() | CLAIMS,
+        not_before=st.none() | moments,
+        not_accepted=counts,
+        previous_missing=counts,
+        agent_errors=counts,
+        denied_since=st.none() | moments,
+    ),
+    st.builds(
+        Pending,
+        token=st.builds(ContinuationToken, response_id=texts),
+        nonce=texts,
+        next_look=moments,
+        no_news=counts,
+        missing=counts,
+        missing_since=st.none() | moments,
+    ),
+    st.builds(
+        RunningTools, lease=st.none() | st.builds(Lease, owner=texts, until=moments, beside_others=st.booleans())
+    ),
+    st.builds(WaitingForAnswers, answer_by=moments, seconds_left=st.none() | seconds),
+    st.builds(Ended, status=st.sampled_from(RunStatus), completed_at=moments, deleted_at=st.none() | moments),
+)
+USAGES = st.builds(Usage, input_tokens=counts, output_tokens=counts, total_tokens=counts)
+OUTBOXES = st.builds(
+    Outbox,
+    entries=st.lists(
+        st.builds(Entry, kind=st.sampled_from(EntryKind), subject=texts, due=moments, since=moments, tries=counts),
+        max_size=3,
+    ).map(tuple),
     callback_state=st.none() | st.sampled_from(CallbackState),
     deliveries=counts,
-    debts=st.lists(
-        st.builds(Debt, kind=st.sampled_from(Owed), subject=texts, due=moments, since=moments, tries=counts), max_size=3
-    ).map(tuple),
+)
+RUNS = st.builds(
+    Run,
+    request=st.builds(
+        Request,
+        session_id=st.just(SESSION),
+        number=st.integers(min_value=1, max_value=99_999_999),
+        agent=texts,
+        owner=texts,
+        fingerprint=texts,
+        created_at=moments,
+        limits=st.builds(Limits, turns=counts, tool_calls=counts, total_tokens=st.none() | counts),
+        model=st.none() | texts,
+        stream=st.booleans(),
+        metadata=st.dictionaries(texts, texts, max_size=3),
+        slot=st.none() | counts,
+        batch_id=st.none() | texts,
+        callback_url=st.none() | texts,
+        follows=st.none() | counts,
+        background=st.booleans(),
+    ),
+    schedule=st.builds(
+        Schedule,
+        deadline_at=st.none() | moments,
+        resume_at=st.none() | moments,
+        crashes=counts,
+        agent_unknown_since=st.none() | moments,
+        retry_after=seconds,
+    ),
+    updated_at=moments,
+    turn=st.builds(
+        Turn,
+        number=counts,
+        attempt=counts,
+        accepted_at=st.none() | moments,
+        unknown_outcomes=counts,
+        restarts=counts,
+        calls=counts,
+        replay=st.booleans(),
+    ),
+    phase=PHASES,
+    chain=st.builds(
+        Chain,
+        last_response_id=st.none() | texts,
+        replay=st.booleans(),
+        response_ids=st.lists(texts, max_size=3).map(tuple),
+        items=counts,
+        provider_status=st.none() | texts,
+    ),
+    counters=st.builds(Counters, wakes=counts, tool_calls=counts, usage=USAGES, corrections=counts),
+    result=st.builds(
+        Result,
+        text=long_texts,
+        output=long_texts,
+        error_code=st.none() | texts,
+        error_message=st.none() | texts,
+        incomplete_reason=st.none() | texts,
+    ),
+    outbox=OUTBOXES,
 )
 SESSIONS = st.builds(
     Session,
@@ -102,6 +152,8 @@ SESSIONS = st.builds(
     active_run=st.none() | counts,
     next_number=counts,
     deleted_at=st.none() | moments,
+    purged=counts,
+    emptied=st.booleans(),
 )
 CALLS = st.builds(
     ToolCall,
@@ -143,35 +195,106 @@ DELIVERIES = st.builds(
     next_try_at=st.none() | moments,
 )
 
-
-def a_run(**given: Any) -> Run:
-    run = Run(
-        session_id=SESSION,
-        number=1,
-        agent="novelist",
-        owner="app",
-        submission="s",
-        created_at=NOW,
-        updated_at=NOW,
-        deadline_at=NOW,
-        wake_at=NOW,
-        limits=Limits(turns=20, tool_calls=100),
-    )
-    return replace(run, **given)
+BATCH_PHASES = st.one_of(
+    st.builds(batch.Running, begun=st.booleans()),
+    st.builds(batch.Cancelling),
+    st.builds(batch.Ended, status=st.sampled_from(batch.BatchStatus), completed_at=moments),
+    st.builds(
+        batch.Deleted,
+        status=st.sampled_from(batch.BatchStatus),
+        deleted_at=moments,
+        purged=counts,
+        emptied=st.booleans(),
+    ),
+)
+BATCHES = st.builds(
+    batch.Batch,
+    request=st.builds(
+        batch.BatchRequest,
+        id=texts,
+        owner=texts,
+        fingerprint=texts,
+        created_at=moments,
+        total=counts,
+        concurrency=counts,
+        agent=st.none() | texts,
+        model=st.none() | texts,
+        metadata=st.dictionaries(texts, texts, max_size=3),
+        refused=st.lists(counts, max_size=3).map(tuple),
+        callback_url=st.none() | texts,
+    ),
+    schedule=st.builds(
+        batch.BatchSchedule,
+        wake_at=moments,
+        progress_at=moments,
+        crashes=counts,
+        wakes=counts,
+        retry_after=seconds,
+    ),
+    pace=st.builds(
+        batch.Pace,
+        window=counts,
+        accepted_at=st.none() | moments,
+        held=st.booleans(),
+        not_before=st.none() | moments,
+        refusals=counts,
+        crashes=counts,
+    ),
+    updated_at=moments,
+    phase=BATCH_PHASES,
+    progress=st.builds(
+        batch.Progress,
+        cursor=counts,
+        active=st.lists(st.builds(batch.Active, index=counts, since=moments), max_size=3).map(tuple),
+        completed=counts,
+        incomplete=counts,
+        failed=counts,
+        cancelled=counts,
+        cancelled_from=st.none() | counts,
+        failed_from=st.none() | counts,
+        failed_because=texts,
+    ),
+    outbox=OUTBOXES,
+    last_callback=st.builds(
+        batch.LastCallback, at=st.none() | moments, http_status=st.none() | counts, fault=st.none() | texts
+    ),
+    over_at=st.none() | moments,
+)
+ITEMS = st.builds(
+    batch.BatchItem,
+    index=counts,
+    id=maybe_texts,
+    asked=long_texts,
+    error_code=maybe_texts,
+    error_message=maybe_texts,
+)
+RESULTS = st.builds(
+    batch.ItemResult,
+    index=counts,
+    status=st.sampled_from(RunStatus),
+    ended_at=moments,
+    ran=st.booleans(),
+    error_code=maybe_texts,
+    error_message=maybe_texts,
+)
 
 
 def a_row(**given: Value) -> dict[str, Value]:
     return {**encode(a_run()), **given}
 
 
+def a_request(**damage: Any) -> dict[str, Value]:
+    return {"request": json.dumps(json.loads(str(encode(a_run())["request"])) | damage)}
+
+
 @LEAN
-@given(record=RUNS | SESSIONS | CALLS | DELIVERIES)
+@given(record=RUNS | SESSIONS | CALLS | DELIVERIES | BATCHES | ITEMS | RESULTS)
 def test_a_record_comes_back_as_it_was_written(record: Any) -> None:
     assert decode(type(record), encode(record)) == record
 
 
 @LEAN
-@given(pair=st.tuples(RUNS, RUNS) | st.tuples(SESSIONS, SESSIONS) | st.tuples(CALLS, CALLS))
+@given(pair=st.one_of(*(st.tuples(each, each) for each in (RUNS, SESSIONS, CALLS, DELIVERIES, BATCHES))))
 def test_changes_are_exactly_the_merge_that_makes_one_record_the_other(pair: tuple[Any, Any]) -> None:
     before, after = pair
     merge = changes(before, after)
@@ -183,15 +306,40 @@ def test_changes_are_exactly_the_merge_that_makes_one_record_the_other(pair: tup
 @pytest.mark.parametrize(
     ("change", "merge"),
     [
-        ({"status": RunStatus.FAILED}, {"status": "failed"}),
-        ({"deadline_at": None}, {"deadline_at": ""}),
-        ({"token": ContinuationToken(response_id="r")}, {"token": '{"response_id": "r"}'}),
+        (
+            {"phase": Ended(status=RunStatus.FAILED, completed_at=NOW)},
+            {"phase": '{"is":"Ended","status":"failed","completed_at":"2026-03-01T12:00:00+00:00"}'},
+        ),
+        ({"phase": RunningTools()}, {"phase": '{"is":"RunningTools"}'}),
+        ({"deadline_at": None}, {"schedule": '{"deadline_at":null}'}),
+        (
+            {"phase": Pending(token=ContinuationToken(response_id="r"), next_look=NOW)},
+            {
+                "phase": '{"is":"Pending","token":{"response_id":"r"},"next_look":"2026-03-01T12:00:00+00:00"}',
+            },
+        ),
         ({"text": "story"}, {"text": "story"}),
         ({"text": PartRef("ab", 3)}, {"text_part": "ab:3"}),
-        ({"retry_after": 2.5}, {"retry_after": 2.5}),
-        ({"replay": True}, {"replay": True}),
-        ({"metadata": {"ä": "ö"}}, {"metadata": '{"ä":"ö"}'}),
-        ({"wake_at": NOW + timedelta(seconds=1)}, {"wake_at": "2026-03-01T12:00:01+00:00"}),
+        ({"error_code": "x"}, {"result": '{"error_code":"x"}'}),
+        ({"retry_after": 2.5}, {"schedule": '{"deadline_at":"2026-03-01T13:00:00+00:00","retry_after":2.5}'}),
+        ({"replay": True}, {"turn": '{"replay":true}'}),
+        ({"chain": Chain(replay=True)}, {"chain": '{"replay":true}'}),
+        (
+            {"metadata": {"ä": "ö"}},
+            {
+                "request": '{"session_id":"0123456789abcdef0123456789abcdef","number":1,"agent":"novelist",'
+                '"owner":"app","fingerprint":"s","created_at":"2026-03-01T12:00:00+00:00",'
+                '"limits":{"turns":20,"tool_calls":100},"metadata":{"ä":"ö"}}'
+            },
+        ),
+        ({"updated_at": NOW + timedelta(seconds=1)}, {"updated_at": "2026-03-01T12:00:01+00:00"}),
+        (
+            {"entries": (an_entry(),)},
+            {
+                "outbox": '{"entries":[{"kind":"cancel","subject":"resp_1","due":"2026-03-01T12:00:00+00:00",'
+                '"since":"2026-03-01T12:00:00+00:00"}]}'
+            },
+        ),
     ],
 )
 def test_how_a_change_is_written(change: dict[str, Any], merge: dict[str, Value]) -> None:
@@ -221,42 +369,70 @@ def test_properties_that_an_older_version_did_not_write_have_their_defaults(kind
 
 def test_properties_that_this_version_does_not_know_are_passed_over() -> None:
     assert decode(Run, a_row(of_tomorrow="x")) == a_run()
+    assert decode(Run, a_row(**a_request(of_tomorrow={"x": 1}))) == a_run()
+    assert decode(Run, a_row(phase='{"is":"Creating","of_tomorrow":1}')) == a_run()
 
 
 def test_a_moment_keeps_its_instant_whatever_its_zone() -> None:
     elsewhere = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    assert decode(Run, encode(a_run(wake_at=elsewhere))).wake_at == NOW
+    assert decode(Run, encode(a_run(updated_at=elsewhere))).updated_at == NOW
+    assert decode(Run, encode(a_run(created_at=elsewhere))).request.created_at == NOW
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        {"status": "sleeping"},
-        {"status": ""},
-        {"next": 3},
-        {"number": "1"},
-        {"number": 1.5},
-        {"number": b"1"},
-        {"agent": 7},
-        {"replay": "yes"},
-        {"retry_after": "soon"},
-        {"created_at": ""},
-        {"created_at": "yesterday"},
-        {"created_at": "2026-03-01T12:00:00"},
-        {"limits": "{}"},
-        {"limits": "[1, 2]"},
-        {"usage": '{"of_tomorrow": 1}'},
-        {"token": "{"},
-        {"token": "{}"},
-        {"token": "[]"},
-        {"metadata": "{"},
-        {"debts": '[{"kind": "cancel", "subject": "r"}]'},
+        {"phase": '{"is":"Sleeping"}'},
+        {"phase": '{"is":""}'},
+        {"phase": "{}"},
+        {"phase": "[]"},
+        {"phase": 3},
+        {"phase": '{"is":"Ended","status":"sleeping","completed_at":"2026-03-01T12:00:00+00:00"}'},
+        {"phase": '{"is":"Ended","status":"","completed_at":"2026-03-01T12:00:00+00:00"}'},
+        {"phase": '{"is":"Ended","status":"failed"}'},
+        {"phase": '{"is":"Pending","token":"{","next_look":"2026-03-01T12:00:00+00:00"}'},
+        {"phase": '{"is":"Pending","token":{},"next_look":"2026-03-01T12:00:00+00:00"}'},
+        {"phase": '{"is":"Pending","token":[],"next_look":"2026-03-01T12:00:00+00:00"}'},
+        {"phase": '{"is":"Pending","token":{"response_id":"r"},"next_look":"soon"}'},
+        a_request(number="1"),
+        a_request(number=1.5),
+        a_request(number=None),
+        a_request(agent=7),
+        a_request(stream="yes"),
+        a_request(created_at=""),
+        a_request(created_at="yesterday"),
+        a_request(created_at="2026-03-01T12:00:00"),
+        a_request(created_at=7),
+        a_request(limits={}),
+        a_request(limits=[1, 2]),
+        a_request(limits=None),
+        a_request(limits={"turns": "x", "tool_calls": 1}),
+        a_request(metadata="{"),
+        a_request(metadata={"a": 1}),
+        {"request": 7},
+        {"request": b"{}"},
+        {"request": ""},
+        {"request": "{"},
+        {"updated_at": ""},
+        {"updated_at": "yesterday"},
+        {"updated_at": "2026-03-01T12:00:00"},
+        {"turn": '{"replay":"yes"}'},
+        {"turn": '{"number":null}'},
+        {"turn": "[]"},
+        {"turn": ""},
+        {"schedule": '{"deadline_at":null,"retry_after":"soon"}'},
+        {"counters": '{"usage":7}'},
+        {"counters": '{"usage":{"input_tokens":"many"}}'},
+        {"chain": '{"response_ids":"resp"}'},
+        {"chain": '{"response_ids":[7]}'},
+        {"outbox": '{"entries":[{"kind":"cancel","subject":"r"}]}'},
         {
-            "debts": '[{"kind": "lunch", "subject": "r", "due": "2026-03-01T12:00:00+00:00",'
-            ' "since": "2026-03-01T12:00:00+00:00", "tries": 0}]'
+            "outbox": '{"entries":[{"kind":"lunch","subject":"r","due":"2026-03-01T12:00:00+00:00",'
+            '"since":"2026-03-01T12:00:00+00:00"}]}'
         },
-        {"debts": "7"},
-        {"debts": '[{"kind": "cancel", "subject": "r", "due": "2026-03-01", "since": "2026-03-01", "tries": 0}]'},
+        {"outbox": '{"entries":7}'},
+        {"outbox": '{"entries":[7]}'},
+        {"outbox": '{"entries":[{"kind":"cancel","subject":"r","due":"2026-03-01","since":"2026-03-01"}]}'},
         {"text_part": "ab"},
         {"text_part": "ab:x"},
         {"text_part": "ab:1:2"},
@@ -268,7 +444,7 @@ def test_a_damaged_row_is_unreadable_and_nothing_else(damage: dict[str, Value]) 
         decode(Run, a_row(**damage))
 
 
-@pytest.mark.parametrize("missing", ["session_id", "number", "wake_at", "limits"])
+@pytest.mark.parametrize("missing", ["request", "schedule", "updated_at"])
 def test_a_row_without_what_every_version_wrote_is_unreadable(missing: str) -> None:
     row = a_row()
     del row[missing]
@@ -276,10 +452,26 @@ def test_a_row_without_what_every_version_wrote_is_unreadable(missing: str) -> N
         decode(Run, row)
 
 
+@pytest.mark.parametrize("missing", ["session_id", "number", "created_at", "limits"])
+def test_a_part_without_what_every_version_wrote_is_unreadable(missing: str) -> None:
+    part = json.loads(str(a_row()["request"]))
+    del part[missing]
+    with pytest.raises(RowUnreadable):
+        decode(Run, a_row(request=json.dumps(part)))
+
+
 @pytest.mark.parametrize("schema", [SCHEMA + 1, 99, "1", 1.0])
 def test_a_newer_schema_is_refused_whatever_else_the_row_holds(schema: Value) -> None:
     with pytest.raises(RowUnreadable, match="schema"):
         decode(Run, {"schema": schema})
+
+
+@pytest.mark.parametrize("schema", [SCHEMA - 1, 1, 0])
+def test_a_row_of_an_earlier_format_is_told_from_a_damaged_one(schema: int) -> None:
+    with pytest.raises(RowTooOld, match="schema"):
+        decode(Run, a_row(schema=schema))
+    with pytest.raises(RowTooNew, match="schema"):
+        decode(Run, a_row(schema=SCHEMA + 1))
 
 
 def test_a_type_that_has_no_form_in_a_row_is_refused() -> None:
@@ -304,8 +496,34 @@ def test_a_value_that_shrinks_leaves_nothing_behind() -> None:
     row = encode(a_run(response_ids=ids))
     for left in (ids[:700], ids[:5], ()):
         before = decode(Run, row)
-        row |= changes(before, replace(before, response_ids=left))
+        row |= changes(before, replace(before, chain=replace(before.chain, response_ids=left)))
         assert decode(Run, row) == a_run(response_ids=left)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"agent": 1},
+        {"number": "1"},
+        {"stream": "yes"},
+        {"metadata": {"a": 1}},
+        {"metadata": {1: "a"}},
+        {"metadata": "a"},
+        {"limits": Limits(turns="1", tool_calls=1)},  # type: ignore[arg-type]
+        {"created_at": "2026-03-01T12:00:00+00:00"},
+        {"retry_after": "1"},
+        {"response_ids": (1,)},
+        {"error_code": 1},
+        {"phase": None},
+        {"phase": Turn()},
+        {"phase": Pending(token=None, next_look=NOW)},  # type: ignore[arg-type]
+        {"turn": Turn(number=None)},  # type: ignore[arg-type]
+    ],
+    ids=str,
+)
+def test_what_could_not_be_read_again_of_a_part_is_not_written(wrong: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, AttributeError, KeyError)):
+        encode(a_run(**wrong))
 
 
 @pytest.mark.parametrize("name", ["name", "call_id", "why", "index", "progress_fraction"])

@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.runs.run import Next, RunStatus, ToolCall, is_session_id, parse_run_id, run_id
-from tests.unit.runs.records import NOW, SESSION, TERMINAL, a_run, at
+from shared.agentkit.agent import ContinuationToken
+from shared.runs.actions.outcome import Outcome, outcome
+from shared.runs.model.calls import ToolCall
+from shared.runs.model.ids import is_session_id, parse_run_id, run_id
+from shared.runs.model.outbox import Outbox
+from shared.runs.model.phases import (
+    Claim,
+    Creating,
+    Ended,
+    Lease,
+    Pending,
+    Phase,
+    RunningTools,
+    RunStatus,
+    WaitingForAnswers,
+)
+from shared.runs.model.run import Turn
+from shared.runs.rules.agenda import ActionKind, agenda, next_action, next_time
+from tests.unit.runs.records import NOW, SESSION, TERMINAL, a_run, an_entry, at
+
+CLAIM = Claim(until=at(60), unknown_at=at(90))
+PENDING = Pending(token=ContinuationToken(response_id="resp_1"), next_look=at(7))
+WAITING = WaitingForAnswers(answer_by=at(9_000), seconds_left=5.0)
+ENDED = Ended(status=RunStatus.FAILED, completed_at=NOW)
 
 # --- ids ----------------------------------------------------------------------------------------------
 
@@ -87,39 +110,100 @@ def test_a_call_has_the_same_idempotency_key_however_often_it_starts() -> None:
 # --- statuses -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", RunStatus)
-def test_which_statuses_are_terminal(status: RunStatus) -> None:
-    assert status.terminal is (status in TERMINAL)
-    assert a_run(status=status).terminal is status.terminal
+def test_the_last_four_statuses_are_terminal_and_those_of_an_ended_run() -> None:
+    assert [status for status in RunStatus if status.terminal] == TERMINAL
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+def test_an_ended_run_is_terminal(status: RunStatus) -> None:
+    run = a_run(phase=Ended(status=status, completed_at=at(5)))
+    assert (run.status, run.terminal, run.is_done, run.completed_at) == (status, True, True, at(5))
+    assert not replace(run, outbox=Outbox(entries=(an_entry(),))).is_done
+
+
+@pytest.mark.parametrize(
+    ("phase", "turn", "status"),
+    [
+        (Creating(), Turn(), RunStatus.QUEUED),
+        (Creating(nonce="n", claim=CLAIM), Turn(attempt=1), RunStatus.QUEUED),
+        (Creating(), Turn(restarts=1), RunStatus.IN_PROGRESS),
+        (Creating(), Turn(number=2), RunStatus.IN_PROGRESS),
+        (PENDING, Turn(attempt=1), RunStatus.IN_PROGRESS),
+        (RunningTools(), Turn(attempt=1), RunStatus.IN_PROGRESS),
+        (WaitingForAnswers(answer_by=at(70), seconds_left=5.0), Turn(attempt=1), RunStatus.REQUIRES_ACTION),
+    ],
+)
+def test_the_status_of_a_run_that_goes_on_follows_from_its_phase(phase: Phase, turn: Turn, status: RunStatus) -> None:
+    run = a_run(phase=phase, turn=turn)
+    assert (run.status, run.terminal, run.is_done, run.completed_at) == (status, False, False, None)
+    assert run.status.terminal is run.terminal
 
 
 # --- time -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("changes", "ready"),
+    ("changes", "kind", "due"),
     [
-        ({"next": Next.CREATE}, None),
-        ({"next": Next.CREATE, "claimed_until": at(60), "unknown_at": at(90)}, 90),
-        ({"next": Next.CREATE, "claimed_until": at(60), "unknown_at": at(90), "not_before": at(5)}, 90),
-        ({"next": Next.CREATE, "not_before": at(5)}, 5),
-        ({"next": Next.CREATE, "not_before": at(9_999)}, 3_600),
-        ({"next": Next.CREATE, "claimed_until": at(3_590), "unknown_at": at(3_620)}, 3_600),
-        ({"next": Next.CREATE, "not_before": at(9_999), "deadline_at": None}, 9_999),
-        ({"next": Next.TOOLS}, None),
-        ({"next": Next.TOOLS, "lease_until": at(60)}, 60),
-        ({"next": Next.TOOLS, "lease_until": at(9_999)}, 3_600),
-        ({"next": Next.POLL, "unknown_at": at(60), "lease_until": at(60), "not_before": at(5)}, None),
-        ({"next": Next.ANSWERS, "lease_until": at(60)}, None),
-        ({"next": Next.OWED, "lease_until": at(60)}, None),
-        ({"next": Next.NONE, "lease_until": at(60)}, None),
+        ({"phase": Creating()}, ActionKind.CREATE, 0),
+        ({"phase": Creating(claim=CLAIM)}, ActionKind.CLAIM_RAN_OUT, 90),
+        ({"phase": Creating(claim=CLAIM, not_before=at(5))}, ActionKind.CLAIM_RAN_OUT, 90),
+        ({"phase": Creating(not_before=at(5))}, ActionKind.CREATE, 5),
+        ({"phase": Creating(not_before=at(9_999))}, ActionKind.TIME_IS_UP, 3_600),
+        (
+            {"phase": Creating(claim=Claim(until=at(3_590), unknown_at=at(3_620)))},
+            ActionKind.TIME_IS_UP,
+            3_600,
+        ),
+        ({"phase": Creating(not_before=at(9_999)), "deadline_at": None}, ActionKind.CREATE, 9_999),
+        ({"phase": RunningTools()}, ActionKind.TOOLS, 0),
+        ({"phase": RunningTools(lease=Lease(owner="o", until=at(60)))}, ActionKind.TOOLS, 60),
+        ({"phase": RunningTools(lease=Lease(owner="o", until=at(9_999)))}, ActionKind.TIME_IS_UP, 3_600),
+        ({"phase": PENDING}, ActionKind.LOOK, 7),
+        ({"phase": replace(PENDING, next_look=at(9_999))}, ActionKind.TIME_IS_UP, 3_600),
+        ({"phase": WAITING, "deadline_at": None}, ActionKind.TIME_IS_UP, 9_000),
+        ({"phase": ENDED, "entries": (an_entry(due=60),)}, ActionKind.OUTBOX, 60),
+        ({"phase": ENDED, "entries": (an_entry(due=9_999),)}, ActionKind.OUTBOX, 9_999),
+        ({"phase": ENDED}, None, None),
+        ({"phase": PENDING, "resume_at": at(30)}, ActionKind.LOOK, 30),
+        ({"phase": PENDING, "resume_at": at(9_999)}, ActionKind.TIME_IS_UP, 3_600),
+        ({"phase": Creating(claim=CLAIM), "resume_at": at(99)}, ActionKind.CLAIM_RAN_OUT, 90),
+        ({"phase": PENDING, "entries": (an_entry(due=3),), "resume_at": at(5)}, ActionKind.OUTBOX, 5),
+        ({"phase": PENDING, "entries": (an_entry(due=3),)}, ActionKind.OUTBOX, 3),
+        ({"phase": WAITING, "deadline_at": None, "entries": (an_entry(due=3),)}, ActionKind.OUTBOX, 3),
     ],
 )
-def test_when_what_is_next_can_be_done(changes: dict[str, Any], ready: float | None) -> None:
-    expected = None if ready is None else at(ready)
-    assert a_run(**changes).ready_at() == expected
+def test_what_is_next_and_when_it_can_be_done(
+    changes: dict[str, Any], kind: ActionKind | None, due: float | None
+) -> None:
+    run = a_run(**changes)
+    soonest = next_time(run)
+    if kind is None or due is None:
+        assert soonest is None
+        assert next_action(run, at(99_999)) is None
+        return
+    assert soonest is not None
+    assert (soonest.kind, soonest.due) == (kind, at(due))
+    assert next_action(run, at(due) - timedelta(microseconds=1)) is None
+    assert next_action(run, at(due)) == soonest
+    assert outcome(run, NOW) == Outcome(run.status, float(due))
 
 
-@pytest.mark.parametrize(("following", "wake", "seconds"), [(Next.POLL, 5, 5.0), (Next.POLL, -5, 0.0)])
-def test_a_wake_that_is_overdue_is_due_now(following: Next, wake: float, seconds: float) -> None:
-    assert a_run(next=following, wake_at=at(wake)).wake_in(NOW) == seconds
+@pytest.mark.parametrize(("look", "seconds"), [(5, 5.0), (-5, 0.0)])
+def test_a_wake_that_is_overdue_is_due_now(look: float, seconds: float) -> None:
+    assert outcome(a_run(phase=replace(PENDING, next_look=at(look))), NOW).wake_in == seconds
+
+
+@pytest.mark.parametrize(
+    ("now", "kinds"),
+    [
+        (10, ["outbox", "look"]),
+        (3_600, ["time_is_up", "outbox", "look"]),
+    ],
+)
+def test_time_comes_before_the_outbox_and_that_before_the_phase_s_own(now: float, kinds: list[str]) -> None:
+    run = a_run(phase=PENDING, entries=(an_entry(due=8),))
+    assert [action.kind for action in agenda(run) if action.due <= at(now)] == kinds
+    first = next_action(run, at(now))
+    assert first is not None
+    assert first.kind == kinds[0]

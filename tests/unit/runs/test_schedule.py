@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.runs.schedule import (
+from shared.runs.rules.schedule import (
     CALLBACK_WAITS,
     DAY,
     JITTER,
@@ -27,7 +27,7 @@ gaps = st.floats(min_value=0.01, max_value=3_600)
 
 
 def default_gap(age: float, luck: float = 0.0) -> float:
-    return poll_gap(age, first=DEFAULTS.poll_first, most=DEFAULTS.poll_max, luck=luck)
+    return poll_gap(age, first=DEFAULTS.poll_first, most=DEFAULTS.poll_max, jitter=luck)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_luck_spreads_a_poll_downwards(luck: float, gap: float) -> None:
 
 @given(age=ages, first=gaps, most=gaps, luck=lucks)
 def test_a_gap_keeps_its_bounds(age: float, first: float, most: float, luck: float) -> None:
-    gap = poll_gap(age, first=first, most=most, luck=luck)
+    gap = poll_gap(age, first=first, most=most, jitter=luck)
     assert min(first, most) <= gap <= most
     assert gap >= min(max(1.5 * math.sqrt(age), first), most) * (1 - JITTER)
 
@@ -68,14 +68,14 @@ def test_an_older_turn_is_never_polled_sooner(age: float, older: float, luck: fl
     ("failures", "seconds"), [(0, 2), (1, 2), (2, 4), (3, 8), (6, 64), (7, 120), (8, 120), (10_000, 120)]
 )
 def test_a_backoff_doubles_up_to_its_bound(failures: int, seconds: float) -> None:
-    assert backoff(failures, first=2.0, most=120.0, luck=0.0) == seconds
+    assert backoff(failures, first=2.0, most=120.0, jitter=0.0) == seconds
 
 
 @given(failures=st.integers(min_value=0, max_value=10**9), first=gaps, most=gaps, luck=lucks)
 def test_luck_spreads_a_backoff_upwards(failures: int, first: float, most: float, luck: float) -> None:
-    exact = backoff(failures, first=first, most=most, luck=0.0)
+    exact = backoff(failures, first=first, most=most, jitter=0.0)
     assert exact <= most
-    assert exact <= backoff(failures, first=first, most=most, luck=luck) <= exact * (1 + JITTER) + 1e-9
+    assert exact <= backoff(failures, first=first, most=most, jitter=luck) <= exact * (1 + JITTER) + 1e-9
 
 
 @pytest.mark.parametrize(("outcomes", "seconds"), [(1, 0), (2, 300), (3, 1_200), (4, 3_600), (5, 3_600), (99, 3_600)])
@@ -109,7 +109,7 @@ def test_every_create_that_the_default_allows_has_a_wait() -> None:
     ],
 )
 def test_when_a_callback_is_tried_again(tries: int, age: float, retry_after: float | None, wait: float | None) -> None:
-    assert callback_wait(tries, age=age, retry_after=retry_after, luck=0.0) == wait
+    assert callback_wait(tries, age=age, retry_after=retry_after, jitter=0.0) == wait
 
 
 def test_the_tries_of_a_callback_fill_a_day_whatever_the_luck() -> None:
@@ -119,6 +119,6 @@ def test_the_tries_of_a_callback_fill_a_day_whatever_the_luck() -> None:
 
 @given(tries=st.integers(min_value=1, max_value=len(CALLBACK_WAITS)), luck=lucks)
 def test_luck_spreads_the_tries_of_a_callback_upwards(tries: int, luck: float) -> None:
-    wait = callback_wait(tries, age=0.0, retry_after=None, luck=luck)
+    wait = callback_wait(tries, age=0.0, retry_after=None, jitter=luck)
     assert wait is not None
     assert CALLBACK_WAITS[tries - 1] <= wait <= CALLBACK_WAITS[tries - 1] * (1 + JITTER)

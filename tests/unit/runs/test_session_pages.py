@@ -9,7 +9,8 @@ import pytest
 from shared.api import sessions
 from shared.api.callers import EVERYBODY
 from shared.errors import InvalidRequest
-from shared.runs.run import RunStatus
+from shared.runs.commands.delete import delete_run
+from shared.runs.model.phases import RunStatus
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.conftest import Rig
 
@@ -26,7 +27,7 @@ async def a_session(rig: Rig, texts: list[str]) -> str:
     for text in texts:
         run = await rig.story(f"[script:s] {text}", **session, owner=EVERYBODY)
         assert run.status is RunStatus.COMPLETED
-        session = {"session_id": run.session_id}
+        session = {"session_id": run.request.session_id}
     return str(session["session_id"])
 
 
@@ -79,7 +80,7 @@ async def test_a_page_ends_before_it_is_too_large_but_never_before_its_first_run
 async def test_deleted_runs_take_no_page_and_end_no_list(scripted: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     session_id = await a_session(scripted, [str(i) for i in range(6)])
     for number in (2, 3, 4, 6):
-        await scripted.app.deletion.delete_run(f"run_{session_id}_{number}")
+        await delete_run(scripted.app.ports, f"run_{session_id}_{number}")
     monkeypatch.setattr(sessions, "READS", 2)
     monkeypatch.setattr(sessions, "LOOKED_AT", 2)
     found = await pages(scripted, session_id)
@@ -96,7 +97,7 @@ async def test_what_is_no_page_is_refused(scripted: Rig, query: str) -> None:
 async def test_a_page_reads_no_run_that_it_does_not_show(scripted: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     session_id = await a_session(scripted, [str(i) for i in range(12)])
     loaded: list[str] = []
-    store, load = scripted.app.services.store, scripted.app.services.store.load
+    store, load = scripted.app.ports.runs, scripted.app.ports.runs.load
 
     async def counted(run_id: str) -> Any:
         loaded.append(run_id)

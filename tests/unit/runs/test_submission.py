@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from shared import errors
-from shared.runs.run import RunStatus, run_id
+from shared.drivers.sweep import sweep
+from shared.runs.commands.submission import Submitted
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run
+from shared.runs.rules.agenda import next_time
+from shared.runs.store.due import AHEAD
+from shared.runs.store.rows import decode
 from shared.runs.store.tables import Change, Row, StoreUnavailable, Table
-from shared.runs.store.watch import AHEAD
-from shared.runs.submission import Submitted
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Death, Driver, Trap, interruptions
 
@@ -22,33 +27,43 @@ LONG = "[script:s] " + "é" * 60_000
 
 
 def rows_of(rig: Rig, kind: str) -> list[Row]:
-    """The rows of runs (``run``), of lists (``list``), of keys (``key``), of watches, or of parts."""
+    """The rows of runs (``run``), lists (``list``), keys (``key``), what is due (``due``), or parts (``part``)."""
     match kind:
-        case "watch":
-            return rig.tables.rows(Table.WATCH)
+        case "due":
+            return rig.tables.rows(Table.DUE)
         case "key":
             return [row for row in rig.tables.rows(Table.INDEX) if row.partition.startswith("key:")]
         case "list":
             return [row for row in rig.tables.rows(Table.INDEX) if row.partition.startswith("owner:")]
         case "part":
-            return [row for row in rig.tables.rows(Table.RUNS) if ":part:" in row.key]
-    return [row for row in rig.tables.rows(Table.RUNS) if row.key.isdigit()]
+            return [row for row in rig.tables.rows(Table.RUNS) if row.key.startswith("part:")]
+    return [row for row in rig.tables.rows(Table.RUNS) if row.key.startswith("run:")]
+
+
+def runs_of(rig: Rig) -> list[Run]:
+    return [decode(Run, row.values) for row in rows_of(rig, "run")]
 
 
 def committed(rig: Rig) -> set[str]:
-    return {run_id(row.partition, int(row.key)) for row in rows_of(rig, "run")}
+    return {run.id for run in runs_of(rig)}
 
 
 def listed(rig: Rig) -> list[str]:
-    """What a list shows: the runs whose row is of the same submission."""
-    submissions = {run_id(r.partition, int(r.key)): r.values["submission"] for r in rows_of(rig, "run")}
-    found = [(row.key.split(":")[1], row.values["submission"]) for row in rows_of(rig, "list")]
-    return [run for run, submission in found if submissions.get(run) == submission]
+    """What a list shows: the runs whose row has the same fingerprint."""
+    fingerprints = {run.id: run.request.fingerprint for run in runs_of(rig)}
+    found = [(row.key.split(":")[1], row.values["fingerprint"]) for row in rows_of(rig, "list")]
+    return [run for run, fingerprint in found if fingerprints.get(run) == fingerprint]
+
+
+def wake_at(run: Run) -> datetime:
+    soonest = next_time(run)
+    assert soonest is not None, run
+    return soonest.due
 
 
 async def next_in_session(rig: Rig) -> str:
     """A session whose first run is completed."""
-    return (await rig.story()).session_id
+    return (await rig.story()).request.session_id
 
 
 @pytest.fixture
@@ -91,7 +106,7 @@ async def test_a_key_sent_again_after_any_interruption_is_one_run(
     assert sorted(listed(rig)) == sorted(committed(rig))
     assert len(rows_of(rig, "list")) == len(committed(rig))
     await Driver(rig).pass_time(3 * 60)
-    assert rows_of(rig, "watch") == []
+    assert rows_of(rig, "due") == []
 
 
 @pytest.mark.parametrize("driver", ["durable", "timer"])
@@ -112,9 +127,9 @@ async def test_a_submit_that_crashed_and_is_not_repeated_ends_by_itself(rigs: Ne
         for run in born:
             seen["born"] += 1
             assert (await rig.run(run)).status is RunStatus.COMPLETED
-            assert rows_of(rig, "watch") == []
+            assert rows_of(rig, "due") == []
         await host.pass_time(45 * 60)
-        assert rows_of(rig, "watch") == []
+        assert rows_of(rig, "due") == []
         assert sorted(listed(rig)) == sorted(committed(rig))
         assert len(rows_of(rig, "list")) == len(committed(rig))
         assert {row.partition for row in rows_of(rig, "part")} == {row.partition for row in rows_of(rig, "run")}
@@ -144,7 +159,7 @@ async def test_what_a_repeated_request_writes_anew_is_not_cleared_away(rigs: New
                 await rig.submit(LONG, idempotency_key=key)  # noqa: B023
 
         rig.tables.before = cut_in
-        await rig.app.sweep.run(host)  # type: ignore[arg-type]
+        await sweep(rig.app.ports, rig.driver(host))
         rig.tables.before = None
         if operations < step:
             break
@@ -195,7 +210,7 @@ async def test_another_payload_under_the_same_key_is_refused_and_writes_nothing(
         {"total_tokens": 1},
         {"agent": "novelist"},
         {"stream": True},
-        {"session_id": first.run.session_id},
+        {"session_id": first.run.request.session_id},
     ):
         with pytest.raises(errors.IdempotencyKeyReused):
             await rig.submit(**{**same, **change})
@@ -229,9 +244,9 @@ async def test_a_keyed_run_is_as_old_as_its_key_and_has_its_whole_deadline(scrip
     began = rig.clock.now
     now = rig.clock.move(1_800.0)
     run = (await rig.submit(idempotency_key="k", deadline_seconds=600.0)).run
-    assert run.created_at == began
-    assert run.deadline_at is not None
-    assert (run.deadline_at - now).total_seconds() == 600.0
+    assert run.request.created_at == began
+    assert run.schedule.deadline_at is not None
+    assert (run.schedule.deadline_at - now).total_seconds() == 600.0
 
 
 async def test_a_key_answers_for_an_ended_run_without_a_write_and_whatever_the_app_now_allows(rigs: NewRig) -> None:
@@ -242,7 +257,7 @@ async def test_a_key_answers_for_an_ended_run_without_a_write_and_whatever_the_a
     before = [(row.key, row.etag) for table in Table for row in rig.tables.rows(table)]
     later = await rigs(max_turns=5)
     again = await later.submit(**fields)
-    assert again == Submitted(run=run, watch=None)
+    assert again == Submitted(run=run, due=None)
     assert before == [(row.key, row.etag) for table in Table for row in rig.tables.rows(table)]
 
 
@@ -312,12 +327,12 @@ async def test_two_requests_for_the_next_run_at_any_interleaving_are_one_run_and
         assert error.details == {"session_id": session, "active_run": won.run.id}
         assert sorted(listed(rig)) == sorted(committed(rig))
         assert len(rows_of(rig, "list")) == len(committed(rig))
-        (watch,) = (row for row in rows_of(rig, "watch") if row.key == won.run.id)
-        assert watch.values["due"] == (await rig.run(won.run.id)).wake_at.timestamp()
+        (due,) = (row for row in rows_of(rig, "due") if row.key == won.run.id)
+        assert due.values["due"] == wake_at(await rig.run(won.run.id)).timestamp()
         await rig.finish(won.run.id)
         later = await request("ba"[answers.index(error)], session, step)
         assert isinstance(later, Submitted)
-        assert later.run.number == won.run.number + 1
+        assert later.run.request.number == won.run.request.number + 1
         await rig.finish(later.run.id)
         if over:
             break
@@ -335,7 +350,7 @@ async def test_of_many_requests_for_the_next_run_exactly_one_is_taken(scripted: 
     assert len(refused) == 19
     assert {each.details["active_run"] for each in refused} == {taken.run.id}
     assert len(rows_of(rig, "list")) == len(committed(rig)) == 2
-    assert len([row for row in rows_of(rig, "watch") if row.key == taken.run.id]) == 1
+    assert len([row for row in rows_of(rig, "due") if row.key == taken.run.id]) == 1
     await rig.finish(taken.run.id)
     assert len(await rig.model.creates()) == 2
 
@@ -364,19 +379,19 @@ async def test_the_next_run_goes_on_from_the_last_good_point(scripted: Rig) -> N
     rig = scripted
     await rig.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt", "message": "no"}}])
     first = await rig.story()
-    second = await rig.story("[script:bad]", session_id=first.session_id)
+    second = await rig.story("[script:bad]", session_id=first.request.session_id)
     assert second.status is RunStatus.FAILED
-    third = await rig.story(session_id=first.session_id)
-    assert third.number == 3
+    third = await rig.story(session_id=first.request.session_id)
+    assert third.request.number == 3
     creates = await rig.model.creates(run=third.id)
-    assert [each.body["previous_response_id"] for each in creates] == [first.response_ids[-1]]
+    assert [each.body["previous_response_id"] for each in creates] == [first.chain.response_ids[-1]]
 
 
 @pytest.mark.parametrize("session_id", ["0" * 32, "x", "0" * 31 + "G", "../" * 10, "session"])
 async def test_a_session_that_is_not_there_or_is_anothers_is_404(scripted: Rig, session_id: str) -> None:
     rig = scripted
     theirs = await rig.story(owner="them")
-    for wanted in (session_id, theirs.session_id):
+    for wanted in (session_id, theirs.request.session_id):
         with pytest.raises(errors.SessionNotFound):
             await rig.submit(session_id=wanted, idempotency_key="k")
     assert len(committed(rig)) == 1
@@ -386,8 +401,10 @@ async def test_a_session_that_is_not_there_or_is_anothers_is_404(scripted: Rig, 
 async def test_a_session_keeps_its_agent(scripted: Rig) -> None:
     first = await scripted.story()
     with pytest.raises(errors.AgentMismatch):
-        await scripted.submit(session_id=first.session_id, agent="novelist")
-    assert (await scripted.submit(session_id=first.session_id, agent="workshop")).run.agent == "workshop"
+        await scripted.submit(session_id=first.request.session_id, agent="novelist")
+    assert (
+        await scripted.submit(session_id=first.request.session_id, agent="workshop")
+    ).run.request.agent == "workshop"
 
 
 # --- what is refused, and what is kept ----------------------------------------------------------------
@@ -415,14 +432,14 @@ async def test_more_than_the_app_allows_is_refused_and_writes_nothing(
 async def test_what_is_asked_for_is_in_the_run(scripted: Rig) -> None:
     fields: dict[str, Any] = {"deadline_seconds": 604_800.0, "turns": 3, "tool_calls": 4, "total_tokens": 5}
     run = (await scripted.submit(metadata={"k": "v" * 512}, **fields)).run
-    assert run.deadline_at is not None
-    assert (run.deadline_at - run.created_at).total_seconds() == 604_800.0
-    assert (run.limits.turns, run.limits.tool_calls, run.limits.total_tokens) == (3, 4, 5)
-    assert run.metadata == {"k": "v" * 512}
+    assert run.schedule.deadline_at is not None
+    assert (run.schedule.deadline_at - run.request.created_at).total_seconds() == 604_800.0
+    assert (run.request.limits.turns, run.request.limits.tool_calls, run.request.limits.total_tokens) == (3, 4, 5)
+    assert run.request.metadata == {"k": "v" * 512}
 
 
 async def test_the_default_agent_is_the_first(scripted: Rig) -> None:
-    assert (await scripted.submit(agent=None)).run.agent == "novelist"
+    assert (await scripted.submit(agent=None)).run.request.agent == "novelist"
     with pytest.raises(errors.UnknownAgent, match="novelist, workshop"):
         await scripted.submit(agent="poet")
 
@@ -457,7 +474,7 @@ async def test_an_outage_of_the_provider_does_not_change_the_answer(scripted: Ri
 class BrokenHub:
     """No host: nothing starts."""
 
-    async def ensure(self, _: str) -> None:
+    async def ensure(self, _: str, *, wait: float = 0.0) -> None:
         raise ConnectionError
 
     wake = step = ensure
@@ -468,18 +485,18 @@ async def test_a_driver_that_does_not_start_is_made_good_by_the_sweep(rigs: NewR
     rig = await rigs(driver=driver)
     await rig.model.script("s", [{"text": "done"}])
     submitted = await rig.submit()
-    await rig.app.signals.started(submitted, BrokenHub())  # type: ignore[arg-type]
+    await rig.driver(BrokenHub()).started(submitted)
     await Driver(rig).pass_time(10 * 60)
     assert (await rig.run(submitted.run.id)).status is RunStatus.COMPLETED
 
 
-async def test_under_timer_the_watch_row_is_dated_to_the_next_wake(rigs: NewRig) -> None:
+async def test_under_timer_the_due_row_is_dated_to_the_next_wake(rigs: NewRig) -> None:
     rig = await rigs(driver="timer")
     await rig.model.script("s", [{"text": "done"}])
     submitted = await rig.submit()
-    assert submitted.watch is not None
-    assert submitted.watch.due - rig.clock.now == AHEAD
+    assert submitted.due is not None
+    assert submitted.due.due - rig.clock.now == AHEAD
     await Driver(rig).started(submitted)
-    watch = await rig.app.services.watch.get(submitted.run.id)
-    assert watch is not None
-    assert watch.due == submitted.run.wake_at
+    due = await rig.app.ports.due.get(submitted.run.id)
+    assert due is not None
+    assert due.due == wake_at(submitted.run)

@@ -14,7 +14,12 @@ import pytest
 
 from local.model import ScriptedModel
 from shared.agentkit.faults import NO_CREDENTIAL
-from shared.runs.run import Next, Run, RunStatus
+from shared.runs.actions.outcome import outcome
+from shared.runs.commit import commit
+from shared.runs.model.facts import AgentUnknown
+from shared.runs.model.phases import Claim, Creating, Pending, RunningTools, RunStatus
+from shared.runs.model.run import Run
+from shared.runs.rules.agenda import next_time
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
 from tests.parts.waiting import eventually
 from tests.unit.runs.conftest import NewRig, Rig
@@ -67,9 +72,31 @@ async def provider_down(rig: Rig) -> AsyncIterator[None]:
 
 
 async def assert_fine(rig: Rig, run: Run) -> None:
-    assert (run.status, run.error_code) == (RunStatus.COMPLETED, None)
+    assert (run.status, run.result.error_code) == (RunStatus.COMPLETED, None)
     assert await rig.text(run.id) == "Fine."
-    assert run.next is Next.NONE
+    assert run.is_done
+
+
+def creating(run: Run) -> Creating:
+    """The phase of a run whose response is to be created."""
+    assert isinstance(run.phase, Creating), run.phase
+    return run.phase
+
+
+def pending(run: Run) -> Pending:
+    """The phase of a run that waits for its response."""
+    assert isinstance(run.phase, Pending), run.phase
+    return run.phase
+
+
+def claim_of(run: Run) -> Claim | None:
+    """The open claim, if any."""
+    return creating(run).claim
+
+
+def missing(run: Run) -> int:
+    """Looks in a row that told that there is no such response."""
+    return run.phase.missing if isinstance(run.phase, Pending) else 0
 
 
 # Creates that surely started nothing
@@ -90,9 +117,9 @@ async def assert_fine(rig: Rig, run: Run) -> None:
 async def test_a_create_that_was_not_accepted_is_retried_and_not_counted(rig: Rig, fault: Fault, gap: float) -> None:
     await rig.model.script("s", turn("create", fault))
     run = (await rig.submit()).run
-    assert (run.status, run.next) == (RunStatus.QUEUED, Next.CREATE)
-    assert (run.claimed_until, run.unknown_outcomes, run.not_accepted) == (None, 0, 1)
-    assert run.retry_after == gap
+    assert run.status is RunStatus.QUEUED
+    assert (claim_of(run), run.turn.unknown_outcomes, creating(run).not_accepted) == (None, 0, 1)
+    assert run.schedule.retry_after == gap
     rig.clock.move(gap - 0.01)
     await rig.wake(run.id)
     assert len(await rig.model.log("create")) == 1, "too early"
@@ -102,11 +129,12 @@ async def test_a_create_that_was_not_accepted_is_retried_and_not_counted(rig: Ri
 
 
 def once_before(rig: Rig, name: str, other: Callable[[], Awaitable[object]]) -> list[str]:
-    """Let something else happen right before this property is first changed; the list is empty until then."""
+    """Let something else happen right before a row first gets this name; the list is empty until then."""
     happened: list[str] = []
 
     async def before(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
-        merged = any(change.kind is Kind.MERGE and name in change.values for change in changes)
+        values = [value for change in changes if change.kind is Kind.MERGE for value in change.values.values()]
+        merged = any(f'"{name}":' in str(value) for value in values)
         if not happened and operation == "commit" and merged:
             happened.append(name)
             await other()
@@ -115,17 +143,23 @@ def once_before(rig: Rig, name: str, other: Callable[[], Awaitable[object]]) -> 
     return happened
 
 
+async def say_that_the_agent_is_unknown(rig: Rig, run_id: str) -> None:
+    """What a process of a version without the agent writes that read the row before it was claimed."""
+    stored = await rig.app.ports.runs.load(run_id)
+    assert stored is not None
+    assert (await commit(rig.app.ports, stored, AgentUnknown())).refused is None
+
+
 @either_way
 @pytest.mark.parametrize("race", ["lost", "outage", "unheard"])
 async def test_a_claim_is_released_and_not_counted_whatever_the_store_says(rigs: NewRig, race: str) -> None:
     rig, stranger = await rigs(), await rigs()
-    object.__setattr__(stranger.app.services, "agents", {})
     await rig.model.script("s", turn("create", {"status": 429}))
 
     async def other() -> None:
         if race == "lost":  # a process of a version without the agent writes that it does not know it
-            (run_id,) = [row.key for row in rig.tables.rows(Table.WATCH)]
-            await stranger.wake(run_id)
+            (run_id,) = [row.key for row in rig.tables.rows(Table.DUE)]
+            await say_that_the_agent_is_unknown(stranger, run_id)
         else:
             rig.tables.fail_next(StoreUnavailable("away"), operation="commit", applied=race == "unheard")
 
@@ -133,7 +167,7 @@ async def test_a_claim_is_released_and_not_counted_whatever_the_store_says(rigs:
     run_id = await rig.start()
     assert happened
     run = await rig.run(run_id)
-    assert (run.claimed_until, run.unknown_outcomes, run.not_accepted) == (None, 0, 1)
+    assert (claim_of(run), run.turn.unknown_outcomes, creating(run).not_accepted) == (None, 0, 1)
     await assert_fine(rig, await rig.follow(run_id))
     assert await rig.gaps() == [2.0]
 
@@ -141,12 +175,11 @@ async def test_a_claim_is_released_and_not_counted_whatever_the_store_says(rigs:
 @either_way
 async def test_a_refusal_fails_the_run_at_once_though_its_row_was_changed_meanwhile(rigs: NewRig) -> None:
     rig, stranger = await rigs(), await rigs()
-    object.__setattr__(stranger.app.services, "agents", {})
     await rig.model.script("s", turn("create", {"status": 400}))
 
     async def other() -> None:
-        (run_id,) = [row.key for row in rig.tables.rows(Table.WATCH)]
-        await stranger.wake(run_id)
+        (run_id,) = [row.key for row in rig.tables.rows(Table.DUE)]
+        await say_that_the_agent_is_unknown(stranger, run_id)
 
     happened = once_before(rig, "error_code", other)
     run_id = await rig.start()
@@ -159,7 +192,7 @@ async def test_retry_after_may_be_a_date(rig: Rig, zone: str, gap: float) -> Non
     then = datetime.now(UTC) + timedelta(seconds=45)  # the server's own Date is the real one
     date = f"{then:%a, %d %b %Y %H:%M:%S} {zone}"
     await rig.model.script("s", turn("create", {"status": 429, "headers": {"Retry-After": date}}))
-    assert (await rig.submit()).run.retry_after == pytest.approx(gap, abs=5)
+    assert (await rig.submit()).run.schedule.retry_after == pytest.approx(gap, abs=5)
 
 
 async def test_a_long_outage_is_waited_out_with_growing_gaps(rig: Rig) -> None:
@@ -174,15 +207,15 @@ async def test_a_provider_that_is_down_at_submit_leaves_the_run_queued_until_it_
     async with provider_down(rig):
         run_id = await rig.start("Hello.")
         run = await rig.run(run_id)
-        assert (run.status, run.claimed_until, run.unknown_outcomes) == (RunStatus.QUEUED, None, 0)
-        assert run.provider_status == "provider_unreachable"
+        assert (run.status, claim_of(run), run.turn.unknown_outcomes) == (RunStatus.QUEUED, None, 0)
+        assert run.chain.provider_status == "provider_unreachable"
         half_an_hour = rig.clock.now.timestamp() + 1_800
         await rig.follow(run_id, lambda _: rig.clock.seconds() >= half_an_hour)
     async with ScriptedModel(port=rig.server.port, clock=rig.clock.seconds):
         run = await rig.follow(run_id)
         assert run.status is RunStatus.COMPLETED
         assert len(await rig.model.log("create")) == 1
-    assert (run.completed_at - run.created_at).total_seconds() < 1_800 + 130  # type: ignore[operator]
+    assert (run.completed_at - run.request.created_at).total_seconds() < 1_800 + 130  # type: ignore[operator]
 
 
 @either_way
@@ -195,8 +228,8 @@ async def test_a_credential_that_gives_no_token_is_access_denied_and_nothing_is_
     config = rig.provider._config
     monkeypatch.setattr(type(config), "credential", property(lambda _: no_token), raising=False)
     run = await rig.story()
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "access_denied")
-    assert run.error_message == NO_CREDENTIAL
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "access_denied")
+    assert run.result.error_message == NO_CREDENTIAL
     assert "the identity endpoint is gone" in caplog.text
     assert await rig.model.log("create") == []
 
@@ -210,8 +243,12 @@ async def test_a_create_that_is_refused_fails_the_run_at_once(rig: Rig, status: 
     error = {"code": "no_good", "message": "This will never do."}
     await rig.model.script("s", turn("create", {"status": status, "json_error": error}))
     run = (await rig.submit()).run
-    assert (run.status, run.error_code, run.error_message) == (RunStatus.FAILED, "no_good", "This will never do.")
-    assert run.next is Next.NONE
+    assert (run.status, run.result.error_code, run.result.error_message) == (
+        RunStatus.FAILED,
+        "no_good",
+        "This will never do.",
+    )
+    assert run.is_done
     assert len(await rig.model.log("create")) == 1
     assert (await rig.session(run.id)).active_run is None
 
@@ -219,31 +256,39 @@ async def test_a_create_that_is_refused_fails_the_run_at_once(rig: Rig, status: 
 async def test_a_refusal_without_a_code_is_named_by_its_status(rig: Rig) -> None:
     await rig.model.script("s", turn("create", {"status": 413, "html": "<h1>Too large</h1>"}))
     run = (await rig.submit()).run
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "http_413")
-    assert run.error_message
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "http_413")
+    assert run.result.error_message
 
 
 async def test_a_wrong_model_name_does_not_sleep_until_the_deadline(rigs: NewRig) -> None:
     rig = await rigs(openai_model="no-such-model")
     run = (await rig.submit()).run
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "model_not_found")
-    assert "no-such-model" in (run.error_message or "")
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "model_not_found")
+    assert "no-such-model" in (run.result.error_message or "")
 
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_access_denied_fails_the_run_after_ten_minutes(rig: Rig, status: int) -> None:
     await rig.model.script("s", turn("create", {"status": status, "times": FOREVER}))
     run = await rig.story()
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "access_denied")
-    assert (run.completed_at - run.created_at).total_seconds() == 600  # type: ignore[operator]
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "access_denied")
+    assert (run.completed_at - run.request.created_at).total_seconds() == 600  # type: ignore[operator]
     assert await rig.gaps() == [30.0] * 20
 
 
 async def test_a_role_that_comes_late_is_waited_for(rig: Rig) -> None:
-    await rig.model.script("s", turn("create", {"status": 403, "times": 5}))
-    run = await rig.story()
-    await assert_fine(rig, run)
-    assert run.denied_since is None
+    denied: Fault = {"status": 403, "times": 15}
+    call = {"name": "work", "arguments": {"label": "a"}}
+    await rig.model.script("s", [{"calls": [call], "faults": {"create": [denied]}}, *turn("create", denied)])
+    run_id = await rig.start()
+    for number in (1, 2):  # together longer than the patience of ten minutes, which begins anew
+        run = await rig.follow(run_id, lambda run, number=number: run.turn.number == number)  # type: ignore[misc]
+        if number == 2:
+            assert creating(run).denied_since is None
+            await rig.wake(run_id)
+        run = await rig.run(run_id)
+        assert creating(run).denied_since == rig.clock.now
+    await assert_fine(rig, await rig.follow(run_id))
 
 
 # Creates of unknown outcome
@@ -273,16 +318,18 @@ async def test_a_create_of_unknown_outcome_is_not_repeated_before_claim_and_grac
     run_id = await first.start()
     for _ in range(2):  # whoever asks, and however often
         run = await rig.run(run_id)
-        assert (run.status, run.next, run.token) == (RunStatus.QUEUED, Next.CREATE, None)
-        assert run.claimed_until is not None
-        outcome = await rig.wake(run_id)
-        assert outcome.wake_in == pytest.approx((run.wake_at - rig.clock.now).total_seconds())
+        assert (run.status, run.token) == (RunStatus.QUEUED, None)
+        assert claim_of(run) is not None
+        soonest = next_time(run)
+        assert soonest is not None
+        left = await rig.wake(run_id)
+        assert left.wake_in == pytest.approx((soonest.due - rig.clock.now).total_seconds())
     rig.clock.move(CLAIM_AND_GRACE - 0.01)
     await rig.wake(run_id)
     assert len(await rig.model.log("create")) == 1, "too early"
     run = await rig.follow(run_id)
     await assert_fine(rig, run)
-    assert run.unknown_outcomes == 1
+    assert run.turn.unknown_outcomes == 1
     assert await rig.gaps() == [CLAIM_AND_GRACE]
     lost, found = await rig.model.creates(run=run_id)
     assert (lost.metadata["attempt"], found.metadata["attempt"]) == ("1", "2")
@@ -292,18 +339,18 @@ async def test_a_create_of_unknown_outcome_is_not_repeated_before_claim_and_grac
 async def test_the_fifth_create_of_unknown_outcome_is_the_last(rig: Rig) -> None:
     await rig.model.script("s", turn("create", {"status": 500, "times": FOREVER}))
     run = await rig.story()
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "start_uncertain")
-    assert "http_500" in (run.error_message or "")
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "start_uncertain")
+    assert "http_500" in (run.result.error_message or "")
     assert await rig.gaps() == [CLAIM_AND_GRACE + wait for wait in (0, 300, 1_200, 3_600)]
-    assert (run.completed_at - run.created_at).total_seconds() == 5 * CLAIM_AND_GRACE + 5_100  # type: ignore[operator]
+    assert (run.completed_at - run.request.created_at).total_seconds() == 5 * CLAIM_AND_GRACE + 5_100  # type: ignore[operator]
 
 
 async def test_the_deadline_cuts_the_waits_between_creates_short(rig: Rig) -> None:
     await rig.model.script("s", turn("create", {"status": 500, "times": FOREVER}))
     run = await rig.story(deadline_seconds=200)
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "deadline_exceeded")
-    assert (run.completed_at - run.created_at).total_seconds() == 200  # type: ignore[operator]
-    assert "http_500" in (run.error_message or "")
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "deadline_exceeded")
+    assert (run.completed_at - run.request.created_at).total_seconds() == 200  # type: ignore[operator]
+    assert "http_500" in (run.result.error_message or "")
 
 
 @either_way
@@ -311,13 +358,13 @@ async def test_a_claim_that_took_too_long_to_write_is_given_back_and_nothing_is_
     await rig.model.script("s", [{"text": "Fine."}])
 
     async def stall(operation: str, table: Table, partition: str | None, changes: Sequence[Change]) -> None:
-        if any("claimed_until" in change.values and change.kind is Kind.MERGE for change in changes):
+        if any('"claim":' in str(change.values.get("phase")) and change.kind is Kind.MERGE for change in changes):
             rig.tables.after = None
             rig.clock.move(45)  # of the claim's 60 s, less is left than the create's own 30
 
     rig.tables.after = stall
     run = await rig.run(await rig.start())
-    assert (run.unknown_outcomes, run.claimed_until, run.provider_status) == (0, None, "not_sent")
+    assert (run.turn.unknown_outcomes, claim_of(run), run.chain.provider_status) == (0, None, "not_sent")
     assert await rig.model.log("create") == []
     run = await rig.follow(run.id)
     assert (run.status, await rig.text(run.id)) == (RunStatus.COMPLETED, "Fine.")
@@ -330,7 +377,7 @@ async def test_a_create_that_waits_too_long_for_its_turn_was_not_sent(rigs: NewR
     await rig.model.script("s", turn("create", {"status": 429}))
     async with rig.provider.starting("somebody else"):
         run = (await rig.submit()).run
-    assert (run.provider_status, run.claimed_until, run.not_accepted) == ("not_sent", None, 1)
+    assert (run.chain.provider_status, claim_of(run), creating(run).not_accepted) == ("not_sent", None, 1)
     assert await rig.model.log("create") == []
 
 
@@ -363,10 +410,10 @@ async def test_a_poll_without_news_keeps_the_token(rigs: NewRig, fault: Fault) -
     run_id = await rig.start()
     token = (await rig.run(run_id)).token
     for failures in range(1, times + 1):
-        rig.clock.move((await rig.run(run_id)).wake_in(rig.clock.now) or 0.0)
+        rig.clock.move(outcome(await rig.run(run_id), rig.clock.now).wake_in or 0.0)
         await rig.wake(run_id)
         run = await rig.run(run_id)
-        assert (run.status, run.token, run.no_news) == (RunStatus.IN_PROGRESS, token, failures)
+        assert (run.status, run.token, pending(run).no_news) == (RunStatus.IN_PROGRESS, token, failures)
     await assert_fine(rig, await other.follow(run_id))
     assert len(await rig.model.log("create")) == 1
     if "drop" in fault:
@@ -383,32 +430,32 @@ async def test_a_poll_of_a_provider_that_is_gone_keeps_the_token(rigs: NewRig) -
     run_id = await rig.start()
     token = (await rig.run(run_id)).token
     async with provider_down(rig):
-        run = await rig.follow(run_id, lambda run: run.no_news == 5)
-    assert (run.status, run.token, run.provider_status) == (RunStatus.IN_PROGRESS, token, "provider_unreachable")
+        run = await rig.follow(run_id, lambda run: pending(run).no_news == 5)
+    assert (run.status, run.token, run.chain.provider_status) == (RunStatus.IN_PROGRESS, token, "provider_unreachable")
 
 
 async def test_a_response_that_the_provider_forgets_is_lost_after_three_looks_over_a_minute(rig: Rig) -> None:
     await rig.model.script("s", turn("retrieve", think=600, id_gone=100))
     run_id = await rig.start()
-    first = await rig.follow(run_id, lambda run: run.missing == 1)
-    assert (first.status, first.provider_status) == (RunStatus.IN_PROGRESS, "http_404")
+    first = await rig.follow(run_id, lambda run: missing(run) == 1)
+    assert (first.status, first.chain.provider_status) == (RunStatus.IN_PROGRESS, "http_404")
     began = rig.clock.now
     run = await rig.follow(run_id)
-    assert (run.status, run.error_code, run.token) == (RunStatus.FAILED, "response_lost", None)
+    assert (run.status, run.result.error_code, run.token) == (RunStatus.FAILED, "response_lost", None)
     assert (rig.clock.now - began).total_seconds() == 60
     assert (await rig.gaps("retrieve"))[-2:] == [30.0, 30.0]
     run = await rig.finish(run_id)
-    assert (run.next, run.debts) == (Next.NONE, ())
+    assert (run.is_done, run.outbox.entries) == (True, ())
     assert len(await rig.model.log("create")) == 1
 
 
 async def test_a_404_that_passes_ends_nothing(rig: Rig) -> None:
     await rig.model.script("s", turn("retrieve", {"status": 404, "times": 2, "skip": 16}, think=600))
     run_id = await rig.start()
-    seen = await rig.follow(run_id, lambda run: run.missing == 2)
-    assert seen.missing_since is not None
-    known = await rig.follow(run_id, lambda run: run.missing == 0)
-    assert (known.status, known.missing_since) == (RunStatus.IN_PROGRESS, None)
+    seen = await rig.follow(run_id, lambda run: missing(run) == 2)
+    assert pending(seen).missing_since is not None
+    known = await rig.follow(run_id, lambda run: missing(run) == 0)
+    assert (known.status, pending(known).missing_since) == (RunStatus.IN_PROGRESS, None)
     await assert_fine(rig, await rig.follow(run_id))
 
 
@@ -417,8 +464,8 @@ async def test_a_lost_response_that_turns_up_again_is_cancelled(rig: Rig) -> Non
     script = [{"faults": {"retrieve": [fault], "cancel": [{"status": 404, "times": 2}]}, "stuck": True}]
     await rig.model.script("s", script)
     run = await rig.story()
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "response_lost")
-    assert (await rig.finish(run.id)).next is Next.NONE
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "response_lost")
+    assert (await rig.finish(run.id)).is_done
     assert [known.status for known in await rig.model.responses()] == ["cancelled"]
 
 
@@ -437,8 +484,8 @@ async def test_an_answer_that_names_another_is_not_adopted_and_not_cancelled(rig
     await rig.model.script("s", turn("create", fault))
     run_id = await rig.start()
     run = await rig.run(run_id)
-    assert (run.status, run.response_ids, run.provider_status) == (RunStatus.QUEUED, (), "another_response")
-    assert run.claimed_until is not None
+    assert (run.status, run.chain.response_ids, run.chain.provider_status) == (RunStatus.QUEUED, (), "another_response")
+    assert claim_of(run) is not None
     await assert_fine(rig, await rig.follow(run_id))
     assert await rig.gaps() == [CLAIM_AND_GRACE]
     assert await rig.model.log("cancel") == []
@@ -448,23 +495,25 @@ async def test_an_answer_that_names_another_is_not_adopted_and_not_cancelled(rig
 async def test_an_answer_without_metadata_is_the_create_s_own(rig: Rig) -> None:
     await rig.model.script("s", turn("create", {"body": {"id": "resp_1", "status": "queued"}}))
     run = (await rig.submit()).run
-    assert (run.status, run.next, run.response_ids) == (RunStatus.IN_PROGRESS, Next.POLL, ("resp_1",))
+    assert (run.status, run.chain.response_ids) == (RunStatus.IN_PROGRESS, ("resp_1",))
+    assert pending(run).token.response_id == "resp_1"
 
 
 @pytest.mark.parametrize("name", ["app", "run", "turn", "attempt", "nonce"])
 async def test_a_poll_never_takes_in_what_was_created_for_another(rig: Rig, name: str) -> None:
     await rig.model.script("s", turn("retrieve", stuck=True))
     run_id = await rig.start()
-    (response_id,) = (await rig.run(run_id)).response_ids
+    (response_id,) = (await rig.run(run_id)).chain.response_ids
     answer = {"body": of_another(response_id, **{name: "another"}), "times": FOREVER}
     await rig.model.switches(faults={"retrieve": [answer]})
     rig.clock.move(2)
     await rig.wake(run_id)
     run = await rig.run(run_id)
-    assert (run.status, run.next, run.provider_status) == (RunStatus.IN_PROGRESS, Next.POLL, "another_response")
+    assert (run.status, run.chain.provider_status) == (RunStatus.IN_PROGRESS, "another_response")
+    assert pending(run).token.response_id == response_id
     run = await rig.finish(run_id)
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "response_lost")
-    assert run.response_ids == (), "what is not the run's is not deleted with it"
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "response_lost")
+    assert run.chain.response_ids == (), "what is not the run's is not deleted with it"
     assert await rig.model.log("cancel") == []
 
 
@@ -472,23 +521,23 @@ async def test_a_poll_never_takes_in_what_was_created_for_another(rig: Rig, name
 async def test_the_deadline_ends_a_run_without_news_and_cancels_its_response(rig: Rig, fault: Fault) -> None:
     await rig.model.script("s", turn("retrieve", {**fault, "times": FOREVER}, stuck=True))
     run = await rig.story(deadline_seconds=50)
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "deadline_exceeded")
-    assert (run.completed_at - run.created_at).total_seconds() == 50  # type: ignore[operator]
-    assert run.next is Next.NONE
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "deadline_exceeded")
+    assert (run.completed_at - run.request.created_at).total_seconds() == 50  # type: ignore[operator]
+    assert run.is_done
     assert [known.status for known in await rig.model.responses()] == ["cancelled"]
 
 
 async def test_an_unknown_status_is_pending_until_the_deadline(rig: Rig) -> None:
     await rig.model.script("s", turn("retrieve"))
     run_id = await rig.start(deadline_seconds=300)
-    (response_id,) = (await rig.run(run_id)).response_ids
+    (response_id,) = (await rig.run(run_id)).chain.response_ids
     answer = {"body": {"id": response_id, "status": "pondering"}, "times": FOREVER}
     await rig.model.switches(faults={"retrieve": [answer]})
-    run = await rig.follow(run_id, lambda run: run.provider_status == "pondering")
-    assert (run.status, run.next, run.no_news) == (RunStatus.IN_PROGRESS, Next.POLL, 0)
+    run = await rig.follow(run_id, lambda run: run.chain.provider_status == "pondering")
+    assert (run.status, pending(run).no_news) == (RunStatus.IN_PROGRESS, 0)
     run = await rig.follow(run_id)
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "deadline_exceeded")
-    assert "pondering" in (run.error_message or "")
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "deadline_exceeded")
+    assert "pondering" in (run.result.error_message or "")
 
 
 async def test_a_429_on_a_poll_holds_back_its_run_and_the_others_of_the_process_until_a_probe(rigs: NewRig) -> None:
@@ -500,7 +549,7 @@ async def test_a_429_on_a_poll_holds_back_its_run_and_the_others_of_the_process_
     for run_id, wait in ((busy, 60), (calm, 2)):
         assert (await rig.wake(run_id)).wake_in == pytest.approx(wait)
     assert len(await rig.model.log("retrieve")) == 1
-    assert (await rig.run(calm)).provider_status == "rate_limited"
+    assert (await rig.run(calm)).chain.provider_status == "rate_limited"
     await other.wake(elsewhere)
     await assert_fine(rig, await rig.run(elsewhere))
     new = await rig.start("[script:s]")
@@ -514,14 +563,14 @@ async def test_a_429_on_a_poll_holds_back_its_run_and_the_others_of_the_process_
 
 @pytest.mark.parametrize("known", ["no news", "tools"])
 async def test_an_agent_that_was_known_meanwhile_is_waited_for_anew(rigs: NewRig, known: str) -> None:
-    rig, stranger = await rigs(tool_renewal=0.01), await rigs()
-    object.__setattr__(stranger.app.services, "agents", {})
+    rig, stranger = await rigs(), await rigs()  # whoever runs the tools stands still: the lease is not renewed
+    object.__setattr__(stranger.app.ports, "agents", {})
     call = {"name": "work", "arguments": {"label": "a", "seconds": 60}}
     faults = [{"status": 500}] if known == "no news" else []
     await rig.model.script("s", [{"calls": [call], "faults": {"retrieve": faults}}])
     run_id = await rig.start()
     if known == "tools":
-        await rig.follow(run_id, lambda run: run.next is Next.TOOLS)
+        await rig.follow(run_id, lambda run: isinstance(run.phase, RunningTools))
     else:
         rig.clock.move(2)
     await stranger.wake(run_id)
@@ -533,9 +582,9 @@ async def test_an_agent_that_was_known_meanwhile_is_waited_for_anew(rigs: NewRig
     assert not (await rig.run(run_id)).terminal, "it was known 400 seconds ago"
     rig.clock.move(600)
     await stranger.wake(run_id)
-    assert (await rig.run(run_id)).error_code == "agent_unknown"
+    assert (await rig.run(run_id)).result.error_code == "agent_unknown"
     await wake
 
 
 async def known_again(rig: Rig, run_id: str) -> bool:
-    return (await rig.run(run_id)).agent_unknown_since is None
+    return (await rig.run(run_id)).schedule.agent_unknown_since is None

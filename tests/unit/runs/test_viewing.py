@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from shared.runs.run import RunStatus
+from shared.runs.commands.cancel import cancel
+from shared.runs.commands.delete import delete_run
+from shared.runs.model.phases import RunStatus
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.viewing.views import (
+from shared.runs.watching.views import (
     Delta,
     End,
     EventId,
@@ -157,7 +159,7 @@ async def test_a_cancelled_run_ends_with_an_empty_text_and_its_stream_is_let_go(
     client = await late.watch(run_id, Client(), until=lambda event: isinstance(event, Delta))
     watching = asyncio.create_task(late.watch(run_id, client))
     await eventually(lambda: len(client.of(Delta)) > 3)
-    await late.rig.app.lifecycle.cancel(run_id)
+    await cancel(late.rig.app.ports, run_id)
     await watching
     client.check()
     assert client.text == ""
@@ -170,7 +172,7 @@ async def test_a_run_deleted_under_its_viewer_just_ends(late: Stage) -> None:
     client = Client()
     watching = asyncio.create_task(late.watch(run_id, client))
     await eventually(lambda: client.of(Delta))
-    await late.rig.app.deletion.delete_run(run_id)
+    await delete_run(late.rig.app.ports, run_id)
     await watching
     assert client.of(End) == []
 
@@ -408,7 +410,7 @@ async def test_progress_and_questions_are_told(late: Stage) -> None:
     watching = asyncio.create_task(late.watch(run_id, client))
     await eventually(lambda: client.of(ToolProgress))
     assert client.of(ToolProgress)[0].call.progress == "p: step 0"
-    await late.rig.app.lifecycle.cancel(run_id)
+    await cancel(late.rig.app.ports, run_id)
     await watching
     asked = [event for event in client.of(StatusChanged) if any(call.approval == "pending" for call in event.calls)]
     assert asked, "a question is a change of status"
@@ -419,7 +421,7 @@ async def test_a_viewer_who_does_not_read_makes_the_provider_wait(late: Stage) -
     """Nothing piles up here: the stream is read a little ahead, and no further."""
     await late.rig.model.script("s", [{"think": 0.0, "repeat_text": {"text": "word " * 1_000, "times": 2_000}}])
     run_id = await late.start()
-    watched = late.rig.app.viewing.watch(run_id, wake=late.wake)
+    watched = late.rig.app.watching.watch(run_id, wake=late.wake)
     client = Client()
     async with contextlib.aclosing(watched) as events:
         async for event in events:

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from shared.runs.run import Next, RunStatus
-from shared.runs.viewing.views import Delta, EventId, Snapshot, Stale, ViewEvent
+from shared.runs.commands.answer import answer
+from shared.runs.commands.cancel import cancel
+from shared.runs.model.facts import Approve
+from shared.runs.model.phases import RunningTools, RunStatus, WaitingForAnswers
+from shared.runs.watching.views import Delta, EventId, Snapshot, Stale, ViewEvent
 from tests.parts.waiting import eventually
 from tests.unit.runs.conftest import NewRig
 from tests.unit.runs.viewers import Client, Stage, staged
@@ -80,7 +83,7 @@ async def test_coming_back_after_the_text_from_the_rows_tells_no_word_of_it_agai
     before = len(await late.rig.model.log("retrieve"))
     watching = asyncio.create_task(late.watch(run_id, client))
     await eventually(lambda: len(client.events) > 3)
-    await late.rig.app.lifecycle.cancel(run_id)
+    await cancel(late.rig.app.ports, run_id)
     await watching
     client.check()
     asked = [entry for entry in (await late.rig.model.log("retrieve"))[before:] if "starting_after" in entry.query]
@@ -89,15 +92,13 @@ async def test_coming_back_after_the_text_from_the_rows_tells_no_word_of_it_agai
 
 
 async def test_the_turn_after_is_live_again_and_the_end_is_exact(late: Stage) -> None:
-    from shared.runs.answers import Answer
-
     run_id = await parked(late, stream_wall=-1)
     client = Client()
     watching = asyncio.create_task(late.watch(run_id, client))
     await eventually(lambda: client.text == WORDS)
     await late.rig.model.switches(stream_wall=300)
     (call,) = await late.rig.calls(run_id)
-    await late.rig.app.answers.answer(run_id, {call.call_id: Answer(approve=True, reason="")})
+    await answer(late.rig.app.ports, run_id, {call.call_id: Approve(approve=True, reason="")})
     await late.wake(run_id)
     await watching
     client.check()
@@ -115,7 +116,7 @@ async def test_a_stale_viewer_has_the_text_as_soon_as_the_rows_do(late: Stage) -
     await late.wake(run_id)
     await watching
     assert client.text == WORDS
-    assert (await late.rig.run(run_id)).next in (Next.TOOLS, Next.ANSWERS)
+    assert isinstance((await late.rig.run(run_id)).phase, RunningTools | WaitingForAnswers)
 
 
 async def test_many_viewers_of_one_end_ask_for_one_wake(late: Stage) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from shared.errors import TooManyViewers
-from shared.runs.answers import Answer
-from shared.runs.run import RunStatus
+from shared.runs.commands.answer import answer
+from shared.runs.commands.cancel import cancel
+from shared.runs.model.facts import Approve
+from shared.runs.model.phases import RunStatus
 from shared.runs.store.tables import StoreUnavailable, Table
-from shared.runs.viewing import following, looking
-from shared.runs.viewing.places import Places
-from shared.runs.viewing.views import Delta, EventId, Snapshot, StatusChanged
+from shared.runs.watching import following, looking
+from shared.runs.watching.places import Places
+from shared.runs.watching.views import Delta, EventId, Snapshot, StatusChanged
 from tests.parts.waiting import eventually
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.test_viewing import LONG, streams
@@ -109,7 +111,7 @@ async def test_a_viewer_who_does_not_read_holds_up_nobody_and_has_everything_lat
     await late.rig.model.script("s", [{"think": 0.2, "text": LONG * 8}])
     run_id = await late.start()
     slow, fast = Client(), Client()
-    watched = late.rig.app.viewing.watch(run_id, wake=late.wake)
+    watched = late.rig.app.watching.watch(run_id, wake=late.wake)
     async with contextlib.aclosing(watched) as events:
         async for event in events:
             slow.apply(event)
@@ -131,7 +133,7 @@ async def test_of_what_was_told_only_so_much_is_kept(late: Stage, monkeypatch: p
     first = Client()
     watching = asyncio.create_task(late.watch(run_id, first))
     await eventually(lambda: len(first.text) > 250)
-    (stream,) = next(iter(late.rig.app.viewing._shared.followed._of.values()))
+    (stream,) = next(iter(late.rig.app.watching._shared.followed._of.values()))
     assert stream._characters <= 100 + max(len(delta.text) for delta in deltas(first))
     newcomer = await late.watch(run_id, Client(), until=lambda event: isinstance(event, Delta))
     assert deltas(newcomer) == deltas(first)[:1], "from a stream of its own"
@@ -185,21 +187,21 @@ async def test_the_viewers_of_a_parked_run_share_its_looks(late: Stage) -> None:
     clients = [Client() for _ in range(50)]
     watching = [asyncio.create_task(late.watch(run_id, client)) for client in clients]
     waiting = [
-        asyncio.create_task(late.rig.app.viewing.until(run_id, 30, lambda seen: seen is None or seen.run.terminal))
+        asyncio.create_task(late.rig.app.watching.until(run_id, 30, lambda seen: seen is None or seen.run.terminal))
         for _ in range(50)
     ]
     await eventually(lambda: all(client.text == LONG for client in clients))
     loads = Loads(late.rig)
     await asyncio.sleep(1)
     assert loads.count < 20, "each for itself would have been some hundreds"
-    await late.rig.app.lifecycle.cancel(run_id)
-    late.rig.app.viewing.look_now(run_id)
+    await cancel(late.rig.app.ports, run_id)
+    late.rig.app.watching.look_now(run_id)
     await asyncio.gather(*watching)
     assert [client.ended for client in clients] == [True] * 50
     for seen in await asyncio.gather(*waiting):
         assert seen is not None
         assert seen.run.status is RunStatus.CANCELLED
-    assert late.rig.app.viewing._shared.looks._of == {}, "and nobody looks any more"
+    assert late.rig.app.watching._shared.looks._of == {}, "and nobody looks any more"
 
 
 async def test_what_is_done_in_this_process_is_seen_at_once(late: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,12 +214,12 @@ async def test_what_is_done_in_this_process_is_seen_at_once(late: Stage, monkeyp
     loads = Loads(late.rig)
     await eventually(lambda: loads.count)  # the last look before a long time
     (call,) = await late.rig.calls(run_id)
-    await late.rig.app.answers.answer(run_id, {call.call_id: Answer(approve=True)})
+    await answer(late.rig.app.ports, run_id, {call.call_id: Approve(approve=True)})
 
     class Nobody:
         async def wake(self, _: str) -> None: ...
 
-    await late.rig.app.signals.woken(run_id, Nobody())  # type: ignore[arg-type]
+    await late.rig.driver(Nobody()).woken(run_id)
     await eventually(lambda: client.of(StatusChanged))
     watching.cancel()
 
@@ -227,8 +229,8 @@ async def test_who_waits_sees_the_run_as_it_is_and_not_as_others_saw_it(late: St
     client = Client()
     watching = asyncio.create_task(late.watch(run_id, client))
     await eventually(lambda: client.text == LONG)
-    await late.rig.app.lifecycle.cancel(run_id)
-    seen = await late.rig.app.viewing.until(run_id, 0, lambda _: False)
+    await cancel(late.rig.app.ports, run_id)
+    seen = await late.rig.app.watching.until(run_id, 0, lambda _: False)
     assert seen is not None
     assert seen.run.status is RunStatus.CANCELLED
     await watching
@@ -242,9 +244,9 @@ async def test_who_waits_while_the_store_is_away_is_told_so(late: Stage) -> None
 
     late.rig.tables.before = away
     with pytest.raises(StoreUnavailable):
-        await late.rig.app.viewing.until(run_id, 30, lambda _: False)
+        await late.rig.app.watching.until(run_id, 30, lambda _: False)
     late.rig.tables.before = None
-    assert await late.rig.app.viewing.until(f"run_{'0' * 32}_1", 30, lambda seen: seen is None) is None
+    assert await late.rig.app.watching.until(f"run_{'0' * 32}_1", 30, lambda seen: seen is None) is None
 
 
 async def test_nobody_waits_for_a_caller_who_is_gone(late: Stage) -> None:
@@ -254,7 +256,7 @@ async def test_nobody_waits_for_a_caller_who_is_gone(late: Stage) -> None:
         return True
 
     async with asyncio.timeout(10):
-        seen = await late.rig.app.viewing.until(run_id, 3_600, lambda _: False, gone=gone)
+        seen = await late.rig.app.watching.until(run_id, 3_600, lambda _: False, gone=gone)
     assert seen is not None
 
 
@@ -268,7 +270,7 @@ async def test_a_viewer_of_rows_that_cannot_be_read_is_told_so_and_the_next_one_
         raise ValueError("unreadable")
 
     late.rig.tables.before = broken
-    late.rig.app.viewing.look_now(run_id)
+    late.rig.app.watching.look_now(run_id)
     with pytest.raises(ValueError, match="unreadable"):
         await watching
     late.rig.tables.before = None
@@ -326,7 +328,7 @@ async def test_viewers_who_come_go_and_dawdle_as_they_like_all_have_the_text_onc
         client, chance = Client(), random.Random(number)
         while not client.ended:
             left = chance.randrange(1, 60)
-            watched = late.rig.app.viewing.watch(run_id, client.last, wake=late.wake)
+            watched = late.rig.app.watching.watch(run_id, client.last, wake=late.wake)
             async with contextlib.aclosing(watched) as events:
                 async for event in events:
                     client.apply(event)
@@ -341,5 +343,5 @@ async def test_viewers_who_come_go_and_dawdle_as_they_like_all_have_the_text_onc
     for client in clients:
         client.check()
         assert client.text == LONG * 6
-    shared = late.rig.app.viewing._shared
+    shared = late.rig.app.watching._shared
     assert (shared.followed._of, shared.looks._of) == ({}, {}), "nothing is left behind"

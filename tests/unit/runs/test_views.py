@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from shared.agentkit.agent import AgentResponse, AgentUpdate, ContinuationToken, ResponseStatus, UpdateKind
-from shared.runs.run import CallState, Next, RunStatus, ToolCall
-from shared.runs.viewing.views import EventId, Seen, Shown, news, response_of
+from shared.runs.model.calls import CallState, ToolCall
+from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, RunStatus, WaitingForAnswers
+from shared.runs.model.run import Turn
+from shared.runs.watching.views import EventId, Seen, Shown, news, response_of
 from tests.unit.runs.records import SESSION, a_run, at
 
 
@@ -43,12 +45,18 @@ def a_call(**changes: Any) -> ToolCall:
     return ToolCall(session_id=SESSION, number=1, **given)
 
 
+def an_end(status: RunStatus) -> Ended:
+    return Ended(status=status, completed_at=at(3))
+
+
 def told(before: Sequence[ToolCall], after: Sequence[ToolCall], **changes: Any) -> list[str]:
-    run = a_run(status=RunStatus.IN_PROGRESS)
-    found = news(Seen(run, tuple(before)), Seen(replace(run, **changes), tuple(after)))
+    given = {"phase": THINKING, **changes}
+    found = news(Seen(a_run(phase=THINKING), tuple(before)), Seen(a_run(**given), tuple(after)))
     return [type(event).__name__ for event in found]
 
 
+THINKING = Pending(token=ContinuationToken(response_id="resp_1"), next_look=at(2))
+PARKED = WaitingForAnswers(answer_by=at(600), seconds_left=None)
 OPEN = a_call()
 STARTED = a_call(state=CallState.STARTED, starts=1)
 AGAIN = a_call(state=CallState.STARTED, starts=2)
@@ -87,12 +95,12 @@ def test_what_becomes_of_tool_calls_is_told_once(
     ("changes", "expected"),
     [
         ({}, []),
-        ({"wakes": 7, "wake_at": at(9), "updated_at": at(9)}, []),
-        ({"turn": 2}, ["StatusChanged"]),
+        ({"wakes": 7, "phase": replace(THINKING, next_look=at(9)), "updated_at": at(9)}, []),
+        ({"turn": Turn(number=2)}, ["StatusChanged"]),
         ({"provider_status": "queued"}, ["StatusChanged"]),
-        ({"status": RunStatus.REQUIRES_ACTION}, ["StatusChanged"]),
-        ({"status": RunStatus.COMPLETED}, []),
-        ({"status": RunStatus.CANCELLED, "provider_status": "x"}, []),
+        ({"phase": PARKED}, ["StatusChanged"]),
+        ({"phase": an_end(RunStatus.COMPLETED)}, []),
+        ({"phase": an_end(RunStatus.CANCELLED), "provider_status": "x"}, []),
     ],
 )
 def test_a_change_of_standing_is_told_and_a_mere_wake_or_an_end_is_not(
@@ -104,11 +112,11 @@ def test_a_change_of_standing_is_told_and_a_mere_wake_or_an_end_is_not(
 @pytest.mark.parametrize(
     ("changes", "response_id"),
     [
-        ({"next": Next.CREATE, "previous_response_id": "resp_0"}, None),
-        ({"next": Next.POLL, "token": ContinuationToken(response_id="resp_1")}, "resp_1"),
-        ({"next": Next.TOOLS, "previous_response_id": "resp_1"}, "resp_1"),
-        ({"next": Next.ANSWERS, "previous_response_id": "resp_1"}, "resp_1"),
-        ({"next": Next.NONE, "previous_response_id": "resp_1"}, None),
+        ({"phase": Creating(), "last_response_id": "resp_0"}, None),
+        ({"phase": THINKING}, "resp_1"),
+        ({"phase": RunningTools(), "last_response_id": "resp_1"}, "resp_1"),
+        ({"phase": PARKED, "last_response_id": "resp_1"}, "resp_1"),
+        ({"phase": an_end(RunStatus.COMPLETED), "last_response_id": "resp_1"}, None),
     ],
 )
 def test_the_response_that_a_viewer_follows_is_the_row_s(changes: dict[str, Any], response_id: str | None) -> None:

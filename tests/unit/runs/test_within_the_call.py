@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
-from shared.runs.answers import Answer
-from shared.runs.run import Next, Run, RunStatus
+from shared.runs.actions.outcome import outcome
+from shared.runs.commands.answer import answer
+from shared.runs.commands.cancel import cancel
+from shared.runs.commands.delete import delete_run
+from shared.runs.commit import commit
+from shared.runs.model.facts import AgentUnknown, Approve
+from shared.runs.model.phases import Claim, Creating, Pending, RunStatus, WaitingForAnswers
+from shared.runs.model.run import Run
+from shared.runs.rules.agenda import next_time
 from shared.runs.store.tables import Change, StoreUnavailable, Table
 from tests.parts import workshop
 from tests.parts.waiting import eventually
@@ -47,6 +54,23 @@ async def completions(rig: Rig) -> list[dict[str, Any]]:
     return [entry.body or {} for entry in await rig.model.log("chat")]
 
 
+def claim_of(run: Run) -> Claim | None:
+    """The claim that is a lease while the call runs, if any."""
+    return run.phase.claim if isinstance(run.phase, Creating) else None
+
+
+def claims(change: Change) -> bool:
+    """Whether the row is written with a claim in it: a new one, or one that is renewed."""
+    return '"claim":' in str(change.values.get("phase"))
+
+
+async def say_that_the_agent_is_unknown(rig: Rig, run_id: str) -> None:
+    """What a process of another version, which does not know the agent, writes that looked before the call began."""
+    stored = await rig.app.ports.runs.load(run_id)
+    assert stored is not None
+    assert (await commit(rig.app.ports, stored, AgentUnknown())).refused is None
+
+
 async def calling(rig: Rig, run_id: str) -> asyncio.Task[Any]:
     """A wake in the midst of its call."""
     before = len(await rig.model.log("chat"))
@@ -63,7 +87,7 @@ async def test_a_submit_does_not_call_the_model(phone: Rig) -> None:
     await script(phone, "s", [{"text": "Fine."}])
     run_id = await begin(phone)
     run = await phone.run(run_id)
-    assert (run.status, run.next, run.attempt) == (RunStatus.QUEUED, Next.CREATE, 0)
+    assert (run.status, type(run.phase), run.turn.attempt) == (RunStatus.QUEUED, Creating, 0)
     assert await completions(phone) == []
     assert (await phone.wake(run_id)).wake_in is None
     assert (await phone.run(run_id)).status is RunStatus.COMPLETED
@@ -73,13 +97,14 @@ async def test_tools_run_in_the_ledger_and_no_token_is_ever_stored(phone: Rig) -
     seen: list[Any] = []
 
     async def note(_o: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
-        seen.extend(change.values["token"] for change in changes if change.values.get("token"))
+        phases = [str(change.values.get("phase")) for change in changes]
+        seen.extend(phase for phase in phases if '"token"' in phase or Pending.__name__ in phase)
 
     phone.tables.before = note
     calls = [{"name": name, "arguments": {"label": "a"}} for name in ("work", "pay")]
     await script(phone, "s", [{"text": "Wait.", "calls": calls}, {"text": "Done: ", "echo": True}])
     run = await story(phone)
-    assert (run.status, run.turn, run.tool_calls, seen) == (RunStatus.COMPLETED, 2, 2, [])
+    assert (run.status, run.turn.number, run.counters.tool_calls, seen) == (RunStatus.COMPLETED, 2, 2, [])
     text = await phone.text(run.id)
     assert "worked on a" in text
     assert "paid for a" in text
@@ -92,10 +117,10 @@ async def test_the_conversation_is_sent_again_with_every_run(phone: Rig) -> None
     await script(phone, "s", [{"calls": [{"name": "work", "arguments": {"label": "a"}}]}, {"text": "First."}])
     first = await story(phone)
     await script(phone, "bad", [{"status": "incomplete", "text": "Fi"}])
-    bad = await story(phone, "[script:bad]", session_id=first.session_id)
-    assert (bad.status, bad.incomplete_reason) == (RunStatus.INCOMPLETE, "max_output_tokens")
+    bad = await story(phone, "[script:bad]", session_id=first.request.session_id)
+    assert (bad.status, bad.result.incomplete_reason) == (RunStatus.INCOMPLETE, "max_output_tokens")
     await script(phone, "t", [{"text": "Second."}])
-    second = await story(phone, "Again. [script:t]", session_id=first.session_id)
+    second = await story(phone, "Again. [script:t]", session_id=first.request.session_id)
     assert second.status is RunStatus.COMPLETED
     body = (await completions(phone))[-1]
     assert [(each["role"], each["content"]) for each in body["messages"][1:]] == [
@@ -117,17 +142,19 @@ async def test_a_call_longer_than_its_lease_is_renewed_and_made_once(phone: Rig)
 
         async def renewed(now: Any = now) -> bool:
             run = await phone.run(run_id)
-            ends = (run.lease_until, run.claimed_until, run.unknown_at, run.wake_at)
-            return all(each is not None and each > now for each in ends)
+            claim, soonest = claim_of(run), next_time(run)
+            assert claim is not None
+            assert soonest is not None
+            return all(each > now for each in (claim.until, claim.unknown_at, soonest.due))
 
         await eventually(renewed)
-        outcome = await phone.wake(run_id)  # another driver looks, and leaves it alone
-        assert outcome.wake_in is not None
-        assert outcome.wake_in > 0
+        left = await phone.wake(run_id)  # another driver looks, and leaves it alone
+        assert left.wake_in is not None
+        assert left.wake_in > 0
     held.let_go.set()
     assert (await wake).status is RunStatus.COMPLETED
     run = await phone.run(run_id)
-    assert (run.attempt, run.unknown_outcomes, run.lease_owner, run.lease_until) == (1, 0, "", None)
+    assert (run.turn.attempt, run.turn.unknown_outcomes, claim_of(run)) == (1, 0, None)
     assert len(await completions(phone)) == 1
 
 
@@ -136,14 +163,15 @@ async def test_a_process_that_stood_still_until_its_lease_was_over_calls_nobody(
     run_id = await begin(phone)
 
     async def freeze(_o: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
-        if any(change.values.get("claimed_until") for change in changes):
+        if any(claims(change) for change in changes):
             phone.tables.after = None
             phone.clock.move(61)  # the lease is 60 s
 
     phone.tables.after = freeze
     await phone.wake(run_id)
     run = await phone.run(run_id)
-    assert (run.unknown_outcomes, run.claimed_until, run.provider_status) == (0, None, "not_sent")
+    assert isinstance(run.phase, Creating)
+    assert (run.turn.unknown_outcomes, run.phase.claim, run.chain.provider_status) == (0, None, "not_sent")
     assert await completions(phone) == []
     assert (await phone.follow(run_id)).status is RunStatus.COMPLETED
 
@@ -166,18 +194,20 @@ async def test_a_crash_in_the_call_is_an_unknown_outcome_and_these_are_bounded(p
         wake.cancel()
         await asyncio.wait([wake])
         run = await phone.run(run_id)
-        assert (run.attempt, run.lease_owner != "") == (attempt, True), "as a dead process leaves it"
+        claim = claim_of(run)
+        assert claim is not None
+        assert (run.turn.attempt, claim.owner != "") == (attempt, True), "as a dead process leaves it"
         phone.clock.move(60)  # the lease runs out; no grace on top
-        gap = phone.app.services.outcome(await phone.run(run_id)).wake_in
+        gap = outcome(await phone.run(run_id), phone.clock.now).wake_in
         assert gap == 0
         if attempt in (1, 5):
             continue
         await phone.wake(run_id)
-        gap = phone.app.services.outcome(await phone.run(run_id)).wake_in
+        gap = outcome(await phone.run(run_id), phone.clock.now).wake_in
         assert gap is not None
         phone.clock.move(gap)
     run = await phone.follow(run_id)
-    assert (run.status, run.error_code) == (RunStatus.FAILED, "start_uncertain")
+    assert (run.status, run.result.error_code) == (RunStatus.FAILED, "start_uncertain")
     assert len(await completions(phone)) == 5
     assert [round(b - a) for a, b in itertools.pairwise(starts)] == [60, 360, 1_260, 3_660]
     assert (await phone.session(run_id)).active_run is None
@@ -190,7 +220,7 @@ async def test_a_crash_in_the_call_is_an_unknown_outcome_and_these_are_bounded(p
 async def test_a_call_of_unknown_outcome_is_made_again(phone: Rig, fault: dict[str, Any]) -> None:
     await script(phone, "s", [{"text": "Fine.", "faults": {"create": [fault]}}])
     run = await story(phone)
-    assert (run.status, run.attempt, run.unknown_outcomes) == (RunStatus.COMPLETED, 2, 1)
+    assert (run.status, run.turn.attempt, run.turn.unknown_outcomes) == (RunStatus.COMPLETED, 2, 1)
     assert await phone.gaps("chat") == [0]
 
 
@@ -209,9 +239,9 @@ async def test_a_call_that_was_surely_not_accepted_is_no_unknown_outcome(
     run_id = await begin(phone)
     await phone.wake(run_id)
     run = await phone.run(run_id)
-    assert (run.lease_owner, run.lease_until, run.claimed_until) == ("", None, None)
+    assert claim_of(run) is None
     run = await phone.follow(run_id)
-    assert (run.status, run.unknown_outcomes, await phone.gaps("chat")) == (status, 0, gap)
+    assert (run.status, run.turn.unknown_outcomes, await phone.gaps("chat")) == (status, 0, gap)
 
 
 @pytest.mark.parametrize("renewal", [0.01, 30.0], ids=["noticed", "unnoticed"])
@@ -233,7 +263,7 @@ async def test_who_lost_the_lease_writes_nothing(rigs: NewRig, renewal: float) -
     run = await two.follow(run_id)
     one.tables.before = None
     assert not lost.done()
-    assert (run.status, run.attempt, run.unknown_outcomes) == (RunStatus.COMPLETED, 2, 1)
+    assert (run.status, run.turn.attempt, run.turn.unknown_outcomes) == (RunStatus.COMPLETED, 2, 1)
     held.let_go.set()
     await lost
     assert await two.run(run_id) == run, "the late answer changes nothing"
@@ -249,7 +279,7 @@ async def test_an_answer_of_the_model_is_not_lost_with_an_answer_of_the_store(ph
 
     async def lose(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
         nonlocal lost
-        if operation == "commit" and any(set(change.values) >= {"lease_until", "unknown_at"} for change in changes):
+        if operation == "commit" and any(claims(change) for change in changes):
             lost += 1
             if lost > 1:  # the claim itself arrives
                 raise StoreUnavailable("answer lost")
@@ -262,7 +292,7 @@ async def test_an_answer_of_the_model_is_not_lost_with_an_answer_of_the_store(ph
     await wake
     phone.tables.after = None
     run = await phone.run(run_id)
-    assert (run.status, run.attempt) == (RunStatus.COMPLETED, 1)
+    assert (run.status, run.turn.attempt) == (RunStatus.COMPLETED, 1)
     assert len(await completions(phone)) == 1
 
 
@@ -274,8 +304,8 @@ async def test_a_write_of_another_that_leaves_the_lease_does_not_cost_the_answer
     run_id = await begin(rig)
     held = Held(rig)
     wake = await calling(rig, run_id)
-    await older.wake(run_id)
-    assert (await rig.run(run_id)).agent_unknown_since is not None
+    await say_that_the_agent_is_unknown(older, run_id)
+    assert (await rig.run(run_id)).schedule.agent_unknown_since is not None
     held.let_go.set()
     assert (await wake).status is RunStatus.COMPLETED
     assert len(await completions(rig)) == 1
@@ -290,15 +320,16 @@ async def test_a_write_of_another_that_leaves_the_lease_makes_no_refusal_an_unkn
 
     async def race(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
         nonlocal raced
-        if operation == "commit" and any("not_accepted" in change.values for change in changes) and not raced:
+        if operation == "commit" and any("not_accepted" in str(change.values) for change in changes) and not raced:
             raced = True
-            await older.wake(run_id)
+            await say_that_the_agent_is_unknown(older, run_id)
 
     rig.tables.before = race
-    outcome = await rig.wake(run_id)
+    left = await rig.wake(run_id)
     run = await rig.run(run_id)
     assert raced
-    assert (run.claimed_until, run.lease_until, run.unknown_outcomes, outcome.wake_in) == (None, None, 0, 2.0)
+    assert isinstance(run.phase, Creating)
+    assert (run.phase.claim, run.turn.unknown_outcomes, left.wake_in) == (None, 0, 2.0)
     assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
 
 
@@ -307,7 +338,7 @@ async def test_a_crash_right_after_the_answer_asks_again(phone: Rig) -> None:
     run_id = await begin(phone)
 
     async def die(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
-        if operation == "commit" and any(change.values.get("status") == "completed" for change in changes):
+        if operation == "commit" and any('"completed"' in str(change.values.get("phase")) for change in changes):
             raise Death
 
     phone.tables.before = die
@@ -315,7 +346,7 @@ async def test_a_crash_right_after_the_answer_asks_again(phone: Rig) -> None:
         await phone.wake(run_id)
     phone.tables.before = None
     run = await phone.follow(run_id)
-    assert (run.status, run.attempt, len(await completions(phone))) == (RunStatus.COMPLETED, 2, 2)
+    assert (run.status, run.turn.attempt, len(await completions(phone))) == (RunStatus.COMPLETED, 2, 2)
 
 
 async def test_the_deadline_ends_a_call(phone: Rig) -> None:
@@ -323,10 +354,9 @@ async def test_the_deadline_ends_a_call(phone: Rig) -> None:
     run_id = await begin(phone, deadline_seconds=100.0)
     wake = await calling(phone, run_id)
     phone.clock.move(101)
-    outcome = await asyncio.wait_for(wake, 5)
-    assert outcome.wake_in == 0
+    assert (await asyncio.wait_for(wake, 5)).wake_in == 0
     run = await phone.follow(run_id)
-    assert (run.status, run.error_code, run.debts) == (RunStatus.FAILED, "deadline_exceeded", ())
+    assert (run.status, run.result.error_code, run.outbox.entries) == (RunStatus.FAILED, "deadline_exceeded", ())
 
 
 @pytest.mark.parametrize("how", ["cancel", "delete"])
@@ -335,22 +365,21 @@ async def test_a_run_that_ends_during_the_call_takes_no_answer(phone: Rig, how: 
     run_id = await begin(phone)
     wake = await calling(phone, run_id)
     if how == "cancel":
-        await phone.app.lifecycle.cancel(run_id)
+        await cancel(phone.app.ports, run_id)
     else:
-        await phone.app.deletion.delete_run(run_id)
-    outcome = await asyncio.wait_for(wake, 5)
-    assert outcome.status is RunStatus.CANCELLED
+        await delete_run(phone.app.ports, run_id)
+    assert (await asyncio.wait_for(wake, 5)).status is RunStatus.CANCELLED
     run = await phone.run(run_id)
-    assert (run.status, run.text) == (RunStatus.CANCELLED, "")
+    assert (run.status, run.result.text) == (RunStatus.CANCELLED, "")
     assert (await phone.session(run_id)).active_run is None
 
 
 async def test_an_approval_is_asked_for_and_heard(phone: Rig) -> None:
     await script(phone, "s", [{"calls": [{"name": "send", "arguments": {"label": "a"}}]}, {"echo": True}])
     run_id = await begin(phone)
-    await phone.follow(run_id, lambda run: run.next is Next.ANSWERS)
+    await phone.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers))
     (call,) = await phone.calls(run_id)
-    await phone.app.answers.answer(run_id, {call.call_id: Answer(approve=True)})
+    await answer(phone.app.ports, run_id, {call.call_id: Approve(approve=True)})
     run = await phone.follow(run_id)
     assert run.status is RunStatus.COMPLETED
     assert "sent a" in await phone.text(run_id)

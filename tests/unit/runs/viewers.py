@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+from shared.runs.actions.outcome import outcome
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.viewing.views import Delta, End, EventId, Snapshot, State, StatusChanged, ViewEvent
-from shared.runs.viewing.watch import Wake
+from shared.runs.watching.views import Delta, End, EventId, Snapshot, State, StatusChanged, ViewEvent
+from shared.runs.watching.watch import Wake
 from tests.unit.runs.conftest import Rig
 
 TICK = 0.005
@@ -69,7 +70,7 @@ class Stage:
         """Submit a run that is to be streamed, and drive it."""
         run_id = await self.rig.start(text, **{"stream": True, **fields})
         self.nudges[run_id] = asyncio.Event()
-        gap = self.rig.app.services.outcome(await self.rig.run(run_id)).wake_in
+        gap = outcome(await self.rig.run(run_id), self.rig.clock.now).wake_in
         self.tasks.append(asyncio.create_task(self._drive(run_id, gap)))
         return run_id
 
@@ -88,7 +89,7 @@ class Stage:
         wake: Wake | None = None,
     ) -> Client:
         """One connection: from where the client stands, up to the end, or until an event for which ``until`` holds."""
-        watched = self.rig.app.viewing.watch(run_id, client.last, wake=(wake or self.wake) if wakes else None)
+        watched = self.rig.app.watching.watch(run_id, client.last, wake=(wake or self.wake) if wakes else None)
         async with asyncio.timeout(20), contextlib.aclosing(watched) as events:
             async for event in events:
                 client.apply(event)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from shared.runs.store.memory import MemoryTables
 from shared.runs.store.tables import Change, Conflict, Kind, LimitExceeded, StoreUnavailable, Table
+from tests.parts.memory import MemoryTables
 
 RUNS = Table.RUNS
 INSERT = Change(kind=Kind.INSERT, key="a", values={"n": 1})

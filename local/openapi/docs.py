@@ -1,0 +1,115 @@
+"""Writes the tables of `docs/settings.md` and `docs/http.md` from the code.
+
+python -m local.openapi.docs            # writes them
+python -m local.openapi.docs --check    # exits with 1 when a page is not what it would write
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from local import ROOT
+from local.openapi.phases import drawings
+from shared import errors
+from shared.errors import DormouseError
+from shared.settings import Settings
+
+SETTINGS = ROOT / "docs" / "settings.md"
+HTTP = ROOT / "docs" / "http.md"
+LIFE = ROOT / "docs" / "life.md"
+BEGIN, END = "<!-- begin: written by local/openapi/docs.py -->", "<!-- end -->"
+
+
+def sections() -> Iterator[tuple[str, list[FieldInfo]]]:
+    """The settings under the comments that part them in the source."""
+    by_name = {field.alias: field for field in Settings.model_fields.values()}
+    for section in re.split(r"^ +# --- ", inspect.getsource(Settings), flags=re.MULTILINE)[1:]:
+        title, _, body = section.partition(" ---\n")
+        yield title, [by_name[alias] for alias in re.findall(r'alias="(\w+)"', body)]
+
+
+def table() -> str:
+    """All settings in Markdown."""
+    lines = []
+    for title, fields in sections():
+        lines += [f"### {title[0].upper()}{title[1:]}", "", "| setting | default | what it is |", "|---|---|---|"]
+        lines += [f"| `{field.alias}` | {_default(field.default)} | {field.description} |" for field in fields]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def errors_table() -> str:
+    """All errors that a caller can meet in Markdown, by status and code."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, DormouseError)]
+    lines = [
+        f"| {kind.status} | `{kind.code}` | {' '.join(inspect.cleandoc(kind.__doc__ or '').split())} |"
+        for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code))
+    ]
+    return "\n".join(["| status | `code` | what it says |", "|---|---|---|", *lines, "", ""])
+
+
+PAGES: Mapping[Path, Callable[[], str]] = {SETTINGS: table, HTTP: errors_table, LIFE: drawings}
+"""The pages, and what is written into each."""
+
+
+def host_values(node: Any = None, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every value of host.json by its path, as the page spells it."""
+    node = json.loads((ROOT / "host.json").read_text("utf-8")) if node is None else node
+    if not isinstance(node, dict):
+        yield path, json.dumps(node)
+        return
+    for name, value in node.items():
+        yield from host_values(value, f"{path}.{name}" if path else name)
+
+
+def written(page: str, tables: str) -> str:
+    """The page with its tables as they should be. Raises ``ValueError`` when it has no place for them."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page needs the lines {BEGIN} and {END}")
+    return f"{before}{begin}\n\n{tables}{end}{after}"
+
+
+def outdated() -> dict[Path, str]:
+    """The pages as they should be that are not."""
+    right = {page: written(page.read_text("utf-8"), tables()) for page, tables in PAGES.items()}
+    return {page: text for page, text in right.items() if page.read_text("utf-8") != text}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the pages, or check them; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="local.openapi.docs", description="Writes the tables of the pages in docs/.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when something would change")
+    options = parser.parse_args(arguments)
+    pages = outdated()
+    names = ", ".join(page.relative_to(ROOT).as_posix() for page in pages)
+    if pages and options.check:
+        print(f"{names}: not what the code says; run: python -m local.openapi.docs", file=sys.stderr)
+        return 1
+    for page, text in pages.items():
+        page.write_text(text, "utf-8")
+    if pages:
+        print(f"written: {names}")
+    return 0
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:g}`" if isinstance(value, float) and value < 1e6 else f"`{value}`"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""One wake of a run: restore, act, persist. The only code that moves a run by itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from shared.runs.actions import outbox
+from shared.runs.actions.create import attempt_of, create
+from shared.runs.actions.look import look
+from shared.runs.actions.outcome import Outcome, outcome
+from shared.runs.actions.tools import run_tools
+from shared.runs.commit import LostRace, commit
+from shared.runs.model.facts import AgentUnknown, ClaimRanOut, DeadlinePassed, WakeCrashed
+from shared.runs.model.run import Run
+from shared.runs.ports import Ports, log
+from shared.runs.rules.agenda import Action, ActionKind, early_look, next_action
+from shared.runs.store.rows import RowTooNew, RowTooOld
+from shared.runs.store.runs import Stored
+from shared.runs.store.tables import StoreUnavailable
+
+
+async def advance(ports: Ports, run_id: str, *, only: frozenset[ActionKind] | None = None) -> Outcome:
+    """Do what is next, through as many phases as that takes, but at most one thing that blocks.
+
+    ``only`` names the blocking actions that may be done; any other is left with ``wake_in`` 0. Any number of callers,
+    at any time, in any process, are safe. Raises ``StoreUnavailable``; the rows then say what to do next.
+    """
+    crashes: int | None = None
+    try:
+        stored = await ports.runs.load(run_id)
+        if stored is None:
+            return Outcome(None, None)
+        crashes = stored.value.schedule.crashes
+        return await _go_on(ports, stored, only)
+    except LostRace:
+        return await _as_it_stands(ports, run_id)
+    except (StoreUnavailable, RowTooNew, RowTooOld):
+        raise
+    except Exception as error:  # a row of another run, or of a tool call, that cannot be read is one too
+        log.exception("run %s: a wake crashed", run_id, extra={"run_id": run_id})
+        return await _count_crash(ports, run_id, crashes, error)
+    finally:
+        ports.interruptions.report(ports.clock())
+
+
+async def _go_on(ports: Ports, stored: Stored[Run], only: frozenset[ActionKind] | None) -> Outcome:
+    has_blocked = False
+    while action := _next(stored.value, ports.clock(), has_blocked=has_blocked):
+        if action.blocks and (has_blocked or (only is not None and action.kind not in only)):
+            return Outcome(stored.value.status, 0.0)
+        has_blocked |= action.blocks
+        after = await _act(ports, action, stored)
+        if after is None:
+            return Outcome(None, None)
+        stored = after
+    return outcome(stored.value, ports.clock())
+
+
+def _next(run: Run, now: datetime, *, has_blocked: bool) -> Action | None:
+    """What is due; else, once a wake, a look: a webhook that woke the run is no reason to wait for the next one."""
+    due = next_action(run, now)
+    return early_look(run, now) if due is None and not has_blocked else due
+
+
+async def _act(ports: Ports, action: Action, stored: Stored[Run]) -> Stored[Run] | None:
+    """Do it, and the run as it then is; None when its row is gone."""
+    run = stored.value
+    agent = ports.agents.get(run.request.agent)
+    match action.kind:
+        case ActionKind.TIME_IS_UP:
+            return (await commit(ports, stored, DeadlinePassed())).run
+        case ActionKind.CLAIM_RAN_OUT:
+            ports.interruptions.add(ports.clock(), run.id, requests=1)
+            return (await commit(ports, stored, ClaimRanOut(attempt=attempt_of(run)))).run
+        case ActionKind.OUTBOX if action.entry is not None:
+            return await outbox.process(ports, stored, action.entry, agent)
+    if agent is None:
+        return (await commit(ports, stored, AgentUnknown())).run
+    match action.kind:
+        case ActionKind.CREATE:
+            return await create(ports, stored, agent)
+        case ActionKind.LOOK:
+            return await look(ports, stored, agent)
+    return await run_tools(ports, stored, agent)
+
+
+async def _as_it_stands(ports: Ports, run_id: str) -> Outcome:
+    stored = await ports.runs.load(run_id)
+    return Outcome(None, None) if stored is None else outcome(stored.value, ports.clock())
+
+
+async def _count_crash(ports: Ports, run_id: str, seen: int | None, error: Exception) -> Outcome:
+    """An exception that nobody expected is counted in the row and backed off; ten in a row end the run."""
+    stored = await ports.runs.load(run_id)
+    if stored is None:
+        return Outcome(None, None)
+    count = stored.value.schedule.crashes if seen is None else seen
+    fact = WakeCrashed(seen=count, error=type(error).__name__, jitter=ports.random())
+    try:
+        return outcome((await commit(ports, stored, fact)).run.value, ports.clock())
+    except LostRace:
+        return await _as_it_stands(ports, run_id)

@@ -1,0 +1,93 @@
+"""What the model is sent for a turn: the new items alone, chained to the last response, or everything again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from shared.agentkit.agent import Agent, Item
+from shared.runs.model.run import Run
+from shared.runs.store.runs import RunStore
+
+
+def is_chained(run: Run, agent: Agent) -> bool:
+    """Whether the run's current turn goes on from the provider's last response, and new items alone are sent."""
+    return agent.chains and not run.replays and (run.chain.last_response_id is not None or run.request.number == 1)
+
+
+async def messages(store: RunStore, run: Run, agent: Agent) -> list[Item]:
+    """The input of the run's current turn.
+
+    Chained: the user's items for the first turn, then the outputs of the last turn's tools. Replayed, where that is
+    asked for or there is nothing to chain to: the items of the session's completed runs and this run's own, in
+    order, without the provider's ids. Raises ``ConversationTooLong``.
+    """
+    if is_chained(run, agent):
+        return await store.last_items(run)
+    items: list[Item] = []
+    held = 0
+    async for each in _so_far(store, run):
+        async for appended in store.each_appended(each):
+            kept = [item for item in appended if item.get("type", "message") in REPLAYED]
+            held += len(json.dumps(kept))
+            if held > MOST_REPLAYED:
+                raise ConversationTooLong
+            items += kept
+    return replayed(items)
+
+
+async def _so_far(store: RunStore, run: Run) -> AsyncIterator[Run]:
+    async for each in store.completed_before(run):
+        yield each
+    yield run
+
+
+MOST_REPLAYED = 8_000_000
+"""Characters of JSON that a conversation may have to be sent anew: more than any model takes."""
+
+
+class ConversationTooLong(Exception):
+    """The conversation is too long to be sent anew."""
+
+
+STANDALONE = frozenset({"message", "function_call", "function_call_output", "mcp_approval_response"})
+"""The items that mean something without a provider's id; ``reasoning`` and the calls of hosted tools need theirs."""
+
+NAMED = frozenset({"mcp_approval_request"})
+"""Items that another one of the conversation refers to by its id."""
+
+
+REPLAYED = STANDALONE | NAMED
+
+
+def replayed(items: Iterable[Item]) -> list[Item]:
+    """The items as input that any provider takes: standalone ones, without ids (but where one is referred to).
+
+    An approval that the provider has acted on is left out with its request: without the call's own item, which
+    cannot be sent again, it would make the call a second time.
+    """
+    items = list(items)
+    used = _used_approvals(items)
+    found = []
+    for item in items:
+        kind = item.get("type", "message")
+        if used and (item.get("approval_request_id") in used or (kind in NAMED and item.get("id") in used)):
+            continue
+        if kind in STANDALONE:
+            found.append({name: value for name, value in item.items() if name not in ("id", "status")})
+        elif kind in NAMED:
+            found.append({name: value for name, value in item.items() if name != "status"})
+    return found
+
+
+def _used_approvals(items: Sequence[Item]) -> set[str]:
+    """The requests that were approved before the model's last word."""
+    given: set[str] = set()
+    used: set[str] = set()
+    for item in items:
+        if item.get("type") == "mcp_approval_response":
+            if item["approve"]:
+                given.add(item["approval_request_id"])
+        elif item.get("type") != "function_call_output" and item.get("role", "assistant") == "assistant":
+            used |= given
+    return used

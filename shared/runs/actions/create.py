@@ -1,0 +1,195 @@
+"""Create: have the turn's response made, under a claim that is recorded before the request is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from datetime import datetime, timedelta
+
+from shared.agentkit import faults
+from shared.agentkit.agent import Agent, AgentResponse, AgentSession, Item, RunInfo, RunOptions, Send
+from shared.agentkit.output import InvalidOutput
+from shared.agentkit.within import within
+from shared.runs.actions import conversation, outbox, provider
+from shared.runs.actions.lease import Lease
+from shared.runs.commit import LostRace, commit, commit_through
+from shared.runs.model.facts import Answer, Attempt, Claimed, NotBuilt, NotCreated, OutcomeUnknown, ResponseCreated
+from shared.runs.model.phases import Creating
+from shared.runs.model.run import Run
+from shared.runs.ports import Ports, log
+from shared.runs.store.runs import Stored
+
+
+async def create(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
+    """Build the request, claim the turn's next attempt, send it, and commit what became of it.
+
+    The agent's own code runs before the claim: what fails there has surely sent nothing.
+    """
+    run, settings = stored.value, ports.settings
+    attempt = Attempt(turn=run.turn.number, number=run.turn.attempt + 1, nonce=secrets.token_hex(8))
+    seconds = settings.create_timeout if agent.background else settings.tool_timeout
+    try:
+        send = await _prepared(ports, run, attempt, agent, seconds)
+    except faults.ProviderFault as fault:
+        return await _not_built(ports, stored, fault)
+    owner = "" if agent.background else secrets.token_hex(8)
+    held, grace = (settings.create_claim, settings.create_grace) if agent.background else (settings.tool_lease, 0.0)
+    claimed = await commit(ports, stored, Claimed(attempt=attempt, seconds=held, grace=grace, owner=owner))
+    if claimed.refused is not None:
+        return claimed.run
+    needed = timedelta(seconds=seconds if agent.background else 0.0)  # a lease is renewed while the call runs
+    end = _end_of_claim(claimed.run.value)
+    if end is None or ports.clock() + needed > end:
+        late = faults.NotAccepted("Too little of the claim was left to send the request.", code="not_sent")
+        fact = NotCreated(attempt=attempt, fault=late, jitter=ports.random())
+        return (await commit(ports, claimed.run, fact)).run
+    if not agent.background:
+        return await _answered_within_the_call(ports, claimed.run, attempt, agent, send, owner)
+    return await _sent(ports, claimed.run, attempt, agent, send, seconds)
+
+
+async def _sent(
+    ports: Ports, claimed: Stored[Run], attempt: Attempt, agent: Agent, send: Send, seconds: float
+) -> Stored[Run]:
+    run, end = claimed.value, _end_of_claim(claimed.value)
+    try:
+        response = await _answer_to(ports, run, attempt, send, seconds)
+    except faults.PerhapsAccepted as fault:
+        log.warning("run %s: create of unknown outcome: %s", run.id, fault.message, extra={"run_id": run.id})
+        unknown = OutcomeUnknown(attempt=attempt, code=fault.code, within_call=False)
+        return (await commit(ports, claimed, unknown)).run
+    except faults.ProviderFault as fault:
+        log.warning("run %s: not created: %s", run.id, fault.message, extra={"run_id": run.id})
+        fact = NotCreated(attempt=attempt, fault=fault, jitter=ports.random())
+        return (await commit_through(ports, claimed, fact, lambda: end)).run
+    created = ResponseCreated(attempt=attempt, answer=answer_of(agent, response), jitter=ports.random())
+    try:
+        committed = (await commit_through(ports, claimed, created, lambda: end)).run
+    except LostRace:  # the row is gone
+        await _forget(ports, response, agent)
+        raise
+    return await outbox.cancel_at_once(ports, committed, response.response_id, agent)
+
+
+async def _answered_within_the_call(
+    ports: Ports, claimed: Stored[Run], attempt: Attempt, agent: Agent, send: Send, owner: str
+) -> Stored[Run]:
+    """An agent without background mode: the claim is a lease, renewed while the call runs.
+
+    Nothing goes on at the provider without the call, so a call of unknown outcome needs no grace.
+    """
+    lease = Lease(ports, claimed, owner)
+    fact: NotCreated | OutcomeUnknown | ResponseCreated
+    try:
+        response = await lease.hold(_answer_to(ports, claimed.value, attempt, send, ports.settings.tool_timeout))
+        answer = answer_of(agent, response)
+        fact = ResponseCreated(attempt=attempt, answer=answer, jitter=ports.random(), cancellable=False)
+    except faults.PerhapsAccepted as fault:
+        log.warning("run %s: call of unknown outcome: %s", lease.run.id, fault.message)
+        fact = OutcomeUnknown(attempt=attempt, code=fault.code, within_call=True)
+    except faults.ProviderFault as fault:
+        log.warning("run %s: not created: %s", lease.run.id, fault.message, extra={"run_id": lease.run.id})
+        fact = NotCreated(attempt=attempt, fault=fault, jitter=ports.random())
+    return (await commit_through(ports, lease.stored, fact, lease.ends)).run
+
+
+async def _prepared(ports: Ports, run: Run, attempt: Attempt, agent: Agent, seconds: float) -> Send:
+    """The request of this attempt. Raises ``ProviderFault``: ``RequestNotBuilt`` for whatever else the agent raises."""
+    try:
+        messages = await conversation.messages(ports.runs, run, agent)
+    except conversation.ConversationTooLong as error:
+        text = "The conversation is too long to be sent to the model anew. Begin another session."
+        raise faults.Refused(text, code="conversation_too_long") from error
+    options = _options(ports, run, attempt, agent, seconds)
+    previous = run.chain.last_response_id if conversation.is_chained(run, agent) else None
+    session = AgentSession(session_id=run.request.session_id, previous_response_id=previous)
+    return _built(agent, messages, session, options)
+
+
+def _options(ports: Ports, run: Run, attempt: Attempt, agent: Agent, seconds: float) -> RunOptions:
+    request = run.request
+    about = RunInfo(
+        run_id=run.id,
+        session_id=request.session_id,
+        owner=request.owner,
+        turn=run.turn.number,
+        metadata=dict(request.metadata),
+    )
+    return RunOptions(
+        timeout=seconds,
+        background=agent.background,
+        stream=request.stream and agent.streams,
+        metadata=provider.metadata_of(ports.settings.app_in_metadata, run, attempt),
+        model=request.model,
+        run=about,
+    )
+
+
+def _built(agent: Agent, messages: list[Item], session: AgentSession, options: RunOptions) -> Send:
+    try:
+        return agent.prepare(messages, session=session, options=options)
+    except faults.ProviderFault:
+        raise
+    except Exception as error:
+        raise faults.RequestNotBuilt(type(error).__name__, code="agent_error") from error
+
+
+async def _not_built(ports: Ports, stored: Stored[Run], fault: faults.ProviderFault) -> Stored[Run]:
+    run = stored.value
+    if isinstance(fault, faults.RequestNotBuilt):
+        log.error(
+            "run %s: the agent %s cannot build its request",
+            run.id,
+            run.request.agent,
+            exc_info=fault.__cause__ or fault,
+            extra={"run_id": run.id},
+        )
+    else:
+        log.warning("run %s: not created: %s", run.id, fault.message, extra={"run_id": run.id})
+    turn = run.turn
+    fact = NotBuilt(turn=turn.number, attempt=turn.attempt, fault=fault, jitter=ports.random())
+    return (await commit(ports, stored, fact)).run
+
+
+async def _answer_to(ports: Ports, run: Run, attempt: Attempt, send: Send, seconds: float) -> AgentResponse:
+    try:
+        response = await within(seconds + provider.SLACK_SECONDS, send())
+    except TimeoutError as error:
+        raise faults.PerhapsAccepted("No answer in time.", code="create_timeout") from error
+    except faults.NoNews as fault:
+        raise faults.PerhapsAccepted(fault.message, code=fault.code) from fault
+    if provider.names_another(response, provider.metadata_of(ports.settings.app_in_metadata, run, attempt)):
+        # What became of our request is not in it: ours may run under an id that we do not know.
+        raise faults.PerhapsAccepted("The answer is another request's.", code="another_response")
+    return response
+
+
+async def _forget(ports: Ports, response: AgentResponse, agent: Agent) -> None:
+    """Cancel and delete, best effort, a response that no row can name any more."""
+    if response.response_id is not None:
+        with contextlib.suppress(faults.ProviderFault):
+            await provider.cancel(ports, response.response_id, agent)
+            await provider.delete(ports, response.response_id, agent)
+
+
+def answer_of(agent: Agent, response: AgentResponse) -> Answer:
+    """The response, with what the agent makes of its text."""
+    if agent.output is None:
+        return Answer(response=response, tools=agent.tools)
+    try:
+        output = agent.output.parse(response.text)
+    except InvalidOutput as error:
+        form = agent.output.name
+        return Answer(response=response, tools=agent.tools, output_error=str(error), output_form=form)
+    return Answer(response=response, tools=agent.tools, output=output)
+
+
+def attempt_of(run: Run) -> Attempt:
+    """The attempt whose outcome the run waits for, or that it has adopted."""
+    nonce = getattr(run.phase, "nonce", "")
+    return Attempt(turn=run.turn.number, number=run.turn.attempt, nonce=nonce)
+
+
+def _end_of_claim(run: Run) -> datetime | None:
+    phase = run.phase
+    return phase.claim.until if isinstance(phase, Creating) and phase.claim is not None else None

@@ -1,0 +1,38 @@
+"""Look: ask the provider once how the response stands."""
+
+from __future__ import annotations
+
+from shared.agentkit import faults
+from shared.agentkit.agent import Agent
+from shared.runs.actions import provider
+from shared.runs.actions.create import answer_of, attempt_of
+from shared.runs.commit import commit
+from shared.runs.model.facts import Looked, NoNews
+from shared.runs.model.phases import Pending
+from shared.runs.model.run import Run
+from shared.runs.ports import Ports, log
+from shared.runs.store.runs import Stored
+
+
+async def look(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
+    """One question, and what was said to it. Raises ``LostRace``, ``StoreUnavailable``."""
+    run, phase, settings = stored.value, stored.value.phase, ports.settings
+    if not isinstance(phase, Pending):
+        return stored
+    response_id, jitter = phase.token.response_id, ports.random()
+    try:
+        response = await provider.ask(
+            run, agent, phase.token, seconds=settings.poll_timeout, slack=provider.SLACK_SECONDS
+        )
+    except faults.ProviderFault as fault:
+        missing = isinstance(fault, faults.ResponseMissing)
+        no_news = NoNews(response_id=response_id, fault=fault, jitter=jitter, missing=missing)
+        return (await commit(ports, stored, no_news)).run
+    if provider.names_another(response, provider.metadata_of(settings.app_in_metadata, run, attempt_of(run))):
+        # The id leads to somebody else's response: ours cannot be had there, and that one is not ours to cancel.
+        log.error("run %s: %s is another's response", run.id, response_id, extra={"run_id": run.id})
+        other = faults.ResponseMissing("Its id names another response now.", code="another_response")
+        fact = NoNews(response_id=response_id, fault=other, jitter=jitter, missing=True, is_another=True)
+        return (await commit(ports, stored, fact)).run
+    looked = Looked(response_id=response_id, answer=answer_of(agent, response), jitter=jitter)
+    return (await commit(ports, stored, looked)).run

@@ -1,0 +1,135 @@
+"""Tools: one round of a turn's calls, side by side, under a lease that fences."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from shared.agentkit.agent import Agent, Item
+from shared.agentkit.tools import error_output
+from shared.agentkit.within import within
+from shared.runs.actions.call_row import CallRow
+from shared.runs.actions.lease import Lease
+from shared.runs.commit import Committed, LostRace, commit, turn_s_calls
+from shared.runs.model.calls import Approval, CallKind, CallState, ToolCall
+from shared.runs.model.facts import LeaseTaken, ToolsSettled
+from shared.runs.model.run import Run
+from shared.runs.ports import Ports
+from shared.runs.rules.change import Refused
+from shared.runs.store.runs import Stored
+
+OUTPUTS_A_TURN = 4
+"""How many outputs of the longest kind a turn may have together."""
+
+
+async def run_tools(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
+    """Take the lease, run what is not finished and needs no answer, then go on: the next turn, or a person's answers.
+
+    Raises ``LostRace``, ``StoreUnavailable``.
+    """
+    run = stored.value
+    calls = await turn_s_calls(ports, run)
+    if not any(call.value.state.runnable for call in calls):
+        return await _settle(ports, stored, "")
+    owner = secrets.token_hex(8)
+    taken = await commit(ports, stored, LeaseTaken(turn=run.turn.number, owner=owner, tools=agent.tools))
+    if taken.refused is not None:
+        return taken.run
+    interrupted = sum(call.value.state is CallState.STARTED for call in calls)
+    ports.interruptions.add(ports.clock(), run.id, tools=interrupted)
+    lease = Lease(ports, taken.run, owner, beside_others=lambda: ports.tools_at_work.count > 1)
+    started = [call for call in taken.calls if call.value.state is CallState.STARTED]
+    if started:
+        await lease.hold(_run_all(ports, [CallRow(ports, lease, call) for call in started], agent))
+    return await _settle(ports, lease.stored, owner)
+
+
+async def _run_all(ports: Ports, rows: Sequence[CallRow], agent: Agent) -> None:
+    """Run the calls side by side, every one to its end; then raise what went wrong with any."""
+    results = await asyncio.gather(*(_run_one(ports, row, agent) for row in rows), return_exceptions=True)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    for error in sorted(errors, key=lambda each: isinstance(each, LostRace)):
+        raise error
+
+
+async def _run_one(ports: Ports, row: CallRow, agent: Agent) -> None:
+    settings, tool = ports.settings, agent.tools[row.call.name]
+    timeout = min(tool.timeout or settings.tool_timeout, settings.tool_timeout_most)
+    arguments = await ports.runs.read(row.run, row.call.arguments)
+    await row.begin()
+    with ports.tools_at_work:
+        output = await _in_time(timeout, tool.invoke(arguments, row.context(), ports.threads), row.stop)
+    if output is None:
+        output = error_output("tool_timeout", f"The tool did not finish within {timeout:g} seconds.")
+    else:
+        row.check_result()
+    await row.finish(shortened(output, settings.tool_output_bytes))
+
+
+async def _settle(ports: Ports, stored: Stored[Run], owner: str) -> Stored[Run]:
+    """No call runs any more under this lease: what the calls, read after the run, say is next."""
+    settled = await _settle_once(ports, stored, owner)
+    if settled.refused == Refused("runnable"):  # the last question was answered since: now there are outputs
+        settled = await _settle_once(ports, settled.run, owner)
+    return settled.run
+
+
+async def _settle_once(ports: Ports, stored: Stored[Run], owner: str) -> Committed:
+    turn = stored.value.turn.number
+    calls = [call.value for call in await turn_s_calls(ports, stored.value)]
+    is_done = all(call.state is CallState.FINISHED for call in calls)
+    outputs = json.dumps(await _outputs(ports, stored.value, calls), ensure_ascii=False) if is_done else None
+    return await commit(ports, stored, ToolsSettled(turn=turn, owner=owner, outputs=outputs))
+
+
+async def _outputs(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> list[Item]:
+    """What the model is told of all calls of the turn: together they have a most, too."""
+    outputs: list[Item] = []
+    most = left = OUTPUTS_A_TURN * ports.settings.tool_output_bytes
+    for call in calls:
+        item = await _output(ports, run, call)
+        if "output" in item:
+            item["output"] = shortened(item["output"], left, f"the tools of one turn may return {most} together")
+            left = max(left - len(item["output"].encode("utf-8", "replace")), 0)
+        outputs.append(item)
+    return outputs
+
+
+async def _output(ports: Ports, run: Run, call: ToolCall) -> Item:
+    """What the model is told of a call that is finished."""
+    if call.kind is CallKind.MCP:
+        answer: Item = {
+            "type": "mcp_approval_response",
+            "approval_request_id": call.call_id,
+            "approve": call.approval is Approval.APPROVED,
+        }
+        return {**answer, "reason": call.reason} if call.reason else answer
+    result = await ports.runs.read(run, call.result)
+    return {"type": "function_call_output", "call_id": call.call_id, "output": result}
+
+
+def shortened(output: str, most: int, allowed: str | None = None) -> str:
+    """The output, or its beginning with a note that tells the model what is missing. ``most`` in bytes of UTF-8.
+
+    ``allowed``: who may return how much, where that is not one call its most.
+    """
+    if 4 * len(output) <= most:
+        return output
+    data = output.encode("utf-8", "replace")
+    if len(data) <= most:
+        return output
+    return (
+        data[:most].decode("utf-8", "ignore") + f"\n\n[Cut off by the app: the output had {len(data)} bytes, and "
+        f"{allowed or f'one call may return {most}'} at most. Ask for less at once.]"
+    )
+
+
+async def _in_time(seconds: float, work: Coroutine[Any, Any, str], stop: Callable[[], None]) -> str | None:
+    """What ``work`` returns within that time, else None. Stopped when the time is over, or who waits is cancelled."""
+    try:
+        return await within(seconds, work, stop=stop)
+    except TimeoutError:
+        return None

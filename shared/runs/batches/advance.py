@@ -1,0 +1,275 @@
+"""One wake of a batch: settle what has ended, give the next items their turns, sleep.
+
+An item's turn is committed before its run is submitted, with ids derived from the batch. So a wake that finds no run
+where one should be submits it (again), and no crash makes a second run or a second create.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from shared.errors import DormouseError, RunDeleted
+from shared.runs.actions.outcome import Outcome
+from shared.runs.batches.callbacks import call_back
+from shared.runs.batches.commit import commit_batch
+from shared.runs.batches.delete import purge
+from shared.runs.batches.submit import MOST_SAID, submission
+from shared.runs.commands.cancel import cancel
+from shared.runs.commands.submission import Submitted
+from shared.runs.commands.submit import submit
+from shared.runs.commit import LostRace
+from shared.runs.concurrency import side_by_side
+from shared.runs.model.batch import (
+    Active,
+    Batch,
+    Cancelling,
+    Deleted,
+    Ended,
+    ItemResult,
+    result_of,
+    run_of,
+)
+from shared.runs.model.batch_facts import BatchWakeCrashed, RunsLookedAt, RunsStopped, RunsSubmitted
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import PartRef, Run
+from shared.runs.ports import Ports, log
+from shared.runs.rules.ending import MOST_CRASHES
+from shared.runs.store.rows import RowTooNew, RowUnreadable
+from shared.runs.store.runs import Stored
+from shared.runs.store.tables import StoreUnavailable
+
+AT_ONCE = 16
+"""Rows read, or runs submitted, side by side in one wake."""
+
+
+class Signals(Protocol):
+    """Whoever drives runs, told after their rows were written."""
+
+    async def started(self, submitted: Submitted) -> None:
+        """A run was submitted."""
+        ...
+
+    async def woken(self, run_id: str) -> None:
+        """A run (or a deleted session) is to be looked at now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """The item's run could not be submitted now."""
+
+    seconds: float | None = None
+    """To wait, where somebody said so."""
+
+    crashed: bool = False
+
+
+async def advance_batch(ports: Ports, batch_id: str, signals: Signals) -> Outcome:
+    """One wake. Any number of callers, at any time, in any process, are safe.
+
+    An exception that nobody expected is counted and backed off. Raises ``StoreUnavailable``, and ``RowUnreadable`` for
+    the batch's own row.
+    """
+    stored = await ports.batches.load(batch_id)
+    if stored is None:
+        return Outcome(None, None)
+    try:
+        after = await _go_on(ports, stored, signals)
+        return Outcome(None, None) if after is None else batch_outcome(ports, after.value)
+    except LostRace:
+        return await _as_it_stands(ports, batch_id)
+    except (StoreUnavailable, RowTooNew):
+        raise
+    except Exception as error:
+        log.exception("%s: a wake crashed", batch_id)
+        return await _count_crash(ports, batch_id, error, signals)
+
+
+def batch_outcome(ports: Ports, batch: Batch) -> Outcome:
+    """What the row says of the next wake."""
+    if batch.is_done:
+        return Outcome(batch.status, None)
+    gap = max(0.0, (batch.schedule.wake_at - ports.clock()).total_seconds())
+    return Outcome(batch.status, gap, may_be_early=not batch.status.over)
+
+
+async def _go_on(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored[Batch] | None:
+    match stored.value.phase:
+        case Deleted(status=status) as phase if status.over:
+            return await purge(ports, stored, phase, signals.woken)
+        case Ended():
+            return await call_back(ports, stored)
+        case Cancelling() | Deleted():
+            return await _stop(ports, stored, signals)
+    return await _look(ports, stored, signals)
+
+
+async def _as_it_stands(ports: Ports, batch_id: str) -> Outcome:
+    stored = await ports.batches.load(batch_id)
+    return Outcome(None, None) if stored is None else batch_outcome(ports, stored.value)
+
+
+async def _count_crash(ports: Ports, batch_id: str, error: Exception, signals: Signals) -> Outcome:
+    """Ten crashes in a row end the batch: what of it has not ended has failed."""
+    stored = await ports.batches.load(batch_id)  # the wake may have written before it crashed
+    if stored is None:
+        return Outcome(None, None)
+    batch, seen = stored.value, stored.value.schedule.crashes
+    ended: tuple[ItemResult, ...] = ()
+    name = type(error).__name__
+    if seen + 1 >= MOST_CRASHES and not batch.status.over:
+        said = f"{seen + 1} wakes of the batch failed in a row, the last with {name}."
+        ended = tuple([await _last_of(ports, batch, turn, said, signals) for turn in batch.progress.active])
+    fact = BatchWakeCrashed(seen=seen, error=name, ended=ended, jitter=ports.random())
+    try:
+        return batch_outcome(ports, (await commit_batch(ports, stored, fact)).batch.value)
+    except LostRace:
+        return await _as_it_stands(ports, batch.id)
+
+
+async def _last_of(ports: Ports, batch: Batch, turn: Active, said: str, signals: Signals) -> ItemResult:
+    """The result of an item of a batch that is given up: its run's, if that has ended; else it is stopped."""
+    try:
+        run = await cancel(ports, run_of(batch.id, turn.index))
+        if run is not None and not run.is_done:
+            await signals.woken(run.id)
+        if run is not None and run.status is not RunStatus.CANCELLED:
+            return result_of(turn.index, run)
+    except Exception:
+        log.exception("%s: the run of item %d could not be stopped", batch.id, turn.index)
+    return _failure(ports, turn, "internal_error", said)
+
+
+async def _look(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored[Batch]:
+    """How the runs of the active items stand, and whose turn it is next."""
+    active = stored.value.progress.active
+    looked = await side_by_side(active, lambda turn: _seen(ports, stored.value, turn), at_once=AT_ONCE)
+    ended = [each for turn, seen in zip(active, looked, strict=True) if (each := _ended(ports, turn, seen)) is not None]
+    missing = [turn for turn, seen in zip(active, looked, strict=True) if seen is None]
+    fact = RunsLookedAt(
+        active=active,
+        ended=tuple(ended),
+        runs=tuple(each for each in looked if isinstance(each, Run)),
+        missing=len(missing),
+        jitter=ports.random(),
+    )
+    committed = await commit_batch(ports, stored, fact)
+    if committed.refused is not None:
+        return committed.batch
+    not_before = stored.value.pace.not_before
+    if not_before is not None and ports.clock() < not_before:
+        missing = []
+    todo = (*missing, *committed.turns)
+    return await _begin(ports, committed.batch, todo, signals) if todo else committed.batch
+
+
+async def _begin(ports: Ports, stored: Stored[Batch], turns: Sequence[Active], signals: Signals) -> Stored[Batch]:
+    """Submit the runs of these items."""
+    begun = await side_by_side(turns, lambda turn: _submitted(ports, stored.value, turn, signals), at_once=AT_ONCE)
+    waiting = [each for each in begun if isinstance(each, _Later)]
+    fact = RunsSubmitted(
+        failed=tuple(each for each in begun if isinstance(each, ItemResult)),
+        runs=tuple(each for each in begun if isinstance(each, Run)),
+        waits=bool(waiting),
+        wait_seconds=max((each.seconds for each in waiting if each.seconds is not None), default=None),
+        crashed=any(each.crashed for each in waiting),
+        jitter=ports.random(),
+    )
+    return (await commit_batch(ports, stored, fact)).batch
+
+
+async def _submitted(
+    ports: Ports, batch: Batch, turn: Active, signals: Signals, *, cancelled: bool = False
+) -> Run | ItemResult | _Later:
+    """The run of an item, or why there is none: for good, or for now."""
+    try:
+        item = await ports.batches.item(batch.id, turn.index)
+        if item is None:
+            raise LookupError(f"{batch.id} has no item {turn.index}")
+        async with ports.long_inputs if isinstance(item.asked, PartRef) else contextlib.nullcontext():
+            asked = await ports.batches.read(batch.id, turn.index, item.asked)
+            submitted = await submit(ports, submission(batch, turn, asked, cancelled=cancelled))
+        await signals.started(submitted)
+        return submitted.run
+    except RunDeleted as error:
+        return _failure(ports, turn, error.code, error.message, status=RunStatus.CANCELLED)
+    except DormouseError as error:
+        if error.status == 429 or error.status >= 500:
+            return _Later(_seconds(error.headers.get("Retry-After")))
+        return _failure(ports, turn, error.code, error.message)
+    except (LostRace, StoreUnavailable, RowTooNew) as error:
+        log.warning("%s: item %d waits: %s", batch.id, turn.index, error)
+        return _Later()
+    except Exception as error:
+        log.exception("%s: item %d could not be submitted", batch.id, turn.index)
+        if batch.pace.crashes + 1 < MOST_CRASHES:
+            return _Later(crashed=True)
+        said = f"Its run could not be started {MOST_CRASHES} times in a row, the last time: {type(error).__name__}."
+        return _failure(ports, turn, "internal_error", said)
+
+
+async def _stop(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored[Batch]:
+    """Cancel what is active. An item whose run is not there yet gets one that is cancelled from the first.
+
+    So whoever is submitting it just now finds that run, and creates nothing at the provider.
+    """
+    batch = stored.value
+    active = batch.progress.active
+    stopped = await side_by_side(active, lambda turn: _stopped(ports, batch, turn, signals), at_once=AT_ONCE)
+    fact = RunsStopped(ended=tuple(each for each in stopped if each is not None), jitter=ports.random())
+    return (await commit_batch(ports, stored, fact)).batch
+
+
+async def _stopped(ports: Ports, batch: Batch, turn: Active, signals: Signals) -> ItemResult | None:
+    seen = await _seen(ports, batch, turn)
+    if seen is None:
+        made = await _submitted(ports, batch, turn, signals, cancelled=True)
+        if isinstance(made, _Later):
+            return None
+        if isinstance(made, ItemResult):
+            return replace(made, status=RunStatus.CANCELLED)
+        seen = made
+    if isinstance(seen, Run) and not seen.terminal:
+        seen = await cancel(ports, seen.id) or seen
+        if not seen.is_done:
+            await signals.woken(seen.id)
+    return _ended(ports, turn, seen)
+
+
+async def _seen(ports: Ports, batch: Batch, turn: Active) -> Run | RowUnreadable | None:
+    """The run of an active item: as it stands, unreadable, or not there yet."""
+    try:
+        found = await ports.runs.load(run_of(batch.id, turn.index))
+    except RowUnreadable as error:
+        return error
+    return None if found is None else found.value
+
+
+def _ended(ports: Ports, turn: Active, seen: Run | RowUnreadable | None) -> ItemResult | None:
+    """The result of an item whose run has ended, or cannot be read; None while it is active."""
+    if isinstance(seen, Run):
+        return result_of(turn.index, seen) if seen.terminal else None
+    if seen is None or isinstance(seen, RowTooNew):
+        return None
+    return _failure(ports, turn, "internal_error", "The row of its run cannot be read. The app's logs say why.")
+
+
+def _failure(
+    ports: Ports, turn: Active, code: str, message: str, *, status: RunStatus = RunStatus.FAILED
+) -> ItemResult:
+    return ItemResult(
+        index=turn.index,
+        status=status,
+        ended_at=ports.clock(),
+        ran=False,
+        error_code=code,
+        error_message=message[:MOST_SAID],
+    )
+
+
+def _seconds(header: str | None) -> float | None:
+    """A `Retry-After` of ours, in seconds."""
+    return float(header) if header is not None and header.isdecimal() else None

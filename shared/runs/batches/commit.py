@@ -1,0 +1,56 @@
+"""Decide and write, for batches: the only way a batch's row changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.runs.commit import MOST_RACES, LostRace
+from shared.runs.model import batch_facts as facts
+from shared.runs.model.batch import Active, Batch
+from shared.runs.model.batch_facts import BatchFact
+from shared.runs.ports import Ports, log
+from shared.runs.rules.batch import decide_batch
+from shared.runs.rules.change import Refused
+from shared.runs.store.runs import Stored
+from shared.runs.store.tables import Conflict
+
+FROM_OUTSIDE = (facts.BatchCancelRequested, facts.BatchDeleted, facts.BatchCallbackRequested)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedBatch:
+    """What a fact came to."""
+
+    batch: Stored[Batch]
+    """As it was written; where the fact was refused, as it was read."""
+
+    turns: tuple[Active, ...] = ()
+    """The items that were given their turns."""
+
+    refused: Refused | None = None
+
+
+async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> CommittedBatch:
+    """Decide the fact on the batch and write what it comes to, as for runs.
+
+    Raises ``LostRace`` for a right that another has taken and for a batch that is gone, ``StoreUnavailable``.
+    """
+    for _ in range(MOST_RACES):
+        now = ports.clock()
+        decision = decide_batch(stored.value, fact, now, ports.settings)
+        if isinstance(decision, Refused):
+            return CommittedBatch(batch=stored, refused=decision)
+        if isinstance(fact, FROM_OUTSIDE):
+            await ports.due.announce(stored.value.id, now)
+        try:
+            saved = await ports.batches.save(stored, decision.batch, decision.results)
+        except Conflict as error:
+            again = await ports.batches.load(stored.value.id)
+            if again is None or isinstance(fact, facts.BatchCallbackClaimed):
+                raise LostRace(stored.value.id) from error
+            stored = again
+            continue
+        if saved.value.status is not stored.value.status:
+            log.info("%s is %s", saved.value.id, saved.value.status)
+        return CommittedBatch(batch=saved, turns=decision.turns)
+    raise LostRace(f"{stored.value.id}: too many races")

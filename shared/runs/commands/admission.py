@@ -1,0 +1,117 @@
+"""How many runs an owner may have active at once, kept exactly: a run holds one of so many slots.
+
+A slot is taken before anything else of a submit is written and given back when the run ends. It is a row that only
+one can insert, so that racing submits never get more than there are. What a crash left behind is found by reading
+the runs again, when no slot seems to be free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from shared.errors import TooManyActiveRuns
+from shared.runs.commit import MOST_RACES, LostRace
+from shared.runs.concurrency import side_by_side
+from shared.runs.model.phases import WaitingForAnswers
+from shared.runs.model.run import Run
+from shared.runs.ports import Ports
+from shared.runs.rules.agenda import next_time
+from shared.runs.store.rows import RowUnreadable
+from shared.runs.store.slots import Slot
+from shared.runs.store.tables import Conflict, StoreUnavailable
+
+COMMIT_WITHIN = timedelta(minutes=2)
+"""How long after it took its slot a submit may still commit its run."""
+
+ABSENT_FOR = timedelta(minutes=5)
+"""How long a slot is kept for a run that is not there: its submit may yet commit."""
+
+READS = 16
+"""How many runs are read side by side."""
+
+MOST_SECONDS = 60
+"""The longest `Retry-After` of a refusal."""
+
+
+async def admit(ports: Ports, run: Run) -> Run:
+    """The run with a slot; with the one that it has already, when an earlier call for it was cut off.
+
+    Does nothing while ``DORMOUSE_MAX_ACTIVE_RUNS`` is not set. Raises ``TooManyActiveRuns``, having written nothing.
+    """
+    most, owner = ports.settings.max_active_runs, run.request.owner
+    if most is None:
+        return run
+    for _ in range(MOST_RACES):
+        held = await ports.slots.held(owner)
+        now = ports.clock()
+        own = next((slot for slot in held if slot.holds(run.id, run.request.fingerprint)), None)
+        if own is None and len(held) >= most:
+            await _make_room(ports, owner, held, most)
+            continue
+        number = _choose(ports, held, most) if own is None else own.number
+        slot = Slot(
+            number=number,
+            run_id=run.id,
+            fingerprint=run.request.fingerprint,
+            taken_at=now,
+            etag=own.etag if own else "",
+        )
+        try:
+            await ports.slots.take(owner, slot)
+        except Conflict:
+            continue
+        return replace(run, request=replace(run.request, slot=slot.number))
+    raise LostRace(f"{run.id}: too many races")
+
+
+def check_in_time(ports: Ports, run: Run) -> None:
+    """Raise ``StoreUnavailable`` if so much time has passed that the slot may be another's soon."""
+    if run.request.slot is not None and ports.clock() - run.updated_at > COMMIT_WITHIN:
+        raise StoreUnavailable("the submit took too long")
+
+
+def _choose(ports: Ports, held: Sequence[Slot], most: int) -> int:
+    """A free slot, by chance, so that racing submits do not all want the same one."""
+    free = sorted(set(range(most)) - {slot.number for slot in held})
+    return free[int(ports.random() * len(free))]
+
+
+async def _make_room(ports: Ports, owner: str, held: Sequence[Slot], most: int) -> None:
+    """Free the slots whose runs are over. Raises ``TooManyActiveRuns`` when that gives no room."""
+    seen = await side_by_side(held, lambda slot: _looked_at(ports, slot), at_once=READS)
+    over = [slot for slot, (done, _) in zip(held, seen, strict=True) if done]
+    if len(held) - len(over) >= most:
+        active = [run for done, run in seen if run is not None and not done]
+        seconds = seconds_until_news(active, ports.clock())
+        raise TooManyActiveRuns(headers={"Retry-After": str(seconds)}, limit=most)
+    for slot in over:
+        with contextlib.suppress(Conflict):  # another call was faster, or the run is being submitted again
+            await ports.slots.free(owner, slot)
+
+
+async def _looked_at(ports: Ports, slot: Slot) -> tuple[bool, Run | None]:
+    """Whether the slot holds nothing any more, and the run that has it."""
+    try:
+        stored = await ports.runs.load(slot.run_id)
+    except RowUnreadable:  # whoever wrote it may know better than this version whether it is over
+        return False, None
+    run = None if stored is None else stored.value
+    return is_over(slot, run, ports.clock()), run
+
+
+def is_over(slot: Slot, run: Run | None, now: datetime) -> bool:
+    """Whether a slot holds nothing any more, by the row of its run (None: there is none)."""
+    if run is None:
+        return now - slot.taken_at > ABSENT_FOR
+    return run.terminal or (run.request.fingerprint, run.request.slot) != (slot.fingerprint, slot.number)
+
+
+def seconds_until_news(active: Sequence[Run], now: datetime) -> int:
+    """When to try again: at the next wake of a run that does not wait for a person; at most a minute."""
+    soonest = [next_time(run) for run in active if not isinstance(run.phase, WaitingForAnswers)]
+    gap = min(((each.due - now).total_seconds() for each in soonest if each is not None), default=MOST_SECONDS)
+    return min(max(1, math.ceil(gap)), MOST_SECONDS)

@@ -1,0 +1,99 @@
+"""Adopt a response that the provider tells us of: one that we may know, want, or not want."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+
+from shared.agentkit import faults
+from shared.agentkit.agent import Agent, AgentResponse, AgentSession, ContinuationToken, RunOptions
+from shared.agentkit.within import within
+from shared.runs.actions import outbox
+from shared.runs.actions.create import answer_of
+from shared.runs.commit import LostRace, commit
+from shared.runs.model.facts import Attempt, ResponseCreated
+from shared.runs.ports import Ports, log
+from shared.runs.rules.creating import current
+
+LOOK_SECONDS = 4.0
+LOOKS_SECONDS = 8.0
+"""One request, and all of them: a webhook is to be answered within ten seconds, and agents may differ in provider."""
+
+_COUNT = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+
+
+async def adopt(ports: Ports, response_id: str) -> str | None:
+    """The id of the run that is to be woken for this response; None when it is none of ours, or over.
+
+    An attempt of unknown outcome is adopted while it is the current one of its run; any other response of ours that no
+    row names is cancelled. Raises the provider's faults when it cannot be asked; ``LostRace``,
+    ``StoreUnavailable``.
+    """
+    found = await _found(ports, response_id)
+    if found is None:
+        return None
+    agent, response = found
+    attempt = _attempt_of(response)
+    if response.metadata.get("app") != ports.settings.app_in_metadata:
+        return None
+    stored = await ports.runs.load(response.metadata.get("run", ""))
+    if stored is None:
+        return None
+    run = stored.value
+    if response_id in run.chain.response_ids:
+        return None if run.is_done else run.id
+    own = ports.agents.get(run.request.agent, agent)
+    if own is not agent and own.background and current(run, attempt) is not None:
+        response = await _look(own, response_id)  # middleware of its own may read it otherwise
+        if _attempt_of(response) != attempt:  # its provider has another one under this id
+            return None
+    fact = ResponseCreated(attempt=attempt, answer=answer_of(own, response), jitter=ports.random())
+    with contextlib.suppress(LostRace):  # the row is gone: nobody is to be woken
+        adopted = await commit(ports, stored, fact, outside=True)
+        if adopted.refused is None:
+            log.info("run %s: response %s taken in", run.id, response_id, extra={"run_id": run.id})
+            await outbox.cancel_at_once(ports, adopted.run, response_id, agent)
+        return run.id
+    return None
+
+
+def _attempt_of(response: AgentResponse) -> Attempt:
+    """The attempt that it names; one that is nobody's where it does not say so in full, and as we do.
+
+    A webhook may bring any response of the account.
+    """
+    said = response.metadata
+    turn, number = said.get("turn", ""), said.get("attempt", "")
+    if _COUNT.fullmatch(turn) is None or _COUNT.fullmatch(number) is None:
+        return Attempt(turn=0, number=0, nonce="")
+    return Attempt(turn=int(turn), number=int(number), nonce=said.get("nonce", ""))
+
+
+async def _found(ports: Ports, response_id: str) -> tuple[Agent, AgentResponse] | None:
+    """The response, from the first agent whose provider knows it. Raises the fault of one that did not say."""
+    unclear: faults.ProviderFault | None = None
+    try:
+        async with asyncio.timeout(LOOKS_SECONDS):
+            for agent in ports.agents.values():
+                if not agent.background:
+                    continue
+                try:
+                    return agent, await _look(agent, response_id)
+                except faults.ResponseMissing:
+                    continue
+                except faults.ProviderFault as fault:
+                    unclear = fault
+    except TimeoutError as error:
+        raise faults.NoNews("No answer in time.", code="poll_timeout") from error
+    if unclear is not None:
+        raise unclear
+    return None
+
+
+async def _look(agent: Agent, response_id: str) -> AgentResponse:
+    options = RunOptions(timeout=LOOK_SECONDS, continuation_token=ContinuationToken(response_id=response_id))
+    try:
+        return await within(LOOK_SECONDS + 1.0, agent.run(None, session=AgentSession(session_id=""), options=options))
+    except TimeoutError as error:
+        raise faults.NoNews("No answer in time.", code="poll_timeout") from error

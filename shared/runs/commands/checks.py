@@ -1,0 +1,69 @@
+"""What is checked of a request before anything is written."""
+
+from __future__ import annotations
+
+from shared.errors import AgentMismatch, CallbacksDisabled, InvalidRequest, ModelNotAllowed, UnknownAgent
+from shared.runs.commands.submission import Submission
+from shared.runs.model.run import Session
+from shared.runs.ports import Ports
+from shared.runs.store.runs import Stored
+
+
+def check(ports: Ports, wanted: Submission) -> None:
+    """Raise what ``submit`` would say of the request itself, if it begins a session."""
+    check_model(ports, wanted, agent_of(ports, wanted, None))
+    check_limits(ports, wanted)
+
+
+def agent_of(ports: Ports, wanted: Submission, session: Stored[Session] | None) -> str:
+    """The agent that answers. Raises ``AgentMismatch``, ``UnknownAgent``."""
+    if session is not None:
+        if wanted.agent not in (None, session.value.agent):
+            raise AgentMismatch(f"This session belongs to the agent {session.value.agent}, not {wanted.agent}.")
+        return session.value.agent
+    if wanted.agent is None:
+        return next(iter(ports.agents))
+    if wanted.agent not in ports.agents:
+        raise UnknownAgent(f"There is no agent {wanted.agent!r} here; there are: {', '.join(ports.agents)}.")
+    return wanted.agent
+
+
+def check_model(ports: Ports, wanted: Submission, name: str) -> None:
+    """Raise ``ModelNotAllowed`` for a model that the agent does not list."""
+    agent = ports.agents.get(name)
+    if wanted.model is None or (agent is not None and wanted.model in agent.models):
+        return
+    allowed = ", ".join(sorted(agent.models)) if agent is not None else ""
+    raise ModelNotAllowed(
+        f"The agent {name} may be asked for these models: {allowed}."
+        if allowed
+        else f"The agent {name} has its own model. Leave `model` out."
+    )
+
+
+def check_limits(ports: Ports, wanted: Submission) -> None:
+    """Raise ``InvalidRequest`` for more than the app's limits, or a deadline beyond the longest."""
+    settings = ports.settings
+    most = {
+        "deadline_seconds": (wanted.deadline_seconds, settings.deadline_most),
+        "limits.turns": (wanted.turns, settings.max_turns),
+        "limits.tool_calls": (wanted.tool_calls, settings.max_tool_calls),
+        "limits.total_tokens": (wanted.total_tokens, settings.max_total_tokens),
+    }
+    for name, (asked, allowed) in most.items():
+        if asked is not None and allowed is not None and asked > allowed:
+            raise InvalidRequest(
+                f"`{name}` may be at most {allowed:.15g} here.",
+                errors=[{"field": name, "problem": f"may be at most {allowed:.15g}"}],
+            )
+
+
+def check_callback(ports: Ports, url: str | None) -> None:
+    """Raise why nothing could be sent to this address, as far as that is known now."""
+    if url is None:
+        return
+    if ports.sender is None:
+        raise CallbacksDisabled
+    problem = ports.sender.problem(url)
+    if problem is not None:
+        raise InvalidRequest(f"`callback_url` {problem}.", errors=[{"field": "callback_url", "problem": problem}])

@@ -1,0 +1,85 @@
+"""A request for a run, and what submit makes of it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.agentkit.agent import Item
+from shared.runs.model.run import Run
+from shared.runs.store.due import DueRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignedIds:
+    """The ids that a batch has for the run of an item, as a key's record has them."""
+
+    batch_id: str
+    session_id: str
+    fingerprint: str
+    since: datetime
+
+    cancelled: bool = False
+    """Whether the run is cancelled from the first."""
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots, which would leave no place for what is computed once
+class Submission:
+    """A request for a run, checked as far as it can be without the store."""
+
+    owner: str
+    items: tuple[Item, ...]
+
+    agent: str | None = None
+    """None: the session's, or the default one."""
+
+    session_id: str | None = None
+    """None: a new one."""
+
+    previous: int | None = None
+    """The number of the session's run that this one is to follow: none that completed may lie between."""
+
+    model: str | None = None
+
+    stream: bool = False
+    """Asks for responses that can be followed while they are made."""
+
+    background: bool = True
+    """False: the caller waits for the end; it changes nothing but what the run says of itself."""
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    deadline_seconds: float | None = None
+    """This and the limits: None for the app's own."""
+
+    turns: int | None = None
+    tool_calls: int | None = None
+    total_tokens: int | None = None
+
+    idempotency_key: str | None = None
+    """Bare, without quotes."""
+
+    callback_url: str | None = None
+    assigned: AssignedIds | None = None
+
+    @functools.cached_property
+    def payload(self) -> str:
+        """A digest of what is asked for: the same key must come with the same."""
+        asked: list[object] = [self.items, self.agent, self.session_id, dict(self.metadata), self.deadline_seconds]
+        asked += [self.turns, self.tool_calls, self.total_tokens, self.model, self.callback_url, self.previous]
+        asked.append(self.stream)
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A run as submit leaves it."""
+
+    run: Run
+
+    due: DueRow | None
+    """Its due row as this call wrote it, for the driver to date. None: it was announced by who committed the run."""

@@ -1,0 +1,267 @@
+"""Decide and write: the only way a run's row changes.
+
+A fact is decided on the row as it was read, and what it comes to is one transaction under the row's ETag. Who lost the
+race reads again and decides again; but a right that was lost in a race is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from shared.agentkit.agent import AgentResponse, ResponseStatus
+from shared.agentkit.redaction import without_secrets
+from shared.runs.model import facts
+from shared.runs.model.calls import ToolCall
+from shared.runs.model.deliveries import Delivery
+from shared.runs.model.facts import Fact
+from shared.runs.model.phases import Ended, RunStatus
+from shared.runs.model.run import Run, Session, Text
+from shared.runs.ports import Ports, log
+from shared.runs.rules import schedule
+from shared.runs.rules.change import Before, Change, Refused
+from shared.runs.rules.decide import decide
+from shared.runs.store.due import DueRow
+from shared.runs.store.runs import CallChange, DeliveryChange, SessionChange, Stored
+from shared.runs.store.tables import Conflict, StoreUnavailable, units
+
+MOST_RACES = 20
+"""How often a fact that lost its race is decided again."""
+
+INLINE_UNITS = 24_000
+INLINE_OF_ALL = 400_000
+"""UTF-16 units of one value, and of all values of a write together, beyond which they go into parts."""
+
+FROM_OUTSIDE = (facts.Answered, facts.CancelRequested, facts.Deleted, facts.CallbackRequested)
+"""What comes from no wake, and brings the next one nearer: its due row is written first."""
+
+Beside = Callable[[Run, Run], DeliveryChange | None]
+"""The row of the delivery log that goes with a change: from the run before and after."""
+
+
+class LostRace(Exception):
+    """The row is gone, or the right that was to be taken is another's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """What a fact came to."""
+
+    run: Stored[Run]
+    """As it was written; where the fact was refused, as it was read."""
+
+    calls: tuple[Stored[ToolCall], ...] = ()
+    """The calls that were written with it."""
+
+    beside: Stored[Delivery] | None = None
+    """The row of the delivery log that was written with it."""
+
+    refused: Refused | None = None
+
+
+async def commit(
+    ports: Ports, stored: Stored[Run], fact: Fact, *, beside: Beside | None = None, outside: bool = False
+) -> Committed:
+    """Decide the fact on the run and write what it comes to.
+
+    ``outside``: it comes from no wake, as whatever is in ``FROM_OUTSIDE`` does. Raises ``LostRace`` for a right that
+    another has taken and for a run that is gone, ``StoreUnavailable``.
+    """
+    due: DueRow | None = None
+    for _ in range(MOST_RACES):
+        rows, session = await _read_with(ports, stored, fact)
+        now = ports.clock()
+        before = Before(run=stored.value, calls=tuple(each.value for each in rows), session=_value(session))
+        decision = decide(before, fact, now, ports.settings)
+        if isinstance(decision, Refused):
+            return Committed(run=stored, refused=decision)
+        if outside or isinstance(fact, FROM_OUTSIDE) or _is_orphan(stored.value, decision, fact):
+            due = await _announced(ports, due, stored.value, now)
+        try:
+            return await _write(ports, stored, decision, rows, session, fact, beside, due)
+        except Conflict as error:
+            if isinstance(fact, facts.Claimed | facts.LeaseTaken | facts.CallbackClaimed):
+                raise LostRace(stored.value.id) from error
+        again = await ports.runs.load(stored.value.id)
+        if again is None:
+            raise LostRace(stored.value.id)
+        stored = again
+    raise LostRace(f"{stored.value.id}: too many races")
+
+
+async def commit_through(
+    ports: Ports, stored: Stored[Run], fact: Fact, until: Callable[[], datetime | None]
+) -> Committed:
+    """Write what only this process knows, through an outage of the store, as long as its claim or lease holds.
+
+    ``until`` says how long that is. Raises as ``commit`` does.
+    """
+    tries = 0
+    while True:
+        try:
+            return await commit(ports, stored, fact)
+        except StoreUnavailable:
+            tries += 1
+            gap = schedule.backoff(tries, first=0.5, most=8.0, jitter=0.0)
+            end = until()
+            if end is None or ports.clock() + timedelta(seconds=gap) >= end:
+                raise
+            await asyncio.sleep(gap)
+
+
+def session_after(session: Session, before: Run, after: Run, settings_chain: str) -> Session:
+    """The session once its run has ended, or was deleted.
+
+    Only a completed run moves it forward: to the response that it ended with. A deleted one clears that, so that the
+    next run is rebuilt from the items that remain.
+    """
+    if after.is_deleted:
+        return replace(session, active_run=None, response_id=None, last_activity=after.updated_at)
+    released = replace(session, active_run=None, last_activity=after.updated_at)
+    if after.status is RunStatus.COMPLETED:
+        learnt = after.chain.replay and settings_chain == "auto"
+        released = replace(released, response_id=after.chain.last_response_id, replay=learnt)
+    return released
+
+
+async def _read_with(
+    ports: Ports, stored: Stored[Run], fact: Fact
+) -> tuple[list[Stored[ToolCall]], Stored[Session] | None]:
+    """What is read after the run, for the fact to be decided on."""
+    match fact:
+        case facts.LeaseTaken() | facts.ToolsSettled():
+            return await turn_s_calls(ports, stored.value), None
+        case facts.Answered():
+            return await ports.runs.calls(stored.value), None
+        case facts.Deleted():
+            return [], await ports.runs.load_session(stored.value.request.session_id)
+    return [], None
+
+
+async def turn_s_calls(ports: Ports, run: Run) -> list[Stored[ToolCall]]:
+    """The calls of the run's turn. Raises ``LookupError`` when some are missing."""
+    calls = await ports.runs.calls(run, run.turn.number)
+    if len(calls) != run.turn.calls:
+        raise LookupError(f"{run.id} turn {run.turn.number}: {len(calls)} of {run.turn.calls} calls are there")
+    return calls
+
+
+def _is_orphan(before: Run, decision: Change, fact: Fact) -> bool:
+    """Whether a response was created that the run does not want."""
+    return (
+        isinstance(fact, facts.ResponseCreated)
+        and decision.run.outbox != before.outbox
+        and (type(decision.run.phase) is type(before.phase))
+    )
+
+
+async def _announced(ports: Ports, due: DueRow | None, run: Run, now: datetime) -> DueRow:
+    return await ports.due.announce(run.id, now) if due is None else await ports.due.keep_announced(due, now)
+
+
+async def _write(
+    ports: Ports,
+    stored: Stored[Run],
+    decision: Change,
+    rows: Sequence[Stored[ToolCall]],
+    session: Stored[Session] | None,
+    fact: Fact,
+    beside: Beside | None,
+    due: DueRow | None,
+) -> Committed:
+    before, after = stored.value, decision.run
+    room = _room_of_each(decision.calls)
+    known = {(each.value.turn, each.value.index): each for each in rows}
+    calls = []
+    for call in decision.calls:
+        was = known.get((call.turn, call.index))
+        fitting = await _call_with_parts(ports, after, call, room, is_new=was is None)
+        calls.append(CallChange(before=was, after=fitting))
+    items = [await ports.runs.keep(after, item) for item in decision.items]
+    after = await _with_parts(ports, after)
+    change = None
+    if (after.terminal and not before.terminal) or isinstance(fact, facts.Deleted):
+        session = session or await ports.runs.load_session(after.request.session_id)
+        if session is not None and (isinstance(fact, facts.Deleted) or _is_of(session.value, after)):
+            moved = session_after(session.value, before, after, ports.settings.chain)
+            change = SessionChange(before=session, after=moved)
+    line = None if beside is None else beside(before, after)
+    if due is not None:  # long values may have taken their time
+        await ports.due.keep_announced(due, ports.clock())
+    saved = await ports.runs.save(stored, after, session=change, calls=calls, items=items, delivery=line)
+    await _tell(ports, before, after)
+    if (
+        after.status is RunStatus.FAILED
+        and not before.terminal
+        and isinstance(fact, facts.Looked | facts.ResponseCreated)
+    ):
+        _tell_why(after, fact.answer.response)
+    return Committed(run=saved.run, calls=saved.calls, beside=saved.delivery)
+
+
+def _is_of(session: Session, run: Run) -> bool:
+    return session.active_run == run.request.number
+
+
+async def _with_parts(ports: Ports, run: Run) -> Run:
+    result = run.result
+    if not isinstance(run.phase, Ended) or not (_is_long(result.text) or _is_long(result.output)):
+        return run
+    text, output = await _kept(ports, run, result.text), await _kept(ports, run, result.output)
+    return replace(run, result=replace(result, text=text, output=output))
+
+
+def _room_of_each(calls: Sequence[ToolCall]) -> int:
+    """UTF-16 units that each of the calls may have inline: what people's reasons leave, for those always are."""
+    left = INLINE_OF_ALL - sum(units(call.reason) for call in calls)
+    return min(INLINE_UNITS, max(0, left) // max(1, len(calls)))
+
+
+async def _call_with_parts(ports: Ports, run: Run, call: ToolCall, room: int, *, is_new: bool) -> ToolCall:
+    arguments = await _kept(ports, run, call.arguments, room) if is_new else call.arguments  # they never change
+    return replace(call, arguments=arguments, result=await _kept(ports, run, call.result, room))
+
+
+async def _kept(ports: Ports, run: Run, value: Text, room: int = INLINE_UNITS) -> Text:
+    return await ports.runs.keep(run, value, inline=room) if isinstance(value, str) else value
+
+
+def _is_long(value: Text) -> bool:
+    return isinstance(value, str) and 2 * len(value) > INLINE_UNITS
+
+
+def _value(session: Stored[Session] | None) -> Session | None:
+    return None if session is None else session.value
+
+
+async def _tell(ports: Ports, before: Run, after: Run) -> None:
+    """One line in the log for each change of status; and a run that has ended gives its slot back."""
+    if after.status is not before.status:
+        # A warning when it failed, so that an alert sees it whatever a function's log level is.
+        level = logging.WARNING if after.status is RunStatus.FAILED else logging.INFO
+        extra = {"run_id": after.id, "error_code": after.result.error_code}
+        log.log(level, "run %s is %s", after.id, after.status, extra=extra)
+    if after.terminal and not before.terminal:
+        await give_slot_back(ports, after)
+
+
+def _tell_why(run: Run, response: AgentResponse) -> None:
+    """What the provider said of a response that it failed: callers read less of it than the log."""
+    if response.status is ResponseStatus.FAILED:
+        told = without_secrets(response.error_message or "")
+        log.warning("run %s: failed by the provider: %s", run.id, told, extra={"run_id": run.id})
+
+
+async def give_slot_back(ports: Ports, run: Run) -> None:
+    """Let another run of the owner have the slot of this one, which is over or was never committed with it.
+
+    Where that fails, the slot is found when it is needed.
+    """
+    request = run.request
+    if request.slot is not None:
+        with contextlib.suppress(StoreUnavailable):
+            await ports.slots.give_back(request.owner, request.slot, run.id, request.fingerprint)

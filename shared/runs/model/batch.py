@@ -1,0 +1,350 @@
+"""A batch and its items: what they hold, part by part, as for runs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from shared.runs.model.ids import run_id
+from shared.runs.model.outbox import Outbox
+from shared.runs.model.phases import Ended as RunEnded
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import SCHEMA, Run, Text
+
+MOST_ITEMS = 1_000
+
+
+class BatchStatus(StrEnum):
+    """What a caller is told of a batch. ``completed`` and ``cancelled`` never change."""
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+    @property
+    def over(self) -> bool:
+        """Whether every item has ended."""
+        return self in (BatchStatus.COMPLETED, BatchStatus.CANCELLED)
+
+
+class ItemStatus(StrEnum):
+    """Where an item stands. An ended one has the word of its run."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRequest:
+    """Who asked for what. Set by submit and never changed, but emptied when the batch is deleted."""
+
+    id: str
+    owner: str
+
+    fingerprint: str
+    """Tells this request from any other: the hash of its key, or a random nonce without one."""
+
+    created_at: datetime
+
+    total: int
+    """How many items."""
+
+    concurrency: int
+    """How many of them may be active at once, at most."""
+
+    agent: str | None = None
+    model: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    refused: tuple[int, ...] = ()
+    """Items that were bad when the batch was submitted."""
+
+    callback_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Items have their turns."""
+
+    begun: bool = False
+    """Whether any had its turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelling:
+    """What was pending never begins, and what is active is being stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """Every item has ended; only the outbox is left."""
+
+    status: BatchStatus
+    completed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted:
+    """A tombstone: what is active is stopped, its runs go, then its rows, at last its own."""
+
+    status: BatchStatus
+    """``cancelling`` until all that was active is stopped."""
+
+    deleted_at: datetime
+
+    purged: int = 0
+    """The runs of the items before this one are gone."""
+
+    emptied: bool = False
+    """Whether all rows but its own are gone."""
+
+
+BatchPhase = Running | Cancelling | Ended | Deleted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Active:
+    """An item that has its turn: its run is there, or is about to be."""
+
+    index: int
+
+    since: datetime
+    """When its turn came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far it is. The counts and the items' results are written in one transaction, so they always agree."""
+
+    cursor: int = 0
+    """Every item before this one has had its turn."""
+
+    active: tuple[Active, ...] = ()
+    completed: int = 0
+    incomplete: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    cancelled_from: int | None = None
+    """Of a cancelled batch: the items from here on never had their turn."""
+
+    failed_from: int | None = None
+    """The same of one whose wakes crashed ten times in a row."""
+
+    failed_because: str = ""
+
+    @property
+    def ended(self) -> int:
+        """How many items have."""
+        return self.completed + self.incomplete + self.failed + self.cancelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What the provider, or a limit here, said to new runs."""
+
+    window: int
+    """How many items may be active just now: halved by a refusal, opened by one with each item that ends."""
+
+    accepted_at: datetime | None = None
+    """When the provider last took a run of the batch."""
+
+    held: bool = False
+    """Whether its last word was a refusal."""
+
+    not_before: datetime | None = None
+    """No item has its turn before; None: at once. Set by submits that have to wait, cleared by those that went well."""
+
+    refusals: int = 0
+    """Wakes in a row in which submits had to wait."""
+
+    crashes: int = 0
+    """Of these, how many in a row for an exception that nobody expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSchedule:
+    """When it is looked at next."""
+
+    wake_at: datetime
+
+    progress_at: datetime
+    """When something last moved: looks go by the time since then."""
+
+    crashes: int = 0
+    """Wakes in a row that ended with an exception that nobody expected."""
+
+    wakes: int = 0
+    retry_after: float = 0.0
+    """Seconds from the last change to ``wake_at``, as it was then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastCallback:
+    """The last attempt at a callback."""
+
+    at: datetime | None = None
+    """When it was begun; None: there was none."""
+
+    http_status: int | None = None
+    """Neither a status nor a fault: it was cut off."""
+
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One batch. All times are aware UTC."""
+
+    request: BatchRequest
+    schedule: BatchSchedule
+    pace: Pace
+    updated_at: datetime
+    phase: BatchPhase = field(default_factory=Running)
+    progress: Progress = field(default_factory=Progress)
+    outbox: Outbox = field(default_factory=Outbox)
+    last_callback: LastCallback = field(default_factory=LastCallback)
+
+    over_at: datetime | None = None
+    """When it ended, for retention to query by; None before, and of a tombstone."""
+
+    @property
+    def id(self) -> str:
+        """``batch_`` and 32 hex digits."""
+        return self.request.id
+
+    @property
+    def status(self) -> BatchStatus:
+        """What a caller is told: it follows from the phase."""
+        match self.phase:
+            case Running(begun=begun):
+                return BatchStatus.IN_PROGRESS if begun else BatchStatus.QUEUED
+            case Cancelling():
+                return BatchStatus.CANCELLING
+            case Ended(status=status) | Deleted(status=status):
+                return status
+        raise AssertionError(self.phase)
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether it is a tombstone."""
+        return isinstance(self.phase, Deleted)
+
+    @property
+    def pending(self) -> int:
+        """How many items have not had their turn."""
+        return self.request.total - self.progress.ended - len(self.progress.active)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to wake for."""
+        return isinstance(self.phase, Ended) and not self.outbox.entries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchItem:
+    """One item as it was given: never changed."""
+
+    index: int
+    id: str | None = None
+
+    asked: Text = ""
+    """Its submission, as JSON; one that was bad has an error instead."""
+
+    error_code: str | None = None
+    error_message: str | None = None
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemResult:
+    """How an item ended: written once."""
+
+    index: int
+    status: RunStatus
+    ended_at: datetime
+
+    ran: bool = True
+    """Whether there is, or was, a run that holds the text."""
+
+    error_code: str | None = None
+    error_message: str | None = None
+    schema: int = SCHEMA
+
+
+_BATCH_ID = re.compile(r"batch_[0-9a-f]{32}", re.ASCII)
+
+
+def batch_id(name: str) -> str:
+    """The id of a batch from its 32 hex digits."""
+    return f"batch_{name}"
+
+
+def is_batch_id(text: str) -> bool:
+    """Whether it has the shape of a batch's id."""
+    return _BATCH_ID.fullmatch(text) is not None
+
+
+def session_of(batch: str, index: int) -> str:
+    """The session of an item's run. It is derived, so that no crash makes a second one."""
+    return hashlib.sha256(f"{batch}:{index}".encode()).hexdigest()[:32]
+
+
+def run_of(batch: str, index: int) -> str:
+    """The id of an item's run: the first of its session."""
+    return run_id(session_of(batch, index), 1)
+
+
+def fingerprint_of(batch: str, index: int) -> str:
+    """The fingerprint of an item's run, derived like its session: who submits it again submits the same."""
+    return hashlib.sha256(f"{batch}:{index}:submission".encode()).hexdigest()
+
+
+def result_of(index: int, run: Run) -> ItemResult:
+    """How an item ended whose run is terminal."""
+    return ItemResult(
+        index=index,
+        status=run.status,
+        ended_at=run.phase.completed_at if isinstance(run.phase, RunEnded) else run.updated_at,
+        error_code=run.result.error_code,
+        error_message=run.result.error_message,
+    )
+
+
+def counts(batch: Batch) -> dict[str, int]:
+    """How many items stand where."""
+    progress = batch.progress
+    return {
+        "total": batch.request.total,
+        "pending": batch.pending,
+        "active": len(progress.active),
+        "completed": progress.completed,
+        "incomplete": progress.incomplete,
+        "failed": progress.failed,
+        "cancelled": progress.cancelled,
+    }
+
+
+def item_status(batch: Batch, index: int, result: ItemResult | None) -> ItemStatus:
+    """Where an item stands. The result is to be read after the batch."""
+    progress = batch.progress
+    if result is not None:
+        return ItemStatus(result.status.value)
+    if index in batch.request.refused:
+        return ItemStatus.FAILED
+    if any(each.index == index for each in progress.active):
+        return ItemStatus.ACTIVE
+    if progress.cancelled_from is not None and index >= progress.cancelled_from:
+        return ItemStatus.CANCELLED
+    if progress.failed_from is not None and index >= progress.failed_from:
+        return ItemStatus.FAILED
+    return ItemStatus.PENDING

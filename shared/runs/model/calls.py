@@ -1,0 +1,104 @@
+"""Tool calls: what a turn asked for, a row each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from shared.runs.model.ids import run_id
+from shared.runs.model.run import SCHEMA, Text
+
+
+class CallState(StrEnum):
+    """Where one tool call stands."""
+
+    WAITING = "waiting"
+    """A person is asked about it."""
+
+    OPEN = "open"
+    """It may be started."""
+
+    STARTED = "started"
+    """It runs, under the lease of ``owner``; once that is another's, it was interrupted."""
+
+    FINISHED = "finished"
+    """Its result is in the row."""
+
+    @property
+    def runnable(self) -> bool:
+        """Whether whoever takes the lease runs it."""
+        return self in (CallState.OPEN, CallState.STARTED)
+
+
+class CallKind(StrEnum):
+    """Who makes the call: we do, or the provider does once it is approved (an MCP server's tool)."""
+
+    FUNCTION = "function"
+    MCP = "mcp"
+
+
+class Approval(StrEnum):
+    """What a person said of a call; ``none`` where nobody was asked."""
+
+    NONE = "none"
+    PENDING = "pending"
+    APPROVED = "approved"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """One call. Its row is written under its own ETag while it runs, and with the run's otherwise."""
+
+    session_id: str
+    number: int
+    turn: int
+
+    index: int
+    """Counts the calls of the turn, from 0."""
+
+    call_id: str
+    """The provider's; it may use one again."""
+
+    name: str
+
+    arguments: Text
+    """JSON text as the model wrote it."""
+
+    kind: CallKind = CallKind.FUNCTION
+    state: CallState = CallState.OPEN
+    approval: Approval = Approval.NONE
+
+    why: str = ""
+    """What a person is told who is to approve it."""
+
+    reason: str = ""
+    """What that person said; the model hears it."""
+
+    progress: str = ""
+    """The tool's last word on how far it is."""
+
+    progress_fraction: float | None = None
+    """From 0 to 1, where the tool says so."""
+
+    progress_at: datetime | None = None
+
+    starts: int = 0
+    """How often it was started; never reset."""
+
+    interruptions: int = 0
+    """How many of these starts ended with a process that most likely something else ended."""
+
+    owner: str = ""
+    """The lease under which it may be written: who lost that gets 412."""
+
+    result: Text = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    schema: int = SCHEMA
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every start of this call."""
+        return f"{run_id(self.session_id, self.number)}:{self.turn}:{self.index}"

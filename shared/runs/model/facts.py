@@ -1,0 +1,315 @@
+"""The facts of a run: what happened. Each names its subject, so that one that comes too late changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.agentkit.agent import AgentResponse, Usage
+from shared.agentkit.faults import ProviderFault
+from shared.agentkit.tools import Tool
+from shared.runs.model.outbox import CallbackState, EntryKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """The subject of what becomes of a create."""
+
+    turn: int
+    number: int
+    nonce: str
+
+
+# --- creating a response -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """Somebody takes the right to make the turn's next attempt. Never decided again after a lost race."""
+
+    attempt: Attempt
+    seconds: float
+    """How long the claim holds, ..."""
+
+    grace: float
+    """... and how much later the attempt counts as one of unknown outcome."""
+
+    owner: str = ""
+    """Random, where the claim is a lease that is renewed while the call runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotBuilt:
+    """There was no request to send: the agent's own code failed, or it refused. Nothing was claimed."""
+
+    turn: int
+    attempt: int
+    """The attempts made before."""
+
+    fault: ProviderFault
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotCreated:
+    """The attempt surely started nothing. The fault says why."""
+
+    attempt: Attempt
+    fault: ProviderFault
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeUnknown:
+    """The request was sent, and nobody knows what became of it."""
+
+    attempt: Attempt
+    code: str
+    within_call: bool
+    """Whether the answer was to come within the call: then nothing goes on without it, and nothing is waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRanOut:
+    """Claim and grace are over without a word. Decided by time."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the agent made of a response: all that the rules need besides."""
+
+    response: AgentResponse
+    tools: Mapping[str, Tool]
+    """The agent's: which calls need approval."""
+
+    output: str = ""
+    """The text parsed, as JSON, for agents that promise a form."""
+
+    output_error: str | None = None
+    """What does not fit of it: ``<form>: <error>``."""
+
+    output_form: str = ""
+    """The form's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseCreated:
+    """The provider accepted the attempt: told by the create's answer, or by a webhook that adopts it.
+
+    The one fact that is never refused while the run does not know the response: its cancel goes into the outbox.
+    """
+
+    attempt: Attempt
+    answer: Answer
+    jitter: float
+    cancellable: bool = True
+    """Whether it goes on without us, so that one that is not wanted has to be cancelled."""
+
+
+# --- looking how a response stands -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """The provider said how the response stands."""
+
+    response_id: str
+    answer: Answer
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoNews:
+    """The provider did not say."""
+
+    response_id: str
+    fault: ProviderFault
+    jitter: float
+
+    missing: bool = False
+    """It said that there is no such response."""
+
+    is_another: bool = False
+    """Under that id it has somebody else's, which is not ours to cancel."""
+
+
+# --- tools -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTaken:
+    """Somebody takes the right to run the turn's tools. Never decided again after a lost race."""
+
+    turn: int
+    owner: str
+    tools: Mapping[str, Tool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRenewed:
+    """The holder is still at it: of the tools' lease, or of a claim that is one."""
+
+    owner: str
+    beside_others: bool | None = None
+    """Whether it is at work on other tool calls too; None: that tells nothing here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolsSettled:
+    """No call runs any more under this lease."""
+
+    turn: int
+    owner: str
+    """Empty where nothing had to be run."""
+
+    outputs: str | None
+    """What the model is to be told, as JSON items, where every call is finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approve:
+    """One person's word on one call; the model hears the reason."""
+
+    approve: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """People said yes or no to calls, each named by its approval id or its call id. All or none are taken."""
+
+    answers: Mapping[str, Approve]
+
+
+# --- the run as a whole ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested:
+    """The caller wants no more of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlinePassed:
+    """The run's own deadline, or while it is parked the one for answers. Decided by time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentUnknown:
+    """This build does not know the run's agent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WakeCrashed:
+    """An exception that nobody expected."""
+
+    seen: int
+    """The count of crashes that the wake saw: two that saw the same are one."""
+
+    error: str
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted:
+    """Whoever may has the run deleted: it becomes a tombstone."""
+
+    keep: float
+    """Seconds until its own row goes."""
+
+
+# --- the outbox --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryName:
+    """The subject of what becomes of an entry."""
+
+    kind: EntryKind
+    subject: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackClaimed:
+    """Somebody takes the right to make the next attempt at a callback. Never decided again after a lost race."""
+
+    entry: EntryName
+    tries: int
+    """Those made before."""
+
+    seconds: float
+    """How long nobody else makes one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxTried:
+    """A try that did not do it, or found no room: later."""
+
+    entry: EntryName
+    seconds: float
+    """Until the next try."""
+
+    counts: bool = True
+    """Whether it was a try at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxDone:
+    """An entry is done, or given up."""
+
+    entry: EntryName
+    usage: Usage | None = None
+    """What the provider counted of a response that was cancelled."""
+
+    callback_state: CallbackState | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponsesDeleted:
+    """Some of a deleted run's responses were tried: some are gone at the provider, and some are not."""
+
+    entry: EntryName
+    gone: tuple[str, ...]
+    failed: tuple[str, ...]
+    """They go behind the others."""
+
+    seconds: float = 0.0
+    """Until the next try, where none is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackRequested:
+    """The caller wants the callback of the run's end again."""
+
+
+Fact = (
+    Claimed
+    | NotBuilt
+    | NotCreated
+    | OutcomeUnknown
+    | ClaimRanOut
+    | ResponseCreated
+    | Looked
+    | NoNews
+    | LeaseTaken
+    | LeaseRenewed
+    | ToolsSettled
+    | Answered
+    | CancelRequested
+    | DeadlinePassed
+    | AgentUnknown
+    | WakeCrashed
+    | Deleted
+    | CallbackClaimed
+    | OutboxTried
+    | OutboxDone
+    | ResponsesDeleted
+    | CallbackRequested
+)
+
+Right = Claimed | LeaseTaken | CallbackClaimed
+"""Taking a right: who lost the race for it has lost it, and it is refused once the deadline has passed."""

@@ -1,0 +1,141 @@
+"""The phases of a run: each holds what is true only in it, so that no field is meaningless at times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from shared.agentkit.agent import ContinuationToken
+
+
+class RunStatus(StrEnum):
+    """What a caller is told. The last four are terminal and never change."""
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    REQUIRES_ACTION = "requires_action"
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing can follow."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to make one attempt at creating the turn's response; recorded before the request is sent."""
+
+    until: datetime
+    """No request is sent that could take longer than this."""
+
+    unknown_at: datetime
+    """When the attempt counts as one of unknown outcome, unless something was heard of it: claim plus grace."""
+
+    owner: str = ""
+    """Random, where the call answers within itself: then the claim is a lease, renewed while the call runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creating:
+    """A response of the turn is to be created. The counts are of tries in a row that surely started nothing."""
+
+    nonce: str = ""
+    """Of the attempt that may still be adopted: the last one, until the next begins or it surely started nothing."""
+
+    claim: Claim | None = None
+    """The open claim, if any. Set by ``Claimed``; cleared by whatever is heard, or when it has run out."""
+
+    not_before: datetime | None = None
+    """The earliest next try; None: at once. Set by what went wrong, cleared by ``Claimed``."""
+
+    not_accepted: int = 0
+    """No connection, 409, 429, 503 with ``Retry-After``."""
+
+    previous_missing: int = 0
+    """The response to continue from was not known to the provider."""
+
+    agent_errors: int = 0
+    """The agent's own code could not build the request."""
+
+    denied_since: datetime | None = None
+    """Since when the provider denies access (401, 403)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """The model thinks. The counts are of looks in a row."""
+
+    token: ContinuationToken
+    """Where the run stands at the provider. It never leaves our rows."""
+
+    nonce: str = ""
+    """Of the attempt that was adopted: a look takes in nothing that was made for another."""
+
+    next_look: datetime
+    """When to ask next how it stands. Set by each look."""
+
+    no_news: int = 0
+    """Looks that told nothing: transport faults, 429, 5xx, bodies that are no response."""
+
+    missing: int = 0
+    """Looks that told that there is no such response, after the time of grace."""
+
+    missing_since: datetime | None = None
+    """When the first of those was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to run a turn's tools."""
+
+    owner: str
+    """Random; stands in every call's row that it may write, too."""
+
+    until: datetime
+    """When another may take it over. Moved by renewals."""
+
+    beside_others: bool = False
+    """Whether the holder, a second or more after it took the lease, was at work on other tool calls too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTools:
+    """The turn's calls are in their rows, and those that need no answer run."""
+
+    lease: Lease | None = None
+    """Whose turn it is; None: nobody's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingForAnswers:
+    """Parked: nothing runs, nothing is billed, and the run's own deadline stands still."""
+
+    answer_by: datetime
+    """When the run fails unless every question was answered."""
+
+    seconds_left: float | None
+    """What is left of the run's own deadline once it goes on; None: it has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """Only the outbox is left."""
+
+    status: RunStatus
+    """One of the four terminal ones; it never changes."""
+
+    completed_at: datetime
+
+    deleted_at: datetime | None = None
+    """When it became a tombstone: no content, only status, fingerprint and outbox."""
+
+
+Phase = Creating | Pending | RunningTools | WaitingForAnswers | Ended

@@ -1,0 +1,71 @@
+"""What the life of a run works with: its stores, the agents, the settings, a clock, and who sends callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.agentkit.agent import Agent
+from shared.runs.interruptions import Interruptions
+from shared.runs.model.callbacks import Sender
+from shared.runs.store.batches import BatchStore
+from shared.runs.store.due import DueStore
+from shared.runs.store.index import IndexStore
+from shared.runs.store.runs import RunStore
+from shared.runs.store.slots import SlotStore
+from shared.settings import Settings
+
+log = logging.getLogger("dormouse")
+
+
+@dataclass(slots=True)
+class Gauge:
+    """How many are at it now: ``with gauge: …`` is one more."""
+
+    count: int = 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """One for each process, put together by the wiring."""
+
+    runs: RunStore
+    due: DueStore
+    index: IndexStore
+    slots: SlotStore
+    batches: BatchStore
+
+    agents: Mapping[str, Agent]
+    """By name, the default one first."""
+
+    settings: Settings
+
+    clock: Callable[[], datetime]
+    """Aware UTC."""
+
+    random: Callable[[], float]
+    """Numbers in [0, 1), to spread waits."""
+
+    threads: Executor
+    """Where sync tools run: a pool of their own, so that they cannot starve the renewal of their lease."""
+
+    sender: Sender | None = None
+    """None where the app has no secret to sign callbacks with."""
+
+    interruptions: Interruptions = field(default_factory=Interruptions)
+
+    tools_at_work: Gauge = field(default_factory=Gauge)
+    """Tool calls that run in this process, of whatever runs."""
+
+    long_inputs: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
+    """Items of batches with a long input that are submitted side by side: each takes several times its size."""

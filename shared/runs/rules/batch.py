@@ -1,0 +1,377 @@
+"""Batches: what follows from a fact, and how many items may have their turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.errors import BatchNotEnded, DormouseError, NoCallback
+from shared.runs.model import batch_facts as facts
+from shared.runs.model.batch import (
+    Active,
+    Batch,
+    BatchPhase,
+    BatchStatus,
+    Cancelling,
+    Deleted,
+    Ended,
+    ItemResult,
+    LastCallback,
+    Running,
+)
+from shared.runs.model.batch_facts import BatchFact
+from shared.runs.model.outbox import Entry, EntryKind, Outbox
+from shared.runs.model.phases import Creating, RunStatus
+from shared.runs.model.run import Run
+from shared.runs.rules import schedule
+from shared.runs.rules.change import Refused, later
+from shared.runs.rules.ending import MOST_CRASHES
+from shared.settings import Settings
+
+LONGEST_GAP = 30.0
+"""Seconds between two looks at a batch in which nothing ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchChange:
+    """All that must be written together."""
+
+    batch: Batch
+    results: tuple[ItemResult, ...] = ()
+
+    turns: tuple[Active, ...] = ()
+    """The items that have been given their turns."""
+
+
+BatchDecision = BatchChange | Refused
+
+
+def runs_looked_at(batch: Batch, fact: facts.RunsLookedAt, now: datetime, settings: Settings) -> BatchDecision:
+    """What has ended is settled, and the next items have their turns, as many as there is room for."""
+    if batch.progress.active != fact.active:
+        return Refused()
+    after = paced(settled(batch, fact.ended, now), fact.runs, len(fact.ended))
+    after, turns = _given_turns(after, _room(after, now), now)
+    waits = batch.pace.not_before is not None and now < batch.pace.not_before
+    has_more = bool(turns) or (fact.missing > 0 and not waits)
+    crashes = batch.schedule.crashes if has_more else 0  # with something to do the wake is not over yet
+    timed = replace(after.schedule, wakes=after.schedule.wakes + 1, crashes=crashes)
+    after = _dated(replace(after, schedule=timed), now, settings, fact.jitter)
+    return BatchChange(batch=after, results=fact.ended, turns=turns)
+
+
+def runs_submitted(batch: Batch, fact: facts.RunsSubmitted, now: datetime, settings: Settings) -> BatchDecision:
+    """What went wrong is written down; what went well, the runs' own rows say."""
+    ended = tuple(each for each in fact.failed if any(each.index == turn.index for turn in batch.progress.active))
+    after = paced(settled(batch, ended, now), fact.runs, 0)
+    pace = replace(after.pace, refusals=0, not_before=None)
+    if fact.waits:
+        refusals = batch.pace.refusals + 1
+        seconds = schedule.failure_gap(refusals, jitter=fact.jitter) if fact.wait_seconds is None else fact.wait_seconds
+        pace = replace(after.pace, refusals=refusals, not_before=later(now, seconds))
+    pace = replace(pace, crashes=batch.pace.crashes + 1 if fact.crashed else 0)
+    after = replace(after, pace=pace, schedule=replace(after.schedule, crashes=0))
+    if after == batch:
+        return Refused()
+    return BatchChange(batch=_dated(after, now, settings, fact.jitter), results=ended)
+
+
+def runs_stopped(batch: Batch, fact: facts.RunsStopped, now: datetime, settings: Settings) -> BatchDecision:
+    """What could be stopped has ended."""
+    ended = tuple(each for each in fact.ended if any(each.index == turn.index for turn in batch.progress.active))
+    after = settled(batch, ended, now)
+    timed = replace(after.schedule, wakes=after.schedule.wakes + 1, crashes=0)
+    return BatchChange(batch=_dated(replace(after, schedule=timed), now, settings, fact.jitter), results=ended)
+
+
+def cancel_requested(
+    batch: Batch, fact: facts.BatchCancelRequested, now: datetime, settings: Settings
+) -> BatchDecision:
+    """What is pending never begins, what is active is to be stopped."""
+    return BatchChange(batch=cancelled(batch, now))
+
+
+def deleted(batch: Batch, fact: facts.BatchDeleted, now: datetime, settings: Settings) -> BatchDecision:
+    """A tombstone without content; an active batch is cancelled in the same write, and stopped before its runs go."""
+    stopped = batch if isinstance(batch.phase, Ended) else cancelled(batch, now)
+    purged = 0 if fact.runs else batch.request.total
+    request = replace(batch.request, metadata={}, agent=None, model=None, callback_url=None)
+    return BatchChange(
+        batch=replace(
+            stopped,
+            request=request,
+            phase=Deleted(status=stopped.status, deleted_at=now, purged=purged),
+            schedule=replace(stopped.schedule, wake_at=now),
+            outbox=Outbox(),
+            last_callback=LastCallback(),
+            over_at=None,
+            updated_at=now,
+        )
+    )
+
+
+def runs_purged(batch: Batch, fact: facts.RunsPurged, now: datetime, settings: Settings) -> BatchDecision:
+    """The next of a tombstone's runs, at once."""
+    assert isinstance(batch.phase, Deleted)
+    phase = replace(batch.phase, purged=max(batch.phase.purged, fact.until))
+    return BatchChange(batch=replace(batch, phase=phase, schedule=replace(batch.schedule, wake_at=now)))
+
+
+def rows_purged(batch: Batch, fact: facts.RowsPurged, now: datetime, settings: Settings) -> BatchDecision:
+    """More of its rows at once; once all are gone, its own row after a while."""
+    assert isinstance(batch.phase, Deleted)
+    wake_at = later(batch.phase.deleted_at, fact.keep) if fact.emptied else now
+    phase = replace(batch.phase, emptied=fact.emptied)
+    return BatchChange(batch=replace(batch, phase=phase, schedule=replace(batch.schedule, wake_at=wake_at)))
+
+
+def wake_crashed(batch: Batch, fact: facts.BatchWakeCrashed, now: datetime, settings: Settings) -> BatchDecision:
+    """Counted and backed off; ten in a row end the batch: what of it has not ended has failed."""
+    if batch.is_done or batch.schedule.crashes != fact.seen:
+        return Refused()
+    crashes = fact.seen + 1
+    gap = schedule.backoff(crashes, first=2.0, most=300.0, jitter=fact.jitter)
+    timed = replace(
+        batch.schedule,
+        crashes=crashes,
+        wakes=batch.schedule.wakes + 1,
+        wake_at=later(now, gap),
+        retry_after=round(gap, 3),
+    )
+    after = replace(batch, schedule=timed)
+    ended = tuple(each for each in fact.ended if any(each.index == turn.index for turn in batch.progress.active))
+    if crashes < MOST_CRASHES or batch.status.over:
+        return BatchChange(batch=after)
+    said = f"{crashes} wakes of the batch failed in a row, the last with {fact.error}."
+    progress = replace(
+        after.progress,
+        failed=after.progress.failed + after.pending,
+        failed_from=after.progress.cursor,
+        failed_because=said,
+        cursor=after.request.total,
+    )
+    return BatchChange(batch=_closed(settled(replace(after, progress=progress), ended, now), now), results=ended)
+
+
+def callback_claimed(
+    batch: Batch, fact: facts.BatchCallbackClaimed, now: datetime, settings: Settings
+) -> BatchDecision:
+    """The attempt is counted before it is made."""
+    entry = batch.outbox.named(fact.entry.kind, fact.entry.subject, fact.entry.since)
+    if entry is None or entry.tries != fact.tries or now < entry.due:
+        return Refused("claimed")
+    outbox = batch.outbox.replacing(entry, replace(entry, tries=entry.tries + 1, due=later(now, fact.seconds)))
+    outbox = replace(outbox, deliveries=outbox.deliveries + 1)
+    return BatchChange(batch=_waking(replace(batch, outbox=outbox, last_callback=LastCallback(at=now)), now))
+
+
+def callback_tried(batch: Batch, fact: facts.BatchCallbackTried, now: datetime, settings: Settings) -> BatchDecision:
+    """How it was taken, and the end of it or the next attempt."""
+    entry, outbox = batch.outbox.named(fact.entry.kind, fact.entry.subject, fact.entry.since), batch.outbox
+    if entry is not None and fact.state is not None:
+        outbox = replace(outbox.dropping(entry), callback_state=fact.state)
+    elif entry is not None:
+        outbox = outbox.replacing(entry, replace(entry, due=later(now, fact.seconds)))
+    last = batch.last_callback
+    if fact.sent is not None and outbox.deliveries == fact.attempt:  # it is still the last
+        last = replace(last, http_status=fact.sent.status, fault=fact.sent.fault)
+    return BatchChange(batch=_waking(replace(batch, outbox=outbox, last_callback=last), now))
+
+
+def callback_requested(
+    batch: Batch, fact: facts.BatchCallbackRequested, now: datetime, settings: Settings
+) -> BatchDecision:
+    """The callback of the batch's end anew, from the first attempt on, whatever became of it before."""
+    error: DormouseError | None = None
+    if batch.request.callback_url is None:
+        error = NoCallback()
+    elif not isinstance(batch.phase, Ended):
+        error = BatchNotEnded(status_of_batch=batch.status.value)
+    return BatchChange(batch=_telling(batch, now)) if error is None else Refused(error.code, error)
+
+
+# --- the steps that they share -----------------------------------------------------------------------
+
+
+def settled(batch: Batch, results: Sequence[ItemResult], now: datetime) -> Batch:
+    """The batch with these active items ended."""
+    if not results:
+        return batch
+    ended = {result.index for result in results}
+    words = [result.status for result in results]
+    progress = batch.progress
+    after = replace(
+        progress,
+        active=tuple(each for each in progress.active if each.index not in ended),
+        completed=progress.completed + words.count(RunStatus.COMPLETED),
+        incomplete=progress.incomplete + words.count(RunStatus.INCOMPLETE),
+        failed=progress.failed + words.count(RunStatus.FAILED),
+        cancelled=progress.cancelled + words.count(RunStatus.CANCELLED),
+    )
+    timed = replace(batch.schedule, progress_at=now)
+    return _closed(replace(batch, progress=after, schedule=timed, updated_at=now), now)
+
+
+def cancelled(batch: Batch, now: datetime) -> Batch:
+    """The batch as a caller cancels it."""
+    progress = replace(
+        batch.progress,
+        cancelled=batch.progress.cancelled + batch.pending,
+        cancelled_from=batch.progress.cursor,
+        cursor=batch.request.total,
+    )
+    if isinstance(batch.phase, Cancelling):
+        progress = batch.progress
+    timed = replace(batch.schedule, wake_at=now)
+    return _closed(replace(batch, phase=Cancelling(), progress=progress, schedule=timed, updated_at=now), now)
+
+
+def _closed(batch: Batch, now: datetime) -> Batch:
+    """The batch as it ends, once nothing of it is pending or active: the one place that decides that it is over.
+
+    So this is where its caller is to be told, in the same write.
+    """
+    if batch.status.over or batch.pending or batch.progress.active:
+        return batch
+    if isinstance(batch.phase, Deleted):
+        timed = replace(batch.schedule, wake_at=now, retry_after=0.0)
+        return replace(batch, phase=replace(batch.phase, status=BatchStatus.CANCELLED), schedule=timed)
+    status = BatchStatus.CANCELLED if isinstance(batch.phase, Cancelling) else BatchStatus.COMPLETED
+    timed = replace(batch.schedule, wake_at=now, retry_after=0.0)
+    ended = replace(batch, phase=Ended(status=status, completed_at=now), schedule=timed, over_at=now, updated_at=now)
+    return _telling(ended, now)
+
+
+closed = _closed
+
+
+def _telling(batch: Batch, now: datetime) -> Batch:
+    """The ended batch with its caller to be told, if the caller wants to know."""
+    if batch.request.callback_url is None:
+        return batch
+    entry = Entry(kind=EntryKind.CALLBACK, subject=batch.status.value, due=now, since=now)
+    return _waking(replace(batch, outbox=replace(batch.outbox, entries=(entry,), callback_state=None)), now)
+
+
+def _waking(batch: Batch, now: datetime) -> Batch:
+    """The ended batch with its next wake where its outbox needs it."""
+    due = min((entry.due for entry in batch.outbox), default=now)
+    return replace(batch, schedule=replace(batch.schedule, wake_at=due))
+
+
+def _room(batch: Batch, now: datetime) -> int:
+    """How many more items may have their turns now."""
+    pace = batch.pace
+    if pace.held or (pace.not_before is not None and now < pace.not_before) or not isinstance(batch.phase, Running):
+        return 0
+    return max(0, min(pace.window, batch.request.concurrency) - len(batch.progress.active))
+
+
+def _given_turns(batch: Batch, count: int, now: datetime) -> tuple[Batch, tuple[Active, ...]]:
+    """Give the next ``count`` items their turns. Refused ones are passed over."""
+    turns: list[Active] = []
+    cursor, refused = batch.progress.cursor, frozenset(batch.request.refused)
+    while cursor < batch.request.total and len(turns) < count:
+        if cursor not in refused:
+            turns.append(Active(index=cursor, since=now))
+        cursor += 1
+    if not turns:
+        return batch, ()
+    progress = replace(batch.progress, cursor=cursor, active=(*batch.progress.active, *turns))
+    timed = replace(batch.schedule, progress_at=now)
+    after = replace(batch, phase=Running(begun=True), progress=progress, schedule=timed, updated_at=now)
+    return after, tuple(turns)
+
+
+def paced(batch: Batch, runs: Iterable[Run], ended: int) -> Batch:
+    """The batch after a look at these runs of it: held back while the provider's last word was a refusal.
+
+    A refusal halves the window, once until the provider takes something again; each item that ends opens it by one.
+    """
+    seen, pace = list(runs), batch.pace
+    accepted = max((at for run in seen if (at := run.turn.accepted_at) is not None), default=None)
+    if pace.accepted_at is not None:
+        accepted = pace.accepted_at if accepted is None else max(accepted, pace.accepted_at)
+    refused = max((at for run in seen if (at := refused_at(run)) is not None), default=None)
+    held = refused is not None and (accepted is None or refused > accepted)
+    window = pace.window
+    if held and not pace.held:
+        window = max(1, window // 2)
+    elif not held:
+        window = min(batch.request.concurrency, window + ended)
+    return replace(batch, pace=replace(pace, accepted_at=accepted, held=held, window=window))
+
+
+def refused_at(run: Run) -> datetime | None:
+    """When the provider last refused to take a run that is still to be created, for now; None if it did not."""
+    phase = run.phase
+    if not isinstance(phase, Creating) or phase.not_before is None or run.turn.unknown_outcomes:
+        return None
+    was_limited = run.chain.provider_status == "failed: rate_limit_exceeded"
+    if not phase.not_accepted and phase.denied_since is None and not was_limited:
+        return None
+    gap = run.schedule.retry_after
+    return run.updated_at if gap <= 0 else phase.not_before - timedelta(seconds=gap)
+
+
+def _dated(batch: Batch, now: datetime, settings: Settings, jitter: float) -> Batch:
+    """The batch with its next wake: soon after something has moved, ever later while nothing does."""
+    if batch.status.over:
+        return batch
+    quiet = (now - batch.schedule.progress_at).total_seconds()
+    most = max(settings.poll_first, min(settings.poll_max, LONGEST_GAP))
+    gap = schedule.poll_gap(quiet, first=settings.poll_first, most=most, jitter=jitter)
+    if not batch.progress.active and batch.pace.not_before is not None:
+        gap = max(gap, (batch.pace.not_before - now).total_seconds())
+    timed = replace(batch.schedule, wake_at=later(now, gap), retry_after=round(gap, 3))
+    return replace(batch, schedule=timed)
+
+
+# --- the table ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRule:
+    """One line of the table."""
+
+    decide: Callable[[Batch, Any, datetime, Settings], BatchDecision]
+    """Any: each rule takes the one class of facts that it stands beside."""
+
+    leads: dict[type[BatchPhase], tuple[type[BatchPhase], ...]]
+    """From the phase that it finds to those that it may leave. In any other phase it is refused."""
+
+
+_STILL_ENDED: dict[type[BatchPhase], tuple[type[BatchPhase], ...]] = {Ended: (Ended,)}
+
+BATCH_TABLE: dict[type[BatchFact], BatchRule] = {
+    facts.RunsLookedAt: BatchRule(runs_looked_at, {Running: (Running, Ended)}),
+    facts.RunsSubmitted: BatchRule(runs_submitted, {Running: (Running, Ended), Cancelling: (Cancelling, Ended)}),
+    facts.RunsStopped: BatchRule(runs_stopped, {Cancelling: (Cancelling, Ended), Deleted: (Deleted,)}),
+    facts.BatchCancelRequested: BatchRule(cancel_requested, {Running: (Cancelling, Ended)}),
+    facts.BatchDeleted: BatchRule(deleted, {Running: (Deleted,), Cancelling: (Deleted,), Ended: (Deleted,)}),
+    facts.RunsPurged: BatchRule(runs_purged, {Deleted: (Deleted,)}),
+    facts.RowsPurged: BatchRule(rows_purged, {Deleted: (Deleted,)}),
+    facts.BatchWakeCrashed: BatchRule(
+        wake_crashed,
+        {Running: (Running, Ended), Cancelling: (Cancelling, Ended), Ended: (Ended,), Deleted: (Deleted,)},
+    ),
+    facts.BatchCallbackClaimed: BatchRule(callback_claimed, _STILL_ENDED),
+    facts.BatchCallbackTried: BatchRule(callback_tried, _STILL_ENDED),
+    facts.BatchCallbackRequested: BatchRule(
+        callback_requested, {Running: (Running,), Cancelling: (Cancelling,), Ended: (Ended,)}
+    ),
+}
+
+
+def decide_batch(batch: Batch, fact: BatchFact, now: datetime, settings: Settings) -> BatchDecision:
+    """What follows from a fact. Raises ``AssertionError`` for what the table does not allow: a fault of a rule."""
+    rule = BATCH_TABLE[type(fact)]
+    allowed = rule.leads.get(type(batch.phase), ())
+    if not allowed:
+        return Refused()
+    decision = rule.decide(batch, fact, now, settings)
+    if isinstance(decision, BatchChange):
+        assert isinstance(decision.batch.phase, allowed), f"{type(fact).__name__} led to {decision.batch.phase}"
+    return decision

@@ -1,0 +1,120 @@
+"""What a decision comes to, and the small steps that many of them share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from shared.agentkit.lenient import MOST_MESSAGE, MOST_WORD, well_formed
+from shared.agentkit.redaction import for_callers
+from shared.errors import DormouseError
+from shared.runs.model.calls import ToolCall
+from shared.runs.model.outbox import CallbackState, Entry, EntryKind, Outbox
+from shared.runs.model.phases import Ended, Pending, RunStatus
+from shared.runs.model.run import Result, Run, Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What a fact is decided on: the run, and what was read after it where the fact needs that."""
+
+    run: Run
+    calls: tuple[ToolCall, ...] = ()
+    """The turn's (``LeaseTaken``, ``ToolsSettled``), or all (``Answered``)."""
+
+    session: Session | None = None
+    """For ``Deleted``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """All that must be written together, in whole values."""
+
+    run: Run
+    calls: tuple[ToolCall, ...] = ()
+    """Rows of calls that are new, or that change with the run."""
+
+    items: tuple[str, ...] = ()
+    """Conversation items to append, each a JSON list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The fact changes nothing. An empty code: nothing is left to do about it."""
+
+    code: str = ""
+    error: DormouseError | None = field(default=None, compare=False)
+    """What to tell the caller, where a caller brought the fact."""
+
+
+Decision = Change | Refused
+
+
+def later(now: datetime, seconds: float) -> datetime:
+    """So many seconds ahead."""
+    return now + timedelta(seconds=seconds)
+
+
+def end_run(
+    run: Run,
+    now: datetime,
+    status: RunStatus,
+    *,
+    code: str | None = None,
+    message: str | None = None,
+    result: Result | None = None,
+) -> Run:
+    """The run as it ends: what is pending at the provider is to be cancelled, and its caller told."""
+    outbox = run.outbox.without(EntryKind.CALLBACK)  # what they would tell is of the past
+    if isinstance(run.phase, Pending):
+        outbox = outbox.adding(cancel_of(run.phase.token.response_id, now))
+    # Whoever made the sentence: callers get no secret and no internal address that somebody has put into it.
+    made = replace(
+        result or Result(),
+        error_code=None if code is None else well_formed(code[:MOST_WORD]),
+        error_message=None if message is None else for_callers(well_formed(message), most=MOST_MESSAGE),
+    )
+    ended = replace(
+        run,
+        phase=Ended(status=status, completed_at=now),
+        result=made,
+        outbox=outbox,
+        updated_at=now,
+    )
+    return telling(ended, now)
+
+
+def fail(run: Run, now: datetime, code: str, message: str) -> Change:
+    """The run failed."""
+    return Change(run=end_run(run, now, RunStatus.FAILED, code=code, message=message))
+
+
+def cancel_of(response_id: str, now: datetime) -> Entry:
+    """A response to cancel."""
+    return Entry(kind=EntryKind.CANCEL, subject=response_id, due=now, since=now)
+
+
+def telling(run: Run, now: datetime) -> Run:
+    """The run with its caller to be told how it now stands, if the caller wants any of that."""
+    outbox = run.outbox.without(EntryKind.CALLBACK)
+    if run.request.callback_url is None or outbox.callback_state is CallbackState.DISABLED:
+        return replace(run, outbox=outbox)
+    entry = Entry(kind=EntryKind.CALLBACK, subject=event_of(run), due=now, since=now)
+    return replace(run, outbox=outbox.adding(entry))
+
+
+def event_of(run: Run) -> str:
+    """The event that the run's status is. Each pause for answers is one of its own."""
+    status = run.status
+    return f"{status.value}_{run.turn.number}" if status is RunStatus.REQUIRES_ACTION else status.value
+
+
+def tombstone(run: Run, now: datetime, keep: float) -> Run:
+    """An ended run without content, and what is left to do: the provider's copies, its other rows, its own row."""
+    assert isinstance(run.phase, Ended)
+    added = [Entry(kind=EntryKind.DELETE, due=now, since=now)] if run.chain.response_ids else []
+    added.append(Entry(kind=EntryKind.ROWS, due=now, since=now))
+    added.append(Entry(kind=EntryKind.REMOVAL, due=later(now, keep), since=now))
+    gone = run.without_content()
+    outbox: Outbox = gone.outbox.without(EntryKind.CALLBACK).adding(*added)
+    return replace(gone, phase=replace(run.phase, deleted_at=now), outbox=outbox, updated_at=now)

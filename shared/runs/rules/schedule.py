@@ -1,0 +1,89 @@
+"""When to wake next. Pure: ages and counts in, seconds out.
+
+The polls of a turn are as far apart as the square root of its age: at equal numbers of polls this beats fixed,
+doubling and proportional gaps, both in seconds of delay and relative to the length of the run.
+"""
+
+from __future__ import annotations
+
+import math
+
+from shared.agentkit.faults import NOT_SENT, ProviderFault
+
+UNKNOWN_OUTCOME_WAITS = (0.0, 300.0, 1_200.0, 3_600.0)
+"""Seconds before the second to fifth create of a turn, after one whose outcome is unknown."""
+
+JITTER = 0.1
+
+DAY = 86_400.0
+
+CALLBACK_WAITS = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0, 28_800.0)
+"""Seconds before the second to eleventh try of a callback: with the most of jitter a day less a few minutes."""
+
+CROWDED_FIRST = 4.0
+CROWDED_MOST = 30.0
+"""The bounds of the wait for a place, in seconds, where a request found none."""
+
+SPARSE_FIRST = 30.0
+SPARSE_MOST = 300.0
+"""The bounds of poll gaps, in seconds, where the provider's webhooks bring the news."""
+
+
+def poll_gap(age: float, *, first: float, most: float, jitter: float) -> float:
+    """Seconds to the next poll of a turn that began ``age`` seconds ago.
+
+    ``first`` and ``most`` bound it; ``jitter`` in [0, 1) spreads it by up to 10 % downwards, so that runs submitted
+    together do not poll together.
+    """
+    gap = min(max(1.5 * math.sqrt(max(age, 0.0)), first), most)
+    return max(gap * (1.0 - JITTER * jitter), min(first, most))
+
+
+def backoff(failures: int, *, first: float, most: float, jitter: float) -> float:
+    """Seconds to wait after the ``failures``-th failure in a row: doubling, bounded, spread upwards by up to 10 %."""
+    return min(first * 2.0 ** min(max(failures - 1, 0), 30), most) * (1.0 + JITTER * jitter)
+
+
+def asked_wait(asked: float, *, most: float, jitter: float) -> float:
+    """Seconds to wait where a server asks for ``asked``: ``most`` at most, spread upwards by up to 10 %."""
+    return min(max(asked, 0.0), most) * (1.0 + JITTER * jitter)
+
+
+def crowded_wait(failures: int, *, jitter: float) -> float:
+    """Seconds to the next try of what found no place here for the ``failures``-th time in a row.
+
+    Short, since places come free all the time, and spread widely: who comes back together finds none again.
+    """
+    return backoff(failures, first=CROWDED_FIRST, most=CROWDED_MOST, jitter=0.0) * (1.0 - 0.5 * jitter)
+
+
+def unknown_outcome_wait(outcomes: int) -> float:
+    """Seconds before the next create after ``outcomes`` (1 or more) creates of unknown outcome."""
+    return UNKNOWN_OUTCOME_WAITS[min(outcomes, len(UNKNOWN_OUTCOME_WAITS)) - 1]
+
+
+def callback_wait(tries: int, *, age: float, retry_after: float | None, jitter: float) -> float | None:
+    """Seconds before the next try of a callback, after ``tries`` (1 or more) that failed; None: it is given up.
+
+    ``age`` is the time since its event. ``retry_after`` is what the receiver asks for; it gets that, or a day.
+    """
+    if tries > len(CALLBACK_WAITS) or age >= DAY:
+        return None
+    wait = CALLBACK_WAITS[max(tries, 1) - 1] * (1.0 + JITTER * jitter)
+    return max(wait, min(retry_after or 0.0, DAY))
+
+
+BACKOFF_FIRST = 2.0
+BACKOFF_MOST = 120.0
+
+
+def failure_gap(failures: int, *, jitter: float) -> float:
+    """Seconds to wait after so many failures in a row: of a create, a look, a response."""
+    return backoff(failures, first=BACKOFF_FIRST, most=BACKOFF_MOST, jitter=jitter)
+
+
+def gap_after(fault: ProviderFault, failures: int, *, most: float, jitter: float) -> float:
+    """Seconds to wait after this fault, the so manieth in a row: backed off, and as the provider asks."""
+    if fault.code == NOT_SENT and fault.retry_after is None:
+        return crowded_wait(failures, jitter=jitter)
+    return max(failure_gap(failures, jitter=jitter), asked_wait(fault.retry_after or 0.0, most=most, jitter=jitter))

@@ -1,0 +1,190 @@
+"""Due rows: what somebody must still come back to, and when. One row a run, or a batch, that is not over and done with,
+and one a deleted session.
+
+Where these methods say ``run_id``, a batch's id does as well, or the name that a deleted session has here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from shared.runs.model.batch import is_batch_id
+from shared.runs.model.ids import parse_run_id, session_of_due_row
+from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
+
+AHEAD = timedelta(seconds=60)
+"""When a sweep looks at what was announced, should nobody else have come to it by then."""
+
+ASIDE = timedelta(hours=1)
+"""When a sweep looks again at a row whose run could not be read."""
+
+ANNOUNCE_AGAIN = timedelta(seconds=30)
+"""The age from which an announcement is made again before the commit that it is for."""
+
+RACES = 5
+MOST_COUNTED = 1_000
+"""Rows that a count counts: as many as one page of a query has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueRow:
+    """One due row. ``overdue_sweeps``: how many sweeps in a row found the run overdue.
+
+    ``announced_at``: when somebody last said that they were about to change the run (or to create it).
+    ``listed``: the place in the owner's list that goes with the row, should the run never come to be.
+    """
+
+    run_id: str
+    due: datetime
+    announced_at: datetime
+    etag: str
+    overdue_sweeps: int = 0
+    listed: str = ""
+
+
+class DueStore:
+    """Reads and writes due rows. Every method may raise ``StoreUnavailable``."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def announce(
+        self, run_id: str, now: datetime, *, listed: str = "", deadline: datetime | None = None
+    ) -> DueRow:
+        """For who brings a wake nearer, *before* it commits that: whatever becomes of it, the sweep looks.
+
+        The row has a new ETag and is due within 60 s, never later than it was: so announcing again and again
+        postpones nothing. Due at the ``deadline`` if that is sooner: what is announced may hang for longer.
+        ``now`` is the clock's: what was announced later than that stays so.
+        """
+        due = now + AHEAD if deadline is None else min(now + AHEAD, deadline)
+        for _ in range(RACES):
+            row = await self.get(run_id)
+            try:
+                if row is None:
+                    return await self._insert(run_id, due, now, listed)
+                return await self._announce_again(row, due, now, listed)
+            except Conflict:
+                continue
+        return await self.put(run_id, due, now, listed=listed)  # whoever was faster has just dated it
+
+    async def keep_announced(self, row: DueRow, now: datetime) -> DueRow:
+        """For who has announced, right before its commit: announces again what it said too long ago."""
+        if now - row.announced_at < ANNOUNCE_AGAIN:
+            return row
+        return await self.announce(row.run_id, now, listed=row.listed)
+
+    async def put(self, run_id: str, due: datetime, now: datetime, *, listed: str = "") -> DueRow:
+        """Write the row, whatever is there."""
+        return await self._write(DueRow(run_id=run_id, due=due, announced_at=now, etag="", listed=listed), Kind.UPSERT)
+
+    async def get(self, run_id: str) -> DueRow | None:
+        """The row; None when the run has none."""
+        row = await self._tables.get(Table.DUE, _partition(run_id), run_id)
+        return None if row is None else _due_row(row)
+
+    async def set_due(self, row: DueRow, due: datetime, now: datetime, *, overdue_sweeps: int = 0) -> bool:
+        """Date it, under the ETag read *before* the run row; False when somebody was nearer to the truth.
+
+        Not later than 60 s after an announcement that is younger than that: what it announced may not be committed
+        yet, and then the run row says nothing of it.
+        """
+        values: dict[str, Value] = {
+            "due": _not_past_announcement(row, due, now).timestamp(),
+            "overdue_sweeps": overdue_sweeps,
+            "quarantined": "",  # its run was read just now
+        }
+        return await self._try(row, Change(kind=Kind.MERGE, key=row.run_id, values=values, etag=row.etag))
+
+    async def quarantine(self, row: DueRow, reason: str, now: datetime) -> bool:
+        """Put it aside: its run cannot be read. Sweeps pass it over for an hour; another version may read it."""
+        values: dict[str, Value] = {"quarantined": reason[:1_000], "due": (now + ASIDE).timestamp()}
+        return await self._try(row, Change(kind=Kind.MERGE, key=row.run_id, values=values, etag=row.etag))
+
+    async def remove(self, row: DueRow, now: datetime) -> bool:
+        """Delete it, under its ETag; False when it was changed meanwhile.
+
+        One that was announced less than 60 s ago is dated to the end of these instead.
+        """
+        if now < row.announced_at + AHEAD:
+            return await self.set_due(row, row.announced_at + AHEAD, now)
+        return await self._try(row, Change(kind=Kind.DELETE, key=row.run_id, etag=row.etag))
+
+    async def due(self, now: datetime, limit: int) -> list[DueRow]:
+        """The rows whose time has come, oldest first, at most ``limit``."""
+        rows = self._tables.query(Table.DUE, None, where={"due": ("le", now.timestamp())})
+        return sorted([_due_row(row) async for row in rows], key=lambda each: each.due)[:limit]
+
+    async def count(self, most: int = MOST_COUNTED) -> tuple[int, int]:
+        """How many due rows there are, and how many of them are put aside: each up to ``most``, in one page."""
+        rows = await self._tables.page(Table.DUE, select=["due"], size=most)
+        aside = await self._tables.page(
+            Table.DUE, any_of=[[("quarantined", "gt", "")]], select=["quarantined"], size=most
+        )
+        return len(rows.rows), len(aside.rows)
+
+    async def _insert(self, run_id: str, due: datetime, now: datetime, listed: str) -> DueRow:
+        return await self._write(DueRow(run_id=run_id, due=due, announced_at=now, etag="", listed=listed), Kind.INSERT)
+
+    async def _announce_again(self, row: DueRow, due: datetime, now: datetime, listed: str) -> DueRow:
+        return await self._write(
+            replace(
+                row,
+                due=min(row.due, due),
+                announced_at=max(row.announced_at, now),
+                listed=listed or row.listed,
+            ),
+            Kind.REPLACE,
+        )
+
+    async def _write(self, row: DueRow, kind: Kind) -> DueRow:
+        """Write the whole row, which nobody has put aside then."""
+        values: dict[str, Value] = {
+            "due": row.due.timestamp(),
+            "announced_at": row.announced_at.timestamp(),
+            "overdue_sweeps": row.overdue_sweeps,
+            "quarantined": "",
+            "listed": row.listed,
+        }
+        change = Change(kind=kind, key=row.run_id, values=values, etag=row.etag or None)
+        etags = await self._tables.commit(Table.DUE, _partition(row.run_id), [change])
+        return replace(row, etag=etags[row.run_id])
+
+    async def _try(self, row: DueRow, change: Change) -> bool:
+        try:
+            await self._tables.commit(Table.DUE, _partition(row.run_id), [change])
+        except Conflict:
+            return False
+        return True
+
+
+def _not_past_announcement(row: DueRow, due: datetime, now: datetime) -> datetime:
+    end = row.announced_at + AHEAD
+    return min(due, end) if now < end else due
+
+
+def _partition(run_id: str) -> str:
+    if is_batch_id(run_id) or session_of_due_row(run_id) is not None:
+        return run_id[-1]
+    parsed = parse_run_id(run_id)
+    if parsed is None:
+        raise ValueError(f"not a run id: {run_id!r}")
+    return parsed[0][-1]
+
+
+def _due_row(row: Row) -> DueRow:
+    overdue = row.values.get("overdue_sweeps", 0)
+    return DueRow(
+        run_id=row.key,
+        due=_moment(row, "due"),
+        announced_at=_moment(row, "announced_at"),
+        etag=row.etag,
+        overdue_sweeps=overdue if isinstance(overdue, int) else 0,
+        listed=str(row.values.get("listed", "")),
+    )
+
+
+def _moment(row: Row, name: str) -> datetime:
+    value = row.values.get(name)
+    return datetime.fromtimestamp(value if isinstance(value, int | float) else 0.0, tz=UTC)

@@ -1,0 +1,214 @@
+"""What a viewer of a run is shown, in order, and where a viewer stands. Pure: no I/O, no clock.
+
+A client keeps one text: a ``Snapshot`` replaces it, a ``Delta`` is appended. When ``End`` comes it is the run's
+``text``, byte for byte. A viewer comes back with the last event id it saw and goes on exactly after it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from shared.agentkit.agent import AgentUpdate, ResponseStatus, UpdateKind
+from shared.runs.model.calls import CallState, ToolCall
+from shared.runs.model.phases import RunningTools, WaitingForAnswers
+from shared.runs.model.run import Run
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EventId:
+    """Where a viewer stands in a run's stream: ``<turn>.<attempt>.<provider sequence>``.
+
+    It names no response: which one an id is about is always read from the row, so that a forged id reaches nothing.
+    """
+
+    turn: int
+    attempt: int
+    sequence: int
+
+    def __str__(self) -> str:
+        return f"{self.turn}.{self.attempt}.{self.sequence}"
+
+    @classmethod
+    def parse(cls, text: str) -> EventId | None:
+        """The id in its written form; None when it is none."""
+        match = _EVENT_ID.fullmatch(text)
+        return cls(int(match[1]), int(match[2]), int(match[3])) if match else None
+
+    def same_attempt(self, other: EventId) -> bool:
+        """Whether both are of one response."""
+        return (self.turn, self.attempt) == (other.turn, other.attempt)
+
+
+ALL = 9_999_999_999
+"""The sequence of a text that came whole from the rows: after everything that the provider says of the response."""
+
+_EVENT_ID = re.compile(r"([1-9][0-9]{0,5})\.([1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,9})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The whole run as it is: always the first event of a watch, whatever was seen before."""
+
+    run: Run
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusChanged:
+    """The run's status, turn, provider's word or open questions are others now."""
+
+    run: Run
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The text from here on, in place of what was shown.
+
+    Empty, with sequence 0, at the start of each turn and attempt; empty at a reset by the provider; the whole text of
+    a turn, with sequence ``ALL``, where the provider does not tell it and the rows have it; and the run's whole text
+    before ``End`` wherever the deltas alone have not given it.
+    """
+
+    event_id: EventId
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """More text, never empty. Refusals count as text, as they do in the run's ``text``."""
+
+    event_id: EventId
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolStarted:
+    """A tool call began, or began again after an interruption (``call.starts``)."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolFinished:
+    """A tool call has its result, or its refusal."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolProgress:
+    """A tool says how far it is (``call.progress``, ``call.progress_fraction``)."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stale:
+    """The provider can replay no more of this turn: the text shown stays, and a ``Snapshot`` makes it good later."""
+
+    event_id: EventId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The run is terminal: nothing follows. ``text`` is what the client's text is now."""
+
+    run: Run
+    calls: tuple[ToolCall, ...]
+    text: str
+
+
+ViewEvent = State | StatusChanged | Snapshot | Delta | ToolStarted | ToolFinished | ToolProgress | Stale | End
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The rows of a run as they were last read."""
+
+    run: Run
+    calls: tuple[ToolCall, ...]
+
+
+def news(before: Seen, after: Seen) -> list[ViewEvent]:
+    """What happened between two looks at the rows; an end is not told here."""
+    known = {(call.turn, call.index): call for call in before.calls}
+    events: list[ViewEvent] = []
+    for call in after.calls:
+        old = known.get((call.turn, call.index))
+        if call.starts > (old.starts if old else 0):
+            events.append(ToolStarted(call=call))
+        if call.progress_at is not None and call.progress_at != (old.progress_at if old else None):
+            events.append(ToolProgress(call=call))
+        if call.state is CallState.FINISHED and (old is None or old.state is not CallState.FINISHED):
+            events.append(ToolFinished(call=call))
+    if not after.run.terminal and _standing(before) != _standing(after):
+        events.append(StatusChanged(run=after.run, calls=after.calls))
+    return events
+
+
+def _standing(seen: Seen) -> object:
+    run = seen.run
+    waiting = [(call.turn, call.index) for call in seen.calls if call.state is CallState.WAITING]
+    return run.status, run.turn.number, run.chain.provider_status, waiting
+
+
+def attempt_of(run: Run) -> EventId | None:
+    """The start of the current attempt; None before its turn's first."""
+    return EventId(run.turn.number, run.turn.attempt, 0) if run.turn.attempt else None
+
+
+def has_said(run: Run) -> bool:
+    """Whether what the current attempt said is what the run's items end with."""
+    return isinstance(run.phase, RunningTools | WaitingForAnswers)
+
+
+def response_of(run: Run) -> str | None:
+    """The provider's response of the current attempt: the pending one, or the one that asked for the tools at work."""
+    if run.token is not None:
+        return run.token.response_id
+    return run.chain.last_response_id if has_said(run) else None
+
+
+@dataclass(slots=True)
+class Shown:
+    """What a client's text is since it came: all of it when ``whole``, else what was added to what we do not know."""
+
+    position: EventId
+    whole: bool = True
+    stale: bool = False
+    ended: bool = False
+    _pieces: list[str] = field(default_factory=list)
+    _final: str | None = None
+
+    def apply(self, update: AgentUpdate) -> Snapshot | Delta | None:
+        """Take in what the provider said; what the client is to be told of it."""
+        self.position = EventId(self.position.turn, self.position.attempt, update.sequence)
+        match update.kind:
+            case UpdateKind.TEXT:
+                self._pieces.append(update.text)
+                return Delta(event_id=self.position, text=update.text)
+            case UpdateKind.RESET:
+                self.whole, self._pieces = True, []
+                return Snapshot(event_id=self.position, text="")
+            case UpdateKind.ENDED:
+                self.ended = True
+                response = update.response
+                if response is not None and response.status in (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE):
+                    self._final = response.text
+        return None
+
+    def replace(self, text: str) -> Snapshot:
+        """Put the whole text of the response, from the rows, in place of what was shown."""
+        self.position = EventId(self.position.turn, self.position.attempt, ALL)
+        self.whole, self.stale, self._pieces = True, False, [text]
+        return Snapshot(event_id=self.position, text=text)
+
+    def is_surely(self, run: Run, text: str) -> bool:
+        """Whether the client's text is the run's: seen in full, or the known rest of what its response said."""
+        here = attempt_of(run)
+        if self.stale or here is None or not self.position.same_attempt(here):
+            return False
+        said = "".join(self._pieces)
+        return said == text if self.whole else self._final == text and text.endswith(said)

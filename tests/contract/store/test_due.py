@@ -1,0 +1,129 @@
+"""Due rows, in memory and on Azurite alike."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from shared.runs.store.due import DueStore
+from shared.runs.store.tables import Tables
+from tests.contract.store.records import NOW, new_run
+
+
+@pytest.fixture
+def due(tables: Tables) -> DueStore:
+    return DueStore(tables)
+
+
+async def test_a_row_comes_back_as_it_was_put(due: DueStore) -> None:
+    run = new_run().id
+    put = await due.put(run, NOW, NOW - timedelta(hours=1), listed="owner:x/1")
+    assert await due.get(run) == put
+    assert await due.get(new_run().id) is None
+    assert await due.due(NOW, 10) == [put]
+
+
+async def test_due_rows_come_oldest_first_and_no_more_than_asked_for(due: DueStore) -> None:
+    runs = [new_run().id for _ in range(5)]
+    for index, run in enumerate(runs):
+        await due.put(run, NOW - timedelta(seconds=index - 1), NOW)
+    assert [each.run_id for each in await due.due(NOW, 10)] == runs[:0:-1]
+    assert [each.run_id for each in await due.due(NOW, 2)] == runs[:2:-1]
+
+
+async def test_a_whole_second_is_due_like_any_other(due: DueStore) -> None:
+    run, moment = new_run().id, NOW.replace(microsecond=0)
+    await due.put(run, moment, moment)
+    assert [each.due for each in await due.due(moment, 10)] == [moment]
+    assert await due.due(moment - timedelta(microseconds=10), 10) == []
+
+
+async def test_whoever_wrote_last_is_nearer_to_the_truth(due: DueStore) -> None:
+    run = new_run().id
+    old = await due.put(run, NOW, NOW)
+    new = await due.put(run, NOW + timedelta(hours=1), NOW)
+    later = NOW + timedelta(seconds=60)
+    assert not await due.set_due(old, NOW, later)
+    assert not await due.quarantine(old, "x", NOW)
+    assert not await due.remove(old, later)
+    assert await due.get(run) == new
+    assert await due.set_due(new, NOW, later, overdue_sweeps=2)
+    dated = await due.get(run)
+    assert dated is not None
+    assert (dated.due, dated.overdue_sweeps, dated.announced_at) == (NOW, 2, NOW)
+    assert await due.remove(dated, later)
+    assert not await due.remove(dated, later)
+    assert not await due.set_due(dated, NOW, later)
+    assert await due.get(run) is None
+
+
+async def test_a_row_put_aside_is_passed_over_for_an_hour_or_until_it_is_put_again(due: DueStore) -> None:
+    run = new_run().id
+    assert await due.quarantine(await due.put(run, NOW, NOW), "cannot be read" * 1_000, NOW)
+    await due.put(new_run().id, NOW + timedelta(hours=1), NOW)
+    assert await due.due(NOW, 10) == []
+    assert await due.count() == (2, 1)
+    assert run in [each.run_id for each in await due.due(NOW + timedelta(hours=1), 10)]
+    await due.put(run, NOW, NOW)
+    assert [each.run_id for each in await due.due(NOW, 10)] == [run]
+
+
+async def test_a_batch_has_a_due_row_like_a_run(due: DueStore) -> None:
+    batch = "batch_" + "0123456789abcdef" * 2
+    put = await due.put(batch, NOW, NOW, listed="batches:x/1")
+    assert await due.get(batch) == put
+    assert await due.due(NOW, 10) == [put]
+    assert await due.remove(put, NOW + timedelta(seconds=60))
+
+
+async def test_an_announcement_brings_a_row_nearer_and_never_postpones_it(due: DueStore) -> None:
+    run = new_run().id
+    first = await due.announce(run, NOW, listed="owner:x/1")
+    assert (first.due, first.announced_at) == (NOW + timedelta(seconds=60), NOW)
+    assert await due.get(run) == first
+    for seconds in (1, 20, 59, 3_600):
+        again = await due.announce(run, NOW + timedelta(seconds=seconds))
+        assert (again.due, again.announced_at) == (first.due, NOW + timedelta(seconds=seconds))
+        assert again.listed == "owner:x/1"
+        assert again.etag != first.etag
+    late = await due.announce(run, NOW)
+    assert late.announced_at == NOW + timedelta(hours=1), "never moved back"
+    assert await due.set_due(late, NOW + timedelta(days=7), NOW + timedelta(hours=2), overdue_sweeps=1)
+    near = await due.announce(run, NOW + timedelta(hours=3))
+    assert (near.due, near.overdue_sweeps) == (NOW + timedelta(hours=3, seconds=60), 1)
+
+
+async def test_for_a_minute_nobody_dates_a_row_past_its_announcement_or_removes_it(due: DueStore) -> None:
+    """Who reads the run row before the commit that was announced must not have the sweep come later than that."""
+    run, end = new_run().id, NOW + timedelta(seconds=60)
+    announced = await due.announce(run, NOW)
+    assert await due.set_due(announced, NOW + timedelta(days=7), NOW + timedelta(seconds=59))
+    row = await due.get(run)
+    assert row is not None
+    assert row.due == end
+    assert await due.set_due(row, NOW + timedelta(seconds=2), NOW)
+    row = await due.get(run)
+    assert row is not None
+    assert row.due == NOW + timedelta(seconds=2), "sooner is fine"
+    assert await due.remove(row, NOW + timedelta(seconds=59))
+    row = await due.get(run)
+    assert row is not None
+    assert row.due == end
+    assert await due.remove(row, end)
+    assert await due.get(run) is None
+
+
+async def test_an_announcement_is_made_again_before_a_commit_that_took_its_time(due: DueStore) -> None:
+    announced = await due.announce(new_run().id, NOW)
+    assert await due.keep_announced(announced, NOW + timedelta(seconds=29)) == announced
+    again = await due.keep_announced(announced, NOW + timedelta(seconds=30))
+    assert again.announced_at == NOW + timedelta(seconds=30)
+    assert await due.get(announced.run_id) == again
+
+
+async def test_a_count_reads_no_more_rows_than_it_may_count(tables: Tables, due: DueStore) -> None:
+    for _ in range(5):
+        await due.quarantine(await due.put(new_run().id, NOW, NOW), "cannot be read", NOW)
+    assert await due.count(3) == (3, 3)
+    assert await due.count() == (5, 5)

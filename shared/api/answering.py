@@ -13,7 +13,7 @@ from typing import Any
 
 from shared.api.problems import problem
 from shared.errors import DormouseError, StorageUnavailable
-from shared.runs.commit import LostRace
+from shared.runs.concurrency import LostRace
 from shared.runs.ports import log
 from shared.runs.store.tables import Conflict, StoreUnavailable
 

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from shared.agentkit.agent import AgentResponse, ResponseStatus
 from shared.agentkit.redaction import without_secrets
+from shared.runs.concurrency import LostRace, Races
 from shared.runs.model import facts
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
@@ -29,9 +30,6 @@ from shared.runs.store.due import DueRow
 from shared.runs.store.runs import CallChange, DeliveryChange, SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable, units
 
-MOST_RACES = 20
-"""How often a fact that lost its race is decided again."""
-
 INLINE_UNITS = 24_000
 INLINE_OF_ALL = 400_000
 """UTF-16 units of one value, and of all values of a write together, beyond which they go into parts."""
@@ -41,10 +39,6 @@ FROM_OUTSIDE = (facts.Answered, facts.CancelRequested, facts.Deleted, facts.Call
 
 Beside = Callable[[Run, Run], DeliveryChange | None]
 """The row of the delivery log that goes with a change: from the run before and after."""
-
-
-class LostRace(Exception):
-    """The row is gone, or the right that was to be taken is another's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +66,8 @@ async def commit(
     another has taken and for a run that is gone, ``StoreUnavailable``.
     """
     due: DueRow | None = None
-    for _ in range(MOST_RACES):
+    races = Races(stored.value.id)
+    while True:
         rows, session = await _read_with(ports, stored, fact)
         now = ports.clock()
         before = Before(run=stored.value, calls=tuple(each.value for each in rows), session=_value(session))
@@ -90,7 +85,7 @@ async def commit(
         if again is None:
             raise LostRace(stored.value.id)
         stored = again
-    raise LostRace(f"{stored.value.id}: too many races")
+        races.lost()
 
 
 async def commit_through(

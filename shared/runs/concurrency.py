@@ -1,4 +1,4 @@
-"""Doing the same for many, a bounded number at once."""
+"""Doing the same for many, a bounded number at once; and doing it again after a race that was lost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,31 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 S = TypeVar("S")
+
+MOST_RACES = 20
+"""How often the same is tried while others are faster: by then something is wrong, and not only busy."""
+
+
+class LostRace(Exception):
+    """The row is gone, or the right that was to be taken is another's."""
+
+
+class TooManyRaces(LostRace):
+    """Others were faster again and again. Nothing is wrong with the rows: who asks again later is served."""
+
+
+class Races:
+    """Counts the races that one piece of work has lost."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._lost = 0
+
+    def lost(self) -> None:
+        """One more. Raises ``TooManyRaces``."""
+        self._lost += 1
+        if self._lost >= MOST_RACES:
+            raise TooManyRaces(f"{self._what}: too many races")
 
 
 async def side_by_side(given: Iterable[S], do: Callable[[S], Coroutine[Any, Any, T]], *, at_once: int) -> list[T]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from datetime import datetime
+from typing import Any
 
+from shared.agentkit.agent import Agent
 from shared.runs.actions import outbox
-from shared.runs.actions.create import attempt_of, create
+from shared.runs.actions.create import Request, attempt_of, create, send
 from shared.runs.actions.look import look
 from shared.runs.actions.outcome import Outcome, outcome
 from shared.runs.actions.tools import run_tools
-from shared.runs.commit import LostRace, commit
+from shared.runs.commit import commit
+from shared.runs.concurrency import LostRace
 from shared.runs.model.facts import AgentUnknown, ClaimRanOut, DeadlinePassed, WakeCrashed
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
@@ -25,20 +29,36 @@ async def advance(ports: Ports, run_id: str, *, only: frozenset[ActionKind] | No
     ``only`` names the blocking actions that may be done; any other is left with ``wake_in`` 0. Any number of callers,
     at any time, in any process, are safe. Raises ``StoreUnavailable``; the rows then say what to do next.
     """
-    crashes: int | None = None
+    stored = await ports.runs.load(run_id)
+    if stored is None:
+        return Outcome(None, None)
+    return await _guarded(ports, stored, _go_on(ports, stored, only))
+
+
+async def send_first(ports: Ports, stored: Stored[Run], request: Request, agent: Agent) -> Outcome:
+    """The first create of a run that was committed with its claim: what a wake does, as safe as one.
+
+    Raises ``StoreUnavailable``; the rows then say what to do next.
+    """
+
+    async def work() -> Outcome:
+        return outcome((await send(ports, stored, request, agent)).value, ports.clock())
+
+    return await _guarded(ports, stored, work())
+
+
+async def _guarded(ports: Ports, stored: Stored[Run], work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Do the work of a wake. Who lost a race leaves it to the winner; what nobody expected is counted in the row."""
+    run_id = stored.value.id
     try:
-        stored = await ports.runs.load(run_id)
-        if stored is None:
-            return Outcome(None, None)
-        crashes = stored.value.schedule.crashes
-        return await _go_on(ports, stored, only)
+        return await work
     except LostRace:
         return await _as_it_stands(ports, run_id)
     except (StoreUnavailable, RowTooNew, RowTooOld):
         raise
     except Exception as error:  # a row of another run, or of a tool call, that cannot be read is one too
         log.exception("run %s: a wake crashed", run_id, extra={"run_id": run_id})
-        return await _count_crash(ports, run_id, crashes, error)
+        return await _count_crash(ports, run_id, stored.value.schedule.crashes, error)
     finally:
         ports.interruptions.report(ports.clock())
 
@@ -89,13 +109,12 @@ async def _as_it_stands(ports: Ports, run_id: str) -> Outcome:
     return Outcome(None, None) if stored is None else outcome(stored.value, ports.clock())
 
 
-async def _count_crash(ports: Ports, run_id: str, seen: int | None, error: Exception) -> Outcome:
+async def _count_crash(ports: Ports, run_id: str, seen: int, error: Exception) -> Outcome:
     """An exception that nobody expected is counted in the row and backed off; ten in a row end the run."""
     stored = await ports.runs.load(run_id)
     if stored is None:
         return Outcome(None, None)
-    count = stored.value.schedule.crashes if seen is None else seen
-    fact = WakeCrashed(seen=count, error=type(error).__name__, jitter=ports.random())
+    fact = WakeCrashed(seen=seen, error=type(error).__name__, jitter=ports.random())
     try:
         return outcome((await commit(ports, stored, fact)).run.value, ports.clock())
     except LostRace:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from shared.agentkit.tools import Progress, ToolContext
 from shared.runs.actions.lease import Lease
-from shared.runs.commit import LostRace
+from shared.runs.concurrency import LostRace
 from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log

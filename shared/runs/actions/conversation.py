@@ -15,31 +15,35 @@ def is_chained(run: Run, agent: Agent) -> bool:
     return agent.chains and not run.replays and (run.chain.last_response_id is not None or run.request.number == 1)
 
 
-async def messages(store: RunStore, run: Run, agent: Agent) -> list[Item]:
-    """The input of the run's current turn.
+async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | None = None) -> list[Item]:
+    """The input of the run's current turn. ``given``: the run's own items, while it is not written yet.
 
     Chained: the user's items for the first turn, then the outputs of the last turn's tools. Replayed, where that is
     asked for or there is nothing to chain to: the items of the session's completed runs and this run's own, in
     order, without the provider's ids. Raises ``ConversationTooLong``.
     """
     if is_chained(run, agent):
-        return await store.last_items(run)
+        return await store.last_items(run) if given is None else given
     items: list[Item] = []
     held = 0
-    async for each in _so_far(store, run):
-        async for appended in store.each_appended(each):
-            kept = [item for item in appended if item.get("type", "message") in REPLAYED]
-            held += len(json.dumps(kept))
-            if held > MOST_REPLAYED:
-                raise ConversationTooLong
-            items += kept
+    async for appended in _so_far(store, run, given):
+        kept = [item for item in appended if item.get("type", "message") in REPLAYED]
+        held += len(json.dumps(kept))
+        if held > MOST_REPLAYED:
+            raise ConversationTooLong
+        items += kept
     return replayed(items)
 
 
-async def _so_far(store: RunStore, run: Run) -> AsyncIterator[Run]:
+async def _so_far(store: RunStore, run: Run, given: list[Item] | None) -> AsyncIterator[list[Item]]:
     async for each in store.completed_before(run):
-        yield each
-    yield run
+        async for appended in store.each_appended(each):
+            yield appended
+    if given is not None:
+        yield given
+        return
+    async for appended in store.each_appended(run):
+        yield appended
 
 
 MOST_REPLAYED = 8_000_000

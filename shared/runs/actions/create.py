@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.agentkit import faults
@@ -12,12 +13,21 @@ from shared.agentkit.output import InvalidOutput
 from shared.agentkit.within import within
 from shared.runs.actions import conversation, outbox, provider
 from shared.runs.actions.lease import Lease
-from shared.runs.commit import LostRace, commit, commit_through
+from shared.runs.commit import commit, commit_through
+from shared.runs.concurrency import LostRace
 from shared.runs.model.facts import Answer, Attempt, Claimed, NotBuilt, NotCreated, OutcomeUnknown, ResponseCreated
-from shared.runs.model.phases import Creating
+from shared.runs.model.phases import Claim, Creating
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
 from shared.runs.store.runs import Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be sent for an attempt, once that is claimed."""
+
+    attempt: Attempt
+    send: Send
 
 
 async def create(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
@@ -25,35 +35,59 @@ async def create(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]
 
     The agent's own code runs before the claim: what fails there has surely sent nothing.
     """
-    run, settings = stored.value, ports.settings
-    attempt = Attempt(turn=run.turn.number, number=run.turn.attempt + 1, nonce=secrets.token_hex(8))
-    seconds = settings.create_timeout if agent.background else settings.tool_timeout
     try:
-        send = await _prepared(ports, run, attempt, agent, seconds)
+        request = await build(ports, stored.value, agent)
     except faults.ProviderFault as fault:
-        return await _not_built(ports, stored, fault)
-    owner = "" if agent.background else secrets.token_hex(8)
-    held, grace = (settings.create_claim, settings.create_grace) if agent.background else (settings.tool_lease, 0.0)
-    claimed = await commit(ports, stored, Claimed(attempt=attempt, seconds=held, grace=grace, owner=owner))
-    if claimed.refused is not None:
-        return claimed.run
-    needed = timedelta(seconds=seconds if agent.background else 0.0)  # a lease is renewed while the call runs
-    end = _end_of_claim(claimed.run.value)
-    if end is None or ports.clock() + needed > end:
+        return await not_built(ports, stored, fault)
+    claimed = await commit(ports, stored, claim_for(ports, request, agent))
+    return claimed.run if claimed.refused is not None else await send(ports, claimed.run, request, agent)
+
+
+async def build(ports: Ports, run: Run, agent: Agent, given: list[Item] | None = None) -> Request:
+    """The request of the turn's next attempt. ``given``: the run's input, while it is not written yet.
+
+    Raises ``ProviderFault``: ``RequestNotBuilt`` for whatever the agent raises; ``StoreUnavailable``.
+    """
+    attempt = Attempt(turn=run.turn.number, number=run.turn.attempt + 1, nonce=secrets.token_hex(8))
+    try:
+        messages = await conversation.messages(ports.runs, run, agent, given)
+    except conversation.ConversationTooLong as error:
+        text = "The conversation is too long to be sent to the model anew. Begin another session."
+        raise faults.Refused(text, code="conversation_too_long") from error
+    options = _options(ports, run, attempt, agent)
+    previous = run.chain.last_response_id if conversation.is_chained(run, agent) else None
+    session = AgentSession(session_id=run.request.session_id, previous_response_id=previous)
+    return Request(attempt=attempt, send=_built(agent, messages, session, options))
+
+
+def claim_for(ports: Ports, request: Request, agent: Agent) -> Claimed:
+    """The claim of the request's attempt: a lease, where the answer comes within the call."""
+    settings = ports.settings
+    if agent.background:
+        return Claimed(attempt=request.attempt, seconds=settings.create_claim, grace=settings.create_grace)
+    return Claimed(attempt=request.attempt, seconds=settings.tool_lease, grace=0.0, owner=secrets.token_hex(8))
+
+
+async def send(ports: Ports, claimed: Stored[Run], request: Request, agent: Agent) -> Stored[Run]:
+    """Send a request whose attempt is claimed, and commit what became of it."""
+    attempt, claim = request.attempt, _claim(claimed.value)
+    # A lease is renewed while the call runs; a claim must outlast the whole request.
+    needed = timedelta(seconds=ports.settings.create_timeout if agent.background else 0.0)
+    if claim is None or ports.clock() + needed > claim.until:
         late = faults.NotAccepted("Too little of the claim was left to send the request.", code="not_sent")
         fact = NotCreated(attempt=attempt, fault=late, jitter=ports.random())
-        return (await commit(ports, claimed.run, fact)).run
+        return (await commit(ports, claimed, fact)).run
     if not agent.background:
-        return await _answered_within_the_call(ports, claimed.run, attempt, agent, send, owner)
-    return await _sent(ports, claimed.run, attempt, agent, send, seconds)
+        return await _answered_within_the_call(ports, claimed, attempt, agent, request.send, claim.owner)
+    return await _sent(ports, claimed, attempt, agent, request.send, claim.until)
 
 
 async def _sent(
-    ports: Ports, claimed: Stored[Run], attempt: Attempt, agent: Agent, send: Send, seconds: float
+    ports: Ports, claimed: Stored[Run], attempt: Attempt, agent: Agent, send: Send, end: datetime
 ) -> Stored[Run]:
-    run, end = claimed.value, _end_of_claim(claimed.value)
+    run = claimed.value
     try:
-        response = await _answer_to(ports, run, attempt, send, seconds)
+        response = await _answer_to(ports, run, attempt, send, ports.settings.create_timeout)
     except faults.PerhapsAccepted as fault:
         log.warning("run %s: create of unknown outcome: %s", run.id, fault.message, extra={"run_id": run.id})
         unknown = OutcomeUnknown(attempt=attempt, code=fault.code, within_call=False)
@@ -93,21 +127,8 @@ async def _answered_within_the_call(
     return (await commit_through(ports, lease.stored, fact, lease.ends)).run
 
 
-async def _prepared(ports: Ports, run: Run, attempt: Attempt, agent: Agent, seconds: float) -> Send:
-    """The request of this attempt. Raises ``ProviderFault``: ``RequestNotBuilt`` for whatever else the agent raises."""
-    try:
-        messages = await conversation.messages(ports.runs, run, agent)
-    except conversation.ConversationTooLong as error:
-        text = "The conversation is too long to be sent to the model anew. Begin another session."
-        raise faults.Refused(text, code="conversation_too_long") from error
-    options = _options(ports, run, attempt, agent, seconds)
-    previous = run.chain.last_response_id if conversation.is_chained(run, agent) else None
-    session = AgentSession(session_id=run.request.session_id, previous_response_id=previous)
-    return _built(agent, messages, session, options)
-
-
-def _options(ports: Ports, run: Run, attempt: Attempt, agent: Agent, seconds: float) -> RunOptions:
-    request = run.request
+def _options(ports: Ports, run: Run, attempt: Attempt, agent: Agent) -> RunOptions:
+    request, settings = run.request, ports.settings
     about = RunInfo(
         run_id=run.id,
         session_id=request.session_id,
@@ -116,10 +137,10 @@ def _options(ports: Ports, run: Run, attempt: Attempt, agent: Agent, seconds: fl
         metadata=dict(request.metadata),
     )
     return RunOptions(
-        timeout=seconds,
+        timeout=settings.create_timeout if agent.background else settings.tool_timeout,
         background=agent.background,
         stream=request.stream and agent.streams,
-        metadata=provider.metadata_of(ports.settings.app_in_metadata, run, attempt),
+        metadata=provider.metadata_of(settings.app_in_metadata, run, attempt),
         model=request.model,
         run=about,
     )
@@ -134,7 +155,8 @@ def _built(agent: Agent, messages: list[Item], session: AgentSession, options: R
         raise faults.RequestNotBuilt(type(error).__name__, code="agent_error") from error
 
 
-async def _not_built(ports: Ports, stored: Stored[Run], fault: faults.ProviderFault) -> Stored[Run]:
+async def not_built(ports: Ports, stored: Stored[Run], fault: faults.ProviderFault) -> Stored[Run]:
+    """Commit that there was no request to send."""
     run = stored.value
     if isinstance(fault, faults.RequestNotBuilt):
         log.error(
@@ -190,6 +212,5 @@ def attempt_of(run: Run) -> Attempt:
     return Attempt(turn=run.turn.number, number=run.turn.attempt, nonce=nonce)
 
 
-def _end_of_claim(run: Run) -> datetime | None:
-    phase = run.phase
-    return phase.claim.until if isinstance(phase, Creating) and phase.claim is not None else None
+def _claim(run: Run) -> Claim | None:
+    return run.phase.claim if isinstance(run.phase, Creating) else None

@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any, TypeVar
 
-from shared.runs.commit import LostRace, commit
+from shared.runs.commit import commit
+from shared.runs.concurrency import LostRace
 from shared.runs.model.facts import LeaseRenewed
 from shared.runs.model.phases import Creating, RunningTools
 from shared.runs.model.run import Run

@@ -9,8 +9,8 @@ from datetime import timedelta
 from shared.agentkit import faults
 from shared.agentkit.agent import Agent, ResponseStatus
 from shared.runs.actions import provider
-from shared.runs.commit import Committed, LostRace, commit
-from shared.runs.concurrency import side_by_side
+from shared.runs.commit import Committed, commit
+from shared.runs.concurrency import LostRace, side_by_side
 from shared.runs.model.callbacks import NoShare, Sent, Share
 from shared.runs.model.deliveries import Delivery, DeliveryState
 from shared.runs.model.facts import CallbackClaimed, EntryName, OutboxDone, OutboxTried, ResponsesDeleted

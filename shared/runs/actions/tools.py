@@ -13,7 +13,8 @@ from shared.agentkit.tools import error_output
 from shared.agentkit.within import within
 from shared.runs.actions.call_row import CallRow
 from shared.runs.actions.lease import Lease
-from shared.runs.commit import Committed, LostRace, commit, turn_s_calls
+from shared.runs.commit import Committed, commit, turn_s_calls
+from shared.runs.concurrency import LostRace
 from shared.runs.model.calls import Approval, CallKind, CallState, ToolCall
 from shared.runs.model.facts import LeaseTaken, ToolsSettled
 from shared.runs.model.run import Run

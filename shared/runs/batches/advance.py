@@ -20,8 +20,7 @@ from shared.runs.batches.submit import MOST_SAID, submission
 from shared.runs.commands.cancel import cancel
 from shared.runs.commands.submission import Submitted
 from shared.runs.commands.submit import submit
-from shared.runs.commit import LostRace
-from shared.runs.concurrency import side_by_side
+from shared.runs.concurrency import LostRace, side_by_side
 from shared.runs.model.batch import (
     Active,
     Batch,

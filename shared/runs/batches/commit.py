@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.runs.commit import MOST_RACES, LostRace
+from shared.runs.concurrency import LostRace, Races
 from shared.runs.model import batch_facts as facts
 from shared.runs.model.batch import Active, Batch
 from shared.runs.model.batch_facts import BatchFact
@@ -35,7 +35,8 @@ async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> 
 
     Raises ``LostRace`` for a right that another has taken and for a batch that is gone, ``StoreUnavailable``.
     """
-    for _ in range(MOST_RACES):
+    races = Races(stored.value.id)
+    while True:
         now = ports.clock()
         decision = decide_batch(stored.value, fact, now, ports.settings)
         if isinstance(decision, Refused):
@@ -49,8 +50,8 @@ async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> 
             if again is None or isinstance(fact, facts.BatchCallbackClaimed):
                 raise LostRace(stored.value.id) from error
             stored = again
+            races.lost()
             continue
         if saved.value.status is not stored.value.status:
             log.info("%s is %s", saved.value.id, saved.value.status)
         return CommittedBatch(batch=saved, turns=decision.turns)
-    raise LostRace(f"{stored.value.id}: too many races")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.runs.batches.commit import commit_batch
 from shared.runs.commands.delete import Wake, delete_session, tombstone_kept
-from shared.runs.commit import LostRace
+from shared.runs.concurrency import LostRace
 from shared.runs.model.batch import Batch, Deleted, session_of
 from shared.runs.model.batch_facts import BatchDeleted, RowsPurged, RunsPurged
 from shared.runs.ports import Ports

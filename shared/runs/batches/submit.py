@@ -16,7 +16,7 @@ from shared.errors import BatchDeleted, DormouseError
 from shared.runs.commands.checks import check, check_callback
 from shared.runs.commands.keys import known_key
 from shared.runs.commands.submission import AssignedIds, Submission
-from shared.runs.commit import MOST_RACES, LostRace
+from shared.runs.concurrency import Races
 from shared.runs.model.batch import (
     Active,
     Batch,
@@ -89,11 +89,10 @@ async def submit_batch(ports: Ports, wanted: BatchSubmission) -> BatchSubmitted:
     Raises ``IdempotencyKeyReused``, ``BatchDeleted``, what is wrong with the batch's own agent, model, limits and
     address for its callback, and ``StoreUnavailable`` at any point.
     """
-    for _ in range(MOST_RACES):
-        submitted = await _try(ports, wanted)
-        if submitted is not None:
-            return submitted
-    raise LostRace("a batch: too many races")
+    races = Races("a batch")
+    while (submitted := await _try(ports, wanted)) is None:
+        races.lost()
+    return submitted
 
 
 async def _try(ports: Ports, wanted: BatchSubmission) -> BatchSubmitted | None:

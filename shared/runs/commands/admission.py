@@ -14,8 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.errors import TooManyActiveRuns
-from shared.runs.commit import MOST_RACES, LostRace
-from shared.runs.concurrency import side_by_side
+from shared.runs.concurrency import Races, side_by_side
 from shared.runs.model.phases import WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
@@ -45,12 +44,14 @@ async def admit(ports: Ports, run: Run) -> Run:
     most, owner = ports.settings.max_active_runs, run.request.owner
     if most is None:
         return run
-    for _ in range(MOST_RACES):
+    races = Races(run.id)
+    while True:
         held = await ports.slots.held(owner)
         now = ports.clock()
         own = next((slot for slot in held if slot.holds(run.id, run.request.fingerprint)), None)
         if own is None and len(held) >= most:
             await _make_room(ports, owner, held, most)
+            races.lost()  # there was room, and whoever comes first has it
             continue
         number = _choose(ports, held, most) if own is None else own.number
         slot = Slot(
@@ -63,9 +64,9 @@ async def admit(ports: Ports, run: Run) -> Run:
         try:
             await ports.slots.take(owner, slot)
         except Conflict:
+            races.lost()
             continue
         return replace(run, request=replace(run.request, slot=slot.number))
-    raise LostRace(f"{run.id}: too many races")
 
 
 def check_in_time(ports: Ports, run: Run) -> None:

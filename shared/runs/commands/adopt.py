@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 
 from shared.agentkit import faults
@@ -11,7 +10,8 @@ from shared.agentkit.agent import Agent, AgentResponse, AgentSession, Continuati
 from shared.agentkit.within import within
 from shared.runs.actions import outbox
 from shared.runs.actions.create import answer_of
-from shared.runs.commit import LostRace, commit
+from shared.runs.commit import commit
+from shared.runs.concurrency import LostRace, TooManyRaces
 from shared.runs.model.facts import Attempt, ResponseCreated
 from shared.runs.ports import Ports, log
 from shared.runs.rules.creating import current
@@ -27,7 +27,7 @@ async def adopt(ports: Ports, response_id: str) -> str | None:
     """The id of the run that is to be woken for this response; None when it is none of ours, or over.
 
     An attempt of unknown outcome is adopted while it is the current one of its run; any other response of ours that no
-    row names is cancelled. Raises the provider's faults when it cannot be asked; ``LostRace``,
+    row names is cancelled. Raises the provider's faults when it cannot be asked; ``TooManyRaces``,
     ``StoreUnavailable``.
     """
     found = await _found(ports, response_id)
@@ -49,13 +49,16 @@ async def adopt(ports: Ports, response_id: str) -> str | None:
         if _attempt_of(response) != attempt:  # its provider has another one under this id
             return None
     fact = ResponseCreated(attempt=attempt, answer=answer_of(own, response), jitter=ports.random())
-    with contextlib.suppress(LostRace):  # the row is gone: nobody is to be woken
+    try:
         adopted = await commit(ports, stored, fact, outside=True)
         if adopted.refused is None:
             log.info("run %s: response %s taken in", run.id, response_id, extra={"run_id": run.id})
             await outbox.cancel_at_once(ports, adopted.run, response_id, agent)
-        return run.id
-    return None
+    except TooManyRaces:  # the provider sends it again
+        raise
+    except LostRace:  # the row is gone: nobody is to be woken
+        return None
+    return run.id
 
 
 def _attempt_of(response: AgentResponse) -> Attempt:

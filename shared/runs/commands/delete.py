@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from shared.runs.actions.outcome import Outcome
-from shared.runs.commit import MOST_RACES, LostRace, commit, give_slot_back
-from shared.runs.concurrency import side_by_side
+from shared.runs.commit import commit, give_slot_back
+from shared.runs.concurrency import Races, side_by_side
 from shared.runs.model.facts import Deleted
 from shared.runs.model.ids import due_row_of, run_id, session_of_due_row
 from shared.runs.model.run import Run, Session
@@ -67,7 +67,8 @@ async def delete_session(ports: Ports, session_id: str, *, idle: timedelta | Non
     Returns who is to be woken: the runs, and the session itself while runs of it are left, which its wakes delete.
     Asked again it does the next piece of that. With ``idle`` only a session that nobody has used for so long goes.
     """
-    for _ in range(MOST_RACES):
+    races = Races(session_id)
+    while True:
         session = await ports.runs.load_session(session_id)
         if session is None or session.value.emptied:
             return []
@@ -77,8 +78,7 @@ async def delete_session(ports: Ports, session_id: str, *, idle: timedelta | Non
         try:
             return await _delete_piece(ports, session, now)
         except Conflict:
-            continue
-    raise LostRace(f"{session_id}: too many races")
+            races.lost()
 
 
 async def _delete_piece(ports: Ports, session: Stored[Session], now: datetime) -> list[str]:

@@ -18,18 +18,21 @@ from shared.errors import (
     SessionBusy,
     SessionNotFound,
 )
-from shared.runs.actions.advance import advance
+from shared.runs.actions import create
+from shared.runs.actions.advance import advance, send_first
 from shared.runs.commands.admission import admit, check_in_time
 from shared.runs.commands.checks import agent_of, check_callback, check_limits, check_model
 from shared.runs.commands.keys import known_key
 from shared.runs.commands.submission import Submission, Submitted
-from shared.runs.commit import MOST_RACES, LostRace, give_slot_back
+from shared.runs.commit import give_slot_back
+from shared.runs.concurrency import Races
 from shared.runs.model.ids import is_session_id, run_id
 from shared.runs.model.phases import Creating, RunStatus
 from shared.runs.model.run import Chain, Limits, Request, Run, Schedule, Session
 from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import ActionKind, next_time
-from shared.runs.rules.change import end_run
+from shared.runs.rules.change import Before, Refused, end_run
+from shared.runs.rules.decide import decide
 from shared.runs.store.due import DueRow
 from shared.runs.store.index import KeyRecord, key_digest
 from shared.runs.store.rows import RowTooNew
@@ -45,11 +48,10 @@ async def submit(ports: Ports, wanted: Submission) -> Submitted:
     written, ``SessionBusy`` (a request that lost a race for its session's next run leaves nothing behind that
     misleads), ``StoreUnavailable`` at any point.
     """
-    for _ in range(MOST_RACES):
-        submitted = await _try(ports, wanted)
-        if submitted is not None:
-            return submitted
-    raise LostRace(f"{wanted.session_id}: too many races")
+    races = Races(f"a run of {wanted.session_id}")
+    while (submitted := await _try(ports, wanted)) is None:
+        races.lost()
+    return submitted
 
 
 async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
@@ -73,14 +75,16 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
     if fresh is not None and (record := await ports.index.claim_key(fresh)) is None:
         await give_slot_back(ports, run)
         return None
+    given = json.dumps(wanted.items, ensure_ascii=False)
     listed = ports.index.place_of(run)
     due = await ports.due.announce(run.id, ports.clock(), listed=listed, deadline=run.schedule.deadline_at)
-    stored = await _write(ports, run, wanted, session, due)
+    run, first = await _with_first_claim(ports, run, given)
+    stored = await _write(ports, run, given, session, due)
     if stored is None or stored.value.request.fingerprint != run.request.fingerprint:
         raise await _lost(ports, run, stored, record, due)
     if stored.value.request.slot != run.request.slot:  # an earlier call with the key committed it
         await give_slot_back(ports, run)
-    return await _on_its_way(ports, stored, due)
+    return await _on_its_way(ports, stored, due, first)
 
 
 async def _known_key(ports: Ports, wanted: Submission) -> KeyRecord | None:
@@ -105,14 +109,38 @@ async def _again(ports: Ports, record: KeyRecord) -> Submitted | None:
     return await _on_its_way(ports, stored, None)  # announced by who committed it, and due until it has ended
 
 
-async def _on_its_way(ports: Ports, stored: Stored[Run], due: DueRow | None) -> Submitted:
+async def _with_first_claim(ports: Ports, run: Run, given: str) -> tuple[Run, create.Request | None]:
+    """The run with its first attempt claimed, and the request that is sent once it is written.
+
+    As it was, where a wake makes the first create: for an agent without background mode, or one whose code fails, which
+    the wake counts and logs.
+    """
+    agent = ports.agents.get(run.request.agent)
+    if agent is None or not agent.background or run.terminal:
+        return run, None
+    try:
+        request = await create.build(ports, run, agent, json.loads(given))
+    except StoreUnavailable:
+        raise
+    except Exception:
+        return run, None
+    now = ports.clock()
+    claimed = decide(Before(run=run), create.claim_for(ports, request, agent), now, ports.settings)
+    return (run, None) if isinstance(claimed, Refused) else (claimed.run, request)
+
+
+async def _on_its_way(
+    ports: Ports, stored: Stored[Run], due: DueRow | None, first: create.Request | None = None
+) -> Submitted:
     """The first create, here and now; whatever becomes of it, the driver goes on from the row."""
     run = stored.value
     agent = ports.agents.get(run.request.agent)
-    is_new = isinstance(run.phase, Creating) and run.turn.attempt == 0
-    if is_new and agent is not None and agent.background:
+    if isinstance(run.phase, Creating) and agent is not None and agent.background:
         try:
-            await advance(ports, run.id, only=frozenset({ActionKind.CREATE}))
+            if first is not None and create.attempt_of(run) == first.attempt:
+                await send_first(ports, stored, first, agent)
+            elif run.turn.attempt == 0:
+                await advance(ports, run.id, only=frozenset({ActionKind.CREATE}))
             stored = await ports.runs.load(run.id) or stored
         except StoreUnavailable:
             log.warning("run %s: the store went away during submit", run.id, extra={"run_id": run.id})
@@ -201,7 +229,7 @@ def _new_run(
 
 
 async def _write(
-    ports: Ports, run: Run, wanted: Submission, session: Stored[Session] | None, due: DueRow
+    ports: Ports, run: Run, given: str, session: Stored[Session] | None, due: DueRow
 ) -> Stored[Run] | None:
     """Parts, the list's row, then session, run and input in one transaction.
 
@@ -210,13 +238,13 @@ async def _write(
     taken = session is not None and session.value.next_number != run.request.number
     if session is not None and (session.value.active_run is not None or taken):
         return await ports.runs.load(run.id)
-    given = await ports.runs.keep(run, json.dumps(wanted.items, ensure_ascii=False))
+    kept = await ports.runs.keep(run, given)
     await ports.index.list_run(run)
     await ports.due.keep_announced(due, ports.clock())
     check_in_time(ports, run)
     try:
         change = SessionChange(before=session, after=_session_after(run, session))
-        return await ports.runs.create(run, change, given)
+        return await ports.runs.create(run, change, kept)
     except Conflict:
         return await ports.runs.load(run.id)
 

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 
 from shared.agentkit.faults import NoNews
 from shared.api.answering import answered
-from shared.runs.commit import LostRace
+from shared.runs.concurrency import LostRace
 from shared.runs.store.tables import Conflict
 from shared.settings import Settings
 from shared.webhooks import inbound

@@ -8,8 +8,9 @@ from azurefunctions.extensions.http.fastapi import Request, Response
 from shared import settings
 from shared.api import agents, batches, contract, deliveries, events, health, routing, runs, sessions
 from shared.api.answering import answered
-from shared.api.v1 import chat, missing, models, responses
-from shared.api.v1.errors import answered_to_client
+from shared.api.openai import chat, models, responses
+from shared.api.openai.http import answered_to_client
+from shared.api.openai.http import not_found as no_such_address
 from shared.drivers import durable
 from shared.drivers.retention import retain as expire_old
 from shared.drivers.sweep import sweep as sweep_due
@@ -240,7 +241,7 @@ async def v1_get_model(req: Request) -> Response:
 @app.route(route=f"api/v1/{REST}", methods=routing.METHODS, auth_level=CLIENTS)
 @answered_to_client
 async def v1_zz_not_found(req: Request) -> Response:
-    return missing.not_found(req, dormouse())
+    return no_such_address(req, dormouse())
 
 
 @app.route(route=f"api/{REST}", methods=routing.METHODS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.api.callers import owner_of
-from shared.api.v1.keys import owner_of as owner_of_key
+from shared.api.openai.http import owner_of_key
 from shared.errors import Unauthenticated
 from shared.settings import Settings
 from tests.unit.api.conftest import request

@@ -24,10 +24,10 @@ from shared.agentkit.provider import Provider, ProviderConfig
 from shared.agentkit.responses import ResponsesAgent, read_response
 from shared.api.bodies import AnswersBody
 from shared.api.events import sse
+from shared.api.openai.chat import chat_completion
+from shared.api.openai.events import EventWriter
+from shared.api.openai.objects import response_object
 from shared.api.runs import body_of
-from shared.api.v1.objects import completion_object, response_object
-from shared.api.v1.starting import said_in
-from shared.api.v1.telling import Telling
 from shared.runs.actions import conversation
 from shared.runs.actions.create import answer_of
 from shared.runs.commit import commit
@@ -35,6 +35,7 @@ from shared.runs.model.calls import CallState
 from shared.runs.model.facts import Attempt, ResponseCreated
 from shared.runs.model.phases import Claim, Creating, Ended
 from shared.runs.model.run import Run, Session
+from shared.runs.queries.conversation import turn_texts
 from shared.runs.rules.agenda import next_time
 from shared.runs.store.runs import SessionChange
 from shared.runs.watching.views import Delta, EventId, Shown
@@ -203,9 +204,9 @@ async def check_shown(run: Run, agent: Agent) -> None:
     """Everybody who looks at the run is answered; the model can be sent it again; each question can be answered."""
     store = APP.ports.runs
     calls = [each.value for each in await store.calls(run)]
-    said = await said_in(run, APP)
+    turns = await turn_texts(APP.ports, run)
     ended = run if run.terminal else replace(run, phase=Ended(status=run.status, completed_at=run.updated_at))
-    shown = [await body_of(APP, run, calls), response_object(run, said, agent=agent), completion_object(ended, said)]
+    shown = [await body_of(APP, run, calls), response_object(run, turns, agent=agent), chat_completion(ended, turns)]
     shown.append({"items": await store.items(run)})
     for body in shown:
         check_small(body)
@@ -267,15 +268,15 @@ def test_any_event_of_a_stream_reaches_its_viewers(bodies: list[dict[str, Any]])
         agent = workshop.build(given, provider := Provider(ProviderConfig(credential="k")))
         assert isinstance(agent, ResponsesAgent)
         provider.follow = events  # type: ignore[method-assign]
-        shown, telling = Shown(EventId(1, 1, 0)), Telling(a_run(attempt=1), None, agent)
+        shown, writer = Shown(EventId(1, 1, 0)), EventWriter(a_run(attempt=1), None, agent)
         with contextlib.suppress(faults.NoNews):  # an error in the stream, or an end that has no id
             async for update in agent.follow("resp_1", after=0, timeout=1.0):
                 event = shown.apply(update)
                 if event is None:
                     continue
                 assert EventId.parse(str(event.event_id)) == event.event_id, "who comes back with it is understood"
-                tell = telling.delta if isinstance(event, Delta) else telling.snapshot
-                for each in tell(event.event_id, event.text):
+                write = writer.append if isinstance(event, Delta) else writer.replace
+                for each in write(event.event_id, event.text):
                     assert 0 <= each["sequence_number"] < 2**53
                     sse("x", each).decode()
                 sse("x", {"text": event.text}, str(event.event_id)).decode()

@@ -10,8 +10,8 @@ import pytest
 
 from shared.agentkit.faults import CREDENTIALS_REFUSED
 from shared.api import health
+from shared.api.openai.objects import response_object
 from shared.api.runs import on_the_wire
-from shared.api.v1.objects import response_object
 from shared.runs.model.batch import run_of
 from shared.runs.model.phases import Pending, RunStatus
 from shared.runs.model.run import Run

@@ -6,12 +6,9 @@ from typing import Any
 
 import pytest
 
-from shared.api.v1.errors import error_object, openai_error
-from shared.api.v1.keys import owner_of
-from shared.api.v1.messages import check_size, read_input
-from shared.api.v1.names import response_id, run_id_of
-from shared.api.v1.objects import response_object
-from shared.api.v1.requests import IGNORED, SAME, read_fields
+from shared.api.openai.http import error_object, openai_error, owner_of_key
+from shared.api.openai.objects import response_id, response_object, run_id_of
+from shared.api.openai.requests import DEFAULTS, IGNORED, check_size, read_messages, read_parameters
 from shared.errors import DormouseError, InputTooLarge, InvalidApiKey, InvalidRequest, NotFound, UnsupportedParameter
 from shared.settings import Settings
 from tests.unit.api.conftest import content, request
@@ -32,7 +29,7 @@ KEYS = Settings(api_keys=f"ada:{SECRET}, bob:{SECRET}:with-a-colon")
     ],
 )
 def test_a_key_names_its_owner(headers: dict[str, str], owner: str) -> None:
-    assert owner_of(request({}, headers=headers), KEYS) == owner
+    assert owner_of_key(request({}, headers=headers), KEYS) == owner
 
 
 @pytest.mark.parametrize(
@@ -42,33 +39,33 @@ def test_a_key_names_its_owner(headers: dict[str, str], owner: str) -> None:
 )  # fmt: skip
 def test_anything_else_is_no_key(headers: dict[str, str]) -> None:
     with pytest.raises(InvalidApiKey):
-        owner_of(request({}, headers=headers), KEYS)
+        owner_of_key(request({}, headers=headers), KEYS)
 
 
 def test_without_keys_there_is_nothing_to_find() -> None:
     with pytest.raises(NotFound):
-        owner_of(request({}, headers={"authorization": "Bearer "}), Settings())
+        owner_of_key(request({}, headers={"authorization": "Bearer "}), Settings())
 
 
 @pytest.mark.parametrize("name", sorted(IGNORED))
 def test_what_changes_nothing_is_ignored(name: str) -> None:
-    assert read_fields({"model": "m", "input": "x", name: {"any": "thing"}}, given="input").model == "m"
+    assert read_parameters({"model": "m", "input": "x", name: {"any": "thing"}}, messages="input").model == "m"
 
 
 def test_the_parameters_that_a_response_shows_may_be_sent_again() -> None:
     shown = {name: value for name, value in response_object(a_run()).items() if value is not None}
-    given = {name: value for name, value in shown.items() if name in SAME or name in IGNORED}
+    given = {name: value for name, value in shown.items() if name in DEFAULTS or name in IGNORED}
     assert {"reasoning", "text", "tools", "temperature"} <= set(given)
-    assert read_fields({"model": "m", "input": "x", **given}, given="input").model == "m"
+    assert read_parameters({"model": "m", "input": "x", **given}, messages="input").model == "m"
 
 
-@pytest.mark.parametrize("name", sorted(SAME))
+@pytest.mark.parametrize("name", sorted(DEFAULTS))
 def test_a_default_may_be_written_out_and_nothing_else(name: str) -> None:
-    for value in SAME[name]:
-        read_fields({"model": "m", "input": "x", name: value}, given="input")
-    for value in (not isinstance(SAME[name][0], bool) or not SAME[name][0], "other", [1]):
+    for value in DEFAULTS[name]:
+        read_parameters({"model": "m", "input": "x", name: value}, messages="input")
+    for value in (not isinstance(DEFAULTS[name][0], bool) or not DEFAULTS[name][0], "other", [1]):
         with pytest.raises(UnsupportedParameter, match=f"`{name}`"):
-            read_fields({"model": "m", "input": "x", name: value}, given="input")
+            read_parameters({"model": "m", "input": "x", name: value}, messages="input")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +73,7 @@ def test_a_default_may_be_written_out_and_nothing_else(name: str) -> None:
 )
 def test_what_is_missing_or_of_a_wrong_type_is_named(body: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        read_fields(body, given="input")
+        read_parameters(body, messages="input")
     assert refused.value.details["param"] in ("model", "input")
 
 
@@ -97,14 +94,14 @@ def test_what_is_missing_or_of_a_wrong_type_is_named(body: dict[str, Any]) -> No
 )  # fmt: skip
 def test_a_wrong_message_is_named_by_its_place(given: Any, param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        read_input(given)
+        read_messages(given)
     assert refused.value.details["param"] == param
 
 
 def test_a_message_that_was_read_from_a_response_may_be_sent_again() -> None:
     part = {"type": "output_text", "text": "Hi.", "annotations": [], "logprobs": None}
     earlier = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part, part]}
-    items = read_input(
+    items = read_messages(
         [{"role": "user", "content": "Hello.", "id": None}, earlier, {"role": "user", "content": "And?"}]
     )
     assert items == (
@@ -134,12 +131,12 @@ def nested(levels: int) -> Any:
 )
 def test_what_is_no_text_is_refused_however_it_is_built(given: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        check_size(read_input(given), 1_000)
+        check_size(read_messages(given), 1_000)
     assert openai_error(refused.value).status_code == 400
 
 
 def test_the_size_of_the_input_is_that_of_its_text() -> None:
-    items = read_input("é" * 10)
+    items = read_messages("é" * 10)
     check_size(items, 20)
     with pytest.raises(InputTooLarge):
         check_size(items, 19)

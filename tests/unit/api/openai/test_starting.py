@@ -1,4 +1,4 @@
-"""Waiting for a response, and reading one that goes away meanwhile."""
+"""Starting a run once, however often its client asks, and waiting for its end."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from shared.api.openai import starting
+from shared.api.openai.http import error_object
+from shared.api.openai.starting import loop_time, seconds_left, start_run, wait_for_end
+from shared.api.openai.streaming import error_of_stream
 from shared.api.pacing import LONGEST
-from shared.api.v1 import starting
-from shared.api.v1.starting import finished, given_to, moment, said_in, seconds_left
-from shared.api.v1.streaming import failure
-from shared.errors import DormouseError, ResponseNotFound, StillRunning
+from shared.errors import DormouseError, RunNotFound, StillRunning
 from shared.runs.commands.submission import Submission
-from shared.runs.model.phases import Ended, RunStatus
+from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.watching.watch import Watching
@@ -23,11 +24,11 @@ from shared.settings import Settings
 from tests.unit.api.conftest import a_run_that_is
 from tests.unit.runs.records import NOW, a_run
 
-WANTED = Submission(owner="o", items=())
+SUBMISSION = Submission(owner="o", items=())
 
 
 class Store:
-    """Rows of one run, of which only the first is left."""
+    """The row of one run."""
 
     def __init__(self, run: Run | None) -> None:
         self.run = run
@@ -36,13 +37,6 @@ class Store:
     async def load(self, _: str) -> Any:
         self.looks += 1
         return None if self.run is None else SimpleNamespace(value=self.run)
-
-    async def given_items(self, _: Run) -> Any:
-        raise LookupError("no item 0")
-
-    async def each_appended(self, _: Run) -> Any:
-        raise LookupError("no item 0")
-        yield
 
 
 def app_of(run: Run | None) -> Any:
@@ -57,37 +51,22 @@ async def is_disconnected() -> bool:
 async def test_a_request_is_over_in_time_however_long_its_submit_took() -> None:
     app, request = app_of(a_run()), SimpleNamespace(is_disconnected=is_disconnected)
     with pytest.raises(StillRunning):
-        await finished(request, WANTED, a_run(), app, since=moment() - LONGEST)
+        await wait_for_end(request, SUBMISSION, a_run(), app, arrived=loop_time() - LONGEST)
     assert app.ports.runs.looks == 1, "a last look, and no more"
-    now = moment()
+    now = loop_time()
     assert seconds_left(220, now - 30) <= LONGEST - 30 < 220
     assert seconds_left(100, now - 30) == 100, "there is time enough"
     assert seconds_left(1, now - 30) == 1
 
 
-@pytest.mark.parametrize(
-    "now", [None, a_run(phase=Ended(status=RunStatus.CANCELLED, completed_at=NOW, deleted_at=NOW))]
-)
-async def test_what_is_deleted_while_it_is_read_is_not_found(now: Run | None) -> None:
-    for read in (given_to, said_in):
-        with pytest.raises(ResponseNotFound):
-            await read(a_run(), app_of(now))
-
-
-async def test_what_is_missing_of_a_run_that_is_there_is_a_fault_of_ours() -> None:
-    for read in (given_to, said_in):
-        with pytest.raises(LookupError):
-            await read(a_run(), app_of(a_run()))
-
-
 def test_a_stream_that_the_store_ends_says_so() -> None:
-    assert failure(StoreUnavailable("away"), a_run()).code == "storage_unavailable"
-    assert failure(ValueError("?"), a_run()).code == DormouseError().code
-    assert failure(ResponseNotFound(), a_run()).code == "response_not_found"
+    assert error_of_stream(StoreUnavailable("away"), a_run()).code == "storage_unavailable"
+    assert error_of_stream(ValueError("?"), a_run()).code == DormouseError().code
+    assert error_object(error_of_stream(RunNotFound(), a_run()))["code"] == "response_not_found"
 
 
-class Noted:
-    """What was noted of callers that hung up, and how often somebody asked for it."""
+class Abandoned:
+    """The notes of callers that hung up, and how many runs were submitted."""
 
     def __init__(self, *names: str | None) -> None:
         self.names = list(names)
@@ -116,7 +95,7 @@ class Noted:
         return
 
 
-def a_repeat(*, gone_after: int | None = None) -> Any:
+def a_retry(*, gone_after: int | None = None) -> Any:
     asked = itertools.count()
 
     async def is_disconnected() -> bool:
@@ -126,29 +105,29 @@ def a_repeat(*, gone_after: int | None = None) -> Any:
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starting, "submit_run", lambda ports, wanted: ports.submit(wanted))
-    monkeypatch.setattr(starting, "LOOKS_SECONDS", 0.0)
+    monkeypatch.setattr(starting, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(starting, "LOOK_GAP", 0.0)
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_a_repeat_waits_for_the_word_of_who_holds_the_same_request() -> None:
+@pytest.mark.usefixtures("short_looks")
+async def test_a_retry_waits_for_the_word_of_who_holds_the_same_request() -> None:
     """Whoever holds a request sees a little later that its caller hung up, on a busy machine more than a little."""
-    noted = Noted(None, None, "its id")
-    with starting._holding(WANTED):
-        assert await starting.begin(a_repeat(), WANTED, noted.app, noted.driver) is noted.run
+    noted = Abandoned(None, None, "its id")
+    with starting._holding(SUBMISSION):
+        assert await start_run(a_retry(), SUBMISSION, noted.app, noted.driver) is noted.run
     assert noted.submits == 0
-    await starting.begin(a_repeat(), WANTED, noted.app, noted.driver)
-    assert noted.submits == 1, "nobody holds it, and no other repeat: it is a new request"
+    await start_run(a_retry(), SUBMISSION, noted.app, noted.driver)
+    assert noted.submits == 1, "nobody holds it, and no other retry: it is a new request"
     assert not starting._held
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("short_looks")
 async def test_a_request_is_held_while_it_is_submitted() -> None:
-    """Its caller may hang up meanwhile, and the repeat come before the run is there."""
-    noted, submitting, go_on = Noted(), asyncio.Event(), asyncio.Event()
-    first = SimpleNamespace(headers={}, is_disconnected=a_repeat(gone_after=0).is_disconnected)
+    """Its caller may hang up meanwhile, and the retry come before the run is there."""
+    noted, submitting, go_on = Abandoned(), asyncio.Event(), asyncio.Event()
+    first = SimpleNamespace(headers={}, is_disconnected=a_retry(gone_after=0).is_disconnected)
 
     async def submit(_: Submission) -> Any:
         noted.submits += 1
@@ -157,9 +136,9 @@ async def test_a_request_is_held_while_it_is_submitted() -> None:
         return SimpleNamespace(run=a_run_that_is(RunStatus.COMPLETED))
 
     noted.app.ports.submit = submit
-    one = asyncio.create_task(starting.begin(first, WANTED, noted.app, noted.driver))
+    one = asyncio.create_task(start_run(first, SUBMISSION, noted.app, noted.driver))
     await submitting.wait()
-    two = asyncio.create_task(starting.begin(a_repeat(), WANTED, noted.app, noted.driver))
+    two = asyncio.create_task(start_run(a_retry(), SUBMISSION, noted.app, noted.driver))
     for _ in range(20):
         await asyncio.sleep(0)
     assert not two.done()
@@ -169,16 +148,16 @@ async def test_a_request_is_held_while_it_is_submitted() -> None:
     assert noted.submits == 1
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_a_repeat_whose_own_caller_hangs_up_starts_nothing() -> None:
-    noted = Noted()
-    with starting._holding(WANTED), pytest.raises(StillRunning, match="hung up"):
-        await starting.begin(a_repeat(gone_after=3), WANTED, noted.app, noted.driver)
+@pytest.mark.usefixtures("short_looks")
+async def test_a_retry_whose_own_caller_hangs_up_starts_nothing() -> None:
+    noted = Abandoned()
+    with starting._holding(SUBMISSION), pytest.raises(StillRunning, match="hung up"):
+        await start_run(a_retry(gone_after=3), SUBMISSION, noted.app, noted.driver)
     assert noted.submits == 0
 
 
 async def test_a_caller_that_hangs_up_just_before_the_end_is_noted_too() -> None:
-    app, noted = app_of(a_run_that_is(RunStatus.COMPLETED)), Noted()
+    app, noted = app_of(a_run_that_is(RunStatus.COMPLETED)), Abandoned()
     app.ports.index, app.ports.clock = noted.app.ports.index, noted.app.ports.clock
-    await finished(a_repeat(gone_after=0), WANTED, a_run(), app, since=moment())
+    await wait_for_end(a_retry(gone_after=0), SUBMISSION, a_run(), app, arrived=loop_time())
     assert noted.names == [a_run().id]

@@ -1,0 +1,311 @@
+"""``/api/v1/chat/completions``: a run as a chat completion, for agents that answer while a request may wait."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.agentkit.agent import Usage
+from shared.api.openai.http import NO_RETRY, error_object, owner_of_key
+from shared.api.openai.objects import output_turns, response_id
+from shared.api.openai.requests import (
+    invalid,
+    read_body,
+    read_messages,
+    read_parameters,
+    submission_of,
+    unsupported,
+    with_idempotency_key,
+)
+from shared.api.openai.starting import loop_time, seconds_left, start_run, wait_for_end
+from shared.api.openai.streaming import PING, error_of_stream, response_events, sse
+from shared.api.pacing import EventStream, TimeIsUp, paced
+from shared.api.rendering import json_response
+from shared.drivers.driver import Driver
+from shared.errors import CompletionFailed, StillRunning
+from shared.runs.commands.submission import Submission
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run
+from shared.runs.queries.conversation import TurnText, current, turn_texts
+from shared.wiring import App
+
+RESPONSES_ONLY = ("background", "previous_response_id", "include", "truncation", "text", "reasoning", "instructions")
+"""Parameters of the Responses API that Chat Completions has not."""
+
+FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
+"""``finish_reason`` for the reason why a response is incomplete; ``length`` for any other."""
+
+BETWEEN_TURNS = "\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+class PromptTokensDetails(TypedDict):
+    """Tokens of the prompt by kind."""
+
+    cached_tokens: int
+    audio_tokens: int
+
+
+class CompletionTokensDetails(TypedDict):
+    """Tokens of the completion by kind."""
+
+    reasoning_tokens: int
+    audio_tokens: int
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+
+
+class CompletionUsage(TypedDict):
+    """Tokens of all turns together."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+
+
+class CompletionMessage(TypedDict):
+    """What the agent said, or said in refusing."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None
+    annotations: list[Any]
+
+
+class Choice(TypedDict):
+    """The one answer of a completion."""
+
+    index: int
+    message: CompletionMessage
+    logprobs: None
+    finish_reason: str
+
+
+class ChatCompletion(TypedDict):
+    """A run as a chat completion."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: CompletionUsage
+    service_tier: str
+    system_fingerprint: None
+
+
+class ChunkDelta(TypedDict, total=False):
+    """What a chunk adds to the message."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: str
+
+
+class ChunkChoice(TypedDict):
+    """A piece of the one answer. ``finish_reason`` is set in the last."""
+
+    index: int
+    delta: ChunkDelta
+    logprobs: None
+    finish_reason: str | None
+
+
+class Chunk(TypedDict):
+    """A piece of a chat completion. One with ``usage`` comes after the last, without choices."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    system_fingerprint: None
+    usage: NotRequired[CompletionUsage]
+
+
+async def create(request: Request, app: App, driver: Driver) -> Response:
+    """``POST /api/v1/chat/completions``: the completion, when the run has ended; or its chunks, as they come."""
+    arrived = loop_time()
+    owner = owner_of_key(request, app.settings)
+    body = await read_body(request, app)
+    submission = with_idempotency_key(_read(body, owner, app), request)
+    with app.watching.places.take(owner) as place:  # first: who has too many open must not start a run
+        run = await start_run(request, submission, app, driver)
+        if submission.stream:
+            stream = _body(run, app, driver, with_usage=_wants_usage(body), arrived=arrived)
+            return EventStream(stream, place.keep())
+        run = await wait_for_end(request, submission, run, app, arrived=arrived)
+    check_has_answer(run)
+    response: Response = json_response(chat_completion(run, await turn_texts(app.ports, run)))
+    return response
+
+
+def chat_completion(run: Run, turns: Sequence[TurnText]) -> ChatCompletion:
+    """The run as a chat completion."""
+    return {
+        "id": _completion_id(run),
+        "object": "chat.completion",
+        "created": int(run.request.created_at.timestamp()),
+        "model": run.request.agent,
+        "choices": [
+            {"index": 0, "message": _message(run, turns), "logprobs": None, "finish_reason": _finish_reason(run)}
+        ],
+        "usage": _usage(run.counters.usage),
+        "service_tier": "default",
+        "system_fingerprint": None,
+    }
+
+
+def check_has_answer(run: Run) -> None:
+    """A completion has no status: a run that failed or was cancelled is an error. Raises ``CompletionFailed``."""
+    if run.status in (RunStatus.COMPLETED, RunStatus.INCOMPLETE):
+        return
+    raise CompletionFailed(
+        run.result.error_message or f"The run is {run.status}.",
+        reason=run.result.error_code or run.status.value,
+        response_id=response_id(run.id),
+        headers=NO_RETRY,
+    )
+
+
+def _wants_usage(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _read(body: Mapping[str, Any], owner: str, app: App) -> Submission:
+    for name in RESPONSES_ONLY:
+        if name in body:
+            raise unsupported(name, "Chat Completions have no such parameter.")
+    parameters = read_parameters(body, messages="messages")
+    messages = body["messages"]
+    if not isinstance(messages, list):
+        raise invalid("messages", "must be a list of messages, and not empty")
+    converted = [_to_response_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    return submission_of(parameters, read_messages(converted, param="messages"), owner, app)
+
+
+def _to_response_message(message: Any, param: str) -> Any:
+    """A chat message in the shape of the Responses API, whose reader finds what is wrong with it."""
+    if not isinstance(message, dict):
+        return message
+    if message.get("role") in ("tool", "function") or message.get("tool_calls") or message.get("function_call"):
+        raise unsupported(param, "the agent's tools run here; leave calls and their results out of the messages.")
+    content = message.get("content")
+    if isinstance(content, list):
+        content = [_to_response_part(part) for part in content]
+    return {"role": message.get("role"), "content": content}
+
+
+def _to_response_part(part: Any) -> Any:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text":
+        return {"type": "input_text", "text": part.get("text")}
+    if kind == "image_url":
+        image = part.get("image_url")
+        fields: Mapping[str, Any] = image if isinstance(image, dict) else {"url": image}
+        return {"type": "input_image", "image_url": fields.get("url"), "detail": fields.get("detail")}
+    return part
+
+
+async def _body(run: Run, app: App, driver: Driver, *, with_usage: bool, arrived: float) -> AsyncGenerator[bytes, None]:
+    """The body of a stream: the chunks as they come and ``[DONE]``; an error where there can be no answer."""
+    try:
+        chunks = _chunks(run, app, driver, with_usage=with_usage)
+        seconds = seconds_left(app.settings.events_seconds, arrived)
+        async with contextlib.aclosing(paced(chunks, seconds=seconds)) as events:
+            async for chunk in events:
+                yield PING if chunk is None else sse(chunk)
+        yield DONE
+    except TimeIsUp:
+        name = response_id(run.id)
+        message = f"This connection ends as planned, and the answer is not done. Retrieve it as the response {name}."
+        yield sse({"error": error_object(StillRunning(message, response_id=name))})
+    except Exception as raised:
+        yield sse({"error": error_object(error_of_stream(raised, run))})
+
+
+async def _chunks(run: Run, app: App, driver: Driver, *, with_usage: bool) -> AsyncGenerator[Chunk, None]:
+    agent = app.ports.agents.get(run.request.agent)
+    # A structured result that does not fit is made again, and a client cannot take back what it has: it waits.
+    live = agent is None or agent.output is None
+    yield _chunk(run, {"role": "assistant", "content": ""})
+    message = ""
+    async with contextlib.aclosing(response_events(run, None, app, driver)) as events:
+        async for event in events:
+            if live and event["type"] == "response.output_text.delta":
+                between = BETWEEN_TURNS if message not in ("", event["item_id"]) else ""
+                message = event["item_id"]
+                yield _chunk(run, {"content": between + event["delta"]})
+            elif message and event["type"] == "response.in_progress":
+                raise CompletionFailed(
+                    "The model began its answer anew, and a stream of chunks cannot. Retrieve the response instead.",
+                    response_id=response_id(run.id),
+                )
+    run = await current(app.ports, run)
+    check_has_answer(run)
+    if not live:
+        yield _chunk(run, _whole(_message(run, await turn_texts(app.ports, run))))
+    yield _chunk(run, {}, _finish_reason(run))
+    if with_usage:
+        yield {**_chunk(run, {}), "choices": [], "usage": _usage(run.counters.usage)}
+
+
+def _chunk(run: Run, delta: ChunkDelta, finish_reason: str | None = None) -> Chunk:
+    return {
+        "id": _completion_id(run),
+        "object": "chat.completion.chunk",
+        "created": int(run.request.created_at.timestamp()),
+        "model": run.request.agent,
+        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}],
+        "system_fingerprint": None,
+    }
+
+
+def _whole(message: CompletionMessage) -> ChunkDelta:
+    if message["refusal"] is not None:
+        return {"refusal": message["refusal"]}
+    return {} if message["content"] is None else {"content": message["content"]}
+
+
+def _message(run: Run, turns: Sequence[TurnText]) -> CompletionMessage:
+    shown = output_turns(run, turns)
+    refused = bool(shown) and all(each.refusal and not each.text for each in shown)
+    text = BETWEEN_TURNS.join(each.full_text for each in shown)
+    return {
+        "role": "assistant",
+        "content": None if refused else text,
+        "refusal": text if refused else None,
+        "annotations": [],
+    }
+
+
+def _finish_reason(run: Run) -> str:
+    reason = run.result.incomplete_reason
+    return "stop" if reason is None else FINISH_REASONS.get(reason, "length")
+
+
+def _usage(usage: Usage) -> CompletionUsage:
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def _completion_id(run: Run) -> str:
+    """``chatcmpl-<session>_<n>``."""
+    return f"chatcmpl-{run.id.removeprefix('run_')}"

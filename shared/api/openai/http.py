@@ -1,0 +1,94 @@
+"""What all calls of OpenAI's clients have in common: API keys, the shape of errors, addresses that do not exist."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any, NoReturn
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.api.answering import answered_as
+from shared.api.routing import other_methods
+from shared.errors import DormouseError, InvalidApiKey, MethodNotAllowed, NotFound, ResponseNotFound, RunNotFound
+from shared.settings import Settings
+from shared.wiring import App
+
+NO_RETRY = {"x-should-retry": "false"}
+"""Keeps OpenAI's clients from sending a request again by themselves, as they do after 408, 409, 429 and 5xx."""
+
+
+def owner_of_key(request: Request, settings: Settings) -> str:
+    """``key:<name>`` for the secret in ``Authorization: Bearer …``, or in ``api-key``, where Azure's clients send it.
+
+    Raises ``NotFound`` while the app has no keys, ``InvalidApiKey`` for a request without one of them.
+    """
+    secrets = settings.secrets_of_clients
+    if not secrets:
+        raise NotFound("This app takes no OpenAI clients. Set DORMOUSE_API_KEYS (`name:secret`), or use `/api/runs`.")
+    given = _digest(_secret_in(request))
+    found = ""
+    for name, secret in secrets.items():  # never ends early: the time it takes must not tell which keys exist
+        if hmac.compare_digest(given, _digest(secret)):
+            found = name
+    if not found:
+        raise InvalidApiKey
+    return f"key:{found}"
+
+
+def _secret_in(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+    secret = token if scheme.lower() == "bearer" else request.headers.get("api-key", "")
+    return secret.strip()
+
+
+def _digest(secret: str) -> bytes:
+    # Digests have one length: a comparison of the secrets themselves would tell how long they are.
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def error_object(error: DormouseError) -> dict[str, Any]:
+    """The value of ``error``: OpenAI's four fields, and beside them what else is known of this error."""
+    if isinstance(error, RunNotFound):
+        error = ResponseNotFound()  # a run is a response here
+    details = {name: value for name, value in error.details.items() if value is not None}
+    problems = details.pop("errors", None) or [{}]
+    return {
+        "message": error.message,
+        "type": _type_of(error.status),
+        "param": problems[0].get("field"),
+        "code": error.code,
+        **details,
+    }
+
+
+def openai_error(error: DormouseError) -> Response:
+    """The response for an error."""
+    return Response(
+        content=json.dumps({"error": error_object(error)}, ensure_ascii=False).encode("utf-8", "replace"),
+        status_code=error.status,
+        media_type="application/json",
+        headers={"Cache-Control": "no-store", **error.headers},
+    )
+
+
+answered_to_client = answered_as(openai_error)
+"""Decorates a trigger's handler: whatever it raises becomes an error in OpenAI's shape."""
+
+
+def not_found(request: Request, app: App) -> NoReturn:
+    """Answer a call below ``/api/v1`` that no route takes: raises what is wrong with its key, method or address."""
+    owner_of_key(request, app.settings)
+    methods = other_methods(request, f"v1/{request.path_params.get('rest', '')}")
+    if methods:
+        allow = ", ".join(methods)
+        raise MethodNotAllowed(f"This address takes {allow}.", headers={"Allow": allow})
+    raise NotFound("No such address here. This app has `/responses`, `/chat/completions` and `/models`.")
+
+
+def _type_of(status: int) -> str:
+    if status >= 500:
+        return "server_error"
+    return "rate_limit_error" if status == 429 else "invalid_request_error"

@@ -1,0 +1,246 @@
+"""A run as a response of the OpenAI API, with every field that OpenAI's typed clients want. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+from shared.agentkit.agent import Agent, Item, Usage
+from shared.runs.model.ids import parse_run_id, run_id
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run
+from shared.runs.queries.conversation import TurnText
+
+
+class TextPart(TypedDict):
+    """Text of the agent."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[Mapping[str, Any]]
+    logprobs: list[Any]
+
+
+class RefusalPart(TypedDict):
+    """What the agent said in refusing."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class OutputMessage(TypedDict):
+    """What the agent said in one turn: an item of ``output``."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    status: Literal["in_progress", "completed", "incomplete"]
+    content: list[TextPart | RefusalPart]
+
+
+class InputMessage(TypedDict):
+    """A message of the run's input."""
+
+    id: str
+    type: Literal["message"]
+    role: str
+    status: Literal["completed"]
+    content: list[Any]
+    """Parts as the caller sent them; a plain text is one part."""
+
+
+class ResponseError(TypedDict):
+    """Why a run failed."""
+
+    code: str
+    message: str
+
+
+class IncompleteDetails(TypedDict):
+    """Why a response is incomplete."""
+
+    reason: str
+
+
+class InputTokensDetails(TypedDict):
+    """Tokens of the input by kind."""
+
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class OutputTokensDetails(TypedDict):
+    """Tokens of the output by kind."""
+
+    reasoning_tokens: int
+
+
+class ResponseUsage(TypedDict):
+    """Tokens of all turns together."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+
+class ResponseObject(TypedDict):
+    """A response. What an agent decides for itself, and what this app has not, stands as the provider's default."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    completed_at: int | None
+    status: str
+    background: bool
+    model: str
+    output: list[OutputMessage]
+    error: ResponseError | None
+    incomplete_details: IncompleteDetails | None
+    usage: ResponseUsage | None
+    metadata: dict[str, str]
+    previous_response_id: str | None
+    instructions: None
+    max_output_tokens: None
+    max_tool_calls: None
+    parallel_tool_calls: bool
+    reasoning: Mapping[str, Any]
+    service_tier: str
+    store: bool
+    temperature: float
+    text: Mapping[str, Any]
+    tool_choice: str
+    tools: list[Any]
+    top_logprobs: int
+    top_p: float
+    truncation: str
+    user: None
+
+
+def response_object(run: Run, turns: Sequence[TurnText] = (), *, agent: Agent | None = None) -> ResponseObject:
+    """The run as a response. ``output`` is empty until the run has ended, as the provider's own is."""
+    ended = run.terminal
+    form = None if agent is None or agent.output is None else agent.output.response_format()
+    follows = run.request.follows
+    reason = run.result.incomplete_reason
+    return {
+        "id": response_id(run.id),
+        "object": "response",
+        "created_at": int(run.request.created_at.timestamp()),
+        "completed_at": _completed_at(run),
+        # No client of this API can answer what a person is asked for.
+        "status": "in_progress" if run.status is RunStatus.REQUIRES_ACTION else run.status.value,
+        "background": run.request.background,
+        "model": run.request.agent,
+        "output": [output_message(run, each) for each in output_turns(run, turns)] if ended else [],
+        "error": _error(run),
+        "incomplete_details": None if reason is None else {"reason": reason},
+        "usage": _usage(run.counters.usage) if ended else None,
+        "metadata": run.request.metadata,
+        "previous_response_id": None if follows is None else response_id(run_id(run.request.session_id, follows)),
+        "instructions": None,
+        "max_output_tokens": None,
+        "max_tool_calls": None,
+        "parallel_tool_calls": True,
+        "reasoning": {"effort": None, "summary": None},
+        "service_tier": "default",
+        "store": True,
+        "temperature": 1.0,
+        "text": {"format": form or {"type": "text"}},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_logprobs": 0,
+        "top_p": 1.0,
+        "truncation": "disabled",
+        "user": None,
+    }
+
+
+def output_turns(run: Run, turns: Iterable[TurnText]) -> list[TurnText]:
+    """The turns whose text is the run's output: none that was corrected, and of a structured result the last alone."""
+    kept = [each for each in turns if not each.corrected]
+    return kept[-1:] if run.result.output else kept
+
+
+def output_message(run: Run, turn: TurnText) -> OutputMessage:
+    """A turn's text as an output item."""
+    cut = run.status is RunStatus.INCOMPLETE and turn.turn == run.turn.number
+    content: list[TextPart | RefusalPart] = []
+    if turn.text or not turn.refusal:
+        content.append(text_part(turn.text, turn.annotations))
+    if turn.refusal:
+        content.append({"type": "refusal", "refusal": turn.refusal})
+    return {
+        "id": message_id(run, turn.turn),
+        "type": "message",
+        "role": "assistant",
+        "status": "incomplete" if cut else "completed",
+        "content": content,
+    }
+
+
+def text_part(text: str, annotations: Iterable[Mapping[str, Any]] = ()) -> TextPart:
+    """Text as a content part."""
+    return {"type": "output_text", "text": text, "annotations": list(annotations), "logprobs": []}
+
+
+def input_messages(run: Run, items: Iterable[Item]) -> list[InputMessage]:
+    """The run's input as the items of a list."""
+    return [
+        {
+            "id": f"msg_{run.id.removeprefix('run_')}_in{index}",
+            "type": "message",
+            "role": item["role"],
+            "status": "completed",
+            "content": _input_parts(item["role"], item["content"]),
+        }
+        for index, item in enumerate(items)
+    ]
+
+
+def response_id(run: str) -> str:
+    """``resp_<session>_<n>`` for ``run_<session>_<n>``."""
+    return f"resp_{run.removeprefix('run_')}"
+
+
+def run_of_response(response: str) -> tuple[str, int] | None:
+    """Session and number of the run behind a response's id; None for an id that is none of ours."""
+    return parse_run_id(f"run_{response.removeprefix('resp_')}") if response.startswith("resp_") else None
+
+
+def run_id_of(response: str) -> str | None:
+    """The id of the run behind a response's id; None for an id that is none of ours."""
+    found = run_of_response(response)
+    return None if found is None else run_id(*found)
+
+
+def message_id(run: Run, turn: int) -> str:
+    """The id of a turn's message, the same in a stream and in the response."""
+    return f"msg_{run.id.removeprefix('run_')}_{turn}"
+
+
+def _completed_at(run: Run) -> int | None:
+    completed = run.completed_at if run.status is RunStatus.COMPLETED else None
+    return None if completed is None else int(completed.timestamp())
+
+
+def _error(run: Run) -> ResponseError | None:
+    code = run.result.error_code
+    return None if code is None else {"code": code, "message": run.result.error_message or ""}
+
+
+def _usage(usage: Usage) -> ResponseUsage:
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.total_tokens,
+    }
+
+
+def _input_parts(role: str, content: Any) -> list[Any]:
+    if not isinstance(content, str):
+        return list(content)
+    return [text_part(content)] if role == "assistant" else [{"type": "input_text", "text": content}]

@@ -1,0 +1,77 @@
+"""A run as the objects of OpenAI's clients: a response, a chat completion, the items of the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openai.types.responses import Response
+
+from shared.agentkit.agent import Item
+from shared.api.openai.chat import chat_completion
+from shared.api.openai.objects import input_messages, output_turns, response_object, text_part
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Turn
+from shared.runs.queries.conversation import TurnText, texts_of
+from tests.unit.api.conftest import a_run_that_is
+from tests.unit.runs.records import a_run
+
+ASKED: Item = {"type": "message", "role": "user", "content": "Go."}
+
+
+def said(*parts: dict[str, Any]) -> Item:
+    return {"type": "message", "role": "assistant", "content": list(parts)}
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": words, "annotations": []}
+
+
+def test_what_was_corrected_is_not_shown() -> None:
+    found = texts_of([[ASKED], [said(text("wrong"))], [ASKED], [said(text("right"))]])
+    assert [each.text for each in output_turns(a_run(), found)] == ["right"]
+
+
+def test_a_structured_result_stands_alone() -> None:
+    found = [TurnText(turn=1, text="Let me see."), TurnText(turn=2, text="{}")]
+    assert [each.text for each in output_turns(a_run(), found)] == ["Let me see.", "{}"]
+    assert [each.text for each in output_turns(a_run(output="{}"), found)] == ["{}"]
+
+
+def test_a_response_says_what_it_went_on_from_and_how_it_was_asked_for() -> None:
+    """Not the number before it: that run may have failed, or be gone."""
+    body = response_object(a_run(number=7, follows=4, background=False))
+    assert (body["previous_response_id"], body["background"]) == (f"resp_{a_run().request.session_id}_4", False)
+    body = response_object(a_run(number=7))
+    assert (body["previous_response_id"], body["background"]) == (None, True)
+
+
+def test_a_refusal_is_one_in_both_shapes() -> None:
+    run = a_run_that_is(RunStatus.COMPLETED)
+    found = texts_of([[ASKED], [said({"type": "refusal", "refusal": "No."})]])
+    response = Response.model_validate(response_object(run, found))
+    assert response.output[0].content[0].refusal == "No."  # type: ignore[union-attr]
+    (choice,) = chat_completion(run, found)["choices"]
+    assert (choice["message"]["content"], choice["message"]["refusal"]) == (None, "No.")
+
+
+def test_a_response_that_was_cut_short_says_so() -> None:
+    run = a_run_that_is(RunStatus.INCOMPLETE, incomplete_reason="max_output_tokens", turn=Turn(number=2))
+    body = response_object(run, [TurnText(turn=1, text="a"), TurnText(turn=2, text="b")])
+    assert [item["status"] for item in body["output"]] == ["completed", "incomplete"]
+    assert body["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert chat_completion(run, [TurnText(turn=2, text="b")])["choices"][0]["finish_reason"] == "length"
+
+
+def test_every_status_is_a_response_to_the_letter_of_its_types() -> None:
+    for status in RunStatus:
+        run = a_run_that_is(status)
+        response = Response.model_validate(response_object(run, [TurnText(turn=1, text="a")]))
+        assert response.status == ("in_progress" if status is RunStatus.REQUIRES_ACTION else status.value)
+        assert response.output_text == ("a" if status.terminal else "")
+
+
+def test_input_is_listed_in_parts() -> None:
+    given: list[Item] = [ASKED, {"type": "message", "role": "assistant", "content": "Hi."}]
+    listed = input_messages(a_run(), given)
+    assert [item["content"] for item in listed] == [[{"type": "input_text", "text": "Go."}], [text_part("Hi.")]]
+    assert len({item["id"] for item in listed}) == 2

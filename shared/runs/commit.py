@@ -79,7 +79,7 @@ async def commit(
         try:
             return await _write(ports, stored, decision, rows, session, fact, beside, due)
         except Conflict as error:
-            if isinstance(fact, facts.Claimed | facts.LeaseTaken | facts.CallbackClaimed):
+            if isinstance(fact, facts.Right):
                 raise LostRace(stored.value.id) from error
         again = await ports.runs.load(stored.value.id)
         if again is None:
@@ -129,7 +129,7 @@ async def _read_with(
     """What is read after the run, for the fact to be decided on."""
     match fact:
         case facts.LeaseTaken() | facts.ToolsSettled():
-            return await turn_s_calls(ports, stored.value), None
+            return await calls_of_turn(ports, stored.value), None
         case facts.Answered():
             return await ports.runs.calls(stored.value), None
         case facts.Deleted():
@@ -137,7 +137,7 @@ async def _read_with(
     return [], None
 
 
-async def turn_s_calls(ports: Ports, run: Run) -> list[Stored[ToolCall]]:
+async def calls_of_turn(ports: Ports, run: Run) -> list[Stored[ToolCall]]:
     """The calls of the run's turn. Raises ``LookupError`` when some are missing."""
     calls = await ports.runs.calls(run, run.turn.number)
     if len(calls) != run.turn.calls:
@@ -188,13 +188,13 @@ async def _write(
     if due is not None:  # long values may have taken their time
         await ports.due.keep_announced(due, ports.clock())
     saved = await ports.runs.save(stored, after, session=change, calls=calls, items=items, delivery=line)
-    await _tell(ports, before, after)
+    await _log_status(ports, before, after)
     if (
         after.status is RunStatus.FAILED
         and not before.terminal
         and isinstance(fact, facts.Looked | facts.ResponseCreated)
     ):
-        _tell_why(after, fact.answer.response)
+        _log_failure(after, fact.answer.response)
     return Committed(run=saved.run, calls=saved.calls, beside=saved.delivery)
 
 
@@ -233,7 +233,7 @@ def _value(session: Stored[Session] | None) -> Session | None:
     return None if session is None else session.value
 
 
-async def _tell(ports: Ports, before: Run, after: Run) -> None:
+async def _log_status(ports: Ports, before: Run, after: Run) -> None:
     """One line in the log for each change of status; and a run that has ended gives its slot back."""
     if after.status is not before.status:
         # A warning when it failed, so that an alert sees it whatever a function's log level is.
@@ -244,7 +244,7 @@ async def _tell(ports: Ports, before: Run, after: Run) -> None:
         await give_slot_back(ports, after)
 
 
-def _tell_why(run: Run, response: AgentResponse) -> None:
+def _log_failure(run: Run, response: AgentResponse) -> None:
     """What the provider said of a response that it failed: callers read less of it than the log."""
     if response.status is ResponseStatus.FAILED:
         told = without_secrets(response.error_message or "")

@@ -100,7 +100,7 @@ async def _sent(
     try:
         committed = (await commit_through(ports, claimed, created, lambda: end)).run
     except LostRace:  # the row is gone
-        await _forget(ports, response, agent)
+        await _cancel_and_delete(ports, response, agent)
         raise
     return await outbox.cancel_at_once(ports, committed, response.response_id, agent)
 
@@ -186,7 +186,7 @@ async def _answer_to(ports: Ports, run: Run, attempt: Attempt, send: Send, secon
     return response
 
 
-async def _forget(ports: Ports, response: AgentResponse, agent: Agent) -> None:
+async def _cancel_and_delete(ports: Ports, response: AgentResponse, agent: Agent) -> None:
     """Cancel and delete, best effort, a response that no row can name any more."""
     if response.response_id is not None:
         with contextlib.suppress(faults.ProviderFault):

@@ -19,7 +19,7 @@ from shared.runs.model.phases import Ended
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
 from shared.runs.rules import schedule
-from shared.runs.rules.callbacks import Verdict, body_of, judge, webhook_id
+from shared.runs.rules.callbacks import NextStep, after_attempt, body_of, webhook_id
 from shared.runs.rules.responses import LOST
 from shared.runs.store.runs import DeliveryChange, Stored
 from shared.runs.store.tables import Conflict
@@ -186,15 +186,15 @@ def _body(ports: Ports, run: Run, entry: Entry) -> str:
 async def _record(ports: Ports, claimed: Committed, entry: Entry, sent: Sent) -> Stored[Run]:
     """What became of the attempt, in the outbox and in its row of the log; a deleted run has neither any more."""
     age = (ports.clock() - entry.since).total_seconds()
-    verdict = judge(sent, tries=entry.tries, age=age, jitter=ports.random())
+    next_step = after_attempt(sent, tries=entry.tries, age=age, jitter=ports.random())
     name = name_of(entry)
-    fact: OutboxDone | OutboxTried = OutboxTried(entry=name, seconds=verdict.wait, counts=False)
-    if verdict.state is not None:
-        fact = OutboxDone(entry=name, callback_state=verdict.state)
+    fact: OutboxDone | OutboxTried = OutboxTried(entry=name, seconds=next_step.wait, counts=False)
+    if next_step.state is not None:
+        fact = OutboxDone(entry=name, callback_state=next_step.state)
     row, run_id = claimed.beside, claimed.run.value.id
     assert row is not None
 
-    def told(_before: Run, after: Run) -> DeliveryChange:
+    def ended_row(_before: Run, after: Run) -> DeliveryChange:
         ended = replace(
             row.value,
             state=DeliveryState.DELIVERED if sent.ok else DeliveryState.FAILED,
@@ -205,15 +205,15 @@ async def _record(ports: Ports, claimed: Committed, entry: Entry, sent: Sent) ->
         )
         return DeliveryChange(before=row, after=ended)
 
-    recorded = await commit(ports, claimed.run, fact, beside=told)
+    recorded = await commit(ports, claimed.run, fact, beside=ended_row)
     if recorded.refused is None:
-        say(f"run {run_id}", entry, sent, verdict, run_id=run_id)
+        log_attempt(f"run {run_id}", entry, sent, next_step, run_id=run_id)
     return recorded.run
 
 
 def reserve(ports: Ports, url: str | None, owner: str) -> Share | NoShare:
     """Room for an attempt, to be had before the claim is written; where there is none it is put off."""
-    return _Nowhere() if ports.sender is None or url is None else ports.sender.reserve(url, owner)
+    return _NoSender() if ports.sender is None or url is None else ports.sender.reserve(url, owner)
 
 
 async def make_attempt(ports: Ports, url: str | None, event_id: str, body: str, share: Share) -> Sent:
@@ -227,17 +227,17 @@ async def make_attempt(ports: Ports, url: str | None, event_id: str, body: str, 
         return Sent(fault="internal_error")
 
 
-class _Nowhere:
+class _NoSender:
     """Room for an attempt that reaches nobody: the app sends no callbacks any more."""
 
     def give_back(self) -> None:
         """Nothing was taken."""
 
 
-def say(who: str, entry: Entry, sent: Sent, verdict: Verdict, **extra: str) -> None:
+def log_attempt(who: str, entry: Entry, sent: Sent, next_step: NextStep, **extra: str) -> None:
     """One line in the app's log; not the address, which may hold a secret of the caller's."""
-    what = "is tried again" if verdict.state is None else verdict.state.value
-    is_fine = verdict.state in (None, CallbackState.DELIVERED)
+    what = "is tried again" if next_step.state is None else next_step.state.value
+    is_fine = next_step.state in (None, CallbackState.DELIVERED)
     log.log(
         logging.INFO if is_fine else logging.WARNING,
         "%s: callback %s, attempt %d: %s, %s",

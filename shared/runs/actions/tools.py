@@ -13,7 +13,7 @@ from shared.agentkit.tools import error_output
 from shared.agentkit.within import within
 from shared.runs.actions.call_row import CallRow
 from shared.runs.actions.lease import Lease
-from shared.runs.commit import Committed, commit, turn_s_calls
+from shared.runs.commit import Committed, calls_of_turn, commit
 from shared.runs.concurrency import LostRace
 from shared.runs.model.calls import Approval, CallKind, CallState, ToolCall
 from shared.runs.model.facts import LeaseTaken, ToolsSettled
@@ -32,7 +32,7 @@ async def run_tools(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[R
     Raises ``LostRace``, ``StoreUnavailable``.
     """
     run = stored.value
-    calls = await turn_s_calls(ports, run)
+    calls = await calls_of_turn(ports, run)
     if not any(call.value.state.runnable for call in calls):
         return await _settle(ports, stored, "")
     owner = secrets.token_hex(8)
@@ -80,7 +80,7 @@ async def _settle(ports: Ports, stored: Stored[Run], owner: str) -> Stored[Run]:
 
 async def _settle_once(ports: Ports, stored: Stored[Run], owner: str) -> Committed:
     turn = stored.value.turn.number
-    calls = [call.value for call in await turn_s_calls(ports, stored.value)]
+    calls = [call.value for call in await calls_of_turn(ports, stored.value)]
     is_done = all(call.state is CallState.FINISHED for call in calls)
     outputs = json.dumps(await _outputs(ports, stored.value, calls), ensure_ascii=False) if is_done else None
     return await commit(ports, stored, ToolsSettled(turn=turn, owner=owner, outputs=outputs))

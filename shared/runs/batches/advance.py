@@ -1,7 +1,7 @@
-"""One wake of a batch: settle what has ended, give the next items their turns, sleep.
+"""One wake of a batch: settle what has ended, start the next items, sleep.
 
-An item's turn is committed before its run is submitted, with ids derived from the batch. So a wake that finds no run
-where one should be submits it (again), and no crash makes a second run or a second create.
+That an item is started is committed before its run is submitted, with ids derived from the batch. So a wake that finds
+no run where one should be submits it (again), and no crash makes a second run or a second create.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ async def _count_crash(ports: Ports, batch_id: str, error: Exception, signals: S
     name = type(error).__name__
     if seen + 1 >= MOST_CRASHES and not batch.status.over:
         said = f"{seen + 1} wakes of the batch failed in a row, the last with {name}."
-        ended = tuple([await _last_of(ports, batch, turn, said, signals) for turn in batch.progress.active])
+        ended = tuple(
+            [await _last_of(ports, batch, active_item, said, signals) for active_item in batch.progress.active]
+        )
     fact = BatchWakeCrashed(seen=seen, error=name, ended=ended, jitter=ports.random())
     try:
         return batch_outcome(ports, (await commit_batch(ports, stored, fact)).batch.value)
@@ -129,25 +131,29 @@ async def _count_crash(ports: Ports, batch_id: str, error: Exception, signals: S
         return await _as_it_stands(ports, batch.id)
 
 
-async def _last_of(ports: Ports, batch: Batch, turn: Active, said: str, signals: Signals) -> ItemResult:
+async def _last_of(ports: Ports, batch: Batch, active_item: Active, said: str, signals: Signals) -> ItemResult:
     """The result of an item of a batch that is given up: its run's, if that has ended; else it is stopped."""
     try:
-        run = await cancel(ports, run_of(batch.id, turn.index))
+        run = await cancel(ports, run_of(batch.id, active_item.index))
         if run is not None and not run.is_done:
             await signals.woken(run.id)
         if run is not None and run.status is not RunStatus.CANCELLED:
-            return result_of(turn.index, run)
+            return result_of(active_item.index, run)
     except Exception:
-        log.exception("%s: the run of item %d could not be stopped", batch.id, turn.index)
-    return _failure(ports, turn, "internal_error", said)
+        log.exception("%s: the run of item %d could not be stopped", batch.id, active_item.index)
+    return _failure(ports, active_item, "internal_error", said)
 
 
 async def _look(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored[Batch]:
-    """How the runs of the active items stand, and whose turn it is next."""
+    """How the runs of the active items stand, and which are started next."""
     active = stored.value.progress.active
-    looked = await side_by_side(active, lambda turn: _seen(ports, stored.value, turn), at_once=AT_ONCE)
-    ended = [each for turn, seen in zip(active, looked, strict=True) if (each := _ended(ports, turn, seen)) is not None]
-    missing = [turn for turn, seen in zip(active, looked, strict=True) if seen is None]
+    looked = await side_by_side(active, lambda active_item: _seen(ports, stored.value, active_item), at_once=AT_ONCE)
+    ended = [
+        each
+        for active_item, seen in zip(active, looked, strict=True)
+        if (each := _ended(ports, active_item, seen)) is not None
+    ]
+    missing = [active_item for active_item, seen in zip(active, looked, strict=True) if seen is None]
     fact = RunsLookedAt(
         active=active,
         ended=tuple(ended),
@@ -161,13 +167,15 @@ async def _look(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored
     not_before = stored.value.pace.not_before
     if not_before is not None and ports.clock() < not_before:
         missing = []
-    todo = (*missing, *committed.turns)
+    todo = (*missing, *committed.started)
     return await _begin(ports, committed.batch, todo, signals) if todo else committed.batch
 
 
-async def _begin(ports: Ports, stored: Stored[Batch], turns: Sequence[Active], signals: Signals) -> Stored[Batch]:
+async def _begin(ports: Ports, stored: Stored[Batch], items: Sequence[Active], signals: Signals) -> Stored[Batch]:
     """Submit the runs of these items."""
-    begun = await side_by_side(turns, lambda turn: _submitted(ports, stored.value, turn, signals), at_once=AT_ONCE)
+    begun = await side_by_side(
+        items, lambda active_item: _submitted(ports, stored.value, active_item, signals), at_once=AT_ONCE
+    )
     waiting = [each for each in begun if isinstance(each, _Later)]
     fact = RunsSubmitted(
         failed=tuple(each for each in begun if isinstance(each, ItemResult)),
@@ -181,33 +189,33 @@ async def _begin(ports: Ports, stored: Stored[Batch], turns: Sequence[Active], s
 
 
 async def _submitted(
-    ports: Ports, batch: Batch, turn: Active, signals: Signals, *, cancelled: bool = False
+    ports: Ports, batch: Batch, active_item: Active, signals: Signals, *, cancelled: bool = False
 ) -> Run | ItemResult | _Later:
     """The run of an item, or why there is none: for good, or for now."""
     try:
-        item = await ports.batches.item(batch.id, turn.index)
+        item = await ports.batches.item(batch.id, active_item.index)
         if item is None:
-            raise LookupError(f"{batch.id} has no item {turn.index}")
+            raise LookupError(f"{batch.id} has no item {active_item.index}")
         async with ports.long_inputs if isinstance(item.asked, PartRef) else contextlib.nullcontext():
-            asked = await ports.batches.read(batch.id, turn.index, item.asked)
-            submitted = await submit(ports, submission(batch, turn, asked, cancelled=cancelled))
+            asked = await ports.batches.read(batch.id, active_item.index, item.asked)
+            submitted = await submit(ports, submission(batch, active_item, asked, cancelled=cancelled))
         await signals.started(submitted)
         return submitted.run
     except RunDeleted as error:
-        return _failure(ports, turn, error.code, error.message, status=RunStatus.CANCELLED)
+        return _failure(ports, active_item, error.code, error.message, status=RunStatus.CANCELLED)
     except DormouseError as error:
         if error.status == 429 or error.status >= 500:
             return _Later(_seconds(error.headers.get("Retry-After")))
-        return _failure(ports, turn, error.code, error.message)
+        return _failure(ports, active_item, error.code, error.message)
     except (LostRace, StoreUnavailable, RowTooNew) as error:
-        log.warning("%s: item %d waits: %s", batch.id, turn.index, error)
+        log.warning("%s: item %d waits: %s", batch.id, active_item.index, error)
         return _Later()
     except Exception as error:
-        log.exception("%s: item %d could not be submitted", batch.id, turn.index)
+        log.exception("%s: item %d could not be submitted", batch.id, active_item.index)
         if batch.pace.crashes + 1 < MOST_CRASHES:
             return _Later(crashed=True)
         said = f"Its run could not be started {MOST_CRASHES} times in a row, the last time: {type(error).__name__}."
-        return _failure(ports, turn, "internal_error", said)
+        return _failure(ports, active_item, "internal_error", said)
 
 
 async def _stop(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored[Batch]:
@@ -217,15 +225,17 @@ async def _stop(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored
     """
     batch = stored.value
     active = batch.progress.active
-    stopped = await side_by_side(active, lambda turn: _stopped(ports, batch, turn, signals), at_once=AT_ONCE)
+    stopped = await side_by_side(
+        active, lambda active_item: _stopped(ports, batch, active_item, signals), at_once=AT_ONCE
+    )
     fact = RunsStopped(ended=tuple(each for each in stopped if each is not None), jitter=ports.random())
     return (await commit_batch(ports, stored, fact)).batch
 
 
-async def _stopped(ports: Ports, batch: Batch, turn: Active, signals: Signals) -> ItemResult | None:
-    seen = await _seen(ports, batch, turn)
+async def _stopped(ports: Ports, batch: Batch, active_item: Active, signals: Signals) -> ItemResult | None:
+    seen = await _seen(ports, batch, active_item)
     if seen is None:
-        made = await _submitted(ports, batch, turn, signals, cancelled=True)
+        made = await _submitted(ports, batch, active_item, signals, cancelled=True)
         if isinstance(made, _Later):
             return None
         if isinstance(made, ItemResult):
@@ -235,32 +245,32 @@ async def _stopped(ports: Ports, batch: Batch, turn: Active, signals: Signals) -
         seen = await cancel(ports, seen.id) or seen
         if not seen.is_done:
             await signals.woken(seen.id)
-    return _ended(ports, turn, seen)
+    return _ended(ports, active_item, seen)
 
 
-async def _seen(ports: Ports, batch: Batch, turn: Active) -> Run | RowUnreadable | None:
+async def _seen(ports: Ports, batch: Batch, active_item: Active) -> Run | RowUnreadable | None:
     """The run of an active item: as it stands, unreadable, or not there yet."""
     try:
-        found = await ports.runs.load(run_of(batch.id, turn.index))
+        found = await ports.runs.load(run_of(batch.id, active_item.index))
     except RowUnreadable as error:
         return error
     return None if found is None else found.value
 
 
-def _ended(ports: Ports, turn: Active, seen: Run | RowUnreadable | None) -> ItemResult | None:
+def _ended(ports: Ports, active_item: Active, seen: Run | RowUnreadable | None) -> ItemResult | None:
     """The result of an item whose run has ended, or cannot be read; None while it is active."""
     if isinstance(seen, Run):
-        return result_of(turn.index, seen) if seen.terminal else None
+        return result_of(active_item.index, seen) if seen.terminal else None
     if seen is None or isinstance(seen, RowTooNew):
         return None
-    return _failure(ports, turn, "internal_error", "The row of its run cannot be read. The app's logs say why.")
+    return _failure(ports, active_item, "internal_error", "The row of its run cannot be read. The app's logs say why.")
 
 
 def _failure(
-    ports: Ports, turn: Active, code: str, message: str, *, status: RunStatus = RunStatus.FAILED
+    ports: Ports, active_item: Active, code: str, message: str, *, status: RunStatus = RunStatus.FAILED
 ) -> ItemResult:
     return ItemResult(
-        index=turn.index,
+        index=active_item.index,
         status=status,
         ended_at=ports.clock(),
         ran=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shared.runs.actions.outbox import CLAIM_SECONDS, make_attempt, name_of, reserve, say
+from shared.runs.actions.outbox import CLAIM_SECONDS, log_attempt, make_attempt, name_of, reserve
 from shared.runs.batches.commit import commit_batch
 from shared.runs.commands.redeliver import check_sender
 from shared.runs.model.batch import Batch, counts
@@ -13,7 +13,7 @@ from shared.runs.model.callbacks import NoShare
 from shared.runs.model.outbox import CallbackState, Entry
 from shared.runs.ports import Ports
 from shared.runs.rules.batch import decide_batch
-from shared.runs.rules.callbacks import judge, message, webhook_id
+from shared.runs.rules.callbacks import after_attempt, message, webhook_id
 from shared.runs.rules.change import Refused
 from shared.runs.rules.schedule import CALLBACK_WAITS
 from shared.runs.store.runs import Stored
@@ -44,16 +44,16 @@ async def call_back(ports: Ports, stored: Stored[Batch]) -> Stored[Batch]:
         share.give_back()
     tried = replace(entry, tries=entry.tries + 1)
     age = (ports.clock() - entry.since).total_seconds()
-    verdict = judge(sent, tries=tried.tries, age=age, jitter=ports.random())
+    next_step = after_attempt(sent, tries=tried.tries, age=age, jitter=ports.random())
     fact = BatchCallbackTried(
         entry=name,
         sent=sent,
         attempt=claimed.batch.value.outbox.deliveries,
-        state=verdict.state,
-        seconds=verdict.wait,
+        state=next_step.state,
+        seconds=next_step.wait,
     )
     recorded = await commit_batch(ports, claimed.batch, fact)
-    say(request.id, tried, sent, verdict)
+    log_attempt(request.id, tried, sent, next_step)
     return recorded.batch
 
 

@@ -24,8 +24,8 @@ class CommittedBatch:
     batch: Stored[Batch]
     """As it was written; where the fact was refused, as it was read."""
 
-    turns: tuple[Active, ...] = ()
-    """The items that were given their turns."""
+    started: tuple[Active, ...] = ()
+    """The items that were started."""
 
     refused: Refused | None = None
 
@@ -54,4 +54,4 @@ async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> 
             continue
         if saved.value.status is not stored.value.status:
             log.info("%s is %s", saved.value.id, saved.value.status)
-        return CommittedBatch(batch=saved, turns=decision.turns)
+        return CommittedBatch(batch=saved, started=decision.started)

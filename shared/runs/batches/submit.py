@@ -191,17 +191,17 @@ def _item(ports: Ports, index: int, given: AskedItem) -> BatchItem:
     return BatchItem(index=index, id=given.id, error_code=asked.code, error_message=asked.message[:MOST_SAID])
 
 
-def submission(batch: Batch, turn: Active, asked: str, *, cancelled: bool = False) -> Submission:
-    """The request for the run of an item whose turn it is, with the ids that the batch has for it."""
+def submission(batch: Batch, active: Active, asked: str, *, cancelled: bool = False) -> Submission:
+    """The request for the run of an item that is started, with the ids that the batch has for it."""
     given = json.loads(asked)
     return Submission(
         owner=batch.request.owner,
         items=tuple(given.pop("items")),
         assigned=AssignedIds(
             batch_id=batch.id,
-            session_id=session_of(batch.id, turn.index),
-            fingerprint=fingerprint_of(batch.id, turn.index),
-            since=turn.since,
+            session_id=session_of(batch.id, active.index),
+            fingerprint=fingerprint_of(batch.id, active.index),
+            since=active.since,
             cancelled=cancelled,
         ),
         **given,

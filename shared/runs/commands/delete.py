@@ -87,7 +87,7 @@ async def _delete_piece(ports: Ports, session: Stored[Session], now: datetime) -
     runs = await _next_runs(ports, session.value)
     due = await ports.due.announce(due_row_of(session_id), now)
     await side_by_side(runs, lambda each: ports.due.announce(each.value.id, now), at_once=READS)
-    after = _further(session.value, now)
+    after = _with_more_deleted(session.value, now)
     fact = Deleted(keep=tombstone_kept(ports.settings).total_seconds())
     decided = [(stored, decide(Before(run=stored.value), fact, now, ports.settings)) for stored in runs]
     gone = [(stored, decision.run) for stored, decision in decided if isinstance(decision, Change)]
@@ -177,7 +177,7 @@ def _until(session: Session) -> int:
     return min(session.purged + TOGETHER, session.next_number - 1)
 
 
-def _further(session: Session, now: datetime) -> Session:
+def _with_more_deleted(session: Session, now: datetime) -> Session:
     """The session as a tombstone, with the next piece of its runs deleted."""
     until = _until(session)
     return replace(

@@ -81,10 +81,10 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
     run, first = await _with_first_claim(ports, run, given)
     stored = await _write(ports, run, given, session, due)
     if stored is None or stored.value.request.fingerprint != run.request.fingerprint:
-        raise await _lost(ports, run, stored, record, due)
+        raise await _number_taken(ports, run, stored, record, due)
     if stored.value.request.slot != run.request.slot:  # an earlier call with the key committed it
         await give_slot_back(ports, run)
-    return await _on_its_way(ports, stored, due, first)
+    return await _begun(ports, stored, due, first)
 
 
 async def _known_key(ports: Ports, wanted: Submission) -> KeyRecord | None:
@@ -106,7 +106,7 @@ async def _again(ports: Ports, record: KeyRecord) -> Submitted | None:
         raise RunDeleted
     if stored.value.is_done:
         return Submitted(run=stored.value, due=None)
-    return await _on_its_way(ports, stored, None)  # announced by who committed it, and due until it has ended
+    return await _begun(ports, stored, None)  # announced by who committed it, and due until it has ended
 
 
 async def _with_first_claim(ports: Ports, run: Run, given: str) -> tuple[Run, create.Request | None]:
@@ -129,7 +129,7 @@ async def _with_first_claim(ports: Ports, run: Run, given: str) -> tuple[Run, cr
     return (run, None) if isinstance(claimed, Refused) else (claimed.run, request)
 
 
-async def _on_its_way(
+async def _begun(
     ports: Ports, stored: Stored[Run], due: DueRow | None, first: create.Request | None = None
 ) -> Submitted:
     """The first create, here and now; whatever becomes of it, the driver goes on from the row."""
@@ -249,7 +249,7 @@ async def _write(
         return await ports.runs.load(run.id)
 
 
-async def _lost(
+async def _number_taken(
     ports: Ports, run: Run, winner: Stored[Run] | None, key: KeyRecord | None, due: DueRow
 ) -> DormouseError:
     """Another request took that number, or deleted the session: give back place and key, and say so."""

@@ -73,10 +73,10 @@ class BatchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """Items have their turns."""
+    """Items are started."""
 
     begun: bool = False
-    """Whether any had its turn."""
+    """Whether any was started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +113,12 @@ BatchPhase = Running | Cancelling | Ended | Deleted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Active:
-    """An item that has its turn: its run is there, or is about to be."""
+    """An item that is started: its run is there, or is about to be."""
 
     index: int
 
     since: datetime
-    """When its turn came."""
+    """When it was started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,7 @@ class Progress:
     """How far it is. The counts and the items' results are written in one transaction, so they always agree."""
 
     cursor: int = 0
-    """Every item before this one has had its turn."""
+    """Every item before this one was started."""
 
     active: tuple[Active, ...] = ()
     completed: int = 0
@@ -135,7 +135,7 @@ class Progress:
     cancelled: int = 0
 
     cancelled_from: int | None = None
-    """Of a cancelled batch: the items from here on never had their turn."""
+    """Of a cancelled batch: the items from here on were never started."""
 
     failed_from: int | None = None
     """The same of one whose wakes crashed ten times in a row."""
@@ -162,7 +162,7 @@ class Pace:
     """Whether its last word was a refusal."""
 
     not_before: datetime | None = None
-    """No item has its turn before; None: at once. Set by submits that have to wait, cleared by those that went well."""
+    """No item is started before; None: at once. Set by submits that have to wait, cleared by those that went well."""
 
     refusals: int = 0
     """Wakes in a row in which submits had to wait."""
@@ -241,7 +241,7 @@ class Batch:
 
     @property
     def pending(self) -> int:
-        """How many items have not had their turn."""
+        """How many items were not started."""
         return self.request.total - self.progress.ended - len(self.progress.active)
 
     @property

@@ -13,7 +13,7 @@ from shared.runs.model.run import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsLookedAt:
-    """A wake has looked at the runs of the active items. Next items have their turns in the same write."""
+    """A wake has looked at the runs of the active items. The next items are started in the same write."""
 
     active: tuple[Active, ...]
     """The items that it looked at: another wake that was faster has others."""

@@ -312,4 +312,4 @@ Fact = (
 )
 
 Right = Claimed | LeaseTaken | CallbackClaimed
-"""Taking a right: who lost the race for it has lost it, and it is refused once the deadline has passed."""
+"""Taking a right: who lost the race for it has lost it, and it is never decided again."""

@@ -1,4 +1,4 @@
-"""Batches: what follows from a fact, and how many items may have their turns."""
+"""Batches: what follows from a fact, and how many items may be active."""
 
 from __future__ import annotations
 
@@ -41,31 +41,31 @@ class BatchChange:
     batch: Batch
     results: tuple[ItemResult, ...] = ()
 
-    turns: tuple[Active, ...] = ()
-    """The items that have been given their turns."""
+    started: tuple[Active, ...] = ()
+    """The items that are started."""
 
 
 BatchDecision = BatchChange | Refused
 
 
 def runs_looked_at(batch: Batch, fact: facts.RunsLookedAt, now: datetime, settings: Settings) -> BatchDecision:
-    """What has ended is settled, and the next items have their turns, as many as there is room for."""
+    """What has ended is recorded, and the next items are started, as many as there is room for."""
     if batch.progress.active != fact.active:
         return Refused()
-    after = paced(settled(batch, fact.ended, now), fact.runs, len(fact.ended))
-    after, turns = _given_turns(after, _room(after, now), now)
+    after = with_pace(with_results(batch, fact.ended, now), fact.runs, len(fact.ended))
+    after, started = _start_items(after, _room(after, now), now)
     waits = batch.pace.not_before is not None and now < batch.pace.not_before
-    has_more = bool(turns) or (fact.missing > 0 and not waits)
+    has_more = bool(started) or (fact.missing > 0 and not waits)
     crashes = batch.schedule.crashes if has_more else 0  # with something to do the wake is not over yet
     timed = replace(after.schedule, wakes=after.schedule.wakes + 1, crashes=crashes)
-    after = _dated(replace(after, schedule=timed), now, settings, fact.jitter)
-    return BatchChange(batch=after, results=fact.ended, turns=turns)
+    after = _with_next_wake(replace(after, schedule=timed), now, settings, fact.jitter)
+    return BatchChange(batch=after, results=fact.ended, started=started)
 
 
 def runs_submitted(batch: Batch, fact: facts.RunsSubmitted, now: datetime, settings: Settings) -> BatchDecision:
     """What went wrong is written down; what went well, the runs' own rows say."""
-    ended = tuple(each for each in fact.failed if any(each.index == turn.index for turn in batch.progress.active))
-    after = paced(settled(batch, ended, now), fact.runs, 0)
+    ended = tuple(each for each in fact.failed if any(each.index == item.index for item in batch.progress.active))
+    after = with_pace(with_results(batch, ended, now), fact.runs, 0)
     pace = replace(after.pace, refusals=0, not_before=None)
     if fact.waits:
         refusals = batch.pace.refusals + 1
@@ -75,15 +75,15 @@ def runs_submitted(batch: Batch, fact: facts.RunsSubmitted, now: datetime, setti
     after = replace(after, pace=pace, schedule=replace(after.schedule, crashes=0))
     if after == batch:
         return Refused()
-    return BatchChange(batch=_dated(after, now, settings, fact.jitter), results=ended)
+    return BatchChange(batch=_with_next_wake(after, now, settings, fact.jitter), results=ended)
 
 
 def runs_stopped(batch: Batch, fact: facts.RunsStopped, now: datetime, settings: Settings) -> BatchDecision:
     """What could be stopped has ended."""
-    ended = tuple(each for each in fact.ended if any(each.index == turn.index for turn in batch.progress.active))
-    after = settled(batch, ended, now)
+    ended = tuple(each for each in fact.ended if any(each.index == item.index for item in batch.progress.active))
+    after = with_results(batch, ended, now)
     timed = replace(after.schedule, wakes=after.schedule.wakes + 1, crashes=0)
-    return BatchChange(batch=_dated(replace(after, schedule=timed), now, settings, fact.jitter), results=ended)
+    return BatchChange(batch=_with_next_wake(replace(after, schedule=timed), now, settings, fact.jitter), results=ended)
 
 
 def cancel_requested(
@@ -141,7 +141,7 @@ def wake_crashed(batch: Batch, fact: facts.BatchWakeCrashed, now: datetime, sett
         retry_after=round(gap, 3),
     )
     after = replace(batch, schedule=timed)
-    ended = tuple(each for each in fact.ended if any(each.index == turn.index for turn in batch.progress.active))
+    ended = tuple(each for each in fact.ended if any(each.index == item.index for item in batch.progress.active))
     if crashes < MOST_CRASHES or batch.status.over:
         return BatchChange(batch=after)
     said = f"{crashes} wakes of the batch failed in a row, the last with {fact.error}."
@@ -152,7 +152,7 @@ def wake_crashed(batch: Batch, fact: facts.BatchWakeCrashed, now: datetime, sett
         failed_because=said,
         cursor=after.request.total,
     )
-    return BatchChange(batch=_closed(settled(replace(after, progress=progress), ended, now), now), results=ended)
+    return BatchChange(batch=_closed(with_results(replace(after, progress=progress), ended, now), now), results=ended)
 
 
 def callback_claimed(
@@ -164,7 +164,7 @@ def callback_claimed(
         return Refused("claimed")
     outbox = batch.outbox.replacing(entry, replace(entry, tries=entry.tries + 1, due=later(now, fact.seconds)))
     outbox = replace(outbox, deliveries=outbox.deliveries + 1)
-    return BatchChange(batch=_waking(replace(batch, outbox=outbox, last_callback=LastCallback(at=now)), now))
+    return BatchChange(batch=_with_outbox_wake(replace(batch, outbox=outbox, last_callback=LastCallback(at=now)), now))
 
 
 def callback_tried(batch: Batch, fact: facts.BatchCallbackTried, now: datetime, settings: Settings) -> BatchDecision:
@@ -177,7 +177,7 @@ def callback_tried(batch: Batch, fact: facts.BatchCallbackTried, now: datetime, 
     last = batch.last_callback
     if fact.sent is not None and outbox.deliveries == fact.attempt:  # it is still the last
         last = replace(last, http_status=fact.sent.status, fault=fact.sent.fault)
-    return BatchChange(batch=_waking(replace(batch, outbox=outbox, last_callback=last), now))
+    return BatchChange(batch=_with_outbox_wake(replace(batch, outbox=outbox, last_callback=last), now))
 
 
 def callback_requested(
@@ -189,13 +189,13 @@ def callback_requested(
         error = NoCallback()
     elif not isinstance(batch.phase, Ended):
         error = BatchNotEnded(status_of_batch=batch.status.value)
-    return BatchChange(batch=_telling(batch, now)) if error is None else Refused(error.code, error)
+    return BatchChange(batch=_with_callback(batch, now)) if error is None else Refused(error.code, error)
 
 
 # --- the steps that they share -----------------------------------------------------------------------
 
 
-def settled(batch: Batch, results: Sequence[ItemResult], now: datetime) -> Batch:
+def with_results(batch: Batch, results: Sequence[ItemResult], now: datetime) -> Batch:
     """The batch with these active items ended."""
     if not results:
         return batch
@@ -241,51 +241,51 @@ def _closed(batch: Batch, now: datetime) -> Batch:
     status = BatchStatus.CANCELLED if isinstance(batch.phase, Cancelling) else BatchStatus.COMPLETED
     timed = replace(batch.schedule, wake_at=now, retry_after=0.0)
     ended = replace(batch, phase=Ended(status=status, completed_at=now), schedule=timed, over_at=now, updated_at=now)
-    return _telling(ended, now)
+    return _with_callback(ended, now)
 
 
 closed = _closed
 
 
-def _telling(batch: Batch, now: datetime) -> Batch:
+def _with_callback(batch: Batch, now: datetime) -> Batch:
     """The ended batch with its caller to be told, if the caller wants to know."""
     if batch.request.callback_url is None:
         return batch
     entry = Entry(kind=EntryKind.CALLBACK, subject=batch.status.value, due=now, since=now)
-    return _waking(replace(batch, outbox=replace(batch.outbox, entries=(entry,), callback_state=None)), now)
+    return _with_outbox_wake(replace(batch, outbox=replace(batch.outbox, entries=(entry,), callback_state=None)), now)
 
 
-def _waking(batch: Batch, now: datetime) -> Batch:
+def _with_outbox_wake(batch: Batch, now: datetime) -> Batch:
     """The ended batch with its next wake where its outbox needs it."""
     due = min((entry.due for entry in batch.outbox), default=now)
     return replace(batch, schedule=replace(batch.schedule, wake_at=due))
 
 
 def _room(batch: Batch, now: datetime) -> int:
-    """How many more items may have their turns now."""
+    """How many more items may be started now."""
     pace = batch.pace
     if pace.held or (pace.not_before is not None and now < pace.not_before) or not isinstance(batch.phase, Running):
         return 0
     return max(0, min(pace.window, batch.request.concurrency) - len(batch.progress.active))
 
 
-def _given_turns(batch: Batch, count: int, now: datetime) -> tuple[Batch, tuple[Active, ...]]:
-    """Give the next ``count`` items their turns. Refused ones are passed over."""
-    turns: list[Active] = []
+def _start_items(batch: Batch, count: int, now: datetime) -> tuple[Batch, tuple[Active, ...]]:
+    """Start the next ``count`` items. Refused ones are passed over."""
+    started: list[Active] = []
     cursor, refused = batch.progress.cursor, frozenset(batch.request.refused)
-    while cursor < batch.request.total and len(turns) < count:
+    while cursor < batch.request.total and len(started) < count:
         if cursor not in refused:
-            turns.append(Active(index=cursor, since=now))
+            started.append(Active(index=cursor, since=now))
         cursor += 1
-    if not turns:
+    if not started:
         return batch, ()
-    progress = replace(batch.progress, cursor=cursor, active=(*batch.progress.active, *turns))
+    progress = replace(batch.progress, cursor=cursor, active=(*batch.progress.active, *started))
     timed = replace(batch.schedule, progress_at=now)
     after = replace(batch, phase=Running(begun=True), progress=progress, schedule=timed, updated_at=now)
-    return after, tuple(turns)
+    return after, tuple(started)
 
 
-def paced(batch: Batch, runs: Iterable[Run], ended: int) -> Batch:
+def with_pace(batch: Batch, runs: Iterable[Run], ended: int) -> Batch:
     """The batch after a look at these runs of it: held back while the provider's last word was a refusal.
 
     A refusal halves the window, once until the provider takes something again; each item that ends opens it by one.
@@ -294,7 +294,7 @@ def paced(batch: Batch, runs: Iterable[Run], ended: int) -> Batch:
     accepted = max((at for run in seen if (at := run.turn.accepted_at) is not None), default=None)
     if pace.accepted_at is not None:
         accepted = pace.accepted_at if accepted is None else max(accepted, pace.accepted_at)
-    refused = max((at for run in seen if (at := refused_at(run)) is not None), default=None)
+    refused = max((at for run in seen if (at := last_refused(run)) is not None), default=None)
     held = refused is not None and (accepted is None or refused > accepted)
     window = pace.window
     if held and not pace.held:
@@ -304,7 +304,7 @@ def paced(batch: Batch, runs: Iterable[Run], ended: int) -> Batch:
     return replace(batch, pace=replace(pace, accepted_at=accepted, held=held, window=window))
 
 
-def refused_at(run: Run) -> datetime | None:
+def last_refused(run: Run) -> datetime | None:
     """When the provider last refused to take a run that is still to be created, for now; None if it did not."""
     phase = run.phase
     if not isinstance(phase, Creating) or phase.not_before is None or run.turn.unknown_outcomes:
@@ -316,7 +316,7 @@ def refused_at(run: Run) -> datetime | None:
     return run.updated_at if gap <= 0 else phase.not_before - timedelta(seconds=gap)
 
 
-def _dated(batch: Batch, now: datetime, settings: Settings, jitter: float) -> Batch:
+def _with_next_wake(batch: Batch, now: datetime, settings: Settings, jitter: float) -> Batch:
     """The batch with its next wake: soon after something has moved, ever later while nothing does."""
     if batch.status.over:
         return batch

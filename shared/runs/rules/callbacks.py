@@ -15,7 +15,7 @@ from shared.runs.rules import schedule
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class NextStep:
     """What follows from an attempt."""
 
     state: CallbackState | None
@@ -25,14 +25,14 @@ class Verdict:
     """Seconds until then."""
 
 
-def judge(sent: Sent, *, tries: int, age: float, jitter: float) -> Verdict:
+def after_attempt(sent: Sent, *, tries: int, age: float, jitter: float) -> NextStep:
     """What follows from the ``tries``-th attempt, at an event ``age`` seconds ago."""
     if sent.ok:
-        return Verdict(CallbackState.DELIVERED)
+        return NextStep(CallbackState.DELIVERED)
     if sent.status == GONE:
-        return Verdict(CallbackState.DISABLED)
+        return NextStep(CallbackState.DISABLED)
     wait = schedule.callback_wait(tries, age=age, retry_after=sent.retry_after, jitter=jitter)
-    return Verdict(CallbackState.GIVEN_UP) if wait is None else Verdict(None, wait)
+    return NextStep(CallbackState.GIVEN_UP) if wait is None else NextStep(None, wait)
 
 
 def type_of(event: str) -> str:

@@ -81,7 +81,7 @@ def end_run(
         outbox=outbox,
         updated_at=now,
     )
-    return telling(ended, now)
+    return with_callback(ended, now)
 
 
 def fail(run: Run, now: datetime, code: str, message: str) -> Change:
@@ -94,7 +94,7 @@ def cancel_of(response_id: str, now: datetime) -> Entry:
     return Entry(kind=EntryKind.CANCEL, subject=response_id, due=now, since=now)
 
 
-def telling(run: Run, now: datetime) -> Run:
+def with_callback(run: Run, now: datetime) -> Run:
     """The run with its caller to be told how it now stands, if the caller wants any of that."""
     outbox = run.outbox.without(EntryKind.CALLBACK)
     if run.request.callback_url is None or outbox.callback_state is CallbackState.DISABLED:

@@ -59,7 +59,7 @@ def not_built(before: Before, fact: NotBuilt, now: datetime, settings: Settings)
         return Refused()
     if not isinstance(fact.fault, faults.RequestNotBuilt):
         free = replace(phase, denied_since=None, agent_errors=0)
-        return _after(run, free, fact.fault, now, settings, fact.jitter, denied_since=phase.denied_since)
+        return _retry_or_fail(run, free, fact.fault, now, settings, fact.jitter, denied_since=phase.denied_since)
     errors = phase.agent_errors + 1
     if errors >= AGENT_TRIES:
         return fail(
@@ -72,7 +72,7 @@ def not_built(before: Before, fact: NotBuilt, now: datetime, settings: Settings)
     gap = schedule.failure_gap(errors, jitter=fact.jitter)
     # The nonce stays: an attempt before may be waiting for the provider's word, which it lets in.
     after = replace(phase, agent_errors=errors, not_before=later(now, gap))
-    return Change(run=_said(replace(run, phase=after), fact.fault.code, wakes=1))
+    return Change(run=_with_provider_status(replace(run, phase=after), fact.fault.code, wakes=1))
 
 
 def not_created(before: Before, fact: NotCreated, now: datetime, settings: Settings) -> Decision:
@@ -82,10 +82,10 @@ def not_created(before: Before, fact: NotCreated, now: datetime, settings: Setti
     if phase is None or phase.claim is None:
         return Refused()
     free = replace(phase, nonce="", claim=None, denied_since=None, agent_errors=0)
-    return _after(run, free, fact.fault, now, settings, fact.jitter, denied_since=phase.denied_since)
+    return _retry_or_fail(run, free, fact.fault, now, settings, fact.jitter, denied_since=phase.denied_since)
 
 
-def _after(
+def _retry_or_fail(
     run: Run,
     free: Creating,
     fault: faults.ProviderFault,
@@ -118,7 +118,7 @@ def _after(
         case _:
             return fail(run, now, fault.code, fault.for_callers)
     free = replace(free, not_before=later(now, gap) if gap else None)
-    return Change(run=_said(replace(run, phase=free, turn=turn, chain=chain), fault.code))
+    return Change(run=_with_provider_status(replace(run, phase=free, turn=turn, chain=chain), fault.code))
 
 
 def outcome_unknown(before: Before, fact: OutcomeUnknown, now: datetime, settings: Settings) -> Decision:
@@ -129,7 +129,7 @@ def outcome_unknown(before: Before, fact: OutcomeUnknown, now: datetime, setting
     claim = phase.claim
     if fact.within_call:
         claim = Claim(until=min(claim.until, now), unknown_at=now)
-    return Change(run=_said(replace(before.run, phase=replace(phase, claim=claim)), fact.code))
+    return Change(run=_with_provider_status(replace(before.run, phase=replace(phase, claim=claim)), fact.code))
 
 
 def claim_ran_out(before: Before, fact: ClaimRanOut, now: datetime, settings: Settings) -> Decision:
@@ -158,7 +158,7 @@ def may_replay(run: Run, settings: Settings) -> bool:
     return not run.replays and settings.chain != "chain"
 
 
-def _said(run: Run, word: str, *, wakes: int = 0) -> Run:
+def _with_provider_status(run: Run, word: str, *, wakes: int = 0) -> Run:
     """The run with the provider's last word."""
     return replace(
         run,

@@ -16,7 +16,7 @@ from shared.runs.model.facts import (
 )
 from shared.runs.model.outbox import Entry, EntryKind
 from shared.runs.model.run import Run
-from shared.runs.rules.change import Before, Change, Decision, Refused, later, telling
+from shared.runs.rules.change import Before, Change, Decision, Refused, later, with_callback
 from shared.settings import Settings
 
 
@@ -89,4 +89,4 @@ def callback_requested(before: Before, fact: CallbackRequested, now: datetime, s
     if not run.terminal:
         return Refused("run_not_ended", RunNotEnded(status_of_run=run.status.value))
     outbox = replace(run.outbox.without(EntryKind.CALLBACK), callback_state=None)
-    return Change(run=telling(replace(run, outbox=outbox), now))
+    return Change(run=with_callback(replace(run, outbox=outbox), now))

@@ -62,7 +62,7 @@ def no_news(before: Before, fact: NoNews, now: datetime, settings: Settings) -> 
         phase = replace(phase, missing=phase.missing + 1, missing_since=phase.missing_since or now)
         since = phase.missing_since or now
         if phase.missing >= settings.poll_missing and now >= since + MISSING_SPAN:
-            return _lost(run, phase, fact, now)
+            return _response_lost(run, phase, fact, now)
         least = MISSING_SPAN.total_seconds() / max(1, settings.poll_missing - 1)
     failures = phase.no_news + 1
     gap = schedule.gap_after(fact.fault, failures, most=settings.retry_after_most, jitter=fact.jitter)
@@ -77,7 +77,7 @@ def no_news(before: Before, fact: NoNews, now: datetime, settings: Settings) -> 
     )
 
 
-def _lost(run: Run, phase: Pending, fact: NoNews, now: datetime) -> Change:
+def _response_lost(run: Run, phase: Pending, fact: NoNews, now: datetime) -> Change:
     """It may run on all the same, so it is cancelled; unless it is somebody else's."""
     message = f"The provider no longer knows the response: {fact.fault.for_callers}"
     if fact.is_another:
@@ -111,7 +111,7 @@ def apply(run: Run, answer: Answer, now: datetime, settings: Settings, *, jitter
         return _tools_asked(run, answer, now)
     transient = response.status is ResponseStatus.FAILED and response.error_code in TRANSIENT_CODES
     if transient and run.turn.restarts < settings.create_restarts:
-        return _made_anew(run, response, now, jitter)
+        return _recreated(run, response, now, jitter)
     return _final(run, answer, now)
 
 
@@ -130,7 +130,7 @@ def _look_gap(age: float, settings: Settings, jitter: float) -> float:
 def _tools_asked(run: Run, answer: Answer, now: datetime) -> Change:
     """The calls get their rows in the write that begins RunningTools: they are never fetched again."""
     response = answer.response
-    run = _using(run, response.usage)
+    run = _adding_usage(run, response.usage)
     asked = len(response.calls) + len(response.approvals)
     refused = limit_broken_by(run, asked)
     if refused is not None:
@@ -147,9 +147,9 @@ def _tools_asked(run: Run, answer: Answer, now: datetime) -> Change:
     return Change(run=after, calls=calls, items=(json.dumps(response.items, ensure_ascii=False),))
 
 
-def _made_anew(run: Run, response: AgentResponse, now: datetime, jitter: float) -> Change:
+def _recreated(run: Run, response: AgentResponse, now: datetime, jitter: float) -> Change:
     """The provider failed it with a code that passes: created again after a while, so many times a turn."""
-    run = _using(run, response.usage)
+    run = _adding_usage(run, response.usage)
     refused = limit_broken_by(run, 0)
     if refused is not None:
         return fail(run, now, *refused)
@@ -167,7 +167,7 @@ def _made_anew(run: Run, response: AgentResponse, now: datetime, jitter: float) 
 
 def _final(run: Run, answer: Answer, now: datetime) -> Change:
     response = answer.response
-    run = _using(run, response.usage)
+    run = _adding_usage(run, response.usage)
     status = RunStatus(response.status.value)
     code = message = None
     if status is RunStatus.COMPLETED and answer.output_error is not None:
@@ -217,7 +217,7 @@ def next_turn(run: Run, now: datetime) -> Run:
     return replace(run, turn=replace(type(run.turn)(), number=run.turn.number + 1), phase=Creating(), updated_at=now)
 
 
-def _using(run: Run, usage: Usage) -> Run:
+def _adding_usage(run: Run, usage: Usage) -> Run:
     return replace(run, counters=replace(run.counters, usage=run.counters.usage + usage))
 
 

@@ -14,7 +14,7 @@ from shared.runs.model.outbox import EntryKind
 from shared.runs.model.phases import Creating, Lease, RunningTools, WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.rules.approvals import approval_id, named, waiting
-from shared.runs.rules.change import Before, Change, Decision, Refused, later, telling
+from shared.runs.rules.change import Before, Change, Decision, Refused, later, with_callback
 from shared.runs.rules.responses import next_turn
 from shared.settings import Settings
 
@@ -122,7 +122,7 @@ def park(run: Run, now: datetime, settings: Settings) -> Run:
         counters=replace(run.counters, wakes=run.counters.wakes + 1),
         updated_at=now,
     )
-    return telling(parked, now)
+    return with_callback(parked, now)
 
 
 def answered(before: Before, fact: Answered, now: datetime, settings: Settings) -> Decision:

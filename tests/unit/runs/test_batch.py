@@ -35,9 +35,9 @@ from shared.runs.model.ids import parse_run_id
 from shared.runs.model.outbox import CallbackState, Outbox
 from shared.runs.model.phases import Creating, Pending, RunStatus
 from shared.runs.model.phases import Ended as RunEnded
-from shared.runs.rules.batch import BatchChange, closed, decide_batch, paced, refused_at, settled
-from shared.runs.rules.batch import _given_turns as given_turns
+from shared.runs.rules.batch import BatchChange, closed, decide_batch, last_refused, with_pace, with_results
 from shared.runs.rules.batch import _room as room
+from shared.runs.rules.batch import _start_items as start_items
 from shared.settings import Settings
 from tests.unit.runs.records import NOW, a_run, at
 
@@ -113,24 +113,24 @@ def test_ids_of_items_are_derived_and_no_two_are_alike() -> None:
 
 
 def test_items_have_their_turn_in_order_and_refused_ones_are_passed_over() -> None:
-    batch, first = given_turns(a_batch(refused=(0, 2, 3), failed=3), 2, at(1))
+    batch, first = start_items(a_batch(refused=(0, 2, 3), failed=3), 2, at(1))
     assert [each.index for each in first] == [1, 4]
     assert (batch.status, batch.progress.cursor, batch.pending) == (BatchStatus.IN_PROGRESS, 5, 5)
     assert batch.schedule.progress_at == at(1)
-    batch, second = given_turns(batch, 100, at(2))
+    batch, second = start_items(batch, 100, at(2))
     assert [each.index for each in second] == [5, 6, 7, 8, 9]
     assert (batch.pending, len(batch.progress.active)) == (0, 7)
-    assert given_turns(batch, 1, at(3)) == (batch, ())
+    assert start_items(batch, 1, at(3)) == (batch, ())
 
 
 def test_nothing_taken_changes_nothing() -> None:
-    assert given_turns(a_batch(), 0, at(5)) == (a_batch(), ())
+    assert start_items(a_batch(), 0, at(5)) == (a_batch(), ())
 
 
 def test_ended_items_are_counted_by_their_word() -> None:
     batch = a_batch(cursor=5, active=active(0, 1, 2, 3, 4))
     words = [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.INCOMPLETE, RunStatus.CANCELLED]
-    ended = settled(batch, [result(index, word) for index, word in enumerate(words)], at(9))
+    ended = with_results(batch, [result(index, word) for index, word in enumerate(words)], at(9))
     counted = ended.progress
     assert (counted.completed, counted.failed, counted.incomplete, counted.cancelled) == (1, 1, 1, 1)
     assert counted.active == active(4)
@@ -142,7 +142,7 @@ def test_ended_items_are_counted_by_their_word() -> None:
     [(Running(begun=True), BatchStatus.COMPLETED), (Cancelling(), BatchStatus.CANCELLED)],
 )
 def test_the_last_result_ends_the_batch(before: BatchPhase, after: BatchStatus) -> None:
-    batch = settled(a_batch(total=1, cursor=1, active=active(0), phase=before), [result(0)], at(3))
+    batch = with_results(a_batch(total=1, cursor=1, active=active(0), phase=before), [result(0)], at(3))
     assert batch.phase == Ended(status=after, completed_at=at(3))
     assert (batch.status, batch.over_at, batch.is_done) == (after, at(3), True)
     assert closed(batch, at(4)) == batch
@@ -157,9 +157,9 @@ def test_a_batch_with_pending_or_active_items_goes_on() -> None:
 def test_cancel_counts_what_never_begins_and_waits_for_what_is_active() -> None:
     batch = cancel(a_batch(cursor=4, completed=2, active=active(2, 3), refused=(9,), failed=1), at(3))
     assert (batch.status, batch.progress.cancelled, batch.pending) == (BatchStatus.CANCELLING, 5, 0)
-    assert given_turns(batch, 9, at(4)) == (batch, ())
+    assert start_items(batch, 9, at(4)) == (batch, ())
     assert cancel(batch, at(5)) == batch
-    ended = settled(batch, [result(2, RunStatus.CANCELLED), result(3)], at(6))
+    ended = with_results(batch, [result(2, RunStatus.CANCELLED), result(3)], at(6))
     assert (ended.status, ended.progress.cancelled, ended.progress.completed) == (BatchStatus.CANCELLED, 6, 3)
     assert cancel(ended, at(7)) == ended
 
@@ -217,7 +217,7 @@ def test_a_look_gives_as_many_turns_as_there_is_room_for() -> None:
     look = RunsLookedAt(active=batch.progress.active, ended=(result(1),), runs=(), missing=0, jitter=0.0)
     decision = decide_batch(batch, look, at(5), SETTINGS)
     assert isinstance(decision, BatchChange)
-    assert [each.index for each in decision.turns] == [3, 4], "one that has ended, and the window is one wider"
+    assert [each.index for each in decision.started] == [3, 4], "one that has ended, and the window is one wider"
     assert [each.index for each in decision.batch.progress.active] == [0, 2, 3, 4]
     assert decision.results == (result(1),)
     faster = replace(look, active=active(0, 1))
@@ -237,43 +237,43 @@ def test_a_look_gives_as_many_turns_as_there_is_room_for() -> None:
     ],
 )
 def test_when_the_provider_refused_a_run_for_now(run: Any, moment: Any) -> None:
-    assert refused_at(run) == moment
+    assert last_refused(run) == moment
 
 
 def test_a_refusal_holds_the_batch_back_until_the_provider_takes_something_again() -> None:
-    batch = paced(a_batch(), [a_run(accepted_at=at(1)), waiting(2, 10)], 0)
+    batch = with_pace(a_batch(), [a_run(accepted_at=at(1)), waiting(2, 10)], 0)
     assert (batch.pace.held, batch.pace.window) == (True, 2)
-    batch = paced(batch, [waiting(12, 20)], 3)
+    batch = with_pace(batch, [waiting(12, 20)], 3)
     assert (batch.pace.held, batch.pace.window) == (True, 2), "halved once, and not opened while it holds"
-    batch = paced(batch, [a_run(accepted_at=at(32)), waiting(30, 40)], 0)
+    batch = with_pace(batch, [a_run(accepted_at=at(32)), waiting(30, 40)], 0)
     assert (batch.pace.held, batch.pace.window) == (False, 2)
-    batch = paced(batch, [waiting(30, 40)], 1)
+    batch = with_pace(batch, [waiting(30, 40)], 1)
     held = (batch.pace.held, batch.pace.window)
     assert held == (False, 3), "it remembers what was accepted, when that run is gone"
-    assert paced(batch, [], 9).pace.window == 4
+    assert with_pace(batch, [], 9).pace.window == 4
 
 
 def test_the_window_never_closes() -> None:
-    assert paced(a_batch(window=1), [waiting(2, 10)], 0).pace.window == 1
+    assert with_pace(a_batch(window=1), [waiting(2, 10)], 0).pace.window == 1
 
 
 def test_a_run_that_gives_up_holds_nothing_back() -> None:
-    held = paced(a_batch(), [waiting(2, 10)], 0)
+    held = with_pace(a_batch(), [waiting(2, 10)], 0)
     assert held.pace.held
     ended = a_run(phase=RunEnded(status=RunStatus.FAILED, completed_at=at(5)))
-    assert paced(held, [ended], 1).pace.held is False
+    assert with_pace(held, [ended], 1).pace.held is False
 
 
 @pytest.mark.parametrize("phase", [Running(begun=True), Cancelling()])
 def test_the_write_that_ends_a_batch_owes_its_callback_once(phase: BatchPhase) -> None:
     batch = a_batch(total=1, cursor=1, active=active(0), phase=phase, callback_url=URL)
-    ended = settled(batch, [result(0)], at(3))
+    ended = with_results(batch, [result(0)], at(3))
     (entry,) = ended.outbox.entries
     assert (entry.subject, entry.due, entry.tries) == (ended.status.value, at(3), 0)
     assert (ended.is_done, ended.schedule.wake_at) == (False, at(3))
     assert closed(ended, at(4)) == cancel(ended, at(4)) == ended
     without = replace(batch, request=replace(batch.request, callback_url=None))
-    assert settled(without, [result(0)], at(3)).outbox.entries == ()
+    assert with_results(without, [result(0)], at(3)).outbox.entries == ()
 
 
 def test_a_tombstone_owes_no_callback_and_names_no_receiver() -> None:

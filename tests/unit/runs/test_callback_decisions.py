@@ -16,7 +16,7 @@ from shared.runs.model.outbox import CallbackState, Entry, EntryKind
 from shared.runs.model.phases import Ended, Pending, RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.rules.agenda import next_time
-from shared.runs.rules.callbacks import Verdict, body_of, callback_status, judge, type_of, webhook_id
+from shared.runs.rules.callbacks import NextStep, after_attempt, body_of, callback_status, type_of, webhook_id
 from shared.runs.rules.change import Before, Change, end_run, event_of
 from shared.runs.rules.decide import decide
 from shared.runs.rules.schedule import CALLBACK_WAITS, DAY
@@ -54,25 +54,25 @@ def owed(run: Run) -> list[str]:
 @pytest.mark.parametrize(
     ("sent", "tries", "age", "verdict"),
     [
-        (Sent(status=200), 1, 0, Verdict(CallbackState.DELIVERED)),
-        (Sent(status=204), LAST, DAY, Verdict(CallbackState.DELIVERED)),
-        (Sent(status=299), 1, 0, Verdict(CallbackState.DELIVERED)),
-        (Sent(status=410), 1, 0, Verdict(CallbackState.DISABLED)),
-        (Sent(status=100), 1, 0, Verdict(None, 5)),
-        (Sent(status=301), 1, 0, Verdict(None, 5)),
-        (Sent(status=304), 2, 5, Verdict(None, 30)),
-        (Sent(status=400), 1, 0, Verdict(None, 5)),
-        (Sent(status=404), 1, 0, Verdict(None, 5)),
-        (Sent(status=500), LAST - 1, 0, Verdict(None, 28_800)),
-        (Sent(status=500), LAST, 0, Verdict(CallbackState.GIVEN_UP)),
-        (Sent(status=503, retry_after=90.0), 1, 0, Verdict(None, 90)),
-        (Sent(fault="timeout"), 1, 0, Verdict(None, 5)),
-        (Sent(fault="address_refused"), 1, 0, Verdict(None, 5)),
-        (Sent(fault="timeout"), 1, DAY, Verdict(CallbackState.GIVEN_UP)),
+        (Sent(status=200), 1, 0, NextStep(CallbackState.DELIVERED)),
+        (Sent(status=204), LAST, DAY, NextStep(CallbackState.DELIVERED)),
+        (Sent(status=299), 1, 0, NextStep(CallbackState.DELIVERED)),
+        (Sent(status=410), 1, 0, NextStep(CallbackState.DISABLED)),
+        (Sent(status=100), 1, 0, NextStep(None, 5)),
+        (Sent(status=301), 1, 0, NextStep(None, 5)),
+        (Sent(status=304), 2, 5, NextStep(None, 30)),
+        (Sent(status=400), 1, 0, NextStep(None, 5)),
+        (Sent(status=404), 1, 0, NextStep(None, 5)),
+        (Sent(status=500), LAST - 1, 0, NextStep(None, 28_800)),
+        (Sent(status=500), LAST, 0, NextStep(CallbackState.GIVEN_UP)),
+        (Sent(status=503, retry_after=90.0), 1, 0, NextStep(None, 90)),
+        (Sent(fault="timeout"), 1, 0, NextStep(None, 5)),
+        (Sent(fault="address_refused"), 1, 0, NextStep(None, 5)),
+        (Sent(fault="timeout"), 1, DAY, NextStep(CallbackState.GIVEN_UP)),
     ],
 )
-def test_what_follows_from_an_attempt(sent: Sent, tries: int, age: float, verdict: Verdict) -> None:
-    assert judge(sent, tries=tries, age=age, jitter=0.0) == verdict
+def test_what_follows_from_an_attempt(sent: Sent, tries: int, age: float, verdict: NextStep) -> None:
+    assert after_attempt(sent, tries=tries, age=age, jitter=0.0) == verdict
 
 
 @pytest.mark.parametrize("status", TERMINAL)

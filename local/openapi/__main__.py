@@ -1,4 +1,4 @@
-"""Writes the contract from the code.
+"""Writes the contract, and the tables of the pages in docs/, from the code.
 
 python -m local.openapi            # writes the files
 python -m local.openapi --check    # exits with 1 when one is not what it would write
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local import ROOT
-from local.openapi import document, typescript
+from local.openapi import docs, document, typescript
 
 
 def files() -> dict[Path, str]:
@@ -20,6 +20,7 @@ def files() -> dict[Path, str]:
     return {
         ROOT / "shared" / "api" / "openapi.json": document.rendered(),
         ROOT / "web" / "contract.d.ts": typescript.rendered(document.document()),
+        **docs.pages(),
     }
 
 

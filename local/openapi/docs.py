@@ -1,17 +1,11 @@
-"""Writes the tables of `docs/settings.md` and `docs/http.md` from the code.
-
-python -m local.openapi.docs            # writes them
-python -m local.openapi.docs --check    # exits with 1 when a page is not what it would write
-"""
+"""The tables and drawings of the pages in docs/, from the code: settings, errors, the life of a run."""
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,27 +74,9 @@ def written(page: str, tables: str) -> str:
     return f"{before}{begin}\n\n{tables}{end}{after}"
 
 
-def outdated() -> dict[Path, str]:
-    """The pages as they should be that are not."""
-    right = {page: written(page.read_text("utf-8"), tables()) for page, tables in PAGES.items()}
-    return {page: text for page, text in right.items() if page.read_text("utf-8") != text}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the pages, or check them; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="local.openapi.docs", description="Writes the tables of the pages in docs/.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when something would change")
-    options = parser.parse_args(arguments)
-    pages = outdated()
-    names = ", ".join(page.relative_to(ROOT).as_posix() for page in pages)
-    if pages and options.check:
-        print(f"{names}: not what the code says; run: python -m local.openapi.docs", file=sys.stderr)
-        return 1
-    for page, text in pages.items():
-        page.write_text(text, "utf-8")
-    if pages:
-        print(f"written: {names}")
-    return 0
+def pages() -> dict[Path, str]:
+    """The pages as they should be."""
+    return {page: written(page.read_text("utf-8"), tables()) for page, tables in PAGES.items()}
 
 
 def _default(value: Any) -> str:
@@ -109,7 +85,3 @@ def _default(value: Any) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, float) and value < 1e6 else f"`{value}`"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Runs as their owner reads them: one in full, a page of a list, the log of callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.errors import RunNotFound
+from shared.runs.concurrency import side_by_side
+from shared.runs.model.calls import CallState, ToolCall
+from shared.runs.model.deliveries import Delivery
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run
+from shared.runs.ports import Ports
+from shared.runs.store.runs import READS
+
+MOST_BYTES = 4_000_000
+"""Bytes of text that a page of anything holds at most, but for its first entry: the rest is on the next page."""
+
+PAGES_READ = 10
+"""Pages of the index that one list reads at most while it looks for runs that a filter lets through."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A tool call that waits for a person's approval."""
+
+    call: ToolCall
+
+    arguments: str
+    """The JSON text that the model wrote, in full."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullRun:
+    """A run with what its own row does not hold."""
+
+    run: Run
+
+    calls: Sequence[ToolCall] = ()
+    """All tool calls, in the order in which they were asked for."""
+
+    text: str = ""
+    """The text of the last turn, in full."""
+
+    output: str = ""
+    """The structured output as JSON; empty without one."""
+
+    questions: Sequence[Question] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs a list wants."""
+
+    statuses: frozenset[RunStatus] = frozenset()
+    """Empty: any status."""
+
+    agent: str | None = None
+    """None: any agent."""
+
+    def wants(self, run: Run) -> bool:
+        """Whether the run is one of them."""
+        return (not self.statuses or run.status in self.statuses) and self.agent in (None, run.request.agent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """A page of an owner's runs, newest first."""
+
+    runs: Sequence[Run]
+
+    cursor: str | None
+    """Where the next page begins; None: this is the last."""
+
+
+async def run_of_owner(ports: Ports, run_id: str, owner: str) -> Run:
+    """The run. Raises ``RunNotFound`` for one that is not there, deleted, or somebody else's."""
+    stored = await ports.runs.load_visible(run_id)
+    if stored is None or stored.value.request.owner != owner:
+        raise RunNotFound
+    return stored.value
+
+
+async def calls_of(ports: Ports, run: Run) -> Sequence[ToolCall]:
+    """The run's tool calls."""
+    return [call.value for call in await ports.runs.calls(run)] if run.counters.tool_calls else []
+
+
+async def in_full(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> FullRun:
+    """The run with its long values. Raises ``RunNotFound`` if it is deleted meanwhile."""
+    waiting = [call for call in calls if call.state is CallState.WAITING]
+    try:
+        return FullRun(
+            run=run,
+            calls=calls,
+            text=await ports.runs.read(run, run.result.text),
+            output=await ports.runs.read(run, run.result.output),
+            questions=[Question(call=call, arguments=await ports.runs.read(run, call.arguments)) for call in waiting],
+        )
+    except LookupError:
+        if await is_gone(ports, run):
+            raise RunNotFound from None
+        raise
+
+
+async def is_gone(ports: Ports, run: Run) -> bool:
+    """Whether the run was deleted since it was read, which takes its long values away."""
+    again = await ports.runs.load(run.id)
+    return again is None or again.value.is_deleted
+
+
+async def runs_of_owner(ports: Ports, owner: str, cursor: str | None, limit: int, wanted: RunFilter) -> RunPage:
+    """The page after the cursor. It may hold fewer than ``limit``, or none, and still have a next one."""
+    found: list[Run] = []
+    for _ in range(PAGES_READ):
+        places, cursor = await ports.index.page(owner, cursor, limit)
+        loaded = await side_by_side(places, lambda place: ports.runs.load_visible(place.run_id), at_once=READS)
+        for number, (place, stored) in enumerate(zip(places, loaded, strict=True)):
+            if stored is None or stored.value.request.fingerprint != place.fingerprint:
+                continue
+            if not wanted.wants(stored.value):
+                continue
+            found.append(stored.value)
+            if len(found) == limit:
+                is_last = number + 1 == len(places) and cursor is None
+                return RunPage(runs=found, cursor=None if is_last else place.cursor)
+        if cursor is None:
+            break
+    return RunPage(runs=found, cursor=cursor)
+
+
+async def deliveries_of(ports: Ports, run: Run) -> Sequence[Delivery]:
+    """The log of the run's callbacks, oldest first."""
+    return [stored.value for stored in await ports.runs.deliveries(run)]

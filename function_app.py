@@ -6,8 +6,9 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from shared import settings
-from shared.api import agents, batches, contract, deliveries, events, health, routing, runs, sessions
-from shared.api.answering import answered
+from shared.api import routing, webhooks
+from shared.api.http import answered
+from shared.api.native import agents, batches, contract, deliveries, events, health, runs, sessions
 from shared.api.openai import chat, models, responses
 from shared.api.openai.http import answered_to_client
 from shared.api.openai.http import not_found as no_such_address
@@ -15,7 +16,6 @@ from shared.drivers import durable
 from shared.drivers.retention import retain as expire_old
 from shared.drivers.sweep import sweep as sweep_due
 from shared.drivers.wakes import wake
-from shared.webhooks import inbound
 from shared.wiring import app as dormouse
 
 START = settings.at_start()
@@ -39,150 +39,150 @@ app = durable.DurableApp(http_auth_level=LEVEL)
 @app.durable_client_input(client_name="client")
 @answered
 async def create_run(req: Request, client: str) -> Response:
-    return await runs.submit(req, dormouse(), dormouse().driver(client))
+    return await runs.create_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/runs", methods=["GET", "HEAD"])
 @answered
 async def list_runs(req: Request) -> Response:
-    return await runs.list_own(req, dormouse())
+    return await runs.list_runs(req, dormouse())
 
 
 @app.route(route=f"api/runs/{RUN}", methods=["GET", "HEAD"])
 @answered
 async def get_run(req: Request) -> Response:
-    return await runs.show(req, dormouse())
+    return await runs.get_run(req, dormouse())
 
 
 @app.route(route=f"api/runs/{RUN}/cancel", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def cancel_run(req: Request, client: str) -> Response:
-    return await runs.cancel(req, dormouse(), dormouse().driver(client))
+    return await runs.cancel_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}", methods=["DELETE"])
 @app.durable_client_input(client_name="client")
 @answered
 async def delete_run(req: Request, client: str) -> Response:
-    return await runs.delete(req, dormouse(), dormouse().driver(client))
+    return await runs.delete_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}/answers", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def answer_run(req: Request, client: str) -> Response:
-    return await runs.answer(req, dormouse(), dormouse().driver(client))
+    return await runs.answer_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}/deliveries", methods=["GET", "HEAD"])
 @answered
 async def list_deliveries(req: Request) -> Response:
-    return await deliveries.show(req, dormouse())
+    return await deliveries.list_deliveries(req, dormouse())
 
 
 @app.route(route=f"api/runs/{RUN}/deliveries", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def deliver_again(req: Request, client: str) -> Response:
-    return await deliveries.again(req, dormouse(), dormouse().driver(client))
+    return await deliveries.deliver_again(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}/events", methods=["GET", "HEAD"])
 @app.durable_client_input(client_name="client")
 @answered
 async def watch_run(req: Request, client: str) -> Response:
-    return await events.watch(req, dormouse(), dormouse().driver(client))
+    return await events.watch_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/sessions/{SESSION}", methods=["GET", "HEAD"])
 @answered
 async def get_session(req: Request) -> Response:
-    return await sessions.show(req, dormouse())
+    return await sessions.get_session(req, dormouse())
 
 
 @app.route(route=f"api/sessions/{SESSION}", methods=["DELETE"])
 @app.durable_client_input(client_name="client")
 @answered
 async def delete_session(req: Request, client: str) -> Response:
-    return await sessions.delete(req, dormouse(), dormouse().driver(client))
+    return await sessions.delete_session(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/batches", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def create_batch(req: Request, client: str) -> Response:
-    return await batches.submit(req, dormouse(), dormouse().driver(client))
+    return await batches.create_batch(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/batches", methods=["GET", "HEAD"])
 @answered
 async def list_batches(req: Request) -> Response:
-    return await batches.list_own(req, dormouse())
+    return await batches.list_batches(req, dormouse())
 
 
 @app.route(route=f"api/batches/{BATCH}", methods=["GET", "HEAD"])
 @answered
 async def get_batch(req: Request) -> Response:
-    return await batches.show(req, dormouse())
+    return await batches.get_batch(req, dormouse())
 
 
 @app.route(route=f"api/batches/{BATCH}/items", methods=["GET", "HEAD"])
 @answered
 async def get_batch_items(req: Request) -> Response:
-    return await batches.items(req, dormouse())
+    return await batches.get_batch_items(req, dormouse())
 
 
 @app.route(route=f"api/batches/{BATCH}/cancel", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def cancel_batch(req: Request, client: str) -> Response:
-    return await batches.cancel(req, dormouse(), dormouse().driver(client))
+    return await batches.cancel_batch(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/batches/{BATCH}/deliveries", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def deliver_batch_again(req: Request, client: str) -> Response:
-    return await batches.deliver_again(req, dormouse(), dormouse().driver(client))
+    return await batches.deliver_batch_again(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/batches/{BATCH}", methods=["DELETE"])
 @app.durable_client_input(client_name="client")
 @answered
 async def delete_batch(req: Request, client: str) -> Response:
-    return await batches.delete(req, dormouse(), dormouse().driver(client))
+    return await batches.delete_batch(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/agents", methods=["GET", "HEAD"])
 @answered
 async def list_agents(req: Request) -> Response:
-    return await agents.show_all(req, dormouse())
+    return await agents.list_agents(req, dormouse())
 
 
 @app.route(route="api/health", methods=["GET", "HEAD"], auth_level=OPEN)
 @answered
 async def get_health(req: Request) -> Response:
-    return health.alive()
+    return health.get_health()
 
 
 @app.route(route="api/health/deep", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 @answered
 async def get_health_deep(req: Request) -> Response:
-    return await health.deep(dormouse())
+    return await health.get_health_deep(dormouse())
 
 
 @app.route(route="api/openapi.json", methods=["GET", "HEAD"])
 @answered
 async def get_openapi(req: Request) -> Response:
-    return contract.show(req, dormouse())
+    return contract.get_openapi(req, dormouse())
 
 
 @app.route(route="api/webhooks/openai", methods=["POST"], auth_level=WEBHOOKS)
 @app.durable_client_input(client_name="client")
 @answered
 async def receive_webhook(req: Request, client: str) -> Response:
-    return await inbound.receive(req, dormouse(), dormouse().driver(client))
+    return await webhooks.receive_webhook(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/v1/responses", methods=["POST"], auth_level=CLIENTS)

@@ -1,4 +1,4 @@
-"""The document put together: paths from the triggers, words from the table of operations, schemas from the models."""
+"""The document put together: paths from the triggers, words from the operations, schemas from their shapes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
-
 from local import ROOT
+from local.openapi import examples
 from local.openapi.headers import HEADERS, REQUEST_ID
-from local.openapi.operation import Answer, Body, Operation, Parameter
+from local.openapi.openai import OpenAIError
 from local.openapi.operations import operations
+from local.openapi.schemas import REF, schemas_of
 from local.openapi.triggers import Trigger, triggers
-from local.openapi.wire import OpenAIError, Problem
 from shared import errors
+from shared.api.http import Problem
+from shared.api.operations import Answer, Operation, Parameter
 from shared.errors import DormouseError
 
 Json = dict[str, Any]
 
-REF = "#/components/schemas/{model}"
 ALWAYS = (errors.DormouseError, errors.Misconfigured, errors.StorageUnavailable)
 WITH_A_BODY = (
     errors.InvalidJson,
@@ -63,8 +62,8 @@ def document() -> Json:
     bound, entries = triggers(), operations()
     if bound.keys() != entries.keys():
         raise ValueError(
-            f"routes without an entry in local/openapi/operations: {sorted(bound.keys() - entries.keys())}; "
-            f"entries without a route: {sorted(entries.keys() - bound.keys())}"
+            f"triggers whose handler has no @operation: {sorted(bound.keys() - entries.keys())}; "
+            f"operations without a trigger of that name: {sorted(entries.keys() - bound.keys())}"
         )
     paths: dict[str, Json] = {}
     shared: Json = {}
@@ -98,17 +97,13 @@ def rendered() -> str:
 
 
 def schemas(entries: Iterable[Operation]) -> Json:
-    """The schemas of all bodies and answers, by name. Raises ``ValueError`` when two models share one."""
-    models: dict[type[BaseModel], None] = {Problem: None, OpenAIError: None}
+    """The schemas of all bodies and answers, by name."""
+    shapes: dict[type, None] = {Problem: None, OpenAIError: None}
     for entry in entries:
-        parts: list[Body | Answer | None] = [entry.body, *entry.answers.values()]
-        models |= {part.model: None for part in parts if part is not None and part.model is not None}
-        models |= {model: None for answer in entry.answers.values() for model in answer.events.values()}
-    _, found = models_json_schema([(model, "validation") for model in models], ref_template=REF)
-    definitions = {name: _tidy(schema) for name, schema in sorted(found["$defs"].items())}
-    if doubled := [name for name in definitions if "__" in name]:
-        raise ValueError(f"two models have the same name: {doubled}")
-    return definitions
+        whole = [entry.body, *(answer.shape for answer in entry.answers.values())]
+        shapes |= {shape: None for shape in whole if isinstance(shape, type)}
+        shapes |= {shape: None for answer in entry.answers.values() for shape in answer.events.values()}
+    return schemas_of(shapes)
 
 
 def problems_of(trigger: Trigger, entry: Operation) -> list[type[DormouseError]]:
@@ -118,7 +113,7 @@ def problems_of(trigger: Trigger, entry: Operation) -> list[type[DormouseError]]
     if entry.of_openai:
         wrong = (*WITH_A_BODY, errors.UnsupportedParameter) if entry.body is not None else ()
         return list(dict.fromkeys((*entry.problems, *wrong, errors.InvalidApiKey, errors.NotFound, *ALWAYS)))
-    body = WITH_A_BODY if entry.body is not None and entry.body.model is not None else ()
+    body = WITH_A_BODY if isinstance(entry.body, type) else ()
     signed_in = (errors.Unauthenticated,) if "appService" in entry.security and not trigger.open else ()
     unknown = (errors.NotFound,) if trigger.parameters else ()  # an id of another shape is no address at all
     return list(dict.fromkeys((*entry.problems, *unknown, *body, *signed_in, *ALWAYS)))
@@ -136,8 +131,11 @@ def _operation(trigger: Trigger, entry: Operation, shared: Json) -> Json:
     made["parameters"] = [_parameter(each) for each in (*parameters, *entry.parameters)]
     made["parameters"].append({"$ref": f"#/components/parameters/{REQUEST_ID.name}"})
     if entry.body is not None:
-        made["requestBody"] = {"required": True, "content": _content(entry.body)}
-    answers = {status: _answer(answer) for status, answer in entry.answers.items()}
+        made["requestBody"] = {"required": True, "content": _content(entry.body, examples.BODIES.get(entry.function))}
+    answers = {
+        status: _answer(answer, examples.ANSWERS.get((entry.function, status)))
+        for status, answer in entry.answers.items()
+    }
     for status, problems in _by_status(problems_of(trigger, entry)).items():
         problem = _problem(problems, of_openai=entry.of_openai)
         if status in answers:  # a problem, or what the entry says of this status
@@ -170,37 +168,37 @@ def _parameter(parameter: Parameter) -> Json:
     return made
 
 
-def _content(part: Body | Answer) -> Json:
-    if isinstance(part, Answer) and part.events:
-        schema: Json = {"oneOf": [_event(kind, model) for kind, model in part.events.items()]}
-    elif part.model is not None:
-        schema = {"$ref": REF.format(model=part.model.__name__)}
-    else:
-        schema = dict(part.schema or {})
-    made: Json = {"schema": schema}
-    if part.examples:
-        made["examples"] = {name: {"value": value} for name, value in part.examples.items()}
-    return {part.media: made}
+def _content(shape: type | Mapping[str, Any], shown: Mapping[str, Any] | None) -> Json:
+    made: Json = {"schema": _ref(shape) if isinstance(shape, type) else dict(shape)}
+    if shown is not None:
+        made["examples"] = {name: {"value": value} for name, value in shown.items()}
+    return {"application/json": made}
 
 
-def _event(kind: str, model: type[BaseModel]) -> Json:
+def _ref(shape: type) -> Json:
+    return {"$ref": REF.format(model=shape.__name__)}
+
+
+def _event(kind: str, shape: type) -> Json:
     """One Server-Sent Event by its fields, as OpenAPI 3.2 has them in ``itemSchema``; 3.1 has no word for it."""
-    data = {"$ref": REF.format(model=model.__name__)}
     return {
         "type": "object",
         "required": ["event", "data"],
         "properties": {
             "id": {"type": "string"},
             "event": {"const": kind},
-            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(shape)},
         },
     }
 
 
-def _answer(answer: Answer) -> Json:
+def _answer(answer: Answer, shown: Mapping[str, Any] | None) -> Json:
     made: Json = {"description": answer.text, "headers": _headers(answer.headers, answer.sometimes)}
-    if answer.model is not None or answer.schema is not None or answer.events:
-        made["content"] = _content(answer)
+    if answer.shape is not None:
+        made["content"] = _content(answer.shape, shown)
+    if answer.events:
+        kinds = [_event(kind, shape) for kind, shape in answer.events.items()]
+        made["content"] = {"text/event-stream": {"schema": {"oneOf": kinds}}}
     if answer.or_stream:
         made["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     return made
@@ -212,10 +210,7 @@ def _problem(problems: list[type[DormouseError]], *, of_openai: bool) -> Json:
     sometimes = ("Retry-After",) if {429, 503} & {kind.status for kind in problems} else ()
     media = "application/json" if of_openai else "application/problem+json"
     schema: Json = {"properties": {"code": {"enum": codes}}}
-    if of_openai:
-        schema = {"$ref": REF.format(model="OpenAIError"), "properties": {"error": schema}}
-    else:
-        schema["$ref"] = REF.format(model="Problem")
+    schema = _ref(OpenAIError) | {"properties": {"error": schema}} if of_openai else schema | _ref(Problem)
     return {"description": text, "headers": _headers((), sometimes), "content": {media: {"schema": schema}}}
 
 
@@ -229,19 +224,3 @@ def _by_status(problems: Iterable[type[DormouseError]]) -> Mapping[int, list[typ
     for kind in problems:
         found.setdefault(kind.status, []).append(kind)
     return found
-
-
-def _tidy(schema: Any) -> Any:
-    """The schema without the titles that pydantic makes of names (a property may be called ``title``), and with keys
-    that fit no pattern refused, as pydantic does.
-    """
-    if isinstance(schema, list):
-        return [_tidy(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {name: _tidy(value) for name, value in schema.items() if not (name == "title" and isinstance(value, str))}
-    if isinstance(kept.get("description"), str):
-        kept["description"] = kept["description"].replace("``", "`")
-    if "patternProperties" in kept:
-        kept.setdefault("additionalProperties", False)
-    return kept

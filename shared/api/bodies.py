@@ -1,12 +1,11 @@
-"""Request bodies: read within bounds, parsed strictly, refused with what to change."""
+"""What bodies of requests have in common: the shape of an input, the idempotency key, what is told of what is wrong."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -20,15 +19,8 @@ from pydantic import (
 )
 
 from shared.agentkit.agent import Item
-from shared.api.reading import Share, read_json
 from shared.errors import InputTooLarge, InvalidIdempotencyKey, InvalidRequest
-from shared.runs.commands.submission import Submission
-from shared.runs.model.facts import Approve
 from shared.settings import Settings
-
-MOST_FOR_ANSWERS = 900_000
-
-MOST_OF_A_CALLBACK_URL = 2_000
 
 MOST_SHOWN = 20
 MOST_BUILT = 500
@@ -58,16 +50,6 @@ _WORDS = {
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PLAIN)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512, pattern=_PLAIN)]
-
-
-class LimitsBody(BaseModel):
-    """What the run may use up. Each at most the app's own limit."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    turns: int | None = Field(None, ge=1)
-    tool_calls: int | None = Field(None, ge=1)
-    total_tokens: int | None = Field(None, ge=1)
 
 
 def _web_address(value: str) -> str:
@@ -125,81 +107,6 @@ class MessageBody(BaseModel):
     type: Literal["message"] = "message"
     role: Literal["user"] = "user"
     content: TextOr[Part]
-
-
-class RunBody(BaseModel):
-    """The body of ``POST /api/runs``."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    input: TextOr[MessageBody]
-    model: str | None = Field(None, min_length=1, max_length=128)
-    agent: str | None = Field(None, min_length=1, max_length=64)
-    session_id: str | None = Field(None, min_length=1, max_length=64)
-    stream: bool = False
-    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
-    deadline_seconds: float | None = Field(None, ge=1, allow_inf_nan=False)
-    limits: LimitsBody = Field(default_factory=LimitsBody)
-    callback_url: str | None = Field(None, min_length=1, max_length=MOST_OF_A_CALLBACK_URL)
-
-
-CallId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-
-
-class AnswerBody(BaseModel):
-    """One person's word on one call."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    approve: bool
-    reason: str = Field("", max_length=4_000)
-
-
-class AnswersBody(BaseModel):
-    """The body of ``POST /api/runs/{id}/answers``."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    answers: dict[CallId, AnswerBody] = Field(min_length=1, max_length=90)
-
-
-async def read_answers(request: Any, settings: Settings) -> dict[str, Approve]:
-    """The answers by approval id or call id. Raises the errors that say what to change."""
-    with Share(settings) as share:
-        given = await read_json(request, MOST_FOR_ANSWERS, share)
-    try:
-        body = AnswersBody.model_validate(given)
-    except ValidationError as error:
-        raise invalid(error) from None
-    return {name: Approve(approve=each.approve, reason=each.reason) for name, each in body.answers.items()}
-
-
-async def read_submission(request: Any, owner: str, settings: Settings) -> Submission:
-    """What ``POST /api/runs`` asks for. Raises the errors that say what to change."""
-    key = idempotency_key(request.headers.getlist("idempotency-key"))
-    with Share(settings) as share:
-        given = await read_json(request, settings.json_most, share)
-    await asyncio.sleep(0)
-    try:
-        body = RunBody.model_validate(given)
-    except ValidationError as error:
-        raise invalid(error) from None
-    await asyncio.sleep(0)
-    return Submission(
-        owner=owner,
-        items=input_items(body.input, settings),
-        model=body.model,
-        agent=body.agent,
-        session_id=body.session_id,
-        stream=body.stream,
-        metadata=body.metadata,
-        deadline_seconds=body.deadline_seconds,
-        turns=body.limits.turns,
-        tool_calls=body.limits.tool_calls,
-        total_tokens=body.limits.total_tokens,
-        idempotency_key=key,
-        callback_url=body.callback_url,
-    )
 
 
 def input_items(given: str | list[MessageBody], settings: Settings) -> tuple[Item, ...]:

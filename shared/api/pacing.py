@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import weakref
 from collections.abc import AsyncGenerator
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
-from azurefunctions.extensions.http.fastapi import StreamingResponse
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from shared.runs.watching.places import Place
 
@@ -28,7 +29,7 @@ _makers: set[asyncio.Task[None]] = set()
 """Those at work, and those that are letting go of what they listen to."""
 
 
-class EventStream(StreamingResponse):  # type: ignore[misc]
+class EventStream(StreamingResponse):
     """The answer that a body of Server-Sent Events is. Its viewer's place is given back at its end."""
 
     def __init__(self, body: AsyncGenerator[bytes, None], place: Place | None = None) -> None:
@@ -37,14 +38,14 @@ class EventStream(StreamingResponse):  # type: ignore[misc]
         if place is not None:
             weakref.finalize(self, place.give_back)  # the host may never come to send it
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it. A caller who goes while a piece is being sent leaves the body as it stands: it is closed here."""
         try:
             await super().__call__(scope, receive, send)
         finally:
             if self._place is not None:
                 self._place.give_back()
-            await self.body_iterator.aclose()
+            await cast("AsyncGenerator[bytes, None]", self.body_iterator).aclose()
 
 
 class TimeIsUp(Exception):

@@ -6,18 +6,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from starlette.requests import Request
 
 from shared.errors import InvalidRequest
 from shared.runs.model.phases import RunStatus
-from shared.runs.model.run import Run
+from shared.runs.queries.runs import RunFilter
 
 DEFAULT_LIMIT = 20
 MOST = 100
-MOST_BYTES = 4_000_000
-"""Bytes of text that a page holds at most, but for its first entry: the rest is on the next page."""
-
-_CURSOR = re.compile(r"[0-9]{14}:run_[0-9a-f]{32}_[0-9]{1,8}:[0-9a-f]{1,16}", re.ASCII)
+RUN_CURSOR = re.compile(r"[0-9]{14}:run_[0-9a-f]{32}_[0-9]{1,8}:[0-9a-f]{1,16}", re.ASCII)
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -28,26 +27,20 @@ class Page:
 
     limit: int
     cursor: str | None
-    statuses: frozenset[RunStatus]
-    agent: str | None
-
-    def wants(self, run: Run) -> bool:
-        """Whether the filters let the run through."""
-        return (not self.statuses or run.status in self.statuses) and self.agent in (None, run.request.agent)
+    wanted: RunFilter
 
 
-def read_page(request: Any) -> Page:
+def read_page(request: Request) -> Page:
     """``?limit=&cursor=&status=&agent=``; ``status`` takes several with commas. Raises ``InvalidRequest``."""
     query = query_of(request, "limit", "cursor", "status", "agent")
     return Page(
         limit=limit_of(query),
-        cursor=cursor_of(query, _CURSOR),
-        statuses=statuses_of(query, RunStatus),
-        agent=query.get("agent") or None,
+        cursor=cursor_of(query, RUN_CURSOR),
+        wanted=RunFilter(statuses=statuses_of(query, RunStatus), agent=query.get("agent") or None),
     )
 
 
-def query_of(request: Any, *allowed: str) -> Mapping[str, str]:
+def query_of(request: Request, *allowed: str) -> Mapping[str, str]:
     """The query parameters. Raises ``InvalidRequest`` for one that is neither allowed nor the platform's."""
     query: Mapping[str, str] = request.query_params
     for name in query:

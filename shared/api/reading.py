@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Self
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 
 from shared.api import json_scan
 from shared.errors import BodyTimeout, InputTooLarge, InvalidJson, InvalidRequest, TooManyBodies, UnsupportedMediaType
@@ -47,7 +47,7 @@ class Share:
         self.bytes = max(size - SMALL, 0)
 
 
-async def read_bytes(request: Any, most: int, share: Share, *, seconds: float | None = None) -> bytearray:
+async def read_bytes(request: Request, most: int, share: Share, *, seconds: float | None = None) -> bytearray:
     """The body, which may have at most ``most`` bytes. It counts towards the share as it arrives.
 
     So a body that does not come holds nothing; one that does not end is given up after ``seconds`` (a setting).
@@ -68,7 +68,7 @@ async def read_bytes(request: Any, most: int, share: Share, *, seconds: float | 
     return raw
 
 
-async def read_json(request: Any, most: int, share: Share) -> dict[str, Any]:
+async def read_json(request: Request, most: int, share: Share) -> dict[str, Any]:
     """The body as a JSON object of at most ``most`` bytes, and of as many values as can be parsed in one go."""
     check_type(request)
     raw = await read_bytes(request, most, share)
@@ -78,7 +78,7 @@ async def read_json(request: Any, most: int, share: Share) -> dict[str, Any]:
     return body
 
 
-def check_type(request: Any) -> None:
+def check_type(request: Request) -> None:
     """Raises ``UnsupportedMediaType`` for a body that does not call itself JSON."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from shared.api.problems import problem
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.api.http import problem
 from shared.errors import MethodNotAllowed, NotFound
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -39,7 +41,7 @@ ROUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
 """The routes below ``api/`` and their methods; a test holds them against the triggers."""
 
 
-def not_found(request: Any) -> Any:
+def not_found(request: Request) -> Response:
     """The problem for an address that no trigger took."""
     methods = other_methods(request, request.path_params.get("rest", ""))
     if methods:
@@ -48,7 +50,7 @@ def not_found(request: Any) -> Any:
     return problem(NotFound())
 
 
-def other_methods(request: Any, rest: str) -> tuple[str, ...]:
+def other_methods(request: Request, rest: str) -> tuple[str, ...]:
     """The methods of an address below ``api/`` that was asked for with none of them; none for one that is not ours.
 
     An address that is only like one of ours, as with two slashes after it, comes here with the right method, too.

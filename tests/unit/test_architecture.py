@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,6 @@ MAY_IMPORT = {
     "runs": {"agentkit", *GROUND},
     "outbound": {"runs", *GROUND},
     "drivers": {"runs", "agentkit", *GROUND},
-    "webhooks": {"api", "drivers", "runs", "agentkit", "wiring", *GROUND},  # `api` for how a body is read
     "api": {"drivers", "runs", "agentkit", "wiring", *GROUND},
     "wiring": {"agents", "drivers", "outbound", "runs", "agentkit", *GROUND},
 }
@@ -91,6 +91,12 @@ def test_some_things_have_one_importer() -> None:
             if any(name == module or name.startswith(f"{module}.") for name in imports(file)):
                 folder = {importer.removesuffix(".py") for importer in importers}
                 assert name_of(file) in importers or name_of(file.parent) in folder, f"{name_of(file)} imports {module}"
+
+
+def test_the_face_reads_by_queries_and_writes_by_commands() -> None:
+    for file in sources("shared/api"):
+        stores = re.findall(r"\bports\.(?:runs|due|index|slots|batches)\b", file.read_text("utf-8"))
+        assert stores == [], name_of(file)
 
 
 def test_only_the_settings_read_the_environment() -> None:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.agentkit.agent import Usage
+from shared.api.http import json_response
 from shared.api.openai.http import NO_RETRY, error_object, owner_of_key
 from shared.api.openai.objects import output_turns, response_id
 from shared.api.openai.requests import (
@@ -24,7 +25,6 @@ from shared.api.openai.requests import (
 from shared.api.openai.starting import loop_time, seconds_left, start_run, wait_for_end
 from shared.api.openai.streaming import PING, error_of_stream, response_events, sse
 from shared.api.pacing import EventStream, TimeIsUp, paced
-from shared.api.rendering import json_response
 from shared.drivers.driver import Driver
 from shared.errors import CompletionFailed, StillRunning
 from shared.runs.commands.submission import Submission

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api.answering import answered_as
+from shared.api.http import answered_as
 from shared.api.routing import other_methods
 from shared.errors import DormouseError, InvalidApiKey, MethodNotAllowed, NotFound, ResponseNotFound, RunNotFound
 from shared.settings import Settings

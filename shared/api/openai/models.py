@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.agentkit.agent import Agent
+from shared.api.http import json_response
 from shared.api.openai.http import owner_of_key
-from shared.api.rendering import json_response
 from shared.errors import ModelNotFound
 from shared.wiring import App
 

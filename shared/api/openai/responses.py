@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api.conditions import not_modified
+from shared.api.http import json_response, not_modified
 from shared.api.openai.events import MAX_NUMBER
 from shared.api.openai.http import owner_of_key
 from shared.api.openai.objects import input_messages, response_id, response_object, run_id_of
@@ -13,7 +13,6 @@ from shared.api.openai.requests import number_of_query, read_create
 from shared.api.openai.starting import loop_time, start_run, wait_for_end
 from shared.api.openai.streaming import event_stream
 from shared.api.pages import limit_of
-from shared.api.rendering import json_response
 from shared.drivers.driver import Driver
 from shared.errors import InvalidRequest, ResponseNotFound, RunNotFound
 from shared.runs.commands.cancel import cancel as cancel_run

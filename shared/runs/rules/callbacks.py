@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from shared.runs.model.callbacks import GONE, Sent
 from shared.runs.model.outbox import CallbackState, EntryKind, Outbox
@@ -64,11 +65,11 @@ def message(kind: str, at: datetime, data: Mapping[str, object]) -> str:
     return json.dumps({"type": kind, "timestamp": stamp, "data": data}, ensure_ascii=False)
 
 
-def callback_status(outbox: Outbox) -> str | None:
+def callback_status(outbox: Outbox) -> Literal["pending"] | CallbackState | None:
     """Where the callbacks stand, in a word for callers: ``pending``, or what became of the last one."""
     if outbox.of(EntryKind.CALLBACK):
         return "pending"
-    return None if outbox.callback_state is None else outbox.callback_state.value
+    return outbox.callback_state
 
 
 def callback_due(outbox: Outbox) -> datetime | None:

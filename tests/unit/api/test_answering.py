@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.api.answering import EXPOSED, answered
-from shared.api.rendering import json_response
+from shared.api.http import EXPOSED, answered, json_response
 from shared.errors import RunNotFound
 from shared.runs.ports import log
 from shared.runs.store.tables import Conflict, StoreUnavailable

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared import errors
-from shared.api.batch_bodies import read_batch
+from shared.api.native.batch_bodies import read_batch
 from shared.api.reading import Share
 from shared.runs.batches.submit import BatchSubmission
 from shared.runs.commands.submission import Submission

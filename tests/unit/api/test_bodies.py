@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from shared.api.bodies import read_answers, read_submission
+from shared.api.native.run_bodies import read_answers, read_submission
 from shared.api.reading import Share, read_bytes
 from shared.errors import (
     DormouseError,

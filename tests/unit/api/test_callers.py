@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.api.callers import owner_of
+from shared.api.http import owner_of
 from shared.api.openai.http import owner_of_key
 from shared.errors import Unauthenticated
 from shared.settings import Settings

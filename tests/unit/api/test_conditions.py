@@ -9,7 +9,7 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from shared.api.conditions import not_modified, wait_of_preference, wait_of_query
+from shared.api.http import not_modified, wait_of_preference, wait_of_query
 from shared.errors import InvalidRequest
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from shared.api import pacing
-from shared.api.answering import answered
-from shared.api.events import sse, stream
+from shared.api.http import answered
+from shared.api.native.events import sse, stream
 from shared.runs.ports import log
 from shared.runs.watching.views import (
     Delta,

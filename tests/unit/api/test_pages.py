@@ -20,13 +20,13 @@ def request(**query: str) -> Any:
 
 def test_without_parameters_a_page_is_twenty_of_everything() -> None:
     page = read_page(request())
-    assert (page.limit, page.cursor, page.statuses, page.agent) == (20, None, frozenset(), None)
+    assert (page.limit, page.cursor, page.wanted.statuses, page.wanted.agent) == (20, None, frozenset(), None)
 
 
 def test_filters_limit_and_cursor_are_taken() -> None:
     page = read_page(request(limit="100", cursor=CURSOR, status="failed,cancelled", agent="novelist", code="key"))
-    assert (page.limit, page.cursor, page.agent) == (100, CURSOR, "novelist")
-    assert page.statuses == {RunStatus.FAILED, RunStatus.CANCELLED}
+    assert (page.limit, page.cursor, page.wanted.agent) == (100, CURSOR, "novelist")
+    assert page.wanted.statuses == {RunStatus.FAILED, RunStatus.CANCELLED}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared import errors
-from shared.api.problems import problem
+from shared.api.http import problem
 from shared.errors import DormouseError
 from tests.unit.api.conftest import content
 

@@ -12,9 +12,10 @@ import pytest
 from fastapi import Request
 from pydantic import ValidationError
 
-from shared.api import batch_items, bodies, json_scan, reading
-from shared.api.batch_bodies import read_batch
-from shared.api.bodies import read_answers, read_submission
+from shared.api import bodies, json_scan, reading
+from shared.api.native import batch_items, run_bodies
+from shared.api.native.batch_bodies import read_batch
+from shared.api.native.run_bodies import read_answers, read_submission
 from shared.api.reading import SMALL, Share, read_bytes, read_json
 from shared.errors import BodyTimeout, DormouseError, InvalidJson, InvalidRequest, TooManyBodies
 from shared.settings import Settings
@@ -105,7 +106,7 @@ async def test_a_body_of_far_too_many_values_is_refused_before_it_is_parsed(body
 async def test_pydantic_is_given_no_object_or_list_that_is_wider_than_any_may_be(
     body: bytes, field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies.RunBody, "model_validate", lambda _: pytest.fail("it was validated"))
+    monkeypatch.setattr(run_bodies.RunBody, "model_validate", lambda _: pytest.fail("it was validated"))
     error = await refusal(submission(body))
     assert (error.code, error.details["errors"][0]["field"]) == ("invalid_request", field)
 

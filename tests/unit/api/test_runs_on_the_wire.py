@@ -8,10 +8,12 @@ from datetime import timedelta
 import pytest
 
 from shared.agentkit.agent import ContinuationToken
-from shared.api.runs import _retry_after, on_the_wire
+from shared.api.native.run_shapes import run_on_the_wire
+from shared.api.native.runs import _retry_after
 from shared.runs.model.facts import Fact, LeaseRenewed, WakeCrashed
 from shared.runs.model.phases import Lease, Pending, RunningTools, WaitingForAnswers
 from shared.runs.model.run import Run
+from shared.runs.queries.runs import FullRun
 from shared.runs.rules.agenda import gap_to_next_try
 from shared.runs.rules.change import Before, Change
 from shared.runs.rules.decide import decide
@@ -50,5 +52,5 @@ LEASED = a_run(phase=RunningTools(lease=Lease(owner="o", until=at(1))))
     ids=["polled", "parked", "tools run", "tools are to run", "parked, after a wake that crashed"],
 )
 def test_the_gap_in_the_body_is_the_one_in_the_header(run: Run, gap: float) -> None:
-    assert on_the_wire(run, url="", text="")["retry_after"] == gap
+    assert run_on_the_wire(FullRun(run=run), url="")["retry_after"] == gap
     assert _retry_after(run, NOW) == gap

@@ -13,11 +13,11 @@ import pytest
 from standardwebhooks import Webhook
 
 from shared.agentkit.faults import NoNews
-from shared.api.answering import answered
+from shared.api import webhooks
+from shared.api.http import answered
 from shared.runs.concurrency import LostRace
 from shared.runs.store.tables import Conflict
 from shared.settings import Settings
-from shared.webhooks import inbound
 from shared.wiring import App
 from tests.unit.api.conftest import content, request
 
@@ -27,7 +27,7 @@ EVENT = {"id": "evt_1", "object": "event", "type": "response.completed", "data":
 
 @pytest.fixture(autouse=True)
 def heard_instead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbound, "adopt", lambda heard, response_id: heard.look_at(response_id))
+    monkeypatch.setattr(webhooks, "adopt", lambda heard, response_id: heard.look_at(response_id))
 
 
 class Heard:
@@ -64,7 +64,7 @@ async def send(app: Heard, body: Any, headers: dict[str, str] | None = None) -> 
 
     @answered
     async def receive(req: Any) -> Any:
-        return await inbound.receive(req, cast("App", app), cast("Any", app))
+        return await webhooks.receive_webhook(req, cast("App", app), cast("Any", app))
 
     return await receive(request(data, headers=signed(data) if headers is None else headers))
 
@@ -169,10 +169,10 @@ async def test_a_signed_body_that_is_no_object_is_400(body: bytes) -> None:
 
 
 async def test_a_body_has_a_limit_that_comes_before_the_signature() -> None:
-    fits = json.dumps({**EVENT, "padding": "x" * (inbound.MOST_BYTES - 200)}).encode()
+    fits = json.dumps({**EVENT, "padding": "x" * (webhooks.MOST_BYTES - 200)}).encode()
     assert (await send(Heard(), fits)).status_code == 200
     for headers in (signed(b"another"), None):
-        response = await send(Heard(), b"x" * (inbound.MOST_BYTES + 1), headers)
+        response = await send(Heard(), b"x" * (webhooks.MOST_BYTES + 1), headers)
         assert (response.status_code, content(response)["code"]) == (413, "input_too_large")
 
 
@@ -194,7 +194,7 @@ class Untouched:
 async def answer_to(untouched: Untouched) -> Any:
     @answered
     async def receive(req: Any) -> Any:
-        return await inbound.receive(req, cast("App", Heard()), cast("Any", None))
+        return await webhooks.receive_webhook(req, cast("App", Heard()), cast("Any", None))
 
     return await asyncio.wait_for(receive(untouched), 20)
 
@@ -219,7 +219,7 @@ async def test_headers_that_cannot_be_right_are_refused_without_waiting_for_the_
     assert not request.waited
 
 
-@pytest.mark.parametrize("length", [str(inbound.MOST_BYTES + 1), "9" * 5_000, "-1", "x"])
+@pytest.mark.parametrize("length", [str(webhooks.MOST_BYTES + 1), "9" * 5_000, "-1", "x"])
 async def test_a_length_that_is_too_much_is_refused_without_waiting_for_the_body(length: str) -> None:
     request = Untouched({**signed(BODY), "content-length": length})
     response = await answer_to(request)
@@ -227,7 +227,7 @@ async def test_a_length_that_is_too_much_is_refused_without_waiting_for_the_body
 
 
 async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbound, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(webhooks, "BODY_SECONDS", 0.05)
     response = await answer_to(Untouched(signed(BODY)))
     assert (response.status_code, content(response)["code"]) == (408, "body_timeout")
 

@@ -81,10 +81,10 @@ def test_a_route_without_an_entry_stops_it(monkeypatch: pytest.MonkeyPatch) -> N
     entries = operations()
     one = replace(entries["get_run"], function="get_nothing")
     monkeypatch.setattr(document, "operations", lambda: {**entries, "get_nothing": one})
-    with pytest.raises(ValueError, match=r"entries without a route: \['get_nothing'\]"):
+    with pytest.raises(ValueError, match=r"operations without a trigger of that name: \['get_nothing'\]"):
         document.document()
     monkeypatch.setattr(document, "operations", lambda: {name: entries[name] for name in entries if name != "get_run"})
-    with pytest.raises(ValueError, match=r"without an entry in local/openapi/operations: \['get_run'\]"):
+    with pytest.raises(ValueError, match=r"triggers whose handler has no @operation: \['get_run'\]"):
         document.document()
 
 

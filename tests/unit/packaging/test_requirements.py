@@ -26,6 +26,7 @@ COMES_WITH = {
     "httpcore2": "httpx2",
     "pydantic_core": "pydantic",
     "starlette": "azurefunctions-extensions-http-fastapi",
+    "typing_extensions": "pydantic",  # its TypedDict is the one that pydantic takes before Python 3.12
     "yarl": "aiohttp",
 }
 """Modules that are part of the interface of a package which pins or re-exports them."""

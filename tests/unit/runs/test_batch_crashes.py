@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from shared.api.batches import _item
+from shared.api.native.batch_shapes import item_on_the_wire
 from shared.runs.batches import advance as batches_advance
 from shared.runs.batches.cancel import cancel_batch
 from shared.runs.batches.delete import delete_batch
 from shared.runs.model.batch import BatchStatus, ItemStatus, item_status, run_of
 from shared.runs.model.phases import RunStatus
+from shared.runs.queries.batches import FullItem
 from tests.unit.runs.batches import fates, load, submit
 from tests.unit.runs.conftest import Rig
 from tests.unit.runs.crashes import Driver
@@ -66,7 +67,8 @@ async def test_crashes_in_a_row_are_backed_off_and_the_tenth_ends_the_batch(
     results = await rig.app.ports.batches.results(batch_id, 0, 4)
     for head in await rig.app.ports.batches.heads(batch_id, 0):
         result = results.get(head.index)
-        shown = _item(rig.app, batch, head, item_status(batch, head.index, result), result, None, "", "")
+        full = FullItem(item=head, status=item_status(batch, head.index, result), result=result)
+        shown = item_on_the_wire(batch, full, run_url=None)
         assert shown["status"] == ItemStatus.FAILED.value
         assert shown["error"]["code"] == "internal_error"
         assert "ZeroDivisionError" in shown["error"]["message"]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from shared.api import deliveries
-from shared.api.callers import EVERYBODY
+from shared.api.http import EVERYBODY
+from shared.api.native import deliveries
 from shared.errors import CallbacksDisabled, IdempotencyKeyReused, InvalidRequest, NoCallback, RunNotEnded
 from shared.outbound.shares import Shares
 from shared.runs.actions.outbox import CLAIM_SECONDS, LOG_KEEPS
@@ -434,7 +434,7 @@ async def test_the_answer_to_who_asks_for_a_redelivery_is_of_before_it(telling: 
     run_id = await telling.start(callback_url=receiver.url, owner=EVERYBODY)
     await telling.finish(run_id)
     asked = request(path={"run_id": run_id})
-    told = content(await deliveries.again(asked, telling.app, telling.driver(SwiftHub())))
+    told = content(await deliveries.deliver_again(asked, telling.app, telling.driver(SwiftHub())))
     assert (told["callback_status"], [line["http_status"] for line in told["data"]]) == ("pending", [410])
     assert [line.http_status for line in await log_of(telling, run_id)] == [410, 204]
 

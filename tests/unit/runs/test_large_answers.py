@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from shared import wiring
-from shared.api import batches, runs
-from shared.api.callers import EVERYBODY
+from shared.api.http import EVERYBODY
+from shared.api.native import batches, runs
 from shared.runs.batches.submit import submit_batch
 from shared.runs.commands.submission import Submission
+from shared.runs.queries import batches as queries
 from shared.runs.store.runs import READS
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.batches import asked as asked_batch
@@ -53,7 +54,7 @@ async def test_a_list_loads_some_runs_at_a_time(rig: Rig, loading: list[int]) ->
     for number in range(20):
         await rig.submit(f"[script:s] {number}", owner=EVERYBODY)
     loading.clear()
-    listed = content(await runs.list_own(asked("limit=100"), rig.app))
+    listed = content(await runs.list_runs(asked("limit=100"), rig.app))
     assert len(listed["data"]) == 20
     assert 1 < max(loading) <= READS
 
@@ -68,9 +69,9 @@ async def test_a_page_of_items_ends_before_it_is_too_large(
     host = Driver(rig)
     await host.batch_started(submitted)
     await host.pass_time(300)
-    monkeypatch.setattr(batches, "MOST_BYTES", 5_000)
+    monkeypatch.setattr(queries, "MOST_BYTES", 5_000)
     loading.clear()
-    page = content(await batches.items(asked("limit=100", batch_id=submitted.batch.id), rig.app))
+    page = content(await batches.get_batch_items(asked("limit=100", batch_id=submitted.batch.id), rig.app))
     assert len(page["data"]) == 2, "two texts of 2,000 bytes fit, a third does not"
     assert page["next_cursor"] == "000002"
     assert len(loading) <= READS, "no run was read that is not near this page"

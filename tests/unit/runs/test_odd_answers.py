@@ -22,12 +22,12 @@ from shared.agentkit.agent import Agent, AgentResponse
 from shared.agentkit.chat import read_completion, to_messages
 from shared.agentkit.provider import Provider, ProviderConfig
 from shared.agentkit.responses import ResponsesAgent, read_response
-from shared.api.bodies import AnswersBody
-from shared.api.events import sse
+from shared.api.native.events import sse
+from shared.api.native.run_bodies import AnswersBody
+from shared.api.native.runs import body_of
 from shared.api.openai.chat import chat_completion
 from shared.api.openai.events import EventWriter
 from shared.api.openai.objects import response_object
-from shared.api.runs import body_of
 from shared.runs.actions import conversation
 from shared.runs.actions.create import answer_of
 from shared.runs.commit import commit

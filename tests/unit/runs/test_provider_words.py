@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from shared.agentkit.faults import CREDENTIALS_REFUSED
-from shared.api import health
+from shared.api.native import health
+from shared.api.native.run_shapes import run_on_the_wire
 from shared.api.openai.objects import response_object
-from shared.api.runs import on_the_wire
 from shared.runs.model.batch import run_of
 from shared.runs.model.phases import Pending, RunStatus
 from shared.runs.model.run import Run
+from shared.runs.queries.runs import FullRun
 from shared.runs.store.tables import Table
 from tests.unit.api.conftest import content
 from tests.unit.runs.batches import load, submit
@@ -41,7 +42,7 @@ def assert_clean(*told: object) -> None:
 
 def told_of(run: Run) -> list[Any]:
     """The run as all faces of the app show it."""
-    return [on_the_wire(run, url="", text=""), response_object(run, [])]
+    return [run_on_the_wire(FullRun(run=run), url=""), response_object(run, [])]
 
 
 def failing(code: str) -> dict[str, Any]:
@@ -156,7 +157,7 @@ async def test_the_deep_check_says_no_more_than_that(
         raise of_a_question(openai.APIStatusError("no", response=response, body={"message": PLANTED}))
 
     monkeypatch.setattr(rig.provider, "_question", refused)
-    found = content(await health.deep(rig.app))
+    found = content(await health.get_health_deep(rig.app))
     assert found["checks"]["provider"]["status"] == "unwell"
     assert detail in (None, found["checks"]["provider"]["detail"])
     assert_clean(found)

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from shared.api import sessions
-from shared.api.callers import EVERYBODY
+from shared.api.http import EVERYBODY
+from shared.api.native import sessions
 from shared.errors import InvalidRequest
 from shared.runs.commands.delete import delete_run
 from shared.runs.model.phases import RunStatus
+from shared.runs.queries import sessions as queries
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.conftest import Rig
 
@@ -42,7 +43,7 @@ async def pages(rig: Rig, session_id: str, query: str = "") -> list[dict[str, An
     found: list[dict[str, Any]] = []
     cursor = ""
     while not found or cursor:
-        answer = await sessions.show(asked(session_id, f"{query}{cursor}"), rig.app)
+        answer = await sessions.get_session(asked(session_id, f"{query}{cursor}"), rig.app)
         found.append(content(answer))
         following = found[-1].get("next_cursor")
         cursor = f"&cursor={following}" if following else ""
@@ -72,7 +73,7 @@ async def test_a_page_ends_before_it_is_too_large_but_never_before_its_first_run
     scripted: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = await a_session(scripted, ["a" * 500, "b" * 5_000, "c" * 500, "d" * 500])
-    monkeypatch.setattr(sessions, "MOST_BYTES", 3_000)
+    monkeypatch.setattr(queries, "MOST_BYTES", 3_000)
     found = await pages(scripted, session_id)
     assert [numbers(page) for page in found] == [[4, 3], [2], [1]]
 
@@ -81,8 +82,8 @@ async def test_deleted_runs_take_no_page_and_end_no_list(scripted: Rig, monkeypa
     session_id = await a_session(scripted, [str(i) for i in range(6)])
     for number in (2, 3, 4, 6):
         await delete_run(scripted.app.ports, f"run_{session_id}_{number}")
-    monkeypatch.setattr(sessions, "READS", 2)
-    monkeypatch.setattr(sessions, "LOOKED_AT", 2)
+    monkeypatch.setattr(queries, "READS", 2)
+    monkeypatch.setattr(queries, "LOOKED_AT", 2)
     found = await pages(scripted, session_id)
     assert [numbers(page) for page in found] == [[5], [], [1]], "a page may be short, and have a next one"
 
@@ -91,7 +92,7 @@ async def test_deleted_runs_take_no_page_and_end_no_list(scripted: Rig, monkeypa
 async def test_what_is_no_page_is_refused(scripted: Rig, query: str) -> None:
     session_id = await a_session(scripted, ["x"])
     with pytest.raises(InvalidRequest):
-        await sessions.show(asked(session_id, query), scripted.app)
+        await sessions.get_session(asked(session_id, query), scripted.app)
 
 
 async def test_a_page_reads_no_run_that_it_does_not_show(scripted: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,5 +105,5 @@ async def test_a_page_reads_no_run_that_it_does_not_show(scripted: Rig, monkeypa
         return await load(run_id)
 
     monkeypatch.setattr(store, "load", counted)
-    await sessions.show(asked(session_id, "limit=1"), scripted.app)
-    assert len(loaded) <= sessions.READS
+    await sessions.get_session(asked(session_id, "limit=1"), scripted.app)
+    assert len(loaded) <= queries.READS

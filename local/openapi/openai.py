@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
-from local.openapi.headers import IDEMPOTENCY_KEY, IF_NONE_MATCH
-from local.openapi.operation import Answer, Body, Operation, Parameter
-from local.openapi.operations.runs import UNCHANGED
+from pydantic import BaseModel, ConfigDict, Field
+
 from shared import errors
+from shared.api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, UNCHANGED, Answer, Operation, Parameter
+
+
+class OpenAIProblem(BaseModel):
+    """What went wrong, and what to do next."""
+
+    message: str
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    code: str = Field(description="A stable word for programs.")
+    param: str | None
+
+
+class OpenAIError(BaseModel):
+    """An error as OpenAI's clients know it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    error: OpenAIProblem
 
 
 def _object(word: str, *required: str) -> dict[str, Any]:
@@ -50,11 +67,8 @@ OPERATIONS = (
         text="`model` names the agent. With `background` the answer comes at once, else at the end of the run or after "
         "a limit, when the run goes on and the error names it." + EVENTS,
         parameters=(IDEMPOTENCY_KEY,),
-        body=Body(
-            schema=MODEL_AND_INPUT,
-            examples={"a story": {"model": "novelist", "input": "A dormouse in space.", "background": True}},
-        ),
-        answers={200: Answer(text="The response.", schema=RESPONSE, sometimes=("ETag",), or_stream=True)},
+        body=MODEL_AND_INPUT,
+        answers={200: Answer(text="The response.", shape=RESPONSE, sometimes=("ETag",), or_stream=True)},
         problems=(
             *STARTING,
             errors.PreviousResponseNotFound,
@@ -79,7 +93,7 @@ OPERATIONS = (
             IF_NONE_MATCH,
         ),
         answers={
-            200: Answer(text="The response as it stands.", schema=RESPONSE, sometimes=("ETag",), or_stream=True),
+            200: Answer(text="The response as it stands.", shape=RESPONSE, sometimes=("ETag",), or_stream=True),
             304: UNCHANGED,
         },
         problems=(errors.ResponseNotFound, errors.InvalidRequest, errors.TooManyViewers),
@@ -87,13 +101,13 @@ OPERATIONS = (
     _operation(
         function="v1_cancel_response",
         summary="Cancel a response",
-        answers={200: Answer(text="The response, which has ended.", schema=RESPONSE, headers=("ETag",))},
+        answers={200: Answer(text="The response, which has ended.", shape=RESPONSE, headers=("ETag",))},
         problems=(errors.ResponseNotFound,),
     ),
     _operation(
         function="v1_delete_response",
         summary="Delete a response",
-        answers={200: Answer(text="It is gone.", schema=_object("response.deleted", "id"), headers=("ETag",))},
+        answers={200: Answer(text="It is gone.", shape=_object("response.deleted", "id"), headers=("ETag",))},
         problems=(errors.ResponseNotFound, errors.SessionBusy),
     ),
     _operation(
@@ -114,7 +128,7 @@ OPERATIONS = (
             ),
             Parameter(name="after", place="query", text="The last item of the page before.", schema={"type": "string"}),
         ),
-        answers={200: Answer(text="A page.", schema=LIST, headers=("ETag",))},
+        answers={200: Answer(text="A page.", shape=LIST, headers=("ETag",))},
         problems=(errors.ResponseNotFound, errors.InvalidRequest),
     ),
     _operation(
@@ -122,16 +136,11 @@ OPERATIONS = (
         summary="Create a chat completion",
         text="For agents that answer within the time that a request may wait. `model` names the agent." + EVENTS,
         parameters=(IDEMPOTENCY_KEY,),
-        body=Body(
-            schema=MODEL_AND_MESSAGES,
-            examples={
-                "a question": {"model": "analyst", "messages": [{"role": "user", "content": "How is tea doing?"}]}
-            },
-        ),
+        body=MODEL_AND_MESSAGES,
         answers={
             200: Answer(
                 text="The completion.",
-                schema=_object("chat.completion", "id", "choices", "usage"),
+                shape=_object("chat.completion", "id", "choices", "usage"),
                 sometimes=("ETag",),
                 or_stream=True,
             )
@@ -141,12 +150,12 @@ OPERATIONS = (
     _operation(
         function="v1_list_models",
         summary="List the agents",
-        answers={200: Answer(text="All of them, as models.", schema=LIST, headers=("ETag",))},
+        answers={200: Answer(text="All of them, as models.", shape=LIST, headers=("ETag",))},
     ),
     _operation(
         function="v1_get_model",
         summary="See one agent",
-        answers={200: Answer(text="The agent, as a model.", schema=MODEL, headers=("ETag",))},
+        answers={200: Answer(text="The agent, as a model.", shape=MODEL, headers=("ETag",))},
         problems=(errors.ModelNotFound,),
     ),
 )

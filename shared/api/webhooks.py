@@ -12,12 +12,21 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from azurefunctions.extensions.http.fastapi import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from shared.agentkit.faults import ProviderFault
+from shared.api.operations import Answer, Parameter, operation
 from shared.api.reading import Share, read_bytes
 from shared.drivers.driver import Driver
-from shared.errors import InputTooLarge, InvalidJson, InvalidSignature, NotFound, ProviderUnavailable
+from shared.errors import (
+    BodyTimeout,
+    InputTooLarge,
+    InvalidJson,
+    InvalidSignature,
+    NotFound,
+    ProviderUnavailable,
+)
 from shared.runs.commands.adopt import adopt
 from shared.runs.ports import log
 from shared.settings import Settings
@@ -38,17 +47,35 @@ _RESPONSE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.:=+~-]{0,511}", re.ASCII)
 KINDS = frozenset({"response.completed", "response.failed", "response.cancelled", "response.incomplete"})
 
 
-async def receive(request: Any, app: App, driver: Driver) -> Any:
-    """``POST /api/webhooks/openai``: 200, or 503 when the provider did not answer us, so that it comes again.
+@operation(
+    tag="webhooks",
+    parameters=tuple(
+        Parameter(name=name, place="header", text=text, schema={"type": "string"})
+        for name, text in (
+            ("webhook-id", "The message's id."),
+            ("webhook-timestamp", "When it was sent, in seconds since 1970."),
+            ("webhook-signature", "`v1,` and the signature of id, timestamp and body."),
+        )
+    ),
+    body={
+        "type": "object",
+        "properties": {
+            "type": {"type": "string"},
+            "data": {"type": "object", "properties": {"id": {"type": "string"}}},
+        },
+    },
+    answers={200: Answer(text="Taken, or of no concern.")},
+    problems=(NotFound, InvalidSignature, InvalidJson, BodyTimeout, InputTooLarge, ProviderUnavailable),
+)
+async def receive_webhook(request: Request, app: App, driver: Driver) -> Response:
+    """The model provider says that a response is done.
 
-    Anybody can call this address, so that headers which cannot be right are refused before the body is waited for.
-    Raises ``NotFound`` while no secret is set, ``InvalidSignature``, ``InputTooLarge``, ``BodyTimeout``,
-    ``InvalidJson``, ``ProviderUnavailable``.
+    Standard Webhooks: signed on the raw body. 404 while `OPENAI_WEBHOOK_SECRET` is not set.
     """
     secret = app.settings.openai_webhook_secret
     if secret is None:
         raise NotFound("This app takes no webhooks: OPENAI_WEBHOOK_SECRET is not set.")
-    _check_headers(request.headers, time.time())
+    _check_headers(request.headers, time.time())  # before the body is waited for: anybody can call this address
     event = _verified(await _body_of(request, app.settings), dict(request.headers), secret)
     data = event.get("data")
     response_id = data.get("id") if isinstance(data, dict) else None
@@ -57,7 +84,7 @@ async def receive(request: Any, app: App, driver: Driver) -> Any:
             run_id = await adopt(app.ports, response_id)
         except ProviderFault as fault:
             log.warning("webhook: response %s could not be read: %s", response_id, fault.message)
-            raise ProviderUnavailable(headers={"Retry-After": "5"}) from fault
+            raise ProviderUnavailable(headers={"Retry-After": "5"}) from fault  # 503: its sender sends it again
         if run_id is not None:
             await driver.woken(run_id)
     return Response(status_code=200)
@@ -77,7 +104,7 @@ def _check_headers(headers: Mapping[str, str], now: float) -> None:
         raise InputTooLarge(f"A webhook may have at most {MOST_BYTES} bytes.")
 
 
-async def _body_of(request: Any, settings: Settings) -> bytes:
+async def _body_of(request: Request, settings: Settings) -> bytes:
     with Share(settings) as share:
         return bytes(await read_bytes(request, MOST_BYTES, share, seconds=BODY_SECONDS))
 

@@ -5,19 +5,27 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any
 
-from azurefunctions.extensions.http.fastapi import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
-from shared.api.callers import owner_of
-from shared.api.conditions import not_modified
+from shared.api.http import not_modified, owner_of
+from shared.api.operations import IF_NONE_MATCH, UNCHANGED, Answer, operation
 from shared.wiring import App
 
-FILE = Path(__file__).with_name("openapi.json")
+FILE = Path(__file__).parent.with_name("openapi.json")
 
 
-def show(request: Any, app: App) -> Any:
-    """``GET /api/openapi.json``: OpenAPI 3.1; 304 for a caller who has it."""
+@operation(
+    tag="about",
+    parameters=(IF_NONE_MATCH,),
+    answers={
+        200: Answer(text="OpenAPI 3.1.", shape={"type": "object", "required": ["openapi"]}, headers=("ETag",)),
+        304: UNCHANGED,
+    },
+)
+def get_openapi(request: Request, app: App) -> Response:
+    """The contract: this document."""
     owner_of(request, app.settings)
     content, etag = _document()
     headers = {"Cache-Control": "no-cache", "ETag": etag}

@@ -9,19 +9,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any, overload
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from starlette.requests import Request
 
-from shared.api.batch_items import BadItem, Items, of_lines, of_object
-from shared.api.bodies import (
-    MOST_OF_A_CALLBACK_URL,
-    LimitsBody,
-    MessageBody,
-    MetadataKey,
-    MetadataValue,
-    TextOr,
-    idempotency_key,
-    input_items,
-    invalid,
-)
+from shared.api.bodies import MessageBody, MetadataKey, MetadataValue, TextOr, idempotency_key, input_items, invalid
+from shared.api.native.batch_items import BadItem, Items, of_lines, of_object
+from shared.api.native.run_bodies import MOST_OF_A_CALLBACK_URL, LimitsBody
 from shared.api.reading import Share, check_type, check_widths, read_bytes
 from shared.errors import DormouseError, InvalidJson, InvalidRequest, UnsupportedMediaType
 from shared.runs.batches.submit import AskedItem, BatchSubmission
@@ -64,7 +56,14 @@ class ItemBody(AskedBody):
     input: TextOr[MessageBody]
 
 
-async def read_batch(request: Any, owner: str, settings: Settings, share: Share) -> BatchSubmission:
+class BatchBody(OptionsBody):
+    """Many inputs. An item that does not fit fails alone; the others run."""
+
+    # For the contract: a body is never read as a whole, so that a bad item is nobody else's fault.
+    items: list[ItemBody] = Field(min_length=1, max_length=MOST_ITEMS)
+
+
+async def read_batch(request: Request, owner: str, settings: Settings, share: Share) -> BatchSubmission:
     """What ``POST /api/batches`` asks for. Raises what is wrong with the whole; a bad item is in its place.
 
     The items stay the bytes that they came as, and each is made of them when it is asked for: all at once they would
@@ -90,7 +89,7 @@ async def read_batch(request: Any, owner: str, settings: Settings, share: Share)
     )
 
 
-async def _read(request: Any, settings: Settings, share: Share) -> tuple[OptionsBody, Items]:
+async def _read(request: Request, settings: Settings, share: Share) -> tuple[OptionsBody, Items]:
     """The batch's own options and its items, by the kind of the body."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind in LINES:
@@ -104,7 +103,7 @@ async def _read(request: Any, settings: Settings, share: Share) -> tuple[Options
         raise invalid(error) from None
 
 
-async def _read_object(request: Any, settings: Settings, share: Share) -> tuple[dict[str, Any], Items]:
+async def _read_object(request: Request, settings: Settings, share: Share) -> tuple[dict[str, Any], Items]:
     """The options and the items of a batch that is one JSON object."""
     try:
         check_type(request)
@@ -127,7 +126,7 @@ async def _read_object(request: Any, settings: Settings, share: Share) -> tuple[
     return given, items
 
 
-def _line_options(request: Any) -> dict[str, Any]:
+def _line_options(request: Request) -> dict[str, Any]:
     """The options beside JSON Lines: query parameters. What is no number is left to be refused as it is."""
     given: dict[str, Any] = {}
     for name, text in request.query_params.items():

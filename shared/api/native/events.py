@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
 
-from azurefunctions.extensions.http.fastapi import Response
+from starlette.requests import Request
+from starlette.responses import Response
+from typing_extensions import TypedDict
 
+from shared.api.native.run_shapes import Run, ToolCall, call_on_the_wire
+from shared.api.native.runs import TAG, body_of, own_run
+from shared.api.operations import Answer, Parameter, operation
 from shared.api.pacing import HEADERS, MEDIA_TYPE, EventStream, TimeIsUp, paced
-from shared.api.runs import body_of, call_on_the_wire, own_run
 from shared.drivers.driver import Driver
-from shared.errors import InvalidEventId, RunNotFound
+from shared.errors import InvalidEventId, RunNotFound, TooManyViewers
 from shared.runs.ports import log
 from shared.runs.watching.views import (
     Delta,
@@ -35,12 +38,67 @@ END = "end"
 
 RETRY_MILLISECONDS = 1_000
 
+EVENT_ID = {"type": "string", "pattern": r"^([1-9][0-9]{0,5}\.[1-9][0-9]{0,5}\.(0|[1-9][0-9]{0,9})|end)?$"}
 
-async def watch(request: Any, app: App, driver: Driver) -> Any:
-    """``GET /api/runs/{id}/events``: the state, then everything that happens, to the end.
 
-    ``Last-Event-ID``, or else ``?after=``, goes on exactly after that event; 204 after the end's. A connection ends
-    by itself after some minutes: the client comes back, and nothing is lost. Raises ``TooManyViewers``.
+class Piece(TypedDict):
+    """Text of a run that is watched: a snapshot takes the place of what was shown, a delta goes to its end."""
+
+    text: str
+
+    continuation_token: str
+    """The event's id."""
+
+
+class Position(TypedDict):
+    """Where a watch stands."""
+
+    continuation_token: str
+
+
+@operation(
+    tag=TAG,
+    parameters=(
+        Parameter(
+            name="Last-Event-ID",
+            place="header",
+            text="Go on exactly after this event; goes before `after`.",
+            schema=EVENT_ID,
+        ),
+        Parameter(
+            name="after",
+            place="query",
+            text="The same, for who cannot set headers.",
+            schema=EVENT_ID,
+            example="1.1.42",
+        ),
+    ),
+    answers={
+        200: Answer(
+            text="The events, each with one line of JSON, until the connection or the run ends.",
+            events={
+                "state": Run,
+                "status": Run,
+                "snapshot": Piece,
+                "delta": Piece,
+                "tool_started": ToolCall,
+                "tool_progress": ToolCall,
+                "tool_finished": ToolCall,
+                "stale": Position,
+                "end": Run,
+            },
+        ),
+        204: Answer(text="The run has ended and the caller has its end."),
+    },
+    problems=(RunNotFound, InvalidEventId, TooManyViewers),
+)
+async def watch_run(request: Request, app: App, driver: Driver) -> Response:
+    """Watch a run.
+
+    Server-Sent Events. First `state`, the whole run; then what happens, to the `end`. A client keeps one text, which
+    `snapshot` replaces and `delta` continues; at the end it is the run's. After `stale` the text shown stays as it is
+    until a `snapshot` makes it good. The connection ends by itself after some minutes: come back with the last `id`,
+    and nothing is lost. A run that was submitted without `stream` shows no `delta`.
     """
     run = await own_run(request, app)
     given = request.headers.get("last-event-id") or request.query_params.get("after") or ""
@@ -96,16 +154,17 @@ async def _written(app: App, event: ViewEvent) -> bytes:
         case ToolProgress():
             return sse("tool_progress", call_on_the_wire(event.call))
         case Stale():
-            return sse("stale", {"continuation_token": str(event.event_id)})
+            position: Position = {"continuation_token": str(event.event_id)}
+            return sse("stale", position)
         case End():
             return sse("end", await body_of(app, event.run, event.calls), END)
 
 
-def _piece(event_id: EventId, text: str) -> Mapping[str, Any]:
+def _piece(event_id: EventId, text: str) -> Piece:
     return {"text": text, "continuation_token": str(event_id)}
 
 
-def sse(kind: str, data: Mapping[str, Any], event_id: str | None = None) -> bytes:
+def sse(kind: str, data: Mapping[str, object], event_id: str | None = None) -> bytes:
     """One event: its id, if a client is to come back with it, its kind, and one line of JSON."""
     name = "" if event_id is None else f"id: {event_id}\n"
     line = json.dumps(data, ensure_ascii=False)

@@ -1,0 +1,252 @@
+"""What all faces of the app have in common over HTTP: who calls, answers, problems, conditions, a request id.
+
+An owner's name begins with its kind, so that owners of different kinds never meet: ``function`` for all who have a
+function key, ``principal:`` for who has signed in, ``key:`` for a key of ``DORMOUSE_API_KEYS``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import logging
+import re
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Annotated, Concatenate, NotRequired, ParamSpec, cast, overload
+from urllib.parse import quote
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from typing_extensions import TypedDict
+
+from shared.errors import DormouseError, InvalidRequest, StorageUnavailable, Unauthenticated
+from shared.runs.concurrency import LostRace
+from shared.runs.ports import log
+from shared.runs.store.tables import Conflict, StoreUnavailable
+from shared.settings import Settings
+
+EVERYBODY = "function"
+"""The owner that all who have a function key are."""
+
+EXPOSED = "Location, Operation-Location, Retry-After, ETag, Preference-Applied, X-Request-Id"
+"""What a page of another origin may read of an answer, where the platform lets it call at all."""
+
+MOST_SECONDS = 30
+"""The longest that a request may ask to be held."""
+
+_request: ContextVar[str] = ContextVar("request_id", default="")
+
+P = ParamSpec("P")
+Handler = Callable[Concatenate[Request, P], Awaitable[Response]]
+Render = Callable[[DormouseError], Response]
+
+
+# --- who calls ---
+
+
+def owner_of(request: Request, settings: Settings) -> str:
+    """The owner that a call acts for.
+
+    With function keys all callers are one owner. With App Service authentication it is the principal, whose header
+    is trusted only where the platform says that it sets it. Raises ``Unauthenticated``.
+    """
+    if settings.auth == "key":
+        return EVERYBODY
+    if not settings.auth_enabled:
+        raise Unauthenticated(
+            "DORMOUSE_AUTH is `appservice`, but the platform's authentication is off, so nobody can be trusted. "
+            "Turn App Service authentication on, or set DORMOUSE_AUTH to `key`."
+        )
+    principal = request.headers.get("x-ms-client-principal-id")
+    if not principal:
+        raise Unauthenticated
+    provider = request.headers.get("x-ms-client-principal-idp", "")
+    return f"principal:{quote(provider, safe='')}:{principal}"
+
+
+# --- answers ---
+
+
+def json_response(
+    body: Mapping[str, object], *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A JSON answer that caches revalidate, with a strong ETag of its bytes."""
+    content = json.dumps(body, ensure_ascii=False).encode()
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    return Response(
+        content=content,
+        status_code=status,
+        media_type="application/json",
+        headers={"Cache-Control": "no-cache", "ETag": etag, **(headers or {})},
+    )
+
+
+@overload
+def time_on_the_wire(moment: datetime) -> str: ...
+
+
+@overload
+def time_on_the_wire(moment: datetime | None) -> str | None: ...
+
+
+def time_on_the_wire(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC, to the millisecond."""
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class FieldProblem(TypedDict):
+    """What is wrong with one field."""
+
+    field: str
+    problem: str
+
+
+class Problem(TypedDict):
+    """An error (RFC 9457). Some have fields of their own besides, such as `active_run` or `limit`."""
+
+    type: Annotated[str, Field(pattern="^urn:dormouse:[a-z_]+$")]
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+
+    code: str
+    """A stable word for programs."""
+
+    detail: str
+    """A sentence for people that says what to do."""
+
+    errors: NotRequired[list[FieldProblem]]
+    """Which fields of the request do not fit."""
+
+
+def problem(error: DormouseError) -> Response:
+    """The response for an error: its code, what happened, and what to do next."""
+    body: Problem = {
+        "type": f"urn:dormouse:{error.code}",
+        "title": error.code.replace("_", " "),
+        "status": error.status,
+        "code": error.code,
+        "detail": error.message,
+    }
+    own = {name: value for name, value in error.details.items() if value is not None}
+    return Response(
+        content=json.dumps({**body, **own}, ensure_ascii=False).encode("utf-8", "replace"),
+        status_code=error.status,
+        media_type="application/problem+json",
+        headers={"Cache-Control": "no-store", **error.headers},
+    )
+
+
+def answered(handler: Handler[P]) -> Handler[P]:
+    """A trigger's handler, whatever becomes of it: what it raises is its problem response.
+
+    The caller's `X-Request-Id`, or one of ours, is on the answer and in every line that is logged meanwhile.
+    """
+    return answered_as(problem)(handler)
+
+
+def answered_as(render: Render) -> Callable[[Handler[P]], Handler[P]]:
+    """``answered`` for callers who want errors in another shape."""
+    return functools.partial(_answered, render)
+
+
+def _answered(render: Render, handler: Handler[P]) -> Handler[P]:
+    @functools.wraps(handler)
+    async def wrapped(req: Request, *args: P.args, **kwargs: P.kwargs) -> Response:
+        request_id = _request_id(req)
+        token = _request.set(request_id)
+        try:
+            response = await _answer(render, handler, req, *args, **kwargs)
+        finally:
+            _request.reset(token)
+        response.headers["X-Request-Id"] = request_id
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+        if isinstance(response, StreamingResponse):
+            chunks = cast("AsyncGenerator[bytes, None]", response.body_iterator)  # as all bodies of this app are
+            response.body_iterator = _streamed(request_id, chunks)
+        if req.method == "HEAD":
+            response.body = b""  # Content-Length stays that of the GET
+        return response
+
+    return cast("Handler[P]", wrapped)  # the host calls it by name; a type cannot say so beside `P`
+
+
+async def _answer(render: Render, handler: Handler[P], req: Request, *args: P.args, **kwargs: P.kwargs) -> Response:
+    """The handler's answer, or the problem of what it raised; the unexpected is logged and is a 500 of ours."""
+    try:
+        return await handler(req, *args, **kwargs)
+    except DormouseError as error:
+        return render(error)
+    except (StoreUnavailable, Conflict, LostRace) as error:
+        log.warning("the store: %s", error)
+        return render(StorageUnavailable(headers={"Retry-After": "5"}))
+    except Exception:
+        log.exception("a request failed in a way nobody expected")
+        return render(DormouseError())
+
+
+async def _streamed(request_id: str, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """A body that is made while it is sent, by the request's own task: what it logs names the request too."""
+    _request.set(request_id)
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk
+
+
+def _request_id(request: Request) -> str:
+    """The caller's, if it is fit for headers and logs; else a new one."""
+    given = request.headers.get("x-request-id", "")
+    return given if re.fullmatch(r"[A-Za-z0-9._:/+=@-]{1,128}", given, re.ASCII) else secrets.token_hex(16)
+
+
+def _with_request_id(record: logging.LogRecord) -> bool:
+    """Name the request in what is logged while it is answered."""
+    request_id = _request.get()
+    if request_id and not hasattr(record, "request_id"):
+        record.request_id = request_id
+        record.msg = f"{record.msg} (request {request_id})"
+    return True
+
+
+# --- what a caller asks of the answer besides its content ---
+
+
+def wait_of_query(request: Request) -> float:
+    """``?wait=N``: seconds to wait for a change, 0 to 30; 0 without. Raises ``InvalidRequest``."""
+    given = request.query_params.get("wait")
+    if given is None:
+        return 0.0
+    if re.fullmatch(r"[0-9]{1,4}", given, re.ASCII) is None or int(given) > MOST_SECONDS:
+        raise InvalidRequest(f"`wait` is a whole number of seconds from 0 to {MOST_SECONDS}.", param="wait")
+    return float(given)
+
+
+def wait_of_preference(request: Request) -> int | None:
+    """``Prefer: respond-async, wait=N`` (RFC 7240): seconds to wait for the end, at most 30. A preference that is
+    none is passed over, as the RFC wants it.
+    """
+    for header in request.headers.getlist("prefer"):
+        match = re.search(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:$|[,;])", header, re.ASCII | re.IGNORECASE)
+        if match:
+            return min(int(match[1]), MOST_SECONDS)
+    return None
+
+
+def not_modified(request: Request, response: Response) -> Response:
+    """304 in place of a 200 whose ETag the caller has (RFC 9110, section 13.1.2)."""
+    known = ",".join(request.headers.getlist("if-none-match"))
+    etag = response.headers.get("etag")
+    if response.status_code != 200 or etag is None:
+        return response
+    tags = {tag.strip().removeprefix("W/") for tag in known.split(",")}
+    if etag not in tags and "*" not in tags:
+        return response
+    kept = {name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")}
+    return Response(status_code=304, headers=kept)
+
+
+log.addFilter(_with_request_id)

@@ -1,0 +1,78 @@
+"""``/api/agents``: what is here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from typing_extensions import TypedDict
+
+from shared.agentkit.agent import Agent as ServedAgent
+from shared.api.http import owner_of
+from shared.api.operations import Answer, operation
+from shared.wiring import App
+
+
+class ToolOfAgent(TypedDict):
+    """A tool that an agent may call."""
+
+    name: str
+    description: str
+    requires_approval: bool
+
+
+class Agent(TypedDict):
+    """An agent that this app serves."""
+
+    name: str
+    object: Literal["agent"]
+    description: str
+    tools: list[ToolOfAgent]
+
+    background: bool
+    """Whether the model thinks while nothing runs here."""
+
+    models: list[str]
+    """What a caller may choose as `model`."""
+
+    output: dict[str, Any] | None
+    """The JSON schema of a run's `output`."""
+
+    default: bool
+    """Whether it answers when a run names no agent."""
+
+
+class AgentList(TypedDict):
+    """The agents of this app."""
+
+    data: list[Agent]
+
+
+@operation(tag="about", answers={200: Answer(text="The agents.", shape=AgentList)})
+async def list_agents(request: Request, app: App) -> Response:
+    """List the agents."""
+    owner_of(request, app.settings)
+    agents = app.ports.agents.values()
+    body: AgentList = {"data": [_on_the_wire(agent, default=index == 0) for index, agent in enumerate(agents)]}
+    return JSONResponse(body, headers={"Cache-Control": "no-cache"})
+
+
+def _on_the_wire(agent: ServedAgent, *, default: bool) -> Agent:
+    return {
+        "name": agent.name,
+        "object": "agent",
+        "description": agent.description,
+        "tools": [
+            {
+                "name": tool.name,
+                "description": tool.description,
+                "requires_approval": bool(tool.requires_approval),
+            }
+            for tool in agent.tools.values()
+        ],
+        "background": agent.background,
+        "models": sorted(agent.models),
+        "output": None if agent.output is None else dict(agent.output.schema),
+        "default": default,
+    }

@@ -1,0 +1,180 @@
+"""A batch as callers see it, and its items."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, NotRequired, cast
+
+from typing_extensions import TypedDict
+
+from shared.api.http import time_on_the_wire
+from shared.api.native.fields import BatchId, CallbackStatus, Count, IncompleteDetails, RunError, RunId, Time, Url
+from shared.runs.model.batch import Batch as BatchRecord
+from shared.runs.model.batch import BatchStatus, ItemStatus, counts
+from shared.runs.model.phases import RunStatus
+from shared.runs.queries.batches import FullItem
+from shared.runs.rules.callbacks import callback_due, callback_status
+
+
+class LastDelivery(TypedDict):
+    """What the last attempt to tell of a batch met. Neither a status nor an error: it is under way, or was cut off."""
+
+    sent_at: Time
+    http_status: int | None
+
+    error: str | None
+    """A word for why there is no HTTP status."""
+
+    next_attempt_at: Time | None
+
+
+class BatchCounts(TypedDict):
+    """How many items of a batch stand where."""
+
+    total: Count
+    pending: Count
+    active: Count
+    completed: Count
+    incomplete: Count
+    failed: Count
+    cancelled: Count
+
+
+class Batch(TypedDict):
+    """Many inputs, each of which becomes a run."""
+
+    id: BatchId
+    object: Literal["batch"]
+    url: Url
+    items_url: Url
+
+    status: BatchStatus
+    """`completed` and `cancelled` are final and never change."""
+
+    counts: BatchCounts
+    agent: str | None
+    model: str | None
+
+    concurrency: Count
+    """How many items are active at once at most."""
+
+    metadata: dict[str, str]
+    callback_url: str | None
+
+    callback_status: CallbackStatus | None
+    """What became of the callback of its end; null before there is one."""
+
+    callback_attempts: Count
+    """How many there were, redeliveries included."""
+
+    callback_last: LastDelivery | None
+    """The last one; a batch keeps no log of the others."""
+
+    created_at: Time
+    updated_at: Time
+    completed_at: Time | None
+
+    retry_after: float | None
+    """Seconds between its last look and its next; null at the end."""
+
+
+class BatchList(TypedDict):
+    """A page of the caller's batches, newest first."""
+
+    data: list[Batch]
+
+    next_cursor: NotRequired[str]
+    """Only there when there is a next page."""
+
+
+class BatchItem(TypedDict):
+    """One input of a batch, and what became of it."""
+
+    id: str | None
+    """The caller's own."""
+
+    object: Literal["batch.item"]
+    index: Count
+    status: ItemStatus
+    run_id: RunId | None
+    run_url: Url | None
+    run_status: RunStatus | None
+    text: str
+    output: Any
+    error: RunError | None
+    incomplete_details: IncompleteDetails | None
+    completed_at: Time | None
+
+
+class BatchItemList(TypedDict):
+    """A page of a batch's items, in order."""
+
+    data: list[BatchItem]
+
+    next_cursor: NotRequired[str]
+    """Only there when there is a next page."""
+
+
+def batch_on_the_wire(batch: BatchRecord, *, url: str) -> Batch:
+    """A batch as callers see it."""
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "url": url,
+        "items_url": f"{url}/items",
+        "status": batch.status,
+        "counts": cast("BatchCounts", counts(batch)),
+        "agent": batch.request.agent,
+        "model": batch.request.model,
+        "concurrency": batch.request.concurrency,
+        "metadata": dict(batch.request.metadata),
+        "callback_url": batch.request.callback_url,
+        "callback_status": callback_status(batch.outbox),
+        "callback_attempts": batch.outbox.deliveries,
+        "callback_last": _last_delivery(batch),
+        "created_at": time_on_the_wire(batch.request.created_at),
+        "updated_at": time_on_the_wire(batch.updated_at),
+        "completed_at": time_on_the_wire(batch.over_at),
+        "retry_after": None if batch.status.over else batch.schedule.retry_after,
+    }
+
+
+def item_on_the_wire(batch: BatchRecord, full: FullItem, *, run_url: str | None) -> BatchItem:
+    """An item as callers see it; ``run_url`` is the address of its run, if it has one."""
+    run, result = full.run, full.result
+    incomplete = run.result.incomplete_reason if run is not None else None
+    return {
+        "id": full.item.id,
+        "object": "batch.item",
+        "index": full.item.index,
+        "status": full.status,
+        "run_id": None if run is None else run.id,
+        "run_url": run_url,
+        "run_status": None if run is None else run.status,
+        "text": full.text,
+        "output": json.loads(full.output) if full.output else None,
+        "error": _error(batch, full),
+        "incomplete_details": None if incomplete is None else {"reason": incomplete},
+        "completed_at": None if result is None else time_on_the_wire(result.ended_at),
+    }
+
+
+def _last_delivery(batch: BatchRecord) -> LastDelivery | None:
+    last = batch.last_callback
+    if last.at is None:
+        return None
+    return {
+        "sent_at": time_on_the_wire(last.at),
+        "http_status": last.http_status,
+        "error": last.fault,
+        "next_attempt_at": time_on_the_wire(callback_due(batch.outbox)),
+    }
+
+
+def _error(batch: BatchRecord, full: FullItem) -> RunError | None:
+    item, result = full.item, full.result
+    code = item.error_code if result is None else result.error_code
+    message = item.error_message if result is None else result.error_message
+    if full.status is ItemStatus.FAILED and code is None and result is None:  # it never had its turn
+        code, message = "internal_error", batch.progress.failed_because
+    return None if code is None else {"code": code, "message": message}

@@ -1,0 +1,216 @@
+"""``/api/batches``: submit, status, items, list, cancel, deliver again, delete."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import errors
+from shared.api.http import json_response, not_modified, owner_of
+from shared.api.native.batch_bodies import BatchBody, read_batch
+from shared.api.native.batch_shapes import Batch, BatchItemList, BatchList, batch_on_the_wire, item_on_the_wire
+from shared.api.native.runs import run_url
+from shared.api.operations import (
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    UNCHANGED,
+    Answer,
+    Parameter,
+    cursor_parameter,
+    limit_parameter,
+    operation,
+    statuses_parameter,
+)
+from shared.api.pages import cursor_of, limit_of, query_of, statuses_of
+from shared.api.reading import Share
+from shared.drivers.driver import Driver
+from shared.errors import BatchNotFound
+from shared.runs.batches import cancel, delete
+from shared.runs.batches.callbacks import redeliver_batch
+from shared.runs.batches.submit import submit_batch
+from shared.runs.model.batch import Batch as BatchRecord
+from shared.runs.model.batch import ItemStatus
+from shared.runs.queries.batches import batch_of_owner, batches_of_owner, items_of_batch
+from shared.wiring import App
+
+TAG = "batches"
+A_BATCH = Answer(text="The batch as it stands.", shape=Batch, headers=("ETag",), sometimes=("Retry-After",))
+
+_CURSOR = re.compile(r"[0-9]{14}:batch_[0-9a-f]{32}:[0-9a-f]{1,16}", re.ASCII)
+_ITEM_CURSOR = re.compile(r"[0-9]{6}", re.ASCII)
+
+
+@operation(
+    tag=TAG,
+    parameters=(
+        IDEMPOTENCY_KEY,
+        *(
+            Parameter(name=name, place="query", text="With JSON Lines: see the body.", schema={"type": kind})
+            for name, kind in (
+                ("agent", "string"),
+                ("model", "string"),
+                ("deadline_seconds", "number"),
+                ("concurrency", "integer"),
+                ("callback_url", "string"),
+            )
+        ),
+    ),
+    body=BatchBody,
+    answers={
+        202: Answer(
+            text="The batch is on its way.",
+            shape=Batch,
+            headers=("Location", "Operation-Location", "Retry-After", "ETag"),
+        ),
+        200: Answer(
+            text="The batch is over already: every item was wrong, or the key is that of an ended one.",
+            shape=Batch,
+            headers=("Location", "Operation-Location", "ETag"),
+        ),
+    },
+    problems=(
+        errors.UnknownAgent,
+        errors.ModelNotAllowed,
+        errors.CallbacksDisabled,
+        errors.InvalidIdempotencyKey,
+        errors.IdempotencyKeyReused,
+        errors.BatchDeleted,
+    ),
+)
+async def create_batch(request: Request, app: App, driver: Driver) -> Response:
+    """Start a batch.
+
+    Up to 1,000 inputs, each of which becomes a run. What the batch says of `agent`, `model`, `metadata`,
+    `deadline_seconds` and `limits` goes for items that say nothing else. An item that is wrong fails alone. The body
+    may be JSON Lines too (`application/jsonl`), one item a line, with those options in the query.
+    """
+    with Share(app.settings) as share:
+        wanted = await read_batch(request, owner_of(request, app.settings), app.settings, share)
+        submitted = await submit_batch(app.ports, wanted)
+    await driver.batch_started(submitted)
+    batch = submitted.batch
+    return _answer(app, batch, status=200 if batch.status.over else 202, located=True)
+
+
+@operation(tag=TAG, parameters=(IF_NONE_MATCH,), answers={200: A_BATCH, 304: UNCHANGED}, problems=(BatchNotFound,))
+async def get_batch(request: Request, app: App) -> Response:
+    """See how a batch stands."""
+    return not_modified(request, _answer(app, await _own_batch(request, app)))
+
+
+@operation(
+    tag=TAG,
+    parameters=(limit_parameter(), cursor_parameter(_CURSOR.pattern), IF_NONE_MATCH),
+    answers={200: Answer(text="A page.", shape=BatchList, headers=("ETag",)), 304: UNCHANGED},
+    problems=(errors.InvalidRequest,),
+)
+async def list_batches(request: Request, app: App) -> Response:
+    """List your batches.
+
+    Newest first. A page may hold fewer than `limit`, or none, and still have a next one.
+    """
+    query = query_of(request, "limit", "cursor")
+    cursor = cursor_of(query, _CURSOR)
+    page = await batches_of_owner(app.ports, owner_of(request, app.settings), cursor, limit_of(query))
+    body: BatchList = {"data": [batch_on_the_wire(batch, url=_url(app, batch)) for batch in page.batches]}
+    if page.cursor is not None:
+        body["next_cursor"] = page.cursor
+    return not_modified(request, json_response(body))
+
+
+@operation(
+    tag=TAG,
+    parameters=(
+        limit_parameter(),
+        cursor_parameter(_ITEM_CURSOR.pattern),
+        statuses_parameter("Only items with one of these.", ItemStatus),
+        IF_NONE_MATCH,
+    ),
+    answers={200: Answer(text="A page.", shape=BatchItemList, headers=("ETag",)), 304: UNCHANGED},
+    problems=(errors.InvalidRequest, BatchNotFound),
+)
+async def get_batch_items(request: Request, app: App) -> Response:
+    """See what became of a batch's items.
+
+    In order. A page ends early where its texts are long.
+    """
+    query = query_of(request, "limit", "cursor", "status")
+    limit, first = limit_of(query), int(cursor_of(query, _ITEM_CURSOR) or "0")
+    statuses = statuses_of(query, ItemStatus)
+    batch = await _own_batch(request, app)
+    page = await items_of_batch(app.ports, batch, first, limit, statuses)
+    body: BatchItemList = {
+        "data": [
+            item_on_the_wire(batch, each, run_url=None if each.run is None else run_url(app, each.run.id))
+            for each in page.items
+        ]
+    }
+    if page.following is not None:
+        body["next_cursor"] = f"{page.following:06}"
+    return not_modified(request, json_response(body))
+
+
+@operation(tag=TAG, answers={200: A_BATCH}, problems=(BatchNotFound,))
+async def cancel_batch(request: Request, app: App, driver: Driver) -> Response:
+    """Cancel a batch.
+
+    What has not begun never does; what is active is cancelled, here and at the provider. May be repeated.
+    """
+    batch = await cancel.cancel_batch(app.ports, (await _own_batch(request, app)).id)
+    if batch is None or batch.is_deleted:
+        raise BatchNotFound
+    if not batch.is_done:
+        await driver.woken(batch.id)
+    return _answer(app, batch)
+
+
+@operation(
+    tag=TAG,
+    answers={202: Answer(text="It is on its way.", shape=Batch, headers=("ETag",))},
+    problems=(BatchNotFound, errors.CallbacksDisabled, errors.NoCallback, errors.BatchNotEnded),
+)
+async def deliver_batch_again(request: Request, app: App, driver: Driver) -> Response:
+    """Deliver the callback of a batch's end again.
+
+    Under the same `webhook-id`, also after the receiver wanted no more, or when it was given up.
+    """
+    batch = await redeliver_batch(app.ports, (await _own_batch(request, app)).id)
+    if batch is None:
+        raise BatchNotFound
+    await driver.woken(batch.id)
+    return _answer(app, batch, status=202)
+
+
+@operation(tag=TAG, answers={204: Answer(text="It is gone.")}, problems=(BatchNotFound,))
+async def delete_batch(request: Request, app: App, driver: Driver) -> Response:
+    """Delete a batch.
+
+    With its runs, here and at the provider; an active one is cancelled.
+    """
+    batch = await _own_batch(request, app)
+    if await delete.delete_batch(app.ports, batch.id):
+        await driver.woken(batch.id)
+    return Response(status_code=204)
+
+
+async def _own_batch(request: Request, app: App) -> BatchRecord:
+    owner = owner_of(request, app.settings)
+    return await batch_of_owner(app.ports, request.path_params["batch_id"], owner)
+
+
+def _answer(app: App, batch: BatchRecord, *, status: int = 200, located: bool = False) -> Response:
+    url = _url(app, batch)
+    headers: dict[str, str] = {}
+    if located:
+        headers |= {"Location": url, "Operation-Location": url}
+    if not batch.status.over:
+        seconds = (batch.schedule.wake_at - app.ports.clock()).total_seconds()
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    return json_response(batch_on_the_wire(batch, url=url), status=status, headers=headers)
+
+
+def _url(app: App, batch: BatchRecord) -> str:
+    return f"{app.settings.base_url}/api/batches/{batch.id}"

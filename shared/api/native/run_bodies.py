@@ -1,0 +1,103 @@
+"""The bodies of ``/api/runs``: read within bounds, parsed strictly, refused with what to change."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from starlette.requests import Request
+
+from shared.api.bodies import MessageBody, MetadataKey, MetadataValue, TextOr, idempotency_key, input_items, invalid
+from shared.api.reading import Share, read_json
+from shared.runs.commands.submission import Submission
+from shared.runs.model.facts import Approve
+from shared.settings import Settings
+
+MOST_FOR_ANSWERS = 900_000
+MOST_OF_A_CALLBACK_URL = 2_000
+
+
+class LimitsBody(BaseModel):
+    """What the run may use up. Each at most the app's own limit."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    turns: int | None = Field(None, ge=1)
+    tool_calls: int | None = Field(None, ge=1)
+    total_tokens: int | None = Field(None, ge=1)
+
+
+class RunBody(BaseModel):
+    """The body of ``POST /api/runs``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    input: TextOr[MessageBody]
+    model: str | None = Field(None, min_length=1, max_length=128)
+    agent: str | None = Field(None, min_length=1, max_length=64)
+    session_id: str | None = Field(None, min_length=1, max_length=64)
+    stream: bool = False
+    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
+    deadline_seconds: float | None = Field(None, ge=1, allow_inf_nan=False)
+    limits: LimitsBody = Field(default_factory=LimitsBody)
+    callback_url: str | None = Field(None, min_length=1, max_length=MOST_OF_A_CALLBACK_URL)
+
+
+CallId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class AnswerBody(BaseModel):
+    """One person's word on one call."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    approve: bool
+    reason: str = Field("", max_length=4_000)
+
+
+class AnswersBody(BaseModel):
+    """The body of ``POST /api/runs/{id}/answers``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    answers: dict[CallId, AnswerBody] = Field(min_length=1, max_length=90)
+
+
+async def read_answers(request: Request, settings: Settings) -> dict[str, Approve]:
+    """The answers by approval id or call id. Raises the errors that say what to change."""
+    with Share(settings) as share:
+        given = await read_json(request, MOST_FOR_ANSWERS, share)
+    try:
+        body = AnswersBody.model_validate(given)
+    except ValidationError as error:
+        raise invalid(error) from None
+    return {name: Approve(approve=each.approve, reason=each.reason) for name, each in body.answers.items()}
+
+
+async def read_submission(request: Request, owner: str, settings: Settings) -> Submission:
+    """What ``POST /api/runs`` asks for. Raises the errors that say what to change."""
+    key = idempotency_key(request.headers.getlist("idempotency-key"))
+    with Share(settings) as share:
+        given = await read_json(request, settings.json_most, share)
+    await asyncio.sleep(0)
+    try:
+        body = RunBody.model_validate(given)
+    except ValidationError as error:
+        raise invalid(error) from None
+    await asyncio.sleep(0)
+    return Submission(
+        owner=owner,
+        items=input_items(body.input, settings),
+        model=body.model,
+        agent=body.agent,
+        session_id=body.session_id,
+        stream=body.stream,
+        metadata=body.metadata,
+        deadline_seconds=body.deadline_seconds,
+        turns=body.limits.turns,
+        tool_calls=body.limits.tool_calls,
+        total_tokens=body.limits.total_tokens,
+        idempotency_key=key,
+        callback_url=body.callback_url,
+    )

@@ -1,0 +1,276 @@
+"""A run as callers see it, and its tool calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, Literal, NotRequired, cast
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from shared.api.http import time_on_the_wire
+from shared.api.native.fields import (
+    BatchId,
+    CallbackStatus,
+    Count,
+    IncompleteDetails,
+    RunError,
+    RunId,
+    SessionId,
+    Time,
+    Url,
+)
+from shared.runs.model.calls import Approval, CallState
+from shared.runs.model.calls import ToolCall as CallRecord
+from shared.runs.model.phases import RunningTools, RunStatus, WaitingForAnswers
+from shared.runs.model.run import Run as RunRecord
+from shared.runs.queries.runs import FullRun
+from shared.runs.queries.runs import Question as Asked
+from shared.runs.rules.agenda import next_time
+from shared.runs.rules.approvals import approval_id
+from shared.runs.rules.callbacks import callback_status
+
+SOONER: dict[type, int] = {RunningTools: 5, WaitingForAnswers: 30}
+"""The longest `Retry-After`, in seconds, while the next change is not up to the schedule."""
+
+
+class Progress(TypedDict):
+    """The last word of a tool on how far it is."""
+
+    call_id: str
+    name: str
+    message: str
+    fraction: Annotated[float, Field(ge=0, le=1)] | None
+    at: Time
+
+
+class ToolCall(TypedDict):
+    """One tool call of the run."""
+
+    call_id: str
+    name: str
+    turn: Count
+    state: CallState
+    starts: Count
+    started_at: Time | None
+    finished_at: Time | None
+    approval: Literal[Approval.PENDING, Approval.APPROVED, Approval.REFUSED] | None
+    progress: Progress | None
+
+
+class Question(TypedDict):
+    """A call that waits for a person."""
+
+    id: str
+    """What an answer names: this call of this turn, with these arguments."""
+
+    call_id: str
+    """The provider's own id of the call, which it may use again."""
+
+    name: str
+
+    arguments: str
+    """The JSON text that the model wrote."""
+
+    reason: str | None
+    """Why approval is asked."""
+
+
+class RequiredAction(TypedDict):
+    """What a person must decide before the run goes on."""
+
+    type: Literal["approve"]
+    calls: Annotated[list[Question], Field(min_length=1)]
+
+
+class Usage(TypedDict):
+    """Tokens, as the provider counted them."""
+
+    input_tokens: Count
+    output_tokens: Count
+    total_tokens: Count
+    cached_tokens: Count
+    reasoning_tokens: Count
+
+
+class RunSummary(TypedDict):
+    """A run in a list: without what is long, or lies elsewhere."""
+
+    id: RunId
+    object: Literal["run"]
+    url: Url
+
+    status: RunStatus
+    """The last four are final and never change."""
+
+    agent: str
+    session_id: SessionId
+    batch_id: BatchId | None
+    error: RunError | None
+    incomplete_details: IncompleteDetails | None
+    provider_status: str | None
+    usage: Usage
+    turn: Count
+    wakes: Count
+    metadata: dict[str, str]
+    callback_url: str | None
+
+    callback_status: CallbackStatus | None
+    """What became of the last callback; null while none is owed or was sent."""
+
+    created_at: Time
+    updated_at: Time
+    completed_at: Time | None
+
+    wake_at: Time | None
+    """When the run is looked at next; null once it has ended."""
+
+    retry_after: float | None
+    """Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30
+    at most, as the header `Retry-After`, because the next change is not up to the schedule.
+    """
+
+
+class Run(RunSummary):
+    """One request to an agent, from submit to a final status."""
+
+    text: str
+    """The text of the last turn; empty until there is one."""
+
+    output: Any
+    """The result as an object, for agents that promise one."""
+
+    required_action: RequiredAction | None
+    tool_calls: list[ToolCall]
+    progress: Progress | None
+
+
+class RunList(TypedDict):
+    """A page of the caller's runs, newest first."""
+
+    data: list[RunSummary]
+
+    next_cursor: NotRequired[str]
+    """Only there when there is a next page."""
+
+
+def run_on_the_wire(full: FullRun, *, url: str) -> Run:
+    """A run as callers see it. The continuation token is not in it, nor anything else that is the provider's."""
+    run = full.run
+    return {
+        "id": run.id,
+        "object": "run",
+        "url": url,
+        "status": run.status,
+        "agent": run.request.agent,
+        "session_id": run.request.session_id,
+        "batch_id": run.request.batch_id,
+        "text": full.text,
+        "output": json.loads(full.output) if full.output else None,
+        "error": _error(run),
+        "incomplete_details": _incomplete_details(run),
+        "required_action": _required_action(full),
+        "tool_calls": [call_on_the_wire(call) for call in full.calls],
+        "progress": _progress(full.calls),
+        "provider_status": run.chain.provider_status,
+        "usage": _usage(run),
+        "turn": run.turn.number,
+        "wakes": run.counters.wakes,
+        "metadata": dict(run.request.metadata),
+        "callback_url": run.request.callback_url,
+        "callback_status": callback_status(run.outbox),
+        "created_at": time_on_the_wire(run.request.created_at),
+        "updated_at": time_on_the_wire(run.updated_at),
+        "completed_at": time_on_the_wire(run.completed_at),
+        "wake_at": None if run.terminal else time_on_the_wire(_wake_at(run)),
+        "retry_after": _gap(run),
+    }
+
+
+def in_a_list(run: RunRecord, *, url: str) -> RunSummary:
+    """A run as a list shows it."""
+    whole = run_on_the_wire(FullRun(run=run), url=url)
+    return cast("RunSummary", {name: value for name, value in whole.items() if name in RunSummary.__annotations__})
+
+
+def call_on_the_wire(call: CallRecord) -> ToolCall:
+    """A tool call as callers see it: without what it was given and what it returned."""
+    return {
+        "call_id": call.call_id,
+        "name": call.name,
+        "turn": call.turn,
+        "state": call.state,
+        "starts": call.starts,
+        "started_at": time_on_the_wire(call.started_at),
+        "finished_at": time_on_the_wire(call.finished_at),
+        "approval": None if call.approval is Approval.NONE else call.approval,
+        "progress": _progress([call]),
+    }
+
+
+def _error(run: RunRecord) -> RunError | None:
+    if run.result.error_code is None:
+        return None
+    return {"code": run.result.error_code, "message": run.result.error_message}
+
+
+def _incomplete_details(run: RunRecord) -> IncompleteDetails | None:
+    return None if run.result.incomplete_reason is None else {"reason": run.result.incomplete_reason}
+
+
+def _required_action(full: FullRun) -> RequiredAction | None:
+    if not full.questions or full.run.terminal:
+        return None
+    return {"type": "approve", "calls": [_question(each) for each in full.questions]}
+
+
+def _question(asked: Asked) -> Question:
+    call = asked.call
+    return {
+        "id": approval_id(call),
+        "call_id": call.call_id,
+        "name": call.name,
+        "arguments": asked.arguments,
+        "reason": call.why or None,
+    }
+
+
+def _usage(run: RunRecord) -> Usage:
+    usage = run.counters.usage
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+    }
+
+
+def _progress(calls: Iterable[CallRecord]) -> Progress | None:
+    """The last word of the calls on how far they are."""
+    said = [(call.progress_at, call) for call in calls if call.progress_at is not None]
+    if not said:
+        return None
+    at, call = max(said, key=lambda each: each[0])
+    return {
+        "call_id": call.call_id,
+        "name": call.name,
+        "message": call.progress,
+        "fraction": call.progress_fraction,
+        "at": time_on_the_wire(at),
+    }
+
+
+def _wake_at(run: RunRecord) -> datetime | None:
+    soonest = next_time(run)
+    return None if soonest is None else soonest.due
+
+
+def _gap(run: RunRecord) -> float | None:
+    """What `Retry-After` says, but counted from the last look, so that it stays as it is from look to look."""
+    if run.terminal:
+        return None
+    sooner = SOONER.get(type(run.phase))
+    return run.schedule.retry_after if sooner is None else float(min(run.schedule.retry_after or sooner, sooner))

@@ -1,0 +1,254 @@
+"""``/api/runs``: submit, status, list, cancel, answer, delete."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import errors
+from shared.api.http import json_response, not_modified, owner_of, wait_of_preference, wait_of_query
+from shared.api.native.run_bodies import AnswersBody, RunBody, read_answers, read_submission
+from shared.api.native.run_shapes import SOONER, Run, RunList, in_a_list, run_on_the_wire
+from shared.api.operations import (
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    PREFER,
+    UNCHANGED,
+    WAIT,
+    Answer,
+    Parameter,
+    cursor_parameter,
+    limit_parameter,
+    operation,
+    statuses_parameter,
+)
+from shared.api.pages import RUN_CURSOR, read_page
+from shared.drivers.driver import Driver
+from shared.errors import RunNotFound, TooManyViewers
+from shared.runs.commands import answer, cancel, delete, submit
+from shared.runs.model.calls import ToolCall
+from shared.runs.model.phases import RunningTools, RunStatus
+from shared.runs.model.run import Run as RunRecord
+from shared.runs.queries.runs import calls_of, in_full, run_of_owner, runs_of_owner
+from shared.runs.rules.agenda import next_time
+from shared.runs.watching.views import Seen
+from shared.wiring import App
+
+TAG = "runs"
+
+A_RUN = Answer(
+    text="The run as it stands, also when it failed.", shape=Run, headers=("ETag",), sometimes=("Retry-After",)
+)
+SUBMITTED = Answer(
+    text="The run is on its way.",
+    shape=Run,
+    headers=("Location", "Operation-Location", "Retry-After", "ETag", "Vary"),
+    sometimes=("Preference-Applied",),
+)
+SUBMITTED_AND_FINAL = Answer(
+    text="The run is final already: it answered within the request, or the key is that of an ended run.",
+    shape=Run,
+    headers=("Location", "Operation-Location", "ETag", "Vary"),
+    sometimes=("Preference-Applied",),
+)
+
+
+@operation(
+    tag=TAG,
+    parameters=(IDEMPOTENCY_KEY, PREFER),
+    body=RunBody,
+    answers={202: SUBMITTED, 200: SUBMITTED_AND_FINAL},
+    problems=(
+        errors.UnknownAgent,
+        errors.ModelNotAllowed,
+        errors.CallbacksDisabled,
+        errors.InvalidIdempotencyKey,
+        errors.SessionNotFound,
+        errors.SessionBusy,
+        errors.AgentMismatch,
+        errors.RunDeleted,
+        errors.IdempotencyKeyReused,
+        errors.TooManyActiveRuns,
+    ),
+)
+async def create_run(request: Request, app: App, driver: Driver) -> Response:
+    """Start a run.
+
+    The answer comes at once; the run goes on by itself. With `session_id` it is the next run of that session. Every
+    field but `input` may be left out.
+    """
+    wanted = await read_submission(request, owner_of(request, app.settings), app.settings)
+    submitted = await submit.submit(app.ports, wanted)
+    await driver.started(submitted)
+    run, calls = submitted.run, await calls_of(app.ports, submitted.run)
+    wait = wait_of_preference(request)
+    if wait and not run.terminal:
+        try:
+            run, calls = await _ended(app, run, calls, wait)
+        except TooManyViewers:  # it is submitted, and to wait was only a wish
+            wait = None
+    response = await _answer(app, run, calls, status=200 if run.terminal else 202, located=True)
+    if wait is not None:
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    response.headers["Vary"] = "Prefer"
+    return response
+
+
+@operation(
+    tag=TAG,
+    parameters=(WAIT, IF_NONE_MATCH),
+    answers={200: A_RUN, 304: UNCHANGED},
+    problems=(errors.InvalidRequest, RunNotFound, TooManyViewers),
+)
+async def get_run(request: Request, app: App) -> Response:
+    """See how a run stands."""
+    seconds = wait_of_query(request)
+    run = await own_run(request, app)
+    if not seconds or run.terminal:
+        return not_modified(request, await _answer(app, run, await calls_of(app.ports, run)))
+    before: object = None
+    if "if-none-match" in request.headers:
+        calls = await calls_of(app.ports, run)
+        response = await _answer(app, run, calls)
+        if not_modified(request, response) is response:
+            return response
+        before = _visible_state(run, calls)
+
+    def is_other(now: Seen | None) -> bool:
+        nonlocal before
+        seen = None if now is None else _visible_state(now.run, now.calls)
+        before = before or seen  # who does not say what it has waits for what changes from now on
+        return seen is None or seen != before
+
+    with app.watching.places.take(run.request.owner):
+        now = await app.watching.until(run.id, seconds, is_other)
+    if now is None:
+        raise RunNotFound
+    return not_modified(request, await _answer(app, now.run, now.calls))
+
+
+@operation(
+    tag=TAG,
+    parameters=(
+        statuses_parameter("Only runs with one of these.", RunStatus),
+        Parameter(name="agent", place="query", text="Only runs of this agent.", schema={"type": "string"}),
+        limit_parameter("How many runs a page has at most."),
+        cursor_parameter(RUN_CURSOR.pattern),
+        IF_NONE_MATCH,
+    ),
+    answers={200: Answer(text="A page.", shape=RunList, headers=("ETag",)), 304: UNCHANGED},
+    problems=(errors.InvalidRequest,),
+)
+async def list_runs(request: Request, app: App) -> Response:
+    """List your runs.
+
+    Newest first. A page may hold fewer runs than `limit`, or none, and still have a next one.
+    """
+    asked = read_page(request)
+    owner = owner_of(request, app.settings)
+    page = await runs_of_owner(app.ports, owner, asked.cursor, asked.limit, asked.wanted)
+    body: RunList = {"data": [in_a_list(run, url=run_url(app, run.id)) for run in page.runs]}
+    if page.cursor is not None:
+        body["next_cursor"] = page.cursor
+    return not_modified(request, json_response(body))
+
+
+@operation(tag=TAG, answers={200: A_RUN}, problems=(RunNotFound,))
+async def cancel_run(request: Request, app: App, driver: Driver) -> Response:
+    """Cancel a run.
+
+    Final here at once; at the provider it is tried for a day. A run that had ended stays as it was. May be repeated.
+    """
+    run = await cancel.cancel(app.ports, (await own_run(request, app)).id)
+    if run is None:
+        raise RunNotFound
+    if not run.is_done:
+        await driver.woken(run.id)
+    return await _answer(app, run, await calls_of(app.ports, run))
+
+
+@operation(
+    tag=TAG,
+    body=AnswersBody,
+    answers={200: A_RUN},
+    problems=(RunNotFound, errors.AlreadyAnswered, errors.AmbiguousCallId, errors.NotWaiting, errors.RunEnded),
+)
+async def answer_run(request: Request, app: App, driver: Driver) -> Response:
+    """Approve or refuse calls.
+
+    By the `id` that `required_action` shows for each call; all at once or one by one. The same answers again are
+    fine. A `call_id` is taken too, while the run has had only one call of that `call_id`.
+    """
+    run_id = (await own_run(request, app)).id
+    run = await answer.answer(app.ports, run_id, await read_answers(request, app.settings))
+    if run is None:
+        raise RunNotFound
+    if isinstance(run.phase, RunningTools):
+        await driver.woken(run.id)
+    return await _answer(app, run, await calls_of(app.ports, run))
+
+
+@operation(tag=TAG, answers={204: Answer(text="It is gone.")}, problems=(RunNotFound, errors.SessionBusy))
+async def delete_run(request: Request, app: App, driver: Driver) -> Response:
+    """Delete a run.
+
+    Here and at the provider; an active one is cancelled.
+    """
+    run_id = (await own_run(request, app)).id
+    if await delete.delete_run(app.ports, run_id):
+        await driver.woken(run_id)
+    return Response(status_code=204)
+
+
+async def own_run(request: Request, app: App) -> RunRecord:
+    """The run that the address names, if it is the caller's. Raises ``RunNotFound``, ``Unauthenticated``."""
+    owner = owner_of(request, app.settings)
+    return await run_of_owner(app.ports, request.path_params["run_id"], owner)
+
+
+def run_url(app: App, run_id: str) -> str:
+    """A run's own address."""
+    return f"{app.settings.base_url}/api/runs/{run_id}"
+
+
+async def body_of(app: App, run: RunRecord, calls: Sequence[ToolCall]) -> Run:
+    """A run as callers see it, with its long values read. Raises ``RunNotFound`` if it is deleted meanwhile."""
+    return run_on_the_wire(await in_full(app.ports, run, calls), url=run_url(app, run.id))
+
+
+def _visible_state(run: RunRecord, calls: Sequence[ToolCall]) -> object:
+    """What a caller who waits is waiting for: all that changes but the wakes."""
+    said = [(call.call_id, call.state, call.approval, call.starts, call.progress_at) for call in calls]
+    return run.status, run.turn.number, run.is_deleted, said
+
+
+async def _ended(
+    app: App, run: RunRecord, calls: Sequence[ToolCall], wait: float
+) -> tuple[RunRecord, Sequence[ToolCall]]:
+    """The run when it has ended, or after that time, as it was last seen. Raises ``TooManyViewers``."""
+    with app.watching.places.take(run.request.owner):
+        seen = await app.watching.until(run.id, wait, lambda now: now is None or now.run.terminal)
+    return (run, calls) if seen is None else (seen.run, seen.calls)
+
+
+async def _answer(
+    app: App, run: RunRecord, calls: Sequence[ToolCall], *, status: int = 200, located: bool = False
+) -> Response:
+    body = await body_of(app, run, calls)
+    headers: dict[str, str] = {}
+    if located:
+        headers |= {"Location": body["url"], "Operation-Location": body["url"]}
+    if not run.terminal:
+        headers["Retry-After"] = str(_retry_after(run, app.ports.clock()))
+    return json_response(body, status=status, headers=headers)
+
+
+def _retry_after(run: RunRecord, now: datetime) -> int:
+    """Seconds until it is worth asking again: the next wake; sooner where tools or people decide, not the schedule."""
+    soonest = next_time(run)
+    seconds = 1 if soonest is None else max(1, math.ceil((soonest.due - now).total_seconds()))
+    return min(seconds, SOONER.get(type(run.phase), seconds))

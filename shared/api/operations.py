@@ -1,0 +1,180 @@
+"""What a handler says of its route, for the contract: ``local/openapi`` makes the document of it and of the triggers.
+
+``@operation`` stands on the handler of a trigger, which has the trigger's own name. The first line of the handler's
+docstring is the summary that callers read; what follows is the description.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from shared.api.http import MOST_SECONDS
+from shared.api.pages import DEFAULT_LIMIT, MOST
+from shared.errors import DormouseError
+
+H = TypeVar("H", bound=Callable[..., object])
+Schema = Mapping[str, Any]
+"""JSON Schema."""
+
+KEY_OR_SIGN_IN = ("functionKey", "appService")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A query parameter or a header of a request."""
+
+    name: str
+    place: Literal["query", "header", "path"]
+    text: str
+    schema: Schema
+    example: object = None
+
+    lists: bool = False
+    """Whether several values are one, with commas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer that is no problem. Without a shape, and without events, it has no body."""
+
+    text: str
+
+    shape: type | Schema | None = None
+    """A TypedDict, or the schema of what others define."""
+
+    headers: tuple[str, ...] = ()
+    """Those that are always there, of the names that ``local/openapi/headers.py`` explains."""
+
+    sometimes: tuple[str, ...] = ()
+    """Headers that need not be there."""
+
+    events: Mapping[str, type] = field(default_factory=dict)
+    """The kinds of Server-Sent Events in it, and what their data is."""
+
+    or_stream: bool = False
+    """Whether it may be Server-Sent Events instead, in a form that others define."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One route. Path, method and path parameters are its trigger's."""
+
+    function: str
+    """The name of the trigger's function."""
+
+    tag: str
+    summary: str
+    text: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    body: type[BaseModel] | Schema | None = None
+    answers: Mapping[int, Answer]
+
+    problems: tuple[type[DormouseError], ...] = ()
+    """Its own: those of every route are added, and those that a body with a model brings."""
+
+    bare: bool = False
+    """Whether it has no problems but its own (liveness)."""
+
+    of_openai: bool = False
+    """Whether it speaks as OpenAI does: its errors have that shape, and its key is one of `DORMOUSE_API_KEYS`."""
+
+    security: tuple[str, ...] = KEY_OR_SIGN_IN
+    """What may open it; one of them is enough. Nothing is asked where the trigger is open."""
+
+
+OPERATIONS: dict[str, Operation] = {}
+"""All that were described so far, by function name: those of each module that is imported."""
+
+
+def operation(
+    *,
+    tag: str,
+    answers: Mapping[int, Answer],
+    problems: tuple[type[DormouseError], ...] = (),
+    parameters: tuple[Parameter, ...] = (),
+    body: type[BaseModel] | Schema | None = None,
+    bare: bool = False,
+    security: tuple[str, ...] = KEY_OR_SIGN_IN,
+) -> Callable[[H], H]:
+    """Describe the handler of the trigger that has its name; the handler stays as it is."""
+
+    def describe(handler: H) -> H:
+        name = handler.__name__
+        summary, _, text = inspect.cleandoc(handler.__doc__ or "").partition("\n\n")
+        OPERATIONS[name] = Operation(
+            function=name,
+            tag=tag,
+            summary=summary.removesuffix("."),
+            text=" ".join(text.split()),
+            parameters=parameters,
+            body=body,
+            answers=answers,
+            problems=problems,
+            bare=bare,
+            security=security,
+        )
+        return handler
+
+    return describe
+
+
+# --- what several operations share ---
+
+UNCHANGED = Answer(text="Nothing has changed since the `ETag` that the caller has.", headers=("ETag",))
+
+IF_NONE_MATCH = Parameter(
+    name="If-None-Match",
+    place="header",
+    text="An `ETag` that the caller has: 304 without a body when nothing has changed.",
+    schema={"type": "string"},
+)
+IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    place="header",
+    text="A fresh one for every request, the same when it is repeated: for 24 hours it gives the same run. Up to 255 "
+    "visible characters of ASCII, bare or in double quotes. A comma and a blank only in quotes: two headers look so.",
+    schema={"type": "string", "pattern": '^("[ !#-~]{1,255}"|(?!.*, )[!#-~]([ !#-~]{0,253}[!#-~])?)$'},
+    example="5f0c2a52-4f0e-4a57-9f0d-9b1f4a3d7c11",
+)
+PREFER = Parameter(
+    name="Prefer",
+    place="header",
+    text=f"`wait=N` (RFC 7240): answer when the run has ended, or after N seconds, {MOST_SECONDS} at most.",
+    schema={"type": "string"},
+    example="wait=30",
+)
+WAIT = Parameter(
+    name="wait",
+    place="query",
+    text="Seconds to wait for a change that a person would want to see; one that `If-None-Match` does not have yet "
+    "is answered at once.",
+    schema={"type": "integer", "minimum": 0, "maximum": MOST_SECONDS},
+    example=30,
+)
+
+
+def limit_parameter(text: str = "How many a page has at most.") -> Parameter:
+    """The parameter that says how long a page may be."""
+    schema = {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}
+    return Parameter(name="limit", place="query", text=text, schema=schema)
+
+
+def cursor_parameter(pattern: str) -> Parameter:
+    """The parameter that a page's `next_cursor` goes into."""
+    return Parameter(
+        name="cursor",
+        place="query",
+        text="`next_cursor` of the page before.",
+        schema={"type": "string", "pattern": f"^{pattern}$"},
+    )
+
+
+def statuses_parameter(text: str, statuses: type[Any]) -> Parameter:
+    """The parameter that takes one or more statuses of this enumeration."""
+    schema = {"type": "array", "items": {"enum": [status.value for status in statuses]}}
+    return Parameter(name="status", place="query", text=text, schema=schema, lists=True)

@@ -1,1 +1,0 @@
-"""Webhooks: in from the provider, out to callers."""

@@ -32,7 +32,7 @@ MODEL = "{model:regex(^[!-.0-~]{{1,128}}$)}"
 # No control characters: a newline in a parameter hangs the invocation, and .NET's `$` fits before a last one, too.
 REST = r"{*rest:regex(^[^\x00-\x1f\x7f]*(?!\n)$)}"
 
-app = durable.DurableApp(http_auth_level=LEVEL)
+app = durable.DurableApp(http_auth_level=LEVEL, on_route=routing.add)
 
 
 @app.route(route="api/runs", methods=["POST"])

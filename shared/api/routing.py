@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,33 +13,21 @@ from shared.errors import MethodNotAllowed, NotFound
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
-ROUTES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("runs", ("GET", "HEAD", "POST")),
-    (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}", ("GET", "HEAD", "DELETE")),
-    (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}/cancel", ("POST",)),
-    (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}/answers", ("POST",)),
-    (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}/deliveries", ("GET", "HEAD", "POST")),
-    (r"runs/run_[0-9a-f]{32}_[0-9]{1,8}/events", ("GET", "HEAD")),
-    (r"sessions/[0-9a-f]{32}", ("GET", "HEAD", "DELETE")),
-    ("batches", ("GET", "HEAD", "POST")),
-    (r"batches/batch_[0-9a-f]{32}", ("GET", "HEAD", "DELETE")),
-    (r"batches/batch_[0-9a-f]{32}/items", ("GET", "HEAD")),
-    (r"batches/batch_[0-9a-f]{32}/cancel", ("POST",)),
-    (r"batches/batch_[0-9a-f]{32}/deliveries", ("POST",)),
-    ("agents", ("GET", "HEAD")),
-    ("openapi.json", ("GET", "HEAD")),
-    ("webhooks/openai", ("POST",)),
-    ("v1/responses", ("POST",)),
-    (r"v1/responses/[A-Za-z0-9_-]{1,128}", ("GET", "HEAD", "DELETE")),
-    (r"v1/responses/[A-Za-z0-9_-]{1,128}/cancel", ("POST",)),
-    (r"v1/responses/[A-Za-z0-9_-]{1,128}/input_items", ("GET", "HEAD")),
-    ("v1/chat/completions", ("POST",)),
-    ("v1/models", ("GET", "HEAD")),
-    (r"v1/models/[!-.0-~]{1,128}", ("GET", "HEAD")),
-    ("health", ("GET", "HEAD")),
-    ("health/deep", ("GET", "HEAD")),
-)
-"""The routes below ``api/`` and their methods; a test holds them against the triggers."""
+ROUTES: dict[str, set[str]] = {}
+"""The patterns of all addresses that have a trigger, and their methods: what ``add`` was told."""
+
+_PARAMETER = re.compile(r"\{\w+:regex\(\^((?:\{\{|\}\}|[^{}])*)\$\)\}")
+
+
+def add(template: str, methods: Iterable[str]) -> None:
+    """A trigger has this route: a template of the host, whose parameters each have a `regex`. A catch-all is none."""
+    if "{*" in template:
+        return
+    pieces = _PARAMETER.split(template)  # every second one is a parameter's pattern
+    escaped = (re.escape(piece) for piece in pieces[::2])
+    patterns = (piece.replace("{{", "{").replace("}}", "}") for piece in (*pieces[1::2], ""))
+    pattern = "".join(part for pair in zip(escaped, patterns, strict=True) for part in pair)
+    ROUTES.setdefault(pattern, set()).update(methods)
 
 
 def not_found(request: Request) -> Response:
@@ -61,5 +50,8 @@ def other_methods(request: Request, rest: str) -> tuple[str, ...]:
 
 def methods_of(rest: str) -> tuple[str, ...]:
     """The methods of an address below ``api/``; none for one that is not ours."""
-    found = (each for pattern, each in ROUTES if re.fullmatch(pattern, rest.rstrip("/"), re.ASCII | re.IGNORECASE))
-    return next(found, ())
+    address = f"api/{rest.rstrip('/')}"
+    for pattern, methods in ROUTES.items():
+        if re.fullmatch(pattern, address, re.ASCII | re.IGNORECASE):
+            return tuple(method for method in METHODS if method in methods)
+    return ()

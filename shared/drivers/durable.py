@@ -10,7 +10,7 @@ losing timer cancelled and a zero timer yielded, then ``continue_as_new`` (durab
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,8 +31,20 @@ LOOK_AGAIN_MOST_SECONDS = 60
 BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 LONGEST_WAIT_SECONDS = 86_400
 
-DurableApp = df.DFApp
 Context = df.DurableOrchestrationContext
+
+
+class DurableApp(df.DFApp):  # type: ignore[misc]
+    """The function app. Each HTTP route that is bound is told to ``on_route``: the template, and the methods."""
+
+    def __init__(self, *, http_auth_level: Any, on_route: Callable[[str, list[str]], None]) -> None:
+        super().__init__(http_auth_level=http_auth_level)
+        self._on_route = on_route
+
+    def route(self, *, route: str, methods: list[str], **options: Any) -> Any:
+        """Bind an HTTP trigger."""
+        self._on_route(route, methods)
+        return super().route(route=route, methods=methods, **options)
 
 
 def life(context: Any, activity: str = ADVANCE) -> Generator[Any, Any, None]:

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+import function_app
 from shared.api.routing import not_found
 from tests.unit.api.conftest import content, request
 
 RUN = f"run_{'0a' * 16}_1"
+
+assert function_app.app, "it has bound its routes"
 
 
 def asked(method: str, path: dict[str, str]) -> Any:

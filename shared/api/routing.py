@@ -14,20 +14,15 @@ from shared.errors import MethodNotAllowed, NotFound
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 ROUTES: dict[str, set[str]] = {}
-"""The patterns of all addresses that have a trigger, and their methods: what ``add`` was told."""
+"""The methods of each address that has a trigger, by its pattern. Filled by ``add`` while the triggers are bound."""
 
 _PARAMETER = re.compile(r"\{\w+:regex\(\^((?:\{\{|\}\}|[^{}])*)\$\)\}")
 
 
 def add(template: str, methods: Iterable[str]) -> None:
-    """A trigger has this route: a template of the host, whose parameters each have a `regex`. A catch-all is none."""
-    if "{*" in template:
-        return
-    pieces = _PARAMETER.split(template)  # every second one is a parameter's pattern
-    escaped = (re.escape(piece) for piece in pieces[::2])
-    patterns = (piece.replace("{{", "{").replace("}}", "}") for piece in (*pieces[1::2], ""))
-    pattern = "".join(part for pair in zip(escaped, patterns, strict=True) for part in pair)
-    ROUTES.setdefault(pattern, set()).update(methods)
+    """Note that a trigger has this route: a template of the host. A catch-all is no address of ours."""
+    if "{*" not in template:
+        ROUTES.setdefault(_pattern(template), set()).update(methods)
 
 
 def not_found(request: Request) -> Response:
@@ -55,3 +50,13 @@ def methods_of(rest: str) -> tuple[str, ...]:
         if re.fullmatch(pattern, address, re.ASCII | re.IGNORECASE):
             return tuple(method for method in METHODS if method in methods)
     return ()
+
+
+def _pattern(template: str) -> str:
+    """The template as a regular expression; each of its parameters has a `regex` of its own."""
+    pattern, end = "", 0
+    for parameter in _PARAMETER.finditer(template):
+        pattern += re.escape(template[end : parameter.start()])
+        pattern += parameter[1].replace("{{", "{").replace("}}", "}")
+        end = parameter.end()
+    return pattern + re.escape(template[end:])

@@ -27,7 +27,7 @@ from shared.runs.model.calls import ToolCall as CallRecord
 from shared.runs.model.phases import RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Run as RunRecord
 from shared.runs.queries.runs import FullRun
-from shared.runs.queries.runs import Question as Asked
+from shared.runs.queries.runs import Question as QuestionRecord
 from shared.runs.rules.agenda import next_time
 from shared.runs.rules.approvals import approval_id
 from shared.runs.rules.callbacks import callback_status
@@ -189,7 +189,7 @@ def run_on_the_wire(full: FullRun, *, url: str) -> Run:
     }
 
 
-def in_a_list(run: RunRecord, *, url: str) -> RunSummary:
+def summary_on_the_wire(run: RunRecord, *, url: str) -> RunSummary:
     """A run as a list shows it."""
     whole = run_on_the_wire(FullRun(run=run), url=url)
     return cast("RunSummary", {name: value for name, value in whole.items() if name in RunSummary.__annotations__})
@@ -226,7 +226,7 @@ def _required_action(full: FullRun) -> RequiredAction | None:
     return {"type": "approve", "calls": [_question(each) for each in full.questions]}
 
 
-def _question(asked: Asked) -> Question:
+def _question(asked: QuestionRecord) -> Question:
     call = asked.call
     return {
         "id": approval_id(call),

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from shared import errors
 from shared.api.http import json_response, not_modified, owner_of, wait_of_preference, wait_of_query
 from shared.api.native.run_bodies import AnswersBody, RunBody, read_answers, read_submission
-from shared.api.native.run_shapes import SOONER, Run, RunList, in_a_list, run_on_the_wire
+from shared.api.native.run_shapes import SOONER, Run, RunList, run_on_the_wire, summary_on_the_wire
 from shared.api.operations import (
     IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
@@ -151,7 +151,7 @@ async def list_runs(request: Request, app: App) -> Response:
     asked = read_page(request)
     owner = owner_of(request, app.settings)
     page = await runs_of_owner(app.ports, owner, asked.cursor, asked.limit, asked.wanted)
-    body: RunList = {"data": [in_a_list(run, url=run_url(app, run.id)) for run in page.runs]}
+    body: RunList = {"data": [summary_on_the_wire(run, url=run_url(app, run.id)) for run in page.runs]}
     if page.cursor is not None:
         body["next_cursor"] = page.cursor
     return not_modified(request, json_response(body))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import function_app
+from shared.api import routing
 from shared.api.routing import not_found
 from tests.unit.api.conftest import content, request
 
@@ -59,3 +60,18 @@ def test_an_address_is_never_told_to_be_asked_with_the_method_that_it_was_asked_
     response = not_found(asked(method, {"rest": rest}))
     assert (response.status_code, content(response)["code"]) == (404, "not_found")
     assert "allow" not in response.headers
+
+
+def test_a_dot_in_an_address_is_a_dot() -> None:
+    assert not_found(asked("PUT", {"rest": "openapi.json"})).status_code == 405
+    assert not_found(asked("PUT", {"rest": "openapi-json"})).status_code == 404
+
+
+def test_a_route_is_found_by_its_pattern_once_it_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "ROUTES", {})
+    routing.add("api/a.b/{x:regex(^[0-9]{{2}}$)}/{y:regex(^c$)}", ["POST"])
+    routing.add("api/a.b/{x:regex(^[0-9]{{2}}$)}/{y:regex(^c$)}", ["HEAD", "GET"])
+    routing.add("api/{*rest:regex(^.*$)}", ["PUT"])
+    assert {r"api/a\.b/[0-9]{2}/c": {"GET", "HEAD", "POST"}} == routing.ROUTES
+    assert routing.methods_of("a.b/12/c/") == ("GET", "HEAD", "POST")
+    assert routing.methods_of("a.b/123/c") == routing.methods_of("x") == ()

@@ -189,53 +189,53 @@ async def receive_webhook(req: Request, client: str) -> Response:
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_create_response(req: Request, client: str) -> Response:
-    return await responses.create(req, dormouse(), dormouse().driver(client))
+    return await responses.create_response(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_get_response(req: Request, client: str) -> Response:
-    return await responses.show(req, dormouse(), dormouse().driver(client))
+    return await responses.get_response(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}/cancel", methods=["POST"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_cancel_response(req: Request, client: str) -> Response:
-    return await responses.cancel(req, dormouse(), dormouse().driver(client))
+    return await responses.cancel_response(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}", methods=["DELETE"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_delete_response(req: Request, client: str) -> Response:
-    return await responses.delete(req, dormouse(), dormouse().driver(client))
+    return await responses.delete_response(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}/input_items", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @answered_to_client
 async def v1_list_input_items(req: Request) -> Response:
-    return await responses.list_input(req, dormouse())
+    return await responses.list_input_items(req, dormouse())
 
 
 @app.route(route="api/v1/chat/completions", methods=["POST"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_create_completion(req: Request, client: str) -> Response:
-    return await chat.create(req, dormouse(), dormouse().driver(client))
+    return await chat.create_completion(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/v1/models", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @answered_to_client
 async def v1_list_models(req: Request) -> Response:
-    return await models.show_all(req, dormouse())
+    return await models.list_models(req, dormouse())
 
 
 @app.route(route=f"api/v1/models/{MODEL}", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @answered_to_client
 async def v1_get_model(req: Request) -> Response:
-    return await models.show(req, dormouse())
+    return await models.get_model(req, dormouse())
 
 
 @app.route(route=f"api/v1/{REST}", methods=routing.METHODS, auth_level=CLIENTS)

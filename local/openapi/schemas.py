@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from shared.api.http import Problem
+from shared.api.openai.http import OpenAIProblem
 
 REF = "#/components/schemas/{model}"
-OPEN = (Problem,)
+OPEN = (Problem, OpenAIProblem)
 """Shapes that may have more fields than they name."""
 
 

@@ -1,7 +1,7 @@
 """What a handler says of its route, for the contract: ``local/openapi`` makes the document of it and of the triggers.
 
-``@operation`` stands on the handler of a trigger, which has the trigger's own name. The first line of the handler's
-docstring is the summary that callers read; what follows is the description.
+``@operation`` stands on the handler of a trigger. It has the trigger's name; for OpenAI's clients, without the ``v1_``
+in front. The first line of its docstring is the summary that callers read; what follows is the description.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from shared.errors import DormouseError
 H = TypeVar("H", bound=Callable[..., object])
 Schema = Mapping[str, Any]
 """JSON Schema."""
+
+OF_OPENAI = "v1_"
+"""What the names of the triggers for OpenAI's clients begin with."""
 
 KEY_OR_SIGN_IN = ("functionKey", "appService")
 
@@ -99,12 +102,13 @@ def operation(
     parameters: tuple[Parameter, ...] = (),
     body: type[BaseModel] | Schema | None = None,
     bare: bool = False,
+    of_openai: bool = False,
     security: tuple[str, ...] = KEY_OR_SIGN_IN,
 ) -> Callable[[H], H]:
     """Describe the handler of the trigger that has its name; the handler stays as it is."""
 
     def describe(handler: H) -> H:
-        name = handler.__name__
+        name = f"{OF_OPENAI}{handler.__name__}" if of_openai else handler.__name__
         summary, _, text = inspect.cleandoc(handler.__doc__ or "").partition("\n\n")
         OPERATIONS[name] = Operation(
             function=name,
@@ -116,6 +120,7 @@ def operation(
             answers=answers,
             problems=problems,
             bare=bare,
+            of_openai=of_openai,
             security=security,
         )
         return handler

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from shared.agentkit.agent import Usage
 from shared.api.http import json_response
-from shared.api.openai.http import NO_RETRY, error_object, owner_of_key
+from shared.api.openai.http import NO_RETRY, error_object, object_schema, openai_operation, owner_of_key
 from shared.api.openai.objects import output_turns, response_id
 from shared.api.openai.requests import (
     invalid,
@@ -22,8 +22,9 @@ from shared.api.openai.requests import (
     unsupported,
     with_idempotency_key,
 )
-from shared.api.openai.starting import loop_time, seconds_left, start_run, wait_for_end
+from shared.api.openai.starting import START_PROBLEMS, loop_time, seconds_left, start_run, wait_for_end
 from shared.api.openai.streaming import PING, error_of_stream, response_events, sse
+from shared.api.operations import IDEMPOTENCY_KEY, Answer
 from shared.api.pacing import EventStream, TimeIsUp, paced
 from shared.drivers.driver import Driver
 from shared.errors import CompletionFailed, StillRunning
@@ -129,8 +130,29 @@ class Chunk(TypedDict):
     usage: NotRequired[CompletionUsage]
 
 
-async def create(request: Request, app: App, driver: Driver) -> Response:
-    """``POST /api/v1/chat/completions``: the completion, when the run has ended; or its chunks, as they come."""
+@openai_operation(
+    parameters=(IDEMPOTENCY_KEY,),
+    body={
+        "type": "object",
+        "required": ["model", "messages"],
+        "properties": {"model": {"type": "string"}, "messages": {"type": "array", "minItems": 1}},
+    },
+    answers={
+        200: Answer(
+            text="The completion.",
+            shape=object_schema("chat.completion", "id", "choices", "usage"),
+            sometimes=("ETag",),
+            or_stream=True,
+        )
+    },
+    problems=(*START_PROBLEMS, CompletionFailed),
+)
+async def create_completion(request: Request, app: App, driver: Driver) -> Response:
+    """Create a chat completion.
+
+    For agents that answer within the time that a request may wait. `model` names the agent. With `stream` it is
+    `text/event-stream`, in OpenAI's events.
+    """
     arrived = loop_time()
     owner = owner_of_key(request, app.settings)
     body = await read_body(request, app)
@@ -142,8 +164,7 @@ async def create(request: Request, app: App, driver: Driver) -> Response:
             return EventStream(stream, place.keep())
         run = await wait_for_end(request, submission, run, app, arrived=arrived)
     check_has_answer(run)
-    response: Response = json_response(chat_completion(run, await turn_texts(app.ports, run)))
-    return response
+    return json_response(chat_completion(run, await turn_texts(app.ports, run)))
 
 
 def chat_completion(run: Run, turns: Sequence[TurnText]) -> ChatCompletion:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import json
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from shared.api.http import answered_as
+from shared.api.operations import operation
 from shared.api.routing import other_methods
 from shared.errors import DormouseError, InvalidApiKey, MethodNotAllowed, NotFound, ResponseNotFound, RunNotFound
 from shared.settings import Settings
@@ -18,6 +21,32 @@ from shared.wiring import App
 
 NO_RETRY = {"x-should-retry": "false"}
 """Keeps OpenAI's clients from sending a request again by themselves, as they do after 408, 409, 429 and 5xx."""
+
+openai_operation = functools.partial(operation, tag="OpenAI clients", of_openai=True)
+"""Decorates a handler: what its route takes and answers with. The shapes are OpenAI's, and described in full there."""
+
+
+class OpenAIProblem(TypedDict):
+    """What went wrong, and what to do next."""
+
+    message: str
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+
+    code: str
+    """A stable word for programs."""
+
+    param: str | None
+
+
+class OpenAIError(TypedDict):
+    """An error as OpenAI's clients know it."""
+
+    error: OpenAIProblem
+
+
+def object_schema(word: str, *required: str) -> dict[str, Any]:
+    """The schema of an object of OpenAI's by its ``object`` and the fields that are always there."""
+    return {"type": "object", "required": ["object", *required], "properties": {"object": {"const": word}}}
 
 
 def owner_of_key(request: Request, settings: Settings) -> str:
@@ -55,13 +84,13 @@ def error_object(error: DormouseError) -> dict[str, Any]:
         error = ResponseNotFound()  # a run is a response here
     details = {name: value for name, value in error.details.items() if value is not None}
     problems = details.pop("errors", None) or [{}]
-    return {
+    problem: OpenAIProblem = {
         "message": error.message,
         "type": _type_of(error.status),
         "param": problems[0].get("field"),
         "code": error.code,
-        **details,
     }
+    return {**problem, **details}
 
 
 def openai_error(error: DormouseError) -> Response:
@@ -88,7 +117,7 @@ def not_found(request: Request, app: App) -> NoReturn:
     raise NotFound("No such address here. This app has `/responses`, `/chat/completions` and `/models`.")
 
 
-def _type_of(status: int) -> str:
+def _type_of(status: int) -> Literal["invalid_request_error", "rate_limit_error", "server_error"]:
     if status >= 500:
         return "server_error"
     return "rate_limit_error" if status == 429 else "invalid_request_error"

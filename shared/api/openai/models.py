@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from shared.agentkit.agent import Agent
 from shared.api.http import json_response
-from shared.api.openai.http import owner_of_key
+from shared.api.openai.http import object_schema, openai_operation, owner_of_key
+from shared.api.operations import Answer
 from shared.errors import ModelNotFound
 from shared.wiring import App
 
@@ -24,22 +25,27 @@ class ModelObject(TypedDict):
     description: str
 
 
-async def show_all(request: Request, app: App) -> Response:
-    """``GET /api/v1/models``: all agents."""
+@openai_operation(
+    answers={200: Answer(text="All of them, as models.", shape=object_schema("list", "data"), headers=("ETag",))}
+)
+async def list_models(request: Request, app: App) -> Response:
+    """List the agents."""
     owner_of_key(request, app.settings)
     data = [model_object(agent) for agent in app.ports.agents.values()]
-    response: Response = json_response({"object": "list", "data": data})
-    return response
+    return json_response({"object": "list", "data": data})
 
 
-async def show(request: Request, app: App) -> Response:
-    """``GET /api/v1/models/{name}``: one agent."""
+@openai_operation(
+    answers={200: Answer(text="The agent, as a model.", shape=object_schema("model", "id"), headers=("ETag",))},
+    problems=(ModelNotFound,),
+)
+async def get_model(request: Request, app: App) -> Response:
+    """See one agent."""
     owner_of_key(request, app.settings)
     agent = app.ports.agents.get(request.path_params["model"])
     if agent is None:
         raise ModelNotFound(param="model")
-    response: Response = json_response(model_object(agent))
-    return response
+    return json_response(model_object(agent))
 
 
 def model_object(agent: Agent) -> ModelObject:

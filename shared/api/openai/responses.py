@@ -5,25 +5,51 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared import errors
 from shared.api.http import json_response, not_modified
 from shared.api.openai.events import MAX_NUMBER
-from shared.api.openai.http import owner_of_key
+from shared.api.openai.http import object_schema, openai_operation, owner_of_key
 from shared.api.openai.objects import input_messages, response_id, response_object, run_id_of
 from shared.api.openai.requests import number_of_query, read_create
-from shared.api.openai.starting import loop_time, start_run, wait_for_end
+from shared.api.openai.starting import START_PROBLEMS, loop_time, start_run, wait_for_end
 from shared.api.openai.streaming import event_stream
+from shared.api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, UNCHANGED, Answer, Parameter, limit_parameter
 from shared.api.pages import limit_of
 from shared.drivers.driver import Driver
 from shared.errors import InvalidRequest, ResponseNotFound, RunNotFound
 from shared.runs.commands.cancel import cancel as cancel_run
 from shared.runs.commands.delete import delete_run
 from shared.runs.model.run import Run
-from shared.runs.queries.conversation import input_of, run_of_owner, turn_texts
+from shared.runs.queries.conversation import input_of, turn_texts
+from shared.runs.queries.runs import run_of_owner
 from shared.wiring import App
 
+RESPONSE = object_schema("response", "id", "status", "model", "output")
 
-async def create(request: Request, app: App, driver: Driver) -> Response:
-    """``POST /api/v1/responses``: the response, at once with ``background``, else when it has ended; or its events."""
+
+@openai_operation(
+    parameters=(IDEMPOTENCY_KEY,),
+    body={
+        "type": "object",
+        "required": ["model", "input"],
+        "properties": {"model": {"type": "string"}, "input": {"type": ["string", "array"]}},
+    },
+    answers={200: Answer(text="The response.", shape=RESPONSE, sometimes=("ETag",), or_stream=True)},
+    problems=(
+        *START_PROBLEMS,
+        errors.PreviousResponseNotFound,
+        errors.NotLatest,
+        errors.AgentMismatch,
+        errors.SessionBusy,
+        errors.StreamEnded,
+    ),
+)
+async def create_response(request: Request, app: App, driver: Driver) -> Response:
+    """Create a response.
+
+    `model` names the agent. With `background` the answer comes at once, else at the end of the run or after a limit,
+    when the run goes on and the error names it. With `stream` it is `text/event-stream`, in OpenAI's events.
+    """
     arrived = loop_time()
     submission = await read_create(request, owner_of_key(request, app.settings), app)
     if submission.background and not submission.stream:
@@ -35,22 +61,43 @@ async def create(request: Request, app: App, driver: Driver) -> Response:
         return await _answer(await wait_for_end(request, submission, run, app, arrived=arrived), app)
 
 
-async def show(request: Request, app: App, driver: Driver) -> Response:
-    """``GET /api/v1/responses/{id}``: the response as it stands; 200 for failed ones too.
+@openai_operation(
+    parameters=(
+        Parameter(name="stream", place="query", text="Whether to send events.", schema={"type": "boolean"}),
+        Parameter(
+            name="starting_after",
+            place="query",
+            text="The `sequence_number` of the last event that the caller has.",
+            schema={"type": "integer", "minimum": 0},
+        ),
+        IF_NONE_MATCH,
+    ),
+    answers={
+        200: Answer(text="The response as it stands.", shape=RESPONSE, sometimes=("ETag",), or_stream=True),
+        304: UNCHANGED,
+    },
+    problems=(ResponseNotFound, InvalidRequest, errors.TooManyViewers),
+)
+async def get_response(request: Request, app: App, driver: Driver) -> Response:
+    """Retrieve a response.
 
-    ``?stream=true`` sends its events, from the first, or from after the one that ``starting_after`` numbers.
+    Or its events, from after the one that `starting_after` numbers. With `stream` it is `text/event-stream`, in
+    OpenAI's events.
     """
     run = await _own_run(request, app)
     if request.query_params.get("stream", "false").lower() == "true" and request.method != "HEAD":
         after = number_of_query(request, "starting_after", MAX_NUMBER)
         place = app.watching.places.take(run.request.owner)
         return event_stream(run, after, app, driver, arrived=loop_time(), place=place)
-    response: Response = not_modified(request, await _answer(run, app))
-    return response
+    return not_modified(request, await _answer(run, app))
 
 
-async def cancel(request: Request, app: App, driver: Driver) -> Response:
-    """``POST /api/v1/responses/{id}/cancel``: the response, cancelled unless it had ended before. Idempotent."""
+@openai_operation(
+    answers={200: Answer(text="The response, which has ended.", shape=RESPONSE, headers=("ETag",))},
+    problems=(ResponseNotFound,),
+)
+async def cancel_response(request: Request, app: App, driver: Driver) -> Response:
+    """Cancel a response."""
     run = await cancel_run(app.ports, (await _own_run(request, app)).id)
     if run is None:
         raise ResponseNotFound
@@ -59,17 +106,34 @@ async def cancel(request: Request, app: App, driver: Driver) -> Response:
     return await _answer(run, app)
 
 
-async def delete(request: Request, app: App, driver: Driver) -> Response:
-    """``DELETE /api/v1/responses/{id}``: it is gone at once; an active one is cancelled."""
+@openai_operation(
+    answers={200: Answer(text="It is gone.", shape=object_schema("response.deleted", "id"), headers=("ETag",))},
+    problems=(ResponseNotFound, errors.SessionBusy),
+)
+async def delete_response(request: Request, app: App, driver: Driver) -> Response:
+    """Delete a response."""
     run = await _own_run(request, app)
     if await delete_run(app.ports, run.id):
         await driver.woken(run.id)
-    response: Response = json_response({"id": response_id(run.id), "object": "response.deleted", "deleted": True})
-    return response
+    return json_response({"id": response_id(run.id), "object": "response.deleted", "deleted": True})
 
 
-async def list_input(request: Request, app: App) -> Response:
-    """``GET /api/v1/responses/{id}/input_items``: the messages that the response answers, latest first."""
+@openai_operation(
+    parameters=(
+        limit_parameter("How many items a page has at most."),
+        Parameter(
+            name="order",
+            place="query",
+            text="Latest first, or as they were sent.",
+            schema={"enum": ["desc", "asc"], "default": "desc"},
+        ),
+        Parameter(name="after", place="query", text="The last item of the page before.", schema={"type": "string"}),
+    ),
+    answers={200: Answer(text="A page.", shape=object_schema("list", "data"), headers=("ETag",))},
+    problems=(ResponseNotFound, InvalidRequest),
+)
+async def list_input_items(request: Request, app: App) -> Response:
+    """List what a response answers."""
     run = await _own_run(request, app)
     order = request.query_params.get("order", "desc")
     if order not in ("asc", "desc"):
@@ -86,8 +150,7 @@ async def list_input(request: Request, app: App) -> Response:
         items = items[ids.index(after) + 1 :]
     page = items[:limit]
     ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {"first_id": "", "last_id": ""}
-    response: Response = json_response({"object": "list", "data": page, "has_more": len(items) > limit, **ends})
-    return response
+    return json_response({"object": "list", "data": page, "has_more": len(items) > limit, **ends})
 
 
 async def _own_run(request: Request, app: App) -> Run:
@@ -104,5 +167,4 @@ async def _own_run(request: Request, app: App) -> Run:
 
 async def _answer(run: Run, app: App) -> Response:
     turns = await turn_texts(app.ports, run) if run.terminal else []
-    response: Response = json_response(response_object(run, turns, agent=app.ports.agents.get(run.request.agent)))
-    return response
+    return json_response(response_object(run, turns, agent=app.ports.agents.get(run.request.agent)))

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from starlette.requests import Request
 
+from shared import errors
 from shared.api.openai.http import NO_RETRY
 from shared.api.openai.objects import response_id
 from shared.api.pacing import LONGEST
@@ -39,6 +40,19 @@ LOOK_SECONDS = 1.0
 
 LOOK_SECONDS_WHILE_HELD = 5.0
 """The same while this process holds the same request, whose caller has perhaps hung up unseen."""
+
+START_PROBLEMS = (
+    errors.ModelNotFound,
+    errors.ApprovalUnsupported,
+    errors.InvalidIdempotencyKey,
+    errors.IdempotencyKeyReused,
+    errors.RunDeleted,
+    errors.TooManyActiveRuns,
+    errors.TooManyViewers,
+    ResponseNotFound,
+    StillRunning,
+)
+"""What may be wrong with a request that starts a run, whichever it is."""
 
 _held: Counter[str] = Counter()
 """How many callers of each request this process holds, from before the submit until their runs end."""

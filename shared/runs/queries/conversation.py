@@ -37,14 +37,6 @@ class TurnText:
         return self.text + self.refusal
 
 
-async def run_of_owner(ports: Ports, run_id: str, owner: str) -> Run:
-    """The run. Raises ``RunNotFound`` for one that is not there, deleted, or somebody else's."""
-    stored = await ports.runs.load_visible(run_id)
-    if stored is None or stored.value.request.owner != owner:
-        raise RunNotFound
-    return stored.value
-
-
 async def current(ports: Ports, run: Run) -> Run:
     """The run as it is now. Raises ``RunNotFound`` when it was deleted meanwhile."""
     stored = await ports.runs.load(run.id)

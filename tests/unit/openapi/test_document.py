@@ -14,10 +14,10 @@ import pytest
 from local import ROOT
 from local.openapi import __main__ as command
 from local.openapi import document, typescript
-from local.openapi.operations import operations
 from local.openapi.triggers import triggers
 from shared import errors
 from shared.api import routing
+from shared.api.operations import OPERATIONS
 from shared.errors import DormouseError
 from shared.runs.model.phases import RunStatus
 from tests.parts.contract import Contract
@@ -79,12 +79,12 @@ def test_the_contract_has_every_route_and_no_other() -> None:
 
 
 def test_a_route_without_an_entry_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = operations()
+    entries = OPERATIONS
     one = replace(entries["get_run"], function="get_nothing")
-    monkeypatch.setattr(document, "operations", lambda: {**entries, "get_nothing": one})
+    monkeypatch.setattr(document, "OPERATIONS", {**entries, "get_nothing": one})
     with pytest.raises(ValueError, match=r"operations without a trigger of that name: \['get_nothing'\]"):
         document.document()
-    monkeypatch.setattr(document, "operations", lambda: {name: entries[name] for name in entries if name != "get_run"})
+    monkeypatch.setattr(document, "OPERATIONS", {name: entries[name] for name in entries if name != "get_run"})
     with pytest.raises(ValueError, match=r"triggers whose handler has no @operation: \['get_run'\]"):
         document.document()
 
@@ -142,7 +142,7 @@ def test_an_operation_says_what_it_does(_method: str, path: str, made: dict[str,
 
 def test_only_what_is_open_asks_for_nothing() -> None:
     free = {made["operationId"] for _, _, made in operations_of_the_document() if not made["security"]}
-    assert free == {name for name, trigger in triggers().items() if trigger.open and not operations()[name].of_openai}
+    assert free == {name for name, trigger in triggers().items() if trigger.open and not OPERATIONS[name].of_openai}
 
 
 def test_the_statuses_are_those_of_a_run() -> None:

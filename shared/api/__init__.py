@@ -1,1 +1,1 @@
-"""The HTTP face: parse, call a use case, render. One file a resource."""
+"""The HTTP face: parse, call a command or a query, render. What its two APIs share is here, each has a folder."""

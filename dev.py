@@ -21,7 +21,7 @@ from local.packaging.lock import update_locks, update_node_locks
 from local.packaging.package import PYTHON_VERSION, build_package, report
 from local.stack import StackError
 from local.stack.node import find_node
-from local.stack.setup import ensure_venv, say
+from local.stack.setup import ensure_venv, print_now
 
 # --- lock, package ------------------------------------------------------------------------------------
 
@@ -30,16 +30,18 @@ def lock(options: argparse.Namespace) -> int:
     """Pin the packages that each requirements.in and package.json allow."""
     changed = update_locks(ensure_venv(options.venv), upgrade=options.upgrade)
     changed += update_node_locks(find_node(options.venv))
-    say(f"lock: {', '.join(changed)} changed" if changed else "lock: all is as it was")
+    print_now(f"lock: {', '.join(changed)} changed" if changed else "lock: all is as it was")
     return 0
 
 
 def package(options: argparse.Namespace) -> int:
     """Build what can be deployed as it is."""
     python = ensure_venv(options.venv)
-    say(f"- packing for Linux x86-64 and Python {options.python_version}")
+    print_now(f"- packing for Linux x86-64 and Python {options.python_version}")
     bytecode = not options.no_bytecode
-    say(report(build_package(python, options.out, version=options.python_version, bytecode=bytecode, say=say)))
+    print_now(
+        report(build_package(python, options.out, version=options.python_version, bytecode=bytecode, say=print_now))
+    )
     return 0
 
 

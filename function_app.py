@@ -13,9 +13,9 @@ from shared.api.openai import chat, models, responses
 from shared.api.openai.http import answered_to_client
 from shared.api.openai.http import not_found as no_such_address
 from shared.drivers import durable
+from shared.drivers.activity import wake
 from shared.drivers.retention import retain as expire_old
 from shared.drivers.sweep import sweep as sweep_due
-from shared.drivers.wakes import wake
 from shared.wiring import app as dormouse
 
 START = settings.at_start()

@@ -39,7 +39,7 @@ from local.stack.child import LOOPBACK  # noqa: E402
 
 MIB = 1_048_576
 KEY = "bench-secret-0123456789"
-WORLD = "bench"
+ACCOUNT = "bench"
 JSON = "application/json"
 LINES = "application/jsonl"
 SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldY"
@@ -431,12 +431,12 @@ def main() -> None:
 
 
 def one(case: Case, azurite: Azurite, model: ScriptedModel, scratch: Path, options: argparse.Namespace) -> Measured:
-    """The case on a host, tables and a model's world of its own."""
-    world = f"{WORLD}-{secrets.token_hex(4)}"
+    """The case on a host, tables and a model's account of its own."""
+    account = f"{ACCOUNT}-{secrets.token_hex(4)}"
     host = FunctionsHost(
         env={
             "AzureWebJobsStorage": azurite.connection_string,
-            "OPENAI_API_KEY": world,
+            "OPENAI_API_KEY": account,
             "OPENAI_BASE_URL": f"{model.url}/v1",
             "OPENAI_WEBHOOK_SECRET": SECRET,
             "DORMOUSE_TABLE_PREFIX": f"b{secrets.token_hex(6)}",
@@ -445,9 +445,9 @@ def one(case: Case, azurite: Azurite, model: ScriptedModel, scratch: Path, optio
         },
         log=scratch / "host.log",
     )
-    script(model, world, "stuck", [{"stuck": True}])
-    script(model, world, "s", [{"text": "done"}])
-    script(model, world, "echo", [{"echo": True, "text": ""}])
+    script(model, account, "stuck", [{"stuck": True}])
+    script(model, account, "s", [{"text": "done"}])
+    script(model, account, "echo", [{"echo": True, "text": ""}])
     try:
         host.start().wait_ready()
         a_run("[script:s]")(Caller(host.port))
@@ -456,13 +456,13 @@ def one(case: Case, azurite: Azurite, model: ScriptedModel, scratch: Path, optio
         host.stop()
 
 
-def script(model: ScriptedModel, world: str, name: str, turns: list[dict[str, Any]]) -> None:
+def script(model: ScriptedModel, account: str, name: str, turns: list[dict[str, Any]]) -> None:
     """Teach the model a script."""
     import asyncio
 
     from local.model.control import ModelControl
 
-    asyncio.run(ModelControl(model.url, world).script(name, turns))
+    asyncio.run(ModelControl(model.url, account).script(name, turns))
 
 
 def show(case: Case, found: Measured) -> None:

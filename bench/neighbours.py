@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """What a healthy run takes beside somebody else's trouble, against what it takes alone.
 
-    .venv/bin/python bench/neighbours.py [--app DIR ...] [--driver timer] [--rounds 1] [--patience 120] [SCENARIO ...]
+    .venv/bin/python bench/neighbours.py [--app DIR ...] [--driver timer] [--rounds 1] [--timeout 120] [SCENARIO ...]
 
 Each scenario is a function: it makes trouble as one owner on a fresh host and returns what ends it. Then runs of
 another owner are measured, of two turns with a tool between them, under the default schedule. `--app` names checkouts
 of the app (an older one made with `git worktree add`): all are measured in turns, so that whatever else the machine
-does falls on all of them. A run that is not done within the patience counts as that long.
+does falls on all of them. A run that is not done within the timeout counts as that long.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ class Running:
         body = {"input": f"[script:{script}]", "agent": "workshop", **fields}
         return str((await self.call(owner, "POST", "/api/runs", json=body))["id"])
 
-    async def seconds(self, run_id: str, owner: str, patience: float, began: float) -> float:
-        """Seconds from ``began`` until the run has ended well, or the patience."""
-        while time.monotonic() - began < patience:
+    async def seconds(self, run_id: str, owner: str, timeout: float, began: float) -> float:
+        """Seconds from ``began`` until the run has ended well, or the timeout."""
+        while time.monotonic() - began < timeout:
             run = await self.call(owner, "GET", f"/api/runs/{run_id}?wait=5")
             if run["status"] in TERMINAL:
                 assert run["status"] == "completed", run
                 return time.monotonic() - began
-        return patience
+        return timeout
 
 
 Scenario = Callable[[Running], AbstractAsyncContextManager[dict[str, Any]]]
@@ -97,7 +97,7 @@ async def deaf_receivers(app: Running) -> AsyncIterator[dict[str, Any]]:
     """Runs whose callbacks go to sixty addresses that take the connection and never answer."""
     for host in DEAF_HOSTS:
         await app.submit("ann", "quick", callback_url=f"http://{host}:{app.deaf_port}/")
-    await asyncio.sleep(6)  # until they have ended and are to be told of
+    await asyncio.sleep(6)  # until they have ended and their callbacks are due
     yield {}
 
 
@@ -121,7 +121,7 @@ async def hanging_creates(app: Running) -> AsyncIterator[dict[str, Any]]:
 
 @asynccontextmanager
 async def retry_after(app: Running) -> AsyncIterator[dict[str, Any]]:
-    """One poll that is told to come back in a quarter of an hour; the healthy runs are of the same model."""
+    """One poll that gets a Retry-After of a quarter of an hour; the healthy runs are of the same model."""
     await app.submit("ann", "slow_down")
     await asyncio.sleep(4)
     yield {}
@@ -165,9 +165,9 @@ async def deaf_server() -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def running(app: Path, azurite: Azurite, model: ScriptedModel, driver: str) -> AsyncIterator[Running]:
-    """The app of that folder on its own host, with tables and a world of its own."""
-    world = f"world-{secrets.token_hex(6)}"
-    control = ModelControl(model.url, world)
+    """The app of that folder on its own host, with tables and an account of its own."""
+    account = f"account-{secrets.token_hex(6)}"
+    control = ModelControl(model.url, account)
     for name, turns in SCRIPTS.items():
         await control.script(name, turns)
     with tempfile.TemporaryDirectory() as folder:
@@ -176,7 +176,7 @@ async def running(app: Path, azurite: Azurite, model: ScriptedModel, driver: str
             module="tests.acceptance.launch",
             env={
                 "AzureWebJobsStorage": azurite.connection_string,
-                "OPENAI_API_KEY": world,
+                "OPENAI_API_KEY": account,
                 "OPENAI_BASE_URL": f"{model.url}/v1",
                 "DORMOUSE_TABLE_PREFIX": f"b{secrets.token_hex(6)}",
                 "DORMOUSE_DRIVER": driver,
@@ -198,7 +198,7 @@ async def running(app: Path, azurite: Azurite, model: ScriptedModel, driver: str
             await asyncio.to_thread(host.stop)
 
 
-async def measure(app: Running, scenario: Scenario, patience: float) -> list[float]:
+async def measure(app: Running, scenario: Scenario, timeout: float) -> list[float]:
     """What the healthy runs take."""
     async with scenario(app) as fields:
 
@@ -206,7 +206,7 @@ async def measure(app: Running, scenario: Scenario, patience: float) -> list[flo
             await asyncio.sleep(number)
             began = time.monotonic()
             run_id = await app.submit("bob", "healthy", **fields)
-            return await app.seconds(run_id, "bob", patience, began)
+            return await app.seconds(run_id, "bob", timeout, began)
 
         return await asyncio.gather(*(one(number) for number in range(RUNS)))
 
@@ -220,7 +220,7 @@ async def bench(arguments: argparse.Namespace) -> None:
             for name in ("alone", *(each for each in arguments.scenarios or SCENARIOS if each != "alone")):
                 for app in apps:
                     async with running(app, azurite, model, arguments.driver) as host:
-                        taken = await measure(host, SCENARIOS[name], arguments.patience)
+                        taken = await measure(host, SCENARIOS[name], arguments.timeout)
                     found.setdefault((name, app), []).extend(taken)
                     print(name, app, [round(each, 1) for each in taken], flush=True)
     print(f"\nMedian and longest of the healthy runs in seconds ({arguments.driver}), and the median against alone:")
@@ -242,7 +242,7 @@ def main() -> None:
     )
     parser.add_argument("--driver", choices=["durable", "timer"], default="durable")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--patience", type=float, default=120.0, help="seconds after which a run counts as that long")
+    parser.add_argument("--timeout", type=float, default=120.0, help="seconds after which a run counts as that long")
     asyncio.run(bench(parser.parse_args()))
 
 

@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from local.model.control import ModelControl  # noqa: E402
 from local.stack import Azurite, FunctionsHost, ScriptedModel  # noqa: E402
 
-WORLD = "bench"
+ACCOUNT = "bench"
 WORDS = "Once upon a time there was a dormouse, and it slept through most of what follows. "
 SETTLED = 10.0
 """Seconds after the last viewer has come, in which the looks of the run become rare."""
@@ -177,7 +177,7 @@ def main() -> int:
             app_dir=options.app.resolve(),
             env={
                 "AzureWebJobsStorage": azurite.connection_string,
-                "OPENAI_API_KEY": WORLD,
+                "OPENAI_API_KEY": ACCOUNT,
                 "OPENAI_BASE_URL": model.base_url,
                 "DORMOUSE_MAX_VIEWERS": "2000",
                 "PYTHON_ENABLE_INIT_INDEXING": "1",
@@ -187,7 +187,7 @@ def main() -> int:
         host.cwd = options.app.resolve()  # its own host, too
         stack.callback(host.stop)
         host.start().wait_ready()
-        figures = asyncio.run(measure(host, ModelControl(model.url, WORLD), options))
+        figures = asyncio.run(measure(host, ModelControl(model.url, ACCOUNT), options))
     for figure in figures:
         print(f"{figure.what:70} {figure.value:>20} {figure.aim and f'(aim: {figure.aim})'}")
     return 0

@@ -30,8 +30,8 @@ _log = logging.getLogger("local.access")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """What a server answers to, besides programs that call it by a loopback name."""
+class AccessRules:
+    """Who may call a server, besides programs that use a loopback name."""
 
     hosts: tuple[str, ...] = ()
     """More names that it may be called by, without a port."""
@@ -58,10 +58,10 @@ class Access:
 _LOOKED_AT = (b"host", b"origin", b"sec-fetch-site")
 
 
-class Guarded:
-    """An application that answers only what it is to answer; the rest is 403 and a sentence."""
+class AccessGuard:
+    """ASGI middleware that answers 403 and a sentence to requests that the rules refuse."""
 
-    def __init__(self, app: Application, access: Access) -> None:
+    def __init__(self, app: Application, access: AccessRules) -> None:
         self._app = app
         self._access = access
 

@@ -89,7 +89,7 @@ class _Server(uvicorn.Server):
         yield  # signals belong to whoever runs the process
 
 
-class Serving:
+class RunningServer:
     """An application being served on a listening socket, on the event loop that opens it."""
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:

@@ -51,7 +51,7 @@ class App:
 
     def driver(self, client: object) -> Driver:
         """The driver, by way of the Durable client that a call was given."""
-        return Driver(self.ports, Hub(client), self.watching.look_now)
+        return Driver(self.ports, Hub(client), self.watching.read_now)
 
 
 @functools.cache

@@ -29,7 +29,7 @@
 /** @typedef {import("./contract.js").Problem} Problem */
 
 /**
- * What every call may be given: `signal` ends it.
+ * Options of every call: `signal` ends it.
  * @typedef {{ signal?: AbortSignal }} CallOptions
  */
 
@@ -43,7 +43,7 @@
  */
 
 /**
- * What somebody who watches a run sees. `text` is the whole text so far; `stale`: it stays as it is for now. `call` is
+ * What a viewer of a run gets. `text` is the whole text so far; `stale`: it does not grow for now. `call` is
  * the tool call that the event is about, `id` where to go on from.
  * @typedef {object} View
  * @property {"state" | "status" | "snapshot" | "delta" | "tool_started" | "tool_progress" | "tool_finished" | "stale"
@@ -58,9 +58,9 @@
 /** @typedef {{ id?: string, event?: string, data?: string, retry?: number }} ServerSentEvent */
 
 const FINAL = new Set(["completed", "incomplete", "failed", "cancelled"]);
-const AGAIN = new Set([429, 502, 503, 504]);
-const LONGEST_WAIT = 30;
-const SILENCE = 45_000; // the server says something every 15 seconds
+const RETRIED_STATUSES = new Set([429, 502, 503, 504]);
+const MAX_WAIT_SECONDS = 30;
+const SILENCE_MS = 45_000; // the server sends a ping every 15 seconds
 
 /** Whether the run or batch has ended, for good. @param {{ status: RunStatus | BatchStatus }} one */
 export const isFinal = (one) => FINAL.has(one.status);
@@ -109,7 +109,7 @@ export class Dormouse {
     /** @type {Record<string, string>} */
     const headers = { "Idempotency-Key": key };
     if (wait !== undefined) headers.Prefer = `wait=${wait}`;
-    return this.#kept(await this.#call("POST", "/api/runs", { body: request, headers, signal }));
+    return this.#remembered(await this.#call("POST", "/api/runs", { body: request, headers, signal }));
   }
 
   /**
@@ -129,7 +129,7 @@ export class Dormouse {
    * @param {CallOptions & { until?: (run: Run) => unknown, onChange?: (run: Run) => void, hold?: number }} [options]
    * @returns {Promise<Run>}
    */
-  async wait(run, { until = isFinal, onChange = () => {}, hold = LONGEST_WAIT, signal } = {}) {
+  async wait(run, { until = isFinal, onChange = () => {}, hold = MAX_WAIT_SECONDS, signal } = {}) {
     let seen = await this.get(run, { signal });
     for (let isNew = true; ; ) {
       if (isNew) onChange(seen);
@@ -138,7 +138,7 @@ export class Dormouse {
       const begun = Date.now();
       const next = await this.get(seen, { wait: hold || undefined, signal });
       isNew = next !== seen && JSON.stringify(next) !== JSON.stringify(seen);
-      // What stands between may have dropped `wait`: no second question without a pause.
+      // A proxy in between may have dropped `wait`: no second request without a pause.
       if (!isNew && hold && Date.now() - begun < 1_000) await sleep(Math.min(this.#retryAfter(next), hold), signal);
       seen = next;
     }
@@ -155,7 +155,7 @@ export class Dormouse {
 
   /** @param {Run | string} run @param {CallOptions} [options] @returns {Promise<Run>} cancelled, unless it had ended */
   async cancel(run, { signal } = {}) {
-    return this.#kept(await this.#call("POST", `${path(run)}/cancel`, { signal }));
+    return this.#remembered(await this.#call("POST", `${path(run)}/cancel`, { signal }));
   }
 
   /**
@@ -169,7 +169,7 @@ export class Dormouse {
   async answer(run, given, { signal } = {}) {
     const calls = typeof run === "string" ? [] : (run.required_action?.calls ?? []);
     const answers = Object.fromEntries(Object.entries(given).map(([name, answer]) => [idOf(name, calls), answer]));
-    return this.#kept(await this.#call("POST", `${path(run)}/answers`, { body: { answers }, signal }));
+    return this.#remembered(await this.#call("POST", `${path(run)}/answers`, { body: { answers }, signal }));
   }
 
   /** @param {Run | string} run @param {CallOptions} [options] @returns {Promise<void>} */
@@ -202,7 +202,7 @@ export class Dormouse {
    */
   async submitBatch(request, { key = newKey(), signal } = {}) {
     const headers = { "Idempotency-Key": key };
-    return this.#kept(await this.#call("POST", "/api/batches", { body: request, headers, signal }));
+    return this.#remembered(await this.#call("POST", "/api/batches", { body: request, headers, signal }));
   }
 
   /**
@@ -255,7 +255,7 @@ export class Dormouse {
 
   /** @param {Batch | string} batch @param {CallOptions} [options] @returns {Promise<Batch>} being cancelled, or over */
   async cancelBatch(batch, { signal } = {}) {
-    return this.#kept(await this.#call("POST", `${batchPath(batch)}/cancel`, { signal }));
+    return this.#remembered(await this.#call("POST", `${batchPath(batch)}/cancel`, { signal }));
   }
 
   /** With its runs. @param {Batch | string} batch @param {CallOptions} [options] @returns {Promise<void>} */
@@ -325,13 +325,13 @@ export class Dormouse {
     /** @type {Record<string, string>} */
     const headers = etag ? { "If-None-Match": etag } : {};
     const reply = await this.#call("GET", where, { headers, signal });
-    if (reply.status !== 304 || typeof one === "string") return this.#kept(reply);
+    if (reply.status !== 304 || typeof one === "string") return this.#remembered(reply);
     this.#known.set(one, { etag: etag ?? null, retryAfter: seconds(reply) });
     return one;
   }
 
   /** @param {Response} reply @returns {Promise<any>} a run or a batch; what its headers said is remembered */
-  async #kept(reply) {
+  async #remembered(reply) {
     const one = await content(reply);
     this.#known.set(one, { etag: reply.headers.get("ETag"), retryAfter: seconds(reply) });
     return one;
@@ -367,13 +367,13 @@ export class Dormouse {
         const message = "The server could not be reached, or does not let pages of this origin call it (CORS).";
         error = new DormouseError("network_error", message, { cause });
       }
-      if (failures >= retries || (error.status && !AGAIN.has(error.status))) throw error;
+      if (failures >= retries || (error.status && !RETRIED_STATUSES.has(error.status))) throw error;
       await sleep(error.retryAfter ?? 0.25 * 2 ** failures * (1 + Math.random()), signal);
     }
   }
 }
 
-/** Ends a connection on which nothing was heard for long, or that is not wanted any more. */
+/** Ends a connection that has been silent for too long, or that is not needed any more. */
 class Watchdog {
   #controller = new AbortController();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
@@ -393,7 +393,7 @@ class Watchdog {
 
   heard() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(this.#abort, SILENCE);
+    this.#timer = setTimeout(this.#abort, SILENCE_MS);
   }
 
   end() {
@@ -457,8 +457,8 @@ async function content(reply) {
   try {
     return await reply.json();
   } catch (cause) {
-    const message = "The answer is none of Dormouse's; something stands between that answers by itself.";
-    throw new DormouseError("no_answer_of_ours", message, { status: reply.status, cause });
+    const message = "The answer is not Dormouse's: a proxy or gateway in between may have given it.";
+    throw new DormouseError("unexpected_response", message, { status: reply.status, cause });
   }
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from local import ROOT
-from local.stack.setup import ensure_venv, say, shown
+from local.stack.setup import display_path, ensure_venv, print_now
 
 LOCAL_HOSTS = {"localhost", "127.0.0.1"}
 
@@ -22,7 +22,7 @@ def registry_hosts(texts: Iterable[str]) -> set[str]:
 
 
 def leaks(text: str, hosts: Iterable[str], home: str = str(Path.home())) -> list[str]:
-    """What in a file tells about the machine that it was written on: registries, and paths of a person."""
+    """What in a file reveals the machine that it was written on: registries, and paths of a person."""
     lowered = text.lower()
     found = [f"the registry host {host}" for host in sorted(hosts) if host in lowered]
     if re.search(r'"resolved": *"https?:', text):
@@ -47,12 +47,12 @@ def check_files(python: Path) -> int:
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
     except (OSError, subprocess.CalledProcessError):
-        say("  not a git checkout: skipped")
+        print_now("  not a git checkout: skipped")
         return 0
     hosts, bad = configured_registries(python), 0
     for file in filter(Path.is_file, (ROOT / name for name in listed.split("\0") if name)):
         for leak in leaks(file.read_text("utf-8", errors="ignore"), hosts):
-            say(f"  {shown(file)}: {leak}")
+            print_now(f"  {display_path(file)}: {leak}")
             bad = 1
     return bad
 
@@ -78,11 +78,11 @@ def check(options: argparse.Namespace) -> int:
     steps.append(("workflows' security", [str(python.with_name("zizmor")), "--offline", "--quiet", *flows]))
     bad = []
     for name, command in steps:
-        say(f"- {name}")
+        print_now(f"- {name}")
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             bad.append(name)
-    say("- files")
+    print_now("- files")
     if check_files(python):
         bad.append("files")
-    say(f"check: {', '.join(bad)} failed" if bad else "check: all is well")
+    print_now(f"check: {', '.join(bad)} failed" if bad else "check: all is well")
     return 1 if bad else 0

@@ -18,7 +18,7 @@ from local import ROOT, stack
 from local.dev.signals import on_signals
 from local.stack import StackError
 from local.stack.child import LOGS
-from local.stack.setup import ensure_azurite, ensure_venv, say, shown
+from local.stack.setup import display_path, ensure_azurite, ensure_venv, print_now
 
 
 def local_settings(root: Path = ROOT) -> tuple[dict[str, str], str]:
@@ -66,10 +66,10 @@ def check_settings(python: Path, env: Mapping[str, str]) -> None:
     if answer.returncode == 2:
         raise StackError((answer.stderr.strip() or answer.stdout.strip()) + "\nNothing was started.")
     if answer.returncode == 0 and answer.stderr.strip():  # warnings, such as a setting that nobody knows
-        say(answer.stderr.strip())
+        print_now(answer.stderr.strip())
 
 
-class Follower:
+class LogFollower:
     """Shows what a log gains, line by line, with a prefix."""
 
     def __init__(self, log: Path, prefix: str) -> None:
@@ -87,7 +87,7 @@ class Follower:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Start everything, say where it is, and keep it up until Ctrl-C."""
+    """Start everything, print_now where it is, and keep it up until Ctrl-C."""
     func = find_func(options.host)
     if not stack.port_is_free(options.port):
         raise StackError(
@@ -113,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
             azurite.remove_data()
         parts.append(azurite)
         env["AzureWebJobsStorage"] = azurite.connection_string
-        storage = f"Azurite on ports {', '.join(map(str, ports))}, data in {shown(options.data)}"
+        storage = f"Azurite on ports {', '.join(map(str, ports))}, data in {display_path(options.data)}"
     elif options.fresh:
         raise StackError("--fresh removes what Azurite keeps, but AzureWebJobsStorage names an account of yours.")
     provider = "the one that your settings name"
@@ -127,35 +127,37 @@ def run(options: argparse.Namespace) -> int:
     parts.append(host)
     check_settings(python, env)
 
-    follower = Follower(host.log_path, "[host] ")
+    follower = LogFollower(host.log_path, "[host] ")
     with contextlib.ExitStack() as running:
         try:
             for part in parts:
                 begun = time.monotonic()
                 running.callback(part.stop)  # backwards: Azurite last, so that all rows reach the disk
                 part.start().wait_ready()
-                say(f"- {part.name} is up ({time.monotonic() - begun:.1f} s)")
+                print_now(f"- {part.name} is up ({time.monotonic() - begun:.1f} s)")
             well = stack.http_status(options.port, "/api/health", timeout=60.0) != 503
             for line in follower.lines():  # a long list of functions, which is in the log
                 if not well:
-                    say(line)
+                    print_now(line)
             names = f"{source} and the environment"
             admin = host.admin_key
-            say(greeting(options.port, names, storage, provider, func=bool(func), well=well, admin_key=admin))
+            print_now(
+                startup_message(options.port, names, storage, provider, func=bool(func), well=well, admin_key=admin)
+            )
             while not (dead := next((part for part in parts if not part.alive), None)):
                 for line in follower.lines():
-                    say(line)
+                    print_now(line)
                 time.sleep(0.2)
         except KeyboardInterrupt:
-            say("Stopping …")
+            print_now("Stopping …")
             return 0
         finally:
             on_signals(signal.SIG_IGN)  # a second Ctrl-C must not cut the stopping short; it has time limits
-        tail = f"The last lines of {shown(dead.log_path)}:\n{dead.log_tail()}"
+        tail = f"The last lines of {display_path(dead.log_path)}:\n{dead.log_tail()}"
         raise StackError(f"{dead.name} stopped with exit code {dead.exit_code}, so everything is stopped. {tail}")
 
 
-def greeting(
+def startup_message(
     port: int, settings: str, storage: str, provider: str, *, func: bool, well: bool, admin_key: str = ""
 ) -> str:
     """What a person needs to know once all is up."""
@@ -171,7 +173,7 @@ Dormouse is up ({"Azure Functions Core Tools" if func else "the host of local/"}
   model         {provider}
   storage       {storage}
   settings      {settings}
-  logs          {shown(LOGS)}
+  logs          {display_path(LOGS)}
   a timer now   curl -X POST {url}/admin/functions/sweep -H 'content-type: application/json' -d '{{}}'{header}
 
 Try it:

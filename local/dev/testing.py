@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from local import ROOT
 from local.dev.signals import on_signals
-from local.stack.setup import ensure_azurite, ensure_peer, ensure_venv, say
+from local.stack.setup import ensure_azurite, ensure_third_party_server, ensure_venv, print_now
 
 
 def names_tests(arguments: Sequence[str]) -> bool:
@@ -20,7 +20,7 @@ def names_tests(arguments: Sequence[str]) -> bool:
     return any(path.is_relative_to(ROOT / "tests") and path.exists() for path in paths)
 
 
-def tier(options: argparse.Namespace) -> list[str]:
+def tier_arguments(options: argparse.Namespace) -> list[str]:
     """pytest's arguments for a tier of tests; `tests/README.md` says what belongs to which."""
     marks = [] if options.all else ["-m", "not slow"]
     if names_tests(options.pytest):
@@ -44,10 +44,10 @@ def test(options: argparse.Namespace) -> int:
     else:
         env["DORMOUSE_TEST_AZURITE"] = ensure_azurite(options.venv).to_variable()
         if options.all:
-            env["DORMOUSE_TEST_PEER"] = str(ensure_peer(options.venv))
-        command += tier(options)
+            env["DORMOUSE_TEST_THIRD_PARTY_SERVER"] = str(ensure_third_party_server(options.venv))
+        command += tier_arguments(options)
     what = " ".join(command[3:] + options.pytest) or "everything"
-    say(f"- pytest on Python {sys.version.split()[0]}: {what}")
+    print_now(f"- pytest on Python {sys.version.split()[0]}: {what}")
     process = subprocess.Popen([*command, *options.pytest], cwd=ROOT, env=env)
     # pytest gets a terminal's Ctrl-C by itself. It must end what it started, so SIGTERM reaches it as Ctrl-C.
     on_signals(lambda number, _: None if number == signal.SIGINT else process.send_signal(signal.SIGINT))

@@ -89,6 +89,7 @@ def load_app(app_dir: Path) -> func.FunctionRegister:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # Before it runs: dataclasses and pickle look their own module up there.
     sys.modules[script.stem] = module
     try:
         spec.loader.exec_module(module)
@@ -206,6 +207,7 @@ def _check_annotation(name: str, parameter: str, annotation: Any, binding: str |
         return
     plain = typing.get_origin(annotation) or annotation
     check = converter(_TYPES.get(binding.lower(), binding))
+    # `X | None` is no type: the real worker does not load such a function either.
     if not isinstance(plain, type):
         raise LoadError(f"cannot load the {name} function: {parameter} has the invalid type {annotation!r}")
     if check is not None and not check.check_input_type_annotation(plain):

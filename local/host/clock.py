@@ -50,6 +50,7 @@ class MovableClock:
             raise ValueError(f"a clock is advanced by a number of seconds from 0 on, not {seconds!r}")
         self._offset += timedelta(seconds=seconds)
         for loop, moved in tuple(self._sleepers):
+            # A test may move the clock from its own thread and loop.
             loop.call_soon_threadsafe(moved.set)
         return self.now()
 

@@ -22,7 +22,7 @@ _log = logging.getLogger("local.host")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ADMIN_KEY_VARIABLE = "LOCAL_HOST_ADMIN_KEY"
 """Names the key of `/admin/…` and of the durable management routes."""
-CHATTY = ("azure", "httpx2")
+NOISY_LOGGERS = ("azure", "httpx2")
 """Packages that log each request."""
 
 
@@ -95,7 +95,7 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("[%(asctime)s] %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for chatty in CHATTY:
+    for chatty in NOISY_LOGGERS:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -19,13 +19,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from local.access import Access, Application, Guarded, names_of
+from local.access import AccessGuard, AccessRules, Application, names_of
 from local.host.app import Function, Index, LoadError, index_app, load_app
 from local.host.clock import Clock, MovableClock, SystemClock
 from local.host.durable.hub import Hub
-from local.host.durable.replay import Known
-from local.host.durable.rpc import PUBLIC_PATH, RPC_PATH, Face
-from local.host.http import Front, Keys, carries
+from local.host.durable.replay import FunctionNames
+from local.host.durable.rpc import PUBLIC_PATH, RPC_PATH, ManagementApi
+from local.host.http import HttpFrontEnd, Keys, has_key
 from local.host.server import serving
 from local.host.settings import (
     HostSettings,
@@ -66,7 +66,7 @@ class Host:
         hosts: Sequence[str] = (),
         admin_key: str | None = None,
         host_json: Mapping[str, Any] | None = None,
-        patience: float = 5.0,
+        grace: float = 5.0,
         announce: Callable[["Host"], object] = lambda _: None,
     ) -> None:
         self._app = app
@@ -78,14 +78,14 @@ class Host:
         self._cors = tuple(cors)
         self._hosts = tuple(hosts)
         self._host_json = host_json
-        self._patience = patience
+        self._grace = grace
         self._announce = announce
         self.admin_key = admin_key or secrets.token_urlsafe(24)
         """Opens `/admin/…` and the durable management routes. Made anew at each start unless it is given."""
         self._system_key = secrets.token_urlsafe(24)
         self._rpc_key = secrets.token_hex(16)
         self._stack = contextlib.AsyncExitStack()
-        self._hand_fired: set[asyncio.Task[None]] = set()
+        self._manual_tasks: set[asyncio.Task[None]] = set()
         self.url = ""
         """Where the app answers, without a slash at the end. Set once the host is open."""
         self.rpc_url = ""
@@ -117,11 +117,11 @@ class Host:
 
         worker = Worker(
             self.index,
-            client_binding=lambda: self._face.binding(self.url, self.rpc_url),
+            client_binding=lambda: self._management.binding(self.url, self.rpc_url),
             timeout=settings.function_timeout,
         )
         self._stack.callback(worker.close)
-        known = Known(
+        known = FunctionNames(
             activities=[one.called for one in self.index.of("activity")],
             orchestrators=[one.called for one in self.index.of("orchestrator")],
         )
@@ -133,9 +133,9 @@ class Host:
             max_orchestrators=settings.max_orchestrators,
             any_state_overridable=settings.any_state_overridable,
         )
-        self._face = Face(self.hub, settings.hub_name, self._system_key)
+        self._management = ManagementApi(self.hub, settings.hub_name, self._system_key)
         self._timers = Timers(self.index.of("timer"), worker, self._clock)
-        front = Front(
+        front_end = HttpFrontEnd(
             self.index.of("http"),
             worker,
             self._keys,
@@ -144,7 +144,7 @@ class Host:
             special=self._special,
         )
         self._announce(self)
-        await self._start(public, rpc, self._guarded(front, local))
+        await self._start(public, rpc, self._guarded(front_end, local))
 
     def _load(self) -> tuple[func.FunctionRegister, HostSettings, LocalSettings]:
         given = self._host_json
@@ -160,6 +160,7 @@ class Host:
                 os.environ[name] = value
                 self._stack.callback(os.environ.pop, name, None)
         settings = settings or load_host_settings(app_dir)
+        # As in Azure: an app may open files relative to its folder.
         self._stack.callback(os.chdir, os.getcwd())
         os.chdir(app_dir)
         path = str(app_dir)
@@ -172,25 +173,26 @@ class Host:
         self._stack.callback(listener.close)
         return listener
 
-    def _guarded(self, front: Front, local: LocalSettings) -> Application:
-        """The front as callers reach it: those that it is meant for, with CORS headers for the pages among them."""
+    def _guarded(self, front_end: HttpFrontEnd, local: LocalSettings) -> Application:
+        """The front end behind the access rules, with CORS headers for the pages that may call it."""
         origins = (*self._cors, *local.cors)
         hosts = (*self._hosts, *local.allowed_hosts, *names_of(self._address))
-        app: Application = front
+        app: Application = front_end
         if origins:
             app = CORSMiddleware(
-                front,
+                front_end,
                 allow_origins=origins,
                 allow_methods=["*"],
                 allow_headers=["*"],
                 allow_credentials=local.cors_credentials,
             )
-        return Guarded(app, Access(hosts=hosts, origins=origins, advice=_CORS_ADVICE))
+        return AccessGuard(app, AccessRules(hosts=hosts, origins=origins, advice=_CORS_ADVICE))
 
-    async def _start(self, public: socket.socket, rpc: socket.socket, front: Application) -> None:
+    async def _start(self, public: socket.socket, rpc: socket.socket, front_end: Application) -> None:
         _reset_durable_client()
         self._stack.push_async_callback(_close_durable_client)
-        rpc_port, public_port = serving(Guarded(self._rpc, Access()), rpc), serving(front, public)
+        # No CORS on the RPC port: only the app itself calls it, never a page.
+        rpc_port, public_port = serving(AccessGuard(self._rpc, AccessRules()), rpc), serving(front_end, public)
         self.hub.open()
         await rpc_port.open()
         self._stack.push_async_callback(rpc_port.close)
@@ -202,10 +204,10 @@ class Host:
         self._stack.callback(self._timers.stop)
 
     async def _close_work(self) -> None:
-        for task in self._hand_fired:
+        for task in self._manual_tasks:
             task.cancel()
-        await asyncio.gather(*self._hand_fired, return_exceptions=True)
-        await asyncio.gather(self.hub.close(self._patience), self._timers.close(self._patience))
+        await asyncio.gather(*self._manual_tasks, return_exceptions=True)
+        await asyncio.gather(self.hub.close(self._grace), self._timers.close(self._grace))
 
     # --- the host's own routes ---
 
@@ -214,21 +216,21 @@ class Host:
         if lowered == "/":
             return HTMLResponse(_WELCOME) if request.method in ("GET", "HEAD") else Response(status_code=404)
         if lowered.startswith(f"{PUBLIC_PATH}/"):
-            if not carries(request, self._keys.master, self.admin_key, self._system_key):
+            if not has_key(request, self._keys.master, self.admin_key, self._system_key):
                 return self._without_key()
-            return await self._face.answer(request, _raw_tail(request, PUBLIC_PATH))
-        if lowered.startswith("/admin/") and not carries(request, self._keys.master, self.admin_key):
+            return await self._management.answer(request, _raw_tail(request, PUBLIC_PATH))
+        if lowered.startswith("/admin/") and not has_key(request, self._keys.master, self.admin_key):
             return self._without_key()
         if lowered == "/admin/clock" and isinstance(self._clock, MovableClock):
             return await _advance(request, self._clock)
         if lowered.startswith("/admin/functions/") and request.method == "POST":
-            return await self._fire(request, lowered.removeprefix("/admin/functions/").rstrip("/"))
+            return await self._run_manually(request, lowered.removeprefix("/admin/functions/").rstrip("/"))
         if lowered.startswith(("/admin/", "/runtime/")):
             return Response(status_code=404)
         return None
 
     def _without_key(self) -> Response:
-        """As the real host answers where it asks for keys; a person who was asked for none so far is told which."""
+        """401 as the real host answers it; with a sentence where no function wants a key and this one is unexpected."""
         return Response(status_code=401) if self._keys.enforced else PlainTextResponse(_KEY_ADVICE, 401)
 
     async def _rpc(self, scope: Any, receive: Any, send: Any) -> None:
@@ -236,11 +238,11 @@ class Host:
         response = Response(status_code=404)
         for prefix in (f"/{self._rpc_key}{RPC_PATH}", f"/{self._rpc_key}{PUBLIC_PATH}"):
             if request.url.path.lower().startswith(f"{prefix}/"):
-                response = await self._face.answer(request, _raw_tail(request, prefix))
+                response = await self._management.answer(request, _raw_tail(request, prefix))
         await response(scope, receive, send)
 
-    async def _fire(self, request: Request, name: str) -> Response:
-        """Run a timer or an activity by hand, or start an orchestrator. The input is JSON text."""
+    async def _run_manually(self, request: Request, name: str) -> Response:
+        """Run a timer or an activity by `/admin/functions/…`, or start an orchestrator. The input is JSON text."""
         function = next((one for one in self.index.functions if one.name.lower() == name), None)
         if function is None or function.kind == "http":
             return Response(status_code=404)
@@ -252,13 +254,13 @@ class Host:
         if function.kind == "orchestrator":
             self.hub.start(function.called, None, json.dumps(given) if given else None)
             return Response(status_code=202)
-        work = self._timers.fire(function) if function.kind == "timer" else self._by_hand(function, given)
+        work = self._timers.fire(function) if function.kind == "timer" else self._run_activity(function, given)
         task = asyncio.create_task(work)
-        self._hand_fired.add(task)
-        task.add_done_callback(self._hand_fired.discard)
+        self._manual_tasks.add(task)
+        task.add_done_callback(self._manual_tasks.discard)
         return Response(status_code=202)
 
-    async def _by_hand(self, function: Function, given: object) -> None:
+    async def _run_activity(self, function: Function, given: object) -> None:
         try:
             text = given if isinstance(given, str) else json.dumps(given)
             await self.hub.caller.activity(function.called, text or "null")

@@ -1,4 +1,4 @@
-"""The HTTP front: finds the function, checks the key, hands over the request and the response."""
+"""The HTTP front end: finds the function, checks the key, passes the request in and the response out."""
 
 import asyncio
 import hmac
@@ -23,6 +23,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Handler = Callable[[Request, str], Awaitable[Response | None]]
 
 _log = logging.getLogger("local.host.http")
+# The limit of Kestrel, the real host's server.
 _REQUEST_LINE = 8192
 _LEVELS = {"anonymous": 0, "function": 1, "admin": 2}
 
@@ -42,16 +43,16 @@ class Keys:
         """Whether the request carries a key for this level."""
         if not self.enforced or _LEVELS.get(level, 2) == 0:
             return True
-        return carries(request, self.master, self.function if level == "function" else None)
+        return has_key(request, self.master, self.function if level == "function" else None)
 
 
-def carries(request: Request, *keys: str | None) -> bool:
+def has_key(request: Request, *keys: str | None) -> bool:
     """Whether the request carries one of these keys. One in the header counts before one in the query, even a wrong."""
     given = request.headers.get("x-functions-key") or request.query_params.get("code") or ""
     return any(hmac.compare_digest(given.encode(), key.encode()) for key in keys if key)
 
 
-class Front:
+class HttpFrontEnd:
     """The ASGI application on the public port."""
 
     def __init__(
@@ -129,7 +130,7 @@ class Front:
     async def _invoke(self, function: Function, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
-        async def noting_send(message: MutableMapping[str, Any]) -> None:
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             nonlocal started
             started = True
             if message["type"] == "http.response.start":
@@ -141,14 +142,14 @@ class Front:
             request = Request(scope, receive)
             trigger = _typed(request) if function.streams else await _buffered(request)
             response = _render(await self._worker.call(function, trigger))
-            await response(scope, receive, noting_send)
+            await response(scope, receive, send_with_headers)
         except asyncio.CancelledError:
             raise
         except Exception:
             _log.exception("function '%s' raised", function.name)
             if started:
                 raise _BrokenStreamError(function.name) from None
-            await PlainTextResponse("Internal Server Error", 500)(scope, receive, noting_send)
+            await PlainTextResponse("Internal Server Error", 500)(scope, receive, send_with_headers)
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

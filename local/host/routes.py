@@ -124,6 +124,7 @@ def parse_template(text: str) -> Template:
     names = [parameter.name.lower() for parameter in parameters]
     if len(set(names)) != len(names):
         raise RouteError(f"the route '{text}' names a parameter twice")
+    # Routes ignore case; and a decoded path may hold a newline, which `.` has to match.
     return Template(text, re.compile(pattern, re.I | re.S), tuple(parameters))
 
 

@@ -104,6 +104,7 @@ def parse_schedule(text: str) -> Schedule:
             raise ScheduleError("an interval of zero is no schedule")
         return Every(span)
     fields = text.split()
+    # NCRONTAB without seconds means second 0.
     if len(fields) == 5:
         fields = ["0", *fields]
     if len(fields) != 6:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from local.serving import Serving, server_config
+from local.serving import RunningServer, server_config
 
 _GRACE = 1
 """Seconds that open requests have when the host stops."""
@@ -40,6 +40,7 @@ class _Transport:
         if self.is_closing() or not self._still_sending():
             self._transport.close()
             return
+        # The answer goes out with the end of our side, while the rest of the body is read and dropped.
         self.half_closed = True
         self._transport.write_eof()
         self._transport.resume_reading()
@@ -99,7 +100,7 @@ class _Protocol(H11Protocol):
         self.transport.close()
 
 
-def serving(app: Callable[..., Any], listener: socket.socket) -> Serving:
+def serving(app: Callable[..., Any], listener: socket.socket) -> RunningServer:
     """The application on a listening socket, as one of the host's two ports."""
     config = server_config(app, protocol=_Protocol, keep_alive=_KEEP_ALIVE, grace=_GRACE, log_level="warning")
-    return Serving(config, listener)
+    return RunningServer(config, listener)

@@ -51,6 +51,7 @@ def read_host_settings(content: Mapping[str, Any]) -> HostSettings:
     extensions = _section(content, "extensions")
     http = _section(extensions, "http")
     durable = _section(extensions, "durableTask")
+    # The extension's own default: ten for each core.
     default_limit = 10 * (os.cpu_count() or 1)
     states = str(durable.get("overridableExistingInstanceStates", "NonRunningStates")).lower()
     if states not in ("nonrunningstates", "anystate"):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from local.host.app import Function
 from local.host.clock import Clock
-from local.host.durable.events import stamp
+from local.host.durable.events import format_time
 from local.host.worker import Worker
 
 _log = logging.getLogger("local.host.timers")
@@ -38,11 +38,11 @@ class Timers:
             if task.get_name() in self._asleep:
                 task.cancel()
 
-    async def close(self, patience: float) -> None:
-        """Stop, and let what runs end for up to `patience` seconds."""
+    async def close(self, grace: float) -> None:
+        """Stop, and wait up to `grace` seconds for runs to end."""
         self.stop()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=patience)
+            await asyncio.wait(self._tasks, timeout=grace)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -56,7 +56,7 @@ class Timers:
         status = None
         if schedule.after(following) - following >= _MONITORED:
             # Schedules under a minute have no monitor on the platform.
-            status = {"Last": stamp(now), "Next": stamp(following), "LastUpdated": stamp(now)}
+            status = {"Last": format_time(now), "Next": format_time(following), "LastUpdated": format_time(now)}
         information = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": status, "IsPastDue": False}
         try:
             await self._worker.timer(function, json.dumps(information))

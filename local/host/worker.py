@@ -60,6 +60,7 @@ class Worker:
         self._orchestrators = {one.called: one for one in index.of("orchestrator")}
         self._client_binding = client_binding
         self._timeout = timeout
+        # The Python worker's own default: orchestrators and sync activities wait for each other there, too.
         size = int(os.environ.get("PYTHON_THREADPOOL_THREAD_COUNT") or min(32, (os.cpu_count() or 1) + 4))
         self._pool = ThreadPoolExecutor(size, thread_name_prefix="function")
 
@@ -106,7 +107,7 @@ class Worker:
         try:
             state = json.loads(await self.call(function, _decode("orchestrationTrigger", context)))
         except Exception as error:
-            # A failed orchestrator still tells what it scheduled before, behind a mark in the message.
+            # A failed orchestrator still reports what it scheduled before, after a mark in the message.
             _, mark, state_text = str(error).partition(_STATE_MARK)
             if not mark:
                 raise FunctionFailedError(str(error), _stack(error)) from error

@@ -174,7 +174,7 @@ def _anonymous_routes(source: str) -> Iterator[tuple[str, int]]:
                 yield "/" + str(parts[0].value).split("{")[0], node.lineno
 
 
-def gate(root: Path, every: list[BicepFile]) -> Iterator[Finding]:
+def authentication(root: Path, every: list[BicepFile]) -> Iterator[Finding]:
     """App Service authentication answers 401 and lets through exactly what is anonymous by design."""
     for file in every:
         for each in file.resources("Microsoft.Web/sites/config"):

@@ -80,7 +80,7 @@ class Declaration:
 
     @property
     def value(self) -> Node | None:
-        """What stands behind the `=`."""
+        """The expression after the `=`."""
         named = self.node.named_children
         return named[-1] if any(child.type == "=" for child in self.node.children) else None
 

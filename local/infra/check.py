@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from local.infra import appsettings, model, passing, project, templates
+from local.infra import appsettings, model, project, setting_lines, templates
 from local.infra.findings import Finding
 
 
@@ -17,8 +17,8 @@ def check(root: Path) -> list[Finding]:
     if every:
         found += [
             *appsettings.check(root, every, host),
-            *passing.check(root, every),
-            *appsettings.gate(root, every),
+            *setting_lines.check(root, every),
+            *appsettings.authentication(root, every),
             *model.check(every[0]),
             *project.azd(root, every),
             *project.pythons(root, every),
@@ -29,4 +29,4 @@ def check(root: Path) -> list[Finding]:
 def fix(root: Path) -> None:
     """Write what can be written for a person: the lines that pass settings on."""
     if every := templates.files(root):
-        passing.fix(root.resolve(), every)
+        setting_lines.fix(root.resolve(), every)

@@ -21,8 +21,8 @@ from local.packaging.funcignore import FuncIgnore, published_files
 
 AZD = ">= 1.23.13"
 """Older versions leave out of the package whatever a line with `!` names (Azure/azure-dev#7311)."""
-SHIPS = ("function_app.py", "host.json", "requirements.txt")
-STAYS = (
+MUST_SHIP = ("function_app.py", "host.json", "requirements.txt")
+MUST_STAY = (
     ".env",
     ".github/workflows/ci.yml",
     ".npmrc",
@@ -132,10 +132,10 @@ def package(root: Path) -> Iterator[Finding]:
     }
     code = [file.relative_to(root).as_posix() for file in sorted((root / "shared").rglob("*.py"))]
     for reader, kept_out in readers.items():
-        for path in dict.fromkeys((*SHIPS, *code, *tracked(root))):
+        for path in dict.fromkeys((*MUST_SHIP, *code, *tracked(root))):
             if kept_out(path):
                 yield Finding(".funcignore", 1, f"{reader} would keep {path} out of the package")
-        for path in STAYS:
+        for path in MUST_STAY:
             if not kept_out(path):
                 yield Finding(".funcignore", 1, f"{reader} would let {path} into the package")
     for path in published_files(root):

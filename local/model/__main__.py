@@ -24,6 +24,7 @@ def main() -> None:
     listening = listen(args.bind, args.port)
     print(f"The scripted model listens on http://{args.bind}:{listening.getsockname()[1]}/v1", flush=True)
     app = build_app(think=args.think, hosts=[*names_of(args.bind), *args.allow_host])
+    # uvicorn's own server handles SIGTERM and Ctrl-C, which one inside a process of others must not do.
     uvicorn.Server(model_config(app)).run(sockets=[listening])
 
 

@@ -1,4 +1,4 @@
-"""The Responses API and Chat Completions over HTTP: read a request, let its fault strike, answer."""
+"""The Responses API and Chat Completions over HTTP: read a request, apply its fault, answer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from local.model.account import Account, ScriptedTurn
 from local.model.chat import completion
 from local.model.conversation import new_id
 from local.model.errors import ApiError, Json, error_body, invalid
@@ -19,26 +20,26 @@ from local.model.events import due_events, sse
 from local.model.faults import Fault
 from local.model.records import LoggedRequest
 from local.model.responses import Ending, StoredResponse
-from local.model.world import Cue, World
 
 MODELS = ("gpt-scripted", "gpt-5", "gpt-5-mini", "gpt-5.4-mini")
-WorldOf = Callable[[str], World]
+AccountOf = Callable[[str], Account]
+# No HTTP status: it marks in the code that the connection is gone, and is never sent.
 _CLIENT_GONE = 499
 
 
 class Exchange:
-    """One API request in its world, and what is noted of it."""
+    """One API request to an account, and its entry in the log."""
 
-    def __init__(self, request: Request, world: World, entry: LoggedRequest) -> None:
+    def __init__(self, request: Request, account: Account, entry: LoggedRequest) -> None:
         self.request = request
-        self.world = world
+        self.account = account
         self.entry = entry
         self.body: Any = None
-        self.cue: Cue | StoredResponse | None = None
+        self.subject: ScriptedTurn | StoredResponse | None = None
 
     async def answer(self) -> Response:
-        """The answer, with everything that the script and the switches do to it."""
-        switches = self.world.switches
+        """The answer, after what the script and the switches do to it."""
+        switches = self.account.switches
         if switches.down:
             self.entry.fault = {"down": True}
             return await self._drop()
@@ -47,15 +48,16 @@ class Exchange:
             error = ApiError(503, "The service is unavailable.", code="service_unavailable", kind="server_error")
             return JSONResponse(error.body, 503, {"retry-after": f"{switches.unavailable:g}"})
         await self._read()
+        # A script may have a fault for this very request, so it is read before anything can go wrong with it.
         operation = "create" if self.entry.operation == "chat" else self.entry.operation
-        fault = self.world.next_fault(operation, self.cue)
+        fault = self.account.next_fault(operation, self.subject)
         if fault is None:
             return await self._carry_out()
-        self.entry.fault = _told(fault)
-        return await self._strike(fault)
+        self.entry.fault = _fields_of(fault)
+        return await self._apply(fault)
 
     async def _read(self) -> None:
-        """Find out which script and turn the request belongs to, as far as that can be told."""
+        """Find the turn, or the response, that the request is about, and put it into the log."""
         response_id = self.request.path_params.get("response_id")
         if self.entry.operation in ("create", "chat"):
             raw = await self.request.body()
@@ -64,20 +66,21 @@ class Exchange:
             except ValueError:
                 self.body = None
             self.entry.body = self.body if isinstance(self.body, dict) else None
-            read = self.world.cue if self.entry.operation == "create" else self.world.chat_cue
-            cue = self.cue = read(self.body)
-            if cue is not None:
+            read = self.account.find_turn if self.entry.operation == "create" else self.account.find_chat_turn
+            found = self.subject = read(self.body)
+            if found is not None:
                 metadata = self.body.get("metadata")
                 self.entry.metadata = metadata if isinstance(metadata, dict) else {}
-                self.entry.script, self.entry.turn, self.entry.attempt = cue.script, cue.index, cue.attempt
-        elif response_id in self.world.responses:
-            stored = self.cue = self.world.responses[response_id]
+                self.entry.script, self.entry.turn, self.entry.attempt = found.script, found.index, found.attempt
+        elif response_id in self.account.responses:
+            stored = self.subject = self.account.responses[response_id]
             self.entry.script, self.entry.turn = stored.script, stored.turn_index
             self.entry.attempt, self.entry.metadata = stored.attempt, stored.request.get("metadata") or {}
 
-    async def _strike(self, fault: Fault) -> Response:
+    async def _apply(self, fault: Fault) -> Response:
+        # A create that is carried out and then not answered: the app cannot know that it has a response.
         done = await self._carry_out() if fault.after_accept else None
-        if fault.hang and await self._client_left(fault.hang):
+        if fault.hang and await self._client_disconnects(fault.hang):
             return Response(status_code=_CLIENT_GONE)
         if fault.drop:
             return await self._drop()
@@ -88,7 +91,7 @@ class Exchange:
             return JSONResponse(body, status, headers)
         return done if done is not None else await self._carry_out()
 
-    async def _client_left(self, seconds: float) -> bool:
+    async def _client_disconnects(self, seconds: float) -> bool:
         await self.request.body()
         try:
             async with asyncio.timeout(seconds):
@@ -100,6 +103,7 @@ class Exchange:
 
     async def _drop(self) -> Response:
         self.request.state.transport.abort()
+        # Two turns of the loop: the server must see the lost connection before it is given an answer to send.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         self.entry.fault = self.entry.fault or {"drop": True}
@@ -121,13 +125,13 @@ class Exchange:
             return JSONResponse(error.body, error.status)
 
     def _stored(self) -> StoredResponse:
-        return self.world.known(self.request.path_params["response_id"])
+        return self.account.known(self.request.path_params["response_id"])
 
     def _rendered(self, stored: StoredResponse) -> Response:
-        return JSONResponse(stored.rendered(self.world.clock()))
+        return JSONResponse(stored.rendered(self.account.clock()))
 
     async def _create(self) -> Response:
-        stored = self.world.create(self.body, self.cue if isinstance(self.cue, Cue) else None)
+        stored = self.account.create(self.body, self.subject if isinstance(self.subject, ScriptedTurn) else None)
         self.entry.accepted, self.entry.response_id = True, stored.id
         if stored.request.get("stream"):
             return self._stream(stored, -1)
@@ -137,28 +141,30 @@ class Exchange:
         return self._rendered(stored)
 
     async def _chat(self) -> Response:
-        stored = self.world.complete(self.body, self.cue if isinstance(self.cue, Cue) else None)
+        stored = self.account.complete(self.body, self.subject if isinstance(self.subject, ScriptedTurn) else None)
         self.entry.accepted, self.entry.response_id = True, stored.id
         return JSONResponse(completion(stored, await self._ended(stored)))
 
     async def _ended(self, stored: StoredResponse) -> Ending:
         while True:
-            ending = stored.ending_at(self.world.clock())
+            ending = stored.ending_at(self.account.clock())
             if ending is not None:
                 return ending
-            await stored.pause(stored.done_at - self.world.clock())
+            await stored.pause(stored.done_at - self.account.clock())
 
     async def _retrieve(self) -> Response:
         stored = self._stored()
         query = self.request.query_params
         if query.get("stream", "").lower() != "true":
             return self._rendered(stored)
+        # As the API: only what was created with `stream` and `background` can be streamed later.
         if not (stored.request.get("stream") and stored.background):
             raise invalid(
                 "This response cannot be streamed because it was not created with background=true and stream=true."
             )
-        wall = self.world.switches.stream_wall
-        if self.world.clock() - stored.created > wall:
+        # OpenAI refuses a replay five minutes after the create (openai-python#2828): polling is what is left.
+        wall = self.account.switches.stream_wall
+        if self.account.clock() - stored.created > wall:
             raise invalid(f"This response can no longer be streamed because it is more than {wall / 60:g} minutes old.")
         return self._stream(stored, self._number("starting_after", -1))
 
@@ -169,9 +175,9 @@ class Exchange:
             raise invalid(f"Invalid '{name}': expected an integer.", param=name, code="invalid_type") from None
 
     def _stream(self, stored: StoredResponse, after: int) -> Response:
-        fault = self.world.next_fault("stream", stored)
+        fault = self.account.next_fault("stream", stored)
         if fault is not None:
-            self.entry.fault = _told(fault)
+            self.entry.fault = _fields_of(fault)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         events = self._events(stored, after, fault)
         return StreamingResponse(events, headers=headers, media_type="text/event-stream; charset=utf-8")
@@ -182,7 +188,7 @@ class Exchange:
         try:
             most = fault.after_events if fault is not None else None
             if most != 0:
-                async for event in due_events(stored, after, self.world.clock):
+                async for event in due_events(stored, after, self.account.clock):
                     self.entry.events += 1
                     yield sse(event)
                     after = event["sequence_number"]
@@ -194,7 +200,7 @@ class Exchange:
             if fault is not None and fault.event is not None:
                 yield sse({"sequence_number": after + 1, **fault.event})
             if fault is not None and fault.hang:
-                await self._client_left(fault.hang)
+                await self._client_disconnects(fault.hang)
             closed = "cut"
             if fault is not None and fault.drop:
                 await self._drop()
@@ -203,12 +209,12 @@ class Exchange:
 
     async def _cancel(self) -> Response:
         stored = self._stored()
-        self.world.cancel(stored)
+        self.account.cancel(stored)
         return self._rendered(stored)
 
     async def _delete(self) -> Response:
         stored = self._stored()
-        self.world.delete(stored)
+        self.account.delete(stored)
         return JSONResponse({"id": stored.id, "object": "response", "deleted": True})
 
     async def _input_items(self) -> Response:
@@ -240,20 +246,20 @@ def model(name: str) -> Json:
     return {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "scripted"}
 
 
-def _told(fault: Fault) -> Json:
+def _fields_of(fault: Fault) -> Json:
     default = asdict(Fault())
     return {key: value for key, value in asdict(fault).items() if value != default[key]}
 
 
 def credential(request: Request) -> str | None:
-    """The Bearer key or `api-key` of a request: the name of its world."""
+    """The Bearer key or `api-key` of a request: the name of its account."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
     return request.headers.get("api-key") or None
 
 
-def api_routes(world_of: WorldOf, clock: Callable[[], float]) -> list[Route]:
+def api_routes(account_of: AccountOf, clock: Callable[[], float]) -> list[Route]:
     """The API's routes, without the `/v1` before them."""
 
     def route(path: str, method: str, operation: str) -> Route:
@@ -262,7 +268,7 @@ def api_routes(world_of: WorldOf, clock: Callable[[], float]) -> list[Route]:
             if key is None:
                 error = ApiError(401, "You didn't provide an API key.", code="missing_api_key")
                 return JSONResponse(error.body, 401)
-            world = world_of(key)
+            account = account_of(key)
             entry = LoggedRequest(
                 time=clock(),
                 method=request.method,
@@ -271,8 +277,8 @@ def api_routes(world_of: WorldOf, clock: Callable[[], float]) -> list[Route]:
                 query=dict(request.query_params),
                 response_id=request.path_params.get("response_id"),
             )
-            world.log.append(entry)
-            response = await Exchange(request, world, entry).answer()
+            account.log.append(entry)
+            response = await Exchange(request, account, entry).answer()
             entry.answered_at = clock()
             if response.status_code != _CLIENT_GONE:
                 entry.status = response.status_code

@@ -40,6 +40,7 @@ def _value(schema: Json, text: str, definitions: Json, depth: int) -> Any:
         return schema["default"]
     if schema.get("enum"):
         return schema["enum"][0]
+    # A schema may refer to itself.
     if depth > _DEEPEST:
         return None
     if "$ref" in schema:
@@ -50,6 +51,7 @@ def _value(schema: Json, text: str, definitions: Json, depth: int) -> Any:
     if isinstance(kind, list):
         kind = kind[0]
     if kind in ("integer", "number"):
+        # A digit in the user's message is probably the number that is meant.
         number = re.search(r"\b[1-9]\b", text)
         return int(number[0]) if number else 2
     if kind == "array":

@@ -1,4 +1,4 @@
-"""Chat Completions in the words of the Responses API: the same scripts, told turn and answer in another shape."""
+"""Chat Completions in the words of the Responses API: the same scripts, the same turns, another shape."""
 
 from __future__ import annotations
 

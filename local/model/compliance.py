@@ -51,12 +51,12 @@ def findings(records: str) -> list[Json]:
 
 
 def _records(text: str) -> list[Any]:
-    told = _json(text)
-    if isinstance(told, dict):
-        lists = [value for value in told.values() if isinstance(value, list)]
-        told = lists[0] if lists else [told]
-    if isinstance(told, list):
-        return told
+    parsed = _json(text)
+    if isinstance(parsed, dict):
+        lists = [value for value in parsed.values() if isinstance(value, list)]
+        parsed = lists[0] if lists else [parsed]
+    if isinstance(parsed, list):
+        return parsed
     return [sentence.strip() for sentence in re.split(r"[;\n]|(?<=[.!?])\s", text) if sentence.strip()]
 
 
@@ -64,16 +64,16 @@ def _finding(record: Any) -> Json:
     if isinstance(record, dict):
         whole = json.dumps(record, ensure_ascii=False)
         area = _first(record, "area", "category", "domain", "department", "system", "control") or "records"
-        told = _first(record, "finding", "issue", "description", "summary", "text", "note") or whole
+        finding = _first(record, "finding", "issue", "description", "summary", "text", "note") or whole
         severity = record.get("severity")
     else:
-        whole = told = str(record)
-        head, colon, tail = told.partition(": ")
-        area, told = (head, tail) if colon and tail and len(head) <= 60 else ("records", told)
+        whole = finding = str(record)
+        head, colon, tail = finding.partition(": ")
+        area, finding = (head, tail) if colon and tail and len(head) <= 60 else ("records", finding)
         severity = None
     if severity not in ("low", "medium", "high"):
         severity = "high" if _HIGH.search(whole) else "low" if _LOW.search(whole) else "medium"
-    return {"area": area[:60], "severity": severity, "finding": told[:_LONGEST_FINDING]}
+    return {"area": area[:60], "severity": severity, "finding": finding[:_LONGEST_FINDING]}
 
 
 def _first(record: Json, *names: str) -> str | None:
@@ -86,9 +86,9 @@ def _summary(title: str, found: list[Json]) -> str:
 
 
 def _reference(output: str) -> str | None:
-    told = _json(output)
-    if isinstance(told, dict):
-        named = _first(told, "reference", "reference_id", "report_id", "number", "id")
+    parsed = _json(output)
+    if isinstance(parsed, dict):
+        named = _first(parsed, "reference", "reference_id", "report_id", "number", "id")
         if named is not None:
             return named
     written = _REFERENCE.search(output)
@@ -96,9 +96,9 @@ def _reference(output: str) -> str | None:
 
 
 def _error(output: str) -> Any:
-    """The error that a tool's output tells of: a refusal, or a tool that failed."""
-    told = _json(output)
-    return told.get("error") if isinstance(told, dict) else None
+    """The error in a tool's output: a refusal, or a tool that failed."""
+    parsed = _json(output)
+    return parsed.get("error") if isinstance(parsed, dict) else None
 
 
 def _json(text: str) -> Any:

@@ -20,11 +20,12 @@ class ControlError(Exception):
 
 
 class ModelControl:
-    """One world of a scripted model. `world` is the API key that its client uses; `url` may end in `/v1`."""
+    """One account of a scripted model. `account` is the API key that its client uses; `url` may end in `/v1`."""
 
-    def __init__(self, url: str, world: str) -> None:
+    def __init__(self, url: str, account: str) -> None:
         root = url.rstrip("/").removesuffix("/v1").removesuffix("/openai")
-        self._base = f"{root}/control/{quote(world, safe='')}"
+        self._base = f"{root}/control/{quote(account, safe='')}"
+        # Without the machine's proxies: the model listens on loopback.
         self._opener = build_opener(ProxyHandler({}))
 
     async def script(self, name: str, turns: Sequence[Mapping[str, Any]]) -> None:
@@ -50,7 +51,7 @@ class ModelControl:
         ]
 
     async def responses(self) -> list[KnownResponse]:
-        """All responses and chat completions of the world, oldest first, deleted ones too."""
+        """All responses and chat completions of the account, oldest first, deleted ones too."""
         return [KnownResponse(**known) for known in (await self._call("GET", "/responses"))["data"]]
 
     async def finish(self, response_id: str) -> None:
@@ -66,7 +67,7 @@ class ModelControl:
         await self._call("POST", f"/responses/{response_id}", {"forget": True})
 
     async def reset(self) -> None:
-        """Empty the world."""
+        """Empty the account."""
         await self._call("POST", "/reset")
 
     async def _call(self, method: str, path: str, data: Any = None) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.model.errors import ApiError, Json, invalid
-from local.model.script import asked_by, is_model_output
+from local.model.script import id_to_answer, is_model_output
 
 _PREFIX = {
     "message": "msg",
@@ -135,11 +135,11 @@ class Conversation:
     def position(self, script: str, turn: int, metadata: Mapping[str, str]) -> str:
         """The same for every attempt at one turn of one run, by chain or by replay.
 
-        Told apart: the script, the turn, the user's words, the ids of the calls since then, and any
-        metadata whose name ends in `run` or `run_id` (so that two equal runs in one world differ).
+        It depends on the script, the turn, the user's words, the ids of the calls since then, and any
+        metadata whose name ends in `run` or `run_id` (so that two equal runs in one account differ).
         """
         runs = sorted(str(value) for key, value in metadata.items() if key.endswith(("run", "run_id")))
-        calls = sorted(asked for item in self.since_user if (asked := asked_by(item)) is not None)
+        calls = sorted(call_id for item in self.since_user if (call_id := id_to_answer(item)) is not None)
         parts = [script, turn, len(self.user_messages), self.latest_user_message, runs, calls]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

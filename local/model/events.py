@@ -11,7 +11,8 @@ from local.model.errors import Json
 from local.model.hosted import phase_events
 from local.model.responses import TERMINAL, StoredResponse
 
-_MOST_PIECES = 200
+# A long text in small pieces would be thousands of events, which a test has no time for.
+_MAX_PIECES = 200
 _SHORTEST_PIECE = 12
 
 
@@ -41,7 +42,7 @@ def timeline(stored: StoredResponse) -> list[tuple[float, Json]]:
 
 
 def _due(stored: StoredResponse, share: float) -> float:
-    end = stored.thought_until if stored.finish_at is None else stored.finish_at
+    end = stored.think_ends_at if stored.finish_at is None else stored.finish_at
     if stored.turn.stuck and stored.finish_at is None and share > 0.5:
         return math.inf
     return stored.working_from + share * max(end - stored.working_from, 0.0)
@@ -66,6 +67,7 @@ def _lifecycle(name: str, response: Json) -> Json:
 def _output_events(output: tuple[Json, ...]) -> Iterator[Json]:
     for index, item in enumerate(output):
         begun = {**item, "status": "in_progress"} if "status" in item else dict(item)
+        # As the API does: an item is announced empty and filled by what follows; an approval request is whole.
         for key, empty in (("content", []), ("summary", []), ("arguments", "")):
             if key in item and item["type"] != "mcp_approval_request":
                 begun[key] = empty
@@ -102,7 +104,7 @@ def _summary_events(at: Json, part: Json) -> Iterator[Json]:
 
 
 def _deltas(name: str, at: Json, text: str, done: Json) -> Iterator[Json]:
-    size = max(_SHORTEST_PIECE, math.ceil(len(text) / _MOST_PIECES))
+    size = max(_SHORTEST_PIECE, math.ceil(len(text) / _MAX_PIECES))
     for start in range(0, len(text), size):
         yield {"type": f"{name}.delta", **at, "delta": text[start : start + size]}
     yield {"type": f"{name}.done", **at, **done}
@@ -114,7 +116,7 @@ async def due_events(stored: StoredResponse, after: int, clock: Callable[[], flo
     while True:
         # All of one moment: a slow reader holds the loop up at its events, and much may happen meanwhile.
         changed, now = stored.changed, clock()
-        over = stored.status_at(now) in TERMINAL
+        has_ended = stored.status_at(now) in TERMINAL
         waiting = stored.done_at if stored.done_at > now else math.inf
         for at, event in timeline(stored)[sent + 1 :]:
             if at > now:
@@ -122,7 +124,7 @@ async def due_events(stored: StoredResponse, after: int, clock: Callable[[], flo
                 break
             yield event
             sent += 1
-        if over:
+        if has_ended:
             return
         await stored.pause(waiting - clock(), changed)
 

@@ -1,4 +1,4 @@
-"""Faults: what goes wrong with a request, and with which one of them."""
+"""Faults: what goes wrong with a request, and with which of the requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from local.model.errors import Json, error_body
 
-# a chat completion meets those of `create`
+# a chat completion has the faults of `create`
 OPERATIONS = frozenset({"create", "retrieve", "cancel", "delete", "input_items", "stream"})
 ALWAYS = -1
 
@@ -35,7 +35,7 @@ class Fault:
     hang: float = 0.0
     """Seconds before the answer."""
     drop: bool = False
-    """The connection is closed without an answer; with `after_events` in the midst of one."""
+    """The connection is closed without an answer; with `after_events` in the middle of one."""
     after_accept: bool = False
     """The request is carried out first: a create that was perhaps accepted."""
     after_events: int | None = None
@@ -43,9 +43,9 @@ class Fault:
     event: Json | None = None
     """With `after_events`: an event that is sent last, such as `{type: "error", …}`; numbered like any other."""
     times: int = 1
-    """How many requests in a row meet it; -1: all that follow."""
+    """How many requests in a row have it; -1: all that follow."""
     skip: int = 0
-    """How many requests pass unharmed before."""
+    """How many requests are served as usual before."""
 
     @property
     def answers(self) -> bool:
@@ -70,6 +70,7 @@ class Fault:
 def parse_fault(data: Any, where: str) -> Fault:
     """A fault from its JSON; raises ScriptError."""
     fields = keyed(data, where, Fault.__dataclass_fields__)
+    # A gateway's page comes with status 200 too, and the `openai` client returns it as a `str`.
     if fields.get("html") is True:
         fields["html"] = "<html><body><h1>Bad gateway</h1></body></html>"
     if "headers" in fields:
@@ -87,7 +88,7 @@ def parse_faults(data: Any, where: str) -> dict[str, tuple[Fault, ...]]:
 
 
 def fault_at(faults: Sequence[Fault], n: int) -> Fault | None:
-    """What the n-th request (from 0) meets, when each fault lets `skip` pass and hits `times`."""
+    """The fault of the n-th request (from 0), when each fault skips `skip` requests and applies to `times`."""
     for fault in faults:
         if n < fault.skip:
             return None

@@ -36,6 +36,7 @@ _PHASES = {
 def completed(item: Json) -> Json:
     """The item with an id and everything else that the API would say of it."""
     kind = item["type"]
+    # The API's lists of tools have no status.
     status = {"status": "completed"} if kind.endswith("_call") else {}
     return {"id": new_id(_PREFIX.get(kind, "item")), **status, **_DEFAULTS.get(kind, {}), **item}
 

@@ -39,8 +39,8 @@ def _plain(conversation: Conversation) -> str:
     users = conversation.user_messages
     said = f"You said: {users[-1]}" if users else "You said nothing."
     earlier = f"Before that I heard {len(users) - 1} earlier user message{'s' * (len(users) != 2)}."
-    told = [f"{name} gave: {output[:_LONGEST_QUOTE]}" for name, output in conversation.tool_outputs]
-    return "\n".join([said, earlier, *told, *conversation.approvals])
+    given = [f"{name} gave: {output[:_LONGEST_QUOTE]}" for name, output in conversation.tool_outputs]
+    return "\n".join([said, earlier, *given, *conversation.approvals])
 
 
 def _story(topic: str, facts: str, characters: str) -> str:

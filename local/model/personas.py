@@ -1,4 +1,4 @@
-"""Who answers a request that names no script, told by the tools it offers."""
+"""Which default script answers a request that names none, chosen by the tools that it offers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a world tells about itself: shared by the control API and its client."""
+"""What the control API reports of an account: shared by the API and its client."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LoggedRequest:
 
 @dataclass(slots=True, kw_only=True)
 class KnownResponse:
-    """One response or chat completion of a world. `created_at` is in epoch seconds."""
+    """One response or chat completion of an account. `created_at` is in epoch seconds."""
 
     id: str
     status: str

@@ -1,4 +1,4 @@
-"""Response objects and their life in time: nothing runs, a status is read off the clock."""
+"""Response objects. Nothing runs in between: the status of a response follows from the clock alone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from local.model.script import Turn
 
 TERMINAL = frozenset({"completed", "failed", "cancelled", "incomplete"})
 _LONGEST_QUEUE = 0.25
+# Near enough to real tokens for limits and sums, and the same at every run of a test.
 _CHARS_A_TOKEN = 4
 
 
@@ -108,7 +109,7 @@ def _length(item: Json) -> int:
 
 @dataclass(eq=False, kw_only=True)
 class StoredResponse:
-    """A response that was created. Times are epoch seconds by the world's clock."""
+    """A response that was created. Times are epoch seconds by the account's clock."""
 
     id: str
     request: Json
@@ -131,7 +132,7 @@ class StoredResponse:
     deleted: bool = False
     forgotten: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when its life is changed from outside next. Whoever looks at it for a while takes this first."""
+    """Set at the next change from outside. Take it before you read a status that you mean to wait on."""
 
     @property
     def background(self) -> bool:
@@ -152,22 +153,22 @@ class StoredResponse:
         return planned if self.finish_at is None else min(planned, self.finish_at)
 
     @property
-    def thought_until(self) -> float:
+    def think_ends_at(self) -> float:
         """When the think time is over, for one that is stuck too."""
         return max(self.working_from, self.created + self.think)
 
     @property
     def done_at(self) -> float:
-        """When it ends by itself (or has been told to)."""
+        """When it ends by itself (or has been made to end)."""
         if self.finish_at is not None:
             return self.finish_at
-        return math.inf if self.turn.stuck else self.thought_until
+        return math.inf if self.turn.stuck else self.think_ends_at
 
     @property
     def planned_end(self) -> float:
         """When the planned end comes or, for one that is stuck, would have come."""
         end = min(self.done_at, self.late_at)
-        return self.thought_until if end == math.inf else end
+        return self.think_ends_at if end == math.inf else end
 
     def ending_at(self, now: float) -> Ending | None:
         """Its end, if that has come."""
@@ -197,6 +198,7 @@ class StoredResponse:
         """Cancel one that is under way; `late_completed` lets it complete all the same."""
         self.force(Ending("cancelled"), now)
         if self.turn.late_completed is not None:
+            # Cancel is advisory: a cancelled response has been seen `completed` minutes later.
             self.late_at = now + self.turn.late_completed
 
     def finish(self, now: float) -> None:
@@ -206,7 +208,7 @@ class StoredResponse:
             self._notify()
 
     async def pause(self, seconds: float, changed: asyncio.Event | None = None) -> None:
-        """Wait this long, or until its life has been changed from outside (since `changed` was taken)."""
+        """Wait this long, or until it has been changed from outside (since `changed` was taken)."""
         try:
             async with asyncio.timeout(None if seconds == math.inf else max(seconds, 0.0)):
                 await (changed or self.changed).wait()
@@ -243,6 +245,7 @@ class StoredResponse:
             "max_tool_calls": asked.get("max_tool_calls"),
             "metadata": asked.get("metadata") or {},
             "model": asked["model"],
+            # A response that still runs has no output when it is polled, and a failed one has none at all.
             "output": list(end.output) if done else [],
             "parallel_tool_calls": _given(asked, "parallel_tool_calls", True),
             "previous_response_id": asked.get("previous_response_id"),

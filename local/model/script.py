@@ -12,7 +12,7 @@ from local.model.errors import Json
 from local.model.faults import Fault, ScriptError, keyed, parse_faults
 
 MARKER = re.compile(r"\[script:([\w.-]+)\]")
-_OF_THE_MODEL = frozenset({"reasoning", "mcp_list_tools", "mcp_approval_request"})
+_MODEL_ITEMS = frozenset({"reasoning", "mcp_list_tools", "mcp_approval_request"})
 STATUSES = ("completed", "failed", "incomplete", "cancelled")
 
 
@@ -42,7 +42,7 @@ class Turn:
     """One response of the model. Times are in seconds."""
 
     think: float | None = None
-    """From the create to the end, `queued` included; `None`: the world's."""
+    """From the create to the end, `queued` included; `None`: the account's."""
     queued: float | None = None
     """`None`: a tenth of `think`, at most 0.25."""
     reasoning: str | None = None
@@ -73,8 +73,8 @@ class Turn:
     """Status answered to a cancel; anything but 200 leaves the response alone."""
     repeat: bool = False
     """Also plays every turn after this one."""
-    goes_on: bool = False
-    """What the user says next, if it names no script, is answered with the next turn: so a correction is."""
+    continues: bool = False
+    """The next user message, if it names no script, is answered with the next turn: for corrections of an answer."""
     faults: Mapping[str, tuple[Fault, ...]] = field(default_factory=dict)
     faults_of_attempt: bool = False
     """The faults belong to one attempt, not to all attempts of the turn together."""
@@ -119,9 +119,11 @@ def parse_turn(data: Any, where: str) -> Turn:
     if attempts is not None:
         base = parse_turn(fields, where)
         variants = (_variant(fields, variant, f"{where}.attempts[{k}]") for k, variant in enumerate(attempts))
-        return Turn(repeat=base.repeat, goes_on=base.goes_on, attempts=tuple(variants))
+        # What follows this turn must not depend on which attempt at it succeeded.
+        return Turn(repeat=base.repeat, continues=base.continues, attempts=tuple(variants))
     if "repeat_text" in fields:
         repeated = keyed(fields.pop("repeat_text"), f"{where}.repeat_text", ("text", "times"))
+        # So that a test of a long text need not send it in the script.
         fields["text"] = str(repeated["text"]) * int(repeated["times"])
     if fields.get("status") not in (None, *STATUSES):
         raise ScriptError(f"{where}.status must be one of {', '.join(STATUSES)}")
@@ -192,8 +194,8 @@ def turns_served(items: Iterable[Json], turn_of_call: Callable[[str], int | None
     served = 0
     in_group = False
     for item in items:
-        asked = asked_by(item)
-        turn = turn_of_call(asked) if asked is not None else None
+        call_id = id_to_answer(item)
+        turn = turn_of_call(call_id) if call_id is not None else None
         if turn is not None:
             served = max(served, turn + 1)
         elif is_model_output(item):
@@ -202,8 +204,8 @@ def turns_served(items: Iterable[Json], turn_of_call: Callable[[str], int | None
     return served
 
 
-def asked_by(item: Json) -> str | None:
-    """The id that an answer to this item must name: of a call or an approval request; `None` for others."""
+def id_to_answer(item: Json) -> str | None:
+    """The id that an answer to this item must name: that of a call or an approval request; `None` for others."""
     key = {"function_call": "call_id", "mcp_approval_request": "id"}.get(str(item.get("type")))
     return str(item.get(key)) if key is not None else None
 
@@ -211,4 +213,4 @@ def asked_by(item: Json) -> str | None:
 def is_model_output(item: Json) -> bool:
     """Whether a conversation item was written by the model, or by a tool at the provider on its behalf."""
     kind = str(item.get("type"))
-    return kind.endswith("_call") or kind in _OF_THE_MODEL or item.get("role") == "assistant"
+    return kind.endswith("_call") or kind in _MODEL_ITEMS or item.get("role") == "assistant"

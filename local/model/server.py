@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from local.access import Access, Application, Guarded, names_of
+from local.access import AccessGuard, AccessRules, Application, names_of
+from local.model.account import Account
 from local.model.api import api_routes, unknown_url
 from local.model.control_api import control_routes
-from local.model.world import World
-from local.serving import Serving, listen, server_config
+from local.serving import RunningServer, listen, server_config
 
 DEFAULT_THINK = 0.05
 KEEP_ALIVE_SECONDS = 600
@@ -29,31 +29,32 @@ KEEP_ALIVE_SECONDS = 600
 def build_app(
     *, think: float = DEFAULT_THINK, clock: Callable[[], float] = time.time, hosts: Sequence[str] = ()
 ) -> Starlette:
-    """The whole application: `/v1` and `/openai/v1` (the same), `/control/{world}`, `/health`.
+    """The whole application: `/v1` and `/openai/v1` (the same), `/control/{account}`, `/health`.
 
-    `think` is in seconds, `clock` in epoch seconds. Worlds come into being when first named: what a client's key
-    opens, and its prompts, are under that key. It answers to loopback names and to `hosts`, and to no other page.
+    `think` is in seconds, `clock` in epoch seconds. An account is created when its
+    key is first used. It answers to loopback names and to `hosts`, and to no other page.
     """
-    worlds: dict[str, World] = {}
+    accounts: dict[str, Account] = {}
 
-    def world_of(key: str) -> World:
-        if key not in worlds:
-            worlds[key] = World(clock, think)
-        return worlds[key]
+    def account_of(key: str) -> Account:
+        if key not in accounts:
+            accounts[key] = Account(clock, think)
+        return accounts[key]
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    routes = api_routes(world_of, clock)
+    # Azure OpenAI's paths begin with `/openai/v1`; the same API is behind them.
+    routes = api_routes(account_of, clock)
     return Starlette(
         routes=[
             Mount("/v1", routes=routes),
             Mount("/openai/v1", routes=routes),
-            Mount("/control", routes=control_routes(world_of)),
+            Mount("/control", routes=control_routes(account_of)),
             Route("/health", health),
         ],
         exception_handlers={404: unknown_url, 405: unknown_url},
-        middleware=[Middleware(Guarded, Access(hosts=tuple(hosts)))],
+        middleware=[Middleware(AccessGuard, AccessRules(hosts=tuple(hosts)))],
     )
 
 
@@ -87,7 +88,7 @@ class ScriptedModel:
         self._bind = bind
         self._wanted_port = port
         self._app = build_app(think=think, clock=clock, hosts=names_of(bind))
-        self._serving: Serving | None = None
+        self._serving: RunningServer | None = None
         self.port = 0
 
     @property
@@ -101,7 +102,7 @@ class ScriptedModel:
     async def __aenter__(self) -> ScriptedModel:
         listening = listen(self._bind, self._wanted_port)
         self.port = listening.getsockname()[1]
-        self._serving = Serving(model_config(self._app), listening)
+        self._serving = RunningServer(model_config(self._app), listening)
         await self._serving.open()
         return self
 

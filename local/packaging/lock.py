@@ -9,13 +9,13 @@ from local import ROOT
 from local.packaging.uv import run_uv
 from local.stack.child import LOGS
 from local.stack.node import NodeTools, npm_environment
-from local.stack.setup import phase
+from local.stack.setup import run_step
 
 OLDEST_PYTHON = "3.11"
 LOCKS = {
     "requirements.in": "requirements.txt",
     "requirements-dev.in": "requirements-dev.txt",
-    "local/peer/requirements.in": "local/peer/requirements.txt",
+    "local/third_party_server/requirements.in": "local/third_party_server/requirements.txt",
 }
 """What a person writes, and the lock made from it. The second is locked to the first one's versions."""
 
@@ -58,7 +58,7 @@ def update_node_locks(tools: NodeTools, *, root: Path = ROOT) -> list[str]:
         flags = ["--package-lock-only", "--omit-lockfile-registry-resolved", "--no-audit", "--no-fund"]
         command: list[str | Path] = [*tools.npm, "install", *flags, "--ignore-scripts", "--prefix", lock.parent]
         log = LOGS / f"npm-lock-{lock.parent.name}.log"
-        phase(f"locking what {folder}/package.json names", command, log, env=npm_environment(tools))
+        run_step(f"locking what {folder}/package.json names", command, log, env=npm_environment(tools))
         if lock.read_bytes() != before:
             changed.append(f"{folder}/package-lock.json")
     return changed

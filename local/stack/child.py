@@ -180,6 +180,7 @@ class Child:
                 return self
             if time.monotonic() >= deadline:
                 raise StackError(self._with_log(f"{self.name} did not answer within {limit:g} s"))
+            # Polled: the processes have no common way to report that they are ready.
             time.sleep(0.05)
 
     def stop(self, timeout: float | None = None) -> int | None:

@@ -88,6 +88,7 @@ class Azurite(Child):
                 *("--queueHost", LOOPBACK, "--queuePort", queue),
                 *("--tableHost", LOOPBACK, "--tablePort", table),
                 *(f"--{kind}KeepAliveTimeout={_KEEP_ALIVE}" for kind in ("blob", "queue", "table")),
+                # The SDKs ask for newer API versions than this Azurite knows.
                 *("--skipApiVersionCheck", "--disableTelemetry", "--silent"),
             ],
             log=log or LOGS / f"azurite-{table}.log",
@@ -109,6 +110,7 @@ class Azurite(Child):
         self._check_nobody_uses_the_folder()
         self.data_dir.mkdir(parents=True, exist_ok=True)
         super().start()
+        # Written after the start: who finds it must be able to look whether that process is alive.
         record = json.dumps({"pid": self.pid, "ports": self.ports})
         (self.data_dir / _RECORD).write_text(record, "utf-8")
         return self

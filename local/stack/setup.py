@@ -25,13 +25,13 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-PEER_HOME = ROOT / ".dormouse" / "peer"
-PEER_REQUIREMENTS = ROOT / "local" / "peer" / "requirements.txt"
+THIRD_PARTY_SERVER_HOME = ROOT / ".dormouse" / "third_party_server"
+THIRD_PARTY_SERVER_REQUIREMENTS = ROOT / "local" / "third_party_server" / "requirements.txt"
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 
 
-def say(text: str) -> None:
-    """Tell the person, at once even where the output is a pipe."""
+def print_now(text: str) -> None:
+    """Print it, and flush: the output may be a pipe, and the person is to see it while the work goes on."""
     print(text, flush=True)
 
 
@@ -71,9 +71,9 @@ def has_pip(python: Path) -> bool:
     return False
 
 
-def phase(title: str, command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None) -> None:
+def run_step(title: str, command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None) -> None:
     """Run one step of the setup; its output goes to a log, of which a failure shows the end."""
-    say(f"- {title} (log: {shown(log)})")
+    print_now(f"- {title} (log: {display_path(log)})")
     log.parent.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     with (
@@ -92,18 +92,18 @@ def phase(title: str, command: Sequence[str | Path], log: Path, *, env: Mapping[
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     code = process.wait(15)
                     break
-                say(f"  … still at it after {time.monotonic() - begun:.0f} s")
+                print_now(f"  … still running after {time.monotonic() - begun:.0f} s")
         except BaseException:
             process.kill()
             raise
     if code:
         tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-15:])
-        raise StackError(f"{title}: failed with exit code {code}. The last lines of {shown(log)}:\n{tail}")
-    say(f"  done in {time.monotonic() - begun:.1f} s")
+        raise StackError(f"{title}: failed with exit code {code}. The last lines of {display_path(log)}:\n{tail}")
+    print_now(f"  done in {time.monotonic() - begun:.1f} s")
 
 
-def shown(path: Path) -> str:
-    """A path as a person in the checkout would write it."""
+def display_path(path: Path) -> str:
+    """The path relative to the checkout, if it is inside; for messages."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
@@ -112,7 +112,7 @@ def ensure_venv(venv: Path) -> Path:
     here = (sys.version_info.major, sys.version_info.minor)
     have, python, stamp = venv_version(venv), venv_python(venv), venv / ".dormouse-requirements"
     if have is None and venv.is_dir() and any(venv.iterdir()) and not (venv / "pyvenv.cfg").is_file():
-        raise StackError(f"{shown(venv)} exists and is no virtual environment; choose another with --venv.")
+        raise StackError(f"{display_path(venv)} exists and is no virtual environment; choose another with --venv.")
     if have not in (None, here) and not stamp.is_file() and venv.parent != ROOT:
         raise StackError(
             f"{venv} was made with another Python, and not by dev.py; choose another with --venv, or delete it."
@@ -128,32 +128,32 @@ def ensure_venv(venv: Path) -> Path:
                 f"ensurepip is missing. On Debian and Ubuntu: sudo apt install {name}"
             )
         why = "" if have in (None, here) else ", instead of the one of another Python"
-        title = f"making {shown(venv)} with Python {here[0]}.{here[1]}{why}"
-        phase(title, [sys.executable, "-m", "venv", "--clear", venv], LOGS / "venv.log")
+        title = f"making {display_path(venv)} with Python {here[0]}.{here[1]}{why}"
+        run_step(title, [sys.executable, "-m", "venv", "--clear", venv], LOGS / "venv.log")
     command: list[str | Path] = [python, "-m", "pip", "install", "-r", ROOT / REQUIREMENTS[-1]]
     command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input"]
-    phase("installing the Python packages", command, LOGS / "pip.log")
+    run_step("installing the Python packages", command, LOGS / "pip.log")
     stamp.write_text(wanted, "utf-8")
     return python
 
 
-def ensure_peer(venv: Path) -> Path:
+def ensure_third_party_server(venv: Path) -> Path:
     """An environment of its own with a Responses server that is not ours; returns its interpreter."""
-    home = PEER_HOME / venv.name
+    home = THIRD_PARTY_SERVER_HOME / venv.name
     python, stamp = venv_python(home), home / ".dormouse-requirements"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    wanted = fingerprint([PEER_REQUIREMENTS], version)
-    PEER_HOME.mkdir(parents=True, exist_ok=True)
-    with alone_in(PEER_HOME):
+    wanted = fingerprint([THIRD_PARTY_SERVER_REQUIREMENTS], version)
+    THIRD_PARTY_SERVER_HOME.mkdir(parents=True, exist_ok=True)
+    with install_lock(THIRD_PARTY_SERVER_HOME):
         if not is_current(stamp, wanted):
-            phase(
-                "making an environment for the peer server",
+            run_step(
+                "making an environment for the third-party server",
                 [sys.executable, "-m", "venv", "--clear", home],
-                LOGS / "peer.log",
+                LOGS / "third-party-server.log",
             )
-            command: list[str | Path] = [python, "-m", "pip", "install", "-r", PEER_REQUIREMENTS]
+            command: list[str | Path] = [python, "-m", "pip", "install", "-r", THIRD_PARTY_SERVER_REQUIREMENTS]
             command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input"]
-            phase("installing the peer server", command, LOGS / "peer.log")
+            run_step("installing the third-party server", command, LOGS / "third-party-server.log")
             stamp.write_text(wanted, "utf-8")
     return python
 
@@ -170,14 +170,14 @@ def ensure_packages(name: str, source: Path, home: Path, needed: Path, tools: No
     files = [source / "package.json", source / "package-lock.json"]
     wanted, stamp = fingerprint(files), home / ".dormouse-lock"
     home.mkdir(parents=True, exist_ok=True)
-    with alone_in(home):
+    with install_lock(home):
         if not (is_current(stamp, wanted) and needed.is_file()):
             _install_packages(name, files, home, tools)
             stamp.write_text(wanted, "utf-8")
 
 
 @contextlib.contextmanager
-def alone_in(home: Path) -> Iterator[None]:
+def install_lock(home: Path) -> Iterator[None]:
     """One process at a time may install there: tests run in several. (Windows has no such lock.)"""
     with (home / ".dormouse-installing").open("w") as lock:
         if fcntl is not None:
@@ -193,4 +193,4 @@ def _install_packages(name: str, files: Sequence[Path], home: Path, tools: NodeT
     # No package in the lock files needs a script of its own at installation.
     flags = ["--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts", "--prefix", str(home)]
     command: list[str | Path] = [*tools.npm, "ci", *flags]
-    phase(title, command, LOGS / f"npm-{home.name}.log", env=npm_environment(tools))
+    run_step(title, command, LOGS / f"npm-{home.name}.log", env=npm_environment(tools))

@@ -1,4 +1,4 @@
-"""The words of an agent: session, message items, continuation token, response.
+"""What an agent is: its protocol, and the values that go in and out.
 
 The shapes follow Microsoft Agent Framework's background responses: ``agent.run(messages, session=…, options=…)``
 answers at once, either finally (token None) or with a continuation token; the same call with that token asks again.
@@ -97,7 +97,7 @@ class RunOptions:
 
 
 class ResponseStatus(StrEnum):
-    """What a response is, in our words; a word of the provider that we do not know counts as pending."""
+    """The status of a response. One of the provider's that we do not know counts as pending."""
 
     PENDING = "pending"
     COMPLETED = "completed"
@@ -147,11 +147,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentResponse:
-    """What the agent says now.
+    """What a response is now.
 
     ``continuation_token`` is None when nothing is pending: done, failed, or something asked for (``calls``,
     ``approvals``). ``metadata`` is what its create gave it.
-    ``provider_status`` is the provider's own word. ``items`` are its output items, in order.
+    ``provider_status`` is the status in the provider's own words. ``items`` are its output items, in order.
     """
 
     status: ResponseStatus
@@ -257,7 +257,7 @@ class Agent(Protocol):
         ...
 
     def follow(self, response_id: str, *, after: int, timeout: float) -> AsyncGenerator[AgentUpdate, None]:
-        """The updates after that sequence number (0: all of them), each as it is made; ``aclose`` lets go of it.
+        """The updates after that sequence number (0: all of them), each as it is made; ``aclose`` closes the stream.
 
         ``timeout`` in seconds bounds the opening, not the following. It may end before the response does: follow
         again from the last number. Raises ``NotStreamed`` when that cannot help, ``NoNews``, ``ResponseMissing``.

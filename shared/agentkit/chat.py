@@ -44,13 +44,14 @@ class ChatAgent(ProvidedAgent):
 
     def prepare(self, messages: Sequence[Item], *, session: AgentSession, options: RunOptions) -> Send:
         """Build the request: instructions, tools and options may be code of the agent's own."""
-        system = {"role": "system", "content": self._told(options.run)}
+        system = {"role": "system", "content": self._instructions_for(options.run)}
         body: dict[str, Any] = {**self._options, "model": options.model or self._model}
         if self.output is not None:
             schema = {"name": self.output.name, "schema": self.output.schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if tools := [_definition(tool) for tool in self.tools.values()] + self._hosted_tools:
             body["tools"] = tools
+        # Now, as a fault of the agent's own: later it would look like a request with an unknown outcome.
         check_sendable({**body, "messages": [system]})
         return functools.partial(self._create, {**body, "messages": [system, *to_messages(messages)]}, options)
 
@@ -130,6 +131,7 @@ def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any]) -> AgentRes
         response_id=lenient.response_id(body.get("id")),
         text=text,
         items=tuple(items),
+        # A cut answer may hold half of the arguments of its last call.
         calls=() if incomplete else calls,
         usage=_usage(body.get("usage")),
         incomplete_reason=incomplete,

@@ -9,7 +9,7 @@ from shared.agentkit.lenient import MOST_MESSAGE, mapping, well_formed, word
 from shared.agentkit.redaction import for_callers, plain_code, without_secrets
 
 NOT_SENT = "not_sent"
-"""The code of a fault that is no fault of the provider's: nothing was sent, for want of a place or of time."""
+"""The code of a fault of our own: nothing was sent, because no slot was free."""
 CREDENTIALS_REFUSED = "The model provider refuses this app's credentials. The log of the app has its words."
 NO_CREDENTIAL = "This app has no token or key for the model provider. The log of the app says why."
 _REFUSED_CODES = frozenset({"http_401", "http_403"})
@@ -18,7 +18,7 @@ _REFUSED_CODES = frozenset({"http_401", "http_403"})
 class ProviderFault(Exception):
     """The provider gave no usable answer. ``retry_after`` in seconds, where it said so.
 
-    ``message`` is for the log: what looks like a secret is left out of it. Callers are told ``for_callers``.
+    ``message`` is for the log: what looks like a secret is left out of it. Callers get ``for_callers``.
     """
 
     def __init__(self, message: str, *, code: str = "provider_error", retry_after: float | None = None) -> None:
@@ -69,7 +69,7 @@ class PerhapsAccepted(ProviderFault):
 
 
 class NoNews(ProviderFault):
-    """A question about a response went unanswered; the response may be fine."""
+    """A query about a response went unanswered; the response may be fine."""
 
 
 class ResponseMissing(ProviderFault):
@@ -87,12 +87,12 @@ _REFUSED = frozenset({"invalid_request_error", "invalid_prompt", "model_not_foun
 
 
 def of_error_event(event: Mapping[str, Any]) -> ProviderFault:
-    """What a create means whose stream begins with an error: sorted as its HTTP status would have been."""
-    told = mapping(event.get("error")) or event
-    words = {word(told.get(name)) for name in ("code", "type")}
-    text = word(told.get("message"), MOST_MESSAGE) or "The stream began with an error."
-    code = word(told.get("code")) or "stream_error"
-    if "previous_response_not_found" in words or told.get("param") == "previous_response_id":
+    """The fault of a create whose stream begins with an error: the one that its HTTP status would have meant."""
+    error = mapping(event.get("error")) or event
+    words = {word(error.get(name)) for name in ("code", "type")}
+    text = word(error.get("message"), MOST_MESSAGE) or "The stream began with an error."
+    code = word(error.get("code")) or "stream_error"
+    if "previous_response_not_found" in words or error.get("param") == "previous_response_id":
         return PreviousResponseMissing(text, code=code)
     if "No tool call found" in text:
         return ToolOutputsRefused(text, code=code)
@@ -100,4 +100,5 @@ def of_error_event(event: Mapping[str, Any]) -> ProviderFault:
         return NotAccepted(text, code=code)
     if words & _ACCESS_DENIED:
         return AccessDenied(text, code=code)
+    # A code that nobody knows: the request may have been accepted, so it must not simply be sent again.
     return (Refused if words & _REFUSED else PerhapsAccepted)(text, code=code)

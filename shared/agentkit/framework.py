@@ -1,7 +1,7 @@
 """An unmodified Microsoft Agent Framework ``Agent`` as an agent of ours. Needs the extra ``agent-framework``.
 
-The framework makes the request. What outlives a wake is ours: tools run from the ledger, the session is a row, and
-how a response ended is read from the provider's answer: the framework makes empty successes of failed ones.
+The framework makes the request. What outlives a wake is ours: tools run from their rows, the session is a row, and
+how a response ended is read from the provider's answer, since the framework makes empty successes of failed ones.
 """
 
 from __future__ import annotations
@@ -51,11 +51,13 @@ class FrameworkAgent(ResponsesAgent):
         middleware = categorize_middleware(agent.middleware, getattr(client, "function_middleware", None))
         if agent.mcp_tools or middleware["function"] or defaults.get("conversation_id") or not (name or agent.name):
             raise TypeError("it needs a name, and no local MCP tools, function middleware or fixed conversation_id")
+        # A copy: the app's author may use the original elsewhere, with retries and tools.
         ours: Any = copy.copy(client)
         ours.client = client.client.with_options(max_retries=0)
-        ours.client._prepare_request = functools.partial(_note_request, ours.client._prepare_request)
+        ours.client._prepare_request = functools.partial(_record_request, ours.client._prepare_request)
+        # The framework would run the tools inside the call, without a row: twice after a crash.
         ours.function_invocation_configuration = {"enabled": False}
-        ours._prepare_messages_for_openai = functools.partial(_as_given, client._prepare_messages_for_openai)
+        ours._prepare_messages_for_openai = functools.partial(_restore_items, client._prepare_messages_for_openai)
         provider = Provider(ProviderConfig(credential=""))
         provider._client = ours.client
         wanted = defaults.get("response_format")
@@ -72,22 +74,22 @@ class FrameworkAgent(ResponsesAgent):
         )
         self._agent: Any = copy.copy(agent)
         self._agent.client = ours
-        self._listeners = bool(agent.context_providers or agent.middleware or getattr(client, "chat_middleware", None))
+        self._has_hooks = bool(agent.context_providers or agent.middleware or getattr(client, "chat_middleware", None))
         self._tool_required = defaults.get("tool_choice") in ("required", {"mode": "required"})
 
     async def run(
         self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
     ) -> AgentResponse:
-        """Create through the framework, poll at the provider; context providers and middleware hear words only."""
+        """Create through the framework, poll at the provider; context providers and middleware see texts only."""
         theirs = af.AgentSession(session_id=session.session_id, service_session_id=session.previous_response_id)
         asked: dict[str, Any] = {"background": options.background, "store": True, "model": options.model}
         if options.continuation_token is not None:
             try:
                 response = await super().run(None, session=session, options=options)
-                if response.status is ResponseStatus.PENDING or not response.text or not self._listeners:
+                if response.status is ResponseStatus.PENDING or not response.text or not self._has_hooks:
                     return response
                 asked["continuation_token"] = {"response_id": response.response_id}
-                return _heard(response, await self._agent.run(session=theirs, options=asked))
+                return _with_text_of(response, await self._agent.run(session=theirs, options=asked))
             except (raised.ChatClientException, ClientAuthenticationError) as error:
                 raise faults.NoNews(str(error), code="provider_unreachable") from error
         return await self.prepare(messages or (), session=session, options=options)()
@@ -107,31 +109,33 @@ class FrameworkAgent(ResponsesAgent):
         """Raises ``RequestNotBuilt`` where instructions, a context provider or middleware failed before the request."""
         theirs = af.AgentSession(session_id=session.session_id, service_session_id=session.previous_response_id)
         requests: list[str] = []
-        noting = _requests.set(requests)
+        token = _requests.set(requests)
         try:
-            async with self._provider.starting(options.owner, blocking=not options.background):
+            async with self._provider.create_slot(options.owner, blocking=not options.background):
                 # The client's own timeout comes first.
-                told = await within(options.timeout + 0.5, self._told_by_agent(messages, theirs, asked))
-            if isinstance(answer := getattr(told.raw_representation, "raw_representation", None), BaseModel):
-                return _heard(read_response(answer.model_dump(mode="json", exclude_unset=True, warnings=False)), told)
-        except faults.NotAccepted:  # there was no place for it
+                answer = await within(options.timeout + 0.5, self._run_agent(messages, theirs, asked))
+            if isinstance(raw := getattr(answer.raw_representation, "raw_representation", None), BaseModel):
+                return _with_text_of(
+                    read_response(raw.model_dump(mode="json", exclude_unset=True, warnings=False)), answer
+                )
+        except faults.NotAccepted:  # no slot was free
             raise
         except Exception as error:
-            raise _fate(error, session, sent=bool(requests)) from error
+            raise _fault_of(error, session, sent=bool(requests)) from error
         finally:
-            _requests.reset(noting)
-        if not told.text:
+            _requests.reset(token)
+        if not answer.text:
             raise faults.Refused("Middleware ended the run without an answer.", code="no_answer")
-        return _heard(AgentResponse(status=ResponseStatus.COMPLETED, provider_status="not asked"), told)
+        return _with_text_of(AgentResponse(status=ResponseStatus.COMPLETED, provider_status="not asked"), answer)
 
-    async def _told_by_agent(
+    async def _run_agent(
         self, messages: Sequence[af.Message], session: af.AgentSession, asked: Mapping[str, Any]
     ) -> af.AgentResponse[Any]:
-        told: af.AgentResponse[Any] = await self._agent.run(messages, session=session, options=asked)
-        return told
+        answer: af.AgentResponse[Any] = await self._agent.run(messages, session=session, options=asked)
+        return answer
 
 
-async def _note_request(prepare: Callable[[Any], Awaitable[None]], request: Any) -> None:
+async def _record_request(prepare: Callable[[Any], Awaitable[None]], request: Any) -> None:
     """What the client calls with each request that it has built, right before it sends it."""
     await prepare(request)
     requests = _requests.get()
@@ -139,36 +143,36 @@ async def _note_request(prepare: Callable[[Any], Awaitable[None]], request: Any)
         requests.append(str(request.method))
 
 
-class _Given(dict[str, Any]):
-    """An item of ours, riding through the framework as a message's raw representation."""
+class _OurItem(dict[str, Any]):
+    """An item of ours, passed through the framework as a message's raw representation."""
 
 
 def _message(item: Item) -> af.Message:
     """An item as the framework's providers and middleware are to read it."""
     role = item.get("role", "tool" if "output" in item else "assistant")
-    return af.Message(role, [_words(item)], raw_representation=_Given(item))
+    return af.Message(role, [_text(item)], raw_representation=_OurItem(item))
 
 
-def _words(item: Item) -> str:
+def _text(item: Item) -> str:
     said = item.get("content") or item.get("output") or ""
     return said if isinstance(said, str) else "".join(part.get("text") or "" for part in said)
 
 
-def _as_given(prepare: Callable[..., list[Any]], messages: Sequence[af.Message], **more: Any) -> list[Any]:
-    """Our items as they are, but for words that middleware changed; the framework's own as it prepares them."""
+def _restore_items(prepare: Callable[..., list[Any]], messages: Sequence[af.Message], **more: Any) -> list[Any]:
+    """Our items as they are, but for texts that middleware changed; the framework's own as it prepares them."""
     found: list[Any] = []
-    for given, group in itertools.groupby(messages, key=lambda each: isinstance(each.raw_representation, _Given)):
+    for given, group in itertools.groupby(messages, key=lambda each: isinstance(each.raw_representation, _OurItem)):
         for message in group if given else ():
             item: Item = message.raw_representation or {}
             said = {"output" if "output" in item else "content": message.text}
-            found.append(item if message.text == _words(item) else item | said)
+            found.append(item if message.text == _text(item) else item | said)
         found += [] if given else prepare([*group], **more)
     return found
 
 
-def _heard(response: AgentResponse, told: Any) -> AgentResponse:
+def _with_text_of(response: AgentResponse, answer: Any) -> AgentResponse:
     """The response with the text that the framework's middleware made of it."""
-    said = "".join(part.text for message in told.messages for part in message.contents if part.type == "text")
+    said = "".join(part.text for message in answer.messages for part in message.contents if part.type == "text")
     if said == response.text or response.status is ResponseStatus.PENDING:
         return response
     part = {"type": "output_text", "text": said, "annotations": []}
@@ -176,13 +180,14 @@ def _heard(response: AgentResponse, told: Any) -> AgentResponse:
     return replace(response, text=said, items=(*kept, {"type": "message", "role": "assistant", "content": [part]}))
 
 
-def _fate(error: Exception, session: AgentSession, *, sent: bool) -> Exception:
+def _fault_of(error: Exception, session: AgentSession, *, sent: bool) -> Exception:
     """What a failed create means. The framework wraps the client's exceptions; its own bugs may hide a response."""
     if isinstance(error, raised.AgentInvalidRequestException | raised.ChatClientInvalidRequestException):
         return faults.Refused(str(error), code="invalid_request")
     origin = error.__cause__ if isinstance(error.__cause__, Exception) else error
     if isinstance(origin, ClientAuthenticationError):
         return faults.AccessDenied(str(origin), code="no_credential")
+    # No request was made: nothing can have been started, whatever went wrong.
     if not sent and not is_clients_own(origin):
         return faults.RequestNotBuilt(type(origin).__name__, code="agent_error")
     match of_a_create(origin), session.previous_response_id:

@@ -1,4 +1,4 @@
-"""A Microsoft Agent Framework ``FunctionTool`` as a tool of ours: its schema and function, our ledger."""
+"""A Microsoft Agent Framework ``FunctionTool`` as a tool of ours: its schema and function, our rows."""
 
 from __future__ import annotations
 

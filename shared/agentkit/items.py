@@ -8,8 +8,8 @@ from typing import Any
 from shared.agentkit.agent import ApprovalRequest, FunctionCall, Item
 from shared.agentkit.lenient import MOST_MESSAGE, identifier, json_text, listed, plain, text
 
-OURS = frozenset({"function_call_output", "mcp_approval_response"})
-"""What the app says to a model, and no model to the app: of a provider such items mean nothing."""
+INPUT_ONLY = frozenset({"function_call_output", "mcp_approval_response"})
+"""Items that only an app sends. In a response they would look like results of tools that never ran: left out."""
 
 
 def read_items(output: Any) -> tuple[Item, ...]:
@@ -18,7 +18,7 @@ def read_items(output: Any) -> tuple[Item, ...]:
     for given in listed(output):
         item: Item = plain(given)
         kind = item.get("type", "message" if "content" in item else None)
-        if not isinstance(kind, str) or kind in OURS:
+        if not isinstance(kind, str) or kind in INPUT_ONLY:
             continue
         item["type"] = kind
         found.append(_READ.get(kind, _as_it_is)(item, len(found)))
@@ -62,6 +62,7 @@ def _as_it_is(item: Item, index: int) -> Item:
 
 def _message(item: Item, index: int) -> Item:
     content = item.get("content")
+    # Compatible servers may send plain text where the API has a list of parts.
     given = [{"type": "output_text", "text": content}] if isinstance(content, str) else listed(content)
     return {**item, "role": "assistant", "content": [part for each in given if (part := _part(each)) is not None]}
 
@@ -81,6 +82,7 @@ def _part(given: Mapping[str, Any]) -> Item | None:
 def _function_call(item: Item, index: int) -> Item:
     return {
         **item,
+        # Every call needs an id that its output can name, whatever a compatible server leaves out.
         "call_id": identifier(item.get("call_id")) or identifier(item.get("id")) or f"call_{index}",
         "name": identifier(item.get("name")),
         "arguments": json_text(item.get("arguments")),

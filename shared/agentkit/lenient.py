@@ -47,6 +47,7 @@ def parse_json(text: str | bytes) -> Any:
     given = text if isinstance(text, str) else text.decode("utf-8-sig", "replace")
     try:
         return json.loads(given, parse_int=_whole)
+    # Deeper than Python's parser goes: cut, so that the response is read and the run can end.
     except RecursionError:
         return json.loads(_flattened(given), parse_int=_whole)
 
@@ -88,6 +89,7 @@ def word(value: Any, most: int = MOST_WORD) -> str | None:
 def identifier(value: Any, most: int = MOST_NAME) -> str:
     """An id or a name as a row holds it; empty where there is none."""
     given = text(value)
+    # An id is only cut with a digest: two long ids that begin alike must stay two.
     if len(given) <= most:
         return given
     digest = hashlib.sha256(given.encode()).hexdigest()[:32]

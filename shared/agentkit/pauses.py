@@ -1,7 +1,7 @@
-"""Pauses that a provider asks for with a 429: for the questions about one model, within reason, ended by a probe.
+"""Pauses that a provider asks for with a 429: for queries about one model, up to a limit, ended by a probe.
 
-Who has met the 429 waits as long as was asked. For the others a probe, one question at a time, goes ahead from two
-seconds on, ever later while it meets a 429 too: one answer of a limited response must not hold back all others.
+The request that got the 429 waits as long as it was asked to. For the others one query at a time is let through as a
+probe, after two seconds and with a doubled gap after each further 429: a limit of one response must not hold back all.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from dataclasses import dataclass, field
 from shared.agentkit import faults
 
 UNNAMED_SECONDS = 5.0
-"""The pause after a 429 that names none."""
+"""The pause after a 429 without `Retry-After`."""
 PROBE_SECONDS = 1.0
-"""How long the others wait for the outcome of a probe, before they come back later."""
+"""How long the others wait for the outcome of a probe before they fail and are retried later."""
 FIRST_PROBE_SECONDS = 2.0
-"""When the first probe of a pause goes ahead; the next after one that met a 429 twice as late, and so on."""
+"""Time from the 429 to the first probe of a pause; doubled after each probe that gets a 429."""
 AGAIN_SECONDS = 1.0
-"""How much later, at least; at most twice that."""
+"""The least delay that those are given who have waited for a probe in vain; the most is twice that."""
 JITTER = 0.1
 
 
 @dataclass(slots=True)
 class _Pause:
-    """``next_probe``: when the next question may go ahead. ``gap``: how long that was after the last 429."""
+    """``next_probe``: when the next query is let through. ``gap``: how long that is after the last 429."""
 
     next_probe: float
     gap: float
     probe: asyncio.Event | None = field(default=None)
-    """Set when the one question that goes first has met its end; None while nobody asks."""
+    """Set when the probe under way has ended; None when there is none."""
 
 
 class Pauses:
-    """Which models are to be left alone, and until when. ``random`` gives numbers in [0, 1)."""
+    """Which models are not to be queried, and until when. ``random`` gives numbers in [0, 1)."""
 
     def __init__(self, most: float, *, seconds: Callable[[], float], random: Callable[[], float]) -> None:
         self._most = most
@@ -45,17 +45,18 @@ class Pauses:
         self._pauses: dict[str, _Pause] = {}
 
     def begin(self, model: str, asked: float | None) -> float:
-        """Leave the model alone for as long as was asked, or is honoured at most. Seconds until who asked may again."""
+        """Begin, or prolong, the pause of a model. Returns how many seconds the request that got the 429 is to wait."""
         wait = min(UNNAMED_SECONDS if asked is None else asked, self._most)
         before = self._pauses.get(model)
         gap = min(wait, FIRST_PROBE_SECONDS if before is None or before.probe is None else 2 * before.gap)
+        # A new object each time: a probe of the pause before must not end this one.
         self._pauses[model] = _Pause(self._seconds() + gap, gap)
         return wait
 
     @asynccontextmanager
-    async def respected(self, model: str) -> AsyncIterator[None]:
-        """Ask within this. Raises ``NoNews`` during a pause, but for a probe, whose outcome the others wait for."""
-        pause = await self._over(model)
+    async def checked(self, model: str) -> AsyncIterator[None]:
+        """Send a query inside this block. Raises ``NoNews`` during a pause, but for the one query that is its probe."""
+        pause = await self._pause_to_probe(model)
         if pause is None:
             yield
             return
@@ -71,8 +72,8 @@ class Pauses:
             pause.probe = None
             probe.set()
 
-    async def _over(self, model: str) -> _Pause | None:
-        """The pause that the next question is to probe; None when there is none. Raises ``NoNews``."""
+    async def _pause_to_probe(self, model: str) -> _Pause | None:
+        """The pause that this query is the probe of; None when there is no pause. Raises ``NoNews``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PROBE_SECONDS):
                 while (pause := self._pauses.get(model)) is not None:
@@ -90,6 +91,7 @@ class Pauses:
             del self._pauses[model]
 
     def _spread(self, wait: float) -> float:
+        # Else all that were held back would come in the same moment.
         return wait * (1.0 + JITTER * self._random())
 
     def _later(self, wait: float) -> faults.NoNews:

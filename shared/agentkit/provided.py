@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 Instructions = str | Callable[[RunInfo], str]
-"""What the model is told to be: a text, or a function of the run."""
+"""The instructions of the model: a text, or a function of the run."""
 
 
 class ProvidedAgent:
@@ -55,7 +55,7 @@ class ProvidedAgent:
 
     @property
     def asks_approval(self) -> bool:
-        """An MCP server's tools are asked about unless it says ``never``: that is the provider's rule."""
+        """An MCP server's tools need approval unless ``require_approval`` is ``never``: the provider's rule."""
         servers = [each for each in self._hosted_tools if each.get("type") == "mcp"]
         return any(tool.requires_approval for tool in self.tools.values()) or any(
             each.get("require_approval") != "never" for each in servers
@@ -72,10 +72,10 @@ class ProvidedAgent:
 
     async def check(self, *, timeout: float) -> None:
         """Ask for the list of models: cheap, and it needs the same credential."""
-        await self._provider.ask("/models", timeout=timeout)
+        await self._provider.query("/models", timeout=timeout)
 
-    def _told(self, run: RunInfo | None) -> str:
-        """The instructions as this run is to be told them."""
+    def _instructions_for(self, run: RunInfo | None) -> str:
+        """The instructions for this run."""
         if isinstance(self._instructions, str):
             return self._instructions
         if run is None:
@@ -88,11 +88,11 @@ class ProvidedAgent:
 
 def check_sendable(body: Mapping[str, Any]) -> None:
     """Raise ``TypeError`` or ``ValueError`` for a part of a request that the client could not write as JSON."""
-    json.dumps(body, ensure_ascii=False, allow_nan=False, default=_as_the_client).encode()
+    json.dumps(body, ensure_ascii=False, allow_nan=False, default=_encode).encode()
 
 
-def _as_the_client(value: Any) -> Any:
-    """What the `openai` client writes besides JSON: moments, and pydantic's models."""
+def _encode(value: Any) -> Any:
+    """What the `openai` client encodes besides JSON: datetimes and pydantic models."""
     if isinstance(value, datetime):
         return value.isoformat()
     if hasattr(value, "model_dump"):

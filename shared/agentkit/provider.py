@@ -1,4 +1,4 @@
-"""The connection to one provider: the `openai` client, its faults sorted, its calls kept within bounds.
+"""The connection to one provider: the `openai` client, its faults sorted, its calls limited.
 
 OpenAI, Azure OpenAI (``https://<resource>.openai.azure.com/openai/v1/``) and any compatible server are one client
 with another base URL and credential. `openai` is imported when the first call is made, never before: status, list
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.agentkit import faults, sse
+from shared.agentkit.fair_limit import FairLimit, NoSlot
 from shared.agentkit.lenient import parse_json
 from shared.agentkit.pauses import Pauses
-from shared.agentkit.provider_errors import is_unreadable, of_a_create, of_a_question, sentence_of
-from shared.agentkit.shares import NoRoom, Shares
+from shared.agentkit.provider_errors import is_unreadable, of_a_create, of_a_query, sentence_of
 from shared.agentkit.within import within
 
 if TYPE_CHECKING:
@@ -32,19 +32,19 @@ Credential = str | Callable[[], Awaitable[str]]
 
 KEEP_ALIVE_SECONDS = 90.0
 CONNECT_SECONDS = 10.0
-"""Most of a call's time that may go into connecting: past it nothing was sent, and that must be known."""
-PLACE_SECONDS = 1.0
-"""How long a request waits for a place. It waits in an activity: better come again than keep the others from it."""
+"""Limit for connecting, within a call's timeout: when it is exceeded nothing was sent, so that a retry is safe."""
+SLOT_WAIT_SECONDS = 1.0
+"""How long a request waits for a slot. It waits inside an activity, which is billed: better to retry later."""
 SILENCE_SECONDS = 240.0
-"""How long a followed stream may say nothing: a model may think for minutes between two words."""
+"""How long a followed stream may be silent: a model may think for minutes between two words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderConfig:
     """Where and as whom. ``base_url`` None is OpenAI's own.
 
-    ``concurrency`` bounds the questions of this process, and apart from them what starts work in the background;
-    ``blocking`` the calls that answer when the work is done, which may take minutes. ``retry_after_most`` in seconds.
+    ``concurrency`` limits the queries of this process, and separately the requests that start work in the background;
+    ``blocking`` limits calls that answer when the work is done, which may take minutes. ``retry_after_most``: seconds.
     """
 
     credential: Credential
@@ -57,8 +57,8 @@ class ProviderConfig:
 class Provider:
     """One client per process, used by every agent of that provider.
 
-    Questions, creates and blocking calls have places of their own, so that none keeps another from being sent.
-    A 429 on a question holds back all questions about that model: see ``pauses``.
+    Queries, creates and blocking calls are limited separately, so that none keeps another from being sent.
+    A 429 on a query holds back all queries about that model: see ``pauses``.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class Provider:
     ) -> None:
         self._config = config
         self._client: AsyncOpenAI | None = None
-        self._questions = Shares(config.concurrency)
-        self._creates = Shares(config.concurrency)
-        self._blocking = Shares(config.blocking)
+        self._queries = FairLimit(config.concurrency)
+        self._creates = FairLimit(config.concurrency)
+        self._blocking = FairLimit(config.blocking)
         self._pauses = Pauses(config.retry_after_most, seconds=seconds, random=random)
 
     def client(self) -> AsyncOpenAI:
@@ -81,7 +81,7 @@ class Provider:
             from httpx2 import Limits
             from openai import AsyncOpenAI, DefaultAioHttpClient
 
-            gc.freeze()  # as at the start of the app: what was just imported is not looked through again
+            gc.freeze()  # what was just imported stays for good: a collection need not look through it
             # At INFO it logs a line a request, which is a line a wake and names the response.
             logging.getLogger("httpx2").setLevel(logging.WARNING)
             # Its default keep-alive of 5 s is shorter than the gaps between our calls.
@@ -95,24 +95,25 @@ class Provider:
         return self._client
 
     @contextlib.asynccontextmanager
-    async def starting(self, owner: str = "", *, blocking: bool = False) -> AsyncGenerator[None, None]:
-        """A place for a request that starts work for this owner. Raises ``NotAccepted`` when there is none."""
-        places = self._blocking if blocking else self._creates
+    async def create_slot(self, owner: str = "", *, blocking: bool = False) -> AsyncGenerator[None, None]:
+        """A slot for a request that starts work for this owner. Raises ``NotAccepted`` when none is free."""
+        limit = self._blocking if blocking else self._creates
         try:
-            async with places.place(owner, patience=PLACE_SECONDS):
+            async with limit.slot(owner, wait=SLOT_WAIT_SECONDS):
                 yield
-        except NoRoom as error:
+        except NoSlot as error:
             raise faults.NotAccepted("Too many requests are under way.", code=faults.NOT_SENT) from error
 
     async def send(
         self, path: str, body: Mapping[str, Any], *, timeout: float, owner: str = "", blocking: bool = False
     ) -> dict[str, Any]:
-        """POST something that starts work. Raises the faults that tell what became of it.
+        """POST something that starts work. Raises a fault of a create (``agentkit.faults``).
 
-        ``timeout`` in seconds bounds everything but the wait for a place (``PLACE_SECONDS``): the wait for a token,
-        and the whole answer. With ``stream`` in the body the answer is the response as the stream's first word has
-        it. ``blocking``: the answer comes when the work is done.
+        ``timeout`` in seconds bounds everything but the wait for a slot (``SLOT_WAIT_SECONDS``): the wait for a token,
+        and the whole answer. With ``stream`` in the body that is the response in the stream's first event.
+        ``blocking``: the answer comes when the work is done.
         """
+        # What a timeout means depends on it: before the request is sent a retry is safe.
         sent = False
 
         async def start() -> Any:
@@ -124,7 +125,7 @@ class Provider:
 
         try:
             self.client()  # its first import takes a second, which is not the provider's
-            async with self.starting(owner, blocking=blocking):
+            async with self.create_slot(owner, blocking=blocking):
                 answer = await within(timeout, start())
         except faults.ProviderFault:
             raise
@@ -135,47 +136,46 @@ class Provider:
                 raise faults.NotAccepted("No token in time.", code="no_token") from error
             raise faults.PerhapsAccepted("No answer in time.", code="provider_timeout") from error
         except Exception as error:
-            raise self._within_reason(of_a_create(error)) from error
+            raise self._with_capped_retry_after(of_a_create(error)) from error
         if not isinstance(answer, dict):
             raise faults.PerhapsAccepted(
                 "The provider answered with something that is no response.", code="no_response"
             )
         return answer
 
-    async def ask(self, path: str, *, timeout: float, model: str = "") -> dict[str, Any]:
-        """A question, safe to repeat, which a pause for that model holds back. Raises ``NoNews`` or
-        ``ResponseMissing``.
+    async def query(self, path: str, *, timeout: float, model: str = "") -> dict[str, Any]:
+        """GET, held back by a pause of that model. Safe to repeat. Raises ``NoNews`` or ``ResponseMissing``.
 
-        ``timeout`` in seconds bounds everything but the wait for a place, as in ``send``.
+        ``timeout`` in seconds bounds everything but the wait for a slot, as in ``send``.
         """
-        async with self._pauses.respected(model):
+        async with self._pauses.checked(model):
             try:
-                return await self._answer_to("GET", path, timeout)
+                return await self._json_answer("GET", path, timeout)
             except faults.NoNews as fault:
-                raise self._paused(model, fault) from fault.__cause__
+                raise self._begin_pause(model, fault) from fault.__cause__
 
-    async def tell(self, path: str, *, timeout: float, method: str) -> dict[str, Any]:
-        """A cancel or a delete: safe to repeat, and held back by no pause. Raises as ``ask`` does."""
-        return await self._answer_to(method, path, timeout)
+    async def command(self, path: str, *, timeout: float, method: str) -> dict[str, Any]:
+        """A cancel or a delete: safe to repeat, not held back by pauses. Raises as ``query`` does."""
+        return await self._json_answer(method, path, timeout)
 
     async def follow(
         self, path: str, query: Mapping[str, Any], *, timeout: float, model: str = ""
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """GET a stream of events, each as it comes. Ends when the stream does; raises as ``ask`` does.
+        """GET a stream of events, each as it comes. Ends when the stream does; raises as ``query`` does.
 
-        ``timeout`` in seconds bounds the opening. Only that takes a place: who watches for minutes is in nobody's way.
+        ``timeout`` in seconds bounds the opening. Only that takes a slot: a viewer of minutes must not hold one.
         """
         response: Any = None
         try:
-            async with self._pauses.respected(model):
+            async with self._pauses.checked(model):
                 try:
-                    response = await self._question(
+                    response = await self._limited(
                         timeout,
                         lambda: self._open("GET", path, timeout, query=query, silence=SILENCE_SECONDS),
                         opens=True,
                     )
                 except faults.NoNews as fault:
-                    raise self._paused(model, fault) from fault.__cause__
+                    raise self._begin_pause(model, fault) from fault.__cause__
             if not _is_stream(response):
                 raise faults.NoNews("The provider answered with something that is no stream.", code="no_stream")
             async with contextlib.aclosing(sse.events(response.aiter_bytes())) as events:
@@ -186,19 +186,19 @@ class Provider:
         except TimeoutError as error:
             raise faults.NoNews("No answer in time.", code="provider_timeout") from error
         except Exception as error:
-            raise _stream_broke(error) from error
+            raise _broken_stream(error) from error
         finally:
             if response is not None:
                 await response.aclose()
 
-    async def _answer_to(self, method: str, path: str, timeout: float) -> dict[str, Any]:
-        answer = await self._question(timeout, lambda: self._request(method, path, timeout))
+    async def _json_answer(self, method: str, path: str, timeout: float) -> dict[str, Any]:
+        answer = await self._limited(timeout, lambda: self._request(method, path, timeout))
         if not isinstance(answer, dict):
             raise faults.NoNews("The provider answered with something that is no response.", code="no_response")
         return answer
 
-    async def _question(self, timeout: float, request: Callable[[], Awaitable[Any]], *, opens: bool = False) -> Any:
-        """What is answered, in a place of its own; it ``opens`` a stream or is complete.
+    async def _limited(self, timeout: float, request: Callable[[], Awaitable[Any]], *, opens: bool = False) -> Any:
+        """The answer to a query or command, within the limit of queries; with ``opens`` only until its body begins.
 
         Raises ``NoNews`` or ``ResponseMissing``.
         """
@@ -209,35 +209,35 @@ class Provider:
 
         try:
             self.client()
-            async with self._questions.place(patience=PLACE_SECONDS):
+            async with self._queries.slot(wait=SLOT_WAIT_SECONDS):
                 if not opens:
                     return await within(timeout, begin())
-                async with asyncio.timeout(timeout):  # no task between: what comes before a cut is to be read at once
+                async with asyncio.timeout(timeout):  # not `within`: its task would delay the first events
                     return await begin()
-        except NoRoom as error:
+        except NoSlot as error:
             raise faults.NoNews("Too many questions are under way.", code=faults.NOT_SENT) from error
         except _NoToken as error:
             raise faults.NoNews(str(error), code="no_credential") from error
         except TimeoutError as error:
             raise faults.NoNews("No answer in time.", code="provider_timeout") from error
         except Exception as error:
-            raise self._within_reason(of_a_question(error)) from error
+            raise self._with_capped_retry_after(of_a_query(error)) from error
 
-    def _within_reason(self, error: Exception) -> Exception:
-        """The error, with a Retry-After of hours cut to what is honoured."""
+    def _with_capped_retry_after(self, error: Exception) -> Exception:
+        """The error, its Retry-After cut to the most that is honoured."""
         if isinstance(error, faults.ProviderFault) and error.retry_after is not None:
             error.retry_after = min(error.retry_after, self._config.retry_after_most)
         return error
 
-    def _paused(self, model: str, fault: faults.NoNews) -> faults.NoNews:
-        """The fault of a question; a 429 begins a pause, and says how long it is for who has met it."""
+    def _begin_pause(self, model: str, fault: faults.NoNews) -> faults.NoNews:
+        """The fault of a query; a 429 begins a pause, and gets the time that this query has to wait."""
         if fault.code != "http_429":
             return fault
         wait = self._pauses.begin(model, fault.retry_after)
         return faults.NoNews(fault.message, code=fault.code, retry_after=wait)
 
     async def _begin(self, path: str, body: dict[str, Any], timeout: float) -> Any:
-        """Start a response that streams, and let go of the stream at its first word: it goes on in the background."""
+        """Start a response that streams, and close the stream after its first event: it goes on in the background."""
         response = await self._open("POST", path, timeout, body=body, silence=timeout)
         try:
             if not _is_stream(response):  # a server that does not stream has answered in full
@@ -251,7 +251,7 @@ class Provider:
             return None
         except (faults.ProviderFault, TimeoutError):
             raise
-        except Exception as error:  # it was taken, and then something went wrong with the connection
+        except Exception as error:  # the request was accepted, then the connection failed
             raise faults.PerhapsAccepted(sentence_of(error), code="unreadable_answer") from error
         finally:
             await response.aclose()
@@ -322,8 +322,8 @@ def _is_stream(response: Any) -> bool:
     return kind.partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def _stream_broke(error: Exception) -> Exception:
-    """A connection lost in the midst of a stream, in whatever words; anything that is not of its making as it is."""
+def _broken_stream(error: Exception) -> Exception:
+    """``NoNews`` for a connection lost in the middle of a stream; any other error as it is."""
     import httpx2
 
     broke = isinstance(error, httpx2.HTTPError) or is_unreadable(error)

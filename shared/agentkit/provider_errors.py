@@ -28,8 +28,8 @@ def of_a_create(error: Exception) -> Exception:
     return faults.PerhapsAccepted(sentence_of(error), code="unreadable_answer") if is_unreadable(error) else error
 
 
-def of_a_question(error: Exception) -> Exception:
-    """What a failed question means."""
+def of_a_query(error: Exception) -> Exception:
+    """What a failed query, cancel or delete means."""
     import openai
 
     match error:
@@ -64,12 +64,15 @@ def _refusal(error: Any) -> faults.ProviderFault:
     text = sentence_of(error)
     if status in (401, 403):
         return faults.AccessDenied(text, code=code)
+    # A 503 without Retry-After may come from a gateway behind which the request was taken.
     if status in (409, 429) or (status == 503 and after is not None):
         return faults.NotAccepted(text, code=code, retry_after=after)
+    # The request may have been taken before the error was made.
     if status == 408 or status >= 500:
         return faults.PerhapsAccepted(text, code=code, retry_after=after)
     if code == "previous_response_not_found" or getattr(error, "param", None) == "previous_response_id":
         return faults.PreviousResponseMissing(text, code=code)
+    # Azure OpenAI has no code of its own for tool outputs after a background response.
     if "No tool call found" in text:
         return faults.ToolOutputsRefused(text, code=code)
     return faults.Refused(text, code=code)
@@ -111,6 +114,7 @@ def _code(error: Any) -> str:
 def sentence_of(error: Any) -> str:
     """The provider's own words where it has some, else the client's."""
     body = getattr(error, "body", None)
+    # The client's own text repeats the whole body, with whatever the provider put into it.
     if isinstance(body, dict) and isinstance(body.get("message"), str):
         return str(body["message"])[:MOST_READ]
     return str(error)[:MOST_READ] or type(error).__name__

@@ -35,7 +35,7 @@ _NAMED = re.compile(
 """What follows a name that says so: `api_key=…`, `Incorrect API key provided: …`, `AccountKey=…;`."""
 
 _SIGNED = re.compile(r"\b(?:sv|sig|se|st|sp|spr|sr|skoid|code)=[^\s&\"'<>]+(?:&(?:amp;)?[\w-]{1,40}=[^\s&\"'<>]*)*")
-"""A signature of Azure Storage, or a function key, with what stands beside it in a query."""
+"""A signature of Azure Storage, or a function key, with its neighbours in the query."""
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s\"'<>]+", re.IGNORECASE)
 _IP4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?(?!\.?\w)")
@@ -56,6 +56,7 @@ _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/ -]*", re.ASCII)
 def without_secrets(text: str) -> str:
     """The text, cut to size, without what looks like keys, tokens, signatures and passwords: fit for the log."""
     text = _URL.sub(lambda found: _without_user(found[0]), text[:MOST_READ])
+    # Signatures first: the value of one looks like any random text, and the rest of its query would be left.
     for pattern in (_SIGNED, _SECRET):
         text = pattern.sub(HIDDEN, text)
     return _NAMED.sub(rf"\1{HIDDEN}", text)

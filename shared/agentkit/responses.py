@@ -1,6 +1,6 @@
 """An agent over the Responses API in background mode: OpenAI, Azure OpenAI, and servers that speak it.
 
-One create per turn, then questions until it is terminal. What a response means for the run is decided by
+One create per turn, then a query at a time until it is terminal. What a response means for the run is decided by
 ``runs``; here it is only read.
 """
 
@@ -58,7 +58,7 @@ class ResponsesAgent(ProvidedAgent):
         """
         if options.continuation_token is not None:
             response_id, model = options.continuation_token.response_id, options.model or self._model
-            found = await self._provider.ask(_at(response_id), timeout=options.timeout, model=model)
+            found = await self._provider.query(_path_of(response_id), timeout=options.timeout, model=model)
             return _this_response(found, response_id)
         return await self.prepare(messages or (), session=session, options=options)()
 
@@ -67,7 +67,7 @@ class ResponsesAgent(ProvidedAgent):
         body: dict[str, Any] = {
             **self._options,
             "model": options.model or self._model,
-            "instructions": self._told(options.run),
+            "instructions": self._instructions_for(options.run),
             "background": options.background,
             "store": True,  # some projects delete a background response minutes after its end otherwise
             "metadata": dict(options.metadata),
@@ -98,43 +98,47 @@ class ResponsesAgent(ProvidedAgent):
     async def follow(self, response_id: str, *, after: int, timeout: float) -> AsyncGenerator[AgentUpdate, None]:
         """The response's updates after that sequence number, from the provider's own replay.
 
-        What a server tells again, or out of turn, is passed over: no number comes twice.
+        Events that a server repeats, or sends out of order, are skipped: no number comes twice.
         """
         query = {"stream": "true", "starting_after": after}
-        working, last = after > 0, after
+        started, last = after > 0, after
         try:
             async with contextlib.aclosing(
-                self._provider.follow(_at(response_id), query, timeout=timeout, model=self._model)
+                self._provider.follow(_path_of(response_id), query, timeout=timeout, model=self._model)
             ) as events:
                 async for event in events:
                     number = event.get("sequence_number")
+                    # A compatible server may send no numbers: then the events are counted.
                     sequence = number if type(number) is int and number <= MOST_SEQUENCE else last + 1
                     if sequence <= last:
                         continue
                     last = sequence
-                    if event.get("type") == "response.in_progress" and not working:
-                        working = True
+                    if event.get("type") == "response.in_progress" and not started:
+                        # The first one begins the response; a later one means that the text starts again.
+                        started = True
                     elif (update := read_event(event, sequence)) is not None:
                         yield update
         except faults.NoNews as fault:
+            # Five minutes after its creation a response "can no longer be streamed": 400, and no retry helps.
             if fault.code != "http_400":
                 raise
             raise faults.NotStreamed(fault.message, code="not_streamed") from fault
 
     async def cancel(self, response_id: str, *, timeout: float) -> AgentResponse | None:
-        """Stop a background response. A completed one answers 200, 400 or 409 by server: then it is read instead."""
+        """Stop a background response. For a completed one servers answer 200, 400 or 409: then it is read instead."""
         try:
             return read_response(
-                await self._provider.tell(f"{_at(response_id)}/cancel", timeout=timeout, method="POST")
+                await self._provider.command(f"{_path_of(response_id)}/cancel", timeout=timeout, method="POST")
             )
         except faults.ResponseMissing:
             return None
         except faults.NoNews as fault:
+            # Not cancellable usually means that it has ended: how is asked next.
             if fault.code not in ("http_400", "http_409"):
                 raise
         try:
             # Part of the cancel: no pause holds it back.
-            found = await self._provider.tell(_at(response_id), timeout=timeout, method="GET")
+            found = await self._provider.command(_path_of(response_id), timeout=timeout, method="GET")
             response = _this_response(found, response_id)
         except faults.ResponseMissing:
             return None
@@ -145,13 +149,14 @@ class ResponsesAgent(ProvidedAgent):
     async def delete(self, response_id: str, *, timeout: float) -> None:
         """Delete a response at the provider."""
         try:
-            await self._provider.tell(_at(response_id), timeout=timeout, method="DELETE")
+            await self._provider.command(_path_of(response_id), timeout=timeout, method="DELETE")
         except faults.ResponseMissing:
             return
 
 
 def _this_response(body: Mapping[str, Any], response_id: str) -> AgentResponse:
     response = read_response(body)
+    # A gateway that mixes up answers must not end a run with the text of another.
     if response.response_id != response_id:
         raise faults.NoNews("The provider answered with another response.", code="no_response")
     return response
@@ -229,6 +234,6 @@ def _usage(usage: Any) -> Usage:
     )
 
 
-def _at(response_id: str) -> str:
-    """The address of a response: an id is one step of it, whatever characters it has."""
+def _path_of(response_id: str) -> str:
+    """The path of a response: its id is one segment, whatever characters it has."""
     return f"/responses/{quote(response_id, safe='')}"

@@ -16,6 +16,7 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[dict[str, Any],
     """
     rest, data = b"", list[bytes]()
     async for chunk in chunks:
+        # A chunk may end anywhere, in the middle of a character too.
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             line = line.removesuffix(b"\r")

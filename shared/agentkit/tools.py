@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 PROBLEMS_SHOWN = 20
 PROBLEMS_BUILT = 10_000
-"""Problems of one call that the model is told of, and that are looked at for it."""
+"""Problems of one call that the model gets to read; and from how many on none is listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a tool call is, in its own words. ``fraction`` in 0 to 1, where the tool knows it."""
+    """What a tool call last reported. ``fraction`` in 0 to 1, where the tool knows it."""
 
     message: str
     fraction: float | None = None
@@ -136,12 +136,14 @@ class Tool:
             if inspect.iscoroutinefunction(self.function):
                 result = await self.function(**keywords)
             else:
+                # A thread starts without the context variables that an async tool sees.
                 call = functools.partial(contextvars.copy_context().run, _guarded, self.function, keywords, context)
                 result = await asyncio.get_running_loop().run_in_executor(executor, call)
             return result if isinstance(result, str) else _to_json(result)
         except ToolError as error:
             return error_output("tool_error", str(error))
         except asyncio.CancelledError:
+            # A tool may cancel its own inner work: that is its error, and no cancellation of the call.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise

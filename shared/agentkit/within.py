@@ -9,19 +9,19 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 LATE_SECONDS = 0.2
-"""A limit that is noticed so much later than it was set: the process stood still, not the work."""
+"""A timeout that fires so much too late: the process was suspended, not the work slow."""
 CATCH_UP_SECONDS = 2.0
-"""Then an answer that came meanwhile lies in the socket, and takes some turns of the event loop to be read."""
+"""Then an answer that came meanwhile is in the socket, and takes some turns of the event loop to be read."""
 STOP_SECONDS = 5.0
-"""How long work that was told to stop may take to do so; what does not is left behind."""
+"""How long cancelled work may take to stop; then it is no longer waited for."""
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, T], *, stop: Callable[[], None] | None = None) -> T:
     """What ``work`` returns, or raises. ``TimeoutError`` when it is not done in time; it is stopped then.
 
-    ``stop`` is called right before it is cancelled: a thread that it waits for can be told by nothing else.
+    ``stop`` is called right before it is cancelled: a thread that it waits for cannot be cancelled.
 
-    ``asyncio.timeout`` is another matter: it cancels work whose result is there when the process was frozen over it.
+    ``asyncio.timeout`` would cancel work whose result is there, when the process was suspended past the limit.
     """
     loop = asyncio.get_running_loop()
     task, end = loop.create_task(work), loop.time() + seconds
@@ -37,11 +37,11 @@ async def within(seconds: float, work: Coroutine[Any, Any, T], *, stop: Callable
                 stop()
             task.cancel()
             await asyncio.wait([task], timeout=STOP_SECONDS)
-            _look_at(task)
+            _discard_error(task)
     raise TimeoutError
 
 
-def _look_at(task: asyncio.Task[Any]) -> None:
-    """What it raised while it stopped is nobody's concern, and no error that nobody has looked at."""
+def _discard_error(task: asyncio.Task[Any]) -> None:
+    # An exception that is never retrieved is logged by asyncio as an error.
     if task.done() and not task.cancelled():
         task.exception()

@@ -16,11 +16,11 @@ AUDIENCES = {
     "beginner": "somebody who has never bought a share",
     "expert": "a reader who knows the market",
 }
-"""For whom a caller may have it written, and what the analyst is told then."""
+"""The audiences that a caller may choose, each with its instructions."""
 
 
 def instructions(run: RunInfo) -> str:
-    """What the analyst is told: metadata ``audience`` of the run is one of ``AUDIENCES``, anything else an expert.
+    """The instructions: metadata ``audience`` of the run is one of ``AUDIENCES``, anything else an expert.
 
     The words of a caller are never instructions: they would be obeyed. A choice is looked up here; free text belongs
     into the input, which the model reads as the user's.

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from shared.runs.watching.places import Place
+from shared.runs.watching.viewer_limit import ViewerSlot
 
 T = TypeVar("T")
 
@@ -30,21 +30,21 @@ _makers: set[asyncio.Task[None]] = set()
 
 
 class EventStream(StreamingResponse):
-    """The answer that a body of Server-Sent Events is. Its viewer's place is given back at its end."""
+    """The answer that a body of Server-Sent Events is. Its viewer's slot is released at its end."""
 
-    def __init__(self, body: AsyncGenerator[bytes, None], place: Place | None = None) -> None:
+    def __init__(self, body: AsyncGenerator[bytes, None], slot: ViewerSlot | None = None) -> None:
         super().__init__(body, headers=HEADERS, media_type=MEDIA_TYPE)
-        self._place = place
-        if place is not None:
-            weakref.finalize(self, place.give_back)  # the host may never come to send it
+        self._slot = slot
+        if slot is not None:
+            weakref.finalize(self, slot.release)  # the host may never start to send it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it. A caller who goes while a piece is being sent leaves the body as it stands: it is closed here."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            if self._place is not None:
-                self._place.give_back()
+            if self._slot is not None:
+                self._slot.release()
             await cast("AsyncGenerator[bytes, None]", self.body_iterator).aclose()
 
 

@@ -86,7 +86,7 @@ async def receive_webhook(request: Request, app: App, driver: Driver) -> Respons
             log.warning("webhook: response %s could not be read: %s", response_id, fault.message)
             raise ProviderUnavailable(headers={"Retry-After": "5"}) from fault  # 503: its sender sends it again
         if run_id is not None:
-            await driver.woken(run_id)
+            await driver.wake(run_id)
     return Response(status_code=200)
 
 

@@ -1,11 +1,14 @@
-"""The driver of this app as one call reaches it: told after the rows were written. No failure here fails the call."""
+"""What starts and wakes runs, as one call of the app uses it.
+
+Called after the rows were written. A failure here never fails the call: the sweep finds the due row.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
 
-from shared.drivers.dating import date_by_row
+from shared.drivers.due_times import set_due_from_state
 from shared.drivers.durable import Hub
 from shared.runs.actions.outcome import outcome
 from shared.runs.batches.submit import BatchSubmitted
@@ -18,62 +21,64 @@ from shared.runs.store.due import DueRow
 
 
 class Driver:
-    """Causes wakes, through the task hub that the call was given."""
+    """Causes wakes, through the task hub that the call was bound to."""
 
     def __init__(self, ports: Ports, hub: Hub, changed: Callable[[str], None] = lambda _: None) -> None:
         self._ports = ports
         self._changed = changed
-        """Hears the id of each run that was changed in this process, before its driver does."""
+        """Called with the id of each run that this process has changed, so that its viewers see it at once."""
 
         self.hub = hub
 
-    async def started(self, submitted: Submitted) -> None:
-        """A run was submitted (or submitted again): have it looked after. Its due row covers what fails here."""
+    async def start_run(self, submitted: Submitted) -> None:
+        """Start what drives a run that was submitted (or submitted again)."""
         run = submitted.run
         soonest = next_time(run)
         if soonest is None:
             return
         try:
             if self._ports.settings.driver == "durable":
-                # A response that was created just now has nothing to say before its first look is due.
-                looks = isinstance(run.phase, Pending)
-                wait = outcome(run, self._ports.clock()).wake_in if looks else None
-                if await self.hub.ensure(run.id, wait=wait or 0.0):
-                    # A request with the same key was faster, and its claim has been seen.
+                # A response that was created just now is not worth a look before its first one is due.
+                is_pending = isinstance(run.phase, Pending)
+                wait = outcome(run, self._ports.clock()).wake_in if is_pending else None
+                if not await self.hub.start_if_absent(run.id, wait=wait or 0.0):
+                    # A request with the same key was faster: its orchestrator may sleep until the claim runs out.
                     await self.hub.wake(run.id)
                 return
-            await self._date(run.id, submitted.due, soonest.due)
+            await self._set_due(run.id, submitted.due, soonest.due)
             if isinstance(run.phase, Creating):
-                await self.hub.step(run.id)
+                await self.hub.start_step(run.id)
         except Exception:
             log.exception("run %s: its driver did not start; the sweep will find it", run.id, extra={"run_id": run.id})
 
-    async def batch_started(self, submitted: BatchSubmitted) -> None:
-        """A batch was submitted (or submitted again): have it looked after."""
+    async def start_batch(self, submitted: BatchSubmitted) -> None:
+        """Start what drives a batch that was submitted (or submitted again)."""
         batch = submitted.batch
         if batch.is_done:
             return
         try:
             if self._ports.settings.driver == "durable":
-                await self.hub.ensure(batch.id)
+                await self.hub.start_if_absent(batch.id)
                 return
-            await self._date(batch.id, submitted.due, batch.schedule.wake_at)
-            await self.hub.step(batch.id)
+            await self._set_due(batch.id, submitted.due, batch.schedule.wake_at)
+            await self.hub.start_step(batch.id)
         except Exception:
             log.exception("%s: its driver did not start; the sweep will find it", batch.id)
 
-    async def woken(self, subject: str) -> None:
-        """A wake was brought nearer, or there is more to do: look at the run (or batch, or deleted session) now."""
+    async def wake(self, subject: str) -> None:
+        """Wake a run, a batch or a deleted session now: its next wake is nearer, or there is more to do."""
         self._changed(subject)
         try:
             if self._ports.settings.driver == "durable" and session_of_due_row(subject) is None:
                 await self.hub.wake(subject)
-            elif await self.hub.step(subject):
-                await date_by_row(self._ports, subject)  # what it has not seen, the next sweep finds
+            elif not await self.hub.start_step(subject):
+                await set_due_from_state(self._ports, subject)  # for what the running step has not read
         except Exception:
-            log.exception("run %s: its driver was not reached; the sweep will", subject, extra={"run_id": subject})
+            log.exception(
+                "run %s: its driver was not reached; the sweep will find it", subject, extra={"run_id": subject}
+            )
 
-    async def _date(self, subject: str, row: DueRow | None, due: datetime) -> None:
-        """Date the row that a submit has announced; by what it is about if it has announced none, or lost it."""
+    async def _set_due(self, subject: str, row: DueRow | None, due: datetime) -> None:
+        """Set the due time of the row that a submit wrote; from the stored state if that row is gone or has changed."""
         if row is None or not await self._ports.due.set_due(row, due, self._ports.clock()):
-            await date_by_row(self._ports, subject)
+            await set_due_from_state(self._ports, subject)

@@ -26,9 +26,9 @@ BATCH = "batch"
 LIFE = "life"
 STEP = "step"
 WAKE = "wake"
-LOOK_AGAIN_FIRST_SECONDS = 5
-LOOK_AGAIN_MOST_SECONDS = 60
-BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
+RETRY_FIRST_SECONDS = 5
+RETRY_MOST_SECONDS = 60
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 LONGEST_WAIT_SECONDS = 86_400
 
 Context = df.DurableOrchestrationContext
@@ -48,9 +48,9 @@ class DurableApp(df.DFApp):  # type: ignore[misc]
 
 
 def life(context: Any, activity: str = ADVANCE) -> Generator[Any, Any, None]:
-    """A run's orchestrator: wake, sleep as long as the row says or until signalled, begin anew.
+    """A run's orchestrator: one wake, then a wait until its next time or a signal, then a new generation.
 
-    Its input may have ``wait``, the seconds to the first wake where the rows said so already, and ``failures``, the
+    Its input may have ``wait``, the seconds to the first wake where they are known, and ``failures``, the
     number of activities in a row that failed.
     """
     given = context.get_input() or {}
@@ -63,29 +63,33 @@ def life(context: Any, activity: str = ADVANCE) -> Generator[Any, Any, None]:
         failures = 0
     except Exception:
         failures += 1
-        out = {"wake_in": look_again_in(failures)}  # the rows are the truth: look again
+        out = {
+            "wake_in": retry_in(failures)
+        }  # an activity whose worker dies fails and is not repeated: read the rows again
     if out["wake_in"] is None:
         return
     wake = context.wait_for_external_event(WAKE)
-    # The extension cuts a wait to whole seconds; what is shorter than one is no wait at all there.
+    # The extension cuts a wait to whole seconds: one of less than a second would be none.
     seconds = min(out["wake_in"], LONGEST_WAIT_SECONDS)
     seconds = math.ceil(seconds) if seconds > 1 else seconds
     timer = context.create_timer(context.current_utc_datetime + timedelta(seconds=seconds))
     if (yield context.task_any([wake, timer])) == wake:
         if not timer.is_completed:
             timer.cancel()
+        # Any yield between the cancel and ``continue_as_new``: without it the event is delivered again, for ever.
         yield context.create_timer(context.current_utc_datetime)
+    # A new generation each time: a replay reads the whole history, and an event name may be waited for once in one.
     context.continue_as_new({"failures": failures})
 
 
-def look_again_in(failures: int) -> int:
+def retry_in(failures: int) -> int:
     """Seconds to the next wake after so many activities in a row (1 or more) that failed: 5, doubling, 60 at most."""
-    doubled: int = LOOK_AGAIN_FIRST_SECONDS << min(failures - 1, 10)
-    return min(doubled, LOOK_AGAIN_MOST_SECONDS)
+    doubled: int = RETRY_FIRST_SECONDS << min(failures - 1, 10)
+    return min(doubled, RETRY_MOST_SECONDS)
 
 
 def batch(context: Any) -> Generator[Any, Any, None]:
-    """A batch's orchestrator: the same life, of wakes of its own."""
+    """A batch's orchestrator: the same loop with the batch's activity."""
     return life(context, ADVANCE_BATCH)
 
 
@@ -96,49 +100,49 @@ def step(context: Any) -> Generator[Any, Any, None]:
 
 
 class Hub:
-    """The task hub as this app uses it: ensure a run's orchestrator, signal it, run one step.
+    """The task hub as this app uses it: start a run's orchestrator, signal it, start a single step.
 
-    Each takes the id of a run or of a batch; ``step`` the name of a deleted session's due row, too.
+    Each takes the id of a run or of a batch; ``start_step`` the name of a deleted session's due row, too.
     """
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def ensure(self, run_id: str, *, wait: float = 0.0) -> bool:
-        """Start the run's orchestrator unless it is there. True: it is; it may have read the rows before.
+    async def start_if_absent(self, run_id: str, *, wait: float = 0.0) -> bool:
+        """Start the run's orchestrator; False when there is one already, which may have read the rows before this call.
 
         ``wait``: seconds to its first wake; a signal brings that nearer. Raises whatever the host raises.
         """
-        given = {"wait": wait} if wait > 0 else None
-        return not await self._start(BATCH if is_batch_id(run_id) else LIFE, run_id, given)
+        input_ = {"wait": wait} if wait > 0 else None
+        return await self._start(BATCH if is_batch_id(run_id) else LIFE, run_id, input_)
 
     async def wake(self, run_id: str) -> None:
-        """Signal the run's orchestrator; one that is lost or over is started (it looks at the rows first)."""
+        """Signal the run's orchestrator; start it where there is none (it reads the rows first)."""
         try:
             await self._client.raise_event(run_id, WAKE)
         except Exception as error:
             log.info("run %s: no orchestrator to wake (%s)", run_id, error, extra={"run_id": run_id})
-            await self.ensure(run_id)
+            await self.start_if_absent(run_id)
 
-    async def step(self, run_id: str) -> bool:
-        """Run one wake in the background, unless one runs. True: one runs; it may have read the rows before."""
-        return not await self._start(STEP, f"{run_id}-{STEP}")
+    async def start_step(self, run_id: str) -> bool:
+        """Run one wake in the background; False when one runs already, which may have read the rows before."""
+        return await self._start(STEP, f"{run_id}-{STEP}")
 
     async def purge_before(self, moment: datetime) -> int:
-        """Forget the histories of orchestrations that were created before ``moment`` and are over; how many."""
-        over = [df.OrchestrationRuntimeStatus.Completed, df.OrchestrationRuntimeStatus.Failed]
-        over.append(df.OrchestrationRuntimeStatus.Terminated)
+        """Delete the histories of finished orchestrations created before ``moment``; returns how many."""
+        finished = [df.OrchestrationRuntimeStatus.Completed, df.OrchestrationRuntimeStatus.Failed]
+        finished.append(df.OrchestrationRuntimeStatus.Terminated)
         result = await self._client.purge_instance_history_by(
-            created_time_from=BEGINNING, created_time_to=moment, runtime_status=over
+            created_time_from=EARLIEST, created_time_to=moment, runtime_status=finished
         )
         return int(result.instances_deleted)
 
     async def _start(self, name: str, instance_id: str, given: dict[str, float] | None = None) -> bool:
-        """False: it is there."""
+        """Whether it was started: False when an instance of that id exists and still runs."""
         try:
             await self._client.start_new(name, instance_id, given)
         except Exception as error:
-            # The client has no type for "it is there"; this text is the host's.
+            # The client raises plain ``Exception`` for every reply but 202: the reason is in the host's text alone.
             if "already exists" not in str(error):
                 raise
             return False

@@ -1,8 +1,8 @@
-"""Retention: what nobody has used for long goes, here and at the provider. A timer's work, safe to repeat.
+"""Retention: deletes what nobody has used for long, here and at the provider. Run by a timer, safe to repeat.
 
-Each kind of row is gone through by itself, some rows at once, so that none keeps another waiting. Where a pass is cut
-off its place is kept, and the next pass goes on from there. A deleted session has a due row of its own, which brings
-it to its end; so what only waits for its own removal is not looked at here.
+The kinds of rows are handled side by side, so that none delays another. The position of a pass that is cut off is
+stored, and the next pass continues there. A deleted session has a due row of its own, by which the sweep removes it, so
+that retention leaves it alone at first.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from shared.runs.ports import Ports, log
 from shared.runs.store.tables import Conflict, Row, StoreUnavailable
 
 HISTORY_KEPT = timedelta(days=7)
-LEFT_ALONE = timedelta(hours=1)
-"""How long a deleted session that is not finished is left to its due row."""
+DELETED_GRACE = timedelta(hours=1)
+"""How long a deleted session that is not finished yet is left to the sweep."""
 PAGE = 200
-"""Rows between two notes of the place: what a pass that is cut off may do again."""
+"""Rows between two writes of the position: as many may be handled again after a pass was cut off."""
 
 T = TypeVar("T")
 Pages = Callable[[str | None], Awaitable[tuple[Sequence[T], str | None]]]
 
 
 async def retain(ports: Ports, driver: Driver) -> Counter[str]:
-    """One pass: expire idle sessions and old batches, finish those deleted, forget old keys and histories."""
+    """One pass: expire idle sessions and old batches, finish deletions, remove old idempotency keys and histories."""
     return await _Pass(ports, driver).run()
 
 
@@ -47,11 +47,11 @@ class _Pass:
     async def run(self) -> Counter[str]:
         """One pass, within the sweep's time limit; what it does not reach, the next one does.
 
-        Raises the first of what went wrong, once all kinds have had their turn.
+        Raises the first error, once all kinds have been handled.
         """
         done: Counter[str] = Counter()
         now = self._ports.clock()
-        kinds = [self._keys, self._batches_over, self._sessions, self._histories]
+        kinds = [self._keys, self._old_batches, self._sessions, self._histories]
         ended: list[BaseException | None] = []
         try:
             async with asyncio.timeout(self._settings.sweep_limit):
@@ -74,12 +74,13 @@ class _Pass:
 
         await self._each("keys", lambda at: self._ports.index.keys_older_than(before, place=at, size=PAGE), handle)
 
-    async def _batches_over(self, now: datetime, done: Counter[str]) -> None:
+    async def _old_batches(self, now: datetime, done: Counter[str]) -> None:
         before = now - timedelta(seconds=self._settings.retention)
 
         async def handle(batch_id: str) -> None:
+            # Its runs stay: a session that is still in use may hold them, and goes by its own age.
             if await delete_batch(self._ports, batch_id, runs=False):
-                await self._driver.woken(batch_id)
+                await self._driver.wake(batch_id)
                 done["batches"] += 1
 
         await self._each(
@@ -95,8 +96,9 @@ class _Pass:
         def page(place: str | None) -> Awaitable[tuple[Sequence[Session], str | None]]:
             return self._ports.runs.sessions_to_expire(
                 idle_since=now - idle,
-                left_since=now - LEFT_ALONE,
-                kept_since=now - removed - LEFT_ALONE,
+                # Both are past what the sweep does by itself: only what it has lost is found here.
+                left_since=now - DELETED_GRACE,
+                kept_since=now - removed - DELETED_GRACE,
                 place=place,
                 size=PAGE,
             )
@@ -108,7 +110,7 @@ class _Pass:
                 done["sessions"] += 1
             done["runs"] += len(subjects)
             for each in subjects:
-                await self._driver.woken(each)
+                await self._driver.wake(each)
 
         await self._each("sessions", page, lambda session: self._safely(session.session_id, handle(session), done))
 
@@ -116,11 +118,12 @@ class _Pass:
         done["histories"] = await self._driver.hub.purge_before(now - HISTORY_KEPT)
 
     async def _each(self, name: str, page: Pages[T], handle: Callable[[T], Coroutine[Any, Any, None]]) -> None:
-        """Handle what the pages hold, from the place that is kept to the end; keep the place after each page."""
+        """Handle all pages from the stored position on; store the position after each page."""
         kept = place = await self._ports.index.place_kept(name)
         while True:
             found, place = await page(place)
             await side_by_side(found, handle, at_once=self._settings.sweep_concurrency)
+            # Nothing to store where everything fits into one page, as it does most of the time.
             if place != kept:
                 await self._ports.index.keep_place(name, place)
                 kept = place
@@ -128,7 +131,7 @@ class _Pass:
                 return
 
     async def _safely(self, subject: str, work: Coroutine[Any, Any, None], done: Counter[str]) -> None:
-        """Whatever goes wrong with one stays with it; only an outage ends the pass."""
+        """An error with one must not keep the others from being handled; only an outage of the store ends the pass."""
         try:
             await work
         except StoreUnavailable:

@@ -10,10 +10,10 @@ import asyncio
 from collections import Counter
 from datetime import timedelta
 
-from shared.drivers.dating import date_ahead, date_by_row, is_driven_by_date
+from shared.drivers.activity import NEWER_SCHEMA_WAIT
 from shared.drivers.driver import Driver
-from shared.drivers.standing import outcome_by_row, standing_of
-from shared.drivers.wakes import LEFT_TO_NEWER
+from shared.drivers.due_times import is_driven_by_due_row, set_due_from_state, set_due_in
+from shared.drivers.next_wake import next_wake_of, stored_outcome
 from shared.runs.actions.advance import advance
 from shared.runs.actions.outcome import Outcome
 from shared.runs.batches.advance import advance_batch
@@ -26,17 +26,19 @@ from shared.runs.rules.agenda import ActionKind
 from shared.runs.store.due import DueRow
 from shared.runs.store.rows import RowTooNew, RowUnreadable
 
-HAND_OFF = timedelta(seconds=60)
+STEP_GRACE = timedelta(seconds=60)
+"""How long a step has until the sweep looks at its run again."""
 ORPHAN_AGE = timedelta(hours=1)
-MOST_A_SWEEP = 2_000
+MAX_ROWS = 2_000
 LOOKS_ONLY = frozenset({ActionKind.LOOK})
 
 
 async def sweep(ports: Ports, driver: Driver) -> Counter[str]:
-    """Look at what is due, once, within the sweep's own time limit.
+    """Handle what is due, once, within the sweep's own time limit.
 
-    Returns how many rows ended how: ``polled``, ``handed_off``, ``overdue``, …
+    Returns the number of rows by what was done with them: ``polled``, ``handed_off``, ``overdue``, …
     """
+    # Wakes report it as well, but after the last one only the sweep is left to.
     ports.interruptions.report(ports.clock())
     ends: Counter[str] = Counter()
     gate = asyncio.Semaphore(ports.settings.sweep_concurrency)
@@ -47,7 +49,7 @@ async def sweep(ports: Ports, driver: Driver) -> Counter[str]:
 
     try:
         async with asyncio.timeout(ports.settings.sweep_limit):
-            due = await ports.due.due(ports.clock(), MOST_A_SWEEP)
+            due = await ports.due.due(ports.clock(), MAX_ROWS)
             await asyncio.gather(*(handle(row) for row in due))
     except TimeoutError:
         log.warning("the sweep ran into its limit of %g s", ports.settings.sweep_limit)
@@ -58,7 +60,7 @@ async def sweep(ports: Ports, driver: Driver) -> Counter[str]:
 
 
 async def _safely(ports: Ports, row: DueRow, driver: Driver) -> str:
-    """Handle one row; whatever goes wrong with it stays with it."""
+    """Handle one row; an error with it must not keep the others from being handled."""
     try:
         return await _handle(ports, row, driver)
     except Exception:
@@ -68,66 +70,69 @@ async def _safely(ports: Ports, row: DueRow, driver: Driver) -> str:
 
 async def _handle(ports: Ports, row: DueRow, driver: Driver) -> str:
     try:
-        if is_driven_by_date(ports.settings, row.run_id):
+        if is_driven_by_due_row(ports.settings, row.run_id):
             return await _poll(ports, row, driver)
         return await _check(ports, row, driver)
     except RowTooNew:
-        await date_ahead(ports, row, LEFT_TO_NEWER)
+        await set_due_in(ports, row, NEWER_SCHEMA_WAIT)
         return "too_new"
     except RowUnreadable as error:
-        log.error("run %s is put aside: its row cannot be read: %s", row.run_id, error)
+        log.error("run %s is quarantined: its row cannot be read: %s", row.run_id, error)
         await ports.due.quarantine(row, str(error), ports.clock())
         return "quarantined"
 
 
 async def _poll(ports: Ports, row: DueRow, driver: Driver) -> str:
-    """Poll, and hand over what needs more: a batch, or a deleted session, always does."""
+    """Poll a run; hand over what needs more, as a batch or a deleted session always does."""
     if parse_run_id(row.run_id) is None:
-        outcome = await outcome_by_row(ports, row.run_id)
+        outcome = await stored_outcome(ports, row.run_id)
     else:
         outcome = await advance(ports, row.run_id, only=LOOKS_ONLY)
     if outcome.wake_in is not None and outcome.wake_in <= 0:
-        await date_ahead(ports, row, await _gap_after_hand_off(ports, row.run_id))
-        if await driver.hub.step(row.run_id):  # it knows the due row from before, and may be dating it just now
-            await date_by_row(ports, row.run_id)
+        # Before the step is started: if this process dies in between, the row is due again and nothing is lost.
+        await set_due_in(ports, row, await _gap_after_hand_off(ports, row.run_id))
+        # A step that runs already has read the due row before, and may be setting it at this moment.
+        if not await driver.hub.start_step(row.run_id):
+            await set_due_from_state(ports, row.run_id)
         return "handed_off"
-    return await _date(ports, row, outcome)
+    return await _set_due(ports, row, outcome)
 
 
 async def _gap_after_hand_off(ports: Ports, subject: str) -> timedelta:
-    """How long the step has before the next look; until the run's deadline if that is sooner: a step may hang."""
-    found = await standing_of(ports, subject)
-    left = HAND_OFF
+    """Time until the sweep looks again: at the run's deadline at the latest, since a step may hang."""
+    found = await next_wake_of(ports, subject)
+    left = STEP_GRACE
     if found is not None and found.deadline_at is not None:
         left = found.deadline_at - ports.clock()
-    return min(left, HAND_OFF) if left > timedelta(0) else HAND_OFF
+    return min(left, STEP_GRACE) if left > timedelta(0) else STEP_GRACE
 
 
 async def _check(ports: Ports, row: DueRow, driver: Driver) -> str:
-    """Under `durable`: leave a run alone that is in time.
+    """Under `durable`: do nothing about a run that is in time.
 
-    For one that is not, its orchestrator is ensured and signalled each time; from the second time on a step is started
-    too, since an orchestrator may be there and stand still. Where the host takes neither, it is polled here.
+    The orchestrator of one that is overdue is started if absent, and signalled. From the second time on a step is
+    started too, since an orchestrator may exist and be stuck. Where the host takes neither, the run is polled here.
     """
-    found = await standing_of(ports, row.run_id)
+    found = await next_wake_of(ports, row.run_id)
     now = ports.clock()
     if found is None or found.wake_at is None:
-        return await _date(ports, row, Outcome(found.status if found else None, None))
+        return await _set_due(ports, row, Outcome(found.status if found else None, None))
     overdue_at = found.wake_at + timedelta(seconds=ports.settings.overdue)
     if now < overdue_at:
         await ports.due.set_due(row, overdue_at, now)
         return "in_time"
+    # Half a sweep, so that the next one surely finds it, however late this one began.
     again = now + timedelta(seconds=ports.settings.sweep_every / 2)
     await ports.due.set_due(row, again, now, overdue_sweeps=row.overdue_sweeps + 1)
     log.warning("run %s is overdue since %s", row.run_id, found.wake_at, extra={"run_id": row.run_id})
     try:
-        await driver.hub.ensure(row.run_id)
+        await driver.hub.start_if_absent(row.run_id)
         await driver.hub.wake(row.run_id)
         if row.overdue_sweeps == 0:
             return "overdue"
-        await driver.hub.step(row.run_id)
+        await driver.hub.start_step(row.run_id)
     except Exception:
-        log.exception("run %s: no orchestration to be had", row.run_id, extra={"run_id": row.run_id})
+        log.exception("run %s: no orchestration can be started", row.run_id, extra={"run_id": row.run_id})
         if is_batch_id(row.run_id):
             await advance_batch(ports, row.run_id, driver)
         else:
@@ -135,8 +140,8 @@ async def _check(ports: Ports, row: DueRow, driver: Driver) -> str:
     return "stepped"
 
 
-async def _date(ports: Ports, row: DueRow, outcome: Outcome) -> str:
-    """Date the row to the next wake; remove it when there is nothing left to look at."""
+async def _set_due(ports: Ports, row: DueRow, outcome: Outcome) -> str:
+    """Make the row due at the next wake; remove it when nothing is left to do."""
     now = ports.clock()
     if outcome.wake_in is not None:
         await ports.due.set_due(row, now + timedelta(seconds=outcome.wake_in), now)
@@ -144,6 +149,7 @@ async def _date(ports: Ports, row: DueRow, outcome: Outcome) -> str:
     if outcome.status is None and now - row.announced_at < ORPHAN_AGE:
         await ports.due.set_due(row, row.announced_at + ORPHAN_AGE, now)  # its submit may still commit
         return "absent"
+    # A submit that was cut off after its due row: what it wrote besides has to go before the row that leads to it.
     clear = clear_batch_away if is_batch_id(row.run_id) else clear_away
     if outcome.status is None and not await clear(ports, row):
         return "absent"

@@ -71,7 +71,7 @@ class Rules:
     allowed: frozenset[tuple[str, int | None]] = frozenset()
 
     def problem(self, url: str) -> str | None:
-        """What is wrong with an address (``must …``), as far as it shows without resolving its name; None: nothing."""
+        """What is wrong with an address (``must …``), as far as can be seen without resolving its name."""
         target = parse(url)
         if target is None:
             return _what_is_wrong(url)

@@ -1,9 +1,9 @@
-"""Signs and sends: Standard Webhooks to addresses that callers chose.
+"""Signs and sends callbacks: Standard Webhooks to addresses that callers chose.
 
 The address that is checked is the one that is connected to: the name is resolved once, by the connection itself,
-what is not public is left out, and the socket looks again. No proxy, no redirect, no cookie, and no byte of the
-answer's body is read. Names are looked up in threads of their own: a look-up cannot be stopped, and one that hangs
-keeps its share until it is over, so that slow names are in nobody's way but their owner's.
+what is not public is left out, and the socket checks again. No proxy, no redirect, no cookie, and no byte of the
+answer's body is read. Names are resolved in threads of their own: getaddrinfo cannot be cancelled, and one that hangs
+keeps its share until it returns, so that slow names delay nobody but their owner.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from shared.outbound.addresses import Rules, is_public, parse
-from shared.outbound.shares import Shares, TakenPlace
+from shared.outbound.shares import Shares, TakenShare
 from shared.runs.model.callbacks import NoShare, Sent, Share
 
 TIMEOUT = 5.0
@@ -35,7 +35,7 @@ _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class AddressRefused(OSError):
-    """The name leads nowhere that may be called."""
+    """The name has no address that may be called."""
 
 
 class CallbackSender:
@@ -61,20 +61,20 @@ class CallbackSender:
         self._timeout = timeout
         self._resolver = resolver
         self._tls = tls
-        self._places = Shares(shares)
-        self._threads = ThreadPoolExecutor(shares, thread_name_prefix="name")  # a thread a share: none ever waits
+        self._shares = Shares(shares)
+        self._threads = ThreadPoolExecutor(shares, thread_name_prefix="name")  # as many as shares: no look-up waits
 
     def problem(self, url: str) -> str | None:
         """See the port."""
         return self._rules.problem(url)
 
-    def reserve(self, url: str, owner: str) -> TakenPlace | NoShare:
-        """See the port. An address that leads nowhere takes a share too: its attempt fails at once."""
+    def reserve(self, url: str, owner: str) -> TakenShare | NoShare:
+        """See the port. An address that cannot be read takes a share too: its attempt fails at once."""
         target = parse(url)
-        return self._places.take(owner, "" if target is None else target.host)
+        return self._shares.take(owner, "" if target is None else target.host)
 
     async def send(self, url: str, webhook_id: str, body: str, share: Share | None = None) -> Sent:
-        """See the port. The words: ``address_refused``, ``name_not_resolved``, ``no_connection``, ``tls_failed``,
+        """See the port. The faults: ``address_refused``, ``name_not_resolved``, ``no_connection``, ``tls_failed``,
         ``timeout``, ``no_answer`` (or one that is no HTTP)."""
         began = time.monotonic()
         if self._rules.problem(url) is not None:
@@ -91,7 +91,7 @@ class CallbackSender:
         target = parse(url)
         exempt = target is not None and self._rules.exempts(target)
         connector = aiohttp.TCPConnector(
-            resolver=_Vetted(self._resolver or _Names(self._threads, share), exempt),
+            resolver=_PublicOnly(self._resolver or _SystemResolver(self._threads, share), exempt),
             socket_factory=_any_socket if exempt else _public_socket,
             use_dns_cache=False,
             force_close=True,
@@ -102,7 +102,9 @@ class CallbackSender:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=self._timeout),
+                # Nothing of the body is read, and so nothing can be a decompression bomb.
                 auto_decompress=False,
+                # A proxy of the environment would resolve the name itself, past our check.
                 trust_env=False,
             ) as session,
             session.post(
@@ -112,7 +114,7 @@ class CallbackSender:
                 allow_redirects=False,
             ) as response,
         ):
-            response.close()  # unread
+            response.close()  # its body is never read: it may be endless, and nothing in it matters
             return response.status, _retry_after(response.headers.get("Retry-After"), self._clock())
 
     def _headers(self, webhook_id: str, body: str) -> dict[str, str]:
@@ -128,27 +130,27 @@ class CallbackSender:
         }
 
 
-class _Names(AbstractResolver):
-    """The system's name service, asked in these threads. The share is held until it has answered, if it ever does."""
+class _SystemResolver(AbstractResolver):
+    """The system's name service, called in these threads. The share is kept until it has returned, if ever."""
 
     def __init__(self, threads: Executor, share: Share | None) -> None:
         self._threads = threads
-        self._place = share if isinstance(share, TakenPlace) else None
+        self._share = share if isinstance(share, TakenShare) else None
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        asked = self._threads.submit(_look_up, host, port, family)
-        if (share := self._place) is not None:
-            share.hold()
-            asked.add_done_callback(lambda _: share.give_back())
+        asked = self._threads.submit(_resolve, host, port, family)
+        if (share := self._share) is not None:
+            share.retain()
+            asked.add_done_callback(lambda _: share.release())
         return await asyncio.wrap_future(asked)
 
     async def close(self) -> None:
         """Nothing is open."""
 
 
-def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+def _resolve(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
     """In a thread. Raises ``socket.gaierror``."""
     flags = socket.AI_ADDRCONFIG
     return [
@@ -159,7 +161,7 @@ def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[Resolve
     ]
 
 
-class _Vetted(AbstractResolver):
+class _PublicOnly(AbstractResolver):
     """Resolves, and leaves out what is not public."""
 
     def __init__(self, inner: AbstractResolver, exempt: bool) -> None:
@@ -170,6 +172,7 @@ class _Vetted(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
+        # A name may have public and private addresses: only the public ones are tried.
         fit = [each for each in found if self._exempt or is_public(each["host"])]
         if not fit:
             raise AddressRefused(f"{host} has no public address")
@@ -185,7 +188,7 @@ def _any_socket(address: AddrInfoType) -> socket.socket:
 
 
 def _public_socket(address: AddrInfoType) -> socket.socket:
-    """A socket for exactly this address, if it is public: the last look before the connection."""
+    """A socket for exactly this address, if it is public: the last check before the connection."""
     host = str(address[4][0])
     if not is_public(host):
         raise AddressRefused(f"{host} is not public")
@@ -193,7 +196,7 @@ def _public_socket(address: AddrInfoType) -> socket.socket:
 
 
 def _fault(error: Exception) -> str:
-    """The word for what went wrong."""
+    """The code of what went wrong."""
     if isinstance(error, AddressRefused) or isinstance(error.__cause__, AddressRefused):
         return "address_refused"
     match error:

@@ -1,4 +1,4 @@
-"""Room for callbacks: so many at once in a process, fewer for one owner, and fewer still to one host."""
+"""Limits of callbacks under way: in a process, fewer for one owner, and fewer still to one host."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from shared.runs.model.callbacks import NoShare
 
 Name = tuple[str, str]
-"""What a bound is for: the process, an owner, or a host; and which."""
+"""What a limit is for: the process, an owner, or a host; and which."""
 
-FIRST_GUESS = 1.0
-"""Seconds that an attempt is taken to last, where none has been seen yet."""
-SOONEST = 1.0
-LATEST = 60.0
-"""The bounds of the time, in seconds, after which who found no share looks again."""
+ASSUMED_SECONDS = 1.0
+"""How long an attempt is assumed to last before one has been measured."""
+WAIT_MIN = 1.0
+WAIT_MAX = 60.0
+"""Least and most seconds after which an attempt that found no share is retried."""
 MOST_QUEUES = 1_000
 
 
 @dataclass(slots=True)
 class _Queue:
-    """Who waits for a bound: until when the shares to come are promised, and how long attempts last."""
+    """The queue at a limit: until when the shares that come free are reserved, and how long attempts last."""
 
-    promised: float = 0.0
-    lasts: float = FIRST_GUESS
+    reserved_until: float = 0.0
+    mean_seconds: float = ASSUMED_SECONDS
 
 
 class Shares:
@@ -39,7 +39,7 @@ class Shares:
         self._taken: Counter[Name] = Counter()
         self._queues: dict[Name, _Queue] = {}
 
-    def take(self, owner: str, host: str) -> TakenPlace | NoShare:
+    def take(self, owner: str, host: str) -> TakenShare | NoShare:
         """A share, or how long to wait for one: about as long as those before in the queue will take."""
         names = (("host", host), ("owner", owner), ("process", ""))
         with self._lock:
@@ -47,47 +47,51 @@ class Shares:
             if full:
                 return NoShare(max(self._wait(name) for name in full))
             self._taken.update(names)
-            return TakenPlace(self, names, self._seconds())
+            return TakenShare(self, names, self._seconds())
 
-    def free(self, names: tuple[Name, ...], since: float) -> None:
-        """Let others have the share that was taken then."""
+    def release(self, names: tuple[Name, ...], since: float) -> None:
+        """Free a share that was taken at ``since``."""
         with self._lock:
             self._taken.subtract(names)
-            self._taken = +self._taken
-            lasted = self._seconds() - since
+            self._taken = +self._taken  # without the zeros: hosts are of the callers' choosing, and never end
+            seconds = self._seconds() - since
             for name in names:
                 if (queue := self._queues.get(name)) is not None:
-                    queue.lasts += (lasted - queue.lasts) / 4.0
+                    # A moving mean: one slow attempt must not make the whole queue wait for long.
+                    queue.mean_seconds += (seconds - queue.mean_seconds) / 4.0
 
     def _wait(self, name: Name) -> float:
-        """Seconds to a share that is promised to nobody before: shares come free one after the other."""
+        """Seconds to the first share that is not reserved: shares come free one after the other."""
         now = self._seconds()
+        # Owners and hosts are of the callers' choosing: what is known of them must not fill the memory.
         if len(self._queues) >= MOST_QUEUES:
-            self._queues = {each: queue for each, queue in self._queues.items() if queue.promised > now}
+            self._queues = {each: queue for each, queue in self._queues.items() if queue.reserved_until > now}
         queue = self._queues.setdefault(name, _Queue())
-        queue.promised = min(max(queue.promised, now) + queue.lasts / self._most[name[0]], now + LATEST)
-        return max(SOONEST, queue.promised - now)
+        queue.reserved_until = min(
+            max(queue.reserved_until, now) + queue.mean_seconds / self._most[name[0]], now + WAIT_MAX
+        )
+        return max(WAIT_MIN, queue.reserved_until - now)
 
 
-class TakenPlace:
-    """A share that is free again when everybody who holds it has given it back."""
+class TakenShare:
+    """A share that is free again when all its holders have released it."""
 
     def __init__(self, shares: Shares, names: tuple[Name, ...], since: float) -> None:
-        self._places = shares
+        self._shares = shares
         self._names = names
         self._since = since
         self._lock = threading.Lock()
         self._holders = 1
 
-    def hold(self) -> None:
-        """Another part of the attempt holds it too."""
+    def retain(self) -> None:
+        """Add a holder: another part of the attempt."""
         with self._lock:
             self._holders += 1
 
-    def give_back(self) -> None:
-        """One holder less."""
+    def release(self) -> None:
+        """Remove a holder."""
         with self._lock:
             self._holders -= 1
             last = self._holders == 0
         if last:
-            self._places.free(self._names, self._since)
+            self._shares.release(self._names, self._since)

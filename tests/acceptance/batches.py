@@ -14,17 +14,17 @@ async def submit(api: Api, items: list[Any], *, key: str | None = None, **fields
     return await api.call("POST", "/api/batches", json={"agent": "workshop", "items": items, **fields}, headers=headers)
 
 
-async def over(api: Api, batch_id: str, *, patience: float = 60.0) -> dict[str, Any]:
+async def over(api: Api, batch_id: str, *, timeout: float = 60.0) -> dict[str, Any]:
     """The batch as soon as it is over."""
 
-    async with asyncio.timeout(patience):
+    async with asyncio.timeout(timeout):
         while True:
             reply = await api.call("GET", f"/api/batches/{batch_id}")
             assert reply.status == 200, reply
             body: dict[str, Any] = reply.body
             if body["completed_at"] is not None:
                 return body
-            await asyncio.sleep(min(1.0, patience / 600))
+            await asyncio.sleep(min(1.0, timeout / 600))
 
 
 async def items_of(api: Api, batch_id: str, query: str = "") -> list[dict[str, Any]]:

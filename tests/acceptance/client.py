@@ -15,7 +15,7 @@ from tests.parts.contract import contract
 
 TERMINAL = frozenset({"completed", "incomplete", "failed", "cancelled"})
 AGAINST = "DORMOUSE_TEST_AGAINST"
-PATIENCE = 900.0 if os.environ.get(AGAINST) else 60.0
+TIMEOUT_SECONDS = 900.0 if os.environ.get(AGAINST) else 60.0
 """Seconds; a host that is not ours has schedules, and perhaps a model, of its own."""
 
 
@@ -41,7 +41,7 @@ class Api:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -92,17 +92,17 @@ class Api:
         return await self.call("POST", f"/api/runs/{run_id}/cancel")
 
     async def until(
-        self, run_id: str, holds: Callable[[dict[str, Any]], bool], *, patience: float = PATIENCE
+        self, run_id: str, holds: Callable[[dict[str, Any]], bool], *, timeout: float = TIMEOUT_SECONDS
     ) -> dict[str, Any]:
         """The run as soon as ``holds``; fails with the run as it is when that takes too long (seconds)."""
-        end = time.monotonic() + patience
+        end = time.monotonic() + timeout
         while True:
             run = await self.run(run_id)
             if holds(run):
                 return run
-            assert time.monotonic() < end, f"not within {patience:g} s: {run}"
+            assert time.monotonic() < end, f"not within {timeout:g} s: {run}"
             await asyncio.sleep(0.05)
 
-    async def finished(self, run_id: str, *, patience: float = PATIENCE) -> dict[str, Any]:
+    async def finished(self, run_id: str, *, timeout: float = TIMEOUT_SECONDS) -> dict[str, Any]:
         """The run as soon as it is terminal."""
-        return await self.until(run_id, lambda run: run["status"] in TERMINAL, patience=patience)
+        return await self.until(run_id, lambda run: run["status"] in TERMINAL, timeout=timeout)

@@ -36,12 +36,12 @@ CLIENT_KEYS = {"ada": "ada-secret-0123456789", "bob": "bob-secret-0123456789"}
 
 @dataclass(kw_only=True)
 class Stack:
-    """One app: its storage and model world, and a way to make hosts of it."""
+    """One app: its storage and model account, and a way to make hosts of it."""
 
     driver: str
     azurite: Azurite
     model_server: ScriptedModel
-    world: str
+    account: str
     prefix: str
     folder: Path
     env: Mapping[str, str]
@@ -49,8 +49,8 @@ class Stack:
 
     @property
     def model(self) -> ModelControl:
-        """The control of this stack's world at the scripted model."""
-        return ModelControl(self.model_server.url, self.world)
+        """The control of this stack's account at the scripted model."""
+        return ModelControl(self.model_server.url, self.account)
 
     def host(self, *, driver: str | None = None, args: Sequence[str] = (), **env: str) -> FunctionsHost:
         """Start a host on this stack's storage, wait until it is ready. Stopped at the end of the test."""
@@ -60,7 +60,7 @@ class Stack:
             args=["--movable-clock", *args],
             env={
                 "AzureWebJobsStorage": self.azurite.connection_string,
-                "OPENAI_API_KEY": self.world,
+                "OPENAI_API_KEY": self.account,
                 "OPENAI_BASE_URL": f"{self.model_server.url}/v1",
                 "DORMOUSE_TABLE_PREFIX": self.prefix,
                 "DORMOUSE_DRIVER": driver or self.driver,
@@ -111,7 +111,7 @@ class Target:
 
     @property
     def model(self) -> ModelControl:
-        """The control of its model's world."""
+        """The control of its model's account."""
         assert self.stack is not None
         return self.stack.model
 
@@ -131,13 +131,13 @@ def new_stack(
     stack: contextlib.ExitStack,
     env: Mapping[str, str],
 ) -> Stack:
-    """A stack of its own: fresh tables, a fresh world."""
+    """A stack of its own: fresh tables, a fresh account."""
     name = secrets.token_hex(6)
     return Stack(
         driver=driver,
         azurite=azurite,
         model_server=model,
-        world=f"world-{name}",
+        account=f"account-{name}",
         prefix=f"t{name}",
         folder=folder,
         env=env,

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.acceptance.client import PATIENCE
+from tests.acceptance.client import TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Watcher:
         url = f"{self.url}/api/runs/{self.run_id}/events"
         headers = {} if self.last is None or by_query else {"Last-Event-ID": self.last}
         params = {"after": self.last} if self.last is not None and by_query else {}
-        timeout = aiohttp.ClientTimeout(total=PATIENCE)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         async with (
             aiohttp.ClientSession(timeout=timeout, read_bufsize=2**24) as session,
             session.get(url, headers=headers, params=params) as response,

@@ -13,7 +13,7 @@ import pytest
 from local.model.control import ModelControl
 from tests.acceptance.client import Api, Reply
 from tests.acceptance.conftest import Stack, Target, move_clock
-from tests.acceptance.test_crashes import IMPATIENT, restart
+from tests.acceptance.test_crashes import SHORT_WAITS, restart
 from tests.parts.waiting import eventually
 from tests.parts.workshop import release
 
@@ -152,7 +152,7 @@ async def test_a_run_goes_on_at_once_when_it_is_answered_as_it_parks(driver: str
         run_id = await target.api.start(text, agent="workshop")
         run = await target.api.until(run_id, lambda run: asked(run) != [])
         await answer(target.api, run_id, dict.fromkeys(asked(run), True))
-        return await target.api.finished(run_id, patience=25)  # less than the minute after which it is looked at anyway
+        return await target.api.finished(run_id, timeout=25)  # less than the minute after which it is looked at anyway
 
     runs = await asyncio.gather(*(one() for _ in range(12)))
     assert {run["status"] for run in runs} == {"completed"}
@@ -176,7 +176,7 @@ async def test_each_turn_may_ask(driver: str, target: Target) -> None:
 
 
 async def test_a_parked_run_costs_nothing_for_days_and_survives_a_crash(own_stack: NewStack, driver: str) -> None:
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     text = await script(stack.model, asking(("work", "a"), ("send", "b")))
     async with Api(host.url) as api:
@@ -217,7 +217,7 @@ async def test_what_is_left_of_the_deadline_counts_after_the_answer(own_stack: N
 
 
 async def test_nobody_answers(own_stack: NewStack, driver: str) -> None:
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     text = await script(stack.model, asking(("send", "a"), ("send", "b")))
     async with Api(host.url) as api:
@@ -255,7 +255,7 @@ async def test_cancelled_while_parked(driver: str, target: Target) -> None:
 
 
 async def test_an_approved_call_that_must_not_be_repeated_is_not(own_stack: NewStack) -> None:
-    stack = own_stack(**IMPATIENT)
+    stack = own_stack(**SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     wire = {"calls": [{"name": "wire", "arguments": {"label": "rent", "seconds": 30}}]}
     text = await script(stack.model, wire)

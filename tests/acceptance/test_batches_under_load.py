@@ -15,7 +15,7 @@ from local.stack import FunctionsHost
 from tests.acceptance.batches import counts, items_of, over, submit
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, move_clock
-from tests.acceptance.test_crashes import IMPATIENT, MINUTE, restart
+from tests.acceptance.test_crashes import MINUTE, SHORT_WAITS, restart
 from tests.parts.waiting import eventually
 
 
@@ -56,7 +56,7 @@ async def test_a_thousand_items_at_a_model_that_throttles_are_complete_and_exact
         assert reply.status == 202, reply
         assert reply["counts"] == counts(total=1_000, pending=995, failed=5)
         async with throttling(stack.model):
-            batch = await over(api, reply["id"], patience=600)
+            batch = await over(api, reply["id"], timeout=600)
         assert (batch["status"], batch["counts"]) == ("completed", counts(total=1_000, completed=990, failed=10))
         items = await items_of(api, batch["id"])
         assert (await submit(api, given, key="thousand")).body == batch
@@ -80,7 +80,7 @@ async def test_a_thousand_items_at_a_model_that_throttles_are_complete_and_exact
 async def test_a_host_that_dies_in_the_midst_of_a_batch_repeats_nothing(
     own_stack: Callable[..., Stack], driver: str
 ) -> None:
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     await stack.model.script("s", [{"text": "done", "think": 0.5}])
     async with Api(host.url) as api:
@@ -92,7 +92,7 @@ async def test_a_host_that_dies_in_the_midst_of_a_batch_repeats_nothing(
                 found = await api.call("GET", reply["url"].replace(host.url, ""))
                 return bool(found["counts"]["completed"] >= ended)
 
-            await eventually(so_many, patience=60)
+            await eventually(so_many, timeout=60)
             host.kill()
             await restart(host)
             await move_clock(host, deaths * MINUTE)  # a new host's clock knows nothing of the moves before it
@@ -111,7 +111,7 @@ async def moved_until_over(api: Api, host: FunctionsHost, batch_id: str) -> dict
     """Move the clock whenever it is not over for a while, as the minutes would."""
     for _ in range(10):
         try:
-            return await over(api, batch_id, patience=15)
+            return await over(api, batch_id, timeout=15)
         except TimeoutError:
             await move_clock(host, MINUTE)
-    return await over(api, batch_id, patience=15)
+    return await over(api, batch_id, timeout=15)

@@ -94,13 +94,13 @@ def requests_to_the_rpc_port(port: int, run_id: str) -> Requests:
     ]
 
 
-def requests_to_the_model(url: str, world: str) -> Requests:
+def requests_to_the_model(url: str, account: str) -> Requests:
     """What a page would ask of the scripted model, if it knew the key."""
     return [
-        ("GET", f"{url}/control/{world}/log"),
-        ("GET", f"{url}/control/{world}/responses"),
-        ("POST", f"{url}/control/{world}/reset"),
-        ("PUT", f"{url}/control/{world}/scripts/planted"),
+        ("GET", f"{url}/control/{account}/log"),
+        ("GET", f"{url}/control/{account}/responses"),
+        ("POST", f"{url}/control/{account}/reset"),
+        ("PUT", f"{url}/control/{account}/scripts/planted"),
         ("POST", f"{url}/v1/responses"),
     ]
 
@@ -144,7 +144,7 @@ async def scene(own_stack: Callable[..., Stack]) -> Any:
 async def test_a_page_of_another_origin_gets_nothing_and_changes_nothing(node: NodeTools, scene: Any) -> None:
     stack, host, rpc, served, api, run_id = scene
     to_host, to_rpc = requests_to_the_host(host, run_id), requests_to_the_rpc_port(rpc, run_id)
-    to_model = requests_to_the_model(stack.model_server.url, stack.world)
+    to_model = requests_to_the_model(stack.model_server.url, stack.account)
     everything = [*to_host, *to_rpc, *to_model]
     other = f"http://127.0.0.1:{served}/"
     pages = [

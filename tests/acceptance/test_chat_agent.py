@@ -13,7 +13,7 @@ import pytest
 from local.model.control import LoggedRequest, ModelControl
 from tests.acceptance.client import TERMINAL, Api
 from tests.acceptance.conftest import Stack, Target, move_clock
-from tests.acceptance.test_crashes import IMPATIENT, calls, restart
+from tests.acceptance.test_crashes import SHORT_WAITS, calls, restart
 from tests.parts.waiting import eventually
 
 NewStack = Callable[..., Stack]
@@ -116,7 +116,7 @@ async def test_what_the_provider_refuses_or_cuts_short_is_told(driver: str, targ
 @pytest.mark.slow
 async def test_a_slow_call_holds_its_lease(own_stack: NewStack, driver: str) -> None:
     """It takes longer than the lease, and longer than a claim and its grace; nobody makes it twice."""
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     text = await script(stack.model, {"text": "Slow.", "think": 7})
     async with Api(host.url) as api:
@@ -126,7 +126,7 @@ async def test_a_slow_call_holds_its_lease(own_stack: NewStack, driver: str) -> 
 
 
 async def test_a_crash_in_the_call_repeats_the_call_and_no_tool(own_stack: NewStack, driver: str) -> None:
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     ask, answer = calls(("pay", {"label": "p"}))
     text = await script(stack.model, ask, {**answer, "attempts": [{"think": 600}, {"think": 0.1}]})
@@ -145,7 +145,7 @@ async def test_a_crash_in_the_call_repeats_the_call_and_no_tool(own_stack: NewSt
 @pytest.mark.slow
 async def test_a_call_that_never_ends_well_is_not_made_for_ever(own_stack: NewStack, driver: str) -> None:
     """Two crashes in the call are two calls of unknown outcome; that is as many as are allowed here."""
-    stack = own_stack(driver, **IMPATIENT, DORMOUSE_CREATE_ATTEMPTS="2")
+    stack = own_stack(driver, **SHORT_WAITS, DORMOUSE_CREATE_ATTEMPTS="2")
     host = await asyncio.to_thread(stack.host)
     text = await script(stack.model, {"text": "Never.", "think": 600})
     async with Api(host.url) as api:
@@ -161,7 +161,7 @@ async def test_a_call_that_never_ends_well_is_not_made_for_ever(own_stack: NewSt
 
 async def test_a_call_is_cut_off_by_the_deadline_and_by_a_cancel(own_stack: NewStack, driver: str) -> None:
     """Both end the run at once; the answer that comes late changes nothing."""
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     text = await script(stack.model, {"text": "Late.", "stuck": True})
     async with Api(host.url) as api:

@@ -13,7 +13,7 @@ from local.model.control import LoggedRequest, ModelControl
 from local.stack import FunctionsHost
 from tests.acceptance.client import TERMINAL, Api, Reply
 from tests.acceptance.conftest import Stack, Target, move_clock
-from tests.acceptance.test_crashes import IMPATIENT, calls
+from tests.acceptance.test_crashes import SHORT_WAITS, calls
 from tests.parts.waiting import eventually
 from tests.parts.workshop import release
 
@@ -104,7 +104,7 @@ TEN: list[tuple[str, str, list[dict[str, Any]]]] = [
 @pytest.mark.slow
 async def test_ten_runs_of_a_session_with_a_crash_between_them(own_stack: NewStack, driver: str) -> None:
     """Each goes on from the last good point, and the provider accepts every one."""
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     session, good = None, list[str]()
     async with Api(host.url) as api:

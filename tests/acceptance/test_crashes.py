@@ -25,7 +25,7 @@ from tests.parts.workshop import release
 
 NewStack = Callable[..., Stack]
 
-IMPATIENT = {
+SHORT_WAITS = {
     "DORMOUSE_OVERDUE_SECONDS": "0.5",
     "DORMOUSE_TOOL_LEASE_SECONDS": "3",
     "DORMOUSE_TOOL_RENEWAL_SECONDS": "1",
@@ -67,7 +67,7 @@ async def finish_thinking(model: ModelControl) -> None:
 
 @both_drivers
 async def test_a_run_goes_on_after_a_crash_while_the_model_thinks(own_stack: NewStack, driver: str) -> None:
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     asks, says = calls(("work", {"label": "a"}))
     await stack.model.script("slow", [{**asks, "stuck": True}, says])
@@ -85,7 +85,7 @@ async def test_a_run_goes_on_after_a_crash_while_the_model_thinks(own_stack: New
 
 
 async def test_a_crash_in_the_second_turn_repeats_no_tool_and_no_create(own_stack: NewStack, driver: str) -> None:
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     asks, says = calls(("work", {"label": "a"}), ("pay", {"label": "b"}))
     await stack.model.script("slow", [asks, {**says, "stuck": True}])
@@ -103,7 +103,7 @@ async def test_a_crash_in_the_second_turn_repeats_no_tool_and_no_create(own_stac
 
 @both_drivers
 async def test_a_finished_tool_is_never_run_again_after_a_crash(own_stack: NewStack, driver: str) -> None:
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     await stack.model.script(
         "three",
@@ -137,7 +137,7 @@ async def test_a_finished_tool_is_never_run_again_after_a_crash(own_stack: NewSt
 
 @pytest.mark.slow
 async def test_a_tool_that_kills_the_process_each_time_is_told_as_unknown(own_stack: NewStack) -> None:
-    stack = own_stack("durable", **IMPATIENT)
+    stack = own_stack("durable", **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     await stack.model.script("deadly", calls(("crash", {"label": "boom"})))
     deaths = 0
@@ -161,7 +161,7 @@ async def test_a_tool_that_kills_the_process_each_time_is_told_as_unknown(own_st
 
 async def test_a_crash_inside_a_create_waits_out_the_claim_and_tries_once_more(own_stack: NewStack) -> None:
     """The provider took the request, and its answer never arrived here: at most one extra response."""
-    stack = own_stack("durable", **IMPATIENT)
+    stack = own_stack("durable", **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     fault = {"create": [{"hang": 30, "after_accept": True}]}
     await stack.model.script("hang", [calls(("work", {"label": "a"}))[0], {"text": "Done.", "faults": fault}])
@@ -180,7 +180,7 @@ async def test_a_crash_inside_a_create_waits_out_the_claim_and_tries_once_more(o
 
 async def test_the_limits_of_a_run_hold_across_a_crash(own_stack: NewStack) -> None:
     """Three tool calls are allowed; one was made before the crash, and three are asked for after it."""
-    stack = own_stack("durable", **IMPATIENT)
+    stack = own_stack("durable", **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     one = calls(("work", {"label": "a"}))[0]
     three = calls(*(("work", {"label": label}) for label in "bcd"))[0]
@@ -203,7 +203,7 @@ MOMENTS = (0.0, 0.05, 0.2, 0.35, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.4, 1.7)
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_a_story_survives_a_crash_at_any_moment(own_stack: NewStack, driver: str, moment: float) -> None:
-    stack = own_stack(driver, **IMPATIENT, DORMOUSE_SAMPLE_TOOL_SECONDS="0.4")
+    stack = own_stack(driver, **SHORT_WAITS, DORMOUSE_SAMPLE_TOOL_SECONDS="0.4")
     host = await asyncio.to_thread(stack.host)
     async with Api(host.url) as api:
         began = time.monotonic()

@@ -17,7 +17,7 @@ from shared.runs.store.tables import Table
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, admin, move_clock
 from tests.acceptance.test_conversations import create_of, go_on, said, session_of, texts
-from tests.acceptance.test_crashes import IMPATIENT, calls, restart
+from tests.acceptance.test_crashes import SHORT_WAITS, calls, restart
 from tests.parts.waiting import eventually
 
 NewStack = Callable[..., Stack]
@@ -264,7 +264,7 @@ async def test_a_crash_right_after_a_delete_changes_nothing(
     own_stack: NewStack, rows_of: Callable[[Stack], Rows], driver: str, what: str
 ) -> None:
     """The provider is away when it comes, so that nothing can have been done before."""
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     rows = rows_of(stack)
     await stack.model.script("long", LONG)

@@ -15,7 +15,7 @@ from local.model.control import ModelControl
 from local.stack import FunctionsHost
 from tests.acceptance.conftest import Stack, Target, move_clock
 from tests.acceptance.eventsource import Event, Watcher, has_id
-from tests.acceptance.test_crashes import IMPATIENT, MINUTE
+from tests.acceptance.test_crashes import MINUTE, SHORT_WAITS
 from tests.parts.waiting import eventually
 from tests.parts.workshop import release
 
@@ -398,7 +398,7 @@ async def stack_of(stack: Stack, host: FunctionsHost) -> Any:
 
 
 async def test_a_client_goes_on_where_it_was_after_the_host_was_killed(own_stack: NewStack, driver: str) -> None:
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     async with stack_of(stack, host) as target:
         watcher = await start(target, story()[0], {"think": 0.2, "text": TEXT, "stuck": True})
@@ -420,7 +420,7 @@ async def test_a_client_goes_on_where_it_was_after_the_host_was_killed(own_stack
 @pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 3, 6, 9, 12, 16, 20, 30])
 async def test_the_host_is_killed_at_any_event_of_a_three_turn_run(own_stack: NewStack, driver: str, cut: int) -> None:
-    stack = own_stack(driver, **IMPATIENT)
+    stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
     async with stack_of(stack, host) as target:
         watcher = await start(target, *story(think=0.6))

@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, move_clock
 from tests.acceptance.launch import FRAMEWORK_VARIABLE
-from tests.acceptance.test_crashes import IMPATIENT, MINUTE, creates_by_turn, restart
+from tests.acceptance.test_crashes import MINUTE, SHORT_WAITS, creates_by_turn, restart
 from tests.parts.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ NewStack = Callable[..., Stack]
 
 async def test_the_novelist_s_run_survives_crashes_and_runs_each_tool_once(own_stack: NewStack, driver: str) -> None:
     """Killed while the model thinks, and again while one tool has finished and the other runs."""
-    stack = own_stack(driver, **IMPATIENT, DORMOUSE_SAMPLE_TOOL_SECONDS="20", **{FRAMEWORK_VARIABLE: "1"})
+    stack = own_stack(driver, **SHORT_WAITS, DORMOUSE_SAMPLE_TOOL_SECONDS="20", **{FRAMEWORK_VARIABLE: "1"})
     host = await asyncio.to_thread(stack.host)
     await stack.model.switches(think=1.0)
     async with Api(host.url) as api:

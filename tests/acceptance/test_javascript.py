@@ -164,7 +164,7 @@ async def test_a_refusal_has_its_code(target: Target, node: Node) -> None:
         (True, "invalid_request", 400),
         (True, "not_waiting", 409),
         (True, "network_error", 0),
-        (True, "no_answer_of_ours", 200),
+        (True, "unexpected_response", 200),
         (True, "run_not_found", 404),
     ]
 

@@ -1,7 +1,7 @@
 """Without keys, as in Azure: tokens from the identity endpoint of App Service open the tables and the model.
 
 The real `azure-identity` asks a stand-in for that endpoint. Azurite looks at the tokens (issuer, audience, lifetime;
-not the signature) and takes them over HTTPS only; the scripted model's world is named by the token that it is sent.
+not the signature) and takes them over HTTPS only; the scripted model's account is named by the token that it is sent.
 """
 
 from __future__ import annotations
@@ -230,9 +230,9 @@ async def test_runs_complete_with_tokens_alone_and_few_of_them(
         runs = [await api.finished(run_id) for run_id in ids]
     assert [run["status"] for run in runs] == ["completed"] * 3, runs
     assert all(run["text"] for run in runs)
-    # The world of the token has the requests: it came as `Authorization: Bearer`, and only it did.
-    world = ModelControl(model_server.url, identity.tokens[MODEL])
-    assert len(await world.creates()) == 6
+    # The account of the token has the requests: it came as `Authorization: Bearer`, and only it did.
+    account = ModelControl(model_server.url, identity.tokens[MODEL])
+    assert len(await account.creates()) == 6
     # Two resources, asked for as the user-assigned identity, each once for all these calls.
     assert sorted(query["resource"] for query in identity.asked) == [MODEL, STORAGE]
     assert identity.refused == 0

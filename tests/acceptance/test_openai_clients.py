@@ -323,7 +323,7 @@ async def test_errors_have_openais_shape(target: Target, method: str, path: str,
 @pytest.mark.slow
 async def test_a_request_repeated_by_the_client_after_its_timeout_makes_no_second_run(target: Target) -> None:
     """The client hangs up when its own timeout is over, and sends the same again, twice; the third waits longer."""
-    await target.model.script("patience", [{"think": 9, "text": "At last."}])
+    await target.model.script("timeout", [{"think": 9, "text": "At last."}])
     tries = 0
 
     async def less_patient_at_first(request: httpx2.Request) -> None:
@@ -333,10 +333,10 @@ async def test_a_request_repeated_by_the_client_after_its_timeout_makes_no_secon
 
     patient = httpx2.AsyncClient(event_hooks={"request": [less_patient_at_first]})
     async with client_of(target.api.url, timeout=60.0, max_retries=9, http_client=patient) as ada:
-        answer = await ada.responses.create(model="bench", input="[script:patience]")
+        answer = await ada.responses.create(model="bench", input="[script:timeout]")
     assert tries == 3
     assert answer.output_text == "At last."
-    assert len([entry for entry in await target.model.log("create") if entry.script == "patience"]) == 1
+    assert len([entry for entry in await target.model.log("create") if entry.script == "timeout"]) == 1
 
 
 async def test_a_repeated_request_is_never_given_the_answer_of_an_older_one(target: Target, ada: AsyncOpenAI) -> None:

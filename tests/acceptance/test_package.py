@@ -82,14 +82,14 @@ def host_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def serve(host_alone: Path, azurite: Azurite, model_server: ScriptedModel, tmp_path: Path) -> Iterator[Serve]:
-    """Host an app with an interpreter, on storage and a model world of its own."""
+    """Host an app with an interpreter, on storage and a model account of its own."""
     with ExitStack() as stack:
 
         def start(app: Path, python: Path, **env: str) -> FunctionsHost:
             name = secrets.token_hex(6)
             settings = {
                 "AzureWebJobsStorage": azurite.connection_string,
-                "OPENAI_API_KEY": f"world-{name}",
+                "OPENAI_API_KEY": f"account-{name}",
                 "OPENAI_BASE_URL": model_server.base_url,
                 "DORMOUSE_TABLE_PREFIX": f"t{name}",
                 "PYTHON_ENABLE_INIT_INDEXING": "1",

@@ -57,7 +57,7 @@ async def test_a_provider_that_comes_back_after_half_an_hour_completes_the_run(
             await asyncio.to_thread(lambda: provider.start().wait_ready())
             await move_clock(host, 10)  # past the backoff, and never past the claim of a create under way
             run = await api.finished(reply["id"])
-            creates = await ModelControl(provider.url, stack.world).log("create")
+            creates = await ModelControl(provider.url, stack.account).log("create")
         finally:
             await asyncio.to_thread(provider.stop)
     assert run["status"] == "completed", run["error"]

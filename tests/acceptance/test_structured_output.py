@@ -18,7 +18,7 @@ one_driver = pytest.mark.parametrize("driver", ["durable"])
 async def script(target: Target, *turns: dict[str, Any]) -> str:
     """Set a script of these turns; the input that plays it."""
     name = f"s{secrets.token_hex(4)}"
-    await target.model.script(name, [{"goes_on": True, **turn} for turn in turns])
+    await target.model.script(name, [{"continues": True, **turn} for turn in turns])
     return f"[script:{name}]"
 
 

@@ -153,7 +153,7 @@ async def test_a_tool_five_times_as_long_as_its_lease_runs_once(own_stack: NewSt
 
 async def test_the_deadline_stops_a_tool_at_work(driver: str, target: Target) -> None:
     text = await script(target.model, asking(("work", {"label": "late", "seconds": 600})), {"text": "Never."})
-    run = await target.api.finished(await target.api.start(text, agent="workshop", deadline_seconds=2), patience=15)
+    run = await target.api.finished(await target.api.start(text, agent="workshop", deadline_seconds=2), timeout=15)
     assert (run["status"], run["error"]["code"]) == ("failed", "deadline_exceeded"), run
     assert len(await target.model.creates(run=run["id"])) == 1
 

@@ -49,7 +49,7 @@ async def test_a_webhook_wakes_the_run_long_before_its_next_poll(own_stack: OwnS
         await stack.model.finish(response.id)
         began = time.monotonic()
         assert (await send(api, response.id)).status == 200
-        run = await api.finished(run_id, patience=15)
+        run = await api.finished(run_id, timeout=15)
         assert (run["status"], run["text"]) == ("completed", "Told.")
         assert time.monotonic() - began < 15
         again = await send(api, response.id)

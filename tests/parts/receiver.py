@@ -1,4 +1,4 @@
-"""A receiver of callbacks: keeps what comes, answers as it is told, checks signatures as its owner would."""
+"""A receiver of callbacks: records requests, answers as a test sets it, checks signatures as its owner would."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Received:
 
     @property
     def webhook_id(self) -> str:
-        """What a receiver goes by to tell a repetition."""
+        """What a receiver recognises a repeated delivery by."""
         return self.headers["webhook-id"]
 
     def is_signed(self, secret: str = SECRET) -> bool:

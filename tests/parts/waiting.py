@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 
-async def eventually(holds: Callable[[], Any], *, patience: float = 30.0) -> Any:
+async def eventually(holds: Callable[[], Any], *, timeout: float = 30.0) -> Any:
     """The first true value of ``holds`` (sync or async). ``TimeoutError``: there was none in so many real seconds."""
-    async with asyncio.timeout(patience):
+    async with asyncio.timeout(timeout):
         while True:
             value = holds()
             if asyncio.iscoroutine(value):

@@ -1,4 +1,4 @@
-"""An agent whose tools leave a trace on disk: every start and every end, whatever becomes of the process."""
+"""An agent whose tools log each start and end to a file: a test can read it when their process is gone."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ STUDIO_MODELS = ("gpt-5-mini", "gpt-5-nano")
 
 
 def studio_instructions(run: RunInfo) -> str:
-    """What the agents of the studio are told: it depends on everything that they may know of the run."""
+    """The instructions of the studio's agents: they depend on everything that they may know of the run."""
     return f"{run.run_id} {run.session_id} {run.owner} turn {run.turn} for {run.metadata.get('audience', 'nobody')}"
 
 

@@ -40,19 +40,19 @@ class Parent:
     sequence: int
 
 
-def stamp(when: datetime) -> str:
+def format_time(when: datetime) -> str:
     """A time as .NET writes it: no trailing zeros in the fraction of a second."""
     text = when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".")
     return f"{text}Z"
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Read a time from an event or an action (seven digits of a second are cut to six)."""
     when = datetime.fromisoformat(text)
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def compact(value: object) -> str:
+def compact_json(value: object) -> str:
     """JSON as .NET writes it: no blanks."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
@@ -64,7 +64,7 @@ def event(kind: Kind, when: datetime, *, event_id: int = -1, **fields: object) -
         **fields,
         "EventId": event_id,
         "IsPlayed": False,
-        "Timestamp": stamp(when),
+        "Timestamp": format_time(when),
     }
 
 
@@ -133,8 +133,8 @@ def event_raised(when: datetime, name: str, input_text: str | None) -> Event:
 
 
 def failure_details(text: str, stack: str) -> str:
-    """What stands behind the reason of a failed activity: a .NET exception as JSON."""
-    return compact(
+    """The details of a failed activity: a .NET exception as JSON."""
+    return compact_json(
         {
             "$type": "System.Exception, System.Private.CoreLib",
             "ClassName": "System.Exception",

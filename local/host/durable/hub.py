@@ -1,4 +1,4 @@
-"""The task hub: all instances, in memory, and what moves them."""
+"""The task hub: all orchestration instances, in memory, and their execution."""
 
 import asyncio
 import json
@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 from local.host.clock import Clock
-from local.host.durable.alarm import Alarm
 from local.host.durable.caller import Caller, FunctionFailedError
 from local.host.durable.events import (
     Event,
@@ -18,17 +17,18 @@ from local.host.durable.events import (
     Parent,
     child_completed,
     child_failed,
-    compact,
+    compact_json,
     event,
     event_raised,
     execution_started,
     failure_details,
-    stamp,
+    format_time,
     task_completed,
     task_failed,
 )
 from local.host.durable.instance import Instance
-from local.host.durable.replay import Decision, End, Known, RefusedError, check, replay
+from local.host.durable.replay import Decision, End, FunctionNames, RefusedError, check, replay
+from local.host.durable.timer_queue import TimerQueue
 
 _log = logging.getLogger("local.host.durable")
 _BAD_ID = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
@@ -48,13 +48,13 @@ class StillRunningError(Exception):
 
 
 class Hub:
-    """Starts, feeds and remembers instances. Everything but `close` is to be called on the event loop."""
+    """Starts, executes and keeps instances. Everything but `close` must be called on the event loop."""
 
     def __init__(
         self,
         caller: Caller,
         clock: Clock,
-        known: Known,
+        known: FunctionNames,
         *,
         max_activities: int = 10,
         max_orchestrators: int = 10,
@@ -67,11 +67,11 @@ class Hub:
         self._activity_slots = asyncio.Semaphore(max_activities)
         self._orchestrator_slots = asyncio.Semaphore(max_orchestrators)
         self._instances: dict[str, Instance] = {}
-        self._alarm = Alarm(clock)
+        self._timers = TimerQueue(clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._activities: set[asyncio.Task[None]] = set()
 
-    # --- what clients do ---
+    # --- for clients ---
 
     def start(self, name: str, instance_id: str | None, input_text: str | None, version: str | None = None) -> Instance:
         """Start an instance. An orchestrator that does not exist is accepted, and the instance then fails.
@@ -79,6 +79,7 @@ class Hub:
         Raises ConflictError when the id still runs, InvalidIdError when the id is none.
         """
         instance_id = instance_id or uuid4().hex
+        # What the real storage takes as a key; `@` begins the ids of entities.
         if len(instance_id) > 256 or instance_id.startswith("@") or _BAD_ID.search(instance_id):
             raise InvalidIdError(
                 "Instance IDs must not be longer than 256 characters, start with '@' or contain "
@@ -134,22 +135,22 @@ class Hub:
         instance.gone = True
         del self._instances[instance.id]
 
-    # --- the life of the hub ---
+    # --- opening and closing ---
 
     def open(self) -> None:
-        self._spawn(self._alarm.run())
+        self._spawn(self._timers.run())
 
-    async def close(self, patience: float) -> None:
-        """Wait up to `patience` seconds for running activities, then drop everything."""
+    async def close(self, grace: float) -> None:
+        """Wait up to `grace` seconds for running activities, then drop everything."""
         if self._activities:
-            _log.info("waiting up to %g s for %d running activities", patience, len(self._activities))
-            await asyncio.wait(self._activities, timeout=patience)
+            _log.info("waiting up to %g s for %d running activities", grace, len(self._activities))
+            await asyncio.wait(self._activities, timeout=grace)
         left = self._tasks | self._activities
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
-    # --- what moves an instance ---
+    # --- executing instances ---
 
     def _begin(
         self,
@@ -221,6 +222,7 @@ class Hub:
             instance.history += [event(Kind.ORCHESTRATOR_STARTED, self._clock.now()), *messages]
             new += messages
         instance.fresh = False
+        # Others run meanwhile: the instance may be purged or started anew before this episode has its outcome.
         end, decisions = await self._decide(instance)
         if instance.gone:
             return
@@ -245,7 +247,8 @@ class Hub:
         except FunctionFailedError as failure:
             return End("Failed", failure.text), ()
         if state.get("customStatus") is not None:
-            size = len(compact(state["customStatus"]).encode("utf-16-le"))
+            # The extension fails the orchestration above 16 KB, so that an app finds out here.
+            size = len(compact_json(state["customStatus"]).encode("utf-16-le"))
             if size > _CUSTOM_STATUS_BYTES:
                 text = "The UTF-16 size of the JSON-serialized payload must not exceed 16 KB."
                 return End("Failed", f"{text} The current payload is {size / 1024:.0f} KB."), ()
@@ -281,7 +284,7 @@ class Hub:
         instance.history.append(completed)
         instance.inbox.clear()
         if instance.parent is not None:
-            self._tell_parent(instance, instance.parent)
+            self._notify_parent(instance, instance.parent)
 
     def _continue(self, instance: Instance, end: End) -> None:
         instance.fresh = True
@@ -298,18 +301,18 @@ class Hub:
             event(Kind.ORCHESTRATOR_COMPLETED, instance.created),
         ]
 
-    def _tell_parent(self, child: Instance, parent: Parent) -> None:
+    def _notify_parent(self, child: Instance, parent: Parent) -> None:
         waiting = self._instances.get(parent.instance_id)
         if waiting is None:
             return
         now, number = self._clock.now(), parent.sequence
         if child.status == "Completed":
-            message = child_completed(now, number, compact(child.output))
+            message = child_completed(now, number, compact_json(child.output))
         else:
             message = child_failed(now, number, str(child.output))
         self._deliver(waiting, message, parent.execution_id)
 
-    # --- what an orchestrator asked for ---
+    # --- scheduling what an orchestrator has asked for ---
 
     def _act(self, instance: Instance, decision: Decision, *, discard: bool) -> None:
         """Note the decision in the history and carry it out, unless the execution is over."""
@@ -323,13 +326,13 @@ class Hub:
                     self._start_activity(instance, decision)
             case Kind.TIMER_CREATED:
                 assert decision.fire_at is not None
-                fire_at = stamp(decision.fire_at)
+                fire_at = format_time(decision.fire_at)
                 noted = event(decision.kind, now, event_id=number, FireAt=fire_at)
                 if not discard:
                     # The extension stamps the message when it sends it, not when it is due.
                     fired = event(Kind.TIMER_FIRED, now, TimerId=number, FireAt=fire_at)
                     execution_id = instance.execution_id
-                    self._alarm.set(decision.fire_at, lambda: self._deliver(instance, fired, execution_id))
+                    self._timers.schedule(decision.fire_at, lambda: self._deliver(instance, fired, execution_id))
             case Kind.SUB_ORCHESTRATION_CREATED:
                 child_id = decision.instance_id or f"{instance.execution_id}:{number:x}"
                 fields = {"InstanceId": child_id, "Input": None, "ClientSpanId": None, "Tags": None}
@@ -353,7 +356,7 @@ class Hub:
         async with self._activity_slots:
             try:
                 result = await self.caller.activity(decision.name, decision.input or "null")
-                message = task_completed(self._clock.now(), number, compact(json.loads(result)))
+                message = task_completed(self._clock.now(), number, compact_json(json.loads(result)))
             except Exception as error:
                 failure = error if isinstance(error, FunctionFailedError) else FunctionFailedError(repr(error))
                 reason = f"Activity function '{decision.name}' failed:  {failure.text}"

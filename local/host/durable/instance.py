@@ -1,4 +1,4 @@
-"""One orchestration instance, and how it is told to those who ask."""
+"""One orchestration instance, and how it is described to clients."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from local.host.durable.events import Event, Kind, Parent, stamp
+from local.host.durable.events import Event, Kind, Parent, format_time
 
 Status = Literal["Pending", "Running", "Suspended", "Completed", "Failed", "Terminated"]
 
@@ -56,11 +56,12 @@ def describe(
         "input": json.loads(instance.input) if show_input and instance.input is not None else None,
         "customStatus": instance.custom_status,
         "output": instance.output,
-        "createdTime": stamp(instance.created.replace(microsecond=0)),
-        "lastUpdatedTime": stamp(instance.updated.replace(microsecond=0)),
+        # Whole seconds, as the real host answers.
+        "createdTime": format_time(instance.created.replace(microsecond=0)),
+        "lastUpdatedTime": format_time(instance.updated.replace(microsecond=0)),
     }
     if show_history:
-        document["historyEvents"] = tell_history(instance.history, show_output=show_history_output)
+        document["historyEvents"] = render_history(instance.history, show_output=show_history_output)
     return document
 
 
@@ -83,11 +84,11 @@ _NAMES = {
 }
 
 
-def tell_history(history: list[Event], *, show_output: bool) -> list[dict[str, Any]]:
+def render_history(history: list[Event], *, show_output: bool) -> list[dict[str, Any]]:
     """The history for people: kinds by name, and what was scheduled folded into its completion."""
     scheduled = {event["EventId"]: event for event in history if event["EventId"] >= 0}
     done = {event.get("TaskScheduledId", event.get("TimerId")) for event in history}
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for event in history:
         kind = Kind(event["EventType"])
         if kind not in _NAMES or 0 <= event["EventId"] in done:
@@ -101,8 +102,8 @@ def tell_history(history: list[Event], *, show_output: bool) -> list[dict[str, A
         elif kind is Kind.EVENT_RAISED:
             entry["Name"] = event["Name"]
         _fold(entry, event, scheduled, show_output=show_output)
-        told.append(entry)
-    return told
+        entries.append(entry)
+    return entries
 
 
 def _fold(entry: dict[str, Any], event: Event, scheduled: Mapping[int, Event], *, show_output: bool) -> None:

@@ -1,4 +1,4 @@
-"""What an episode of an orchestration comes to. Pure: a history and the actions in, decisions out.
+"""Replay of one episode of an orchestration. Pure: a history and the actions in, decisions out.
 
 The Durable extension walks the list of actions that azure-functions-durable returned and awaits each, while the
 history is handed to it event by event. The same is done here, defects included: a cancelled timer completes
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from local.host.durable.events import Event, Kind, moment
+from local.host.durable.events import Event, Kind, parse_time
 
 Action = Mapping[str, Any]
 Ending = Literal["Completed", "Failed", "Terminated", "ContinuedAsNew"]
@@ -52,8 +52,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """The functions that may be called."""
+class FunctionNames:
+    """The names of the functions that may be called."""
 
     activities: Collection[str]
     orchestrators: Collection[str]
@@ -64,7 +64,7 @@ class RefusedError(Exception):
 
 
 class _Task:
-    """One thing that the walk may wait for."""
+    """Something that the replay may wait for."""
 
     __slots__ = ("done", "failed", "then")
 
@@ -96,21 +96,21 @@ class _Group(_Task):
             self.complete()
 
 
-def replay(history: Sequence[Event], state: Mapping[str, Any], known: Known) -> Outcome:
-    """Walk the actions of `state` (what the orchestrator function returned) along the history.
+def replay(history: Sequence[Event], state: Mapping[str, Any], known: FunctionNames) -> Outcome:
+    """Replay the actions of `state` (what the orchestrator function returned) against the history.
 
     A refusal (an unknown function, an entity, a changed orchestrator) is an end with status Failed.
     """
-    walk = _Walk(history, state["actions"][0] if state["actions"] else [], known)
+    replayed = _Replay(history, state["actions"][0] if state["actions"] else [], known)
     try:
-        walk.run()
+        replayed.run()
     except RefusedError as refusal:
         return Outcome((), End("Failed", str(refusal)))
-    return Outcome(tuple(walk.decisions), walk.end(state))
+    return Outcome(tuple(replayed.decisions), replayed.end(state))
 
 
-class _Walk:
-    def __init__(self, history: Sequence[Event], actions: Sequence[Action], known: Known) -> None:
+class _Replay:
+    def __init__(self, history: Sequence[Event], actions: Sequence[Action], known: FunctionNames) -> None:
         self._history = history
         self._actions = actions
         self._known = known
@@ -128,7 +128,7 @@ class _Walk:
         self._suspended = False
         self._withheld: deque[Event] = deque()
         self._carried: list[Event] = []
-        self._again: str | None = None
+        self._next_input: str | None = None
         self._continued = False
         self._terminated: End | None = None
         self._now = datetime.min.replace(tzinfo=UTC)
@@ -137,7 +137,7 @@ class _Walk:
     def run(self) -> None:
         for event in self._history:
             if event["EventType"] == Kind.ORCHESTRATOR_STARTED:
-                self._now = moment(event["Timestamp"])
+                self._now = parse_time(event["Timestamp"])
             elif self._suspended and event["EventType"] not in _SUSPENSION:
                 self._withheld.append(event)
             else:
@@ -153,7 +153,7 @@ class _Walk:
         if state.get("error"):
             return End("Failed", state["error"])
         if self._continued:
-            return End("ContinuedAsNew", self._again, tuple(self._carried))
+            return End("ContinuedAsNew", self._next_input, tuple(self._carried))
         if state.get("isDone"):
             return End("Completed", state.get("output"))
         return None
@@ -209,10 +209,10 @@ class _Walk:
             case 1 | 3:
                 return self._retry(action)
             case 4:
-                self._again, self._continued = action["input"], True
+                self._next_input, self._continued = action["input"], True
                 return _Task(done=True)
             case 5:
-                return self._timer(moment(action["fireAt"]), cancelled=action["isCanceled"])
+                return self._timer(parse_time(action["fireAt"]), cancelled=action["isCanceled"])
             case 6:
                 return self._wait(action["externalEventName"].lower())
             case 11:
@@ -254,6 +254,7 @@ class _Walk:
 
     def _timer(self, fire_at: datetime, *, cancelled: bool = False) -> _Task:
         task = self._schedule(Decision(Kind.TIMER_CREATED, self._sequence, fire_at=fire_at))
+        # As the extension does: a cancelled timer is created all the same, and takes a number in the history.
         if cancelled:
             del self._open[self._sequence - 1]
             task.complete()

@@ -1,4 +1,4 @@
-"""The HTTP face of the task hub: the routes of the durable client and of the public webhooks, and the binding."""
+"""The management API of the task hub: the routes of the durable client and of the public webhooks, and the binding."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from local.host.durable.events import compact, moment
+from local.host.durable.events import compact_json, parse_time
 from local.host.durable.hub import ConflictError, Hub, InvalidIdError, StillRunningError
 from local.host.durable.instance import Instance, describe
 
@@ -28,7 +28,7 @@ _OPERATIONS = {
 }
 
 
-class Face:
+class ManagementApi:
     """Answers management requests for one hub."""
 
     def __init__(self, hub: Hub, hub_name: str, system_key: str) -> None:
@@ -105,6 +105,7 @@ class Face:
         except ConflictError as error:
             return JSONResponse({"Message": str(error)}, 409)
         links = self._links(f"{str(request.base_url).rstrip('/')}{PUBLIC_PATH}", instance.id)
+        # As the real host's answer to a start, which names no rewind.
         del links["rewindPostUri"]
         location = {"Location": links["statusQueryGetUri"], "Retry-After": "10"}
         return JSONResponse(links, 202, headers=location)
@@ -119,6 +120,7 @@ class Face:
                     show_history=_flag(request, "showHistory"),
                     show_history_output=_flag(request, "showHistoryOutput"),
                 )
+                # Clients of the HTTP API pattern poll until it is no longer 202.
                 return JSONResponse(shown, 200 if instance.finished else 202)
             case "DELETE", []:
                 try:
@@ -132,6 +134,7 @@ class Face:
                 return self._begin(request, instance.name, same, instance.input, instance.version)
             case "POST", ["rewind"]:
                 return JSONResponse("this local host does not rewind; run the app with `func start`", 501)
+            # The durable client makes an error of its own of 410: the app must meet it here, too.
             case "POST", _ if instance.finished:
                 return Response(status_code=410)
             case "POST", ["raiseevent", _]:
@@ -152,8 +155,8 @@ class Face:
 
     def _list(self, request: Request, found: list[Instance]) -> Response:
         show_input = _flag(request, "showInput", default=True)
-        told = [describe(one, show_input=show_input) for one in found]
-        return JSONResponse(told, headers={"x-ms-continuation-token": ""})
+        listed = [describe(one, show_input=show_input) for one in found]
+        return JSONResponse(listed, headers={"x-ms-continuation-token": ""})
 
     def _purge_all(self, found: list[Instance]) -> Response:
         finished = [one for one in found if one.finished]
@@ -173,7 +176,7 @@ class Face:
 
 def _canonical(body: bytes) -> str | None:
     """A JSON body as the extension keeps it; None for an empty one."""
-    return compact(json.loads(body)) if body else None
+    return compact_json(json.loads(body)) if body else None
 
 
 def _bad(message: str) -> Response:
@@ -186,4 +189,4 @@ def _flag(request: Request, name: str, *, default: bool = False) -> bool:
 
 
 def _moment(query: Mapping[str, Any], name: str) -> datetime | None:
-    return moment(query[name]) if name in query else None
+    return parse_time(query[name]) if name in query else None

@@ -90,7 +90,7 @@ async def create_batch(request: Request, app: App, driver: Driver) -> Response:
     with Share(app.settings) as share:
         wanted = await read_batch(request, owner_of(request, app.settings), app.settings, share)
         submitted = await submit_batch(app.ports, wanted)
-    await driver.batch_started(submitted)
+    await driver.start_batch(submitted)
     batch = submitted.batch
     return _answer(app, batch, status=200 if batch.status.over else 202, located=True)
 
@@ -163,7 +163,7 @@ async def cancel_batch(request: Request, app: App, driver: Driver) -> Response:
     if batch is None or batch.is_deleted:
         raise BatchNotFound
     if not batch.is_done:
-        await driver.woken(batch.id)
+        await driver.wake(batch.id)
     return _answer(app, batch)
 
 
@@ -180,7 +180,7 @@ async def deliver_batch_again(request: Request, app: App, driver: Driver) -> Res
     batch = await redeliver_batch(app.ports, (await _own_batch(request, app)).id)
     if batch is None:
         raise BatchNotFound
-    await driver.woken(batch.id)
+    await driver.wake(batch.id)
     return _answer(app, batch, status=202)
 
 
@@ -192,7 +192,7 @@ async def delete_batch(request: Request, app: App, driver: Driver) -> Response:
     """
     batch = await _own_batch(request, app)
     if await delete.delete_batch(app.ports, batch.id):
-        await driver.woken(batch.id)
+        await driver.wake(batch.id)
     return Response(status_code=204)
 
 

@@ -78,7 +78,7 @@ async def deliver_again(request: Request, app: App, driver: Driver) -> Response:
     if run is None:
         raise RunNotFound
     body = await _log(app, run)  # before the driver hears of it: the attempt that this call asked for is not in it yet
-    await driver.woken(run.id)
+    await driver.wake(run.id)
     return json_response(body, status=202)
 
 

@@ -109,8 +109,8 @@ async def watch_run(request: Request, app: App, driver: Driver) -> Response:
         raise InvalidEventId(param="Last-Event-ID" if request.headers.get("last-event-id") else "after")
     if request.method == "HEAD":
         return Response(headers=HEADERS, media_type=MEDIA_TYPE)
-    wake = driver.woken
-    return EventStream(stream(app, run.id, after, wake), app.watching.places.take(run.request.owner))
+    wake = driver.wake
+    return EventStream(stream(app, run.id, after, wake), app.watching.limit.acquire(run.request.owner))
 
 
 async def stream(app: App, run_id: str, after: EventId | None, wake: Wake) -> AsyncGenerator[bytes, None]:

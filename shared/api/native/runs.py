@@ -35,7 +35,7 @@ from shared.runs.model.phases import RunningTools, RunStatus
 from shared.runs.model.run import Run as RunRecord
 from shared.runs.queries.runs import calls_of, in_full, run_of_owner, runs_of_owner
 from shared.runs.rules.agenda import next_time
-from shared.runs.watching.views import Seen
+from shared.runs.watching.views import RunRows
 from shared.wiring import App
 
 TAG = "runs"
@@ -83,7 +83,7 @@ async def create_run(request: Request, app: App, driver: Driver) -> Response:
     """
     wanted = await read_submission(request, owner_of(request, app.settings), app.settings)
     submitted = await submit.submit(app.ports, wanted)
-    await driver.started(submitted)
+    await driver.start_run(submitted)
     run, calls = submitted.run, await calls_of(app.ports, submitted.run)
     wait = wait_of_preference(request)
     if wait and not run.terminal:
@@ -118,13 +118,13 @@ async def get_run(request: Request, app: App) -> Response:
             return response
         before = _visible_state(run, calls)
 
-    def is_other(now: Seen | None) -> bool:
+    def is_other(now: RunRows | None) -> bool:
         nonlocal before
         seen = None if now is None else _visible_state(now.run, now.calls)
         before = before or seen  # who does not say what it has waits for what changes from now on
         return seen is None or seen != before
 
-    with app.watching.places.take(run.request.owner):
+    with app.watching.limit.acquire(run.request.owner):
         now = await app.watching.until(run.id, seconds, is_other)
     if now is None:
         raise RunNotFound
@@ -167,7 +167,7 @@ async def cancel_run(request: Request, app: App, driver: Driver) -> Response:
     if run is None:
         raise RunNotFound
     if not run.is_done:
-        await driver.woken(run.id)
+        await driver.wake(run.id)
     return await _answer(app, run, await calls_of(app.ports, run))
 
 
@@ -188,7 +188,7 @@ async def answer_run(request: Request, app: App, driver: Driver) -> Response:
     if run is None:
         raise RunNotFound
     if isinstance(run.phase, RunningTools):
-        await driver.woken(run.id)
+        await driver.wake(run.id)
     return await _answer(app, run, await calls_of(app.ports, run))
 
 
@@ -200,7 +200,7 @@ async def delete_run(request: Request, app: App, driver: Driver) -> Response:
     """
     run_id = (await own_run(request, app)).id
     if await delete.delete_run(app.ports, run_id):
-        await driver.woken(run_id)
+        await driver.wake(run_id)
     return Response(status_code=204)
 
 
@@ -230,7 +230,7 @@ async def _ended(
     app: App, run: RunRecord, calls: Sequence[ToolCall], wait: float
 ) -> tuple[RunRecord, Sequence[ToolCall]]:
     """The run when it has ended, or after that time, as it was last seen. Raises ``TooManyViewers``."""
-    with app.watching.places.take(run.request.owner):
+    with app.watching.limit.acquire(run.request.owner):
         seen = await app.watching.until(run.id, wait, lambda now: now is None or now.run.terminal)
     return (run, calls) if seen is None else (seen.run, seen.calls)
 

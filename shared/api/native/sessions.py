@@ -101,7 +101,7 @@ async def delete_session(request: Request, app: App, driver: Driver) -> Response
     session = await _own_session(request, app, or_deleted=True)
     # Asked for again while rows are left, the next piece of them goes, and the answer is 404 all the same.
     for each in await delete.delete_session(app.ports, session.session_id):
-        await driver.woken(each)
+        await driver.wake(each)
     if session.deleted_at is not None:
         raise SessionNotFound
     return Response(status_code=204)

@@ -157,11 +157,11 @@ async def create_completion(request: Request, app: App, driver: Driver) -> Respo
     owner = owner_of_key(request, app.settings)
     body = await read_body(request, app)
     submission = with_idempotency_key(_read(body, owner, app), request)
-    with app.watching.places.take(owner) as place:  # first: who has too many open must not start a run
+    with app.watching.limit.acquire(owner) as slot:  # first: who has too many open must not start a run
         run = await start_run(request, submission, app, driver)
         if submission.stream:
             stream = _body(run, app, driver, with_usage=_wants_usage(body), arrived=arrived)
-            return EventStream(stream, place.keep())
+            return EventStream(stream, slot.keep())
         run = await wait_for_end(request, submission, run, app, arrived=arrived)
     check_has_answer(run)
     return json_response(chat_completion(run, await turn_texts(app.ports, run)))

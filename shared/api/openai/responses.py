@@ -54,10 +54,10 @@ async def create_response(request: Request, app: App, driver: Driver) -> Respons
     submission = await read_create(request, owner_of_key(request, app.settings), app)
     if submission.background and not submission.stream:
         return await _answer(await start_run(request, submission, app, driver), app)
-    with app.watching.places.take(submission.owner) as place:  # first: who has too many open must not start a run
+    with app.watching.limit.acquire(submission.owner) as slot:  # first: who has too many open must not start a run
         run = await start_run(request, submission, app, driver)
         if submission.stream:
-            return event_stream(run, None, app, driver, arrived=arrived, place=place.keep())
+            return event_stream(run, None, app, driver, arrived=arrived, slot=slot.keep())
         return await _answer(await wait_for_end(request, submission, run, app, arrived=arrived), app)
 
 
@@ -87,8 +87,8 @@ async def get_response(request: Request, app: App, driver: Driver) -> Response:
     run = await _own_run(request, app)
     if request.query_params.get("stream", "false").lower() == "true" and request.method != "HEAD":
         after = number_of_query(request, "starting_after", MAX_NUMBER)
-        place = app.watching.places.take(run.request.owner)
-        return event_stream(run, after, app, driver, arrived=loop_time(), place=place)
+        slot = app.watching.limit.acquire(run.request.owner)
+        return event_stream(run, after, app, driver, arrived=loop_time(), slot=slot)
     return not_modified(request, await _answer(run, app))
 
 
@@ -102,7 +102,7 @@ async def cancel_response(request: Request, app: App, driver: Driver) -> Respons
     if run is None:
         raise ResponseNotFound
     if not run.is_done:
-        await driver.woken(run.id)
+        await driver.wake(run.id)
     return await _answer(run, app)
 
 
@@ -114,7 +114,7 @@ async def delete_response(request: Request, app: App, driver: Driver) -> Respons
     """Delete a response."""
     run = await _own_run(request, app)
     if await delete_run(app.ports, run.id):
-        await driver.woken(run.id)
+        await driver.wake(run.id)
     return json_response({"id": response_id(run.id), "object": "response.deleted", "deleted": True})
 
 

@@ -124,7 +124,7 @@ async def _submit(submission: Submission, app: App, driver: Driver) -> Run:
             "A response of this conversation is still running. Wait for it or cancel it, then send the request again.",
             active_response=None if active is None else response_id(active),
         ) from None
-    await driver.started(submitted)
+    await driver.start_run(submitted)
     return submitted.run
 
 

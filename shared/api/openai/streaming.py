@@ -20,19 +20,21 @@ from shared.runs.model.run import Run
 from shared.runs.ports import log
 from shared.runs.queries.conversation import current, turn_texts
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.watching.places import Place
+from shared.runs.watching.viewer_limit import ViewerSlot
 from shared.runs.watching.views import Delta, End, Snapshot
 from shared.wiring import App
 
 PING = b": ping\n\n"
 
 
-def event_stream(run: Run, after: int | None, app: App, driver: Driver, *, arrived: float, place: Place) -> Response:
+def event_stream(
+    run: Run, after: int | None, app: App, driver: Driver, *, arrived: float, slot: ViewerSlot
+) -> Response:
     """The response's events, from the first or from after that number, to its end or that of the connection's time.
 
     ``arrived`` is the ``loop_time`` at which the request came.
     """
-    return EventStream(_body(run, after, app, driver, arrived), place)
+    return EventStream(_body(run, after, app, driver, arrived), slot)
 
 
 def error_of_stream(raised: Exception, run: Run) -> DormouseError:
@@ -51,7 +53,7 @@ async def response_events(run: Run, after: int | None, app: App, driver: Driver)
     writer = EventWriter(run, after, app.ports.agents.get(run.request.agent))
     for event in writer.start():
         yield event
-    wake = driver.woken
+    wake = driver.wake
     async with contextlib.aclosing(app.watching.watch(run.id, writer.resume_at, wake=wake)) as views:
         async for view in views:
             events: list[Event] = []

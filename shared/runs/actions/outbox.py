@@ -159,7 +159,7 @@ async def _call_back(ports: Ports, stored: Stored[Run], entry: Entry) -> Stored[
         event_id, body = webhook_id(stored.value.id, entry.subject), _body(ports, stored.value, entry)
         sent = await make_attempt(ports, request.callback_url, event_id, body, share)
     finally:
-        share.give_back()
+        share.release()
     tried = replace(entry, tries=entry.tries + 1)
     return await _record(ports, claimed, tried, sent)
 
@@ -230,7 +230,7 @@ async def make_attempt(ports: Ports, url: str | None, event_id: str, body: str, 
 class _NoSender:
     """Room for an attempt that reaches nobody: the app sends no callbacks any more."""
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Nothing was taken."""
 
 

@@ -47,11 +47,11 @@ AT_ONCE = 16
 class Signals(Protocol):
     """Whoever drives runs, told after their rows were written."""
 
-    async def started(self, submitted: Submitted) -> None:
+    async def start_run(self, submitted: Submitted) -> None:
         """A run was submitted."""
         ...
 
-    async def woken(self, run_id: str) -> None:
+    async def wake(self, run_id: str) -> None:
         """A run (or a deleted session) is to be looked at now."""
         ...
 
@@ -98,7 +98,7 @@ def batch_outcome(ports: Ports, batch: Batch) -> Outcome:
 async def _go_on(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored[Batch] | None:
     match stored.value.phase:
         case Deleted(status=status) as phase if status.over:
-            return await purge(ports, stored, phase, signals.woken)
+            return await purge(ports, stored, phase, signals.wake)
         case Ended():
             return await call_back(ports, stored)
         case Cancelling() | Deleted():
@@ -136,7 +136,7 @@ async def _last_of(ports: Ports, batch: Batch, active_item: Active, said: str, s
     try:
         run = await cancel(ports, run_of(batch.id, active_item.index))
         if run is not None and not run.is_done:
-            await signals.woken(run.id)
+            await signals.wake(run.id)
         if run is not None and run.status is not RunStatus.CANCELLED:
             return result_of(active_item.index, run)
     except Exception:
@@ -199,7 +199,7 @@ async def _submitted(
         async with ports.long_inputs if isinstance(item.asked, PartRef) else contextlib.nullcontext():
             asked = await ports.batches.read(batch.id, active_item.index, item.asked)
             submitted = await submit(ports, submission(batch, active_item, asked, cancelled=cancelled))
-        await signals.started(submitted)
+        await signals.start_run(submitted)
         return submitted.run
     except RunDeleted as error:
         return _failure(ports, active_item, error.code, error.message, status=RunStatus.CANCELLED)
@@ -244,7 +244,7 @@ async def _stopped(ports: Ports, batch: Batch, active_item: Active, signals: Sig
     if isinstance(seen, Run) and not seen.terminal:
         seen = await cancel(ports, seen.id) or seen
         if not seen.is_done:
-            await signals.woken(seen.id)
+            await signals.wake(seen.id)
     return _ended(ports, active_item, seen)
 
 

@@ -41,7 +41,7 @@ async def call_back(ports: Ports, stored: Stored[Batch]) -> Stored[Batch]:
         event_id, body = webhook_id(request.id, entry.subject), body_of(stored.value, entry, url)
         sent = await make_attempt(ports, request.callback_url, event_id, body, share)
     finally:
-        share.give_back()
+        share.release()
     tried = replace(entry, tries=entry.tries + 1)
     age = (ports.clock() - entry.since).total_seconds()
     next_step = after_attempt(sent, tries=tried.tries, age=age, jitter=ports.random())

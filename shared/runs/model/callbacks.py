@@ -37,7 +37,7 @@ class Sent:
 class Share(Protocol):
     """Room for one attempt, out of what may be under way at once."""
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Let others have it. What still goes on of the attempt (a look-up of a name) keeps it until that is over."""
         ...
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.agentkit.agent import Item
-from shared.agentkit.items import OURS
+from shared.agentkit.items import INPUT_ONLY
 from shared.errors import RunNotFound
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
@@ -68,7 +68,7 @@ def texts_of(appended: Sequence[Sequence[Item]]) -> list[TurnText]:
     found: list[TurnText] = []
     turn = 1
     for items, following in itertools.pairwise([*appended[1:], ()]):
-        if any(item.get("type") in OURS or item.get("role") == "user" for item in items):
+        if any(item.get("type") in INPUT_ONLY or item.get("role") == "user" for item in items):
             turn += 1
         else:
             found.append(_text_of(turn, items, corrected=any(item.get("role") == "user" for item in following)))

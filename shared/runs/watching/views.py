@@ -1,4 +1,4 @@
-"""What a viewer of a run is shown, in order, and where a viewer stands. Pure: no I/O, no clock.
+"""The events that a viewer of a run gets, and its position among them. Pure: no I/O, no clock.
 
 A client keeps one text: a ``Snapshot`` replaces it, a ``Delta`` is appended. When ``End`` comes it is the run's
 ``text``, byte for byte. A viewer comes back with the last event id it saw and goes on exactly after it.
@@ -17,7 +17,7 @@ from shared.runs.model.run import Run
 
 @dataclass(frozen=True, slots=True, order=True)
 class EventId:
-    """Where a viewer stands in a run's stream: ``<turn>.<attempt>.<provider sequence>``.
+    """A viewer's position in a run's stream: ``<turn>.<attempt>.<provider sequence>``.
 
     It names no response: which one an id is about is always read from the row, so that a forged id reaches nothing.
     """
@@ -56,7 +56,7 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusChanged:
-    """The run's status, turn, provider's word or open questions are others now."""
+    """The run's status, turn, status at the provider or open approvals have changed."""
 
     run: Run
     calls: tuple[ToolCall, ...]
@@ -67,7 +67,7 @@ class Snapshot:
     """The text from here on, in place of what was shown.
 
     Empty, with sequence 0, at the start of each turn and attempt; empty at a reset by the provider; the whole text of
-    a turn, with sequence ``ALL``, where the provider does not tell it and the rows have it; and the run's whole text
+    a turn, with sequence ``ALL``, where the provider does not send it and the rows have it; and the run's whole text
     before ``End`` wherever the deltas alone have not given it.
     """
 
@@ -99,14 +99,14 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolProgress:
-    """A tool says how far it is (``call.progress``, ``call.progress_fraction``)."""
+    """A tool has reported progress (``call.progress``, ``call.progress_fraction``)."""
 
     call: ToolCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stale:
-    """The provider can replay no more of this turn: the text shown stays, and a ``Snapshot`` makes it good later."""
+    """The provider can replay no more of this turn: the text stays, and a ``Snapshot`` of all of it follows."""
 
     event_id: EventId
 
@@ -124,31 +124,33 @@ ViewEvent = State | StatusChanged | Snapshot | Delta | ToolStarted | ToolFinishe
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RunRows:
     """The rows of a run as they were last read."""
 
     run: Run
     calls: tuple[ToolCall, ...]
 
 
-def news(before: Seen, after: Seen) -> list[ViewEvent]:
-    """What happened between two looks at the rows; an end is not told here."""
+def changes_between(before: RunRows, after: RunRows) -> list[ViewEvent]:
+    """The events for what changed between two reads of the rows, without ``End``."""
     known = {(call.turn, call.index): call for call in before.calls}
     events: list[ViewEvent] = []
     for call in after.calls:
         old = known.get((call.turn, call.index))
         if call.starts > (old.starts if old else 0):
             events.append(ToolStarted(call=call))
+        # By its time, not its text: a tool may report the same words again.
         if call.progress_at is not None and call.progress_at != (old.progress_at if old else None):
             events.append(ToolProgress(call=call))
         if call.state is CallState.FINISHED and (old is None or old.state is not CallState.FINISHED):
             events.append(ToolFinished(call=call))
-    if not after.run.terminal and _standing(before) != _standing(after):
+    # A terminal status is `End`, which comes after the last of the text.
+    if not after.run.terminal and _visible_status(before) != _visible_status(after):
         events.append(StatusChanged(run=after.run, calls=after.calls))
     return events
 
 
-def _standing(seen: Seen) -> object:
+def _visible_status(seen: RunRows) -> object:
     run = seen.run
     waiting = [(call.turn, call.index) for call in seen.calls if call.state is CallState.WAITING]
     return run.status, run.turn.number, run.chain.provider_status, waiting
@@ -159,21 +161,22 @@ def attempt_of(run: Run) -> EventId | None:
     return EventId(run.turn.number, run.turn.attempt, 0) if run.turn.attempt else None
 
 
-def has_said(run: Run) -> bool:
-    """Whether what the current attempt said is what the run's items end with."""
+def has_answered(run: Run) -> bool:
+    """Whether the current attempt's output is stored: the run's items end with it."""
     return isinstance(run.phase, RunningTools | WaitingForAnswers)
 
 
 def response_of(run: Run) -> str | None:
     """The provider's response of the current attempt: the pending one, or the one that asked for the tools at work."""
+    # While tools run there is no token any more, but the response that asked for them can still be followed.
     if run.token is not None:
         return run.token.response_id
-    return run.chain.last_response_id if has_said(run) else None
+    return run.chain.last_response_id if has_answered(run) else None
 
 
 @dataclass(slots=True)
-class Shown:
-    """What a client's text is since it came: all of it when ``whole``, else what was added to what we do not know."""
+class ClientText:
+    """The text that a client has: all of it when ``whole``, else what followed a beginning that we do not know."""
 
     position: EventId
     whole: bool = True
@@ -183,7 +186,7 @@ class Shown:
     _final: str | None = None
 
     def apply(self, update: AgentUpdate) -> Snapshot | Delta | None:
-        """Take in what the provider said; what the client is to be told of it."""
+        """Apply an update from the provider; returns the event for the client, if any."""
         self.position = EventId(self.position.turn, self.position.attempt, update.sequence)
         match update.kind:
             case UpdateKind.TEXT:
@@ -200,15 +203,15 @@ class Shown:
         return None
 
     def replace(self, text: str) -> Snapshot:
-        """Put the whole text of the response, from the rows, in place of what was shown."""
+        """Put the whole text of the response, from the rows, in place of what the client has."""
         self.position = EventId(self.position.turn, self.position.attempt, ALL)
         self.whole, self.stale, self._pieces = True, False, [text]
         return Snapshot(event_id=self.position, text=text)
 
-    def is_surely(self, run: Run, text: str) -> bool:
-        """Whether the client's text is the run's: seen in full, or the known rest of what its response said."""
+    def has_text(self, run: Run, text: str) -> bool:
+        """Whether the client surely has the run's text: all of it was sent, or the rest of what it had before."""
         here = attempt_of(run)
         if self.stale or here is None or not self.position.same_attempt(here):
             return False
-        said = "".join(self._pieces)
-        return said == text if self.whole else self._final == text and text.endswith(said)
+        sent = "".join(self._pieces)
+        return sent == text if self.whole else self._final == text and text.endswith(sent)

@@ -15,83 +15,84 @@ from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.watching.following import Cursor, Followed
-from shared.runs.watching.looking import Look, Looks
-from shared.runs.watching.places import Places
+from shared.runs.watching.response_streams import Cursor, ResponseStreams
+from shared.runs.watching.run_reader import RunReader, RunReaders
+from shared.runs.watching.viewer_limit import ViewerLimit
 from shared.runs.watching.views import (
     ALL,
+    ClientText,
     End,
     EventId,
-    Seen,
-    Shown,
+    RunRows,
     Snapshot,
     Stale,
     State,
     ViewEvent,
     attempt_of,
-    has_said,
-    news,
+    changes_between,
+    has_answered,
     response_of,
 )
 
-TICK = 0.5
-"""How often a viewer thinks again of itself, while its stream and the rows do not tell the same."""
+RECHECK_SECONDS = 0.5
+"""How often a viewer compares its stream with the rows while they differ, though neither has changed."""
 
-STORE_GAP = 1.0
-"""Seconds until a text is read again that the store did not give."""
+STORE_RETRY_SECONDS = 1.0
+"""Pause before a text is read again after the store was unavailable."""
 
-PATIENCE = 2.0
-"""How long a stream may go on when the rows are ahead of it: what is left of it is there to be read."""
+CATCH_UP_SECONDS = 2.0
+"""How long a stream may go on after the rows are ahead of it: the provider has the rest of it ready."""
 
-WAKE_GAP = 2.0
-"""Seconds until a wake that has not yet taken in the end of a response is asked for again; doubled each time."""
+WAKE_RETRY_SECONDS = 2.0
+"""Pause before a wake is requested again, when the rows still say that the response is pending; doubled each time."""
 
-GONE_GAP = 2.0
-"""Seconds between two questions whether a caller who waits is still there."""
+DISCONNECT_CHECK_SECONDS = 2.0
+"""How often a waiting request is checked for a client that has disconnected."""
 
-WAKES_KNOWN = 1_000
-"""Of how many responses a process remembers that it has asked for a wake."""
+MAX_WAKES_REMEMBERED = 1_000
+"""For how many responses a process remembers when it requested a wake."""
 
 Wake = Callable[[str], Awaitable[None]]
-"""Has the run of this id looked at now: what the webhook does, for a viewer who saw the response end."""
+"""Wakes the run of this id now, as a webhook does: for a viewer that saw the response end."""
 
 
 class Watching:
     """The use case *watch*. Any number of viewers of a run see the same, and share what it takes to see it."""
 
     def __init__(self, ports: Ports) -> None:
-        self.places = Places(ports.settings.max_viewers)
+        self.limit = ViewerLimit(ports.settings.max_viewers)
         self._ports = ports
-        self._shared = _Shared(ports, Looks(ports), Followed(ports.random), Asked())
+        self._shared = _Shared(ports, RunReaders(ports), ResponseStreams(ports.random), WakeRequests())
 
-    def look_now(self, run_id: str) -> None:
-        """Something has been done to the run: whoever watches it in this process is to see that soon."""
-        self._shared.looks.look_now(run_id)
+    def read_now(self, run_id: str) -> None:
+        """Read the run's rows now, if somebody watches it in this process, which has just changed them."""
+        self._shared.readers.read_now(run_id)
 
     async def until(
         self,
         run_id: str,
         seconds: float,
-        done: Callable[[Seen | None], bool],
+        done: Callable[[RunRows | None], bool],
         *,
         gone: Callable[[], Awaitable[bool]] | None = None,
-    ) -> Seen | None:
+    ) -> RunRows | None:
         """The rows as soon as they are ``done``, or as they are after so many seconds; None: there is no such run.
 
-        Nobody is left waiting for a caller that is ``gone``. Raises ``StoreUnavailable``.
+        Returns early when the caller is ``gone``. Raises ``StoreUnavailable``.
         """
-        bell, time = asyncio.Event(), asyncio.get_running_loop().time
+        changed, time = asyncio.Event(), asyncio.get_running_loop().time
         end = time() + seconds
-        async with self._shared.looks.open(run_id, bell) as look:
-            await look.fresh(patient=False)
+        async with self._shared.readers.open(run_id, changed) as reader:
+            await reader.refresh(wait_for_store=False)
             while True:
-                bell.clear()
-                seen, left = look.seen, end - time()
+                # Cleared before the rows are read: a change in between must not go unnoticed.
+                changed.clear()
+                seen, left = reader.current, end - time()
                 if done(seen) or left <= 0 or (gone is not None and await gone()):
                     return seen
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(left if gone is None else min(left, GONE_GAP)):
-                        await bell.wait()
+                    async with asyncio.timeout(left if gone is None else min(left, DISCONNECT_CHECK_SECONDS)):
+                        await changed.wait()
 
     async def watch(
         self, run_id: str, after: EventId | None = None, *, wake: Wake | None = None
@@ -99,32 +100,33 @@ class Watching:
         """Every event from now to the run's end, going on exactly after ``after``.
 
         The last event is ``End``; a run that is not there, or is deleted meanwhile, ends the iteration without one.
-        Close it (``aclosing``) to let go of the provider's stream. Who may see the run is checked by the caller.
+        Close it (``aclosing``) to close the provider's stream. Who may see the run is checked by the caller.
         """
-        bell = asyncio.Event()
-        async with self._shared.looks.open(run_id, bell) as look:
-            watch = _Watch(self._shared, look, bell, run_id, after, wake)
+        changed = asyncio.Event()
+        async with self._shared.readers.open(run_id, changed) as reader:
+            watch = _Watch(self._shared, reader, changed, run_id, after, wake)
             try:
                 async with contextlib.aclosing(watch.events()) as events:
                     async for event in events:
                         yield event
             finally:
-                await watch.let_go()
+                await watch.close()
 
 
-class Asked:
-    """The wakes that were asked for because a response has ended: one does for all who see that end."""
+class WakeRequests:
+    """The wakes requested because a response has ended: one is enough for all viewers that see that end."""
 
     def __init__(self) -> None:
-        self._again: dict[str, tuple[float, float]] = {}
+        self._next_at: dict[str, tuple[float, float]] = {}
 
     def is_due(self, response_id: str, now: float) -> bool:
-        """Whether to ask now, on a clock in seconds: the first time, and again when the rows still wait after a gap."""
-        at, gap = self._again.pop(response_id, (now, WAKE_GAP))
+        """Whether to request one now, on a clock in seconds: the first time, and again after a growing pause."""
+        at, gap = self._next_at.pop(response_id, (now, WAKE_RETRY_SECONDS))
         due = now >= at
-        self._again[response_id] = (now + gap, gap * 2) if due else (at, gap)
-        if len(self._again) > WAKES_KNOWN:
-            del self._again[next(iter(self._again))]
+        # Inserted anew each time, so that the one removed below is the one not used for longest.
+        self._next_at[response_id] = (now + gap, gap * 2) if due else (at, gap)
+        if len(self._next_at) > MAX_WAKES_REMEMBERED:
+            del self._next_at[next(iter(self._next_at))]
         return due
 
 
@@ -133,9 +135,9 @@ class _Shared:
     """What the viewers of this process have in common."""
 
     ports: Ports
-    looks: Looks
-    followed: Followed
-    asked: Asked
+    readers: RunReaders
+    streams: ResponseStreams
+    wakes: WakeRequests
 
 
 class _Watch:
@@ -144,172 +146,170 @@ class _Watch:
     def __init__(
         self,
         shared: _Shared,
-        look: Look,
-        bell: asyncio.Event,
+        reader: RunReader,
+        changed: asyncio.Event,
         run_id: str,
         after: EventId | None,
         wake: Wake | None,
     ) -> None:
         self._shared = shared
         self._ports = shared.ports
-        self._look = look
-        self._bell = bell
+        self._reader = reader
+        self._changed = changed
         self._time = asyncio.get_running_loop().time
         self._run_id = run_id
         self._after = after
         self._wake = wake
-        self._shown: Shown | None = None
+        self._shown: ClientText | None = None
         self._following: Cursor | None = None
         self._behind_since: float | None = None
-        self._heard_at = 0.0
+        self._updated_at = 0.0
 
     async def events(self) -> AsyncGenerator[ViewEvent, None]:
-        """The whole watch: see the rows, hear the provider until they change, and so on to the end."""
-        seen = await self._look.fresh()
+        """Every event: the rows, the provider's stream until the rows change, and so on to the end of the run."""
+        seen = await self._reader.refresh()
         if seen is None:
             return
         yield State(run=seen.run, calls=seen.calls)
-        while not seen.run.terminal or self._has_a_rest(seen.run):
-            if (start := await self._keep_up(seen.run)) is not None:
+        while not seen.run.terminal or self._is_still_streaming(seen.run):
+            if (start := await self._follow_attempt(seen.run)) is not None:
                 yield start
-            async with contextlib.aclosing(self._hear(seen)) as heard:
-                async for event in heard:
+            async with contextlib.aclosing(self._stream_events(seen)) as streamed:
+                async for event in streamed:
                     yield event
-            if (whole := await self._from_rows(seen.run)) is not None:
+            if (whole := await self._text_from_rows(seen.run)) is not None:
                 yield whole
-            elif (stale := self._fall_behind()) is not None:
+            elif (stale := self._report_stale()) is not None:
                 yield stale
-            looked = self._look.seen
-            if looked is None:
+            rows = self._reader.current
+            if rows is None:
                 return
-            for event in news(seen, looked):
+            for event in changes_between(seen, rows):
                 yield event
-            seen = looked
-            await self._hasten(seen.run)
+            seen = rows
+            await self._request_wake(seen.run)
         text = await self._text(seen.run)
         if text is None:
             return
-        if self._shown is None or not self._shown.is_surely(seen.run, text):
+        if self._shown is None or not self._shown.has_text(seen.run, text):
             yield Snapshot(event_id=self._last_id(seen.run), text=text)
         yield End(run=seen.run, calls=seen.calls, text=text)
 
-    async def let_go(self) -> None:
+    async def close(self) -> None:
         """Close the provider's stream."""
         if self._following is not None:
             following, self._following = self._following, None
             await following.close()
 
-    async def _keep_up(self, run: Run) -> Snapshot | None:
+    async def _follow_attempt(self, run: Run) -> Snapshot | None:
         """Follow the current attempt; the empty snapshot that a new one begins with, if it is one."""
         here, agent = attempt_of(run), self._ports.agents.get(run.request.agent)
         if run.terminal or here is None or not run.request.stream or agent is None or not agent.streams:
             return None
         start = None
         if self._shown is None or not self._shown.position.same_attempt(here):
-            if self._lags():
+            # The text of the attempt before first: its last updates are still on their way.
+            if self._is_behind():
                 return None
-            await self.let_go()
+            await self.close()
             after, self._after, self._behind_since = self._after, None, None
             if after is not None and after.same_attempt(here):
-                self._shown = Shown(after, whole=after.sequence == 0)
+                self._shown = ClientText(after, whole=after.sequence == 0)
             else:
-                self._shown = Shown(here)
+                self._shown = ClientText(here)
                 start = Snapshot(event_id=here, text="")
         response_id = response_of(run)
         if self._following is None and response_id is not None and self._shown.position.sequence < ALL:
             after = self._shown.position
-            self._following = self._shared.followed.open(agent, response_id, after.sequence, self._bell)
-            self._heard_at = self._time()
+            self._following = self._shared.streams.open(agent, response_id, after.sequence, self._changed)
+            self._updated_at = self._time()
         return start
 
-    async def _hear(self, seen: Seen) -> AsyncGenerator[ViewEvent, None]:
-        """What the provider says until the rows change, or say that it is worth a thought.
-
-        That is when the response has ended, and every now and then while stream and rows do not agree.
-        """
-        until = self._time() + TICK if self._disagrees(seen.run) else None
-        listens = self._following is not None and not self._following.over
+    async def _stream_events(self, seen: RunRows) -> AsyncGenerator[ViewEvent, None]:
+        """The provider's updates as events, until the rows change, the response ends or it is time to compare."""
+        until = self._time() + RECHECK_SECONDS if self._differs(seen.run) else None
+        follows = self._following is not None and not self._following.ended
         while True:
-            self._bell.clear()
-            if self._look.seen is not seen:
+            self._changed.clear()
+            if self._reader.current is not seen:
                 return
-            if listens and self._following is not None and self._shown is not None:
+            if follows and self._following is not None and self._shown is not None:
                 update = self._following.take()
                 if update is not None:
-                    self._heard_at = self._time()
+                    self._updated_at = self._time()
                     event = self._shown.apply(update)
                     if event is not None:
                         yield event
                         continue
-                if self._following.over:
-                    self._look.hurry()  # the rows are about to have it
+                if self._following.ended:
+                    self._reader.read_soon()  # a webhook or a poll is about to store the result
                     return
             try:
                 async with asyncio.timeout_at(until):
-                    await self._bell.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 return
 
-    def _disagrees(self, run: Run) -> bool:
-        """Whether time alone may bring something: the rows are ahead of the stream, or the stream of the rows."""
+    def _differs(self, run: Run) -> bool:
+        """Whether the stream is ahead of the rows, or the rows of the stream: then time alone may require an event."""
         here, shown = attempt_of(run), self._shown
         if self._following is None or shown is None or here is None:
             return False
         if shown.ended and shown.position.same_attempt(here):
-            return run.terminal or not has_said(run)
-        return run.terminal or has_said(run) or not shown.position.same_attempt(here)
+            return run.terminal or not has_answered(run)
+        return run.terminal or has_answered(run) or not shown.position.same_attempt(here)
 
-    async def _from_rows(self, run: Run) -> Snapshot | None:
-        """The whole text of a turn that is over, where the provider replays no more of it, or is silent."""
+    async def _text_from_rows(self, run: Run) -> Snapshot | None:
+        """The whole text of a finished turn, where the provider replays no more of it or sends nothing."""
         here, shown = attempt_of(run), self._shown
-        if shown is None or here is None or not shown.position.same_attempt(here) or not has_said(run):
+        if shown is None or here is None or not shown.position.same_attempt(here) or not has_answered(run):
             return None
-        if not self._is_left_alone(shown):
+        if not self._is_stalled(shown):
             return None
         try:
             text = text_of(await self._ports.runs.last_items(run))
-        except (StoreUnavailable, LookupError):  # later; or the next look finds it deleted
+        except (StoreUnavailable, LookupError):  # tried again later, or the next read finds the run deleted
             return None
-        await self.let_go()
+        await self.close()
         return shown.replace(text)
 
-    def _is_left_alone(self, shown: Shown) -> bool:
-        """Whether the provider has nothing (more) to say to a viewer who has not heard the response's end."""
+    def _is_stalled(self, shown: ClientText) -> bool:
+        """Whether the provider sends no more though this viewer has not seen the end of the response."""
         if shown.ended or shown.position.sequence == ALL or self._following is None:
             return False
-        return self._following.over or self._time() - self._heard_at >= PATIENCE
+        return self._following.ended or self._time() - self._updated_at >= CATCH_UP_SECONDS
 
-    def _fall_behind(self) -> Stale | None:
-        """Say, once, that the provider replays no more."""
+    def _report_stale(self) -> Stale | None:
+        """The event, once, that says that the provider replays no more."""
         shown = self._shown
-        if shown is None or shown.stale or shown.ended or self._following is None or not self._following.over:
+        if shown is None or shown.stale or shown.ended or self._following is None or not self._following.ended:
             return None
         shown.stale = True
         return Stale(event_id=shown.position)
 
-    async def _hasten(self, run: Run) -> None:
-        """Have the end of a response taken in now that the rows still wait for, and not at the next scheduled poll."""
+    async def _request_wake(self, run: Run) -> None:
+        """Wake the run when its response has ended but its row is still pending: else that waits for the next poll."""
         if self._wake is None or self._following is None or self._shown is None or not self._shown.ended:
             return
         response_id = self._following.response_id
         pending = run.token is not None and run.token.response_id == response_id
-        if pending and self._shared.asked.is_due(response_id, self._time()):
+        if pending and self._shared.wakes.is_due(response_id, self._time()):
             await self._wake(self._run_id)
 
-    def _lags(self) -> bool:
-        """Whether the stream that is followed has a rest to tell, though the rows are ahead of it."""
-        if self._following is None or self._following.over:
+    def _is_behind(self) -> bool:
+        """Whether the stream has more to send, though the rows are ahead of it."""
+        if self._following is None or self._following.ended:
             return False
         if self._behind_since is None:
             self._behind_since = self._time()
-        return self._time() - self._behind_since < PATIENCE
+        return self._time() - self._behind_since < CATCH_UP_SECONDS
 
-    def _has_a_rest(self, run: Run) -> bool:
-        """Whether the run has ended with a text that its viewer is still being told."""
+    def _is_still_streaming(self, run: Run) -> bool:
+        """Whether the run has ended with a text that is still being streamed to this viewer."""
         here = attempt_of(run)
-        told = run.status in (RunStatus.COMPLETED, RunStatus.INCOMPLETE)
+        has_text = run.status in (RunStatus.COMPLETED, RunStatus.INCOMPLETE)
         mine = here is not None and self._shown is not None and self._shown.position.same_attempt(here)
-        return told and mine and self._lags()
+        return has_text and mine and self._is_behind()
 
     async def _text(self, run: Run) -> str | None:
         """The run's text; None when it was deleted while we were reading."""
@@ -317,11 +317,11 @@ class _Watch:
             try:
                 return await self._ports.runs.read(run, run.result.text)
             except StoreUnavailable:
-                await asyncio.sleep(STORE_GAP)
+                await asyncio.sleep(STORE_RETRY_SECONDS)
             except LookupError:
-                if await self._look.fresh() is None:
+                if await self._reader.refresh() is None:
                     return None
-                raise
+                raise  # the run is there and its text is not: nothing that waiting would mend
 
     def _last_id(self, run: Run) -> EventId:
         here = attempt_of(run) or EventId(run.turn.number, 1, 0)

@@ -28,7 +28,7 @@ PARTS = {
 }
 """What `[script:<part>]` makes either server do."""
 
-PEER = "DORMOUSE_TEST_PEER"
+THIRD_PARTY_SERVER = "DORMOUSE_TEST_THIRD_PARTY_SERVER"
 """Names the Python that has `azure-ai-agentserver-responses`; `dev.py test --all` makes it and sets this."""
 
 
@@ -46,7 +46,7 @@ class Independent(Child):
     def __init__(self, log: Path, state: Path) -> None:
         self.port = free_port()
         script = Path(__file__).with_name("agentserver.py")
-        super().__init__([os.environ[PEER], str(script), str(self.port)], cwd=state, log=log)
+        super().__init__([os.environ[THIRD_PARTY_SERVER], str(script), str(self.port)], cwd=state, log=log)
         self.env["AGENTSERVER_STATE_ROOT"] = str(state)
 
     def is_ready(self) -> bool:

@@ -112,7 +112,7 @@ async def test_whatever_comes_after_the_connection_leaves_a_create_in_doubt(play
         with pytest.raises(faults.PerhapsAccepted):
             await provider.send("/responses", {}, timeout=30)
         with pytest.raises(faults.NoNews):
-            await provider.ask("/responses/resp_1", timeout=30)
+            await provider.query("/responses/resp_1", timeout=30)
 
 
 @pytest.mark.parametrize("play", [drip, say_nothing])
@@ -122,7 +122,7 @@ async def test_an_answer_that_never_ends_is_given_up_and_leaves_a_create_in_doub
         with pytest.raises(faults.PerhapsAccepted):
             await provider.send("/responses", {}, timeout=2)
         with pytest.raises(faults.NoNews):
-            await provider.ask("/responses/resp_1", timeout=0.3)
+            await provider.query("/responses/resp_1", timeout=0.3)
 
 
 @asynccontextmanager
@@ -159,7 +159,7 @@ async def test_without_a_connection_a_create_was_surely_not_accepted(place: Call
         with pytest.raises(faults.NotAccepted):
             await provider.send("/responses", {}, timeout=0.6)
         with pytest.raises(faults.NoNews):
-            await provider.ask("/responses/resp_1", timeout=0.6)
+            await provider.query("/responses/resp_1", timeout=0.6)
 
 
 async def test_no_request_is_ever_repeated() -> None:
@@ -174,7 +174,7 @@ async def test_no_request_is_ever_repeated() -> None:
         with pytest.raises(faults.PerhapsAccepted):
             await provider.send("/responses", {}, timeout=5)
         with pytest.raises(faults.NoNews):
-            await provider.ask("/responses/resp_1", timeout=5)
+            await provider.query("/responses/resp_1", timeout=5)
     assert [line.split(b" ")[0] for line in seen] == [b"POST", b"GET"]
 
 
@@ -188,7 +188,7 @@ async def test_a_huge_answer_is_read_and_a_huge_request_is_sent() -> None:
 
     async with serving(serve) as provider:
         assert await provider.send("/responses", {"input": "y" * 5_000_000}, timeout=20) == big
-        assert await provider.ask("/responses/resp_1", timeout=20) == big
+        assert await provider.query("/responses/resp_1", timeout=20) == big
 
 
 async def test_no_more_calls_at_once_than_allowed_and_one_connection_serves_many() -> None:
@@ -206,7 +206,7 @@ async def test_no_more_calls_at_once_than_allowed_and_one_connection_serves_many
             writer.write(answer(RESPONSE))
 
     async with serving(serve, concurrency=3) as provider:
-        await asyncio.gather(*(provider.ask("/responses/resp_1", timeout=5) for _ in range(12)))
+        await asyncio.gather(*(provider.query("/responses/resp_1", timeout=5) for _ in range(12)))
         await asyncio.gather(*(provider.send("/responses", {}, timeout=5) for _ in range(12)))
     assert most == 3
     assert connections == 3
@@ -248,7 +248,7 @@ def calls(provider: Provider) -> Coroutine[Any, Any, Any]:
 
 
 def asks(provider: Provider) -> Coroutine[Any, Any, Any]:
-    return provider.ask("/responses/resp_1", timeout=60)
+    return provider.query("/responses/resp_1", timeout=60)
 
 
 async def test_a_create_that_never_gets_its_turn_was_not_sent() -> None:
@@ -268,9 +268,9 @@ async def test_what_starts_work_and_hangs_keeps_no_question_and_no_cancel_from_b
     work: Callable[[Provider], Coroutine[Any, Any, Any]],
 ) -> None:
     async with hanging(work, concurrency=3 if work is calls else 4, blocking=3) as provider:
-        assert await provider.ask("/answered", timeout=5) == RESPONSE
-        assert await provider.tell("/answered", timeout=5, method="POST") == RESPONSE
-        assert await provider.tell("/answered", timeout=5, method="DELETE") == RESPONSE
+        assert await provider.query("/answered", timeout=5) == RESPONSE
+        assert await provider.command("/answered", timeout=5, method="POST") == RESPONSE
+        assert await provider.command("/answered", timeout=5, method="DELETE") == RESPONSE
         assert await provider.send("/answered", {}, timeout=5, owner="bob") == RESPONSE
 
 
@@ -278,12 +278,12 @@ async def test_questions_that_hang_keep_no_create_from_being_sent() -> None:
     async with hanging(asks, concurrency=3) as provider:
         assert await provider.send("/answered", {}, timeout=5) == RESPONSE
         with pytest.raises(faults.NoNews) as caught:
-            await provider.ask("/answered", timeout=5)
+            await provider.query("/answered", timeout=5)
     assert caught.value.code == "not_sent"
 
 
-async def test_a_wait_for_a_place_is_no_part_of_a_request_s_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.agentkit.provider.PLACE_SECONDS", 60.0)
+async def test_a_wait_for_a_slot_is_no_part_of_a_request_s_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.agentkit.provider.SLOT_WAIT_SECONDS", 60.0)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -291,7 +291,7 @@ async def test_a_wait_for_a_place_is_no_part_of_a_request_s_own_time(monkeypatch
             writer.write(answer(RESPONSE))
 
     async with serving(serve, concurrency=1) as provider:
-        async with provider.starting():
+        async with provider.create_slot():
             waiting = asyncio.create_task(provider.send("/responses", {}, timeout=1.0))
             await asyncio.sleep(1.3)
         assert await waiting == RESPONSE
@@ -317,7 +317,7 @@ async def test_an_answer_that_came_while_the_process_stood_still_is_not_lost() -
     async with provider_at(f"http://127.0.0.1:{listener.getsockname()[1]}") as provider:
         for request in (
             lambda: provider.send("/responses", {}, timeout=1.0),
-            lambda: provider.ask("/responses/resp_1", timeout=1.0),
+            lambda: provider.query("/responses/resp_1", timeout=1.0),
         ):
             asked.clear()
             waiting = asyncio.create_task(request())
@@ -346,11 +346,11 @@ async def test_every_call_carries_a_token_and_without_one_nothing_is_sent() -> N
 
     async with serving(serve, credential=token) as provider:
         await provider.send("/responses", {}, timeout=5)
-        await provider.ask("/responses/resp_1", timeout=5)
+        await provider.query("/responses/resp_1", timeout=5)
         with pytest.raises(faults.AccessDenied):
             await provider.send("/responses", {}, timeout=5)
         with pytest.raises(faults.NoNews):
-            await provider.ask("/responses/resp_1", timeout=5)
+            await provider.query("/responses/resp_1", timeout=5)
     assert [b"Bearer t1" in head or b"Bearer t2" in head for head in heads] == [True, True]
 
 
@@ -380,23 +380,23 @@ async def test_a_pause_holds_back_every_question_but_a_probe() -> None:
     async with serving(serve, seconds=lambda: now) as provider:
         for now, wait in ((0.0, 30.0), (0.0, 2.0), (1.0, 1.0)):  # noqa: B007 - the provider's clock reads it
             with pytest.raises(faults.NoNews) as caught:
-                await provider.ask("/responses/resp_1", timeout=5)
+                await provider.query("/responses/resp_1", timeout=5)
             assert caught.value.retry_after == wait
         assert asked == 1
         assert await provider.send("/responses", {}, timeout=5) == RESPONSE, "a create is not held back"
         now = 2.0
-        assert await provider.ask("/responses/resp_1", timeout=5) == RESPONSE
+        assert await provider.query("/responses/resp_1", timeout=5) == RESPONSE
 
 
 async def test_a_pause_holds_back_no_cancel_and_no_delete_and_no_other_model() -> None:
     async with hanging_back() as (provider, asked):
         with pytest.raises(faults.NoNews):
-            await provider.ask("/responses/resp_1", timeout=5, model="large")
-        assert await provider.tell("/responses/resp_1/cancel", timeout=5, method="POST") == RESPONSE
-        assert await provider.tell("/responses/resp_1", timeout=5, method="DELETE") == RESPONSE
-        assert await provider.ask("/responses/resp_1", timeout=5, model="small") == RESPONSE
+            await provider.query("/responses/resp_1", timeout=5, model="large")
+        assert await provider.command("/responses/resp_1/cancel", timeout=5, method="POST") == RESPONSE
+        assert await provider.command("/responses/resp_1", timeout=5, method="DELETE") == RESPONSE
+        assert await provider.query("/responses/resp_1", timeout=5, model="small") == RESPONSE
         with pytest.raises(faults.NoNews) as caught:
-            await provider.ask("/responses/resp_1", timeout=5, model="large")
+            await provider.query("/responses/resp_1", timeout=5, model="large")
     assert (caught.value.code, len(asked)) == ("rate_limited", 4)
 
 
@@ -407,7 +407,7 @@ async def test_a_pause_of_a_quarter_of_an_hour_is_two_minutes_for_who_met_it_and
     async with hanging_back(random=lambda: drawn, retry_after=b"900") as (provider, _):
         for wait in (120.0, waits):  # who met it, and who asks after that
             with pytest.raises(faults.NoNews) as caught:
-                await provider.ask("/responses/resp_1", timeout=5)
+                await provider.query("/responses/resp_1", timeout=5)
             assert caught.value.retry_after == pytest.approx(wait)
         with pytest.raises(faults.NotAccepted) as refused:
             await provider.send("/refused", {}, timeout=5)

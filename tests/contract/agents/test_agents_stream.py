@@ -57,7 +57,7 @@ async def closed(control: ModelControl, operation: str) -> str:
     async def ended() -> str | None:
         return (await control.log(operation))[-1].closed
 
-    return str(await eventually(ended, patience=10))
+    return str(await eventually(ended, timeout=10))
 
 
 def text(updates: list[AgentUpdate]) -> str:

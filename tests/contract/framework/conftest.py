@@ -45,8 +45,8 @@ def generate_character_profiles(story_type: str, count: int = 2) -> str:
 TOOLS = (research_space_facts, generate_character_profiles)
 
 
-class Desk:
-    """One agent in one world, and what a lifecycle would do with it."""
+class Harness:
+    """One agent with an account of its own, called as a run calls it."""
 
     def __init__(self, agent: ResponsesAgent | ChatAgent) -> None:
         self.agent = agent
@@ -83,7 +83,7 @@ class Desk:
         return await self.finish(created)
 
     async def outputs(self, response: AgentResponse) -> list[Item]:
-        """Run the tools that were asked for, as the ledger would."""
+        """Run the tools that were asked for, as a run would."""
         return [
             {
                 "type": "function_call_output",
@@ -107,25 +107,25 @@ async def model() -> AsyncIterator[ScriptedModel]:
 
 
 @pytest.fixture
-def world() -> str:
+def account() -> str:
     RAN.clear()
     return f"key-{uuid4().hex}"
 
 
 @pytest.fixture
-def control(model: ScriptedModel, world: str) -> ModelControl:
-    return ModelControl(model.url, world)
+def control(model: ScriptedModel, account: str) -> ModelControl:
+    return ModelControl(model.url, account)
 
 
 MakeTheirs = Callable[..., TheirAgent]
 
 
 @pytest.fixture
-def theirs(model: ScriptedModel, world: str) -> MakeTheirs:
+def theirs(model: ScriptedModel, account: str) -> MakeTheirs:
     """An Agent Framework agent as its users write it; the client's own retries are on."""
 
     def make(**more: Any) -> TheirAgent:
-        client = OpenAIChatClient(model="gpt-scripted", api_key=world, base_url=more.pop("url", model.url))
+        client = OpenAIChatClient(model="gpt-scripted", api_key=account, base_url=more.pop("url", model.url))
         assert client.client.max_retries > 0
         return TheirAgent(client=client, **{"name": "novelist", "instructions": "Write stories.", **more})
 
@@ -138,35 +138,35 @@ def their_tools() -> list[FunctionTool]:
 
 @pytest_asyncio.fixture(params=["responses", "framework"], loop_scope="session")
 async def either(
-    request: pytest.FixtureRequest, model: ScriptedModel, world: str, theirs: MakeTheirs
-) -> AsyncIterator[Desk]:
+    request: pytest.FixtureRequest, model: ScriptedModel, account: str, theirs: MakeTheirs
+) -> AsyncIterator[Harness]:
     """The same agent in our own words, and in the framework's."""
     if request.param == "framework":
-        yield Desk(FrameworkAgent(theirs(tools=their_tools()), models=["gpt-5-mini"]))
+        yield Harness(FrameworkAgent(theirs(tools=their_tools()), models=["gpt-5-mini"]))
         return
-    async with provided(ResponsesAgent, model, world) as desk:
+    async with provided(ResponsesAgent, model, account) as desk:
         yield desk
 
 
 @pytest_asyncio.fixture(params=["responses", "framework", "chat"], loop_scope="session")
 async def any_agent(
-    request: pytest.FixtureRequest, model: ScriptedModel, world: str, theirs: MakeTheirs
-) -> AsyncIterator[Desk]:
+    request: pytest.FixtureRequest, model: ScriptedModel, account: str, theirs: MakeTheirs
+) -> AsyncIterator[Harness]:
     """The same agent over each API that there is, and in the framework's words."""
     if request.param == "framework":
-        yield Desk(FrameworkAgent(theirs(tools=their_tools()), models=["gpt-5-mini"]))
+        yield Harness(FrameworkAgent(theirs(tools=their_tools()), models=["gpt-5-mini"]))
         return
-    async with provided({"responses": ResponsesAgent, "chat": ChatAgent}[request.param], model, world) as desk:
+    async with provided({"responses": ResponsesAgent, "chat": ChatAgent}[request.param], model, account) as desk:
         yield desk
 
 
 @asynccontextmanager
 async def provided(
-    kind: type[ResponsesAgent] | type[ChatAgent], model: ScriptedModel, world: str
-) -> AsyncIterator[Desk]:
+    kind: type[ResponsesAgent] | type[ChatAgent], model: ScriptedModel, account: str
+) -> AsyncIterator[Harness]:
     """An agent of ours, with a connection of its own."""
-    provider = Provider(ProviderConfig(credential=world, base_url=model.url))
-    yield Desk(
+    provider = Provider(ProviderConfig(credential=account, base_url=model.url))
+    yield Harness(
         kind(
             name="novelist",
             description="",

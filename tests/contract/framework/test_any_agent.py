@@ -10,21 +10,21 @@ from local.model.control import ModelControl
 from shared.agentkit import faults
 from shared.agentkit.agent import AgentResponse, Item, ResponseStatus
 from shared.runs.actions.conversation import replayed
-from tests.contract.framework.conftest import RAN, Desk
+from tests.contract.framework.conftest import RAN, Harness
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 QUESTION: Item = {"type": "message", "role": "user", "content": "A story about mice in space."}
 
 
-async def answer(desk: Desk, items: list[Item], **more: Any) -> AgentResponse:
+async def answer(desk: Harness, items: list[Item], **more: Any) -> AgentResponse:
     """Send a whole conversation, and ask as long as there is a token: an agent without background has none."""
     created = await desk.create(items, background=desk.agent.background, **more)
     assert (created.continuation_token is not None) is desk.agent.background
     return await desk.finish(created)
 
 
-async def test_an_answer_comes_with_text_items_and_usage(any_agent: Desk, control: ModelControl) -> None:
+async def test_an_answer_comes_with_text_items_and_usage(any_agent: Harness, control: ModelControl) -> None:
     await control.script("s", [{"text": "Once upon a time."}])
     done = await answer(any_agent, [{**QUESTION, "content": "[script:s]"}])
     assert (done.status, done.text, done.calls) == (ResponseStatus.COMPLETED, "Once upon a time.", ())
@@ -32,7 +32,7 @@ async def test_an_answer_comes_with_text_items_and_usage(any_agent: Desk, contro
     assert [item["role"] for item in done.items] == ["assistant"]
 
 
-async def test_tools_are_handed_out_and_their_outputs_taken_in_a_replay(any_agent: Desk) -> None:
+async def test_tools_are_handed_out_and_their_outputs_taken_in_a_replay(any_agent: Harness) -> None:
     asked = await answer(any_agent, [QUESTION])
     assert {call.name for call in asked.calls} == set(any_agent.agent.tools)
     assert RAN == [], "the agent runs no tool by itself"
@@ -44,19 +44,19 @@ async def test_tools_are_handed_out_and_their_outputs_taken_in_a_replay(any_agen
         assert output["output"] in told.text
 
 
-async def test_a_text_that_was_cut_short_is_incomplete_and_kept(any_agent: Desk, control: ModelControl) -> None:
+async def test_a_text_that_was_cut_short_is_incomplete_and_kept(any_agent: Harness, control: ModelControl) -> None:
     await control.script("s", [{"status": "incomplete", "text": "Once", "incomplete_reason": "max_output_tokens"}])
     cut = await answer(any_agent, [{**QUESTION, "content": "[script:s]"}])
     assert (cut.status, cut.text, cut.incomplete_reason) == (ResponseStatus.INCOMPLETE, "Once", "max_output_tokens")
 
 
-async def test_a_refusal_is_text(any_agent: Desk, control: ModelControl) -> None:
+async def test_a_refusal_is_text(any_agent: Harness, control: ModelControl) -> None:
     await control.script("s", [{"refusal": "I would rather not."}])
     refused = await answer(any_agent, [{**QUESTION, "content": "[script:s]"}])
     assert (refused.status, refused.text) == (ResponseStatus.COMPLETED, "I would rather not.")
 
 
-async def test_another_model_is_asked_for_where_the_run_wants_it(any_agent: Desk, control: ModelControl) -> None:
+async def test_another_model_is_asked_for_where_the_run_wants_it(any_agent: Harness, control: ModelControl) -> None:
     await answer(any_agent, [{**QUESTION, "content": "Hello."}], model="gpt-5-mini")
     (entry,) = [entry for entry in await control.log() if entry.operation in ("create", "chat")]
     assert entry.body is not None
@@ -82,7 +82,7 @@ async def test_another_model_is_asked_for_where_the_run_wants_it(any_agent: Desk
     ids=str,
 )
 async def test_what_became_of_a_request_is_told_and_nothing_is_sent_twice(
-    any_agent: Desk,
+    any_agent: Harness,
     control: ModelControl,
     fault: dict[str, Any],
     meaning: type[faults.ProviderFault],
@@ -98,7 +98,7 @@ async def test_what_became_of_a_request_is_told_and_nothing_is_sent_twice(
 
 
 async def test_whoever_streams_can_be_followed_and_the_others_ignore_the_wish(
-    any_agent: Desk, control: ModelControl
+    any_agent: Harness, control: ModelControl
 ) -> None:
     await control.script("s", [{"text": "Once upon a time."}])
     created = await any_agent.create("[script:s]", background=any_agent.agent.background, stream=True)

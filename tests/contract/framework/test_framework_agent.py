@@ -31,7 +31,7 @@ from shared.agentkit import faults
 from shared.agentkit.agent import Agent, ResponseStatus
 from shared.agentkit.framework import FrameworkAgent
 from shared.agentkit.tools import ToolContext
-from tests.contract.framework.conftest import RAN, Desk, MakeTheirs, context, their_tools
+from tests.contract.framework.conftest import RAN, Harness, MakeTheirs, context, their_tools
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -47,7 +47,7 @@ async def test_the_agent_is_left_as_it_was(theirs: MakeTheirs, control: ModelCon
     client: Any = agent.client
     retries, openai = client.client.max_retries, client.client
     adapted: Agent = FrameworkAgent(agent)
-    await Desk(adapted).answer("Two moons.")  # type: ignore[arg-type]
+    await Harness(adapted).answer("Two moons.")  # type: ignore[arg-type]
     assert (client.client, client.client.max_retries) == (openai, retries)
     assert client.function_invocation_configuration["enabled"]
     assert agent.client is client
@@ -67,7 +67,7 @@ async def test_tools_are_the_framework_s_own(theirs: MakeTheirs, control: ModelC
         heard.append(ctx.kwargs["tool_context"])
         return {"filed": title}
 
-    desk = Desk(FrameworkAgent(theirs(tools=[file_report, {"type": "web_search"}])))
+    desk = Harness(FrameworkAgent(theirs(tools=[file_report, {"type": "web_search"}])))
     only = desk.agent.tools["file_report"]
     assert (only.requires_approval, only.timeout, only.at_most_once) == (True, 30, True)
     assert only.description == "File it."
@@ -102,7 +102,7 @@ async def test_arguments_that_are_not_one_object_never_reach_the_tool(theirs: Ma
         paid.append(amount)
         return f"paid {amount}"
 
-    desk = Desk(FrameworkAgent(theirs(tools=[pay])))
+    desk = Harness(FrameworkAgent(theirs(tools=[pay])))
     output = json.loads(await desk.agent.tools["pay"].invoke(arguments, context(), desk.executor))
     assert (output["error"]["code"], paid) == ("invalid_arguments", [])
     assert await desk.agent.tools["pay"].invoke('{"amount": 2}', context(), desk.executor) == "paid 2"
@@ -120,7 +120,7 @@ async def test_a_sync_tool_runs_off_the_loop_and_an_async_one_on_it(theirs: Make
         """Async."""
         where.append(threading.get_ident())
 
-    desk = Desk(FrameworkAgent(theirs(tools=[slow, quick])))
+    desk = Harness(FrameworkAgent(theirs(tools=[slow, quick])))
     assert [await tool.invoke("", context(), desk.executor) for tool in desk.agent.tools.values()] == ["slow", ""]
     assert where[0] != threading.get_ident()
     assert where[1] == threading.get_ident()
@@ -136,7 +136,7 @@ async def test_a_raising_tool_is_an_output_and_a_cancelled_one_is_not(theirs: Ma
         await asyncio.sleep(60)
         return "never"
 
-    desk = Desk(FrameworkAgent(theirs(tools=[broken, endless])))
+    desk = Harness(FrameworkAgent(theirs(tools=[broken, endless])))
     output = await desk.agent.tools["broken"].invoke("", context(), desk.executor)
     assert json.loads(output)["error"]["message"] == "RuntimeError: no luck"
     with pytest.raises(TimeoutError):
@@ -146,7 +146,7 @@ async def test_a_raising_tool_is_an_output_and_a_cancelled_one_is_not(theirs: Ma
 
 async def test_options_of_the_agent_go_into_every_create(theirs: MakeTheirs, control: ModelControl) -> None:
     options = {"reasoning": {"effort": "low"}, "max_tokens": 500, "metadata": {"team": "x"}, "verbosity": "low"}
-    await Desk(FrameworkAgent(theirs(default_options=options))).answer("Hello.")
+    await Harness(FrameworkAgent(theirs(default_options=options))).answer("Hello.")
     body = await body_of(control)
     assert (body["reasoning"], body["max_output_tokens"]) == ({"effort": "low"}, 500)
     assert body["text"] == {"verbosity": "low"}
@@ -154,7 +154,7 @@ async def test_options_of_the_agent_go_into_every_create(theirs: MakeTheirs, con
 
 
 async def test_a_required_tool_is_required_once(theirs: MakeTheirs, control: ModelControl) -> None:
-    desk = Desk(FrameworkAgent(theirs(tools=their_tools(), default_options={"tool_choice": "required"})))
+    desk = Harness(FrameworkAgent(theirs(tools=their_tools(), default_options={"tool_choice": "required"})))
     asked = await desk.answer("Two moons.")
     await desk.answer(await desk.outputs(asked), previous=asked.response_id)
     assert [(await body_of(control, n))["tool_choice"] for n in (0, 1)] == ["required", "auto"]
@@ -167,7 +167,7 @@ class Report(BaseModel):
 
 
 async def test_a_response_format_is_the_run_s_output(theirs: MakeTheirs, control: ModelControl) -> None:
-    desk = Desk(FrameworkAgent(theirs(tools=their_tools(), default_options={"response_format": Report})))
+    desk = Harness(FrameworkAgent(theirs(tools=their_tools(), default_options={"response_format": Report})))
     assert desk.agent.output is not None
     await control.script("s", [{"text": '{"title": "Q3"}'}, {"text": "no JSON"}])
     response = await desk.answer("[script:s]")
@@ -198,7 +198,7 @@ async def test_context_providers_add_to_the_request_and_hear_the_answer(
     theirs: MakeTheirs, control: ModelControl
 ) -> None:
     memory = Memory()
-    desk = Desk(FrameworkAgent(theirs(context_providers=[memory])))
+    desk = Harness(FrameworkAgent(theirs(context_providers=[memory])))
     await control.script("s", [{"text": "Done.", "think": 0.3}])
     response = await desk.answer([{"role": "user", "content": "[script:s]"}], background=True)
     body = await body_of(control)
@@ -226,7 +226,7 @@ async def test_what_middleware_makes_of_words_is_what_is_sent_and_told(
                 if part.type == "text":
                     part.text = part.text.replace("secret", "***")
 
-    desk = Desk(FrameworkAgent(theirs(middleware=[redact])))
+    desk = Harness(FrameworkAgent(theirs(middleware=[redact])))
     ending = {"text": "A secret.", "hosted": [{"type": "web_search_call"}]}
     await control.script("s", [{**ending, "status": status}])
     response = await desk.answer("[script:s] secret")
@@ -246,7 +246,7 @@ async def test_middleware_may_answer_in_the_model_s_place_but_not_with_nothing(
         context.result = AgentResponse(messages=[Message("assistant", [words])])
         raise MiddlewareTermination(result=context.result)
 
-    desk = Desk(FrameworkAgent(theirs(middleware=[guard])))
+    desk = Harness(FrameworkAgent(theirs(middleware=[guard])))
     if words:
         response = await desk.create("Hello.")
         assert (response.status, response.text, response.response_id) == (ResponseStatus.COMPLETED, words, None)
@@ -276,7 +276,7 @@ async def test_a_context_provider_that_fails_before_the_request_has_sent_nothing
     theirs: MakeTheirs, control: ModelControl
 ) -> None:
     with pytest.raises(faults.RequestNotBuilt) as caught:
-        await Desk(FrameworkAgent(theirs(context_providers=[Stumbling("before")]))).create("Hello.")
+        await Harness(FrameworkAgent(theirs(context_providers=[Stumbling("before")]))).create("Hello.")
     assert (caught.value.code, caught.value.message) == ("agent_error", "ValueError")
     assert await control.log("create") == []
 
@@ -285,14 +285,14 @@ async def test_one_that_fails_after_the_request_leaves_the_outcome_open(
     theirs: MakeTheirs, control: ModelControl
 ) -> None:
     with pytest.raises(faults.PerhapsAccepted):
-        await Desk(FrameworkAgent(theirs(context_providers=[Stumbling("after")]))).create("Hello.")
+        await Harness(FrameworkAgent(theirs(context_providers=[Stumbling("after")]))).create("Hello.")
     assert len(await control.log("create")) == 1
 
 
-async def test_without_a_connection_nothing_was_started(theirs: MakeTheirs, world: str) -> None:
+async def test_without_a_connection_nothing_was_started(theirs: MakeTheirs, account: str) -> None:
     for url in ("http://127.0.0.1:9/v1", "http://nowhere.invalid/v1"):
         with pytest.raises(faults.NotAccepted):
-            await Desk(FrameworkAgent(theirs(url=url))).create("Hello.")
+            await Harness(FrameworkAgent(theirs(url=url))).create("Hello.")
 
 
 async def test_a_credential_that_fails_is_no_uncertain_create(model: Any, control: ModelControl) -> None:
@@ -303,14 +303,14 @@ async def test_a_credential_that_fails_is_no_uncertain_create(model: Any, contro
 
     client = OpenAIChatClient(model="gpt-scripted", async_client=AsyncOpenAI(api_key=token, base_url=model.url))
     with pytest.raises(faults.AccessDenied):
-        await Desk(FrameworkAgent(TheirAgent(client=client, name="a"))).create("Hello.")
+        await Harness(FrameworkAgent(TheirAgent(client=client, name="a"))).create("Hello.")
     assert await control.log() == []
 
 
-async def test_a_credential_that_fails_later_is_no_news(model: Any, world: str) -> None:
+async def test_a_credential_that_fails_later_is_no_news(model: Any, account: str) -> None:
     from azure.core.exceptions import ClientAuthenticationError
 
-    keys = [world]
+    keys = [account]
 
     async def token() -> str:
         if not keys:
@@ -318,7 +318,7 @@ async def test_a_credential_that_fails_later_is_no_news(model: Any, world: str) 
         return keys.pop()
 
     client = OpenAIChatClient(model="gpt-scripted", async_client=AsyncOpenAI(api_key=token, base_url=model.url))
-    desk = Desk(FrameworkAgent(TheirAgent(client=client, name="a")))
+    desk = Harness(FrameworkAgent(TheirAgent(client=client, name="a")))
     created = await desk.create("Hello.")
     with pytest.raises(faults.NoNews):
         await desk.poll(created.continuation_token)
@@ -326,7 +326,7 @@ async def test_a_credential_that_fails_later_is_no_news(model: Any, world: str) 
 
 async def test_what_the_framework_itself_refuses_is_refused(theirs: MakeTheirs) -> None:
     with pytest.raises(faults.Refused):
-        await Desk(FrameworkAgent(theirs())).create([])
+        await Harness(FrameworkAgent(theirs())).create([])
 
 
 async def test_an_agent_that_could_not_keep_the_promises_is_turned_away(theirs: MakeTheirs) -> None:
@@ -358,7 +358,7 @@ async def test_the_framework_runs_no_tool_even_when_it_is_shown_the_calls(
     theirs: MakeTheirs, control: ModelControl, background: bool
 ) -> None:
     memory = Memory()
-    desk = Desk(FrameworkAgent(theirs(tools=their_tools(), context_providers=[memory])))
+    desk = Harness(FrameworkAgent(theirs(tools=their_tools(), context_providers=[memory])))
     call = {"name": "research_space_facts", "arguments": {"topic": "moons"}}
     await control.script("s", [{"text": "Let me see.", "calls": [call, call]}, {"text": "Done."}])
     asked = await desk.finish(await desk.create("[script:s]", background=background))

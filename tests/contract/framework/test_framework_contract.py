@@ -1,4 +1,4 @@
-"""What the lifecycle relies on, of the ``ResponsesAgent`` and of an Agent Framework agent behind the adapter alike."""
+"""What a run relies on, of the ``ResponsesAgent`` and of an Agent Framework agent behind the adapter alike."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from local.model.control import ModelControl
 from shared.agentkit import faults
 from shared.agentkit.agent import ContinuationToken, ResponseStatus
-from tests.contract.framework.conftest import RAN, Desk, context
+from tests.contract.framework.conftest import RAN, Harness, context
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PIECES = ("Two moons.", "facts about Two moons.", "characters for")
 
 
-async def test_an_answer_comes_in_the_background(either: Desk, control: ModelControl) -> None:
+async def test_an_answer_comes_in_the_background(either: Harness, control: ModelControl) -> None:
     await control.script("s", [{"text": "Done.", "reasoning": "Hm.", "usage": {"input_tokens": 7}}])
     response = await either.answer("[script:s]")
     assert (response.status, response.text) == (ResponseStatus.COMPLETED, "Done.")
@@ -36,13 +36,13 @@ async def test_an_answer_comes_in_the_background(either: Desk, control: ModelCon
     assert [each["name"] for each in only.body["tools"]] == list(either.agent.tools)
 
 
-async def test_a_run_may_ask_for_another_model(either: Desk, control: ModelControl) -> None:
+async def test_a_run_may_ask_for_another_model(either: Harness, control: ModelControl) -> None:
     assert "gpt-5-mini" in either.agent.models
     await either.answer("Hello.", model="gpt-5-mini")
     assert [entry.body and entry.body["model"] for entry in await control.log("create")] == ["gpt-5-mini"]
 
 
-async def test_calls_are_handed_out_and_run_only_when_the_ledger_runs_them(either: Desk, control: ModelControl) -> None:
+async def test_calls_are_handed_out_and_run_only_when_the_run_asks(either: Harness, control: ModelControl) -> None:
     asked = await either.answer("Two moons.")
     assert [call.name for call in asked.calls] == ["research_space_facts", "generate_character_profiles"]
     assert asked.response_id is not None
@@ -61,7 +61,7 @@ async def test_calls_are_handed_out_and_run_only_when_the_ledger_runs_them(eithe
     assert second.body["tools"]
 
 
-async def test_a_replay_sends_the_items_as_they_are(either: Desk, control: ModelControl) -> None:
+async def test_a_replay_sends_the_items_as_they_are(either: Harness, control: ModelControl) -> None:
     asked = await either.answer("Two moons.")
     calls = [{k: v for k, v in item.items() if k not in ("id", "status")} for item in asked.items]
     outputs = await either.outputs(asked)
@@ -75,7 +75,7 @@ async def test_a_replay_sends_the_items_as_they_are(either: Desk, control: Model
     assert body["input"] == said
 
 
-async def test_images_and_files_go_through_untouched(either: Desk, control: ModelControl) -> None:
+async def test_images_and_files_go_through_untouched(either: Harness, control: ModelControl) -> None:
     said: list[Any] = [
         {
             "type": "message",
@@ -94,7 +94,7 @@ async def test_images_and_files_go_through_untouched(either: Desk, control: Mode
     assert body["input"] == said
 
 
-async def test_a_conversation_goes_on_from_the_response_that_is_named(either: Desk, control: ModelControl) -> None:
+async def test_a_conversation_goes_on_from_the_response_that_is_named(either: Harness, control: ModelControl) -> None:
     await control.script("good", [{"text": "Good.", "echo": True}])
     first = await either.answer("[script:good] One pear.")
     await control.script("bad", [{"status": "failed", "error": {"code": "bad", "message": "No."}}])
@@ -121,7 +121,7 @@ async def test_a_conversation_goes_on_from_the_response_that_is_named(either: De
     ],
 )
 async def test_no_ending_is_taken_for_another(
-    either: Desk, control: ModelControl, turn: dict[str, Any], expected: tuple[Any, ...]
+    either: Harness, control: ModelControl, turn: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
     await control.script("end", [turn])
     got = await either.answer("[script:end]")
@@ -145,7 +145,7 @@ CREATE_FAULTS: list[tuple[dict[str, Any], type[faults.ProviderFault], str, float
 
 @pytest.mark.parametrize(("fault", "kind", "code", "after", "made"), CREATE_FAULTS)
 async def test_a_failed_create_says_what_became_of_it_and_is_never_repeated(
-    either: Desk,
+    either: Harness,
     control: ModelControl,
     fault: dict[str, Any],
     kind: type[faults.ProviderFault],
@@ -166,7 +166,7 @@ async def test_a_failed_create_says_what_became_of_it_and_is_never_repeated(
 
 @pytest.mark.parametrize("answer", [{"html": True}, {"body": '{"id": "resp_'}, {"body": {}}, {"body": '"what?"'}])
 async def test_an_answer_that_is_no_response_leaves_the_create_uncertain(
-    either: Desk, control: ModelControl, answer: dict[str, Any]
+    either: Harness, control: ModelControl, answer: dict[str, Any]
 ) -> None:
     await control.script("s", [{"faults": {"create": [{**answer, "after_accept": True}]}}])
     with pytest.raises((faults.PerhapsAccepted, faults.NoNews)):  # of a create both mean an unknown outcome
@@ -185,7 +185,7 @@ async def test_an_answer_that_is_no_response_leaves_the_create_uncertain(
     ],
 )
 async def test_a_question_without_an_answer_changes_nothing(
-    either: Desk,
+    either: Harness,
     control: ModelControl,
     fault: dict[str, Any],
     kind: type[faults.ProviderFault],
@@ -200,13 +200,13 @@ async def test_a_question_without_an_answer_changes_nothing(
         assert len(await control.log("retrieve")) == 1
 
 
-async def test_a_predecessor_that_is_gone_is_told_from_a_refusal(either: Desk) -> None:
+async def test_a_predecessor_that_is_gone_is_told_from_a_refusal(either: Harness) -> None:
     with pytest.raises(faults.PreviousResponseMissing):
         await either.create("Hello.", previous="resp_gone")
 
 
 async def test_tool_outputs_refused_after_a_background_predecessor_are_told(
-    either: Desk, control: ModelControl
+    either: Harness, control: ModelControl
 ) -> None:
     await control.switches(azure_tool_outputs=True)
     asked = await either.answer("Two moons.")
@@ -218,7 +218,7 @@ async def test_tool_outputs_refused_after_a_background_predecessor_are_told(
     assert type(caught.value) is faults.Refused
 
 
-async def test_a_response_is_cancelled_and_deleted(either: Desk, control: ModelControl) -> None:
+async def test_a_response_is_cancelled_and_deleted(either: Harness, control: ModelControl) -> None:
     await control.script("stuck", [{"stuck": True}])
     created = await either.create("[script:stuck]")
     assert created.response_id is not None
@@ -234,7 +234,7 @@ async def test_a_response_is_cancelled_and_deleted(either: Desk, control: ModelC
     assert len(await control.creates()) == 1
 
 
-async def test_a_cancel_that_comes_too_late_finds_the_answer(either: Desk) -> None:
+async def test_a_cancel_that_comes_too_late_finds_the_answer(either: Harness) -> None:
     done = await either.answer("Hello.")
     assert done.response_id is not None
     found = await either.agent.cancel(done.response_id, timeout=5.0)
@@ -242,7 +242,7 @@ async def test_a_cancel_that_comes_too_late_finds_the_answer(either: Desk) -> No
     assert (found.status, found.text) == (ResponseStatus.COMPLETED, done.text)
 
 
-async def test_the_provider_is_checked_with_the_agent_s_own_credential(either: Desk, control: ModelControl) -> None:
+async def test_the_provider_is_checked_with_the_agent_s_own_credential(either: Harness, control: ModelControl) -> None:
     await either.agent.check(timeout=5.0)
     assert [entry.operation for entry in await control.log()] == ["models"]
     await control.switches(down=True)
@@ -250,7 +250,7 @@ async def test_the_provider_is_checked_with_the_agent_s_own_credential(either: D
         await either.agent.check(timeout=5.0)
 
 
-async def test_an_approval_and_its_reason_reach_the_provider(either: Desk, control: ModelControl) -> None:
+async def test_an_approval_and_its_reason_reach_the_provider(either: Harness, control: ModelControl) -> None:
     asked = {"server_label": "crm", "name": "delete", "arguments": {}}
     await control.script("mcp", [{"approvals": [asked]}, {"text": "Heard: ", "echo": True}])
     first = await either.answer("[script:mcp]")
@@ -265,7 +265,7 @@ async def test_an_approval_and_its_reason_reach_the_provider(either: Desk, contr
     assert "Not today." in second.text
 
 
-async def test_a_bad_call_is_an_output_for_the_model(either: Desk) -> None:
+async def test_a_bad_call_is_an_output_for_the_model(either: Harness) -> None:
     for arguments in ("", "[]", "{", '{"topic": 3}', '{"topic": {}}'):
         tool = either.agent.tools["research_space_facts"]
         output = await tool.invoke(arguments, context(), either.executor)

@@ -116,7 +116,7 @@ async def test_requests_and_episodes_are_as_recorded(stage: Stage, rpc: aiohttp.
 
 
 async def test_the_client_binding_has_the_recorded_fields(stage: Stage) -> None:
-    binding = json.loads(stage.host._face.binding(stage.host.url, stage.host.rpc_url))
+    binding = json.loads(stage.host._management.binding(stage.host.url, stage.host.rpc_url))
 
     assert binding["rpcBaseUrl"] == f"{stage.host.rpc_url}/durabletask/"
     key = stage.host.rpc_url.rpartition("/")[2]  # of ours: no page of a browser can guess the address

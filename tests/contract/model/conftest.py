@@ -1,4 +1,4 @@
-"""One scripted model and one client for all tests here; a world and a control of its own for each."""
+"""One scripted model and one client for all tests here; an account and a control of its own for each."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -24,15 +24,15 @@ async def any_client(model: ScriptedModel) -> AsyncIterator[AsyncOpenAI]:
 
 
 @pytest.fixture
-def world() -> str:
+def account() -> str:
     return f"key-{uuid4().hex}"
 
 
 @pytest.fixture
-def client(any_client: AsyncOpenAI, world: str) -> AsyncOpenAI:
-    return any_client.with_options(api_key=world)
+def client(any_client: AsyncOpenAI, account: str) -> AsyncOpenAI:
+    return any_client.with_options(api_key=account)
 
 
 @pytest.fixture
-def control(model: ScriptedModel, world: str) -> ModelControl:
-    return ModelControl(model.url, world)
+def control(model: ScriptedModel, account: str) -> ModelControl:
+    return ModelControl(model.url, account)

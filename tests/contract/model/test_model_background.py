@@ -36,7 +36,7 @@ async def until(client: AsyncOpenAI, response_id: str, *statuses: str) -> Respon
         response = await retrieved(client, response_id)
         return response if response.status in statuses else None
 
-    found: Response = await eventually(reached, patience=5)
+    found: Response = await eventually(reached, timeout=5)
     return found
 
 
@@ -190,7 +190,7 @@ async def test_only_background_responses_can_be_cancelled(client: AsyncOpenAI) -
         await client.responses.cancel(response.id)
 
 
-async def test_a_deleted_response_is_gone(client: AsyncOpenAI, world: str) -> None:
+async def test_a_deleted_response_is_gone(client: AsyncOpenAI, account: str) -> None:
     created = await start(client)
     answer = await client.delete(f"/responses/{created.id}", cast_to=object)
     assert answer == {"id": created.id, "object": "response", "deleted": True}
@@ -227,16 +227,16 @@ async def test_input_items_come_newest_first_and_in_pages(client: AsyncOpenAI) -
     ]
 
 
-async def test_worlds_do_not_see_each_other(client: AsyncOpenAI, model: ScriptedModel) -> None:
+async def test_accounts_do_not_see_each_other(client: AsyncOpenAI, model: ScriptedModel) -> None:
     created = await start(client)
-    async with AsyncOpenAI(base_url=model.url, api_key="other-world", max_retries=0) as other:
+    async with AsyncOpenAI(base_url=model.url, api_key="other-account", max_retries=0) as other:
         with pytest.raises(openai.NotFoundError):
             await other.responses.retrieve(created.id)
 
 
-async def test_the_azure_flavour_shares_the_world(client: AsyncOpenAI, model: ScriptedModel, world: str) -> None:
+async def test_the_azure_flavour_shares_the_account(client: AsyncOpenAI, model: ScriptedModel, account: str) -> None:
     created = await start(client)
-    headers = {"api-key": world, "Authorization": openai.Omit()}
+    headers = {"api-key": account, "Authorization": openai.Omit()}
     async with AsyncOpenAI(base_url=f"{model.root}/openai/v1/", api_key="unused") as azure:
         response = await azure.responses.retrieve(created.id, extra_headers=headers)  # type: ignore[arg-type]
     assert response.id == created.id

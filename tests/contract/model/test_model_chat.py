@@ -142,7 +142,7 @@ async def test_think_is_the_delay_before_the_answer_and_can_be_cut_short(
 ) -> None:
     await control.script("s", [{"text": "Fine.", "think": 60}])
     waiting = asyncio.create_task(ask(client, said("[script:s]")))
-    known = await eventually(control.responses, patience=5)
+    known = await eventually(control.responses, timeout=5)
     assert not waiting.done()
     await control.finish(known[0].id)
     assert (await waiting).id == known[0].id

@@ -30,8 +30,8 @@ async def look_up(city: str, days: int = 1) -> str:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def agent(model: ScriptedModel, world: str) -> AsyncIterator[ChatAgent]:
-    provider = Provider(ProviderConfig(credential=world, base_url=model.url))
+async def agent(model: ScriptedModel, account: str) -> AsyncIterator[ChatAgent]:
+    provider = Provider(ProviderConfig(credential=account, base_url=model.url))
     yield ChatAgent(
         name="weather",
         description="Tells the weather.",
@@ -57,7 +57,7 @@ async def test_tools_and_a_correction_go_through_every_turn(agent: ChatAgent, co
     calls: Any = [{"name": "look_up", "arguments": {"city": city, "days": None}} for city in ("Rome", "Oslo")]
     turns: list[Any] = [
         {"text": "Let me see.", "calls": calls},
-        {"text": "Hot!", "goes_on": True},
+        {"text": "Hot!", "continues": True},
         {"text": '{"degrees": 30}'},
     ]
     await control.script("s", turns)

@@ -133,7 +133,7 @@ async def test_a_late_answer_is_an_answer(client: AsyncOpenAI, control: ModelCon
     assert (await client.responses.retrieve(created.id)).output_text == "Fine."
 
 
-async def test_a_world_can_be_down_or_unavailable(client: AsyncOpenAI, control: ModelControl) -> None:
+async def test_an_account_can_be_down_or_unavailable(client: AsyncOpenAI, control: ModelControl) -> None:
     created = await start(client, "Hello.")
     await control.switches(down=True)
     for call in (start(client), client.responses.retrieve(created.id)):

@@ -145,7 +145,7 @@ async def test_others_are_answered_by_the_novelist(client: AsyncOpenAI, more: An
 
 
 async def test_a_script_goes_on_after_a_correction_if_it_says_so(client: AsyncOpenAI, control: ModelControl) -> None:
-    await control.script("s", [{"text": "no JSON", "goes_on": True}, {"text": "{}"}])
+    await control.script("s", [{"text": "no JSON", "continues": True}, {"text": "{}"}])
     first = await ask(client, "[script:s]")
     corrected: Any = {"role": "user", "content": "Your answer is not JSON."}
     second = await ask(client, [corrected], previous_response_id=first.id)

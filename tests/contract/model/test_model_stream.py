@@ -193,7 +193,7 @@ async def test_the_log_tells_how_a_stream_came_to_its_end(client: AsyncOpenAI, c
         entries = await control.log("create")
         return entries if entries[-1].closed else None
 
-    entries = await eventually(when_closed, patience=10)
+    entries = await eventually(when_closed, timeout=10)
     assert [entry.closed for entry in entries] == ["ended", "cut", "left"]
     assert [entry.events for entry in entries][:2] == [len(told_all), 2]
 

@@ -21,7 +21,7 @@ class World:
         self.answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def ask(self, model: str = "m") -> str:
-        async with self.pauses.respected(model):
+        async with self.pauses.checked(model):
             self.asked += 1
             return await asyncio.shield(self.answer)
 
@@ -116,7 +116,7 @@ async def test_probes_are_never_further_apart_than_the_pause_that_is_asked_for()
     for _ in range(4):
         apart.append(await world.held_back())
         world.now += apart[-1]
-        async with world.pauses.respected("m"):
+        async with world.pauses.checked("m"):
             world.pauses.begin("m", 10.0)
     assert apart == [2.0, 4.0, 8.0, 10.0]
 

@@ -46,7 +46,7 @@ class Heard:
             raise self._error
         return self._run
 
-    async def woken(self, run_id: str) -> None:
+    async def wake(self, run_id: str) -> None:
         self.awake.append(run_id)
 
 

@@ -79,7 +79,7 @@ def test_a_python_without_ensurepip_is_told_the_package(tmp_path: Path, monkeypa
 
 def test_a_step_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
     with pytest.raises(StackError, match=r"testing: failed with exit code 3[\s\S]*the reason"):
-        setup.phase("testing", [sys.executable, "-c", "print('the reason'); exit(3)"], tmp_path / "log")
+        setup.run_step("testing", [sys.executable, "-c", "print('the reason'); exit(3)"], tmp_path / "log")
 
 
 def test_settings_come_from_the_own_file_else_from_the_sample(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_only_the_apps_own_refusal_of_a_setting_stops(monkeypatch: pytest.Monkey
 
 def test_the_followed_log_comes_in_whole_lines_with_a_prefix(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    follower = running.Follower(log, "[host] ")
+    follower = running.LogFollower(log, "[host] ")
     assert follower.lines() == []
     log.write_bytes(b"one\r\ntw")
     assert follower.lines() == ["[host] one"]
@@ -162,7 +162,8 @@ def test_the_followed_log_comes_in_whole_lines_with_a_prefix(tmp_path: Path) -> 
 
 def test_the_greeting_says_how_to_use_the_key_of_the_hosts_own_routes() -> None:
     said = {
-        key: running.greeting(7071, "s", "s", "p", func=not key, well=True, admin_key=key) for key in ("secret", "")
+        key: running.startup_message(7071, "s", "s", "p", func=not key, well=True, admin_key=key)
+        for key in ("secret", "")
     }
     assert "-H 'x-functions-key: secret'" in said["secret"]
     assert "x-functions-key" not in said[""], "Core Tools ask for none"
@@ -170,7 +171,7 @@ def test_the_greeting_says_how_to_use_the_key_of_the_hosts_own_routes() -> None:
 
 
 def test_the_greetings_curl_is_valid_json_in_single_quotes() -> None:
-    text = running.greeting(7071, "s", "s", "p", func=False, well=True)
+    text = running.startup_message(7071, "s", "s", "p", func=False, well=True)
     line = next(line for line in text.splitlines() if line.strip().startswith("curl -s -X POST"))
     assert line.count("'") == 4
     assert json.loads(line.split("-d '")[1].rstrip("'"))["input"]
@@ -252,4 +253,4 @@ def test_a_tier_uses_all_cores_and_what_is_named_runs_in_one_process(
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     options, options.pytest = dev.parser().parse_known_args(["test", *arguments])
-    assert " ".join(testing.tier(options)) == pytest_s
+    assert " ".join(testing.tier_arguments(options)) == pytest_s

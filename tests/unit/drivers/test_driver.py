@@ -29,19 +29,20 @@ PENDING = a_run(
 OVER = a_run(phase=Ended(status=RunStatus.COMPLETED, completed_at=NOW))
 
 
-class NotedHub:
-    """A hub that notes what it is asked, and fails where it is told to."""
+class RecordingHub:
+    """A hub that notes what it is asked, and fails if it is ``broken``. It has nothing running."""
 
     def __init__(self, broken: bool = False) -> None:
         self.broken = broken
         self.log: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
-        async def asked(run_id: str, *, wait: float = 0.0) -> None:
+        async def asked(run_id: str, *, wait: float = 0.0) -> bool:
             assert run_id == RUN.id
             self.log.append(f"{name} in {wait:g} s" if wait else name)
             if self.broken:
                 raise RuntimeError("no host")
+            return True
 
         return asked
 
@@ -58,7 +59,7 @@ def ports_of(driver: str) -> Ports:
     return cast(Ports, used)
 
 
-def driver_by(ports: Ports, hub: NotedHub) -> Driver:
+def driver_by(ports: Ports, hub: RecordingHub) -> Driver:
     """The driver of a call that was given this hub."""
     return Driver(ports, cast(Hub, hub))
 
@@ -72,10 +73,10 @@ async def stored(ports: Ports, run: Run) -> None:
 @pytest.mark.parametrize(
     ("driver", "run", "asked", "due"),
     [
-        ("durable", RUN, ["ensure"], 60),
-        ("durable", PENDING, ["ensure in 7 s"], 60),
+        ("durable", RUN, ["start_if_absent"], 60),
+        ("durable", PENDING, ["start_if_absent in 7 s"], 60),
         ("durable", OVER, [], 60),
-        ("timer", RUN, ["step"], 7),
+        ("timer", RUN, ["start_step"], 7),
         ("timer", PENDING, [], 7),
         ("timer", OVER, [], 60),
     ],
@@ -86,34 +87,34 @@ async def test_a_run_that_was_submitted_is_looked_after(
 ) -> None:
     ports = ports_of(driver)
     row = await ports.due.put(run.id, NOW + timedelta(seconds=60), NOW)
-    hub = NotedHub(broken)
-    await driver_by(ports, hub).started(Submitted(run=run, due=row))
+    hub = RecordingHub(broken)
+    await driver_by(ports, hub).start_run(Submitted(run=run, due=row))
     assert hub.log == asked
     found = await ports.due.get(run.id)
     assert found is not None
     assert found.due == NOW + timedelta(seconds=due)
 
 
-@pytest.mark.parametrize(("there", "asked"), [(False, ["ensure"]), (True, ["ensure", "wake"])])
+@pytest.mark.parametrize(("there", "asked"), [(False, ["start_if_absent"]), (True, ["start_if_absent", "wake"])])
 async def test_an_orchestrator_that_was_there_before_the_token_is_told_of_it(there: bool, asked: list[str]) -> None:
-    class EarlyHub(NotedHub):
-        async def ensure(self, run_id: str, *, wait: float = 0.0) -> bool:
-            self.log.append("ensure")
-            return there
+    class EarlyHub(RecordingHub):
+        async def start_if_absent(self, run_id: str, *, wait: float = 0.0) -> bool:
+            self.log.append("start_if_absent")
+            return not there
 
     ports = ports_of("durable")
     row = await ports.due.put(RUN.id, NOW + timedelta(seconds=60), NOW)
     hub = EarlyHub()
-    await driver_by(ports, hub).started(Submitted(run=PENDING, due=row))
+    await driver_by(ports, hub).start_run(Submitted(run=PENDING, due=row))
     assert hub.log == asked
 
 
-@pytest.mark.parametrize(("driver", "asked"), [("durable", ["wake"]), ("timer", ["step"])])
+@pytest.mark.parametrize(("driver", "asked"), [("durable", ["wake"]), ("timer", ["start_step"])])
 @pytest.mark.parametrize("broken", [False, True])
 async def test_a_wake_that_was_brought_nearer_is_signalled(driver: str, asked: list[str], broken: bool) -> None:
     ports = ports_of(driver)
-    hub = NotedHub(broken)
-    await driver_by(ports, hub).woken(RUN.id)
+    hub = RecordingHub(broken)
+    await driver_by(ports, hub).wake(RUN.id)
     assert hub.log == asked
 
 
@@ -122,7 +123,7 @@ async def test_a_due_row_that_another_has_dated_meanwhile_goes_by_the_run() -> N
     await stored(ports, PENDING)
     old = await ports.due.put(RUN.id, NOW + timedelta(seconds=60), NOW)
     await ports.due.put(RUN.id, NOW + timedelta(seconds=90), NOW)
-    await driver_by(ports, NotedHub()).started(Submitted(run=PENDING, due=old))
+    await driver_by(ports, RecordingHub()).start_run(Submitted(run=PENDING, due=old))
     found = await ports.due.get(RUN.id)
     assert found is not None
     assert found.due == at(7)
@@ -134,11 +135,11 @@ async def test_a_wake_that_finds_a_step_under_way_is_left_to_the_next_sweep() ->
     await stored(ports, PENDING)
     await ports.due.put(RUN.id, NOW + timedelta(seconds=60), NOW)
 
-    class BusyHub(NotedHub):
-        async def step(self, run_id: str) -> bool:
-            return True
+    class BusyHub(RecordingHub):
+        async def start_step(self, run_id: str) -> bool:
+            return False
 
-    await driver_by(ports, BusyHub()).woken(RUN.id)
+    await driver_by(ports, BusyHub()).wake(RUN.id)
     found = await ports.due.get(RUN.id)
     assert found is not None
     assert found.due == at(7)

@@ -196,10 +196,10 @@ LOST = "No instance with ID found."
 @pytest.mark.parametrize(
     ("call", "refusals", "asked"),
     [
-        ("ensure", {}, [f"life {ID}"]),
-        ("ensure", {"start_new": THERE}, [f"life {ID}"]),
-        ("step", {}, [f"step {ID}-step"]),
-        ("step", {"start_new": THERE}, [f"step {ID}-step"]),
+        ("start_if_absent", {}, [f"life {ID}"]),
+        ("start_if_absent", {"start_new": THERE}, [f"life {ID}"]),
+        ("start_step", {}, [f"step {ID}-step"]),
+        ("start_step", {"start_new": THERE}, [f"step {ID}-step"]),
         ("wake", {}, [f"wake -> {ID}"]),
         ("wake", {"raise_event": LOST}, [f"wake -> {ID}", f"life {ID}"]),
         ("wake", {"raise_event": LOST, "start_new": THERE}, [f"wake -> {ID}", f"life {ID}"]),
@@ -214,19 +214,19 @@ async def test_what_the_hub_asks_of_the_host(call: str, refusals: dict[str, str]
 async def test_the_hub_knows_a_batch_by_its_id() -> None:
     client = Client(raise_event=LOST)
     hub = Hub(client)
-    await hub.ensure(BATCH)
-    await hub.step(BATCH)
+    await hub.start_if_absent(BATCH)
+    await hub.start_step(BATCH)
     await hub.wake(BATCH)
     assert client.log == [f"batch {BATCH}", f"step {BATCH}-step", f"wake -> {BATCH}", f"batch {BATCH}"]
 
 
 async def test_the_hub_starts_an_orchestrator_with_the_wait_that_is_known() -> None:
     client = Client()
-    await Hub(client).ensure(ID, wait=2.0)
+    await Hub(client).start_if_absent(ID, wait=2.0)
     assert client.log == [f"life {ID} {{'wait': 2.0}}"]
 
 
-@pytest.mark.parametrize("call", ["ensure", "step", "wake"])
+@pytest.mark.parametrize("call", ["start_if_absent", "start_step", "wake"])
 async def test_a_host_that_is_out_of_order_is_no_secret(call: str) -> None:
     client = Client(start_new="The operation failed: 503", raise_event="The operation failed: 503")
     with pytest.raises(Exception, match="503"):

@@ -13,7 +13,7 @@ import azure.functions as func
 import pytest
 from azurefunctions.extensions.http.fastapi import Request
 
-from local.access import Access, names_of
+from local.access import AccessRules, names_of
 from local.host import Host, Keys
 from local.model import ScriptedModel
 
@@ -22,7 +22,7 @@ PAGE = "http://localhost:5173"
 # --- the decision -------------------------------------------------------------------------------------
 
 
-def refused(access: Access, **headers: str) -> bool:
+def refused(access: AccessRules, **headers: str) -> bool:
     """Whether a request is refused; the headers by their names with underscores."""
     pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return access.refusal(pairs) is not None
@@ -32,7 +32,7 @@ def refused(access: Access, **headers: str) -> bool:
     "host", ["localhost", "localhost:7071", "LocalHost:1", "127.0.0.1:7071", "[::1]:7071", "[::1]"]
 )
 def test_the_names_of_this_machine_are_answered(host: str) -> None:
-    assert not refused(Access(), host=host)
+    assert not refused(AccessRules(), host=host)
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def test_the_names_of_this_machine_are_answered(host: str) -> None:
     ],
 )
 def test_any_other_name_is_refused_wherever_it_leads(host: str) -> None:
-    assert refused(Access(), host=host)
-    assert refused(Access(origins=("*",)), host=host), "pages of all origins are still to use a name of this machine"
+    assert refused(AccessRules(), host=host)
+    assert refused(AccessRules(origins=("*",)), host=host), "pages of all origins must still use a name of this machine"
 
 
 def test_a_request_without_a_host_is_refused() -> None:
-    assert refused(Access())
+    assert refused(AccessRules())
 
 
 def test_names_that_were_given_are_answered_too() -> None:
-    access = Access(hosts=("Dev.Example", "[fd00::1]"))
+    access = AccessRules(hosts=("Dev.Example", "[fd00::1]"))
     assert not refused(access, host="dev.example:7071")
     assert not refused(access, host="[fd00::1]:7071")
     assert refused(access, host="other.example")
@@ -87,9 +87,9 @@ REQUESTS: dict[str, tuple[Mapping[str, str], bool, bool]] = {
 @pytest.mark.parametrize("name", REQUESTS)
 def test_pages_of_other_origins_are_refused_unless_theirs_was_named(name: str) -> None:
     headers, by_default, with_cors = REQUESTS[name]
-    assert refused(Access(), host="localhost:7071", **headers) == by_default
-    assert refused(Access(origins=(PAGE,)), host="localhost:7071", **headers) == with_cors
-    assert not refused(Access(origins=("*",)), host="localhost:7071", **headers)
+    assert refused(AccessRules(), host="localhost:7071", **headers) == by_default
+    assert refused(AccessRules(origins=(PAGE,)), host="localhost:7071", **headers) == with_cors
+    assert not refused(AccessRules(origins=("*",)), host="localhost:7071", **headers)
 
 
 # --- the servers --------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ async def status(method: str, url: str, **options: object) -> tuple[int, str]:
 async def test_no_route_of_the_host_answers_pages_of_others(
     host: Host, calls: list[str], headers: dict[str, str]
 ) -> None:
-    binding = json.loads(host._face.binding(host.url, host.rpc_url))
+    binding = json.loads(host._management.binding(host.url, host.rpc_url))
     link = binding["creationUrls"]["createNewInstancePostUri"]
     link = link.replace("{functionName}[/{instanceId}]", "waits/one")
     for method, url in (
@@ -190,7 +190,7 @@ async def test_the_hosts_own_routes_want_a_key_even_where_functions_want_none(ho
     key = {"x-functions-key": host.admin_key}
     assert (await status("POST", f"{host.url}/admin/functions/work", headers=key))[0] == 202
     assert (await status("POST", own, headers=key))[0] == 202
-    client = df.DurableOrchestrationClient(host._face.binding(host.url, host.rpc_url))
+    client = df.DurableOrchestrationClient(host._management.binding(host.url, host.rpc_url))
     assert (await client.get_status("one")).instance_id == "one"
 
 
@@ -229,13 +229,13 @@ async def test_a_page_that_was_named_calls_the_app_and_no_route_of_the_hosts_own
 async def test_the_scripted_model_answers_no_page_either(headers: dict[str, str]) -> None:
     async with ScriptedModel() as model:
         asked = [
-            ("GET", f"{model.root}/control/world/log"),
-            ("POST", f"{model.root}/control/world/reset"),
-            ("PUT", f"{model.root}/control/world/switches"),
+            ("GET", f"{model.root}/control/account/log"),
+            ("POST", f"{model.root}/control/account/reset"),
+            ("PUT", f"{model.root}/control/account/switches"),
             ("POST", f"{model.url}/responses"),
             ("GET", f"{model.root}/health"),
             ("GET", f"{model.root}/nothing"),
         ]
         answers = await asyncio.gather(*(status(method, url, headers=headers) for method, url in asked))
         assert {code for code, _ in answers} == {403}
-        assert (await status("GET", f"{model.root}/control/world/log"))[0] == 200
+        assert (await status("GET", f"{model.root}/control/account/log"))[0] == 200

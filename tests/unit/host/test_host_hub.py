@@ -416,7 +416,7 @@ async def test_a_custom_status_over_16_kb_fails_the_instance() -> None:
 
 async def test_an_idle_host_stops_without_waiting_for_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_GRACE", 600)
-    async with asyncio.timeout(60), Host(orchestrator(waiting), port=0, patience=600) as host:
+    async with asyncio.timeout(60), Host(orchestrator(waiting), port=0, grace=600) as host:
         host.hub.start("waiting", "w", None)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from local import ROOT
-from local.host.command import CHATTY
+from local.host.command import NOISY_LOGGERS
 from local.stack import free_port
 from local.stack.child import http_status
 
@@ -117,7 +117,7 @@ def test_an_app_that_does_not_load_is_exit_code_1_and_a_sentence(tmp_path: Path)
     assert "there is no function_app.py in" in errors
 
 
-@pytest.mark.parametrize("package", CHATTY)
+@pytest.mark.parametrize("package", NOISY_LOGGERS)
 def test_what_is_silenced_is_what_is_installed(package: str) -> None:
     assert importlib.util.find_spec(package)
 

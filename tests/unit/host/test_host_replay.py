@@ -9,21 +9,21 @@ from local.host.durable.events import (
     event,
     event_raised,
     execution_started,
-    stamp,
+    format_time,
     task_completed,
     task_failed,
 )
-from local.host.durable.replay import Decision, End, Known, replay
+from local.host.durable.replay import Decision, End, FunctionNames, replay
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
-KNOWN = Known(activities=["work"], orchestrators=["child"])
+KNOWN = FunctionNames(activities=["work"], orchestrators=["child"])
 WAIT = {"actionType": 6, "externalEventName": "Wake"}
 CALL = {"actionType": 0, "functionName": "work", "input": "1"}
-AGAIN = {"actionType": 4, "input": "null"}
+RESTART = {"actionType": 4, "input": "null"}
 
 
 def timer(seconds: float, *, cancelled: bool = False) -> dict[str, Any]:
-    return {"actionType": 5, "fireAt": stamp(T0 + timedelta(seconds=seconds)), "isCanceled": cancelled}
+    return {"actionType": 5, "fireAt": format_time(T0 + timedelta(seconds=seconds)), "isCanceled": cancelled}
 
 
 def either(*actions: Any) -> dict[str, Any]:
@@ -48,11 +48,11 @@ def called(number: int = 0) -> Event:
 
 
 def set_(number: int = 0) -> Event:
-    return event(Kind.TIMER_CREATED, T0, event_id=number, FireAt=stamp(T0))
+    return event(Kind.TIMER_CREATED, T0, event_id=number, FireAt=format_time(T0))
 
 
 def fired(number: int = 0) -> Event:
-    return event(Kind.TIMER_FIRED, T0, TimerId=number, FireAt=stamp(T0))
+    return event(Kind.TIMER_FIRED, T0, TimerId=number, FireAt=format_time(T0))
 
 
 def wake(name: str = "wake") -> Event:
@@ -97,13 +97,13 @@ def test_a_cancelled_timer_lets_the_end_come() -> None:
 def test_an_event_behind_a_cancelled_timer_is_carried_over() -> None:
     """durable-extension #2606: the cancelled timer is done before the event is looked at."""
     raised = wake()
-    outcome = replay(begun(set_(), raised), state(either(WAIT, timer(60, cancelled=True)), AGAIN, done=True), KNOWN)
+    outcome = replay(begun(set_(), raised), state(either(WAIT, timer(60, cancelled=True)), RESTART, done=True), KNOWN)
 
     assert outcome.end == End("ContinuedAsNew", "null", (raised,))
 
 
 def test_a_timer_between_cancel_and_continue_as_new_consumes_the_event() -> None:
-    actions = state(either(WAIT, timer(60, cancelled=True)), timer(0), AGAIN, done=True)
+    actions = state(either(WAIT, timer(60, cancelled=True)), timer(0), RESTART, done=True)
     outcome = replay(begun(set_(0), wake(), set_(1), fired(1)), actions, KNOWN)
 
     assert outcome.end == End("ContinuedAsNew", "null", ())

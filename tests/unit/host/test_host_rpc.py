@@ -32,7 +32,7 @@ async def host() -> AsyncIterator[Host]:
 
 @pytest.fixture
 def client(host: Host) -> df.DurableOrchestrationClient:
-    return df.DurableOrchestrationClient(host._face.binding(host.url, host.rpc_url))
+    return df.DurableOrchestrationClient(host._management.binding(host.url, host.rpc_url))
 
 
 def status_of(host: Host, instance_id: str) -> Instance:
@@ -117,7 +117,7 @@ async def test_odd_requests(host: Host, method: str, path: str, body: bytes, sta
 
 async def test_the_public_webhooks_open_to_the_key_in_their_links() -> None:
     async with Host(make_app(), port=0, keys=Keys(function="f")) as host, aiohttp.ClientSession() as session:
-        client = df.DurableOrchestrationClient(host._face.binding(host.url, host.rpc_url))
+        client = df.DurableOrchestrationClient(host._management.binding(host.url, host.rpc_url))
         await client.start_new("waiting", "one")
         link = client.create_http_management_payload("one")["statusQueryGetUri"]
         async with session.get(link) as response:

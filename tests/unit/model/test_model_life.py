@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from local.model.account import Account
 from local.model.events import due_events, timeline
 from local.model.novelist import TOOLS
 from local.model.responses import Ending, StoredResponse
-from local.model.world import World
 
 
 class Clock:
@@ -25,13 +25,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def world(clock: Clock) -> World:
-    return World(clock, think=10.0)
+def account(clock: Clock) -> Account:
+    return Account(clock, think=10.0)
 
 
-def create(world: World, text: str = "[script:s]", **more: Any) -> StoredResponse:
+def create(account: Account, text: str = "[script:s]", **more: Any) -> StoredResponse:
     body = {"model": "m", "input": text, "background": True, **more}
-    return world.create(body, world.cue(body))
+    return account.create(body, account.find_turn(body))
 
 
 def statuses(stored: StoredResponse, *seconds: float) -> list[str]:
@@ -50,31 +50,31 @@ def statuses(stored: StoredResponse, *seconds: float) -> list[str]:
         ({"status": "failed"}, ["queued", "in_progress", "in_progress", "failed"]),
     ],
 )
-def test_a_status_is_read_off_the_clock(world: World, turn: dict[str, Any], expected: list[str]) -> None:
-    world.set_script("s", [turn])
-    assert statuses(create(world), 0, 1.5, 6, 10) == expected
+def test_a_status_is_read_off_the_clock(account: Account, turn: dict[str, Any], expected: list[str]) -> None:
+    account.set_script("s", [turn])
+    assert statuses(create(account), 0, 1.5, 6, 10) == expected
 
 
-def test_a_cancelled_response_stays_so_unless_it_completes_late(world: World, clock: Clock) -> None:
-    world.set_script("s", [{"late_completed": 5}])
-    stored = create(world)
+def test_a_cancelled_response_stays_so_unless_it_completes_late(account: Account, clock: Clock) -> None:
+    account.set_script("s", [{"late_completed": 5}])
+    stored = create(account)
     clock.now += 3
-    world.cancel(stored)
+    account.cancel(stored)
     assert statuses(stored, 2, 3, 7.9, 8) == ["in_progress", "cancelled", "cancelled", "completed"]
     assert stored.rendered(clock.now + 60)["completed_at"] == int(stored.created) + 8
 
 
-def test_what_is_over_cannot_be_finished_again(world: World, clock: Clock) -> None:
-    stored = create(world, "Hello.")
+def test_what_is_over_cannot_be_finished_again(account: Account, clock: Clock) -> None:
+    stored = create(account, "Hello.")
     clock.now += 1
     stored.force(Ending("failed"), clock.now)
     stored.finish(clock.now + 1)
     assert statuses(stored, 0.5, 1, 60) == ["in_progress", "failed", "failed"]
 
 
-def test_an_id_is_gone_after_its_time(world: World) -> None:
-    world.set_script("s", [{"id_gone": 4}])
-    stored = create(world)
+def test_an_id_is_gone_after_its_time(account: Account) -> None:
+    account.set_script("s", [{"id_gone": 4}])
+    stored = create(account)
     assert [stored.known_at(stored.created + s) for s in (0, 3.9, 4)] == [True, True, False]
 
 
@@ -86,11 +86,11 @@ def sent_by(stored: StoredResponse, now: float) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("stuck", [False, True])
 @pytest.mark.parametrize("moment", [0.0, 0.3, 4.0, 6.0])
 def test_what_was_streamed_is_never_taken_back(
-    world: World, clock: Clock, end: str, stuck: bool, moment: float
+    account: Account, clock: Clock, end: str, stuck: bool, moment: float
 ) -> None:
     late = {"late_completed": 3} if end == "late" else {}
-    world.set_script("s", [{"text": "word " * 30, "stuck": stuck, **late}])
-    stored = create(world, stream=True)
+    account.set_script("s", [{"text": "word " * 30, "stuck": stuck, **late}])
+    stored = create(account, stream=True)
     clock.now += moment
     before = sent_by(stored, clock.now)
     if end == "finish":
@@ -98,7 +98,7 @@ def test_what_was_streamed_is_never_taken_back(
     elif end == "fail":
         stored.force(Ending("failed", error={"code": "server_error", "message": "x"}), clock.now)
     elif end in ("cancel", "late"):
-        world.cancel(stored)
+        account.cancel(stored)
     after = sent_by(stored, clock.now + 100)
     for old, new in zip(before, after, strict=False):
         assert (old["type"], old["sequence_number"]) == (new["type"], new["sequence_number"])
@@ -110,15 +110,15 @@ def test_what_was_streamed_is_never_taken_back(
         assert after[-1]["type"] == last
 
 
-def test_a_stuck_stream_tells_half(world: World) -> None:
-    world.set_script("s", [{"text": "word " * 30, "stuck": True}])
-    due = [at for at, _ in timeline(create(world))]
+def test_a_stuck_stream_tells_half(account: Account) -> None:
+    account.set_script("s", [{"text": "word " * 30, "stuck": True}])
+    due = [at for at, _ in timeline(create(account))]
     assert 0.3 < sum(at == math.inf for at in due) / len(due) < 0.7
 
 
-async def test_what_befalls_a_response_while_its_stream_is_read_slowly_is_told(world: World, clock: Clock) -> None:
-    world.set_script("s", [{"text": "word " * 30, "stuck": True}])
-    stored = create(world, stream=True)
+async def test_what_befalls_a_response_while_its_stream_is_read_slowly_is_told(account: Account, clock: Clock) -> None:
+    account.set_script("s", [{"text": "word " * 30, "stuck": True}])
+    stored = create(account, stream=True)
     clock.now += 10
     events = due_events(stored, -1, clock)
     told = [await anext(events)]
@@ -141,15 +141,15 @@ TOOL_LIST = [{"type": "function", "name": name, "parameters": {}} for name in TO
         ({}, 0),
     ],
 )
-def test_when_the_novelist_asks_for_tools(world: World, more: dict[str, Any], asks: int) -> None:
-    output = create(world, "Rain on Mars.", **more).planned.output
+def test_when_the_novelist_asks_for_tools(account: Account, more: dict[str, Any], asks: int) -> None:
+    output = create(account, "Rain on Mars.", **more).planned.output
     assert sum(item["type"] == "function_call" for item in output) == asks
 
 
-def test_usage_grows_with_the_conversation(world: World, clock: Clock) -> None:
-    first = create(world, "One two three four.")
+def test_usage_grows_with_the_conversation(account: Account, clock: Clock) -> None:
+    first = create(account, "One two three four.")
     clock.now += 10
-    second = create(world, "And on.", previous_response_id=first.id)
+    second = create(account, "And on.", previous_response_id=first.id)
     usages = [stored.planned.usage for stored in (first, second)]
     assert usages[0] is not None
     assert usages[1] is not None

@@ -39,7 +39,7 @@ async def submit(rig: Rig, *texts: str, **fields: Any) -> BatchSubmitted:
 
 
 async def ended(rig: Rig, callback_url: str, **fields: Any) -> Batch:
-    """A batch that is over at once, its one item being bad, and still owes its callback."""
+    """A batch that is over at once, its one item being bad, and whose callback is still to be sent."""
     bad = [AskedItem(id="bad", asked=errors.InvalidJson("no"))]
     defaults = one("", metadata={"job": "night"})
     wanted = BatchSubmission(items=bad, defaults=defaults, payload="p", callback_url=callback_url, **fields)
@@ -53,7 +53,7 @@ async def load(rig: Rig, batch_id: str) -> Batch:
     return stored.value
 
 
-async def fates(rig: Rig, batch_id: str) -> dict[str, int]:
+async def item_statuses(rig: Rig, batch_id: str) -> dict[str, int]:
     """How many items have which status, item by item."""
     batch = await load(rig, batch_id)
     heads = await rig.app.ports.batches.heads(batch_id, 0)

@@ -1,7 +1,7 @@
 """The use cases in one process: tables in memory, the real `openai` client, a scripted model, a clock that tests move.
 
-Nothing passes by itself: a response thinks, a backoff runs and a claim lasts until the test moves the clock. The
-scripted model goes by the same clock. Only a request's own timeout and a tool's work take real time.
+No time passes by itself: a response is pending, a backoff waits and a claim holds until the test moves the clock. The
+scripted model uses the same clock. Only a request's own timeout and a tool's work take real time.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from shared import agents, wiring
 from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider
 from shared.agents import AgentFactory, novelist
+from shared.drivers.activity import wake
 from shared.drivers.driver import Driver
 from shared.drivers.durable import Hub
-from shared.drivers.wakes import wake
 from shared.runs.actions.advance import advance
 from shared.runs.actions.outcome import Outcome, outcome
 from shared.runs.commands.submission import Submission, Submitted
@@ -66,7 +66,7 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class Rig:
-    """One process of the app, with what a test needs to play with it. Several can share tables and clock."""
+    """One process of the app, with what a test needs to control it. Several can share tables and clock."""
 
     app: App
     tables: MemoryTables
@@ -98,9 +98,9 @@ class Rig:
 
     def driver(self, hub: object = None) -> Driver:
         """The driver of a call, by way of this hub."""
-        return Driver(self.app.ports, cast(Hub, hub), self.app.watching.look_now)
+        return Driver(self.app.ports, cast(Hub, hub), self.app.watching.read_now)
 
-    async def woken(self, subject: str, hub: object = None) -> Outcome:
+    async def run_activity(self, subject: str, hub: object = None) -> Outcome:
         """One wake as the activity does it: of a run, a batch, or a deleted session."""
         return await wake(self.app.ports, subject, self.driver(hub))
 
@@ -117,7 +117,7 @@ class Rig:
         return stored.value
 
     async def calls(self, run_id: str) -> list[ToolCall]:
-        """The run's ledger, in order."""
+        """The run's tool calls, in order."""
         return [each.value for each in await self.app.ports.runs.calls(await self.run(run_id))]
 
     async def text(self, run_id: str) -> str:
@@ -146,26 +146,26 @@ class Rig:
         raise AssertionError(f"not within {MOST_WAKES} wakes: {await self.run(run_id)}")
 
     async def finish(self, run_id: str) -> Run:
-        """Wake it until it is terminal and owes nothing; the run as it then is."""
+        """Wake it until it is terminal and its outbox is empty; the run as it then is."""
         await self.follow(run_id, lambda _: False)
         return await self.run(run_id)
 
-    async def story(self, text: str = "[script:s]", **fields: Any) -> Run:
+    async def run_to_end(self, text: str = "[script:s]", **fields: Any) -> Run:
         """Submit and wake until the run is terminal."""
         return await self.follow(await self.start(text, **fields))
 
 
-class Held:
-    """What a rig's provider answers to a create, held back until the test lets it go: a call that takes its time."""
+class HeldCreate:
+    """Holds back the provider's answer to a create until ``released`` is set: a call that takes long."""
 
     def __init__(self, rig: Rig) -> None:
-        self.came, self.let_go = asyncio.Event(), asyncio.Event()
+        self.answered, self.released = asyncio.Event(), asyncio.Event()
         send = rig.provider.send
 
         async def held(path: str, body: Mapping[str, Any], **options: Any) -> dict[str, Any]:
             answer = await send(path, body, **options)
-            self.came.set()
-            await self.let_go.wait()
+            self.answered.set()
+            await self.released.wait()
             return answer
 
         rig.provider.send = held  # type: ignore[method-assign]
@@ -179,7 +179,7 @@ async def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     """Make a rig: ``await rigs(create_timeout=0.3)``, with fields of ``Settings`` as keywords.
 
     A second call makes a second process over the same tables, clock and model. ``factories`` are agents besides
-    the novelist and the workshop. ``luck`` is 0: schedules are exact.
+    the novelist and the workshop. Random numbers are 0: schedules have no jitter.
     """
     monkeypatch.setenv(workshop.LOG_VARIABLE, str(tmp_path / "tools.jsonl"))
     # A client reads the machine's certificates when it is made, for 20 ms. Nothing here speaks TLS.
@@ -199,7 +199,7 @@ async def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
             monkeypatch.setattr(agents, "AGENTS", [novelist.build, build, *factories])
             given: Mapping[str, Any] = {
-                "openai_api_key": "world",
+                "openai_api_key": "account",
                 "openai_base_url": server.url,
                 "app_name": "unit",
                 "tool_delay": 0.0,
@@ -223,12 +223,12 @@ async def rig(rigs: NewRig) -> Rig:
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    """Who is told by callbacks."""
+    """An HTTP server that receives callbacks."""
     async with Receiver() as running:
         yield running
 
 
 @pytest.fixture
-async def telling(rigs: NewRig) -> Rig:
+async def sending(rigs: NewRig) -> Rig:
     """A process that sends callbacks."""
     return await rigs(callback_secret=SECRET, callback_allow="127.0.0.1", public_base_url="https://app.example")

@@ -1,4 +1,4 @@
-"""What a test does to the store and to time: crashes, outages and races at exact points, and a host that goes on."""
+"""Crashes, outages and races at exact operations of the store, and a host that drives runs as time passes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from shared.runs.store.tables import Change, StoreUnavailable, Table
 from tests.unit.runs.conftest import Rig
 
 
-class Death(BaseException):
-    """The end of the process: nothing catches it."""
+class Killed(BaseException):
+    """Stands for the death of the process: nothing catches it."""
 
 
 interruptions = pytest.mark.parametrize(
     ("error", "applied"),
-    [(Death(), False), (StoreUnavailable("gone"), False), (StoreUnavailable("gone"), True)],
+    [(Killed(), False), (StoreUnavailable("gone"), False), (StoreUnavailable("gone"), True)],
     ids=["crash", "outage before the write", "outage after the write"],
 )
 """How an operation of the store may go wrong. (A crash after one write is a crash before the next.)"""
 
 
-class Trap:
+class FailAt:
     """Counts the operations of a store, and lets the ``at``-th one fail, before or after it was applied.
 
     A death ends everything that comes after it too, as a dead process would; an outage is over at once.
@@ -37,7 +37,7 @@ class Trap:
         self.count = 0
         self.sprung = False
 
-    def __enter__(self) -> Trap:
+    def __enter__(self) -> FailAt:
         self._rig.tables.before, self._rig.tables.after = self._before, self._after
         return self
 
@@ -45,15 +45,15 @@ class Trap:
         self._rig.tables.before = self._rig.tables.after = None
 
     async def _before(self, _o: str, _t: Table, _p: str | None, _c: Sequence[Change]) -> None:
-        if self.sprung and isinstance(self._error, Death):
+        if self.sprung and isinstance(self._error, Killed):
             raise self._error
         self.count += 1
-        self._spring(applied=False)
+        self._fail(applied=False)
 
     async def _after(self, _o: str, _t: Table, _p: str | None, _c: Sequence[Change]) -> None:
-        self._spring(applied=True)
+        self._fail(applied=True)
 
-    def _spring(self, *, applied: bool) -> None:
+    def _fail(self, *, applied: bool) -> None:
         if not self.sprung and self.count == self._at and applied is self._applied:
             self.sprung = True
             raise self._error
@@ -67,20 +67,22 @@ class Driver:
         self._wakes: dict[str, float] = {}
         self._steps: set[str] = set()
 
-    async def ensure(self, run: str, *, wait: float = 0.0) -> None:
+    async def start_if_absent(self, run: str, *, wait: float = 0.0) -> bool:
         self._wakes.setdefault(run, self._rig.clock.seconds() + wait)
+        return True
 
     async def wake(self, run: str) -> None:
         self._wakes[run] = 0.0
 
-    async def step(self, run: str) -> None:
+    async def start_step(self, run: str) -> bool:
         self._steps.add(run)
+        return True
 
-    async def started(self, submitted: Submitted) -> None:
-        await self._rig.driver(self).started(submitted)
+    async def start_run(self, submitted: Submitted) -> None:
+        await self._rig.driver(self).start_run(submitted)
 
-    async def batch_started(self, submitted: BatchSubmitted) -> None:
-        await self._rig.driver(self).batch_started(submitted)
+    async def start_batch(self, submitted: BatchSubmitted) -> None:
+        await self._rig.driver(self).start_batch(submitted)
 
     async def pass_time(self, seconds: float, *, tick: float = 30.0) -> None:
         for _ in range(int(seconds // tick)):
@@ -97,18 +99,18 @@ class Driver:
                         self._wakes[run] = self._rig.clock.seconds() + gap
 
     async def _advance(self, subject: str) -> float | None:
-        return (await self._rig.woken(subject, self)).wake_in
+        return (await self._rig.run_activity(subject, self)).wake_in
 
 
-class Meanwhile:
-    """Lets something else happen, in full, right before the ``at``-th operation of the store."""
+class RunBefore:
+    """Runs ``other`` to its end right before the ``at``-th operation of the store."""
 
     def __init__(self, rig: Rig, at: int, other: Callable[[], Awaitable[Any]]) -> None:
         self._rig, self._at, self._other = rig, at, other
         self.count = 0
         self.happened = False
 
-    def __enter__(self) -> Meanwhile:
+    def __enter__(self) -> RunBefore:
         self._rig.tables.before = self._before
         return self
 

@@ -22,7 +22,7 @@ from shared.runs.store.rows import decode
 from shared.runs.store.slots import Slot
 from shared.runs.store.tables import Change, Row, StoreUnavailable, Table
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.crashes import Death, Trap
+from tests.unit.runs.crashes import FailAt, Killed
 from tests.unit.runs.records import NOW, SESSION, TERMINAL, a_run, at
 
 GRACE = ABSENT_FOR.total_seconds() + 1.0
@@ -161,7 +161,7 @@ async def test_a_key_sent_again_after_any_crash_keeps_its_slot_and_takes_no_seco
 ) -> None:
     rig = await limited(rigs, most=2)
     for step in range(1, 100):
-        with Trap(rig, at=step, applied=applied, error=Death()) as trap, contextlib.suppress(Death):
+        with FailAt(rig, at=step, applied=applied, error=Killed()) as trap, contextlib.suppress(Killed):
             await rig.submit(idempotency_key=f"key-{step}")
         again = await rig.submit(idempotency_key=f"key-{step}")
         assert active(rig) == [again.run.id]
@@ -178,7 +178,7 @@ async def test_a_key_sent_again_after_any_crash_keeps_its_slot_and_takes_no_seco
 async def test_a_submit_that_crashed_and_is_not_repeated_loses_no_slot(rigs: NewRig, applied: bool) -> None:
     rig = await limited(rigs)
     for step in range(1, 100):
-        with Trap(rig, at=step, applied=applied, error=Death()) as trap, contextlib.suppress(Death):
+        with FailAt(rig, at=step, applied=applied, error=Killed()) as trap, contextlib.suppress(Killed):
             await rig.submit(idempotency_key=f"key-{step}")
         held, born = slots(rig), active(rig)
         if held:

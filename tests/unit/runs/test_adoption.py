@@ -22,8 +22,8 @@ from shared.runs.model.run import Run
 from shared.runs.store.tables import Table
 from shared.settings import Settings
 from tests.parts import workshop
-from tests.unit.runs.conftest import Held, NewRig, Rig
-from tests.unit.runs.crashes import Meanwhile
+from tests.unit.runs.conftest import HeldCreate, NewRig, Rig
+from tests.unit.runs.crashes import RunBefore
 
 LOST = {"create": [{"drop": True, "after_accept": True}]}
 """The response is made, and nobody hears of it."""
@@ -223,7 +223,7 @@ async def test_a_webhook_at_any_moment_of_a_submit_does_no_harm(rigs: NewRig) ->
             for response in await rig.model.responses():
                 await tell(rig, response.id)
 
-        with Meanwhile(rig, at, webhook) as meanwhile:
+        with RunBefore(rig, at, webhook) as meanwhile:
             run_id = await rig.start()
         run = await rig.finish(run_id)
         assert (run.status, await rig.text(run_id), run.turn.attempt) == (RunStatus.COMPLETED, "Fine.", 1), at
@@ -240,12 +240,12 @@ async def test_disowning_an_attempt_does_not_cost_the_one_that_is_being_made(rig
     run_id = await rig.start()
     (first,) = await rig.model.responses()
     rig.clock.move(100)
-    held = Held(rig)
+    held = HeldCreate(rig)
     wake = asyncio.create_task(rig.wake(run_id))
-    await held.came.wait()
+    await held.answered.wait()
     assert await tell(rig, first.id) == run_id
     assert (await rig.run(run_id)).token is None, "the second create has no answer yet"
-    held.let_go.set()
+    held.released.set()
     await wake
     run = await rig.finish(run_id)
     assert (run.status, await rig.text(run_id), run.turn.attempt) == (RunStatus.COMPLETED, "Another.", 2)

@@ -101,7 +101,7 @@ async def test_instructions_that_are_no_text_are_the_agent_s_fault(
     code = Code()
     code.answer = lambda: answer
     rig = await rigs([clumsy(kind, code)])
-    run = await rig.story(agent="clumsy")
+    run = await rig.run_to_end(agent="clumsy")
     assert (run.status, run.result.error_code) == (RunStatus.FAILED, "agent_error")
     assert await rig.model.log("create") + await rig.model.log("chat") == []
 
@@ -112,7 +112,7 @@ async def test_options_that_cannot_be_sent_are_the_agent_s_fault(
     rigs: NewRig, kind: type[ProvidedAgent], option: object
 ) -> None:
     rig = await rigs([clumsy(kind, Code(), instructions="Be careful.", options={"of_tomorrow": option})])
-    run = await rig.story(agent="clumsy")
+    run = await rig.run_to_end(agent="clumsy")
     assert (run.status, run.result.error_code) == (RunStatus.FAILED, "agent_error")
     assert "start_uncertain" not in str(run)
 

@@ -27,7 +27,7 @@ from shared.runs.store.tables import StoreUnavailable
 from tests.parts import workshop
 from tests.parts.waiting import eventually
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.crashes import Death, Meanwhile, Trap
+from tests.unit.runs.crashes import FailAt, Killed, RunBefore
 from tests.unit.runs.test_tools import QUICK, Bench, agent_with, due, outputs
 
 DAY = 86_400.0
@@ -194,7 +194,7 @@ async def test_an_answer_in_the_midst_of_the_turn_s_other_calls_moves_nothing_bu
     run = await answer(rig.app.ports, run_id, dict.fromkeys(await waiting(rig, run_id), YES))
     assert run is not None
     assert (type(run.phase), run.schedule.deadline_at) == (RunningTools, before.schedule.deadline_at)
-    bench.let_go.set()
+    bench.released.set()
     outcome = await work
     assert (outcome.status, outcome.wake_in) == (RunStatus.IN_PROGRESS, 0.0), "it never parks"
     await done(rig, run_id)
@@ -265,7 +265,7 @@ async def test_an_approval_holds_in_another_version(rigs: NewRig) -> None:
 
 async def operations(rig: Rig, act: Callable[[], Any]) -> int:
     """How many operations of the store that takes."""
-    with Trap(rig, at=None, applied=False, error=Death()) as counter:
+    with FailAt(rig, at=None, applied=False, error=Killed()) as counter:
         await act()
     return counter.count
 
@@ -275,7 +275,7 @@ async def test_two_answers_at_the_same_instant_are_both_heard(rig: Rig) -> None:
     most = await operations(rig, lambda: answer(rig.app.ports, run_id, {a: YES}))
     for at in range(1, most + 1):
         run_id, (a, b) = await parked(rig, "send", "send")
-        with Meanwhile(rig, at, lambda: answer(rig.app.ports, run_id, {b: NO})) as race:  # noqa: B023
+        with RunBefore(rig, at, lambda: answer(rig.app.ports, run_id, {b: NO})) as race:  # noqa: B023
             await answer(rig.app.ports, run_id, {a: YES})
         assert race.happened
         run = await rig.run(run_id)
@@ -294,7 +294,7 @@ async def test_of_two_different_answers_to_one_call_one_is_taken(rig: Rig) -> No
     for at in range(1, most + 1):
         run_id, (a,) = await parked(rig, "send")
         with (
-            Meanwhile(rig, at, lambda: answer(rig.app.ports, run_id, {a: NO})) as race,  # noqa: B023
+            RunBefore(rig, at, lambda: answer(rig.app.ports, run_id, {a: NO})) as race,  # noqa: B023
             pytest.raises(AlreadyAnswered),
         ):
             await answer(rig.app.ports, run_id, {a: YES})
@@ -325,7 +325,7 @@ async def test_an_answer_that_races_with_the_parking_is_never_lost(
         async def other(run_id: str = run_id, asked: list[str] = asked) -> None:
             await answer(rig.app.ports, run_id, dict.fromkeys(asked, word))
 
-        with Meanwhile(rig, at, other) as race:
+        with RunBefore(rig, at, other) as race:
             await rig.wake(run_id)
         assert race.happened
         await never_stuck(rig, run_id)
@@ -342,7 +342,7 @@ async def test_an_answer_to_a_run_that_parks_meanwhile_resumes_it(rig: Rig) -> N
         run_id = await rig.start()
         await rig.follow(run_id, lambda run: isinstance(run.phase, RunningTools))
         asked = await waiting(rig, run_id)
-        with Meanwhile(rig, at, lambda: rig.wake(run_id)) as race:  # noqa: B023
+        with RunBefore(rig, at, lambda: rig.wake(run_id)) as race:  # noqa: B023
             await answer(rig.app.ports, run_id, dict.fromkeys(asked, YES))
         assert race.happened
         await never_stuck(rig, run_id)
@@ -350,7 +350,7 @@ async def test_an_answer_to_a_run_that_parks_meanwhile_resumes_it(rig: Rig) -> N
 
 
 @pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("error", [Death(), StoreUnavailable("gone")], ids=["crash", "outage"])
+@pytest.mark.parametrize("error", [Killed(), StoreUnavailable("gone")], ids=["crash", "outage"])
 async def test_an_answer_that_is_interrupted_can_be_sent_again(rig: Rig, error: BaseException, applied: bool) -> None:
     run_id, (a,) = await parked(rig, "send")
     most = await operations(rig, lambda: answer(rig.app.ports, run_id, {a: YES}))
@@ -359,7 +359,7 @@ async def test_an_answer_that_is_interrupted_can_be_sent_again(rig: Rig, error: 
         watch = await rig.app.ports.due.get(run_id)
         assert watch is not None
         await rig.app.ports.due.set_due(watch, rig.clock.now, rig.clock.now)  # far in the past by now
-        with Trap(rig, at=at, applied=applied, error=error), pytest.raises(type(error)):
+        with FailAt(rig, at=at, applied=applied, error=error), pytest.raises(type(error)):
             await answer(rig.app.ports, run_id, {a: YES})
         if isinstance((await rig.run(run_id)).phase, RunningTools):  # taken: the sweep would see to it within a minute
             dated = await rig.app.ports.due.get(run_id)

@@ -27,7 +27,7 @@ from shared.runs.store.tables import Table
 from tests.parts.receiver import SECRET, Receiver
 from tests.unit.runs.batches import ended, load, submit
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap
+from tests.unit.runs.crashes import Driver, FailAt, Killed, RunBefore
 
 S = "[script:s]"
 MOST_WAKES = 100
@@ -70,7 +70,7 @@ async def either(rigs: NewRig, request: pytest.FixtureRequest) -> Rig:
 async def test_a_completed_batch_is_told_exactly_once(either: Rig, receiver: Receiver) -> None:
     host = Driver(either)
     submitted = await submit(either, S, S, S, concurrency=2, callback_url=receiver.url)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(600)
     batch = await load(either, submitted.batch.id)
     assert (batch.status, batch.is_done, batch.outbox.callback_state) == (
@@ -101,10 +101,10 @@ async def test_a_completed_batch_is_told_exactly_once(either: Rig, receiver: Rec
 async def test_a_cancelled_batch_is_told_exactly_once(either: Rig, receiver: Receiver) -> None:
     host = Driver(either)
     submitted = await submit(either, *["[script:slow]"] * 3, concurrency=2, callback_url=receiver.url)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(60)
     await cancel_batch(either.app.ports, submitted.batch.id)
-    await either.driver(host).woken(submitted.batch.id)
+    await either.driver(host).wake(submitted.batch.id)
     await host.pass_time(300)
     await cancel_batch(either.app.ports, submitted.batch.id)
     await host.pass_time(300)
@@ -139,7 +139,7 @@ async def test_one_that_waits_to_be_tried_again_outlives_its_host(either: Rig, r
 async def test_without_an_address_nothing_is_owed(either: Rig) -> None:
     host = Driver(either)
     submitted = await submit(either, S)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(300)
     batch = await load(either, submitted.batch.id)
     assert (batch.is_done, batch.outbox.entries, batch.outbox.deliveries, callback_status(batch.outbox)) == (
@@ -153,26 +153,29 @@ async def test_without_an_address_nothing_is_owed(either: Rig) -> None:
 # How it is taken
 
 
-async def test_what_failed_is_tried_again_on_the_schedule_of_runs(telling: Rig, receiver: Receiver) -> None:
+async def test_what_failed_is_tried_again_on_the_schedule_of_runs(sending: Rig, receiver: Receiver) -> None:
     receiver.answers = [500, 302, 404]
-    batch = await finish(telling, (await ended(telling, receiver.url)).id)
+    batch = await finish(sending, (await ended(sending, receiver.url)).id)
     stamps = [int(each.headers["webhook-timestamp"]) for each in receiver.received]
     assert [after - before for before, after in itertools.pairwise(stamps)] == list(CALLBACK_WAITS[:3])
-    assert (batch.outbox.deliveries, batch.last_callback) == (4, LastCallback(at=telling.clock.now, http_status=204))
+    assert (batch.outbox.deliveries, batch.last_callback) == (
+        4,
+        LastCallback(at=sending.clock.now, http_status=204),
+    )
 
 
-async def test_after_a_day_it_is_given_up(telling: Rig, receiver: Receiver) -> None:
+async def test_after_a_day_it_is_given_up(sending: Rig, receiver: Receiver) -> None:
     receiver.then = 500
-    batch = await finish(telling, (await ended(telling, receiver.url)).id)
+    batch = await finish(sending, (await ended(sending, receiver.url)).id)
     assert (batch.is_done, batch.outbox.callback_state) == (True, CallbackState.GIVEN_UP)
     assert len(receiver.received) == batch.outbox.deliveries == len(CALLBACK_WAITS) + 1
     assert batch.over_at is not None
-    assert 0.85 * DAY <= (telling.clock.now - batch.over_at).total_seconds() <= DAY
+    assert 0.85 * DAY <= (sending.clock.now - batch.over_at).total_seconds() <= DAY
 
 
-async def test_a_receiver_that_is_gone_hears_no_more(telling: Rig, receiver: Receiver) -> None:
+async def test_a_receiver_that_is_gone_hears_no_more(sending: Rig, receiver: Receiver) -> None:
     receiver.then = 410
-    batch = await finish(telling, (await ended(telling, receiver.url)).id)
+    batch = await finish(sending, (await ended(sending, receiver.url)).id)
     assert (callback_status(batch.outbox), batch.last_callback.http_status, len(receiver.received)) == (
         "disabled",
         410,
@@ -181,34 +184,37 @@ async def test_a_receiver_that_is_gone_hears_no_more(telling: Rig, receiver: Rec
 
 
 async def test_an_address_that_may_not_be_called_is_a_failed_attempt_that_says_so(
-    telling: Rig, rigs: NewRig, receiver: Receiver
+    sending: Rig, rigs: NewRig, receiver: Receiver
 ) -> None:
-    batch_id = (await ended(telling, receiver.url)).id
+    batch_id = (await ended(sending, receiver.url)).id
     await wake(await rigs(callback_secret=SECRET), batch_id)  # deployed anew, without the exception
-    batch = await load(telling, batch_id)
+    batch = await load(sending, batch_id)
     assert (batch.last_callback.http_status, batch.last_callback.fault) == (None, "address_refused")
-    telling.clock.move(CALLBACK_WAITS[0])
+    sending.clock.move(CALLBACK_WAITS[0])
     await wake(await rigs(), batch_id)
-    assert (await load(telling, batch_id)).last_callback.fault == "callbacks_disabled"
+    assert (await load(sending, batch_id)).last_callback.fault == "callbacks_disabled"
     assert receiver.received == []
 
 
 # Races and crashes
 
 
-async def test_a_crash_between_send_and_record_sends_again_under_the_same_id(telling: Rig, receiver: Receiver) -> None:
-    batch_id = (await ended(telling, receiver.url)).id
-    with Trap(telling, at=3, applied=False, error=Death()), pytest.raises(Death):  # load, claim, then the record
-        await wake(telling, batch_id)
-    batch = await load(telling, batch_id)
+async def test_a_crash_between_send_and_record_sends_again_under_the_same_id(sending: Rig, receiver: Receiver) -> None:
+    batch_id = (await ended(sending, receiver.url)).id
+    with (
+        FailAt(sending, at=3, applied=False, error=Killed()),
+        pytest.raises(Killed),
+    ):  # load, claim, then the record
+        await wake(sending, batch_id)
+    batch = await load(sending, batch_id)
     assert (callback_status(batch.outbox), batch.schedule.wake_at) == (
         "pending",
-        telling.clock.now + timedelta(seconds=CLAIM_SECONDS),
+        sending.clock.now + timedelta(seconds=CLAIM_SECONDS),
     )
-    assert (batch.last_callback.at, batch.last_callback.http_status) == (telling.clock.now, None)
-    assert (await wake(telling, batch_id)).wake_in == CLAIM_SECONDS
+    assert (batch.last_callback.at, batch.last_callback.http_status) == (sending.clock.now, None)
+    assert (await wake(sending, batch_id)).wake_in == CLAIM_SECONDS
     assert len(receiver.received) == 1
-    batch = await finish(telling, batch_id)
+    batch = await finish(sending, batch_id)
     assert [each.webhook_id for each in receiver.received] == [f"msg_{batch_id}_completed"] * 2
     assert (batch.outbox.deliveries, batch.outbox.callback_state) == (2, CallbackState.DELIVERED)
 
@@ -216,12 +222,12 @@ async def test_a_crash_between_send_and_record_sends_again_under_the_same_id(tel
 @pytest.mark.parametrize("applied", [False, True])
 @pytest.mark.parametrize("at", range(1, 5))
 async def test_wherever_a_wake_dies_the_callback_arrives(
-    telling: Rig, receiver: Receiver, at: int, applied: bool
+    sending: Rig, receiver: Receiver, at: int, applied: bool
 ) -> None:
-    batch_id = (await ended(telling, receiver.url)).id
-    with Trap(telling, at=at, applied=applied, error=Death()), contextlib.suppress(Death):
-        await wake(telling, batch_id)
-    batch = await finish(telling, batch_id)
+    batch_id = (await ended(sending, receiver.url)).id
+    with FailAt(sending, at=at, applied=applied, error=Killed()), contextlib.suppress(Killed):
+        await wake(sending, batch_id)
+    batch = await finish(sending, batch_id)
     assert 1 <= len(receiver.received) <= 2
     assert {each.webhook_id for each in receiver.received} == {f"msg_{batch_id}_completed"}
     assert batch.outbox.callback_state is CallbackState.DELIVERED
@@ -250,11 +256,11 @@ async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(either: Ri
     assert batch.last_callback.fault == "internal_error"
 
 
-async def test_twenty_wakes_at_once_send_one(telling: Rig, receiver: Receiver) -> None:
-    batch_id = (await ended(telling, receiver.url)).id
-    await asyncio.gather(*(wake(telling, batch_id) for _ in range(20)))
+async def test_twenty_wakes_at_once_send_one(sending: Rig, receiver: Receiver) -> None:
+    batch_id = (await ended(sending, receiver.url)).id
+    await asyncio.gather(*(wake(sending, batch_id) for _ in range(20)))
     assert len(receiver.received) == 1
-    assert (await load(telling, batch_id)).is_done
+    assert (await load(sending, batch_id)).is_done
 
 
 # Redelivery
@@ -288,41 +294,41 @@ async def test_the_end_is_delivered_again_whatever_became_of_it(either: Rig, rec
     assert either.tables.rows(Table.DUE) == []
 
 
-async def test_one_that_is_asked_for_during_an_attempt_is_sent_after_it(telling: Rig, receiver: Receiver) -> None:
-    batch_id = (await ended(telling, receiver.url)).id
+async def test_one_that_is_asked_for_during_an_attempt_is_sent_after_it(sending: Rig, receiver: Receiver) -> None:
+    batch_id = (await ended(sending, receiver.url)).id
 
     async def ask() -> None:
-        telling.clock.move(1)
-        await redeliver_batch(telling.app.ports, batch_id)
+        sending.clock.move(1)
+        await redeliver_batch(sending.app.ports, batch_id)
 
-    with Meanwhile(telling, at=3, other=ask):
-        assert (await wake(telling, batch_id)).wake_in == 0
-    assert (await load(telling, batch_id)).last_callback.http_status == 204
-    batch = await finish(telling, batch_id)
+    with RunBefore(sending, at=3, other=ask):
+        assert (await wake(sending, batch_id)).wake_in == 0
+    assert (await load(sending, batch_id)).last_callback.http_status == 204
+    batch = await finish(sending, batch_id)
     assert (len(receiver.received), batch.outbox.deliveries) == (2, 2)
 
 
-async def test_what_cannot_be_delivered_again_says_why(telling: Rig, rigs: NewRig, receiver: Receiver) -> None:
-    again = functools.partial(redeliver_batch, telling.app.ports)
-    active = (await submit(telling, S, callback_url=receiver.url)).batch.id
+async def test_what_cannot_be_delivered_again_says_why(sending: Rig, rigs: NewRig, receiver: Receiver) -> None:
+    again = functools.partial(redeliver_batch, sending.app.ports)
+    active = (await submit(sending, S, callback_url=receiver.url)).batch.id
     with pytest.raises(errors.BatchNotEnded):
         await again(active)
     with pytest.raises(errors.NoCallback):
-        await again((await submit(telling, S)).batch.id)
-    await cancel_batch(telling.app.ports, active)
+        await again((await submit(sending, S)).batch.id)
+    await cancel_batch(sending.app.ports, active)
     with pytest.raises(errors.CallbacksDisabled):
         await redeliver_batch((await rigs()).app.ports, active)
     assert await again(f"batch_{'0' * 32}") is None
 
 
-async def test_what_is_deleted_just_then_is_not_there_to_be_delivered_again(telling: Rig, receiver: Receiver) -> None:
-    batch_id = (await ended(telling, receiver.url)).id
+async def test_what_is_deleted_just_then_is_not_there_to_be_delivered_again(sending: Rig, receiver: Receiver) -> None:
+    batch_id = (await ended(sending, receiver.url)).id
 
     async def delete() -> None:
-        await delete_batch(telling.app.ports, batch_id)
+        await delete_batch(sending.app.ports, batch_id)
 
-    with Meanwhile(telling, at=2, other=delete) as meanwhile:  # right after the batch was read
-        assert await redeliver_batch(telling.app.ports, batch_id) is None
+    with RunBefore(sending, at=2, other=delete) as meanwhile:  # right after the batch was read
+        assert await redeliver_batch(sending.app.ports, batch_id) is None
     assert meanwhile.happened
 
 
@@ -335,7 +341,7 @@ async def test_a_deleted_batch_tells_nobody(either: Rig, receiver: Receiver) -> 
     over = (await ended(either, receiver.url)).id
     await wake(either, over)
     active = await submit(either, *["[script:slow]"] * 3, concurrency=2, callback_url=receiver.url)
-    await host.batch_started(active)
+    await host.start_batch(active)
     await host.pass_time(60)
     heard = len(receiver.received)
     for batch_id in (over, active.batch.id):
@@ -349,18 +355,18 @@ async def test_a_deleted_batch_tells_nobody(either: Rig, receiver: Receiver) -> 
     assert either.tables.rows(Table.BATCHES) == []
 
 
-async def test_one_deleted_in_the_midst_of_an_attempt_stays_deleted(telling: Rig, receiver: Receiver) -> None:
-    batch_id = (await ended(telling, receiver.url)).id
+async def test_one_deleted_in_the_midst_of_an_attempt_stays_deleted(sending: Rig, receiver: Receiver) -> None:
+    batch_id = (await ended(sending, receiver.url)).id
 
     async def delete() -> None:
-        await delete_batch(telling.app.ports, batch_id)
+        await delete_batch(sending.app.ports, batch_id)
 
-    with Meanwhile(telling, at=3, other=delete) as meanwhile:
-        await wake(telling, batch_id)
+    with RunBefore(sending, at=3, other=delete) as meanwhile:
+        await wake(sending, batch_id)
     assert meanwhile.happened
-    batch = await load(telling, batch_id)
+    batch = await load(sending, batch_id)
     assert isinstance(batch.phase, Deleted)
-    assert batch.phase.deleted_at == telling.clock.now
+    assert batch.phase.deleted_at == sending.clock.now
     assert (batch.outbox.entries, batch.request.callback_url) == ((), None)
 
 
@@ -373,8 +379,8 @@ async def test_without_a_secret_an_address_is_refused(rig: Rig, receiver: Receiv
     assert rig.tables.rows(Table.BATCHES) == []
 
 
-async def test_an_address_that_may_not_be_called_is_refused_at_once(telling: Rig) -> None:
+async def test_an_address_that_may_not_be_called_is_refused_at_once(sending: Rig) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
-        await submit(telling, S, callback_url="https://10.0.0.1/")
+        await submit(sending, S, callback_url="https://10.0.0.1/")
     assert caught.value.details["errors"][0]["field"] == "callback_url"
-    assert telling.tables.rows(Table.BATCHES) == []
+    assert sending.tables.rows(Table.BATCHES) == []

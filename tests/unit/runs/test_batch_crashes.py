@@ -13,7 +13,7 @@ from shared.runs.batches.delete import delete_batch
 from shared.runs.model.batch import BatchStatus, ItemStatus, item_status, run_of
 from shared.runs.model.phases import RunStatus
 from shared.runs.queries.batches import FullItem
-from tests.unit.runs.batches import fates, load, submit
+from tests.unit.runs.batches import item_statuses, load, submit
 from tests.unit.runs.conftest import Rig
 from tests.unit.runs.crashes import Driver
 
@@ -27,7 +27,7 @@ async def started(rig: Rig) -> tuple[Rig, Driver, str]:
     await rig.model.script("long", [{"stuck": True}])
     host = Driver(rig)
     submitted = await submit(rig, LONG, LONG, LONG, LONG, concurrency=2)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(60)
     assert len((await load(rig, submitted.batch.id)).progress.active) == 2
     return rig, host, submitted.batch.id
@@ -43,7 +43,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> N
 async def gaps_until_the_end(rig: Rig, host: Driver, batch_id: str) -> list[float]:
     gaps: list[float] = []
     while len(gaps) < 30:
-        outcome = await rig.woken(batch_id, host)
+        outcome = await rig.run_activity(batch_id, host)
         if outcome.wake_in is None:
             return gaps
         gaps.append(outcome.wake_in)
@@ -63,7 +63,7 @@ async def test_crashes_in_a_row_are_backed_off_and_the_tenth_ends_the_batch(
     batch = await load(rig, batch_id)
     assert (batch.status, batch.progress.failed, batch.pending) == (BatchStatus.COMPLETED, 4, 0)
     assert batch.progress.active == ()
-    assert await fates(rig, batch_id) == {"failed": 4}
+    assert await item_statuses(rig, batch_id) == {"failed": 4}
     results = await rig.app.ports.batches.results(batch_id, 0, 4)
     for head in await rig.app.ports.batches.heads(batch_id, 0):
         result = results.get(head.index)
@@ -99,8 +99,8 @@ async def test_a_wake_that_works_ends_a_row_of_crashes(
         with monkeypatch.context() as patch:
             broken(patch)
             for _ in range(9):
-                await rig.woken(batch_id, host)
-        await rig.woken(batch_id, host)
+                await rig.run_activity(batch_id, host)
+        await rig.run_activity(batch_id, host)
         assert (await load(rig, batch_id)).schedule.crashes == 0
     assert not (await load(rig, batch_id)).status.over
 
@@ -128,10 +128,10 @@ async def test_a_deletion_that_crashes_is_tried_again_ever_later(
             raise ZeroDivisionError
 
         patch.setattr(batches_advance, "purge", purge)
-        await rig.woken(batch_id, host)
+        await rig.run_activity(batch_id, host)
         gaps = []
         for _ in range(12):
-            outcome = await rig.woken(batch_id, host)
+            outcome = await rig.run_activity(batch_id, host)
             assert outcome.wake_in is not None
             gaps.append(outcome.wake_in)
             rig.clock.move(outcome.wake_in)
@@ -149,7 +149,7 @@ async def test_a_wake_that_crashes_after_its_write_is_counted_on_what_it_wrote(
     with monkeypatch.context() as patch:
         broken(patch)
         for _ in range(9):
-            await rig.woken(batch_id, host)
+            await rig.run_activity(batch_id, host)
     await rig.model.finish((await rig.model.responses())[0].id)
     for index in (0, 1):
         rig.clock.move(60)
@@ -159,10 +159,10 @@ async def test_a_wake_that_crashes_after_its_write_is_counted_on_what_it_wrote(
         raise ZeroDivisionError
 
     monkeypatch.setattr(batches_advance, "_begin", begin)
-    assert (await rig.woken(batch_id, host)).wake_in is None
+    assert (await rig.run_activity(batch_id, host)).wake_in is None
     batch = await load(rig, batch_id)
     assert (batch.status, batch.progress.completed, batch.progress.failed) == (BatchStatus.COMPLETED, 1, 3)
-    assert await fates(rig, batch_id) == {"completed": 1, "failed": 3}
+    assert await item_statuses(rig, batch_id) == {"completed": 1, "failed": 3}
 
 
 async def test_a_deleted_batch_that_cannot_be_stopped_goes_all_the_same(

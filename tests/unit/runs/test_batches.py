@@ -22,9 +22,9 @@ from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Session
 from shared.runs.ports import Ports
 from shared.runs.store.tables import Change, Kind, Table
-from tests.unit.runs.batches import creates, fates, load, one, submit
+from tests.unit.runs.batches import creates, item_statuses, load, one, submit
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap, interruptions
+from tests.unit.runs.crashes import Driver, FailAt, Killed, RunBefore, interruptions
 
 HOUR = 3_600.0
 LONG = "[script:s] " + "é" * 60_000
@@ -76,12 +76,12 @@ async def test_every_item_is_one_run_and_no_more_are_active_than_allowed(either:
 
     either.tables.after = count
     submitted = await submit(either, *[S] * 7, concurrency=3)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await finished(either, submitted.batch.id, host)
     batch = await load(either, submitted.batch.id)
     assert (batch.status, batch.progress.completed, batch.pending) == (BatchStatus.COMPLETED, 7, 0)
     assert batch.progress.active == ()
-    assert await fates(either, batch.id) == {"completed": 7}
+    assert await item_statuses(either, batch.id) == {"completed": 7}
     assert await creates(either, batch.id) == [1] * 7
     assert most == 3
     await host.pass_time(300)
@@ -102,7 +102,7 @@ async def test_a_bad_item_fails_alone_and_at_once(scripted: Rig) -> None:
     submitted = await submit_batch(scripted.app.ports, wanted)
     assert (submitted.batch.progress.failed, submitted.batch.pending) == (3, 1)
     await finished(scripted, submitted.batch.id)
-    assert await fates(scripted, submitted.batch.id) == {"completed": 1, "failed": 3}
+    assert await item_statuses(scripted, submitted.batch.id) == {"completed": 1, "failed": 3}
     heads = await scripted.app.ports.batches.heads(submitted.batch.id, 0)
     codes = [head.error_code for head in heads]
     assert codes == [None, "unknown_agent", "input_too_large", "invalid_request"]
@@ -117,7 +117,7 @@ async def test_a_batch_of_bad_items_is_over_at_once(scripted: Rig) -> None:
     again = await submit_batch(scripted.app.ports, wanted)
     assert (again.batch, again.due) == (submitted.batch, None)
     host = Driver(scripted)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(300)
     assert scripted.tables.rows(Table.DUE) == []
 
@@ -153,7 +153,7 @@ async def test_a_key_sent_again_after_any_interruption_is_one_batch(
     for step in range(1, 100):
         key = f"key-{step}"
         before = {row.partition for row in rig.tables.rows(Table.BATCHES)}
-        with Trap(rig, at=step, applied=applied, error=error) as trap:
+        with FailAt(rig, at=step, applied=applied, error=error) as trap:
             try:
                 first = await submit(rig, LONG, S, key=key)
             except type(error):
@@ -162,7 +162,7 @@ async def test_a_key_sent_again_after_any_interruption_is_one_batch(
         assert first is None or first.batch.id == again.batch.id
         assert {row.partition for row in rig.tables.rows(Table.BATCHES)} - before == {again.batch.id}
         await finished(rig, again.batch.id)
-        assert await fates(rig, again.batch.id) == {"completed": 2}
+        assert await item_statuses(rig, again.batch.id) == {"completed": 2}
         assert await creates(rig, again.batch.id) == [1, 1]
         assert (await submit(rig, LONG, S, key=key)).batch == await load(rig, again.batch.id)
         if not trap.sprung:
@@ -180,17 +180,17 @@ async def test_a_submit_that_crashed_and_is_not_repeated_ends_by_itself(either: 
     for step in range(1, 100):
         host = Driver(rig)
         before = {row.partition for row in rig.tables.rows(Table.BATCHES)}
-        with Trap(rig, at=step, applied=False, error=Death()) as trap:
+        with FailAt(rig, at=step, applied=False, error=Killed()) as trap:
             try:
-                await host.batch_started(await submit(rig, LONG, S, key=f"key-{step}"))
-            except Death:
+                await host.start_batch(await submit(rig, LONG, S, key=f"key-{step}"))
+            except Killed:
                 host = Driver(rig)  # its orchestrations died with it
         begun = {row.partition for row in rig.tables.rows(Table.BATCHES)} - before
         born = [each for each in begun if await rig.app.ports.batches.load(each) is not None]
         await host.pass_time(75 * 60)
         for batch_id in begun:
             if batch_id in born:
-                assert await fates(rig, batch_id) == {"completed": 2}
+                assert await item_statuses(rig, batch_id) == {"completed": 2}
                 assert await creates(rig, batch_id) == [1, 1]
             else:
                 assert rows_left(rig, batch_id) == []
@@ -203,15 +203,15 @@ async def test_a_submit_that_crashed_and_is_not_repeated_ends_by_itself(either: 
     assert min(ended.values()) > 0, ended
 
 
-async def story(rig: Rig, host: Driver) -> str:
+async def run_to_end(rig: Rig, host: Driver) -> str:
     """A batch from submit to its end, two items at a time."""
     submitted = await submit(rig, LONG, S, S, key="k", concurrency=2)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await finished(rig, submitted.batch.id, host)
     return submitted.batch.id
 
 
-class Fatal(Trap):
+class Fatal(FailAt):
     """A trap that counts the responses of which the dead process could not write down that they were made."""
 
     in_doubt = 0
@@ -223,7 +223,7 @@ class Fatal(Trap):
     async def _before(self, o: str, t: Table, p: str | None, c: Sequence[Change]) -> None:
         try:
             await super()._before(o, t, p, c)
-        except Death:
+        except Killed:
             self.in_doubt += t is Table.RUNS and any(self._adopts(p, change) for change in c)
             raise
 
@@ -255,16 +255,16 @@ async def deaths_of_a_story(rig: Rig, steps: Sequence[int], *, applied: bool) ->
         await rig.model.reset()
         await rig.model.script("s", [{"text": "done"}])
         rig.tables._rows.clear()
-        with Fatal(rig, at=step, applied=applied, error=Death()) as trap:
+        with Fatal(rig, at=step, applied=applied, error=Killed()) as trap:
             try:
-                batch_id = await story(rig, Driver(rig))
-            except Death:
+                batch_id = await run_to_end(rig, Driver(rig))
+            except Killed:
                 await trap.burial()
         if trap.sprung:
-            batch_id = await story(rig, Driver(rig))  # the key again, and orchestrations anew
+            batch_id = await run_to_end(rig, Driver(rig))  # the key again, and orchestrations anew
         batch = await load(rig, batch_id)
         assert (batch.status, batch.progress.completed, batch.progress.active) == (BatchStatus.COMPLETED, 3, ())
-        assert await fates(rig, batch_id) == {"completed": 3}
+        assert await item_statuses(rig, batch_id) == {"completed": 3}
         runs = {row.partition for row in rig.tables.rows(Table.RUNS)}
         assert len(runs) == 3, "a second run"
         made = await creates(rig, batch_id)
@@ -283,7 +283,7 @@ async def test_two_wakes_at_once_are_one(scripted: Rig) -> None:
     await asyncio.gather(*(advance_batch(scripted.app.ports, submitted.batch.id, signals) for _ in range(5)))
     await finished(scripted, submitted.batch.id, host)
     assert await creates(scripted, submitted.batch.id) == [1] * 4
-    assert await fates(scripted, submitted.batch.id) == {"completed": 4}
+    assert await item_statuses(scripted, submitted.batch.id) == {"completed": 4}
 
 
 # --- later, not now -----------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ async def test_a_provider_that_throttles_holds_the_whole_batch_back(scripted: Ri
     await rig.model.switches(faults={"create": [{**fault, "skip": 2, "times": 4}]})
     submitted = await submit(rig, *[S] * 12, concurrency=4)
     host = Driver(rig)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(8, tick=1.0)
     batch = await load(rig, submitted.batch.id)
     assert (batch.pace.held, batch.pace.window) == (True, 2)
@@ -330,14 +330,14 @@ async def test_a_limit_of_our_own_means_later(scripted: Rig, monkeypatch: pytest
     monkeypatch.setattr(batches_advance, "submit", limited)
     submitted = await submit(rig, *[S] * 6, concurrency=4)
     host = Driver(rig)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(30, tick=2.0)
     asked_so_far = refusals
     assert asked_so_far > 0
     await host.pass_time(6, tick=2.0)
     assert refusals == asked_so_far, "it waits as long as it was told to"
     await finished(rig, submitted.batch.id, host)
-    assert await fates(rig, submitted.batch.id) == {"completed": 6}
+    assert await item_statuses(rig, submitted.batch.id) == {"completed": 6}
     assert await creates(rig, submitted.batch.id) == [1] * 6
 
 
@@ -352,7 +352,7 @@ async def test_an_item_that_cannot_be_started_for_a_reason_nobody_expected_fails
     monkeypatch.setattr(batches_advance, "submit", broken)
     submitted = await submit(scripted, S, "[script:s] boom", S, concurrency=1)
     await finished(scripted, submitted.batch.id, within=3 * HOUR)
-    assert await fates(scripted, submitted.batch.id) == {"completed": 2, "failed": 1}
+    assert await item_statuses(scripted, submitted.batch.id) == {"completed": 2, "failed": 1}
     (result,) = (await scripted.app.ports.batches.results(submitted.batch.id, 1, 2)).values()
     assert (result.error_code, result.ran) == ("internal_error", False)
 
@@ -365,14 +365,14 @@ async def test_cancel_ends_what_waits_and_stops_what_is_active(either: Rig) -> N
     await rig.model.script("slow", [{"text": "late", "think": 10_000}])
     submitted = await submit(rig, S, *["[script:slow]"] * 5, concurrency=2)
     host = Driver(rig)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(120)
     cancelling = await cancel_batch(rig.app.ports, submitted.batch.id)
     assert cancelling is not None
     assert (cancelling.status, cancelling.pending, cancelling.progress.cancelled) == (BatchStatus.CANCELLING, 0, 3)
-    await rig.driver(host).woken(submitted.batch.id)
+    await rig.driver(host).wake(submitted.batch.id)
     await finished(rig, submitted.batch.id, host)
-    assert await fates(rig, submitted.batch.id) == {"completed": 1, "cancelled": 5}
+    assert await item_statuses(rig, submitted.batch.id) == {"completed": 1, "cancelled": 5}
     batch = await cancel_batch(rig.app.ports, submitted.batch.id)
     assert batch is not None
     assert (batch.status, batch.progress.completed, batch.progress.cancelled) == (BatchStatus.CANCELLED, 1, 5)
@@ -401,12 +401,12 @@ async def test_a_cancel_at_any_moment_of_a_wake_leaves_no_run_behind(scripted: R
         async def cancelled(batch_id: str = submitted.batch.id) -> None:
             await cancel_batch(rig.app.ports, batch_id)
 
-        with Meanwhile(rig, at, cancelled) as meanwhile:
-            await rig.woken(submitted.batch.id, host)
+        with RunBefore(rig, at, cancelled) as meanwhile:
+            await rig.run_activity(submitted.batch.id, host)
         if not meanwhile.happened:
             break
         await finished(rig, submitted.batch.id, host)
-        assert await fates(rig, submitted.batch.id) == {"cancelled": 3}
+        assert await item_statuses(rig, submitted.batch.id) == {"cancelled": 3}
         await host.pass_time(120)
         for index in range(3):
             stored = await rig.app.ports.runs.load(run_of(submitted.batch.id, index))
@@ -425,10 +425,10 @@ async def test_a_deletion_at_any_moment_of_a_wake_leaves_no_run_behind(scripted:
 
         async def deleted(batch_id: str = submitted.batch.id) -> None:
             assert await delete_batch(rig.app.ports, batch_id)
-            await rig.woken(batch_id, Driver(rig))
+            await rig.run_activity(batch_id, Driver(rig))
 
-        with Meanwhile(rig, at, deleted) as meanwhile:
-            await rig.woken(submitted.batch.id, host)
+        with RunBefore(rig, at, deleted) as meanwhile:
+            await rig.run_activity(submitted.batch.id, host)
         if not meanwhile.happened:
             break
         await host.pass_time(900)
@@ -445,10 +445,10 @@ async def test_a_deleted_batch_goes_with_its_runs_and_leaves_a_mark_for_its_key(
     rig = either
     host = Driver(rig)
     submitted = await submit(rig, LONG, S, "[script:s] third", key="k", concurrency=2)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(60)
     assert await delete_batch(rig.app.ports, submitted.batch.id)
-    await rig.driver(host).woken(submitted.batch.id)
+    await rig.driver(host).wake(submitted.batch.id)
     await host.pass_time(600)
     assert rows_left(rig, submitted.batch.id) == ["batch", submitted.batch.id]
     with pytest.raises(errors.BatchDeleted):
@@ -471,7 +471,7 @@ async def test_an_old_batch_expires_but_not_a_session_in_use(scripted: Rig) -> N
 
     host = NoHistories(rig)
     submitted = await submit(rig, S)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await finished(rig, submitted.batch.id, host)
     rig.clock.move(20 * 24 * HOUR)
     run = await rig.run(run_of(submitted.batch.id, 0))
@@ -488,7 +488,7 @@ async def test_an_old_batch_expires_but_not_a_session_in_use(scripted: Rig) -> N
 
 async def test_a_lost_orchestration_costs_minutes_not_the_batch(either: Rig) -> None:
     submitted = await submit(either, S, S, S, concurrency=1)
-    await Driver(either).batch_started(submitted)
+    await Driver(either).start_batch(submitted)
     await finished(either, submitted.batch.id, Driver(either))  # a hub that knows of nothing
     assert await creates(either, submitted.batch.id) == [1] * 3
 
@@ -496,13 +496,14 @@ async def test_a_lost_orchestration_costs_minutes_not_the_batch(either: Rig) -> 
 class NoHub(Driver):
     """A host whose task hub is gone for good."""
 
-    async def ensure(self, run: str, *, wait: float = 0.0) -> None:
+    async def start_if_absent(self, run: str, *, wait: float = 0.0) -> bool:
         raise ConnectionError("no task hub")
 
     async def wake(self, run: str) -> None:
         raise ConnectionError("no task hub")
 
-    step = wake
+    async def start_step(self, run: str) -> bool:
+        raise ConnectionError("no task hub")
 
 
 async def test_the_loss_of_the_whole_task_hub_costs_minutes_not_the_batch(rigs: NewRig) -> None:
@@ -510,9 +511,9 @@ async def test_the_loss_of_the_whole_task_hub_costs_minutes_not_the_batch(rigs: 
     await rig.model.script("s", [{"text": "done"}])
     host = NoHub(rig)
     submitted = await submit(rig, S, S, S, concurrency=2)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await finished(rig, submitted.batch.id, host, within=3 * HOUR)
-    assert await fates(rig, submitted.batch.id) == {"completed": 3}
+    assert await item_statuses(rig, submitted.batch.id) == {"completed": 3}
     assert await creates(rig, submitted.batch.id) == [1] * 3
 
 

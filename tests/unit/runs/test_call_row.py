@@ -25,13 +25,13 @@ class Talker:
 
     def __init__(self) -> None:
         self.contexts: list[ToolContext] = []
-        self.let_go = threading.Event()
+        self.released = threading.Event()
 
         @tool
         async def talk(context: ToolContext) -> str:
             """Wait, on the loop."""
             self.contexts.append(context)
-            while not self.let_go.is_set():  # noqa: ASYNC110 (threads wait for it too)
+            while not self.released.is_set():  # noqa: ASYNC110 (threads wait for it too)
                 await asyncio.sleep(0.005)
             return f"done by start {context.start}"
 
@@ -41,7 +41,7 @@ class Talker:
             self.contexts.append(context)
             for step in range(20):
                 context.report_progress(f"step {step}", step / 20)
-            self.let_go.wait(10)
+            self.released.wait(10)
             return f"done by start {context.start}"
 
         self.tools = (talk, talk_in_a_thread)
@@ -77,7 +77,7 @@ async def says(rig: Rig, run_id: str, message: str) -> ToolCall:
 
 
 async def done(rig: Rig, run_id: str, work: asyncio.Task[Any], talker: Talker) -> ToolCall:
-    talker.let_go.set()
+    talker.released.set()
     await asyncio.wait_for(work, 10)
     run = await rig.follow(run_id)
     assert run.status is RunStatus.COMPLETED
@@ -192,7 +192,7 @@ async def test_a_result_is_written_whatever_became_of_the_progress(rigs: NewRig,
                 if failures[name] and change.values.get(name) and not takes_lease(change):
                     failures[name] -= 1
                     raise StoreUnavailable("gone")
-        if operation == "query" and talker.let_go.is_set() and reads and failures["state"] < 2:
+        if operation == "query" and talker.released.is_set() and reads and failures["state"] < 2:
             reads -= 1
             raise StoreUnavailable("gone")
 
@@ -217,7 +217,7 @@ async def test_who_lost_the_lease_reports_no_progress(rigs: NewRig, talker: Talk
     await says(two, run_id, "from the living")
     await asyncio.sleep(0.1)
     assert (await line(two, run_id)).progress == "from the living"
-    other.let_go.set()
+    other.released.set()
     await takeover
     assert (await two.follow(run_id)).status is RunStatus.COMPLETED
     assert await outputs(two) == ["done by start 2"]
@@ -298,7 +298,7 @@ async def test_a_result_that_comes_after_the_lease_is_taken_where_nobody_has_the
 async def test_no_tool_is_begun_under_a_lease_that_has_run_out(rigs: NewRig, name: str) -> None:
     """The process stands still between its takeover and the start of the tool; another one does all of the work."""
     first, second = Talker(), Talker()
-    second.let_go.set()
+    second.released.set()
     one = await rigs([agent_with(*first.tools)], tool_renewal=30.0)
     two = await rigs([agent_with(*second.tools)], tool_renewal=30.0)
     run_id = await at_tools(one, (name, {}))

@@ -32,7 +32,7 @@ from shared.runs.rules.schedule import CALLBACK_WAITS, DAY
 from tests.parts.receiver import SECRET, Receiver
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap
+from tests.unit.runs.crashes import Driver, FailAt, Killed, RunBefore
 
 STORY: list[dict[str, Any]] = [{"text": "A story that nobody else may read."}]
 WORK = {"name": "work", "arguments": {"label": "a"}}
@@ -77,17 +77,17 @@ async def nothing(rig: Rig, run_id: str) -> None:
     ],
 )  # fmt: skip
 async def test_every_end_of_a_run_is_told_exactly_once(
-    telling: Rig,
+    sending: Rig,
     receiver: Receiver,
     turns: list[dict[str, Any]],
     then: Callable[[Rig, str], Awaitable[None]],
     status: str,
     code: str | None,
 ) -> None:
-    await telling.model.script("s", turns)
-    run_id = await telling.start(callback_url=receiver.url, metadata={"order": "7"})
-    await then(telling, run_id)
-    run = await telling.finish(run_id)
+    await sending.model.script("s", turns)
+    run_id = await sending.start(callback_url=receiver.url, metadata={"order": "7"})
+    await then(sending, run_id)
+    run = await sending.finish(run_id)
     assert run.status.value == status
     assert code in (None, run.result.error_code)
     (got,) = receiver.received
@@ -108,19 +108,19 @@ async def test_every_end_of_a_run_is_told_exactly_once(
     }
     assert (run.is_done, run.outbox.entries, run.callback_state) == (True, (), CallbackState.DELIVERED)
     for _ in range(3):
-        assert (await telling.wake(run_id)).wake_in is None
+        assert (await sending.wake(run_id)).wake_in is None
     assert len(receiver.received) == 1
 
 
-async def test_a_run_without_an_address_owes_nobody(telling: Rig) -> None:
-    await telling.model.script("s", STORY)
-    run = await telling.story()
+async def test_a_run_without_an_address_owes_nobody(sending: Rig) -> None:
+    await sending.model.script("s", STORY)
+    run = await sending.run_to_end()
     assert (run.is_done, run.outbox.entries, run.outbox.deliveries, callback_status(run.outbox)) == (True, (), 0, None)
 
 
-async def test_the_callback_is_owed_from_the_transaction_that_ends_the_run(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", STORY)
-    run = await telling.story(callback_url=receiver.url)
+async def test_the_callback_is_owed_from_the_transaction_that_ends_the_run(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", STORY)
+    run = await sending.run_to_end(callback_url=receiver.url)
     assert [entry.kind for entry in run.outbox] == [EntryKind.CALLBACK]
     assert (run.status, run.is_done, callback_status(run.outbox)) == (RunStatus.COMPLETED, False, "pending")
     assert receiver.received == []
@@ -129,48 +129,48 @@ async def test_the_callback_is_owed_from_the_transaction_that_ends_the_run(telli
 # Approvals
 
 
-async def test_a_pause_for_an_answer_is_told_and_then_the_end(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", ASKS)
-    run_id = await telling.start(callback_url=receiver.url)
-    await telling.follow(run_id, lambda _: receiver.received)
-    run = await telling.run(run_id)
+async def test_a_pause_for_an_answer_is_told_and_then_the_end(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", ASKS)
+    run_id = await sending.start(callback_url=receiver.url)
+    await sending.follow(run_id, lambda _: receiver.received)
+    run = await sending.run(run_id)
     (got,) = receiver.received
     assert (got.body["type"], got.body["data"]["status"]) == ("run.requires_action", "requires_action")
     assert (got.webhook_id, got.is_signed()) == (f"msg_{run_id}_requires_action_1", True)
     assert (run.status, run.outbox.entries) == (RunStatus.REQUIRES_ACTION, ())
     assert isinstance(run.phase, WaitingForAnswers)
-    assert (await telling.wake(run_id)).wake_in == pytest.approx(telling.app.settings.answer_seconds, abs=60)
-    (call,) = await telling.calls(run_id)
-    await answer(telling.app.ports, run_id, {call.call_id: Approve(approve=True)})
-    await telling.finish(run_id)
+    assert (await sending.wake(run_id)).wake_in == pytest.approx(sending.app.settings.answer_seconds, abs=60)
+    (call,) = await sending.calls(run_id)
+    await answer(sending.app.ports, run_id, {call.call_id: Approve(approve=True)})
+    await sending.finish(run_id)
     assert receiver.types() == ["run.requires_action", "run.completed"]
 
 
-async def test_nobody_is_told_of_a_pause_that_is_over(telling: Rig, receiver: Receiver) -> None:
+async def test_nobody_is_told_of_a_pause_that_is_over(sending: Rig, receiver: Receiver) -> None:
     receiver.answers = [500]
-    await telling.model.script("s", ASKS)
-    run_id = await telling.start(callback_url=receiver.url)
-    run = await telling.follow(run_id, lambda _: receiver.received)
-    assert [entry.kind for entry in (await telling.run(run_id)).outbox] == [EntryKind.CALLBACK]
-    (call,) = await telling.calls(run_id)
-    await answer(telling.app.ports, run_id, {call.call_id: Approve(approve=False)})
-    run = await telling.finish(run_id)
+    await sending.model.script("s", ASKS)
+    run_id = await sending.start(callback_url=receiver.url)
+    run = await sending.follow(run_id, lambda _: receiver.received)
+    assert [entry.kind for entry in (await sending.run(run_id)).outbox] == [EntryKind.CALLBACK]
+    (call,) = await sending.calls(run_id)
+    await answer(sending.app.ports, run_id, {call.call_id: Approve(approve=False)})
+    run = await sending.finish(run_id)
     assert (run.status, receiver.types()) == (RunStatus.COMPLETED, ["run.requires_action", "run.completed"])
 
 
-async def test_a_pause_that_nobody_answers_ends_with_a_callback(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", ASKS)
-    run = await telling.finish(await telling.start(callback_url=receiver.url))
+async def test_a_pause_that_nobody_answers_ends_with_a_callback(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", ASKS)
+    run = await sending.finish(await sending.start(callback_url=receiver.url))
     assert (run.result.error_code, receiver.types()) == ("answer_timeout", ["run.requires_action", "run.failed"])
 
 
-async def test_a_parked_run_tries_again_long_before_its_answer_is_due(telling: Rig, receiver: Receiver) -> None:
+async def test_a_parked_run_tries_again_long_before_its_answer_is_due(sending: Rig, receiver: Receiver) -> None:
     receiver.answers = [500, 500]
-    await telling.model.script("s", ASKS)
-    run_id = await telling.start(callback_url=receiver.url)
-    began = telling.clock.now
-    run = await telling.follow(run_id, lambda _: len(receiver.received) == 3)
-    assert telling.clock.now - began < timedelta(minutes=5)
+    await sending.model.script("s", ASKS)
+    run_id = await sending.start(callback_url=receiver.url)
+    began = sending.clock.now
+    run = await sending.follow(run_id, lambda _: len(receiver.received) == 3)
+    assert sending.clock.now - began < timedelta(minutes=5)
     assert run.status is RunStatus.REQUIRES_ACTION
     assert len({each.webhook_id for each in receiver.received}) == 1
 
@@ -197,14 +197,14 @@ async def test_a_crash_puts_off_the_callback_of_a_parked_run_and_no_more(
     assert (run.schedule.crashes, run.outbox.entries, due_at(run)) == (0, (), parked.phase.answer_by)
 
 
-async def test_a_parked_run_is_due_when_its_callback_is(telling: Rig, receiver: Receiver) -> None:
+async def test_a_parked_run_is_due_when_its_callback_is(sending: Rig, receiver: Receiver) -> None:
     receiver.then = 500
-    await telling.model.script("s", ASKS)
-    run_id = await telling.start(callback_url=receiver.url)
-    await telling.follow(run_id, lambda _: receiver.received)
-    run = await telling.run(run_id)
+    await sending.model.script("s", ASKS)
+    run_id = await sending.start(callback_url=receiver.url)
+    await sending.follow(run_id, lambda _: receiver.received)
+    run = await sending.run(run_id)
     assert isinstance(run.phase, WaitingForAnswers)
-    assert due_at(run) == telling.clock.now + timedelta(seconds=CALLBACK_WAITS[0]) < run.phase.answer_by
+    assert due_at(run) == sending.clock.now + timedelta(seconds=CALLBACK_WAITS[0]) < run.phase.answer_by
 
 
 @pytest.mark.parametrize("driver", ["durable", "timer"])
@@ -216,7 +216,7 @@ async def test_a_lost_orchestration_is_missed_though_the_run_is_parked(
     await rig.model.script("s", ASKS)
     host = Driver(rig)
     submitted = await rig.submit(callback_url=receiver.url)
-    await host.started(submitted)
+    await host.start_run(submitted)
     while not receiver.received:
         await host.pass_time(30)
     assert (await rig.run(submitted.run.id)).status is RunStatus.REQUIRES_ACTION
@@ -228,17 +228,17 @@ async def test_a_lost_orchestration_is_missed_though_the_run_is_parked(
 # Trying again
 
 
-async def test_a_fault_is_tried_again_under_the_same_id_as_the_schedule_says(telling: Rig, receiver: Receiver) -> None:
+async def test_a_fault_is_tried_again_under_the_same_id_as_the_schedule_says(sending: Rig, receiver: Receiver) -> None:
     receiver.answers = [500, 302, 404]
-    await telling.model.script("s", STORY)
-    run_id = await telling.start(callback_url=receiver.url)
-    run = await telling.finish(run_id)
+    await sending.model.script("s", STORY)
+    run_id = await sending.start(callback_url=receiver.url)
+    run = await sending.finish(run_id)
     assert {each.webhook_id for each in receiver.received} == {f"msg_{run_id}_completed"}
     assert len({each.raw for each in receiver.received}) == 1
     assert all(each.is_signed() for each in receiver.received)
     stamps = [int(each.headers["webhook-timestamp"]) for each in receiver.received]
     assert [after - before for before, after in itertools.pairwise(stamps)] == list(CALLBACK_WAITS[:3])
-    lines = await log_of(telling, run_id)
+    lines = await log_of(sending, run_id)
     assert [(each.attempt, each.http_status, each.state) for each in lines] == [
         (1, 500, "failed"),
         (2, 302, "failed"),
@@ -249,37 +249,37 @@ async def test_a_fault_is_tried_again_under_the_same_id_as_the_schedule_says(tel
     assert run.callback_state is CallbackState.DELIVERED
 
 
-async def test_what_the_receiver_asks_for_is_waited_for(telling: Rig, receiver: Receiver) -> None:
+async def test_what_the_receiver_asks_for_is_waited_for(sending: Rig, receiver: Receiver) -> None:
     receiver.answers = [(503, {"Retry-After": "1000"}), (429, {"Retry-After": "1"})]
-    await telling.model.script("s", STORY)
-    run_id = await telling.start(callback_url=receiver.url)
-    await telling.finish(run_id)
+    await sending.model.script("s", STORY)
+    run_id = await sending.start(callback_url=receiver.url)
+    await sending.finish(run_id)
     stamps = [int(each.headers["webhook-timestamp"]) for each in receiver.received]
     assert [after - before for before, after in itertools.pairwise(stamps)] == [1_000, CALLBACK_WAITS[1]]
 
 
-async def test_after_a_day_it_is_given_up(telling: Rig, receiver: Receiver) -> None:
+async def test_after_a_day_it_is_given_up(sending: Rig, receiver: Receiver) -> None:
     receiver.then = 500
-    await telling.model.script("s", STORY)
-    run_id = await telling.start(callback_url=receiver.url)
-    run = await telling.finish(run_id)
+    await sending.model.script("s", STORY)
+    run_id = await sending.start(callback_url=receiver.url)
+    run = await sending.finish(run_id)
     assert (run.status, run.is_done, run.callback_state) == (RunStatus.COMPLETED, True, CallbackState.GIVEN_UP)
     assert len(receiver.received) == len(CALLBACK_WAITS) + 1
     assert run.completed_at is not None
-    passed = (telling.clock.now - run.completed_at).total_seconds()
+    passed = (sending.clock.now - run.completed_at).total_seconds()
     assert 0.85 * DAY <= passed <= DAY
-    assert (await log_of(telling, run_id))[-1].next_try_at is None
+    assert (await log_of(sending, run_id))[-1].next_try_at is None
 
 
-async def test_a_receiver_that_is_gone_hears_no_more(telling: Rig, receiver: Receiver) -> None:
+async def test_a_receiver_that_is_gone_hears_no_more(sending: Rig, receiver: Receiver) -> None:
     receiver.then = 410
-    await telling.model.script("s", ASKS)
-    run_id = await telling.start(callback_url=receiver.url)
-    await telling.follow(run_id, lambda _: receiver.received)
-    run = await telling.run(run_id)
+    await sending.model.script("s", ASKS)
+    run_id = await sending.start(callback_url=receiver.url)
+    await sending.follow(run_id, lambda _: receiver.received)
+    run = await sending.run(run_id)
     assert (run.outbox.entries, run.callback_state) == ((), CallbackState.DISABLED)
-    await cancel(telling.app.ports, run_id)
-    run = await telling.finish(run_id)
+    await cancel(sending.app.ports, run_id)
+    run = await sending.finish(run_id)
     assert (run.status, run.is_done, callback_status(run.outbox)) == (RunStatus.CANCELLED, True, "disabled")
     assert len(receiver.received) == 1
 
@@ -302,42 +302,48 @@ async def test_an_address_that_may_not_be_called_is_a_failed_attempt_that_says_s
 # Races and crashes
 
 
-async def test_a_crash_between_send_and_record_sends_again_under_the_same_id(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", STORY)
-    run_id = (await telling.story(callback_url=receiver.url)).id
+async def test_a_crash_between_send_and_record_sends_again_under_the_same_id(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", STORY)
+    run_id = (await sending.run_to_end(callback_url=receiver.url)).id
 
-    with Trap(telling, at=3, applied=False, error=Death()), pytest.raises(Death):  # load, claim, then the record
-        await telling.wake(run_id)
+    with (
+        FailAt(sending, at=3, applied=False, error=Killed()),
+        pytest.raises(Killed),
+    ):  # load, claim, then the record
+        await sending.wake(run_id)
     assert len(receiver.received) == 1
-    run = await telling.run(run_id)
+    run = await sending.run(run_id)
     assert (callback_status(run.outbox), due_at(run)) == (
         "pending",
-        telling.clock.now + timedelta(seconds=CLAIM_SECONDS),
+        sending.clock.now + timedelta(seconds=CLAIM_SECONDS),
     )
-    assert (await telling.wake(run_id)).wake_in == CLAIM_SECONDS
+    assert (await sending.wake(run_id)).wake_in == CLAIM_SECONDS
     assert len(receiver.received) == 1
-    run = await telling.finish(run_id)
+    run = await sending.finish(run_id)
     assert [each.webhook_id for each in receiver.received] == [f"msg_{run_id}_completed"] * 2
-    assert [(each.attempt, each.state) for each in await log_of(telling, run_id)] == [(1, "sending"), (2, "delivered")]
+    assert [(each.attempt, each.state) for each in await log_of(sending, run_id)] == [
+        (1, "sending"),
+        (2, "delivered"),
+    ]
     assert (run.is_done, run.callback_state) == (True, CallbackState.DELIVERED)
 
 
 @pytest.mark.parametrize("applied", [False, True])
 @pytest.mark.parametrize("at", range(1, 5))
 async def test_wherever_a_wake_dies_the_callback_arrives(
-    telling: Rig, receiver: Receiver, at: int, applied: bool
+    sending: Rig, receiver: Receiver, at: int, applied: bool
 ) -> None:
-    await telling.model.script("s", STORY)
-    run_id = (await telling.story(callback_url=receiver.url)).id
-    with Trap(telling, at=at, applied=applied, error=Death()), contextlib.suppress(Death):
-        await telling.wake(run_id)
-    run = await telling.finish(run_id)
+    await sending.model.script("s", STORY)
+    run_id = (await sending.run_to_end(callback_url=receiver.url)).id
+    with FailAt(sending, at=at, applied=applied, error=Killed()), contextlib.suppress(Killed):
+        await sending.wake(run_id)
+    run = await sending.finish(run_id)
     assert 1 <= len(receiver.received) <= 2
     assert {each.webhook_id for each in receiver.received} == {f"msg_{run_id}_completed"}
     assert (run.is_done, run.callback_state) == (True, CallbackState.DELIVERED)
 
 
-async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(telling: Rig, receiver: Receiver) -> None:
+async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(sending: Rig, receiver: Receiver) -> None:
     class Crashing:
         def problem(self, url: str) -> str | None:
             return None
@@ -348,52 +354,52 @@ async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(telling: R
         async def send(self, url: str, webhook_id: str, body: str, share: Share) -> Sent:
             raise RuntimeError("a bug")
 
-    object.__setattr__(telling.app.ports, "sender", Crashing())
-    await telling.model.script("s", STORY)
-    run_id = await telling.start(callback_url=receiver.url)
-    run = await telling.finish(run_id)
+    object.__setattr__(sending.app.ports, "sender", Crashing())
+    await sending.model.script("s", STORY)
+    run_id = await sending.start(callback_url=receiver.url)
+    run = await sending.finish(run_id)
     assert (run.status, run.is_done, run.callback_state) == (RunStatus.COMPLETED, True, CallbackState.GIVEN_UP)
     assert (run.outbox.deliveries, run.schedule.crashes) == (len(CALLBACK_WAITS) + 1, 0)
-    tries = await log_of(telling, run_id)
+    tries = await log_of(sending, run_id)
     gaps = [(after.sent_at - before.sent_at).total_seconds() for before, after in itertools.pairwise(tries)]
     assert gaps == [*CALLBACK_WAITS], "on the schedule of any attempt that failed"
     assert {(each.state, each.fault) for each in tries} == {("failed", "internal_error")}
 
 
-async def test_twenty_wakes_at_once_send_one(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", STORY)
-    run_id = (await telling.story(callback_url=receiver.url)).id
-    await asyncio.gather(*(telling.wake(run_id) for _ in range(20)))
+async def test_twenty_wakes_at_once_send_one(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", STORY)
+    run_id = (await sending.run_to_end(callback_url=receiver.url)).id
+    await asyncio.gather(*(sending.wake(run_id) for _ in range(20)))
     assert len(receiver.received) == 1
-    assert (await telling.run(run_id)).is_done
+    assert (await sending.run(run_id)).is_done
 
 
-async def test_a_run_that_goes_on_while_its_pause_is_told_of_loses_nothing(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", ASKS)
-    run_id = await telling.start(callback_url=receiver.url)
-    await telling.follow(run_id, lambda run: run.status is RunStatus.REQUIRES_ACTION)
+async def test_a_run_that_goes_on_while_its_pause_is_told_of_loses_nothing(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", ASKS)
+    run_id = await sending.start(callback_url=receiver.url)
+    await sending.follow(run_id, lambda run: run.status is RunStatus.REQUIRES_ACTION)
 
     async def approve() -> None:
-        (call,) = await telling.calls(run_id)
-        await answer(telling.app.ports, run_id, {call.call_id: Approve(approve=True)})
+        (call,) = await sending.calls(run_id)
+        await answer(sending.app.ports, run_id, {call.call_id: Approve(approve=True)})
 
-    with Meanwhile(telling, at=3, other=approve) as meanwhile:  # right before the record
-        await telling.wake(run_id)
+    with RunBefore(sending, at=3, other=approve) as meanwhile:  # right before the record
+        await sending.wake(run_id)
     assert meanwhile.happened
-    assert [each.state for each in await log_of(telling, run_id)] == ["delivered"]
-    run = await telling.finish(run_id)
+    assert [each.state for each in await log_of(sending, run_id)] == ["delivered"]
+    run = await sending.finish(run_id)
     assert (run.status, receiver.types()) == (RunStatus.COMPLETED, ["run.requires_action", "run.completed"])
 
 
-async def test_the_log_keeps_the_newest(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", STORY)
-    run_id = await telling.start(callback_url=receiver.url)
-    await telling.finish(run_id)
+async def test_the_log_keeps_the_newest(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", STORY)
+    run_id = await sending.start(callback_url=receiver.url)
+    await sending.finish(run_id)
     for _ in range(LOG_KEEPS + 3):
-        await redeliver(telling.app.ports, run_id)
-        await telling.wake(run_id)
+        await redeliver(sending.app.ports, run_id)
+        await sending.wake(run_id)
     assert len(receiver.received) == LOG_KEEPS + 4
-    lines = await log_of(telling, run_id)
+    lines = await log_of(sending, run_id)
     assert [each.index for each in lines] == list(range(4, LOG_KEEPS + 4))
 
 
@@ -401,163 +407,163 @@ async def test_the_log_keeps_the_newest(telling: Rig, receiver: Receiver) -> Non
 
 
 @pytest.mark.parametrize("before", [204, 410, 500])
-async def test_the_end_is_delivered_again_whatever_became_of_it(telling: Rig, receiver: Receiver, before: int) -> None:
+async def test_the_end_is_delivered_again_whatever_became_of_it(sending: Rig, receiver: Receiver, before: int) -> None:
     receiver.then = before
-    await telling.model.script("s", STORY)
-    run_id = await telling.start(callback_url=receiver.url)
-    await telling.finish(run_id)
-    due = await telling.app.ports.due.get(run_id)
+    await sending.model.script("s", STORY)
+    run_id = await sending.start(callback_url=receiver.url)
+    await sending.finish(run_id)
+    due = await sending.app.ports.due.get(run_id)
     assert due is not None
-    await telling.app.ports.due.remove(due, telling.clock.now)
+    await sending.app.ports.due.remove(due, sending.clock.now)
     sent = len(receiver.received)
     receiver.then = 200
-    run = await redeliver(telling.app.ports, run_id)
+    run = await redeliver(sending.app.ports, run_id)
     assert run is not None
-    assert (run.is_done, callback_status(run.outbox), due_at(run)) == (False, "pending", telling.clock.now)
-    assert await telling.app.ports.due.get(run_id) is not None
-    run = await telling.finish(run_id)
+    assert (run.is_done, callback_status(run.outbox), due_at(run)) == (False, "pending", sending.clock.now)
+    assert await sending.app.ports.due.get(run_id) is not None
+    run = await sending.finish(run_id)
     assert (run.is_done, run.callback_state, len(receiver.received)) == (True, CallbackState.DELIVERED, sent + 1)
     assert len({each.webhook_id for each in receiver.received}) == 1
 
 
-async def test_the_answer_to_who_asks_for_a_redelivery_is_of_before_it(telling: Rig, receiver: Receiver) -> None:
+async def test_the_answer_to_who_asks_for_a_redelivery_is_of_before_it(sending: Rig, receiver: Receiver) -> None:
     """However soon the driver acts: no attempt stands beside the word that one is still to come."""
 
     class SwiftHub:
         """A hub whose orchestrations are over at once."""
 
         async def wake(self, run_id: str) -> None:
-            await telling.finish(run_id)
+            await sending.finish(run_id)
 
     receiver.answers = [410]
-    await telling.model.script("s", STORY)
-    run_id = await telling.start(callback_url=receiver.url, owner=EVERYBODY)
-    await telling.finish(run_id)
+    await sending.model.script("s", STORY)
+    run_id = await sending.start(callback_url=receiver.url, owner=EVERYBODY)
+    await sending.finish(run_id)
     asked = request(path={"run_id": run_id})
-    told = content(await deliveries.deliver_again(asked, telling.app, telling.driver(SwiftHub())))
+    told = content(await deliveries.deliver_again(asked, sending.app, sending.driver(SwiftHub())))
     assert (told["callback_status"], [line["http_status"] for line in told["data"]]) == ("pending", [410])
-    assert [line.http_status for line in await log_of(telling, run_id)] == [410, 204]
+    assert [line.http_status for line in await log_of(sending, run_id)] == [410, 204]
 
 
-async def test_a_redelivery_begins_the_schedule_anew(telling: Rig, receiver: Receiver) -> None:
+async def test_a_redelivery_begins_the_schedule_anew(sending: Rig, receiver: Receiver) -> None:
     receiver.then = 500
-    await telling.model.script("s", STORY)
-    run_id = await telling.start(callback_url=receiver.url)
-    await telling.finish(run_id)
+    await sending.model.script("s", STORY)
+    run_id = await sending.start(callback_url=receiver.url)
+    await sending.finish(run_id)
     given_up = len(receiver.received)
-    await redeliver(telling.app.ports, run_id)
-    await telling.finish(run_id)
+    await redeliver(sending.app.ports, run_id)
+    await sending.finish(run_id)
     assert len(receiver.received) == 2 * given_up
 
 
-async def test_a_redelivery_does_not_wait_for_the_next_try(telling: Rig, receiver: Receiver) -> None:
+async def test_a_redelivery_does_not_wait_for_the_next_try(sending: Rig, receiver: Receiver) -> None:
     receiver.answers = [500, 500]
-    await telling.model.script("s", STORY)
-    run_id = (await telling.story(callback_url=receiver.url)).id
-    await telling.wake(run_id)
-    await redeliver(telling.app.ports, run_id)
-    await telling.wake(run_id)
+    await sending.model.script("s", STORY)
+    run_id = (await sending.run_to_end(callback_url=receiver.url)).id
+    await sending.wake(run_id)
+    await redeliver(sending.app.ports, run_id)
+    await sending.wake(run_id)
     assert len(receiver.received) == 2
-    assert (await telling.wake(run_id)).wake_in == CALLBACK_WAITS[0]
+    assert (await sending.wake(run_id)).wake_in == CALLBACK_WAITS[0]
 
 
-async def test_one_that_is_asked_for_during_an_attempt_is_sent_after_it(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", STORY)
-    run_id = (await telling.story(callback_url=receiver.url)).id
+async def test_one_that_is_asked_for_during_an_attempt_is_sent_after_it(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", STORY)
+    run_id = (await sending.run_to_end(callback_url=receiver.url)).id
 
     async def ask() -> None:
-        telling.clock.move(1)
-        await redeliver(telling.app.ports, run_id)
+        sending.clock.move(1)
+        await redeliver(sending.app.ports, run_id)
 
-    with Meanwhile(telling, at=3, other=ask):
-        assert (await telling.wake(run_id)).wake_in == 0
-    await telling.finish(run_id)
+    with RunBefore(sending, at=3, other=ask):
+        assert (await sending.wake(run_id)).wake_in == 0
+    await sending.finish(run_id)
     assert len(receiver.received) == 2
-    first, second = await log_of(telling, run_id)
+    first, second = await log_of(sending, run_id)
     assert [each.state for each in (first, second)] == ["delivered", "delivered"]
     assert first.next_try_at == second.sent_at
 
 
-async def test_what_cannot_be_delivered_again_says_why(telling: Rig, rigs: NewRig, receiver: Receiver) -> None:
-    await telling.model.script("s", [{"stuck": True}])
-    active = await telling.start(callback_url=receiver.url)
+async def test_what_cannot_be_delivered_again_says_why(sending: Rig, rigs: NewRig, receiver: Receiver) -> None:
+    await sending.model.script("s", [{"stuck": True}])
+    active = await sending.start(callback_url=receiver.url)
     with pytest.raises(RunNotEnded):
-        await redeliver(telling.app.ports, active)
-    await cancel(telling.app.ports, active)
-    without = await telling.start()
-    await cancel(telling.app.ports, without)
+        await redeliver(sending.app.ports, active)
+    await cancel(sending.app.ports, active)
+    without = await sending.start()
+    await cancel(sending.app.ports, without)
     with pytest.raises(NoCallback):
-        await redeliver(telling.app.ports, without)
+        await redeliver(sending.app.ports, without)
     with pytest.raises(CallbacksDisabled):
         await redeliver((await rigs()).app.ports, active)
-    assert await redeliver(telling.app.ports, f"run_{'0' * 32}_1") is None
+    assert await redeliver(sending.app.ports, f"run_{'0' * 32}_1") is None
 
 
-async def test_what_is_deleted_just_then_is_not_there_to_be_delivered_again(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", STORY)
-    run_id = await telling.start(callback_url=receiver.url)
-    await telling.finish(run_id)
+async def test_what_is_deleted_just_then_is_not_there_to_be_delivered_again(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", STORY)
+    run_id = await sending.start(callback_url=receiver.url)
+    await sending.finish(run_id)
 
     async def delete() -> None:
-        await delete_run(telling.app.ports, run_id)
+        await delete_run(sending.app.ports, run_id)
 
-    with Meanwhile(telling, at=2, other=delete) as meanwhile:  # right after the run was read
-        assert await redeliver(telling.app.ports, run_id) is None
+    with RunBefore(sending, at=2, other=delete) as meanwhile:  # right after the run was read
+        assert await redeliver(sending.app.ports, run_id) is None
     assert meanwhile.happened
 
 
 # Deletion
 
 
-async def test_a_deleted_run_tells_nobody_and_keeps_no_log(telling: Rig, receiver: Receiver) -> None:
+async def test_a_deleted_run_tells_nobody_and_keeps_no_log(sending: Rig, receiver: Receiver) -> None:
     receiver.then = 500
-    await telling.model.script("s", STORY)
-    run_id = (await telling.story(callback_url=receiver.url)).id
-    await telling.wake(run_id)
-    assert len(await log_of(telling, run_id)) == 1
-    await delete_run(telling.app.ports, run_id)
-    run = await telling.run(run_id)
+    await sending.model.script("s", STORY)
+    run_id = (await sending.run_to_end(callback_url=receiver.url)).id
+    await sending.wake(run_id)
+    assert len(await log_of(sending, run_id)) == 1
+    await delete_run(sending.app.ports, run_id)
+    run = await sending.run(run_id)
     assert (run.request.callback_url, run.callback_state) == (None, None)
     assert EntryKind.CALLBACK not in {entry.kind for entry in run.outbox}
-    telling.clock.move(60)
-    while await telling.wake(run_id) and (await telling.run(run_id)).outbox.entries[0].kind is not EntryKind.REMOVAL:
+    sending.clock.move(60)
+    while await sending.wake(run_id) and (await sending.run(run_id)).outbox.entries[0].kind is not EntryKind.REMOVAL:
         pass
-    assert await log_of(telling, run_id) == []
-    assert await redeliver(telling.app.ports, run_id) is None
-    telling.clock.move(200_000)
-    await telling.wake(run_id)
-    assert await telling.app.ports.runs.load(run_id) is None
+    assert await log_of(sending, run_id) == []
+    assert await redeliver(sending.app.ports, run_id) is None
+    sending.clock.move(200_000)
+    await sending.wake(run_id)
+    assert await sending.app.ports.runs.load(run_id) is None
     assert len(receiver.received) == 1
 
 
-async def test_an_active_run_that_is_deleted_tells_nobody(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", [{"stuck": True}])
-    run_id = await telling.start(callback_url=receiver.url)
-    await delete_run(telling.app.ports, run_id)
-    await telling.follow(run_id, lambda run: [entry.kind for entry in run.outbox] == [EntryKind.REMOVAL])
+async def test_an_active_run_that_is_deleted_tells_nobody(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", [{"stuck": True}])
+    run_id = await sending.start(callback_url=receiver.url)
+    await delete_run(sending.app.ports, run_id)
+    await sending.follow(run_id, lambda run: [entry.kind for entry in run.outbox] == [EntryKind.REMOVAL])
     assert receiver.received == []
 
 
-async def test_a_run_deleted_in_the_midst_of_an_attempt_leaves_no_row(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", STORY)
-    run_id = (await telling.story(callback_url=receiver.url)).id
+async def test_a_run_deleted_in_the_midst_of_an_attempt_leaves_no_row(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", STORY)
+    run_id = (await sending.run_to_end(callback_url=receiver.url)).id
 
     async def delete() -> None:
-        await delete_run(telling.app.ports, run_id)
-        await telling.follow(run_id, lambda run: [entry.kind for entry in run.outbox] == [EntryKind.REMOVAL])
+        await delete_run(sending.app.ports, run_id)
+        await sending.follow(run_id, lambda run: [entry.kind for entry in run.outbox] == [EntryKind.REMOVAL])
 
-    with Meanwhile(telling, at=3, other=delete):
-        await telling.wake(run_id)
-    assert await log_of(telling, run_id) == []
-    assert (await telling.run(run_id)).is_deleted
+    with RunBefore(sending, at=3, other=delete):
+        await sending.wake(run_id)
+    assert await log_of(sending, run_id) == []
+    assert (await sending.run(run_id)).is_deleted
 
 
-async def test_a_deleted_session_tells_nobody(telling: Rig, receiver: Receiver) -> None:
+async def test_a_deleted_session_tells_nobody(sending: Rig, receiver: Receiver) -> None:
     receiver.then = 500
-    await telling.model.script("s", STORY)
-    run = await telling.story(callback_url=receiver.url)
-    await delete_session(telling.app.ports, run.request.session_id)
-    await telling.follow(run.id, lambda run: [entry.kind for entry in run.outbox] == [EntryKind.REMOVAL])
+    await sending.model.script("s", STORY)
+    run = await sending.run_to_end(callback_url=receiver.url)
+    await delete_session(sending.app.ports, run.request.session_id)
+    await sending.follow(run.id, lambda run: [entry.kind for entry in run.outbox] == [EntryKind.REMOVAL])
     assert receiver.received == []
 
 
@@ -572,28 +578,28 @@ async def test_without_a_secret_an_address_is_refused(rig: Rig, receiver: Receiv
 
 
 @pytest.mark.parametrize("url", ["https://10.0.0.1/", "http://example.com/", "https://example.com:8443/", "x"])
-async def test_an_address_that_may_not_be_called_is_refused_at_once(telling: Rig, url: str) -> None:
-    await telling.model.script("s", STORY)
+async def test_an_address_that_may_not_be_called_is_refused_at_once(sending: Rig, url: str) -> None:
+    await sending.model.script("s", STORY)
     with pytest.raises(InvalidRequest, match="callback_url") as caught:
-        await telling.start(callback_url=url)
+        await sending.start(callback_url=url)
     assert caught.value.details["errors"][0]["field"] == "callback_url"
-    assert await telling.model.log("create") == []
+    assert await sending.model.log("create") == []
 
 
-async def test_the_address_is_part_of_what_a_key_stands_for(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", STORY)
-    first = await telling.submit(idempotency_key="k", callback_url=receiver.url)
-    again = await telling.submit(idempotency_key="k", callback_url=receiver.url)
+async def test_the_address_is_part_of_what_a_key_stands_for(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", STORY)
+    first = await sending.submit(idempotency_key="k", callback_url=receiver.url)
+    again = await sending.submit(idempotency_key="k", callback_url=receiver.url)
     assert first.run.id == again.run.id
     for other in (None, f"{receiver.url}2"):
         with pytest.raises(IdempotencyKeyReused):
-            await telling.submit(idempotency_key="k", callback_url=other)
+            await sending.submit(idempotency_key="k", callback_url=other)
 
 
-async def test_a_run_that_ends_within_its_submit_is_told(telling: Rig, receiver: Receiver) -> None:
-    await telling.model.script("s", [{"faults": {"create": [{"status": 400}]}}])
-    submitted = await telling.submit(callback_url=receiver.url)
+async def test_a_run_that_ends_within_its_submit_is_told(sending: Rig, receiver: Receiver) -> None:
+    await sending.model.script("s", [{"faults": {"create": [{"status": 400}]}}])
+    submitted = await sending.submit(callback_url=receiver.url)
     assert (submitted.run.status, submitted.run.is_done) == (RunStatus.FAILED, False)
     assert submitted.due is not None
-    await telling.wake(submitted.run.id)
+    await sending.wake(submitted.run.id)
     assert receiver.types() == ["run.failed"]

@@ -28,8 +28,8 @@ from shared.runs.ports import Ports, log
 from shared.runs.store.runs import TOGETHER, SessionChange
 from shared.runs.store.tables import Change, Kind, Row, StoreUnavailable, Table
 from tests.unit.api.conftest import request
-from tests.unit.runs.conftest import Held, NewRig, Rig
-from tests.unit.runs.crashes import Death, Driver, Meanwhile, Trap, interruptions
+from tests.unit.runs.conftest import HeldCreate, NewRig, Rig
+from tests.unit.runs.crashes import Driver, FailAt, Killed, RunBefore, interruptions
 
 HOUR = 3_600.0
 DAY = 86_400.0
@@ -92,7 +92,7 @@ async def copies(rig: Rig) -> list[str]:
 
 async def an_ended_run(rig: Rig, **fields: Any) -> str:
     await rig.model.script("s", TURNS)
-    run = await rig.story(**fields)
+    run = await rig.run_to_end(**fields)
     assert run.status is RunStatus.COMPLETED
     return run.id
 
@@ -185,11 +185,11 @@ async def test_a_deletion_that_is_interrupted_anywhere_is_finished_all_the_same(
     while sprung:
         at += 1
         run_id = await new_run(rig)
-        trap = Trap(rig, at=at, applied=applied, error=error)
+        trap = FailAt(rig, at=at, applied=applied, error=error)
         try:
             with trap:
                 await delete_run(rig.app.ports, run_id)
-        except (Death, StoreUnavailable):
+        except (Killed, StoreUnavailable):
             pass
         sprung = trap.sprung
         tomb = (await rig.run(run_id)).is_deleted
@@ -215,10 +215,10 @@ async def test_what_a_tombstone_owes_is_paid_whatever_interrupts_the_wakes(
         at += 1
         run_id = await an_active_run(rig)
         await delete_run(rig.app.ports, run_id)
-        with Trap(rig, at=at, applied=applied, error=error) as trap:
+        with FailAt(rig, at=at, applied=applied, error=error) as trap:
             try:
                 await pay(rig, run_id)
-            except (Death, StoreUnavailable):
+            except (Killed, StoreUnavailable):
                 log.debug("died at %d", at)
         sprung = trap.sprung
         await pay(rig, run_id)
@@ -226,10 +226,10 @@ async def test_what_a_tombstone_owes_is_paid_whatever_interrupts_the_wakes(
         gap = (await rig.wake(run_id)).wake_in
         assert gap is not None
         rig.clock.move(gap)
-        with Trap(rig, at=at, applied=applied, error=error):
+        with FailAt(rig, at=at, applied=applied, error=error):
             try:
                 await rig.wake(run_id)
-            except (Death, StoreUnavailable):
+            except (Killed, StoreUnavailable):
                 log.debug("died at %d", at)
         assert (await rig.wake(run_id)).wake_in is None
         assert await rig.app.ports.runs.load(run_id) is None
@@ -255,13 +255,13 @@ async def test_a_run_cannot_be_deleted_while_another_of_its_session_is_active(ri
 async def test_a_submit_and_a_delete_at_once_never_end_with_an_active_run_on_a_deleted_answer(rig: Rig) -> None:
     first = await an_ended_run(rig)
     session_id = (await rig.run(first)).request.session_id
-    with Trap(rig, at=None, applied=False, error=Death()) as counter:
+    with FailAt(rig, at=None, applied=False, error=Killed()) as counter:
         await delete_run(rig.app.ports, first)
     for at in range(1, counter.count + 1):
         first = await an_ended_run(rig)
         session_id = (await rig.run(first)).request.session_id
         await rig.model.script("next", [{"text": "Well."}])
-        with Meanwhile(rig, at, lambda: rig.start("[script:next]", session_id=session_id)) as race:  # noqa: B023
+        with RunBefore(rig, at, lambda: rig.start("[script:next]", session_id=session_id)) as race:  # noqa: B023
             try:
                 await delete_run(rig.app.ports, first)
             except SessionBusy:
@@ -277,12 +277,12 @@ async def test_a_submit_and_a_delete_at_once_never_end_with_an_active_run_on_a_d
 async def test_the_next_run_is_rebuilt_from_the_items_that_remain(rig: Rig) -> None:
     await rig.model.script("one", [{"text": "First answer."}])
     await rig.model.script("two", [{"text": "Second answer."}])
-    one = await rig.story("One? [script:one]")
-    two = await rig.story("Two? [script:two]", session_id=one.request.session_id)
-    three = await rig.story("Three? [script:two]", session_id=one.request.session_id)
+    one = await rig.run_to_end("One? [script:one]")
+    two = await rig.run_to_end("Two? [script:two]", session_id=one.request.session_id)
+    three = await rig.run_to_end("Three? [script:two]", session_id=one.request.session_id)
     await delete_run(rig.app.ports, two.id)
     await pay(rig, two.id)
-    four = await rig.story("Four? [script:one]", session_id=one.request.session_id)
+    four = await rig.run_to_end("Four? [script:one]", session_id=one.request.session_id)
     assert four.status is RunStatus.COMPLETED
     (create,) = await rig.model.creates(run=four.id)
     body = create.body or {}
@@ -296,7 +296,7 @@ async def test_the_next_run_is_rebuilt_from_the_items_that_remain(rig: Rig) -> N
         "Four? [script:one]",
     ]
     assert await copies(rig) == [each.chain.response_ids[0] for each in (one, three, four)]
-    five = await rig.story("Five? [script:one]", session_id=one.request.session_id)
+    five = await rig.run_to_end("Five? [script:one]", session_id=one.request.session_id)
     (create,) = await rig.model.creates(run=five.id)
     assert (create.body or {})["previous_response_id"] == four.chain.response_ids[-1], "and chains again"
 
@@ -354,7 +354,7 @@ async def test_a_run_of_any_number_of_responses_can_be_deleted(rig: Rig) -> None
 
 async def test_a_copy_that_cannot_be_deleted_keeps_no_other(rig: Rig) -> None:
     await rig.model.script("s", [*TURNS[:1] * 19, TURNS[1]])
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert len(run.chain.response_ids) == 20
     await delete_run(rig.app.ports, run.id)
     await rig.model.switches(faults={"delete": [{"status": 500, "times": 2}]})
@@ -368,7 +368,7 @@ async def test_a_copy_that_cannot_be_deleted_keeps_no_other(rig: Rig) -> None:
 
 async def test_copies_that_none_of_a_wake_could_delete_go_behind_the_others(rig: Rig) -> None:
     await rig.model.script("s", [*TURNS[:1] * 19, TURNS[1]])
-    before = (await rig.story()).chain.response_ids
+    before = (await rig.run_to_end()).chain.response_ids
     (run_id,) = [run_of(row) for row in run_rows(rig)]
     await delete_run(rig.app.ports, run_id)
     await rig.model.switches(faults={"delete": [{"status": 500, "times": 16}]})
@@ -416,13 +416,13 @@ async def test_a_copy_that_is_gone_already_counts_as_deleted(rig: Rig) -> None:
 async def test_a_create_in_flight_while_its_run_is_deleted_leaves_nothing_at_the_provider(rigs: NewRig) -> None:
     rig, other = await rigs(), await rigs()
     await rig.model.script("s", [{"stuck": True}])
-    held = Held(rig)
+    held = HeldCreate(rig)
     submitting = asyncio.create_task(rig.submit())
-    await held.came.wait()
+    await held.answered.wait()
     (row,) = run_rows(rig)
     run_id = run_of(row)
     assert await delete_run(other.app.ports, run_id)
-    held.let_go.set()
+    held.released.set()
     assert (await submitting).run.status is RunStatus.CANCELLED
     await pay(rig, run_id)
     (known,) = await rig.model.responses()
@@ -444,7 +444,7 @@ async def test_a_run_deleted_anywhere_around_its_create_leaves_nothing_at_the_pr
                     await cancel(rig.app.ports, run_id)
                     await delete_run(rig.app.ports, run_id)
 
-        with Meanwhile(rig, at, other) as race:
+        with RunBefore(rig, at, other) as race:
             run_id = await rig.start()
         happened = race.happened
         if not (await rig.run(run_id)).is_deleted:  # before there was a run, or never
@@ -520,7 +520,7 @@ async def a_session(rig: Rig, last: NewRun = an_active_run) -> str:
     first = await an_ended_run(rig, idempotency_key=f"k{rig.clock.seconds()}")
     session_id = (await rig.run(first)).request.session_id
     await rig.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt"}}])
-    await rig.story("[script:bad]", session_id=session_id)
+    await rig.run_to_end("[script:bad]", session_id=session_id)
     await last(rig, session_id=session_id)
     return session_id
 
@@ -567,23 +567,23 @@ async def test_a_deleted_session_is_gone_at_once_and_all_of_it_in_the_end(rig: R
         pytest.param(True, StoreUnavailable("gone"), False, id="outage before the write, asked again"),
         pytest.param(True, StoreUnavailable("gone"), True, id="outage after the write, asked again"),
         pytest.param(False, StoreUnavailable("gone"), True, id="outage after the write, left to the host"),
-        pytest.param(False, Death(), False, id="crash, left to the host"),
+        pytest.param(False, Killed(), False, id="crash, left to the host"),
     ],
 )
 async def test_a_session_s_deletion_that_is_interrupted_anywhere_is_finished(
     rig: Rig, again: bool, error: BaseException, applied: bool
 ) -> None:
     session_id = await a_session(rig)
-    with Trap(rig, at=None, applied=False, error=Death()) as counter:
+    with FailAt(rig, at=None, applied=False, error=Killed()) as counter:
         await delete_session(rig.app.ports, session_id)
     await all_gone(rig, session_id)
     await forget(rig)
     for at in range(1, counter.count + 1):
         session_id = await a_session(rig)
-        with Trap(rig, at=at, applied=applied, error=error) as trap:
+        with FailAt(rig, at=at, applied=applied, error=error) as trap:
             try:
                 await delete_session(rig.app.ports, session_id)
-            except (Death, StoreUnavailable):
+            except (Killed, StoreUnavailable):
                 log.debug("died at %d", at)
         assert trap.sprung
         stored = await rig.app.ports.runs.load_session(session_id)
@@ -615,7 +615,7 @@ async def test_a_submit_that_races_with_the_end_of_its_session_leaves_no_run_ali
     while happened:
         at += 1
         session_id = (await rig.run(await an_ended_run(rig))).request.session_id
-        with Meanwhile(rig, at, lambda: delete_session(rig.app.ports, session_id)) as race:  # noqa: B023
+        with RunBefore(rig, at, lambda: delete_session(rig.app.ports, session_id)) as race:  # noqa: B023
             try:
                 await rig.start("[script:next]", session_id=session_id)
             except SessionNotFound:
@@ -637,7 +637,7 @@ async def test_a_keyed_submit_that_races_with_the_end_of_its_session_is_told_the
         at += 1
         key = f"k{at}"
         session_id = (await rig.run(await an_ended_run(rig))).request.session_id
-        with Meanwhile(rig, at, lambda: delete_session(rig.app.ports, session_id)) as race:  # noqa: B023
+        with RunBefore(rig, at, lambda: delete_session(rig.app.ports, session_id)) as race:  # noqa: B023
             try:
                 await rig.start("[script:next]", session_id=session_id, idempotency_key=key)
             except (SessionNotFound, RunDeleted) as error:
@@ -688,7 +688,7 @@ async def test_a_run_is_read_alone_unless_its_session_is_very_long(rig: Rig, num
         assert session is not None
         change = SessionChange(before=session, after=replace(session.value, next_number=number + 1))
         await rig.app.ports.runs.create(numbered(first, number), change, "[]")
-    with Trap(rig, at=None, applied=False, error=Death()) as counter:
+    with FailAt(rig, at=None, applied=False, error=Killed()) as counter:
         await own_run(request(path={"run_id": id_of(first.request.session_id, number)}), rig.app)
     assert counter.count == reads
 
@@ -717,7 +717,9 @@ async def test_a_session_that_nobody_has_used_for_thirty_days_goes(rig: Rig) -> 
     kept = await rig.run(young)
     assert await copies(rig) == list(kept.chain.response_ids)
     await rig.model.script("s", TURNS)
-    assert (await rig.story(session_id=kept.request.session_id)).status is RunStatus.COMPLETED, "the other one lives on"
+    assert (await rig.run_to_end(session_id=kept.request.session_id)).status is RunStatus.COMPLETED, (
+        "the other one lives on"
+    )
 
 
 @pytest.mark.parametrize("new_run", [an_active_run, a_parked_run])
@@ -735,7 +737,7 @@ async def test_a_session_that_is_used_again_while_retention_looks_at_it_stays(ri
     rig.clock.move(31 * DAY)
     await rig.model.script("next", [{"stuck": True}])
     # The reading of the sessions is the first operation.
-    with Meanwhile(rig, 2, lambda: rig.start("[script:next]", session_id=session_id)) as race:
+    with RunBefore(rig, 2, lambda: rig.start("[script:next]", session_id=session_id)) as race:
         await retained(rig)
     assert race.happened
     second = await rig.run(f"run_{session_id}_2")
@@ -761,10 +763,10 @@ async def test_retention_that_is_interrupted_is_finished_by_the_next(
     at, sprung = 0, True
     while sprung:
         at += 1
-        with Trap(rig, at=at, applied=applied, error=error) as trap:
+        with FailAt(rig, at=at, applied=applied, error=error) as trap:
             try:
                 await retained(rig)
-            except (Death, StoreUnavailable):
+            except (Killed, StoreUnavailable):
                 log.debug("died at %d", at)
         sprung = trap.sprung
         begun = await rig.app.ports.runs.load_session(session_id)

@@ -26,7 +26,7 @@ from tests.parts.receiver import SECRET, Receiver
 from tests.unit.runs.batches import asked
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.test_answers import NO, YES, parked
-from tests.unit.runs.test_sweep import NotedHub, due_by_row, sweep
+from tests.unit.runs.test_sweep import RecordingHub, due_by_row, sweep
 
 Command = Callable[[Rig, str], Awaitable[Any]]
 DEADLINE = 600.0
@@ -81,15 +81,16 @@ COMMANDS: list[Command] = [
 ]
 
 
-class StepHub(NotedHub):
+class StepHub(RecordingHub):
     """Runs each step that is handed over, at once."""
 
     def __init__(self, rig: Rig) -> None:
         super().__init__()
         self._rig = rig
 
-    async def step(self, run_id: str) -> None:
-        await self._rig.woken(run_id)
+    async def start_step(self, run_id: str) -> bool:
+        await self._rig.run_activity(run_id)
+        return True
 
 
 async def due_of(rig: Rig, subject: str) -> datetime:
@@ -110,7 +111,7 @@ async def pending(rig: Rig, **fields: Any) -> str:
     await rig.follow(run_id, lambda run: isinstance(run.phase, WaitingForAnswers))
     await same_answer(rig, run_id)
     await rig.follow(run_id, lambda run: isinstance(run.phase, Pending) and run.turn.number == 2)
-    await rig.woken(run_id)
+    await rig.run_activity(run_id)
     return run_id
 
 
@@ -219,7 +220,7 @@ async def test_a_due_row_outlives_a_wake_that_saw_nothing_left_to_do_before_a_re
     async def wake_first(operation: str, table: Table, partition: str | None, changes: list[Change]) -> None:
         if table is Table.RUNS and operation == "commit":
             timer.tables.before = None
-            assert (await timer.woken(run_id)).wake_in is None
+            assert (await timer.run_activity(run_id)).wake_in is None
 
     timer.clock.move(120)
     timer.tables.before = wake_first  # type: ignore[assignment]
@@ -270,5 +271,5 @@ async def test_after_a_replayed_submit_under_timer_the_next_poll_is_dated(timer:
     first = await timer.submit(idempotency_key="k")
     again = await timer.submit(idempotency_key="k")
     assert again.run.id == first.run.id
-    await timer.driver(NotedHub()).started(again)
+    await timer.driver(RecordingHub()).start_run(again)
     assert await due_of(timer, first.run.id) == await due_by_row(timer, first.run.id)

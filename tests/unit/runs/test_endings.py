@@ -17,7 +17,7 @@ from shared.runs.model.ids import run_id as id_of
 from shared.runs.model.phases import Creating, RunningTools, RunStatus
 from shared.runs.store.tables import Table
 from tests.parts.waiting import eventually
-from tests.unit.runs.conftest import Held, NewRig, Rig
+from tests.unit.runs.conftest import HeldCreate, NewRig, Rig
 
 USAGE = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "cached_tokens": 4, "reasoning_tokens": 3}
 CALL = {"name": "work", "arguments": {"label": "a", "seconds": 0}}
@@ -69,7 +69,7 @@ async def test_a_run_ends_as_its_response_does(
     rig: Rig, turn: dict[str, Any], status: RunStatus, code: str | None, message: str | None, text: str
 ) -> None:
     await rig.model.script("s", [turn])
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert (run.status, run.result.error_code, run.result.error_message) == (status, code, message)
     assert await rig.text(run.id) == text
     assert run.result.incomplete_reason == (turn.get("incomplete_reason") if status is RunStatus.INCOMPLETE else None)
@@ -91,7 +91,7 @@ async def test_a_run_that_failed_is_logged_as_a_warning_which_the_alert_on_failu
     caplog.set_level(logging.INFO, "dormouse")
     error = {"code": "invalid_prompt", "message": "Not this one."}
     await rig.model.script("s", [{"status": status, "error": error if status == "failed" else None}])
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert [record.levelno for record in caplog.records if record.getMessage() == f"run {run.id} is {status}"] == [
         level
     ]
@@ -116,7 +116,7 @@ async def test_a_transient_failure_is_restarted(rig: Rig, code: str) -> None:
 
 async def test_a_failure_that_stays_is_the_run_s(rig: Rig) -> None:
     await rig.model.script("s", [{"status": "failed", "error": {"code": "server_error", "message": "Broken."}}])
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert (run.status, run.result.error_code, run.result.error_message) == (
         RunStatus.FAILED,
         "server_error",
@@ -147,7 +147,7 @@ async def test_a_failure_that_used_up_the_tokens_is_not_restarted(rig: Rig, used
 
 async def test_usage_is_that_of_all_turns(rig: Rig) -> None:
     await rig.model.script("s", [{"calls": [CALL], "usage": USAGE}, {"text": "Done.", "usage": USAGE}])
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert run.status is RunStatus.COMPLETED
     assert {name: getattr(run.counters.usage, name) for name in USAGE} == {
         name: 2 * count for name, count in USAGE.items()
@@ -156,14 +156,14 @@ async def test_usage_is_that_of_all_turns(rig: Rig) -> None:
 
 async def test_a_long_text_comes_back_whole(rig: Rig) -> None:
     await rig.model.script("s", [{"repeat_text": {"text": "naïve 🐭 ", "times": 40_000}}])
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert run.status is RunStatus.COMPLETED
     assert await rig.text(run.id) == "naïve 🐭 " * 40_000
 
 
 async def test_every_create_is_in_the_background_stored_and_carries_all_it_needs(rig: Rig) -> None:
     await rig.model.script("s", [{"calls": [CALL]}, {"text": "Done."}])
-    run = await rig.story()
+    run = await rig.run_to_end()
     first, second = [entry.body or {} for entry in await rig.model.log("create")]
     for turn, body in ((1, first), (2, second)):
         assert body["background"] is True
@@ -217,15 +217,15 @@ async def test_a_run_is_cancelled_while_the_model_thinks(rig: Rig) -> None:
 async def test_a_run_is_cancelled_while_its_create_is_under_way(rigs: NewRig) -> None:
     rig, other = await rigs(), await rigs()
     await rig.model.script("s", [{"stuck": True}])
-    held = Held(rig)
+    held = HeldCreate(rig)
     submitting = asyncio.create_task(rig.submit())
-    await held.came.wait()
+    await held.answered.wait()
     (row,) = [row for row in rig.tables.rows(Table.RUNS) if row.key.startswith("run:")]
     run_id = id_of(row.partition, int(row.key.removeprefix("run:")))
     run = await cancel(other.app.ports, run_id)
     assert run is not None
     assert run.status is RunStatus.CANCELLED
-    held.let_go.set()
+    held.released.set()
     assert (await submitting).run.status is RunStatus.CANCELLED
     run = await rig.finish(run_id)
     assert (run.status, run.is_done) == (RunStatus.CANCELLED, True)
@@ -266,7 +266,7 @@ async def test_a_run_is_cancelled_while_a_tool_runs(rigs: NewRig) -> None:
 )
 async def test_a_run_that_is_over_stays_as_it_is_when_it_is_cancelled(rig: Rig, turn: dict[str, Any]) -> None:
     await rig.model.script("s", [turn])
-    run = await rig.story()
+    run = await rig.run_to_end()
     for _ in range(2):
         assert await cancel(rig.app.ports, run.id) == run
     assert await rig.run(run.id) == run

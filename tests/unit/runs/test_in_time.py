@@ -51,7 +51,7 @@ async def test_whoever_is_told_of_a_response_finds_it_out_at_once_and_not_at_the
     rig.clock.move(6.0)
     (known,) = (await rig.run(run_id)).chain.response_ids
     assert await adopt(rig.app.ports, known) == run_id
-    assert await rig.woken(run_id) == Outcome(RunStatus.COMPLETED, None)
+    assert await rig.run_activity(run_id) == Outcome(RunStatus.COMPLETED, None)
     assert await rig.text(run_id) == "done"
 
 

@@ -62,7 +62,7 @@ async def test_a_new_process_tells_what_the_old_one_was_cut_off_from(
         wake.cancel()
     await asyncio.wait(dead)
     two.clock.move(61)
-    second.let_go.set()
+    second.released.set()
     for run_id in ids:
         await two.wake(run_id)
     two.clock.move(GATHERED_FOR.total_seconds())

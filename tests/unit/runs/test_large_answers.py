@@ -67,7 +67,7 @@ async def test_a_page_of_items_ends_before_it_is_too_large(
     mine = Submission(owner=EVERYBODY, items=(), agent="workshop")
     submitted = await submit_batch(rig.app.ports, replace(wanted, defaults=mine))
     host = Driver(rig)
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(300)
     monkeypatch.setattr(queries, "MOST_BYTES", 5_000)
     loading.clear()

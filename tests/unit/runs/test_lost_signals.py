@@ -36,7 +36,7 @@ async def either(rigs: NewRig, request: pytest.FixtureRequest) -> Rig:
 
 async def started(rig: Rig, host: Driver, **fields: str) -> str:
     submitted = await rig.submit(**fields)
-    await host.started(submitted)
+    await host.start_run(submitted)
     return submitted.run.id
 
 
@@ -88,7 +88,7 @@ async def test_the_cancel_of_a_batch_stops_its_runs(either: Rig) -> None:
     await either.model.script("s", ENDLESS)
     host = Driver(either)
     submitted = await batches.submit(either, "[script:s]", "[script:s]")
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(60)
     await cancel_batch(either.app.ports, submitted.batch.id)
     await Driver(either).pass_time(2 * MINUTES)
@@ -100,7 +100,7 @@ async def test_a_deleted_batch_goes_with_its_runs(either: Rig) -> None:
     await either.model.script("s", [{"text": "Done."}])
     host = Driver(either)
     submitted = await batches.submit(either, "[script:s]")
-    await host.batch_started(submitted)
+    await host.start_batch(submitted)
     await host.pass_time(MINUTES)
     assert (await batches.load(either, submitted.batch.id)).status.over
     await delete_batch(either.app.ports, submitted.batch.id)

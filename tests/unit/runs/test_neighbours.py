@@ -162,7 +162,7 @@ async def test_creates_of_one_owner_that_hang_slow_no_run_of_another(rigs: NewRi
         assert isinstance(run.phase, Creating)
         assert (run.phase.claim, run.turn.unknown_outcomes) == (None, 0)
     async with asyncio.timeout(10):
-        assert (await rig.story(owner="bob")).status is RunStatus.COMPLETED
+        assert (await rig.run_to_end(owner="bob")).status is RunStatus.COMPLETED
     for task in hanging:
         task.cancel()
     await asyncio.gather(*hanging, return_exceptions=True)
@@ -171,10 +171,10 @@ async def test_creates_of_one_owner_that_hang_slow_no_run_of_another(rigs: NewRi
 async def test_a_create_without_a_place_comes_back_within_seconds_however_often(
     rigs: NewRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.agentkit.provider.PLACE_SECONDS", 0.01)
+    monkeypatch.setattr("shared.agentkit.provider.SLOT_WAIT_SECONDS", 0.01)
     rig = await rigs(provider_concurrency=1)
     await rig.model.script("s", STORY)
-    async with rig.provider.starting("ann"):
+    async with rig.provider.create_slot("ann"):
         run_id = await rig.start()
         gaps = []
         for _ in range(6):

@@ -38,7 +38,7 @@ from shared.runs.model.run import Run, Session
 from shared.runs.queries.conversation import turn_texts
 from shared.runs.rules.agenda import next_time
 from shared.runs.store.runs import SessionChange
-from shared.runs.watching.views import Delta, EventId, Shown
+from shared.runs.watching.views import ClientText, Delta, EventId
 from shared.settings import Settings
 from shared.wiring import App
 from tests.parts import workshop
@@ -268,7 +268,7 @@ def test_any_event_of_a_stream_reaches_its_viewers(bodies: list[dict[str, Any]])
         agent = workshop.build(given, provider := Provider(ProviderConfig(credential="k")))
         assert isinstance(agent, ResponsesAgent)
         provider.follow = events  # type: ignore[method-assign]
-        shown, writer = Shown(EventId(1, 1, 0)), EventWriter(a_run(attempt=1), None, agent)
+        shown, writer = ClientText(EventId(1, 1, 0)), EventWriter(a_run(attempt=1), None, agent)
         with contextlib.suppress(faults.NoNews):  # an error in the stream, or an end that has no id
             async for update in agent.follow("resp_1", after=0, timeout=1.0):
                 event = shown.apply(update)

@@ -171,7 +171,7 @@ async def test_a_lost_answer_of_the_store_is_no_lost_race(rig: Rig) -> None:
             raise StoreUnavailable("answer lost")
 
     rig.tables.after = lose
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert lost
     assert run.status is RunStatus.COMPLETED
     assert len(await rig.model.creates()) == 1

@@ -57,7 +57,7 @@ async def output(rig: Rig, run: Run) -> Any:
 async def test_text_that_fits_is_an_object_beside_the_text(either: tuple[Rig, str]) -> None:
     rig, agent = either
     await script(rig, "s", [{"calls": [WORK]}, {"text": GOOD}])
-    run = await rig.story(agent=agent)
+    run = await rig.run_to_end(agent=agent)
     assert (run.status, run.counters.corrections, run.turn.number) == (RunStatus.COMPLETED, 0, 2)
     assert (await rig.text(run.id), await output(rig, run)) == (GOOD, {"guilty": True, "months": 3})
 
@@ -65,8 +65,8 @@ async def test_text_that_fits_is_an_object_beside_the_text(either: tuple[Rig, st
 @pytest.mark.parametrize("bad", [BAD, " ", "Guilty!", "[]", GOOD + " or so"])
 async def test_text_that_does_not_fit_is_corrected_once(either: tuple[Rig, str], bad: str) -> None:
     rig, agent = either
-    await script(rig, "s", [{"text": bad, "goes_on": True}, {"text": GOOD}])
-    run = await rig.story(agent=agent)
+    await script(rig, "s", [{"text": bad, "continues": True}, {"text": GOOD}])
+    run = await rig.run_to_end(agent=agent)
     assert (run.status, run.counters.corrections, run.turn.number) == (RunStatus.COMPLETED, 1, 2), (
         run.result.error_message
     )
@@ -83,9 +83,9 @@ async def test_text_that_does_not_fit_is_corrected_once(either: tuple[Rig, str],
 
 async def test_the_correction_is_chained_and_its_usage_counts(judge: Rig) -> None:
     usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
-    turns = [{"text": BAD, "goes_on": True, "usage": usage}, {"text": GOOD, "usage": usage}]
+    turns = [{"text": BAD, "continues": True, "usage": usage}, {"text": GOOD, "usage": usage}]
     await script(judge, "s", turns)
-    run = await judge.story(agent="judge")
+    run = await judge.run_to_end(agent="judge")
     assert run.counters.usage.total_tokens == 30
     second = (await judge.model.log("create"))[-1].body or {}
     assert second["previous_response_id"] == run.chain.response_ids[0]
@@ -96,15 +96,15 @@ async def test_the_correction_is_chained_and_its_usage_counts(judge: Rig) -> Non
 async def test_text_that_does_not_fit_twice_fails_the_run_and_is_kept(either: tuple[Rig, str]) -> None:
     rig, agent = either
     await script(rig, "good", [{"text": GOOD}])
-    first = await rig.story("[script:good]", agent=agent)
-    await script(rig, "s", [{"text": "No.", "goes_on": True}, {"text": BAD}])
-    run = await rig.story(session_id=first.request.session_id)
+    first = await rig.run_to_end("[script:good]", agent=agent)
+    await script(rig, "s", [{"text": "No.", "continues": True}, {"text": BAD}])
+    run = await rig.run_to_end(session_id=first.request.session_id)
     assert (run.status, run.result.error_code, run.counters.corrections) == (RunStatus.FAILED, "invalid_output", 1)
     assert "Verdict, twice: " in (run.result.error_message or "")
     assert (await rig.text(run.id), await output(rig, run)) == (BAD, None)
     session = await rig.session(run.id)
     assert (session.active_run, session.response_id) == (None, first.chain.last_response_id), "not advanced"
-    third = await rig.story("[script:good]", session_id=first.request.session_id)
+    third = await rig.run_to_end("[script:good]", session_id=first.request.session_id)
     entry = (await rig.model.log("chat" if agent == "chat-judge" else "create"))[-1]
     assert third.status is RunStatus.COMPLETED
     assert "No." not in json.dumps(entry.body)
@@ -112,8 +112,8 @@ async def test_text_that_does_not_fit_twice_fails_the_run_and_is_kept(either: tu
 
 async def test_a_long_text_that_does_not_fit_is_kept_whole(judge: Rig) -> None:
     turn = {"repeat_text": {"text": "naïve 🐭 ", "times": 5_000}}
-    await script(judge, "s", [{**turn, "goes_on": True}, turn])
-    run = await judge.story(agent="judge")
+    await script(judge, "s", [{**turn, "continues": True}, turn])
+    run = await judge.run_to_end(agent="judge")
     assert (run.result.error_code, isinstance(run.result.text, PartRef)) == ("invalid_output", True)
     assert await judge.text(run.id) == "naïve 🐭 " * 5_000
 
@@ -121,8 +121,8 @@ async def test_a_long_text_that_does_not_fit_is_kept_whole(judge: Rig) -> None:
 @pytest.mark.parametrize("limits", [{"turns": 1}, {"total_tokens": 15}])
 async def test_a_run_that_may_take_no_other_turn_fails_with_its_text(judge: Rig, limits: dict[str, int]) -> None:
     usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
-    await script(judge, "s", [{"text": BAD, "goes_on": True, "usage": usage}, {"text": GOOD}])
-    run = await judge.story(agent="judge", **limits)
+    await script(judge, "s", [{"text": BAD, "continues": True, "usage": usage}, {"text": GOOD}])
+    run = await judge.run_to_end(agent="judge", **limits)
     assert (run.status, run.result.error_code, run.counters.corrections) == (RunStatus.FAILED, "invalid_output", 0)
     assert "twice" not in (run.result.error_message or "")
     assert await judge.text(run.id) == BAD
@@ -131,14 +131,14 @@ async def test_a_run_that_may_take_no_other_turn_fails_with_its_text(judge: Rig,
 
 async def test_text_that_was_cut_short_is_incomplete_and_not_corrected(judge: Rig) -> None:
     await script(judge, "s", [{"text": '{"guilty": tr', "status": "incomplete"}])
-    run = await judge.story(agent="judge")
+    run = await judge.run_to_end(agent="judge")
     assert (run.status, run.result.error_code, run.turn.number) == (RunStatus.INCOMPLETE, None, 1)
     assert (await judge.text(run.id), await output(judge, run)) == ('{"guilty": tr', None)
 
 
 async def test_tools_after_a_correction_are_run_and_the_count_stays(judge: Rig) -> None:
-    await script(judge, "s", [{"text": BAD, "goes_on": True}, {"calls": [WORK]}, {"text": BAD}])
-    run = await judge.story(agent="judge")
+    await script(judge, "s", [{"text": BAD, "continues": True}, {"calls": [WORK]}, {"text": BAD}])
+    run = await judge.run_to_end(agent="judge")
     assert (run.status, run.result.error_code, run.turn.number, run.counters.tool_calls) == (
         RunStatus.FAILED,
         "invalid_output",

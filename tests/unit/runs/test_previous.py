@@ -19,7 +19,7 @@ async def begun(rig: Rig) -> Run:
     """A completed run, the first of its session."""
     await rig.model.script("s", [{"text": "done"}])
     await rig.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt"}}])
-    return await rig.story()
+    return await rig.run_to_end()
 
 
 def after(run: Run, **more: Any) -> dict[str, Any]:
@@ -27,21 +27,21 @@ def after(run: Run, **more: Any) -> dict[str, Any]:
 
 
 async def test_the_latest_is_followed_and_no_other(rig: Rig, begun: Run) -> None:
-    second = await rig.story(**after(begun))
+    second = await rig.run_to_end(**after(begun))
     assert (second.status, second.request.number) == (RunStatus.COMPLETED, 2)
     with pytest.raises(errors.NotLatest):
         await rig.submit(**after(begun))
-    assert (await rig.story(**after(second))).request.number == 3
+    assert (await rig.run_to_end(**after(second))).request.number == 3
 
 
 async def test_runs_that_left_no_trace_may_lie_between(rig: Rig, begun: Run) -> None:
-    failed = await rig.story("[script:bad]", **after(begun))
+    failed = await rig.run_to_end("[script:bad]", **after(begun))
     assert failed.status is RunStatus.FAILED
     cancelled = await rig.start(**after(begun))
     await cancel(rig.app.ports, cancelled)
-    deleted = await rig.story(**after(begun))
+    deleted = await rig.run_to_end(**after(begun))
     await delete_run(rig.app.ports, deleted.id)
-    again = await rig.story(**after(begun))
+    again = await rig.run_to_end(**after(begun))
     assert (again.status, again.request.number) == (RunStatus.COMPLETED, 5)
 
 
@@ -65,8 +65,8 @@ async def test_an_active_run_comes_first(rig: Rig, begun: Run) -> None:
 
 async def test_a_key_sent_again_is_the_same_run_though_the_session_has_moved_on(rig: Rig, begun: Run) -> None:
     asked = after(begun, idempotency_key="k")
-    second = await rig.story(**asked)
-    await rig.story(**after(second))
+    second = await rig.run_to_end(**asked)
+    await rig.run_to_end(**after(second))
     assert (await rig.submit(**asked)).run.id == second.id
     with pytest.raises(errors.IdempotencyKeyReused):
         await rig.submit(**{**asked, "previous": 2})

@@ -54,7 +54,7 @@ async def test_what_a_failed_response_says_is_redacted_and_cut(
     rig: Rig, caplog: pytest.LogCaptureFixture, code: str
 ) -> None:
     await rig.model.script("s", [failing(code)])
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert run.status is RunStatus.FAILED
     assert run.result.error_code == ("invalid_prompt" if code == "invalid_prompt" else "provider_failed")
     assert "The rest helps." in (run.result.error_message or "")
@@ -131,10 +131,10 @@ async def test_a_status_that_is_no_plain_word_is_unknown(rig: Rig) -> None:
 async def test_an_item_of_a_batch_says_no_more_than_a_run(rig: Rig) -> None:
     await rig.model.script("s", [failing(KEY)])
     batch_id = (await submit(rig, "[script:s]")).batch.id
-    await rig.woken(batch_id)
+    await rig.run_activity(batch_id)
     await rig.finish(run_of(batch_id, 0))
     rig.clock.move(120)
-    await rig.woken(batch_id)
+    await rig.run_activity(batch_id)
     assert (await load(rig, batch_id)).status.over
     rows = [json.dumps(row.values, default=str) for table in Table for row in rig.tables.rows(table)]
     assert any("The rest helps." in row for row in rows)
@@ -151,12 +151,12 @@ async def test_the_deep_check_says_no_more_than_that(
         import httpx2
         import openai
 
-        from shared.agentkit.provider_errors import of_a_question
+        from shared.agentkit.provider_errors import of_a_query
 
         response = httpx2.Response(status, request=httpx2.Request("GET", "https://x"))
-        raise of_a_question(openai.APIStatusError("no", response=response, body={"message": PLANTED}))
+        raise of_a_query(openai.APIStatusError("no", response=response, body={"message": PLANTED}))
 
-    monkeypatch.setattr(rig.provider, "_question", refused)
+    monkeypatch.setattr(rig.provider, "_limited", refused)
     found = content(await health.get_health_deep(rig.app))
     assert found["checks"]["provider"]["status"] == "unwell"
     assert detail in (None, found["checks"]["provider"]["detail"])

@@ -35,9 +35,9 @@ def kinds(body: dict[str, Any]) -> list[str]:
 
 
 async def test_a_second_run_goes_on_where_the_first_ended(rig: Rig) -> None:
-    first = await rig.story("My name is Ada.", agent="novelist")
+    first = await rig.run_to_end("My name is Ada.", agent="novelist")
     # The novelist writes a story about anything; what it heard before is in the chain.
-    second = await rig.story("Hello again.", session_id=first.request.session_id)
+    second = await rig.run_to_end("Hello again.", session_id=first.request.session_id)
     assert second.status is RunStatus.COMPLETED
     body = (await bodies(rig, second.id))[0]
     assert body["previous_response_id"] == first.chain.response_ids[-1]
@@ -49,14 +49,14 @@ async def test_the_next_run_starts_from_the_last_good_point(rig: Rig) -> None:
     await rig.model.script("failed", [{"status": "failed", "error": {"code": "invalid_prompt"}}])
     await rig.model.script("incomplete", [{"status": "incomplete", "text": "Fi"}])
     await rig.model.script("stuck", [{"stuck": True}])
-    good = await rig.story("[script:good]")
+    good = await rig.run_to_end("[script:good]")
     session = {"session_id": good.request.session_id}
     for name, status in (("failed", RunStatus.FAILED), ("incomplete", RunStatus.INCOMPLETE)):
-        assert (await rig.story(f"[script:{name}]", **session)).status is status
+        assert (await rig.run_to_end(f"[script:{name}]", **session)).status is status
     stuck = await rig.start("[script:stuck]", **session)
     await cancel(rig.app.ports, stuck)
     await rig.finish(stuck)
-    last = await rig.story("[script:good]", **session)
+    last = await rig.run_to_end("[script:good]", **session)
     assert last.status is RunStatus.COMPLETED
     (body,) = await bodies(rig, last.id)
     assert body["previous_response_id"] == good.chain.response_ids[-1]
@@ -66,8 +66,8 @@ async def test_the_next_run_starts_from_the_last_good_point(rig: Rig) -> None:
 async def test_a_session_without_a_good_point_starts_anew(rig: Rig) -> None:
     await rig.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt"}}])
     await rig.model.script("good", [{"text": "Fine."}])
-    bad = await rig.story("[script:bad]")
-    good = await rig.story("[script:good]", session_id=bad.request.session_id)
+    bad = await rig.run_to_end("[script:bad]")
+    good = await rig.run_to_end("[script:good]", session_id=bad.request.session_id)
     assert good.status is RunStatus.COMPLETED
     (body,) = await bodies(rig, good.id)
     assert "previous_response_id" not in body
@@ -77,8 +77,8 @@ async def test_a_session_without_a_good_point_starts_anew(rig: Rig) -> None:
 async def test_a_predecessor_that_is_missing_is_asked_for_three_times_more_and_then_replayed(rig: Rig) -> None:
     await rig.model.script("one", [{"reasoning": "Hm.", "text": "Nice to meet you."}])
     await rig.model.script("two", [{"text": "Fine.", "faults": {"create": [{**MISSING, "times": 4}]}}])
-    first = await rig.story("[script:one]")
-    second = await rig.story("[script:two]", session_id=first.request.session_id)
+    first = await rig.run_to_end("[script:one]")
+    second = await rig.run_to_end("[script:two]", session_id=first.request.session_id)
     assert second.status is RunStatus.COMPLETED
     assert second.turn.unknown_outcomes == 0
     *chained, replay = await bodies(rig, second.id)
@@ -92,7 +92,7 @@ async def test_a_predecessor_that_is_missing_is_asked_for_three_times_more_and_t
 
 async def test_a_predecessor_that_is_found_after_all_is_chained_to(rig: Rig) -> None:
     await rig.model.script("s", [{"calls": [call("a")]}, {"text": "Fine.", "faults": {"create": [MISSING]}}])
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert run.status is RunStatus.COMPLETED
     assert not run.chain.replay
     assert (await bodies(rig, run.id))[-1]["previous_response_id"] == run.chain.response_ids[0]
@@ -106,7 +106,7 @@ async def test_tool_outputs_that_are_refused_after_a_background_response_are_rep
         {"text": "Done.", "echo": True},
     ]
     await rig.model.script("s", turns)
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert run.status is RunStatus.COMPLETED, run.result.error_message
     assert "worked on c" in await rig.text(run.id)
     first, refused, second, third = await bodies(rig, run.id)
@@ -124,7 +124,7 @@ async def test_tool_outputs_that_are_refused_after_a_background_response_are_rep
     assert (await rig.gaps())[1] == 0, "at once"
 
     await rig.model.script("more", [{"calls": [call("d")]}, {"text": "Done."}])
-    more = await rig.story("[script:more]", session_id=run.request.session_id)
+    more = await rig.run_to_end("[script:more]", session_id=run.request.session_id)
     assert more.status is RunStatus.COMPLETED
     fourth, fifth = await bodies(rig, more.id)
     assert kinds(fourth) == [*kinds(third), "message", "message"], "the session remembers"
@@ -135,10 +135,10 @@ async def test_a_run_that_fails_leaves_nothing_in_the_replays_of_the_next(rig: R
     await rig.model.switches(azure_tool_outputs=True)
     await rig.model.script("good", [{"calls": [call("a")]}, {"text": "Fine."}])
     await rig.model.script("bad", [{"calls": [call("b")]}, {"status": "failed", "error": {"code": "invalid_prompt"}}])
-    good = await rig.story("[script:good]")
-    bad = await rig.story("[script:bad]", session_id=good.request.session_id)
+    good = await rig.run_to_end("[script:good]")
+    bad = await rig.run_to_end("[script:bad]", session_id=good.request.session_id)
     assert bad.status is RunStatus.FAILED
-    last = await rig.story("[script:good]", session_id=good.request.session_id)
+    last = await rig.run_to_end("[script:good]", session_id=good.request.session_id)
     assert last.status is RunStatus.COMPLETED
     body = (await bodies(rig, last.id))[0]
     said = [item["content"] for item in body["input"] if item.get("role") == "user"]
@@ -155,7 +155,7 @@ async def test_long_values_are_read_back_for_a_replay(rig: Rig) -> None:
             {"text": "Done."},
         ],
     )
-    run = await rig.story("[script:s] " + "input " * 10_000)
+    run = await rig.run_to_end("[script:s] " + "input " * 10_000)
     assert run.status is RunStatus.COMPLETED, run.result.error_message
     said, text, asked, output = (await bodies(rig, run.id))[-1]["input"]
     assert said["content"] == "[script:s] " + "input " * 10_000
@@ -169,7 +169,7 @@ async def test_long_values_are_read_back_for_a_replay(rig: Rig) -> None:
 async def test_a_replay_that_is_refused_is_final(rig: Rig, fault: dict[str, Any]) -> None:
     turn = {"text": "Never.", "faults": {"create": [{**fault, "times": -1}]}}
     await rig.model.script("s", [{"calls": [call("a")]}, turn])
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert run.status is RunStatus.FAILED
     assert run.result.error_code == fault["json_error"].get("code", "http_400")
     assert run.result.error_message == fault["json_error"]["message"]
@@ -183,13 +183,13 @@ async def test_any_refusal_of_the_predecessor_ends_in_a_replay(rig: Rig) -> None
         "times": 4,
     }
     await rig.model.script("s", [{"calls": [call("a")]}, {"text": "Fine.", "faults": {"create": [fault]}}])
-    assert (await rig.story()).status is RunStatus.COMPLETED
+    assert (await rig.run_to_end()).status is RunStatus.COMPLETED
 
 
 async def test_a_first_turn_is_sent_as_it_was_given(rigs: NewRig) -> None:
     rig = await rigs()
     await rig.model.script("s", [{"text": "Fine.", "faults": {"create": [MISSING]}}])
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert (run.status, run.result.error_code) == (RunStatus.FAILED, "previous_response_not_found")
     assert len(await rig.model.log("create")) == 1, "there is nothing to replay"
 
@@ -220,15 +220,15 @@ AZURE = {"status": 400, "json_error": {"message": "No tool call found for functi
 async def test_who_replays_always_never_chains(rigs: NewRig) -> None:
     rig = await rigs(chain="replay")
     await rig.model.script("s", [{"reasoning": "Hm.", "calls": [call("a")]}, {"text": "Done."}])
-    first = await rig.story()
-    second = await rig.story(session_id=first.request.session_id)
+    first = await rig.run_to_end()
+    second = await rig.run_to_end(session_id=first.request.session_id)
     sent = [*await bodies(rig, first.id), *await bodies(rig, second.id)]
     assert all("previous_response_id" not in body for body in sent)
     assert kinds(sent[1]) == ["message", "function_call", "function_call_output"]
     assert kinds(sent[2]) == [*kinds(sent[1]), "message", "message"]
     assert not (await rig.session(second.id)).replay, "a setting is nothing to remember"
     chaining = await rigs(chain="auto")
-    third = await chaining.story(session_id=first.request.session_id)
+    third = await chaining.run_to_end(session_id=first.request.session_id)
     assert (await bodies(rig, third.id))[0]["previous_response_id"] == second.chain.response_ids[-1]
 
 
@@ -242,7 +242,7 @@ async def test_who_only_chains_is_told_that_it_does_not_work(
     await rig.model.script(
         "s", [{"calls": [call("a")]}, {"text": "Done.", "faults": {"create": [{**fault, "times": -1}]}}]
     )
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert (run.status, run.result.error_code) == (RunStatus.FAILED, code)
     sent = (await bodies(rig, run.id))[1:]
     assert [body.get("previous_response_id") for body in sent] == [run.chain.response_ids[0]] * creates
@@ -252,10 +252,10 @@ async def test_who_only_chains_does_not_go_by_what_a_session_remembers(rigs: New
     auto, chain = await rigs(chain="auto"), await rigs(chain="chain")
     await auto.model.switches(azure_tool_outputs=True)
     await auto.model.script("s", [{"calls": [call("a")]}, {"text": "Done."}])
-    first = await auto.story()
+    first = await auto.run_to_end()
     assert (await auto.session(first.id)).replay
     await auto.model.script("t", [{"text": "Fine."}])
-    second = await chain.story("[script:t]", session_id=first.request.session_id)
+    second = await chain.run_to_end("[script:t]", session_id=first.request.session_id)
     assert (await bodies(auto, second.id))[0]["previous_response_id"] == first.chain.response_ids[-1]
 
 
@@ -280,15 +280,15 @@ async def test_a_missing_predecessor_replays_its_own_turn_and_the_next_is_chaine
     session = await rig.session(run.id)
     assert (session.replay, session.response_id) == (False, run.chain.response_ids[2])
     await rig.model.script("t", [{"text": "Fine."}])
-    after = await rig.story("[script:t]", session_id=run.request.session_id)
+    after = await rig.run_to_end("[script:t]", session_id=run.request.session_id)
     assert (await bodies(rig, after.id))[0]["previous_response_id"] == run.chain.response_ids[2]
 
 
 async def test_a_session_whose_last_response_is_gone_goes_on(rig: Rig) -> None:
     await rig.model.script("one", [{"text": "First."}])
-    first = await rig.story("[script:one]")
+    first = await rig.run_to_end("[script:one]")
     await rig.model.forget(first.chain.response_ids[0])
-    second = await rig.story("[script:one]", session_id=first.request.session_id)
+    second = await rig.run_to_end("[script:one]", session_id=first.request.session_id)
     assert second.status is RunStatus.COMPLETED, second.result.error_message
     assert kinds((await bodies(rig, second.id))[-1]) == ["message", "message", "message"]
 
@@ -301,7 +301,7 @@ async def test_what_only_a_run_that_failed_has_learnt_is_not_remembered(rig: Rig
             {"status": "failed", "error": {"code": "invalid_prompt"}, "faults": {"create": [AZURE]}},
         ],
     )
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert (run.status, run.chain.replay) == (RunStatus.FAILED, True)
     assert not (await rig.session(run.id)).replay
 
@@ -309,9 +309,9 @@ async def test_what_only_a_run_that_failed_has_learnt_is_not_remembered(rig: Rig
 async def test_a_long_conversation_is_read_side_by_side_and_kept_in_order(rigs: NewRig) -> None:
     rig = await rigs(chain="replay")
     await rig.model.script("s", [{"text": "Fine."}])
-    runs = [await rig.story("0 [script:s]")]
+    runs = [await rig.run_to_end("0 [script:s]")]
     for number in range(1, 13):
-        runs.append(await rig.story(f"{number} [script:s]", session_id=runs[0].request.session_id))
+        runs.append(await rig.run_to_end(f"{number} [script:s]", session_id=runs[0].request.session_id))
     reading = most = 0
     earliest_last = itertools.count(30, -1)
 
@@ -339,9 +339,9 @@ async def test_a_conversation_that_is_too_long_to_be_sent_anew_ends_the_run_in_w
 ) -> None:
     rig = await rigs(chain="replay")
     await rig.model.script("s", [{"text": "done"}])
-    first = await rig.story("[script:s]" + "x" * 3_000)
+    first = await rig.run_to_end("[script:s]" + "x" * 3_000)
     monkeypatch.setattr(conversation, "MOST_REPLAYED", 5_000)
-    second = await rig.story("[script:s]" + "y" * 3_000, session_id=first.request.session_id)
+    second = await rig.run_to_end("[script:s]" + "y" * 3_000, session_id=first.request.session_id)
     assert (second.status, second.result.error_code) == (RunStatus.FAILED, "conversation_too_long")
-    third = await rig.story("[script:s] short", session_id=first.request.session_id)
+    third = await rig.run_to_end("[script:s] short", session_id=first.request.session_id)
     assert third.status is RunStatus.COMPLETED, "what did not complete is not part of it"

@@ -37,9 +37,9 @@ class NotedDriver(Driver):
         self.signals[run] += 1
         await super().wake(run)
 
-    async def step(self, run: str) -> None:
+    async def start_step(self, run: str) -> bool:
         self.signals[run] += 1
-        await super().step(run)
+        return await super().start_step(run)
 
     async def purge_before(self, _moment: object) -> int:
         return 0
@@ -52,7 +52,7 @@ async def retained(rig: Rig, host: Driver | None = None) -> Counter[str]:
 async def a_session(rig: Rig, runs: int = 1) -> str:
     """A session of so many completed runs, none of which the provider knows."""
     await rig.model.script("s", [{"text": "Fine."}])
-    first = await rig.story()
+    first = await rig.run_to_end()
     store = rig.app.ports.runs
     for number in range(2, runs + 1):
         session = await store.load_session(first.request.session_id)
@@ -202,7 +202,7 @@ async def test_a_session_of_very_many_runs_is_deleted_in_pieces_within_minutes(r
     ids = await delete_session(rig.app.ports, session_id)
     assert ids == [*(run_id(session_id, number) for number in range(1, TOGETHER + 1)), due_row_of(session_id)]
     for each in ids:
-        await rig.driver(host).woken(each)
+        await rig.driver(host).wake(each)
     await host.pass_time(120)
     deleted = [await rig.run(run_id(session_id, number)) for number in range(1, runs + 1)]
     assert all(run.is_deleted for run in deleted)
@@ -248,7 +248,7 @@ async def test_a_session_row_outlives_the_runs_whose_copies_cannot_be_deleted(ri
     await rig.model.switches(faults={"delete": [{"status": 500, "times": -1}]})
     host = NotedDriver(rig)
     for each in await delete_session(rig.app.ports, session_id):
-        await rig.driver(host).woken(each)
+        await rig.driver(host).wake(each)
     for _ in range(4):
         rig.clock.move(DAY)
         await host.pass_time(600)

@@ -26,7 +26,7 @@ async def a_session(rig: Rig, texts: list[str]) -> str:
     """A session with a run for each text; its id."""
     session: dict[str, Any] = {}
     for text in texts:
-        run = await rig.story(f"[script:s] {text}", **session, owner=EVERYBODY)
+        run = await rig.run_to_end(f"[script:s] {text}", **session, owner=EVERYBODY)
         assert run.status is RunStatus.COMPLETED
         session = {"session_id": run.request.session_id}
     return str(session["session_id"])

@@ -20,7 +20,7 @@ from shared.runs.store.due import AHEAD
 from shared.runs.store.rows import decode
 from shared.runs.store.tables import Change, Row, StoreUnavailable, Table
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.crashes import Death, Driver, Trap, interruptions
+from tests.unit.runs.crashes import Driver, FailAt, Killed, interruptions
 
 HOUR = 3_600.0
 LONG = "[script:s] " + "é" * 60_000
@@ -63,7 +63,7 @@ def wake_at(run: Run) -> datetime:
 
 async def next_in_session(rig: Rig) -> str:
     """A session whose first run is completed."""
-    return (await rig.story()).request.session_id
+    return (await rig.run_to_end()).request.session_id
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ async def test_a_key_sent_again_after_any_interruption_is_one_run(
         if begun:
             fields["session_id"] = await next_in_session(rig)
         before = committed(rig)
-        with Trap(rig, at=step, applied=applied, error=error) as trap:
+        with FailAt(rig, at=step, applied=applied, error=error) as trap:
             try:
                 first = await rig.submit(LONG, **fields)
             except type(error):
@@ -117,10 +117,10 @@ async def test_a_submit_that_crashed_and_is_not_repeated_ends_by_itself(rigs: Ne
     for step in range(1, 100):
         before = committed(rig)
         host = Driver(rig)
-        with Trap(rig, at=step, applied=False, error=Death()) as trap:
+        with FailAt(rig, at=step, applied=False, error=Killed()) as trap:
             try:
-                await host.started(await rig.submit(LONG, idempotency_key=f"key-{step}"))
-            except Death:
+                await host.start_run(await rig.submit(LONG, idempotency_key=f"key-{step}"))
+            except Killed:
                 seen["deaths"] += 1
         born = committed(rig) - before
         await host.pass_time(20 * 60)
@@ -147,7 +147,7 @@ async def test_what_a_repeated_request_writes_anew_is_not_cleared_away(rigs: New
     host = Driver(rig)
     for step in range(1, 100):
         key = f"key-{step}"
-        with Trap(rig, at=6, applied=False, error=Death()), pytest.raises(Death):
+        with FailAt(rig, at=6, applied=False, error=Killed()), pytest.raises(Killed):
             await rig.submit(LONG, idempotency_key=key)
         rig.clock.move(2 * HOUR)
         operations = 0
@@ -239,7 +239,7 @@ async def test_a_key_is_its_owners(scripted: Rig) -> None:
 
 async def test_a_keyed_run_is_as_old_as_its_key_and_has_its_whole_deadline(scripted: Rig) -> None:
     rig = scripted
-    with Trap(rig, at=4, applied=False, error=Death()), pytest.raises(Death):
+    with FailAt(rig, at=4, applied=False, error=Killed()), pytest.raises(Killed):
         await rig.submit(idempotency_key="k", deadline_seconds=600.0)
     assert committed(rig) == set()
     began = rig.clock.now
@@ -302,7 +302,7 @@ async def test_two_requests_for_the_next_run_at_any_interleaving_are_one_run_and
             submitted = await rig.submit(f"[script:s] {who}", session_id=session, idempotency_key=key)
         except errors.SessionBusy as busy:
             return busy
-        await host.started(submitted)
+        await host.start_run(submitted)
         return submitted
 
     rig.tables.before = held
@@ -379,10 +379,10 @@ async def test_two_requests_for_one_number_in_one_millisecond_keep_the_winner_in
 async def test_the_next_run_goes_on_from_the_last_good_point(scripted: Rig) -> None:
     rig = scripted
     await rig.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt", "message": "no"}}])
-    first = await rig.story()
-    second = await rig.story("[script:bad]", session_id=first.request.session_id)
+    first = await rig.run_to_end()
+    second = await rig.run_to_end("[script:bad]", session_id=first.request.session_id)
     assert second.status is RunStatus.FAILED
-    third = await rig.story(session_id=first.request.session_id)
+    third = await rig.run_to_end(session_id=first.request.session_id)
     assert third.request.number == 3
     creates = await rig.model.creates(run=third.id)
     assert [each.body["previous_response_id"] for each in creates] == [first.chain.response_ids[-1]]
@@ -391,7 +391,7 @@ async def test_the_next_run_goes_on_from_the_last_good_point(scripted: Rig) -> N
 @pytest.mark.parametrize("session_id", ["0" * 32, "x", "0" * 31 + "G", "../" * 10, "session"])
 async def test_a_session_that_is_not_there_or_is_anothers_is_404(scripted: Rig, session_id: str) -> None:
     rig = scripted
-    theirs = await rig.story(owner="them")
+    theirs = await rig.run_to_end(owner="them")
     for wanted in (session_id, theirs.request.session_id):
         with pytest.raises(errors.SessionNotFound):
             await rig.submit(session_id=wanted, idempotency_key="k")
@@ -400,7 +400,7 @@ async def test_a_session_that_is_not_there_or_is_anothers_is_404(scripted: Rig, 
 
 
 async def test_a_session_keeps_its_agent(scripted: Rig) -> None:
-    first = await scripted.story()
+    first = await scripted.run_to_end()
     with pytest.raises(errors.AgentMismatch):
         await scripted.submit(session_id=first.request.session_id, agent="novelist")
     assert (
@@ -453,7 +453,7 @@ async def test_the_default_agent_is_the_first(scripted: Rig) -> None:
 async def test_the_input_reaches_the_model_as_it_was_given(scripted: Rig, text: str) -> None:
     rig = scripted
     text = f"[script:s]{text}"
-    run = await rig.story(text)
+    run = await rig.run_to_end(text)
     assert run.status is RunStatus.COMPLETED
     (create,) = await rig.model.creates()
     assert create.body["input"] == [{"type": "message", "role": "user", "content": text}]
@@ -475,10 +475,10 @@ async def test_an_outage_of_the_provider_does_not_change_the_answer(scripted: Ri
 class BrokenHub:
     """No host: nothing starts."""
 
-    async def ensure(self, _: str, *, wait: float = 0.0) -> None:
+    async def start_if_absent(self, _: str, *, wait: float = 0.0) -> bool:
         raise ConnectionError
 
-    wake = step = ensure
+    wake = start_step = start_if_absent
 
 
 @pytest.mark.parametrize("driver", ["durable", "timer"])
@@ -486,7 +486,7 @@ async def test_a_driver_that_does_not_start_is_made_good_by_the_sweep(rigs: NewR
     rig = await rigs(driver=driver)
     await rig.model.script("s", [{"text": "done"}])
     submitted = await rig.submit()
-    await rig.driver(BrokenHub()).started(submitted)
+    await rig.driver(BrokenHub()).start_run(submitted)
     await Driver(rig).pass_time(10 * 60)
     assert (await rig.run(submitted.run.id)).status is RunStatus.COMPLETED
 
@@ -497,7 +497,7 @@ async def test_under_timer_the_due_row_is_dated_to_the_next_wake(rigs: NewRig) -
     submitted = await rig.submit()
     assert submitted.due is not None
     assert submitted.due.due - rig.clock.now == AHEAD
-    await Driver(rig).started(submitted)
+    await Driver(rig).start_run(submitted)
     due = await rig.app.ports.due.get(submitted.run.id)
     assert due is not None
     assert due.due == wake_at(submitted.run)

@@ -16,13 +16,13 @@ from shared.runs.model.phases import Pending, RunningTools, RunStatus
 from shared.runs.model.run import SCHEMA
 from shared.runs.rules.agenda import next_time
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
-from tests.unit.runs.conftest import Held, NewRig, Rig
+from tests.unit.runs.conftest import HeldCreate, NewRig, Rig
 
 ABSENT = f"run_{'a' * 32}_1"
 CONFUSED = {"phase": '{"is":"Confused"}'}
 
 
-class NotedHub:
+class RecordingHub:
     """Notes what it is asked for, or has no orchestrations to give."""
 
     def __init__(self, *, away: bool = False) -> None:
@@ -34,19 +34,21 @@ class NotedHub:
         if self.away:
             raise ConnectionError("no task hub")
 
-    async def ensure(self, run_id: str) -> None:
-        await self._note("ensure", run_id)
+    async def start_if_absent(self, run_id: str) -> bool:
+        await self._note("start", run_id)
+        return True
 
     async def wake(self, run_id: str) -> None:
         await self._note("wake", run_id)
 
-    async def step(self, run_id: str) -> None:
+    async def start_step(self, run_id: str) -> bool:
         await self._note("step", run_id)
+        return True
 
 
-async def sweep(rig: Rig, hub: NotedHub | None = None) -> dict[str, int]:
+async def sweep(rig: Rig, hub: RecordingHub | None = None) -> dict[str, int]:
     """One sweep: how many rows ended how."""
-    return dict(await sweeping.sweep(rig.app.ports, rig.driver(hub or NotedHub())))
+    return dict(await sweeping.sweep(rig.app.ports, rig.driver(hub or RecordingHub())))
 
 
 async def break_row(rig: Rig, run_id: str, key: str = "run:00000001", **values: Any) -> dict[str, Any]:
@@ -94,9 +96,9 @@ async def test_a_row_that_cannot_be_read_is_put_aside_and_stops_nobody(either: R
     broken, sound = await either.start(), await either.start()
     await break_row(either, broken, **damage)
     either.clock.move(200)
-    fates = await sweep(either)
-    assert fates.pop("quarantined") == 1
-    assert sum(fates.values()) == 1
+    item_statuses = await sweep(either)
+    assert item_statuses.pop("quarantined") == 1
+    assert sum(item_statuses.values()) == 1
     assert (await either.app.ports.due.count())[1] == 1
     either.clock.move(200)
     assert "quarantined" not in await sweep(either)
@@ -130,8 +132,8 @@ async def test_a_row_that_can_be_neither_read_nor_put_aside_stops_nobody(
             raise StoreUnavailable("away")
 
     either.tables.before = away
-    fates = await sweep(either)
-    assert (fates.pop("failed"), sum(fates.values())) == (1, 1)
+    item_statuses = await sweep(either)
+    assert (item_statuses.pop("failed"), sum(item_statuses.values())) == (1, 1)
     either.tables.before = None
     assert (await sweep(either))[fate] == 1
     assert (await either.follow(sound)).status is RunStatus.COMPLETED
@@ -161,11 +163,11 @@ async def test_a_submit_beside_a_row_of_a_newer_version_leaves_its_run_to_that_v
 ) -> None:
     rig = await rigs(chain="replay", driver=driver)
     await rig.model.script("s", [{"text": "Fine."}])
-    first = await rig.story()
+    first = await rig.run_to_end()
     await break_row(rig, first.id, schema=99)
     run_id = await rig.start(session_id=first.request.session_id)
     assert (await rig.run(run_id)).status is RunStatus.QUEUED
-    assert (await rig.woken(run_id)).wake_in == 600
+    assert (await rig.run_activity(run_id)).wake_in == 600
     await break_row(rig, first.id, schema=SCHEMA)
     assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
 
@@ -176,7 +178,7 @@ async def test_a_row_of_a_newer_version_is_left_alone_and_goes_on_when_that_vers
     either.clock.move(200)
     assert (await sweep(either)).get("too_new") == 1
     assert await sweep(either) == {}
-    assert (await either.woken(run_id)).wake_in == 600
+    assert (await either.run_activity(run_id)).wake_in == 600
     assert (await either.app.ports.due.count())[1] == 0
     await break_row(either, run_id, schema=SCHEMA)
     assert (await either.follow(run_id)).status is RunStatus.COMPLETED
@@ -191,10 +193,10 @@ async def test_a_hand_off_that_finds_a_step_under_way_is_looked_at_again_soon(ri
     assert row is not None
     await rig.app.ports.due.set_due(row, rig.clock.now, rig.clock.now)
 
-    class BusyHub(NotedHub):
-        async def step(self, run_id: str) -> bool:
-            await super().step(run_id)
-            return True
+    class BusyHub(RecordingHub):
+        async def start_step(self, run_id: str) -> bool:
+            await super().start_step(run_id)
+            return False
 
     assert await sweep(rig, BusyHub()) == {"handed_off": 1}
     row = await rig.app.ports.due.get(run_id)
@@ -215,7 +217,7 @@ async def test_a_step_whose_due_row_was_handed_over_meanwhile_dates_it_all_the_s
             assert await rig.app.ports.due.set_due(row, rig.clock.now + timedelta(seconds=60), rig.clock.now)
 
     rig.tables.after = hand_over
-    assert (await rig.woken(run_id)).wake_in is not None
+    assert (await rig.run_activity(run_id)).wake_in is not None
     row = await rig.app.ports.due.get(run_id)
     assert row is not None
     assert row.due == await due_by_row(rig, run_id)
@@ -224,7 +226,7 @@ async def test_a_step_whose_due_row_was_handed_over_meanwhile_dates_it_all_the_s
 async def test_a_wake_puts_an_unreadable_row_aside_too(either: Rig) -> None:
     run_id = await either.start()
     await break_row(either, run_id, **CONFUSED)
-    assert (await either.woken(run_id)).wake_in is None
+    assert (await either.run_activity(run_id)).wake_in is None
     assert await either.app.ports.due.count() == (1, 1)
 
 
@@ -241,7 +243,7 @@ async def test_under_durable_a_run_in_time_is_left_alone(rigs: NewRig) -> None:
     await rig.model.script("s", [{"text": "Fine.", "think": 1_000}])
     run_id = await rig.start()
     await rig.follow(run_id, lambda run: (rig.clock.now - run.request.created_at).total_seconds() > 70)
-    hub = NotedHub()
+    hub = RecordingHub()
     assert await sweep(rig, hub) == {"in_time": 1}
     assert hub.asked == []
     row = await rig.app.ports.due.get(run_id)
@@ -254,15 +256,15 @@ async def test_under_durable_an_overdue_run_is_signalled_then_stepped_then_polle
     await rig.model.script("s", [{"text": "Fine."}])
     run_id = await rig.start()
     rig.clock.move(200)
-    hub = NotedHub()
+    hub = RecordingHub()
     assert await sweep(rig, hub) == {"overdue": 1}
-    assert hub.asked == [("ensure", run_id), ("wake", run_id)]
+    assert hub.asked == [("start", run_id), ("wake", run_id)]
     rig.clock.move(60)
-    hub = NotedHub()
+    hub = RecordingHub()
     assert await sweep(rig, hub) == {"stepped": 1}
-    assert hub.asked == [("ensure", run_id), ("wake", run_id), ("step", run_id)]
+    assert hub.asked == [("start", run_id), ("wake", run_id), ("step", run_id)]
     rig.clock.move(60)
-    assert await sweep(rig, NotedHub(away=True)) == {"stepped": 1}
+    assert await sweep(rig, RecordingHub(away=True)) == {"stepped": 1}
     assert (await rig.run(run_id)).status is RunStatus.COMPLETED
 
 
@@ -271,19 +273,19 @@ async def test_a_host_that_takes_no_orchestration_is_not_waited_for_a_second_tim
     await rig.model.script("s", [{"text": "Fine."}])
     run_id = await rig.start()
     rig.clock.move(200)
-    assert await sweep(rig, NotedHub(away=True)) == {"stepped": 1}
+    assert await sweep(rig, RecordingHub(away=True)) == {"stepped": 1}
     assert (await rig.run(run_id)).status is RunStatus.COMPLETED
 
 
 async def test_under_timer_a_deadline_ends_a_run_whose_first_create_hangs(rigs: NewRig) -> None:
     rig = await rigs(driver="timer")
     await rig.model.script("s", [{"text": "Too late.", "think": 1_000}])
-    held = Held(rig)
+    held = HeldCreate(rig)
     submitting = asyncio.create_task(rig.submit(deadline_seconds=10))
-    await held.came.wait()
+    await held.answered.wait()
     rig.clock.move(10)
     assert sum((await sweep(rig)).values()) == 1
-    held.let_go.set()
+    held.released.set()
     run = (await submitting).run
     assert (run.status, run.result.error_code) == (RunStatus.FAILED, "deadline_exceeded")
     assert [known.status for known in await rig.model.responses()] == ["cancelled"]
@@ -316,7 +318,7 @@ async def test_a_wake_that_must_not_be_early_is_a_second_later_where_timers_may_
     run_id = await rig.start()
     waiting = outcome(await rig.run(run_id), rig.clock.now)
     assert not waiting.may_be_early
-    assert (await rig.woken(run_id)).wake_in == waiting.wake_in + more  # type: ignore[operator]
+    assert (await rig.run_activity(run_id)).wake_in == waiting.wake_in + more  # type: ignore[operator]
     await rig.follow(run_id, lambda run: isinstance(run.phase, Pending))
     looking = outcome(await rig.run(run_id), rig.clock.now)
     assert looking.may_be_early
@@ -329,7 +331,7 @@ async def test_without_a_task_hub_the_sweep_polls_but_never_runs_tools(rigs: New
     run_id = await rig.start()
     for _ in range(6):
         rig.clock.move(200)
-        await sweep(rig, NotedHub(away=True))
+        await sweep(rig, RecordingHub(away=True))
     assert isinstance((await rig.run(run_id)).phase, RunningTools)
     assert [call.starts for call in await rig.calls(run_id)] == [0]
     assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
@@ -340,13 +342,13 @@ async def test_under_timer_the_sweep_polls_and_hands_over_the_rest(rigs: NewRig)
     await rig.model.script("s", [{"calls": [{"name": "work", "arguments": {"label": "a"}}]}, {"echo": True}])
     run_id = await rig.start()
     rig.clock.move(61)
-    hub = NotedHub()
+    hub = RecordingHub()
     assert await sweep(rig, hub) == {"handed_off": 1}
     assert hub.asked == [("step", run_id)]
     assert [call.starts for call in await rig.calls(run_id)] == [0]
     assert await sweep(rig) == {}
     rig.clock.move(61)
-    assert await sweep(rig, NotedHub(away=True)) == {"failed": 1}  # and it is tried again a minute later
+    assert await sweep(rig, RecordingHub(away=True)) == {"failed": 1}  # and it is tried again a minute later
     rig.clock.move(61)
     assert await sweep(rig) == {"handed_off": 1}
 
@@ -371,7 +373,7 @@ async def test_under_timer_a_step_that_was_handed_over_twice_dates_the_next_poll
             swept.append(await sweep(rig))
 
     rig.tables.before = sweep_meanwhile
-    await rig.woken(run_id)
+    await rig.run_activity(run_id)
     assert swept == [{"handed_off": 1}]
     run, row = await rig.run(run_id), await rig.app.ports.due.get(run_id)
     assert isinstance(run.phase, Pending)

@@ -44,14 +44,14 @@ class Bench:
     def __init__(self) -> None:
         self.starts: list[ToolContext] = []
         self.stopped: list[str] = []
-        self.let_go = asyncio.Event()
+        self.released = asyncio.Event()
 
         @tool
         async def wait(context: ToolContext, label: str) -> str:
             """Wait until the test lets go."""
             self.starts.append(context)
             try:
-                await self.let_go.wait()
+                await self.released.wait()
             except asyncio.CancelledError:
                 self.stopped.append(label)
                 raise
@@ -166,7 +166,7 @@ async def test_a_tool_much_longer_than_the_lease_runs_once(rigs: NewRig) -> None
 
         await eventually(renewed)
         assert (await rig.wake(run_id)).wake_in != 0  # another driver looks, and leaves it alone
-    bench.let_go.set()
+    bench.released.set()
     assert (await work).wake_in == 0
     run = await rig.follow(run_id)
     assert run.status is RunStatus.COMPLETED
@@ -188,7 +188,7 @@ async def test_a_run_at_work_is_never_overdue(rigs: NewRig) -> None:
             return lease is not None and due(run) > rig.clock.now and due(run) == lease.until
 
         await eventually(ahead)
-    bench.let_go.set()
+    bench.released.set()
     await work
 
 
@@ -204,11 +204,11 @@ async def test_a_holder_that_is_cut_off_can_write_nothing_after_the_takeover(rig
     takeover = wake_as("two", two, run_id)
     await eventually(lambda: second.starts)
     one.tables.before = None  # it can write again, and must not
-    first.let_go.set()
+    first.released.set()
     await lost
     (call,) = await two.calls(run_id)
     assert call.state is CallState.STARTED
-    second.let_go.set()
+    second.released.set()
     await takeover
     assert [context.idempotency_key for context in first.starts + second.starts] == [f"{run_id}:1:0"] * 2
     assert [context.call_id for context in first.starts] == [context.call_id for context in second.starts]
@@ -232,10 +232,10 @@ async def test_however_a_lost_lease_shows_it_is_logged(
     await eventually(lambda: second.starts)
     one.tables.before = None
     if renewal == 30.0:
-        first.let_go.set()
+        first.released.set()
     await lost
     assert f"run {run_id}: lost the lease" in caplog.text
-    second.let_go.set()
+    second.released.set()
     await takeover
 
 
@@ -250,7 +250,7 @@ async def test_an_interrupted_tool_that_runs_at_most_once_is_told_as_unknown(rig
     dead.cancel()
     await asyncio.wait([dead])
     one.clock.move(61)
-    second.let_go.set()
+    second.released.set()
     run = await two.follow(run_id)
     assert run.status is RunStatus.COMPLETED
     assert [context.start for context in second.starts] == [2]
@@ -313,7 +313,7 @@ async def test_interruptions_of_a_process_that_runs_other_tools_too_do_not_use_u
     runs = await two_at_tools(rig)
     for _ in range(5):
         await interrupted(rig, bench, runs, renewed=True)
-    bench.let_go.set()
+    bench.released.set()
     for run_id in runs:
         assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
         (call,) = await rig.calls(run_id)
@@ -373,7 +373,7 @@ async def test_a_finished_tool_is_not_run_again_with_the_interrupted_one(rigs: N
     await asyncio.wait([dead])
     before, _ = await two.calls(run_id)
     one.clock.move(61)
-    second.let_go.set()
+    second.released.set()
     await two.follow(run_id)
     after, _ = await two.calls(run_id)
     assert before == after
@@ -413,7 +413,7 @@ async def test_the_deadline_stops_tools_that_are_at_work(rigs: NewRig) -> None:
 
 async def test_twenty_wakes_at_once_run_each_tool_once(rigs: NewRig) -> None:
     bench = Bench()
-    bench.let_go.set()
+    bench.released.set()
     rig = await rigs([bench.factory()], **QUICK)
     run_id = await at_tools(rig, *[("wait", {"label": str(index)}) for index in range(5)])
     while not (await rig.run(run_id)).terminal:
@@ -434,7 +434,7 @@ async def test_results_survive_an_outage_of_the_store(rigs: NewRig) -> None:
     await eventually(lambda: bench.starts)
     rig.tables.fail_next(StoreUnavailable("gone"), operation="commit")
     rig.tables.fail_next(StoreUnavailable("answer lost"), operation="commit", applied=True)
-    bench.let_go.set()
+    bench.released.set()
     await work
     assert (await rig.follow(run_id)).status is RunStatus.COMPLETED
     assert len(bench.starts) == 1
@@ -442,7 +442,7 @@ async def test_results_survive_an_outage_of_the_store(rigs: NewRig) -> None:
 
 async def test_a_wake_that_crashes_after_its_takeover_is_counted(rigs: NewRig, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
-    bench.let_go.set()
+    bench.released.set()
     rig = await rigs([bench.factory()], **QUICK)
     run_id = await at_tools(rig, ("wait", {"label": "a"}))
 
@@ -538,7 +538,7 @@ async def test_a_result_that_is_no_text_does_not_stop_the_run(rigs: NewRig) -> N
 async def test_arguments_that_do_not_fit_are_told_to_the_model(rigs: NewRig, arguments: str) -> None:
     rig = await rigs([Bench().factory()])
     await rig.model.script("s", [{"calls": [{"name": "wait", "arguments": arguments}]}, {"echo": True}])
-    run = await rig.story(agent="bench")
+    run = await rig.run_to_end(agent="bench")
     assert run.status is RunStatus.COMPLETED
     (output,) = await outputs(rig)
     assert output["error"]["code"] == "invalid_arguments"
@@ -590,7 +590,7 @@ async def test_an_output_of_just_the_most_is_whole(rigs: NewRig) -> None:
     await rig.model.script(
         "s", [{"calls": [{"name": "write_much", "arguments": {"label": "é", "times": 1_000}}]}, {"text": "done"}]
     )
-    await rig.story()
+    await rig.run_to_end()
     assert (await sent_outputs(rig))[0]["output"] == "é" * 1_000
 
 
@@ -598,7 +598,7 @@ async def test_the_outputs_of_a_turn_have_a_most_together(rigs: NewRig) -> None:
     rig = await rigs(tool_output_bytes=2_000)
     call = {"name": "write_much", "arguments": {"label": "x", "times": 2_000}}
     await rig.model.script("s", [{"calls": [call] * 9}, {"text": "done"}])
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert run.status is RunStatus.COMPLETED
     outputs = [each["output"] for each in await sent_outputs(rig)]
     assert outputs[:4] == ["x" * 2_000] * 4

@@ -258,18 +258,18 @@ def test_what_an_ended_run_still_has_to_do_is_not_given_up_for_crashes() -> None
 
 
 def test_access_that_is_denied_for_long_ends_the_run_sent_or_not() -> None:
-    patience = DEFAULTS.access_patience
+    timeout = DEFAULTS.access_patience
     fault = faults.AccessDenied("x", code="x")
     for attempt in (1, 0):
         run, now = a_run(phase=Creating(agent_errors=2), attempt=attempt), 0.0
-        for now in (0.0, patience - 1, patience):
+        for now in (0.0, timeout - 1, timeout):
             fact: Fact = facts.NotBuilt(turn=1, attempt=attempt, fault=fault, jitter=0.0)
             if attempt:
                 assert isinstance(run.phase, Creating)
                 run = replace(run, phase=replace(run.phase, nonce="n", claim=CREATING.claim))
                 fact = facts.NotCreated(attempt=ATTEMPT, fault=fault, jitter=0.0)
             run = after(run, fact, at(now))
-            if now < patience:
+            if now < timeout:
                 assert run.phase == Creating(denied_since=NOW, not_before=at(now + 30))
         assert (run.status, run.result.error_code) == (RunStatus.FAILED, "access_denied")
 

@@ -52,7 +52,7 @@ def rigs(streamed: bool, rigs: NewRig) -> NewRig:
     return make
 
 
-def patience(setting: str, fault: Fault) -> dict[str, float]:
+def timeout(setting: str, fault: Fault) -> dict[str, float]:
     """Settings that give up soon on a request that hangs, and on no other."""
     return {setting: SOON} if "hang" in fault else {}
 
@@ -197,7 +197,7 @@ async def test_retry_after_may_be_a_date(rig: Rig, zone: str, gap: float) -> Non
 
 async def test_a_long_outage_is_waited_out_with_growing_gaps(rig: Rig) -> None:
     await rig.model.script("s", turn("create", {"status": 429, "times": 9}))
-    await assert_fine(rig, await rig.story())
+    await assert_fine(rig, await rig.run_to_end())
     assert await rig.gaps() == [2, 4, 8, 16, 32, 64, 120, 120, 120]
 
 
@@ -227,7 +227,7 @@ async def test_a_credential_that_gives_no_token_is_access_denied_and_nothing_is_
 
     config = rig.provider._config
     monkeypatch.setattr(type(config), "credential", property(lambda _: no_token), raising=False)
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert (run.status, run.result.error_code) == (RunStatus.FAILED, "access_denied")
     assert run.result.error_message == NO_CREDENTIAL
     assert "the identity endpoint is gone" in caplog.text
@@ -270,7 +270,7 @@ async def test_a_wrong_model_name_does_not_sleep_until_the_deadline(rigs: NewRig
 @pytest.mark.parametrize("status", [401, 403])
 async def test_access_denied_fails_the_run_after_ten_minutes(rig: Rig, status: int) -> None:
     await rig.model.script("s", turn("create", {"status": status, "times": FOREVER}))
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert (run.status, run.result.error_code) == (RunStatus.FAILED, "access_denied")
     assert (run.completed_at - run.request.created_at).total_seconds() == 600  # type: ignore[operator]
     assert await rig.gaps() == [30.0] * 20
@@ -281,7 +281,7 @@ async def test_a_role_that_comes_late_is_waited_for(rig: Rig) -> None:
     call = {"name": "work", "arguments": {"label": "a"}}
     await rig.model.script("s", [{"calls": [call], "faults": {"create": [denied]}}, *turn("create", denied)])
     run_id = await rig.start()
-    for number in (1, 2):  # together longer than the patience of ten minutes, which begins anew
+    for number in (1, 2):  # together longer than the timeout of ten minutes, which begins anew
         run = await rig.follow(run_id, lambda run, number=number: run.turn.number == number)  # type: ignore[misc]
         if number == 2:
             assert creating(run).denied_since is None
@@ -313,7 +313,7 @@ PERHAPS = [
 async def test_a_create_of_unknown_outcome_is_not_repeated_before_claim_and_grace_are_over(
     rigs: NewRig, fault: Fault
 ) -> None:
-    first, rig = await rigs(**patience("create_timeout", fault)), await rigs()
+    first, rig = await rigs(**timeout("create_timeout", fault)), await rigs()
     await rig.model.script("s", turn("create", {**fault, "after_accept": True}))
     run_id = await first.start()
     for _ in range(2):  # whoever asks, and however often
@@ -338,7 +338,7 @@ async def test_a_create_of_unknown_outcome_is_not_repeated_before_claim_and_grac
 
 async def test_the_fifth_create_of_unknown_outcome_is_the_last(rig: Rig) -> None:
     await rig.model.script("s", turn("create", {"status": 500, "times": FOREVER}))
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert (run.status, run.result.error_code) == (RunStatus.FAILED, "start_uncertain")
     assert "http_500" in (run.result.error_message or "")
     assert await rig.gaps() == [CLAIM_AND_GRACE + wait for wait in (0, 300, 1_200, 3_600)]
@@ -347,7 +347,7 @@ async def test_the_fifth_create_of_unknown_outcome_is_the_last(rig: Rig) -> None
 
 async def test_the_deadline_cuts_the_waits_between_creates_short(rig: Rig) -> None:
     await rig.model.script("s", turn("create", {"status": 500, "times": FOREVER}))
-    run = await rig.story(deadline_seconds=200)
+    run = await rig.run_to_end(deadline_seconds=200)
     assert (run.status, run.result.error_code) == (RunStatus.FAILED, "deadline_exceeded")
     assert (run.completed_at - run.request.created_at).total_seconds() == 200  # type: ignore[operator]
     assert "http_500" in (run.result.error_message or "")
@@ -375,7 +375,7 @@ async def test_a_claim_that_took_too_long_to_write_is_given_back_and_nothing_is_
 async def test_a_create_that_waits_too_long_for_its_turn_was_not_sent(rigs: NewRig) -> None:
     rig = await rigs(create_timeout=SOON, provider_concurrency=1)
     await rig.model.script("s", turn("create", {"status": 429}))
-    async with rig.provider.starting("somebody else"):
+    async with rig.provider.create_slot("somebody else"):
         run = (await rig.submit()).run
     assert (run.chain.provider_status, claim_of(run), creating(run).not_accepted) == ("not_sent", None, 1)
     assert await rig.model.log("create") == []
@@ -404,7 +404,7 @@ async def test_a_create_that_waits_too_long_for_its_turn_was_not_sent(rigs: NewR
     ],
 )
 async def test_a_poll_without_news_keeps_the_token(rigs: NewRig, fault: Fault) -> None:
-    rig, other = await rigs(**patience("poll_timeout", fault)), await rigs()
+    rig, other = await rigs(**timeout("poll_timeout", fault)), await rigs()
     times = 1 if "hang" in fault else 3
     await rig.model.script("s", turn("retrieve", {"times": times, **fault}))
     run_id = await rig.start()
@@ -463,7 +463,7 @@ async def test_a_lost_response_that_turns_up_again_is_cancelled(rig: Rig) -> Non
     fault = {"status": 404, "times": FOREVER, "skip": 8}
     script = [{"faults": {"retrieve": [fault], "cancel": [{"status": 404, "times": 2}]}, "stuck": True}]
     await rig.model.script("s", script)
-    run = await rig.story()
+    run = await rig.run_to_end()
     assert (run.status, run.result.error_code) == (RunStatus.FAILED, "response_lost")
     assert (await rig.finish(run.id)).is_done
     assert [known.status for known in await rig.model.responses()] == ["cancelled"]
@@ -520,7 +520,7 @@ async def test_a_poll_never_takes_in_what_was_created_for_another(rig: Rig, name
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 404}])
 async def test_the_deadline_ends_a_run_without_news_and_cancels_its_response(rig: Rig, fault: Fault) -> None:
     await rig.model.script("s", turn("retrieve", {**fault, "times": FOREVER}, stuck=True))
-    run = await rig.story(deadline_seconds=50)
+    run = await rig.run_to_end(deadline_seconds=50)
     assert (run.status, run.result.error_code) == (RunStatus.FAILED, "deadline_exceeded")
     assert (run.completed_at - run.request.created_at).total_seconds() == 50  # type: ignore[operator]
     assert run.is_done

@@ -12,7 +12,7 @@ from shared.agentkit.agent import AgentResponse, AgentUpdate, ContinuationToken,
 from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Turn
-from shared.runs.watching.views import EventId, Seen, Shown, news, response_of
+from shared.runs.watching.views import ClientText, EventId, RunRows, changes_between, response_of
 from tests.unit.runs.records import SESSION, a_run, at
 
 
@@ -51,7 +51,7 @@ def an_end(status: RunStatus) -> Ended:
 
 def told(before: Sequence[ToolCall], after: Sequence[ToolCall], **changes: Any) -> list[str]:
     given = {"phase": THINKING, **changes}
-    found = news(Seen(a_run(phase=THINKING), tuple(before)), Seen(a_run(**given), tuple(after)))
+    found = changes_between(RunRows(a_run(phase=THINKING), tuple(before)), RunRows(a_run(**given), tuple(after)))
     return [type(event).__name__ for event in found]
 
 
@@ -126,8 +126,8 @@ def test_the_response_that_a_viewer_follows_is_the_row_s(changes: dict[str, Any]
 # Whether a client's text is the run's
 
 
-def shown(position: EventId, *updates: AgentUpdate, whole: bool = True) -> Shown:
-    client = Shown(position, whole=whole)
+def shown(position: EventId, *updates: AgentUpdate, whole: bool = True) -> ClientText:
+    client = ClientText(position, whole=whole)
     for update in updates:
         client.apply(update)
     return client
@@ -162,11 +162,11 @@ LATER = EventId(1, 1, 4)
         pytest.param(shown(EventId(2, 1, 0), text(4, "ab")), False, id="another turn"),
     ],
 )
-def test_a_snapshot_is_spared_only_where_the_text_is_surely_there(client: Shown, surely: bool) -> None:
-    assert client.is_surely(a_run(attempt=1), "ab") is surely
+def test_a_snapshot_is_spared_only_where_the_text_is_surely_there(client: ClientText, surely: bool) -> None:
+    assert client.has_text(a_run(attempt=1), "ab") is surely
 
 
 def test_a_stale_text_is_never_sure() -> None:
     client = shown(HERE, text(4, "ab"))
     client.stale = True
-    assert not client.is_surely(a_run(attempt=1), "ab")
+    assert not client.has_text(a_run(attempt=1), "ab")

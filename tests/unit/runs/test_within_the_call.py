@@ -21,8 +21,8 @@ from shared.runs.rules.agenda import next_time
 from shared.runs.store.tables import Change, StoreUnavailable, Table
 from tests.parts import workshop
 from tests.parts.waiting import eventually
-from tests.unit.runs.conftest import Held, NewRig, Rig
-from tests.unit.runs.crashes import Death
+from tests.unit.runs.conftest import HeldCreate, NewRig, Rig
+from tests.unit.runs.crashes import Killed
 
 QUICK = {"tool_lease": 60.0, "tool_renewal": 0.01}
 SLOW = {"text": "At last.", "faults": {"create": [{"hang": 0.3}]}}
@@ -45,8 +45,8 @@ async def begin(rig: Rig, **fields: Any) -> str:
     return await rig.start(agent=None if "session_id" in fields else "phone", **fields)
 
 
-async def story(rig: Rig, text: str = "[script:s]", **fields: Any) -> Run:
-    return await rig.story(text, agent=None if "session_id" in fields else "phone", **fields)
+async def run_to_end(rig: Rig, text: str = "[script:s]", **fields: Any) -> Run:
+    return await rig.run_to_end(text, agent=None if "session_id" in fields else "phone", **fields)
 
 
 async def completions(rig: Rig) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ async def test_tools_run_in_the_ledger_and_no_token_is_ever_stored(phone: Rig) -
     phone.tables.before = note
     calls = [{"name": name, "arguments": {"label": "a"}} for name in ("work", "pay")]
     await script(phone, "s", [{"text": "Wait.", "calls": calls}, {"text": "Done: ", "echo": True}])
-    run = await story(phone)
+    run = await run_to_end(phone)
     assert (run.status, run.turn.number, run.counters.tool_calls, seen) == (RunStatus.COMPLETED, 2, 2, [])
     text = await phone.text(run.id)
     assert "worked on a" in text
@@ -115,12 +115,12 @@ async def test_tools_run_in_the_ledger_and_no_token_is_ever_stored(phone: Rig) -
 
 async def test_the_conversation_is_sent_again_with_every_run(phone: Rig) -> None:
     await script(phone, "s", [{"calls": [{"name": "work", "arguments": {"label": "a"}}]}, {"text": "First."}])
-    first = await story(phone)
+    first = await run_to_end(phone)
     await script(phone, "bad", [{"status": "incomplete", "text": "Fi"}])
-    bad = await story(phone, "[script:bad]", session_id=first.request.session_id)
+    bad = await run_to_end(phone, "[script:bad]", session_id=first.request.session_id)
     assert (bad.status, bad.result.incomplete_reason) == (RunStatus.INCOMPLETE, "max_output_tokens")
     await script(phone, "t", [{"text": "Second."}])
-    second = await story(phone, "Again. [script:t]", session_id=first.request.session_id)
+    second = await run_to_end(phone, "Again. [script:t]", session_id=first.request.session_id)
     assert second.status is RunStatus.COMPLETED
     body = (await completions(phone))[-1]
     assert [(each["role"], each["content"]) for each in body["messages"][1:]] == [
@@ -135,7 +135,7 @@ async def test_the_conversation_is_sent_again_with_every_run(phone: Rig) -> None
 async def test_a_call_longer_than_its_lease_is_renewed_and_made_once(phone: Rig) -> None:
     await script(phone, "s", LATE)
     run_id = await begin(phone)
-    held = Held(phone)
+    held = HeldCreate(phone)
     wake = await calling(phone, run_id)
     for _ in range(5):
         now = phone.clock.move(50)
@@ -151,7 +151,7 @@ async def test_a_call_longer_than_its_lease_is_renewed_and_made_once(phone: Rig)
         left = await phone.wake(run_id)  # another driver looks, and leaves it alone
         assert left.wake_in is not None
         assert left.wake_in > 0
-    held.let_go.set()
+    held.released.set()
     assert (await wake).status is RunStatus.COMPLETED
     run = await phone.run(run_id)
     assert (run.turn.attempt, run.turn.unknown_outcomes, claim_of(run)) == (1, 0, None)
@@ -219,7 +219,7 @@ async def test_a_crash_in_the_call_is_an_unknown_outcome_and_these_are_bounded(p
 )
 async def test_a_call_of_unknown_outcome_is_made_again(phone: Rig, fault: dict[str, Any]) -> None:
     await script(phone, "s", [{"text": "Fine.", "faults": {"create": [fault]}}])
-    run = await story(phone)
+    run = await run_to_end(phone)
     assert (run.status, run.turn.attempt, run.turn.unknown_outcomes) == (RunStatus.COMPLETED, 2, 1)
     assert await phone.gaps("chat") == [0]
 
@@ -250,7 +250,7 @@ async def test_who_lost_the_lease_writes_nothing(rigs: NewRig, renewal: float) -
     two = await rigs([workshop.build_chat], tool_lease=60.0, tool_renewal=30.0)
     await script(one, "s", [{"text": "Fine."}])
     run_id = await begin(one)
-    held = Held(one)
+    held = HeldCreate(one)
     living = asyncio.current_task()
 
     async def cut_off(operation: str, _t: Table, _p: str | None, _c: Sequence[Change]) -> None:
@@ -264,7 +264,7 @@ async def test_who_lost_the_lease_writes_nothing(rigs: NewRig, renewal: float) -
     one.tables.before = None
     assert not lost.done()
     assert (run.status, run.turn.attempt, run.turn.unknown_outcomes) == (RunStatus.COMPLETED, 2, 1)
-    held.let_go.set()
+    held.released.set()
     await lost
     assert await two.run(run_id) == run, "the late answer changes nothing"
     assert await two.text(run_id) == "Fine."
@@ -274,7 +274,7 @@ async def test_an_answer_of_the_model_is_not_lost_with_an_answer_of_the_store(ph
     """A renewal was applied without our hearing of it; the result is written all the same, and not asked for twice."""
     await script(phone, "s", LATE)
     run_id = await begin(phone)
-    held = Held(phone)
+    held = HeldCreate(phone)
     lost = 0
 
     async def lose(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
@@ -288,7 +288,7 @@ async def test_an_answer_of_the_model_is_not_lost_with_an_answer_of_the_store(ph
     wake = await calling(phone, run_id)
     phone.clock.move(1)
     await eventually(lambda: lost > 1)
-    held.let_go.set()
+    held.released.set()
     await wake
     phone.tables.after = None
     run = await phone.run(run_id)
@@ -302,11 +302,11 @@ async def test_a_write_of_another_that_leaves_the_lease_does_not_cost_the_answer
     older = await rigs()
     await script(rig, "s", LATE)
     run_id = await begin(rig)
-    held = Held(rig)
+    held = HeldCreate(rig)
     wake = await calling(rig, run_id)
     await say_that_the_agent_is_unknown(older, run_id)
     assert (await rig.run(run_id)).schedule.agent_unknown_since is not None
-    held.let_go.set()
+    held.released.set()
     assert (await wake).status is RunStatus.COMPLETED
     assert len(await completions(rig)) == 1
 
@@ -339,10 +339,10 @@ async def test_a_crash_right_after_the_answer_asks_again(phone: Rig) -> None:
 
     async def die(operation: str, _t: Table, _p: str | None, changes: Sequence[Change]) -> None:
         if operation == "commit" and any('"completed"' in str(change.values.get("phase")) for change in changes):
-            raise Death
+            raise Killed
 
     phone.tables.before = die
-    with pytest.raises(Death):
+    with pytest.raises(Killed):
         await phone.wake(run_id)
     phone.tables.before = None
     run = await phone.follow(run_id)

@@ -58,7 +58,7 @@ class Client:
 
 
 @dataclass
-class Stage:
+class LiveRig:
     """A rig in which time passes and runs are woken, by their own schedule and by whoever asks."""
 
     rig: Rig
@@ -116,7 +116,7 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(rig: Rig) -> AsyncIterator[Stage]:
+async def staged(rig: Rig) -> AsyncIterator[LiveRig]:
     """Let the rig's clock go at the pace of the real one."""
     loop = asyncio.get_running_loop()
 
@@ -127,7 +127,7 @@ async def staged(rig: Rig) -> AsyncIterator[Stage]:
             rig.clock.move(loop.time() - before)
             before = loop.time()
 
-    stage = Stage(rig)
+    stage = LiveRig(rig)
     stage.tasks.append(asyncio.create_task(tick()))
     try:
         yield stage

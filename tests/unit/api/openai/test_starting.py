@@ -76,7 +76,7 @@ class Abandoned:
         runs = SimpleNamespace(load_visible=self.load)
         ports = SimpleNamespace(clock=lambda: NOW, index=index, runs=runs, submit=self.submit)
         self.app: Any = SimpleNamespace(ports=ports)
-        self.driver: Any = SimpleNamespace(started=self.started)
+        self.driver: Any = SimpleNamespace(start_run=self.start_run)
 
     async def take(self, *_: object) -> str | None:
         return self.names.pop(0) if self.names else None
@@ -91,7 +91,7 @@ class Abandoned:
         self.submits += 1
         return SimpleNamespace(run=self.run)
 
-    async def started(self, *_: object) -> None:
+    async def start_run(self, *_: object) -> None:
         return
 
 

@@ -16,13 +16,13 @@ from shared.runs.commands.cancel import cancel
 from shared.runs.model.facts import Approve
 from shared.runs.model.phases import RunStatus
 from shared.runs.store.tables import StoreUnavailable, Table
-from shared.runs.watching import following, looking
-from shared.runs.watching.places import Places
+from shared.runs.watching import response_streams, run_reader
+from shared.runs.watching.viewer_limit import ViewerLimit
 from shared.runs.watching.views import Delta, EventId, Snapshot, StatusChanged
 from tests.parts.waiting import eventually
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.test_viewing import LONG, streams
-from tests.unit.runs.viewers import Client, Stage, has_id, staged
+from tests.unit.runs.test_watching import LONG, streams
+from tests.unit.runs.viewers import Client, LiveRig, has_id, staged
 
 STUCK: list[dict[str, Any]] = [{"think": 0.1, "text": LONG * 4, "stuck": True}]
 PARKED: list[dict[str, Any]] = [
@@ -32,13 +32,13 @@ PARKED: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-async def late(rigs: NewRig) -> AsyncIterator[Stage]:
+async def late(rigs: NewRig) -> AsyncIterator[LiveRig]:
     """Here nobody polls for minutes."""
     async with staged(await rigs(poll_first=540.0, poll_max=540.0)) as stage:
         yield stage
 
 
-async def parked(stage: Stage) -> str:
+async def parked(stage: LiveRig) -> str:
     await stage.rig.model.script("s", PARKED)
     run_id = await stage.start()
 
@@ -50,7 +50,7 @@ async def parked(stage: Stage) -> str:
     return run_id
 
 
-async def end(stage: Stage, run_id: str) -> None:
+async def end(stage: LiveRig, run_id: str) -> None:
     """Let the stuck response end."""
     await stage.rig.model.finish((await stage.rig.model.responses())[0].id)
     await stage.wake(run_id)
@@ -74,7 +74,7 @@ def deltas(client: Client) -> list[Delta]:
 # The stream
 
 
-async def test_a_hundred_viewers_of_a_run_open_one_stream_and_see_the_same(late: Stage) -> None:
+async def test_a_hundred_viewers_of_a_run_open_one_stream_and_see_the_same(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.3, "text": LONG}])
     run_id = await late.start()
     clients = [Client() for _ in range(100)]
@@ -85,7 +85,7 @@ async def test_a_hundred_viewers_of_a_run_open_one_stream_and_see_the_same(late:
     assert len(await streams(late.rig)) == 1
 
 
-async def test_who_comes_back_gets_exactly_what_it_lacks_from_what_is_here(late: Stage) -> None:
+async def test_who_comes_back_gets_exactly_what_it_lacks_from_what_is_here(late: LiveRig) -> None:
     await late.rig.model.script("s", STUCK)
     run_id = await late.start()
     first = Client()
@@ -105,9 +105,9 @@ async def test_who_comes_back_gets_exactly_what_it_lacks_from_what_is_here(late:
 
 
 async def test_a_viewer_who_does_not_read_holds_up_nobody_and_has_everything_later(
-    late: Stage, monkeypatch: pytest.MonkeyPatch
+    late: LiveRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "MOST_KEPT", 10)
+    monkeypatch.setattr(response_streams, "MAX_UPDATES_KEPT", 10)
     await late.rig.model.script("s", [{"think": 0.2, "text": LONG * 8}])
     run_id = await late.start()
     slow, fast = Client(), Client()
@@ -126,14 +126,14 @@ async def test_a_viewer_who_does_not_read_holds_up_nobody_and_has_everything_lat
     assert slow.text == LONG * 8
 
 
-async def test_of_what_was_told_only_so_much_is_kept(late: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "MOST_CHARACTERS", 100)
+async def test_of_what_was_told_only_so_much_is_kept(late: LiveRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response_streams, "MAX_CHARACTERS_KEPT", 100)
     await late.rig.model.script("s", STUCK)
     run_id = await late.start()
     first = Client()
     watching = asyncio.create_task(late.watch(run_id, first))
     await eventually(lambda: len(first.text) > 250)
-    (stream,) = next(iter(late.rig.app.watching._shared.followed._of.values()))
+    (stream,) = next(iter(late.rig.app.watching._shared.streams._by_response.values()))
     assert stream._characters <= 100 + max(len(delta.text) for delta in deltas(first))
     newcomer = await late.watch(run_id, Client(), until=lambda event: isinstance(event, Delta))
     assert deltas(newcomer) == deltas(first)[:1], "from a stream of its own"
@@ -141,7 +141,7 @@ async def test_of_what_was_told_only_so_much_is_kept(late: Stage, monkeypatch: p
     watching.cancel()
 
 
-async def test_a_viewer_on_a_stream_of_its_own_joins_the_others_when_it_has_caught_up(late: Stage) -> None:
+async def test_a_viewer_on_a_stream_of_its_own_joins_the_others_when_it_has_caught_up(late: LiveRig) -> None:
     await late.rig.model.script("s", STUCK)
     run_id = await late.start()
     gone = await late.watch(
@@ -163,7 +163,7 @@ async def test_a_viewer_on_a_stream_of_its_own_joins_the_others_when_it_has_caug
     assert deltas(newcomer)[-len(deltas(back)) :] == deltas(back)
 
 
-async def test_the_stream_goes_on_when_the_viewer_who_opened_it_leaves(late: Stage) -> None:
+async def test_the_stream_goes_on_when_the_viewer_who_opened_it_leaves(late: LiveRig) -> None:
     await late.rig.model.script("s", STUCK)
     run_id = await late.start()
     first, second = Client(), Client()
@@ -182,7 +182,7 @@ async def test_the_stream_goes_on_when_the_viewer_who_opened_it_leaves(late: Sta
 # The rows
 
 
-async def test_the_viewers_of_a_parked_run_share_its_looks(late: Stage) -> None:
+async def test_the_viewers_of_a_parked_run_share_its_looks(late: LiveRig) -> None:
     run_id = await parked(late)
     clients = [Client() for _ in range(50)]
     watching = [asyncio.create_task(late.watch(run_id, client)) for client in clients]
@@ -195,18 +195,18 @@ async def test_the_viewers_of_a_parked_run_share_its_looks(late: Stage) -> None:
     await asyncio.sleep(1)
     assert loads.count < 20, "each for itself would have been some hundreds"
     await cancel(late.rig.app.ports, run_id)
-    late.rig.app.watching.look_now(run_id)
+    late.rig.app.watching.read_now(run_id)
     await asyncio.gather(*watching)
     assert [client.ended for client in clients] == [True] * 50
     for seen in await asyncio.gather(*waiting):
         assert seen is not None
         assert seen.run.status is RunStatus.CANCELLED
-    assert late.rig.app.watching._shared.looks._of == {}, "and nobody looks any more"
+    assert late.rig.app.watching._shared.readers._by_run == {}, "and nobody looks any more"
 
 
-async def test_what_is_done_in_this_process_is_seen_at_once(late: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "LOOK_GROWTH", 3_600.0)
-    monkeypatch.setattr(looking, "LOOK_PARKED", 3_600.0)
+async def test_what_is_done_in_this_process_is_seen_at_once(late: LiveRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_reader, "GAP_GROWTH", 3_600.0)
+    monkeypatch.setattr(run_reader, "READ_LATEST_PARKED", 3_600.0)
     run_id = await parked(late)
     client = Client()
     watching = asyncio.create_task(late.watch(run_id, client))
@@ -219,12 +219,12 @@ async def test_what_is_done_in_this_process_is_seen_at_once(late: Stage, monkeyp
     class Nobody:
         async def wake(self, _: str) -> None: ...
 
-    await late.rig.driver(Nobody()).woken(run_id)
+    await late.rig.driver(Nobody()).wake(run_id)
     await eventually(lambda: client.of(StatusChanged))
     watching.cancel()
 
 
-async def test_who_waits_sees_the_run_as_it_is_and_not_as_others_saw_it(late: Stage) -> None:
+async def test_who_waits_sees_the_run_as_it_is_and_not_as_others_saw_it(late: LiveRig) -> None:
     run_id = await parked(late)
     client = Client()
     watching = asyncio.create_task(late.watch(run_id, client))
@@ -236,7 +236,7 @@ async def test_who_waits_sees_the_run_as_it_is_and_not_as_others_saw_it(late: St
     await watching
 
 
-async def test_who_waits_while_the_store_is_away_is_told_so(late: Stage) -> None:
+async def test_who_waits_while_the_store_is_away_is_told_so(late: LiveRig) -> None:
     run_id = await parked(late)
 
     async def away(*_: Any) -> None:
@@ -249,7 +249,7 @@ async def test_who_waits_while_the_store_is_away_is_told_so(late: Stage) -> None
     assert await late.rig.app.watching.until(f"run_{'0' * 32}_1", 30, lambda seen: seen is None) is None
 
 
-async def test_nobody_waits_for_a_caller_who_is_gone(late: Stage) -> None:
+async def test_nobody_waits_for_a_caller_who_is_gone(late: LiveRig) -> None:
     run_id = await parked(late)
 
     async def gone() -> bool:
@@ -260,7 +260,7 @@ async def test_nobody_waits_for_a_caller_who_is_gone(late: Stage) -> None:
     assert seen is not None
 
 
-async def test_a_viewer_of_rows_that_cannot_be_read_is_told_so_and_the_next_one_sees_them_again(late: Stage) -> None:
+async def test_a_viewer_of_rows_that_cannot_be_read_is_told_so_and_the_next_one_sees_them_again(late: LiveRig) -> None:
     run_id = await parked(late)
     client = Client()
     watching = asyncio.create_task(late.watch(run_id, client))
@@ -270,7 +270,7 @@ async def test_a_viewer_of_rows_that_cannot_be_read_is_told_so_and_the_next_one_
         raise ValueError("unreadable")
 
     late.rig.tables.before = broken
-    late.rig.app.watching.look_now(run_id)
+    late.rig.app.watching.read_now(run_id)
     with pytest.raises(ValueError, match="unreadable"):
         await watching
     late.rig.tables.before = None
@@ -281,41 +281,41 @@ async def test_a_viewer_of_rows_that_cannot_be_read_is_told_so_and_the_next_one_
 # How many
 
 
-def test_an_owner_has_so_many_places_and_no_more() -> None:
-    places = Places(2)
-    first = places.take("a")
-    places.take("a")
+def test_an_owner_has_so_many_viewers_and_no_more() -> None:
+    limit = ViewerLimit(2)
+    first = limit.acquire("a")
+    limit.acquire("a")
     with pytest.raises(TooManyViewers) as refused:
-        places.take("a")
+        limit.acquire("a")
     assert int(refused.value.headers["Retry-After"]) > 0
-    with places.take("b"):
+    with limit.acquire("b"):
         pass
-    first.give_back()
-    first.give_back()
-    places.take("a")
+    first.release()
+    first.release()
+    limit.acquire("a")
     with pytest.raises(TooManyViewers):
-        places.take("a")
+        limit.acquire("a")
 
 
-def test_a_place_is_given_back_unless_it_is_kept_and_all_went_well() -> None:
-    places = Places(1)
-    with contextlib.suppress(LookupError), places.take("a") as place:
-        place.keep()
+def test_a_slot_is_released_unless_it_is_kept_and_all_went_well() -> None:
+    limit = ViewerLimit(1)
+    with contextlib.suppress(LookupError), limit.acquire("a") as slot:
+        slot.keep()
         raise LookupError
-    with places.take("a") as kept:
+    with limit.acquire("a") as kept:
         kept.keep()
     with pytest.raises(TooManyViewers):
-        places.take("a")
-    kept.give_back()
-    places.take("a")
+        limit.acquire("a")
+    kept.release()
+    limit.acquire("a")
 
 
 async def test_viewers_who_come_go_and_dawdle_as_they_like_all_have_the_text_once(
-    late: Stage, monkeypatch: pytest.MonkeyPatch
+    late: LiveRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With so little kept that most of them need streams of their own at times, and a provider that breaks off."""
-    monkeypatch.setattr(following, "MOST_KEPT", 8)
-    monkeypatch.setattr(following, "AHEAD", 4)
+    monkeypatch.setattr(response_streams, "MAX_UPDATES_KEPT", 8)
+    monkeypatch.setattr(response_streams, "READ_AHEAD", 4)
     faults = [{"after_events": count} for count in (9, 4, 30, 2, 17, 60)]
     script = [
         {"think": 0.3, "text": LONG, "calls": [{"name": "work", "arguments": {"label": "a"}}]},
@@ -344,4 +344,4 @@ async def test_viewers_who_come_go_and_dawdle_as_they_like_all_have_the_text_onc
         client.check()
         assert client.text == LONG * 6
     shared = late.rig.app.watching._shared
-    assert (shared.followed._of, shared.looks._of) == ({}, {}), "nothing is left behind"
+    assert (shared.streams._by_response, shared.readers._by_run) == ({}, {}), "nothing is left behind"

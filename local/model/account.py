@@ -1,4 +1,4 @@
-"""One world: the responses, scripts, switches and log that belong to one credential."""
+"""One account at the scripted model: the responses, scripts, switches and log that belong to one API key."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from local.model.personas import PERSONAS, persona_for
 from local.model.records import KnownResponse, LoggedRequest
 from local.model.requests import check_create
 from local.model.responses import TERMINAL, StoredResponse, compose
-from local.model.script import Script, Turn, asked_by, parse_script, script_named, turns_served
+from local.model.script import Script, Turn, id_to_answer, parse_script, script_named, turns_served
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switches:
-    """How the whole world behaves."""
+    """How the provider behaves towards the whole account."""
 
     azure_tool_outputs: bool = False
     """Refuse tool outputs that continue a background response by `previous_response_id`."""
@@ -51,8 +51,8 @@ class Switches:
 
 
 @dataclass(frozen=True, slots=True)
-class Cue:
-    """Where a create (or a chat completion) stands: what the model sees, and which turn of which script that is."""
+class ScriptedTurn:
+    """The turn of a script that answers a create (or a chat completion), and the conversation that the model sees."""
 
     conversation: Conversation
     script: str
@@ -61,10 +61,10 @@ class Cue:
     turn: Turn
     position: str
     problem: ApiError | None
-    """Why it cannot be accepted, as far as reading it showed."""
+    """Why the request is refused, as far as its reading showed."""
 
 
-class World:
+class Account:
     """State of one credential. Times come from `clock`, in epoch seconds."""
 
     def __init__(self, clock: Callable[[], float], think: float) -> None:
@@ -81,51 +81,51 @@ class World:
         self._items: dict[str, Json] = {}
         self._reasoning_of: dict[str, str] = {}
         self._turn_of_call: dict[tuple[str, str], int] = {}
-        self._plays: Counter[str] = Counter()
-        self._met: Counter[tuple[object, ...]] = Counter()
+        self._attempts: Counter[str] = Counter()
+        self._requests: Counter[tuple[object, ...]] = Counter()
 
     def set_script(self, name: str, data: Any) -> None:
         """Set a script from its JSON; its faults count from the start. Raises ScriptError."""
         self.scripts[name] = parse_script(name, data)
-        self._forget_faults(name)
+        self._reset_counts(name)
 
     def set_switches(self, data: Any) -> None:
         """Set the switches that are named, leave the others. Raises ScriptError."""
         fields = keyed(data, "switches", Switches.__dataclass_fields__)
         if "faults" in fields:
             fields["faults"] = parse_faults(fields["faults"], "faults")
-            self._forget_faults(None)
+            self._reset_counts(None)
         if isinstance(fields.get("unavailable"), bool):
             fields["unavailable"] = 1.0 if fields["unavailable"] else None
         if fields.get("cancel_completed", 400) not in (200, 400, 409):
             raise ScriptError("cancel_completed must be 200, 400 or 409")
         self.switches = replace(self.switches, **fields)
 
-    def _forget_faults(self, owner: str | None) -> None:
-        for key in [key for key in self._met if key[0] == owner]:
-            del self._met[key]
+    def _reset_counts(self, owner: str | None) -> None:
+        for key in [key for key in self._requests if key[0] == owner]:
+            del self._requests[key]
 
     # Faults
 
-    def next_fault(self, operation: str, cue: Cue | StoredResponse | None) -> Fault | None:
-        """What this request meets; counts it. The world's own faults go first."""
+    def next_fault(self, operation: str, subject: ScriptedTurn | StoredResponse | None) -> Fault | None:
+        """The fault of this request, if it has one; counts the request. The account's own faults go first."""
         own = self._count(self.switches.faults.get(operation, ()), (None, operation))
-        if own is not None or cue is None:
+        if own is not None or subject is None:
             return own
-        index = cue.index if isinstance(cue, Cue) else cue.turn_index
-        attempt = cue.attempt if cue.turn.faults_of_attempt else None
-        return self._count(cue.turn.faults.get(operation, ()), (cue.script, operation, index, attempt))
+        index = subject.index if isinstance(subject, ScriptedTurn) else subject.turn_index
+        attempt = subject.attempt if subject.turn.faults_of_attempt else None
+        return self._count(subject.turn.faults.get(operation, ()), (subject.script, operation, index, attempt))
 
     def _count(self, faults: tuple[Fault, ...], key: tuple[object, ...]) -> Fault | None:
         if not faults:
             return None
-        self._met[key] += 1
-        return fault_at(faults, self._met[key] - 1)
+        self._requests[key] += 1
+        return fault_at(faults, self._requests[key] - 1)
 
     # Create
 
-    def cue(self, body: Any) -> Cue | None:
-        """Where a create stands; `None` if that cannot be told. Raises nothing."""
+    def find_turn(self, body: Any) -> ScriptedTurn | None:
+        """The turn for a create; `None` for a body that has none. Raises nothing."""
         if not isinstance(body, dict):
             return None
         previous = self._previous(body)
@@ -140,40 +140,41 @@ class World:
             conversation = Conversation(history, tuple(normal_items(given)))
         except ApiError as error:
             conversation, problem = Conversation(history, ()), error
-        return self._cue(conversation, body, problem, lambda: check_create(body, strict=False))
+        return self._find_turn(conversation, body, problem, lambda: check_create(body, strict=False))
 
-    def chat_cue(self, body: Any) -> Cue | None:
-        """Where a chat completion stands; `None` if that cannot be told. Raises nothing."""
+    def find_chat_turn(self, body: Any) -> ScriptedTurn | None:
+        """The turn for a chat completion; `None` for a body that has none. Raises nothing."""
         try:
             check_chat(body, strict=False)
         except ApiError:
             return None
         request = chat.as_create(body)
-        return self._cue(Conversation((), tuple(chat.as_items(body["messages"]))), request, None, lambda: request)
+        return self._find_turn(Conversation((), tuple(chat.as_items(body["messages"]))), request, None, lambda: request)
 
-    def _cue(
+    def _find_turn(
         self, conversation: Conversation, body: Json, problem: ApiError | None, checked: Callable[[], Json]
-    ) -> Cue:
+    ) -> ScriptedTurn:
         name = script_named(conversation.latest_user_message)
         items: Sequence[Json] = conversation.since_user
         if name is None:
-            name, items = self._going_on(conversation) or (self._persona(checked), items)
+            name, items = self._continued_script(conversation) or (self._persona(checked), items)
         index = self._served(name, items)
         metadata = body.get("metadata")
         position = conversation.position(name, index, metadata if isinstance(metadata, dict) else {})
-        attempt = self._plays[position]
+        # A repeated create is the next attempt at the same turn, and not the next turn.
+        attempt = self._attempts[position]
         turn = Turn()
         if name in self.scripts:
             turn = self.scripts[name].turn(index).attempt(attempt)
         elif name not in PERSONAS:
-            problem = problem or invalid(f"This world has no script named {name!r}.", code="script_not_found")
-        return Cue(conversation, name, index, attempt, turn, position, problem)
+            problem = problem or invalid(f"This account has no script named {name!r}.", code="script_not_found")
+        return ScriptedTurn(conversation, name, index, attempt, turn, position, problem)
 
     def _served(self, name: str, items: Sequence[Json]) -> int:
-        return turns_served(items, lambda asked: self._turn_of_call.get((name, asked)))
+        return turns_served(items, lambda call_id: self._turn_of_call.get((name, call_id)))
 
-    def _going_on(self, conversation: Conversation) -> tuple[str, Sequence[Json]] | None:
-        """The script that goes on although the latest user message does not name it, and the items it began with."""
+    def _continued_script(self, conversation: Conversation) -> tuple[str, Sequence[Json]] | None:
+        """The script that continues although the latest user message does not name it, and the items since it began."""
         items = conversation.items
         for i in range(len(items) - 1, -1, -1):
             name = script_named(text_of(items[i].get("content"))) if items[i].get("role") == "user" else None
@@ -181,8 +182,8 @@ class World:
                 continue
             before = self._served(name, items[i + 1 : len(items) - len(conversation.since_user)])
             script = self.scripts.get(name)
-            goes_on = script is not None and before > 0 and script.turn(before - 1).goes_on
-            return (name, items[i + 1 :]) if goes_on else None
+            continues = script is not None and before > 0 and script.turn(before - 1).continues
+            return (name, items[i + 1 :]) if continues else None
         return None
 
     def _persona(self, checked: Callable[[], Json]) -> str:
@@ -191,43 +192,46 @@ class World:
         except ApiError:
             return persona_for({})
 
-    def create(self, body: Any, cue: Cue | None) -> StoredResponse:
+    def create(self, body: Any, found: ScriptedTurn | None) -> StoredResponse:
         """Accept a create. Raises ApiError with what the provider would say."""
         checked = check_create(body, strict=self.switches.strict_parameters)
+        # Again, though the reading has looked: the response may have been deleted or have ended since.
         previous = self._previous(checked)
         self._check_chain(checked, previous)
-        if cue is None or cue.problem is not None:
-            raise cue.problem if cue and cue.problem else invalid("Invalid 'input'.", param="input")
-        check_reasoning(cue.conversation.given)
-        check_calls(cue.conversation.items)
-        check_approvals(cue.conversation.items)
-        return self._accept(new_id("resp"), checked, cue, previous)
+        if found is None or found.problem is not None:
+            raise found.problem if found and found.problem else invalid("Invalid 'input'.", param="input")
+        check_reasoning(found.conversation.given)
+        check_calls(found.conversation.items)
+        check_approvals(found.conversation.items)
+        return self._accept(new_id("resp"), checked, found, previous)
 
-    def complete(self, body: Any, cue: Cue | None) -> StoredResponse:
+    def complete(self, body: Any, found: ScriptedTurn | None) -> StoredResponse:
         """Accept a chat completion. Raises ApiError with what the provider would say."""
         checked = check_chat(body, strict=self.switches.strict_parameters)
-        if cue is None or cue.problem is not None:
-            raise cue.problem if cue and cue.problem else invalid("Invalid 'messages'.", param="messages")
-        return self._accept(new_id("chatcmpl"), chat.as_create(checked), cue, None)
+        if found is None or found.problem is not None:
+            raise found.problem if found and found.problem else invalid("Invalid 'messages'.", param="messages")
+        return self._accept(new_id("chatcmpl"), chat.as_create(checked), found, None)
 
-    def _accept(self, response_id: str, request: Json, cue: Cue, previous: StoredResponse | None) -> StoredResponse:
-        turn = cue.turn
-        if cue.script in PERSONAS and cue.script not in self.scripts:
-            turn = PERSONAS[cue.script].next_turn(cue.conversation, request)
+    def _accept(
+        self, response_id: str, request: Json, found: ScriptedTurn, previous: StoredResponse | None
+    ) -> StoredResponse:
+        turn = found.turn
+        if found.script in PERSONAS and found.script not in self.scripts:
+            turn = PERSONAS[found.script].next_turn(found.conversation, request)
         stored = StoredResponse(
             id=response_id,
             request=request,
-            given=cue.conversation.given,
+            given=found.conversation.given,
             previous=previous,
-            script=cue.script,
-            turn_index=cue.index,
-            attempt=cue.attempt,
+            script=found.script,
+            turn_index=found.index,
+            attempt=found.attempt,
             turn=turn,
             created=self.clock(),
             think=self._think(turn),
-            planned=compose(turn, cue.conversation, request),
+            planned=compose(turn, found.conversation, request),
         )
-        self._plays[cue.position] += 1
+        self._attempts[found.position] += 1
         self._remember(stored)
         return stored
 
@@ -265,6 +269,7 @@ class World:
                 f"Previous response with id '{previous_id}' cannot be continued: its status is '{status}'.",
                 param="previous_response_id",
             )
+        # Azure OpenAI refuses tool outputs after a response in the background (agent-framework#7538).
         if self.switches.azure_tool_outputs and previous.background and isinstance(body.get("input"), list):
             for item in body["input"]:
                 if isinstance(item, dict) and item.get("type") == "function_call_output":
@@ -274,11 +279,12 @@ class World:
         self.responses[stored.id] = stored
         output = stored.planned.output
         for item in output:
-            asked = asked_by(item)
-            if asked is not None:
-                self._turn_of_call[stored.script, asked] = stored.turn_index
+            call_id = id_to_answer(item)
+            if call_id is not None:
+                self._turn_of_call[stored.script, call_id] = stored.turn_index
         if stored.kept:
             self._items |= {item["id"]: item for item in (*stored.given, *output)}
+            # The API refuses such an item in a replay without the reasoning that led to it.
             thoughts = [item["id"] for item in output if item["type"] == "reasoning"]
             if thoughts:
                 self._reasoning_of |= {i["id"]: thoughts[0] for i in output if i["type"] != "reasoning"}
@@ -293,7 +299,7 @@ class World:
         return stored
 
     def cancel(self, stored: StoredResponse) -> None:
-        """Cancel at the provider. Raises ApiError."""
+        """Cancel as the provider does. Raises ApiError."""
         now = self.clock()
         status = stored.status_at(now)
         if not stored.background:
@@ -304,11 +310,12 @@ class World:
         if status not in TERMINAL:
             stored.cancelled = True
             stored.cancel(now)
+        # Servers differ in what they answer here, and a client has to take all of it.
         elif status != "cancelled" and (own or self.switches.cancel_completed) != 200:
             raise ApiError(self.switches.cancel_completed, f"Cannot cancel a {status} response.")
 
     def delete(self, stored: StoredResponse) -> None:
-        """Delete it with its items; what continues it goes on."""
+        """Delete it with its items; responses that continue it are kept."""
         stored.deleted = True
         for item in (*stored.given, *stored.planned.output):
             self._items.pop(item["id"], None)

@@ -26,7 +26,7 @@ from shared.runs.watching.views import (
 )
 from tests.parts.waiting import eventually
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.viewers import Client, Stage, has_id, staged
+from tests.unit.runs.viewers import Client, LiveRig, has_id, staged
 
 TEXT = "Once upon a time there was a dormouse, and it slept through most of what follows. "
 LONG = TEXT * 3
@@ -34,7 +34,7 @@ LATER = 540.0
 """Seconds to the first poll, where the end is to come because a viewer has seen it."""
 
 
-def story(*, think: float = 0.15) -> list[dict[str, Any]]:
+def run_to_end(*, think: float = 0.15) -> list[dict[str, Any]]:
     """Three turns: two that say something and ask for a tool, then the text."""
     return [
         {"think": think, "text": "First I look. " * 3, "calls": [{"name": "work", "arguments": {"label": "a"}}]},
@@ -44,13 +44,13 @@ def story(*, think: float = 0.15) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-async def stage(rigs: NewRig) -> AsyncIterator[Stage]:
+async def stage(rigs: NewRig) -> AsyncIterator[LiveRig]:
     async with staged(await rigs(poll_first=0.1)) as stage:
         yield stage
 
 
 @pytest.fixture
-async def late(rigs: NewRig) -> AsyncIterator[Stage]:
+async def late(rigs: NewRig) -> AsyncIterator[LiveRig]:
     """Here nobody polls for minutes."""
     async with staged(await rigs(poll_first=LATER, poll_max=LATER)) as stage:
         yield stage
@@ -68,7 +68,7 @@ async def streams(rig: Rig) -> list[tuple[int, str | None]]:
 # The whole of a run
 
 
-async def test_a_watch_gives_state_deltas_and_end_and_these_are_the_text(stage: Stage) -> None:
+async def test_a_watch_gives_state_deltas_and_end_and_these_are_the_text(stage: LiveRig) -> None:
     await stage.rig.model.script("s", [{"think": 0.2, "text": LONG}])
     run_id = await stage.start()
     client = await stage.watch(run_id, Client())
@@ -79,8 +79,8 @@ async def test_a_watch_gives_state_deltas_and_end_and_these_are_the_text(stage: 
     assert len(client.of(Delta)) > 5
 
 
-async def test_turns_begin_with_empty_snapshots_and_tools_are_told(stage: Stage) -> None:
-    await stage.rig.model.script("s", story())
+async def test_turns_begin_with_empty_snapshots_and_tools_are_told(stage: LiveRig) -> None:
+    await stage.rig.model.script("s", run_to_end())
     client = await stage.watch(await stage.start(), Client())
     client.check()
     assert [event.event_id for event in client.of(Snapshot)] == [EventId(turn, 1, 0) for turn in (1, 2, 3)]
@@ -95,8 +95,8 @@ async def test_turns_begin_with_empty_snapshots_and_tools_are_told(stage: Stage)
     assert tools == [ToolStarted, ToolFinished] * 2
 
 
-async def test_the_end_of_a_response_is_taken_in_at_once_and_not_at_the_next_poll(late: Stage) -> None:
-    await late.rig.model.script("s", story())
+async def test_the_end_of_a_response_is_taken_in_at_once_and_not_at_the_next_poll(late: LiveRig) -> None:
+    await late.rig.model.script("s", run_to_end())
     run_id = await late.start()
     client = await late.watch(run_id, Client())
     client.check()
@@ -105,9 +105,9 @@ async def test_the_end_of_a_response_is_taken_in_at_once_and_not_at_the_next_pol
     assert len(late.woken) >= 3, "once a turn"
 
 
-async def test_an_ended_run_gives_state_snapshot_and_end_from_any_id(stage: Stage) -> None:
+async def test_an_ended_run_gives_state_snapshot_and_end_from_any_id(stage: LiveRig) -> None:
     await stage.rig.model.script("s", [{"think": 0.0, "text": TEXT}])
-    run = await stage.rig.story(stream=True)
+    run = await stage.rig.run_to_end(stream=True)
     for after in (None, EventId(1, 1, 0), EventId(1, 1, 7), EventId(3, 2, 1)):
         client = await stage.watch(run.id, Client(text="what it had", last=after))
         assert client.kinds() == ["State", "Snapshot", "End"]
@@ -115,13 +115,13 @@ async def test_an_ended_run_gives_state_snapshot_and_end_from_any_id(stage: Stag
     assert await streams(stage.rig) == []
 
 
-async def test_a_run_that_is_not_there_has_nothing_to_show(stage: Stage) -> None:
+async def test_a_run_that_is_not_there_has_nothing_to_show(stage: LiveRig) -> None:
     client = await stage.watch(f"run_{'0' * 32}_1", Client())
     assert client.events == []
 
 
-async def test_a_run_without_live_text_shows_status_tools_and_progress_then_snapshot_and_end(stage: Stage) -> None:
-    await stage.rig.model.script("s", story(think=0.05))
+async def test_a_run_without_live_text_shows_status_tools_and_progress_then_snapshot_and_end(stage: LiveRig) -> None:
+    await stage.rig.model.script("s", run_to_end(think=0.05))
     client = await stage.watch(await stage.start(stream=False), Client())
     client.check()
     assert client.of(Delta) == []
@@ -135,7 +135,7 @@ async def test_an_agent_without_live_text_is_watched_by_its_rows(rigs: NewRig) -
     from tests.parts import workshop
 
     async with staged(await rigs(factories=[workshop.build_chat])) as stage:
-        await stage.rig.model.script("s", story(think=0.05))
+        await stage.rig.model.script("s", run_to_end(think=0.05))
         client = await stage.watch(await stage.start(agent="phone"), Client())
     client.check()
     assert client.kinds()[-2:] == ["Snapshot", "End"]
@@ -144,7 +144,7 @@ async def test_an_agent_without_live_text_is_watched_by_its_rows(rigs: NewRig) -
 
 
 @pytest.mark.parametrize("status", ["failed", "incomplete"])
-async def test_a_response_that_ends_otherwise_leaves_the_run_s_text(stage: Stage, status: str) -> None:
+async def test_a_response_that_ends_otherwise_leaves_the_run_s_text(stage: LiveRig, status: str) -> None:
     error = {"code": "invalid_prompt", "message": "No."}
     await stage.rig.model.script("s", [{"think": 0.1, "text": LONG, "status": status, "error": error}])
     client = await stage.watch(await stage.start(), Client())
@@ -153,7 +153,7 @@ async def test_a_response_that_ends_otherwise_leaves_the_run_s_text(stage: Stage
     assert client.text == ("" if status == "failed" else LONG)
 
 
-async def test_a_cancelled_run_ends_with_an_empty_text_and_its_stream_is_let_go(late: Stage) -> None:
+async def test_a_cancelled_run_ends_with_an_empty_text_and_its_stream_is_let_go(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.1, "text": LONG, "stuck": True}])
     run_id = await late.start()
     client = await late.watch(run_id, Client(), until=lambda event: isinstance(event, Delta))
@@ -166,7 +166,7 @@ async def test_a_cancelled_run_ends_with_an_empty_text_and_its_stream_is_let_go(
     assert client.of(End)[-1].run.status is RunStatus.CANCELLED
 
 
-async def test_a_run_deleted_under_its_viewer_just_ends(late: Stage) -> None:
+async def test_a_run_deleted_under_its_viewer_just_ends(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.1, "text": LONG, "stuck": True}])
     run_id = await late.start()
     client = Client()
@@ -180,9 +180,9 @@ async def test_a_run_deleted_under_its_viewer_just_ends(late: Stage) -> None:
 # Coming back
 
 
-async def test_a_viewer_who_is_cut_off_after_every_single_event_misses_nothing(late: Stage) -> None:
+async def test_a_viewer_who_is_cut_off_after_every_single_event_misses_nothing(late: LiveRig) -> None:
     """Each connection gets as far as one event that has an id; deltas alone, without a last snapshot, are the text."""
-    script = story(think=0.4)
+    script = run_to_end(think=0.4)
     await late.rig.model.script("s", script)
     run_id = await late.start()
     client = Client()
@@ -195,7 +195,7 @@ async def test_a_viewer_who_is_cut_off_after_every_single_event_misses_nothing(l
         assert said == text or text.startswith(said)  # the run may have gone on meanwhile
 
 
-async def test_the_provider_is_asked_only_for_what_the_viewer_has_not_seen(late: Stage) -> None:
+async def test_the_provider_is_asked_only_for_what_the_viewer_has_not_seen(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.1, "text": LONG, "stuck": True}])
     run_id = await late.start()
     client = Client()
@@ -212,7 +212,7 @@ async def _closed(rig: Rig, count: int) -> bool:
     return len(found) == count and all(how is not None for _, how in found)
 
 
-async def test_a_viewer_who_left_closes_the_provider_s_stream(late: Stage) -> None:
+async def test_a_viewer_who_left_closes_the_provider_s_stream(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.1, "text": LONG, "stuck": True}])
     run_id = await late.start()
     client = Client()
@@ -226,8 +226,8 @@ async def test_a_viewer_who_left_closes_the_provider_s_stream(late: Stage) -> No
 
 
 @pytest.mark.parametrize("after", [EventId(1, 1, 3), EventId(2, 7, 0), EventId(9, 1, 12)])
-async def test_an_id_of_another_turn_or_attempt_begins_the_current_one_anew(late: Stage, after: EventId) -> None:
-    script = story()[1:]
+async def test_an_id_of_another_turn_or_attempt_begins_the_current_one_anew(late: LiveRig, after: EventId) -> None:
+    script = run_to_end()[1:]
     script[1] |= {"stuck": True}
     await late.rig.model.script("s", script)
     run_id = await late.start()
@@ -239,7 +239,7 @@ async def test_an_id_of_another_turn_or_attempt_begins_the_current_one_anew(late
     assert LONG.startswith(client.text)
 
 
-async def test_an_id_beyond_everything_reaches_nothing_and_the_end_comes_all_the_same(late: Stage) -> None:
+async def test_an_id_beyond_everything_reaches_nothing_and_the_end_comes_all_the_same(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.1, "text": LONG, "stuck": True}])
     run_id = await late.start()
     client = Client(text="forged", last=EventId(1, 1, 9_999_999_998))
@@ -253,15 +253,15 @@ async def test_an_id_beyond_everything_reaches_nothing_and_the_end_comes_all_the
     assert client.kinds()[-2:] == ["Snapshot", "End"]
 
 
-async def test_two_viewers_see_the_same(late: Stage) -> None:
-    await late.rig.model.script("s", story(think=0.3))
+async def test_two_viewers_see_the_same(late: LiveRig) -> None:
+    await late.rig.model.script("s", run_to_end(think=0.3))
     run_id = await late.start()
     first, second = await asyncio.gather(late.watch(run_id, Client()), late.watch(run_id, Client()))
     first.check()
     assert [event for event in first.events if has_id(event)] == [event for event in second.events if has_id(event)]
 
 
-async def test_who_comes_in_the_middle_is_shown_the_turn_from_its_start(late: Stage) -> None:
+async def test_who_comes_in_the_middle_is_shown_the_turn_from_its_start(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.1, "text": LONG, "stuck": True}])
     run_id = await late.start()
     first = Client()
@@ -272,7 +272,7 @@ async def test_who_comes_in_the_middle_is_shown_the_turn_from_its_start(late: St
     watching.cancel()
 
 
-async def test_while_tools_run_the_turn_that_asked_for_them_is_still_shown(late: Stage) -> None:
+async def test_while_tools_run_the_turn_that_asked_for_them_is_still_shown(late: LiveRig) -> None:
     """Whoever was cut off in a turn that has meanwhile ended gets the rest of it, as long as its tools are at work."""
     script = [
         {"think": 0.1, "text": LONG, "calls": [{"name": "hold", "arguments": {"label": "t"}}]},
@@ -305,7 +305,7 @@ async def _tools_run(rig: Rig, run_id: str) -> bool:
 # What goes wrong on the way
 
 
-async def test_a_stream_that_breaks_or_just_stops_is_taken_up_where_it_was(late: Stage) -> None:
+async def test_a_stream_that_breaks_or_just_stops_is_taken_up_where_it_was(late: LiveRig) -> None:
     faults = [{"after_events": 1}, {"after_events": 7, "drop": True}, {"after_events": 3}, {"after_events": 0}]
     await late.rig.model.script("s", [{"think": 0.1, "text": LONG, "faults": {"stream": faults}}])
     client = await late.watch(await late.start(), Client())
@@ -315,7 +315,7 @@ async def test_a_stream_that_breaks_or_just_stops_is_taken_up_where_it_was(late:
     assert len(await streams(late.rig)) >= 3
 
 
-async def test_a_reset_is_an_empty_snapshot_and_the_text_begins_again(late: Stage) -> None:
+async def test_a_reset_is_an_empty_snapshot_and_the_text_begins_again(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.2, "text": LONG, "stream_restart": True}])
     client = await late.watch(await late.start(), Client())
     client.check()
@@ -324,7 +324,7 @@ async def test_a_reset_is_an_empty_snapshot_and_the_text_begins_again(late: Stag
     assert client.text == LONG
 
 
-async def test_a_viewer_cut_off_around_a_reset_has_the_text_all_the_same(late: Stage) -> None:
+async def test_a_viewer_cut_off_around_a_reset_has_the_text_all_the_same(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.4, "text": LONG, "stream_restart": True}])
     run_id = await late.start()
     client = Client()
@@ -334,7 +334,7 @@ async def test_a_viewer_cut_off_around_a_reset_has_the_text_all_the_same(late: S
     assert client.text == LONG
 
 
-async def test_past_the_wall_the_text_stays_the_rows_go_on_and_a_snapshot_comes_before_the_end(late: Stage) -> None:
+async def test_past_the_wall_the_text_stays_the_rows_go_on_and_a_snapshot_comes_before_the_end(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.1, "text": LONG, "stuck": True}])
     run_id = await late.start()
     client = await late.watch(run_id, Client(), until=lambda event: isinstance(event, Delta))
@@ -352,8 +352,8 @@ async def test_past_the_wall_the_text_stays_the_rows_go_on_and_a_snapshot_comes_
     assert client.text == LONG
 
 
-async def test_the_turn_after_a_stale_one_is_live_again(late: Stage) -> None:
-    script = story()[1:]
+async def test_the_turn_after_a_stale_one_is_live_again(late: LiveRig) -> None:
+    script = run_to_end()[1:]
     script[0] |= {"stuck": True}
     await late.rig.model.script("s", script)
     run_id = await late.start()
@@ -370,7 +370,7 @@ async def test_the_turn_after_a_stale_one_is_live_again(late: Stage) -> None:
     assert {event.event_id.turn for event in client.of(Delta)} == {2}
 
 
-async def test_a_new_attempt_of_a_turn_begins_anew(stage: Stage) -> None:
+async def test_a_new_attempt_of_a_turn_begins_anew(stage: LiveRig) -> None:
     attempts = [{"status": "failed", "error": {"code": "server_error", "message": "Oh."}}, {}]
     await stage.rig.model.script("s", [{"think": 0.1, "text": LONG, "attempts": attempts}])
     client = await stage.watch(await stage.start(), Client())
@@ -379,7 +379,7 @@ async def test_a_new_attempt_of_a_turn_begins_anew(stage: Stage) -> None:
     assert client.text == LONG
 
 
-async def test_a_store_that_is_away_for_a_while_ends_no_watch(late: Stage) -> None:
+async def test_a_store_that_is_away_for_a_while_ends_no_watch(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.3, "text": LONG}])
     run_id = await late.start()
     away = 3
@@ -396,7 +396,7 @@ async def test_a_store_that_is_away_for_a_while_ends_no_watch(late: Stage) -> No
     assert client.text == LONG
 
 
-async def test_progress_and_questions_are_told(late: Stage) -> None:
+async def test_progress_and_questions_are_told(late: LiveRig) -> None:
     script = [
         {
             "think": 0.0,
@@ -417,7 +417,7 @@ async def test_progress_and_questions_are_told(late: Stage) -> None:
 
 
 @pytest.mark.slow
-async def test_a_viewer_who_does_not_read_makes_the_provider_wait(late: Stage) -> None:
+async def test_a_viewer_who_does_not_read_makes_the_provider_wait(late: LiveRig) -> None:
     """Nothing piles up here: the stream is read a little ahead, and no further."""
     await late.rig.model.script("s", [{"think": 0.0, "repeat_text": {"text": "word " * 1_000, "times": 2_000}}])
     run_id = await late.start()

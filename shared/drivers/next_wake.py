@@ -1,4 +1,4 @@
-"""How whatever has a due row stands, by its own row: a run, a batch, a deleted session."""
+"""When a run, a batch or a deleted session is to be woken next, read from its own row."""
 
 from __future__ import annotations
 
@@ -16,47 +16,48 @@ from shared.runs.rules.agenda import next_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What a row says of the next wake."""
+class NextWake:
+    """Status and next wake, as stored."""
 
     status: StrEnum
 
     wake_at: datetime | None
-    """None: there is none."""
+    """None: nothing is left to do."""
 
     deadline_at: datetime | None = None
 
 
-async def standing_of(ports: Ports, subject: str) -> Standing | None:
-    """How it stands; None when there is no such row."""
+async def next_wake_of(ports: Ports, subject: str) -> NextWake | None:
+    """Status and next wake of what a due row names; None when there is no such run, batch or session."""
     if is_batch_id(subject):
         batch = await ports.batches.load(subject)
         if batch is None:
             return None
         wake_at = None if batch.value.is_done else batch.value.schedule.wake_at
-        return Standing(status=batch.value.status, wake_at=wake_at)
+        return NextWake(status=batch.value.status, wake_at=wake_at)
     if (session_id := session_of_due_row(subject)) is not None:
         session = await ports.runs.load_session(session_id)
-        return None if session is None else _of_a_deletion(ports, session.value)
+        return None if session is None else _of_session(ports, session.value)
     run = await ports.runs.load(subject)
     if run is None:
         return None
+    # Worked out from the row each time, never stored: a stored time could contradict the row that it is about.
     soonest = next_time(run.value)
     deadline = run.value.schedule.deadline_at
-    return Standing(status=run.value.status, wake_at=None if soonest is None else soonest.due, deadline_at=deadline)
+    return NextWake(status=run.value.status, wake_at=None if soonest is None else soonest.due, deadline_at=deadline)
 
 
-def _of_a_deletion(ports: Ports, session: Session) -> Standing:
-    """A session is looked after once it is deleted: at once while runs of it are left, then when its own row goes."""
+def _of_session(ports: Ports, session: Session) -> NextWake:
+    """A deleted session is due at once while runs of it are left, then when its own row is to be removed."""
     if session.deleted_at is None:
-        return Standing(status=SessionStatus.LIVE, wake_at=None)
+        return NextWake(status=SessionStatus.LIVE, wake_at=None)
     wake_at = removal_of(session, ports.settings) if session.emptied else session.deleted_at
-    return Standing(status=SessionStatus.DELETED, wake_at=wake_at)
+    return NextWake(status=SessionStatus.DELETED, wake_at=wake_at)
 
 
-async def outcome_by_row(ports: Ports, subject: str) -> Outcome:
-    """What the row says of the next wake, without one."""
-    found = await standing_of(ports, subject)
+async def stored_outcome(ports: Ports, subject: str) -> Outcome:
+    """The outcome that a wake would return, from the stored row and without a wake."""
+    found = await next_wake_of(ports, subject)
     if found is None or found.wake_at is None:
         return Outcome(found.status if found else None, None)
     return Outcome(found.status, max(0.0, (found.wake_at - ports.clock()).total_seconds()))

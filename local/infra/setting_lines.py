@@ -1,4 +1,4 @@
-"""How an app setting gets to Azure and into the sample: one line each, which `dev.py check --fix` writes.
+"""The lines for each app setting in the templates' parameters and in the sample, which `dev.py check --fix` writes.
 
 The parameter `appSettings` of main.bicep holds every setting that the templates do not set by themselves. Its value
 in main.parameters.json is an object of lines `"DORMOUSE_X": "${DORMOUSE_X}"`: azd fills in the variable of its

@@ -11,30 +11,30 @@ from shared.errors import TooManyViewers
 RETRY_AFTER = "5"
 
 
-class Places:
+class ViewerLimit:
     """Counts the viewers of each owner: event streams, and requests that wait."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._taken: Counter[str] = Counter()
+        self._in_use: Counter[str] = Counter()
 
-    def take(self, owner: str) -> Place:
-        """A place for one more viewer. Raises ``TooManyViewers``."""
-        if self._taken[owner] >= self._most:
+    def acquire(self, owner: str) -> ViewerSlot:
+        """A slot for one more viewer. Raises ``TooManyViewers``."""
+        if self._in_use[owner] >= self._most:
             raise TooManyViewers(
                 f"You have {self._most} open streams and waiting requests here, which is the most. "
                 "Close one, or send the same again later.",
                 headers={"Retry-After": RETRY_AFTER},
             )
-        self._taken[owner] += 1
-        return Place(self._taken, owner)
+        self._in_use[owner] += 1
+        return ViewerSlot(self._in_use, owner)
 
 
-class Place:
-    """One viewer's place, until it is given back, at the end of the ``with`` block unless somebody else does it."""
+class ViewerSlot:
+    """One viewer's slot: released at the end of the ``with`` block, or later, after ``keep``, by its new owner."""
 
-    def __init__(self, taken: Counter[str], owner: str) -> None:
-        self._taken = taken
+    def __init__(self, in_use: Counter[str], owner: str) -> None:
+        self._in_use = in_use
         self._owner = owner
         self._held = True
         self._kept = False
@@ -46,17 +46,18 @@ class Place:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None or not self._kept:
-            self.give_back()
+            self.release()
 
     def keep(self) -> Self:
-        """Hold it beyond the block: whoever gets it now gives it back."""
+        """Hold it beyond the block: whoever it is passed to must release it."""
         self._kept = True
         return self
 
-    def give_back(self) -> None:
-        """Let another viewer have it; again does nothing."""
+    def release(self) -> None:
+        """Free the slot. Calling it again does nothing."""
         if self._held:
             self._held = False
-            self._taken[self._owner] -= 1
-            if not self._taken[self._owner]:
-                del self._taken[self._owner]
+            self._in_use[self._owner] -= 1
+            # Else the counter would grow by every owner that this process has ever served.
+            if not self._in_use[self._owner]:
+                del self._in_use[self._owner]

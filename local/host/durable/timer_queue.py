@@ -1,4 +1,4 @@
-"""The durable timers that are still to fire."""
+"""The durable timers that have not fired yet."""
 
 import asyncio
 import heapq
@@ -10,8 +10,8 @@ from typing import Any
 from local.host.clock import Clock
 
 
-class Alarm:
-    """One sleeper for all durable timers: a run that is often woken leaves thousands of cancelled ones."""
+class TimerQueue:
+    """One waiting task for all durable timers: a run that is often woken leaves thousands of cancelled ones."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -19,13 +19,15 @@ class Alarm:
         self._order = itertools.count()
         self._earlier = asyncio.Event()
 
-    def set(self, when: datetime, ring: Callable[[], None]) -> None:
-        heapq.heappush(self._due, (when, next(self._order), ring))
+    def schedule(self, when: datetime, callback: Callable[[], None]) -> None:
+        # The number decides between equal times: callbacks cannot be compared.
+        heapq.heappush(self._due, (when, next(self._order), callback))
         if self._due[0][0] == when:
             self._earlier.set()
 
     async def run(self) -> None:
         while True:
+            # Cleared before the queue is read: a timer that is added meanwhile must not be missed.
             self._earlier.clear()
             while self._due and self._due[0][0] <= self._clock.now():
                 heapq.heappop(self._due)[2]()

@@ -6,18 +6,18 @@ import asyncio
 
 import pytest
 
-from shared.agentkit.shares import NoRoom, Shares
+from shared.agentkit.fair_limit import FairLimit, NoSlot
 
 
 class Holder:
     """Somebody who takes a place and keeps it until told."""
 
-    def __init__(self, shares: Shares, owner: str, *, patience: float = 60.0) -> None:
+    def __init__(self, shares: FairLimit, owner: str, *, patience: float = 60.0) -> None:
         self.let_go, self.has = asyncio.Event(), asyncio.Event()
         self.task = asyncio.create_task(self._hold(shares, owner, patience))
 
-    async def _hold(self, shares: Shares, owner: str, patience: float) -> None:
-        async with shares.place(owner, patience=patience):
+    async def _hold(self, shares: FairLimit, owner: str, patience: float) -> None:
+        async with shares.slot(owner, wait=patience):
             self.has.set()
             await self.let_go.wait()
 
@@ -26,22 +26,22 @@ class Holder:
         await self.task
 
 
-async def holders(shares: Shares, owner: str, count: int) -> list[Holder]:
+async def holders(shares: FairLimit, owner: str, count: int) -> list[Holder]:
     found = [Holder(shares, owner) for _ in range(count)]
     await asyncio.sleep(0)
     return found
 
 
 async def test_there_are_so_many_places_and_no_more() -> None:
-    shares = Shares(2)
+    shares = FairLimit(2)
     await holders(shares, "", 2)
-    with pytest.raises(NoRoom):
-        async with shares.place(patience=0.01):
+    with pytest.raises(NoSlot):
+        async with shares.slot(wait=0.01):
             raise AssertionError
 
 
 async def test_one_owner_has_three_quarters_at_most() -> None:
-    shares = Shares(4)
+    shares = FairLimit(4)
     ann = await holders(shares, "ann", 4)
     assert [each.has.is_set() for each in ann] == [True, True, True, False]
     (bob,) = await holders(shares, "bob", 1)
@@ -49,7 +49,7 @@ async def test_one_owner_has_three_quarters_at_most() -> None:
 
 
 async def test_who_came_first_is_next_but_for_those_whose_owner_has_its_share() -> None:
-    shares = Shares(4)
+    shares = FairLimit(4)
     ann = await holders(shares, "ann", 4)
     (bob,) = await holders(shares, "bob", 1)
     waiting = await holders(shares, "bob", 2)
@@ -63,7 +63,7 @@ async def test_who_came_first_is_next_but_for_those_whose_owner_has_its_share() 
 
 @pytest.mark.parametrize("turn_has_come", [False, True])
 async def test_who_stops_waiting_leaves_the_place_to_others(turn_has_come: bool) -> None:
-    shares = Shares(1)
+    shares = FairLimit(1)
     (first,) = await holders(shares, "", 1)
     (second,) = await holders(shares, "", 1)
     if turn_has_come:
@@ -73,5 +73,5 @@ async def test_who_stops_waiting_leaves_the_place_to_others(turn_has_come: bool)
     await asyncio.gather(second.task, return_exceptions=True)
     if not turn_has_come:
         await first.gives_back()
-    async with shares.place(patience=0.0):
+    async with shares.slot(wait=0.0):
         pass

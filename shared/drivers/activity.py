@@ -1,4 +1,4 @@
-"""The activity: one wake of whatever has a due row, wherever it was asked for."""
+"""The activity of all orchestrators: one wake of a run, a batch or a deleted session."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
-from shared.drivers.dating import date_ahead, date_by_row, is_driven_by_date
 from shared.drivers.driver import Driver
+from shared.drivers.due_times import is_driven_by_due_row, set_due_from_state, set_due_in
 from shared.runs.actions.advance import advance
 from shared.runs.actions.outcome import Outcome
 from shared.runs.batches.advance import advance_batch
@@ -17,21 +17,23 @@ from shared.runs.model.ids import session_of_due_row
 from shared.runs.ports import Ports, log
 from shared.runs.store.rows import RowTooNew, RowUnreadable
 
-LEFT_TO_NEWER = timedelta(minutes=10)
+NEWER_SCHEMA_WAIT = timedelta(minutes=10)
 """How long a row of a newer schema is left alone: in the middle of a deployment both versions run."""
 STEP_SECONDS = 60.0
+"""After this long a step returns and leaves the rest to the next: it must stay far below `functionTimeout`."""
 EARLY_SECONDS = 1.0
 
 
 async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
-    """Advance it; where its due row alone drives it, as long as there is something to do at once, then date that.
+    """Advance it. Where the sweep drives it: as long as there is something to do at once, then set its due row.
 
-    A row that cannot be read is put aside. Raises ``StoreUnavailable``.
+    A row that cannot be read is quarantined. Raises ``StoreUnavailable``.
     """
     row, began = None, time.monotonic()
     try:
         while True:
-            if is_driven_by_date(ports.settings, subject):
+            # Read before the wake: a change of the due row while it runs makes the write below fail, and is kept.
+            if is_driven_by_due_row(ports.settings, subject):
                 row = await ports.due.get(subject)
             outcome = await _once(ports, subject, driver)
             if row is None or outcome.wake_in != 0 or time.monotonic() - began >= STEP_SECONDS:
@@ -39,19 +41,20 @@ async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
     except RowTooNew as error:
         log.warning("run %s is left to a newer version: %s", subject, error, extra={"run_id": subject})
         if row is not None:
-            await date_ahead(ports, row, LEFT_TO_NEWER)
-        return Outcome(None, LEFT_TO_NEWER.total_seconds())
+            await set_due_in(ports, row, NEWER_SCHEMA_WAIT)
+        return Outcome(None, NEWER_SCHEMA_WAIT.total_seconds())
     except RowUnreadable as error:
-        log.error("run %s is put aside: its row cannot be read: %s", subject, error, extra={"run_id": subject})
+        log.error("run %s is quarantined: its row cannot be read: %s", subject, error, extra={"run_id": subject})
         row = row or await ports.due.get(subject)
         if row is not None:
             await ports.due.quarantine(row, str(error), ports.clock())
         return Outcome(None, None)
+    # Without a status there is no run (yet): its submit may still be writing it, and needs the due row.
     if row is not None and outcome.status is not None:
         if outcome.wake_in is None:
             await ports.due.remove(row, ports.clock())
-        elif not await date_ahead(ports, row, timedelta(seconds=outcome.wake_in)):
-            await date_by_row(ports, subject)  # a sweep has handed it over meanwhile
+        elif not await set_due_in(ports, row, timedelta(seconds=outcome.wake_in)):
+            await set_due_from_state(ports, subject)  # a sweep has changed the row meanwhile
     return outcome if ports.settings.driver == "timer" else not_too_early(outcome)
 
 
@@ -59,7 +62,7 @@ async def _once(ports: Ports, subject: str, driver: Driver) -> Outcome:
     if is_batch_id(subject):
         return await advance_batch(ports, subject, driver)
     if session_of_due_row(subject) is not None:
-        return await advance_session(ports, subject, driver.woken)
+        return await advance_session(ports, subject, driver.wake)
     return await advance(ports, subject)
 
 

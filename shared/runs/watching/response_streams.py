@@ -1,7 +1,7 @@
-"""The responses that are followed: one stream from the provider for all who watch the same in this process.
+"""The provider's streams of responses: one of each response for all viewers in this process.
 
-Each viewer stands somewhere in what the stream has told. What it has told is kept, up to a bound, for those who read
-more slowly or come later; who lacks more than is kept follows a stream of its own until it has caught up.
+Each viewer has a position in the stream. Its updates are kept, up to a bound, for viewers that read more slowly or come
+later; one that needs more than is kept gets a stream of its own until it has caught up.
 """
 
 from __future__ import annotations
@@ -20,107 +20,111 @@ from shared.runs.rules import schedule
 OPEN_SECONDS = 10.0
 BACKOFF_FIRST = 0.2
 BACKOFF_MOST = 10.0
-AHEAD = 64
-"""How many updates are read ahead of the fastest viewer before the provider is made to wait."""
+READ_AHEAD = 64
+"""How many updates are read ahead of the fastest viewer before we stop reading from the provider."""
 
-MOST_KEPT = 10_000
-MOST_CHARACTERS = 1_000_000
+MAX_UPDATES_KEPT = 10_000
+MAX_CHARACTERS_KEPT = 1_000_000
 """What is kept of one stream: some megabytes at most."""
 
 
-class Followed:
+class ResponseStreams:
     """The streams of one process, by response."""
 
     def __init__(self, jitter: Callable[[], float]) -> None:
         self._jitter = jitter
-        self._of: dict[str, list[Stream]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._by_response: dict[str, list[ResponseStream]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
 
-    def open(self, agent: Agent, response_id: str, after: int, bell: asyncio.Event) -> Cursor:
-        """Follow the response from after that number; ``bell`` is set whenever there may be more to take."""
-        return Cursor(self, agent, response_id, after, bell)
+    def open(self, agent: Agent, response_id: str, after: int, available: asyncio.Event) -> Cursor:
+        """Follow the response from after that number; ``available`` is set whenever there may be more to take."""
+        return Cursor(self, agent, response_id, after, available)
 
-    def join(self, cursor: Cursor, agent: Agent, after: int) -> Stream:
-        """A stream that tells all that comes after that number: the oldest that does, or a new one."""
-        streams = self._of.setdefault(cursor.response_id, [])
+    def join(self, cursor: Cursor, agent: Agent, after: int) -> ResponseStream:
+        """A stream that has every update after that number: the oldest that does, or a new one."""
+        streams = self._by_response.setdefault(cursor.response_id, [])
+        # The oldest first, so that viewers gather on one stream and the others can be closed.
         stream = next((each for each in streams if each.covers(after)), None)
         if stream is None:
-            stream = Stream(agent, cursor.response_id, after, self._jitter)
+            stream = ResponseStream(agent, cursor.response_id, after, self._jitter)
             streams.append(stream)
         stream.cursors.add(cursor)
         return stream
 
-    def leave(self, cursor: Cursor, stream: Stream) -> asyncio.Task[None] | None:
+    def leave(self, cursor: Cursor, stream: ResponseStream) -> asyncio.Task[None] | None:
         """The task of the stream, which is ending, if that was its last viewer."""
         stream.cursors.discard(cursor)
         if stream.cursors:
             return None
-        streams = self._of[cursor.response_id]
+        streams = self._by_response[cursor.response_id]
         streams.remove(stream)
         if not streams:
-            del self._of[cursor.response_id]
+            del self._by_response[cursor.response_id]
         stream.task.cancel()
-        self._ending.add(stream.task)
-        stream.task.add_done_callback(self._ending.discard)
+        # Kept until it has ended: the event loop holds only weak references to its tasks.
+        self._stopping.add(stream.task)
+        stream.task.add_done_callback(self._stopping.discard)
         return stream.task
 
-    def is_behind(self, cursor: Cursor, stream: Stream, after: int) -> bool:
-        """Whether the viewer is to join again: its stream no longer has what it lacks, or an older one has it too."""
-        if stream.lacks(after) or stream.over:
+    def must_rejoin(self, cursor: Cursor, stream: ResponseStream, after: int) -> bool:
+        """Whether the viewer must change streams: its own no longer has the next update, or an older one has it too."""
+        if stream.lacks(after) or stream.ended:
             return stream.lacks(after)
-        return next((each for each in self._of[cursor.response_id] if each.covers(after)), None) is not stream
+        return next((each for each in self._by_response[cursor.response_id] if each.covers(after)), None) is not stream
 
 
 class Cursor:
-    """Where one viewer stands in a response."""
+    """One viewer's position in the stream of a response."""
 
-    def __init__(self, followed: Followed, agent: Agent, response_id: str, after: int, bell: asyncio.Event) -> None:
+    def __init__(
+        self, streams: ResponseStreams, agent: Agent, response_id: str, after: int, available: asyncio.Event
+    ) -> None:
         self.response_id = response_id
-        self.bell = bell
-        self.over = False
-        """Whether nothing follows: the response has ended, or the provider tells no more of it."""
-        self._followed = followed
+        self.available = available
+        self.ended = False
+        """Whether nothing follows: the response has ended, or the provider replays no more of it."""
+        self._streams = streams
         self._agent = agent
         self._after = after
-        self._stream = followed.join(self, agent, after)
+        self._stream = streams.join(self, agent, after)
         self._index = self._stream.index_after(after)
 
     def take(self) -> AgentUpdate | None:
-        """The next update, if it is here. When none is left to come, ``over`` says so."""
-        if self._followed.is_behind(self, self._stream, self._after):
-            self._join_again()
+        """The next update, if it is here. When none is left to come, ``ended`` says so."""
+        if self._streams.must_rejoin(self, self._stream, self._after):
+            self._rejoin()
         while (found := self._stream.next_from(self._index)) is not None:
             self._index, update = found
             if update.sequence > self._after:
                 self._after = update.sequence
-                self.over = update.kind is UpdateKind.ENDED
+                self.ended = update.kind is UpdateKind.ENDED
                 return update
-        self.over = self._stream.over
+        self.ended = self._stream.ended
         return None
 
     async def close(self) -> None:
-        """Let go of the stream; the provider's is closed with its last viewer."""
-        ending = self._followed.leave(self, self._stream)
-        if ending is not None:
-            await asyncio.wait([ending])
+        """Leave the stream; the connection to the provider is closed with the last viewer."""
+        stopping = self._streams.leave(self, self._stream)
+        if stopping is not None:
+            await asyncio.wait([stopping])
 
-    def _join_again(self) -> None:
+    def _rejoin(self) -> None:
         old = self._stream
-        self._stream = self._followed.join(self, self._agent, self._after)
+        self._stream = self._streams.join(self, self._agent, self._after)
         self._index = self._stream.index_after(self._after)
         if old is not self._stream:
-            self._followed.leave(self, old)
+            self._streams.leave(self, old)
 
 
-class Stream:
-    """The updates of a response after a number, as the provider tells them.
+class ResponseStream:
+    """The updates of a response after a sequence number, as the provider sends them.
 
-    A connection that breaks, or ends before the response does, is taken up again after the last update.
+    A connection that breaks, or ends before the response does, is opened again after the last update.
     """
 
     def __init__(self, agent: Agent, response_id: str, after: int, jitter: Callable[[], float]) -> None:
         self.cursors: set[Cursor] = set()
-        self.over = False
+        self.ended = False
         self._failed = False
         self._agent = agent
         self._response_id = response_id
@@ -142,11 +146,12 @@ class Stream:
         return after < self._floor
 
     def index_after(self, sequence: int) -> int:
-        """The place of the first update after that number."""
+        """The index of the first update after that number."""
         return self._dropped + bisect.bisect_right(self._kept, sequence, key=lambda update: update.sequence)
 
     def next_from(self, index: int) -> tuple[int, AgentUpdate] | None:
-        """The update in that place, or the first that is still here, with the place after it; None: it is to come."""
+        """The update at that index, or the first one kept after it, with the next index; None: it has not come yet."""
+        # Updates before it were dropped: `must_rejoin` has moved every viewer that needs one of them.
         index = max(index, self._dropped)
         if index >= self._dropped + len(self._kept):
             return None
@@ -163,7 +168,7 @@ class Stream:
             wait = 0.0
             try:
                 before = self._last
-                if await self._until_it_breaks():
+                if await self._follow_once():
                     return
                 failures = 0 if self._last > before else failures
             except faults.NotStreamed as fault:
@@ -175,6 +180,7 @@ class Stream:
                 wait = fault.retry_after or 0.0
             except Exception:
                 log.exception("response %s: following it failed", self._response_id)
+                # A defect of ours: those who come later get a stream of their own instead of this one's end.
                 self._failed = True
                 self._end()
                 return
@@ -182,12 +188,13 @@ class Stream:
             gap = schedule.backoff(failures, first=BACKOFF_FIRST, most=BACKOFF_MOST, jitter=self._jitter())
             await asyncio.sleep(max(gap, wait))
 
-    async def _until_it_breaks(self) -> bool:
+    async def _follow_once(self) -> bool:
         """Follow over one connection; True when the response has ended."""
         async with contextlib.aclosing(
             self._agent.follow(self._response_id, after=self._last, timeout=OPEN_SECONDS)
         ) as updates:
             async for update in updates:
+                # The provider is made to wait rather than memory filled: it keeps the response's events for minutes.
                 await self._wait_for_room()
                 self._last = update.sequence
                 self._keep(update)
@@ -197,7 +204,7 @@ class Stream:
         return False
 
     async def _wait_for_room(self) -> None:
-        while self._dropped + len(self._kept) - self._read >= AHEAD:
+        while self._dropped + len(self._kept) - self._read >= READ_AHEAD:
             self._room.clear()
             await self._room.wait()
 
@@ -205,20 +212,22 @@ class Stream:
         self._kept.append(update)
         self._characters += len(update.text)
         self._drop()
-        self._ring()
+        self._notify()
 
     def _drop(self) -> None:
-        """Keep no more than may be, of what the fastest viewer has read."""
-        while (len(self._kept) > MOST_KEPT or self._characters > MOST_CHARACTERS) and self._dropped < self._read:
+        """Drop the oldest updates above the bound, but none that the fastest viewer has not read."""
+        while (
+            len(self._kept) > MAX_UPDATES_KEPT or self._characters > MAX_CHARACTERS_KEPT
+        ) and self._dropped < self._read:
             dropped = self._kept.popleft()
             self._dropped += 1
             self._floor = dropped.sequence
             self._characters -= len(dropped.text)
 
     def _end(self) -> None:
-        self.over = True
-        self._ring()
+        self.ended = True
+        self._notify()
 
-    def _ring(self) -> None:
+    def _notify(self) -> None:
         for cursor in self.cursors:
-            cursor.bell.set()
+            cursor.available.set()

@@ -15,7 +15,7 @@ from shared.runs.model.phases import RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.watching.views import Delta, EventId, Snapshot, Stale, ViewEvent
 from tests.parts.waiting import eventually
 from tests.unit.runs.conftest import NewRig
-from tests.unit.runs.viewers import Client, Stage, staged
+from tests.unit.runs.viewers import Client, LiveRig, staged
 
 WORDS = "Here is what I mean to do, step by step. " * 4
 WHOLE = 9_999_999_999
@@ -28,12 +28,12 @@ PARKED: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-async def late(rigs: NewRig) -> AsyncIterator[Stage]:
+async def late(rigs: NewRig) -> AsyncIterator[LiveRig]:
     async with staged(await rigs(poll_first=540.0, poll_max=540.0)) as stage:
         yield stage
 
 
-async def parked(stage: Stage, **switches: Any) -> str:
+async def parked(stage: LiveRig, **switches: Any) -> str:
     """A run that waits for a person, its provider as these switches have it."""
     await stage.rig.model.script("s", PARKED)
     run_id = await stage.start()
@@ -51,7 +51,7 @@ def whole(event: ViewEvent) -> bool:
     return isinstance(event, Snapshot) and event.text != ""
 
 
-async def test_a_newcomer_to_a_parked_run_has_its_text_when_the_provider_replays_no_more(late: Stage) -> None:
+async def test_a_newcomer_to_a_parked_run_has_its_text_when_the_provider_replays_no_more(late: LiveRig) -> None:
     run_id = await parked(late, stream_wall=-1)
     client = await late.watch(run_id, Client(), until=whole)
     assert client.kinds() == ["State", "Snapshot"]
@@ -62,20 +62,20 @@ async def test_a_newcomer_to_a_parked_run_has_its_text_when_the_provider_replays
 
 
 @pytest.mark.parametrize("after", [EventId(1, 1, 5), EventId(1, 7, 3)])
-async def test_who_comes_back_to_a_parked_run_has_its_text_too(late: Stage, after: EventId) -> None:
+async def test_who_comes_back_to_a_parked_run_has_its_text_too(late: LiveRig, after: EventId) -> None:
     run_id = await parked(late, stream_wall=-1)
     client = await late.watch(run_id, Client(text="some of it", last=after), until=whole)
     assert client.of(Stale) == []
     assert client.text == WORDS
 
 
-async def test_a_provider_that_says_nothing_of_a_finished_turn_is_not_waited_for(late: Stage) -> None:
+async def test_a_provider_that_says_nothing_of_a_finished_turn_is_not_waited_for(late: LiveRig) -> None:
     run_id = await parked(late, down=True)
     client = await late.watch(run_id, Client(), until=whole)
     assert client.text == WORDS
 
 
-async def test_coming_back_after_the_text_from_the_rows_tells_no_word_of_it_again(late: Stage) -> None:
+async def test_coming_back_after_the_text_from_the_rows_tells_no_word_of_it_again(late: LiveRig) -> None:
     """Even of a provider that has found its tongue again."""
     run_id = await parked(late, stream_wall=-1)
     client = await late.watch(run_id, Client(), until=whole)
@@ -91,7 +91,7 @@ async def test_coming_back_after_the_text_from_the_rows_tells_no_word_of_it_agai
     assert client.text == ""
 
 
-async def test_the_turn_after_is_live_again_and_the_end_is_exact(late: Stage) -> None:
+async def test_the_turn_after_is_live_again_and_the_end_is_exact(late: LiveRig) -> None:
     run_id = await parked(late, stream_wall=-1)
     client = Client()
     watching = asyncio.create_task(late.watch(run_id, client))
@@ -105,7 +105,7 @@ async def test_the_turn_after_is_live_again_and_the_end_is_exact(late: Stage) ->
     assert client.text == "Done."
 
 
-async def test_a_stale_viewer_has_the_text_as_soon_as_the_rows_do(late: Stage) -> None:
+async def test_a_stale_viewer_has_the_text_as_soon_as_the_rows_do(late: LiveRig) -> None:
     await late.rig.model.script("s", [{**PARKED[0], "think": 0.1, "stuck": True}, PARKED[1]])
     run_id = await late.start()
     await late.rig.model.switches(stream_wall=-1)
@@ -119,7 +119,7 @@ async def test_a_stale_viewer_has_the_text_as_soon_as_the_rows_do(late: Stage) -
     assert isinstance((await late.rig.run(run_id)).phase, RunningTools | WaitingForAnswers)
 
 
-async def test_many_viewers_of_one_end_ask_for_one_wake(late: Stage) -> None:
+async def test_many_viewers_of_one_end_ask_for_one_wake(late: LiveRig) -> None:
     await late.rig.model.script("s", [{"think": 0.2, "text": WORDS}])
     run_id = await late.start()
     asked: list[str] = []

@@ -163,7 +163,7 @@ async def list_agents(req: Request) -> Response:
 @app.route(route="api/health", methods=["GET", "HEAD"], auth_level=OPEN)
 @answered
 async def get_health(req: Request) -> Response:
-    return health.get_health()
+    return await health.get_health()
 
 
 @app.route(route="api/health/deep", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)

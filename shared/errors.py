@@ -24,7 +24,7 @@ class DormouseError(Exception):
 
 
 class Misconfigured(DormouseError):
-    """A setting of this app is malformed, or its agents cannot be built. `GET /api/health` says which."""
+    """A setting is malformed, the agents cannot be built, or rows have an old format. `GET /api/health` says which."""
 
     code = "misconfigured"
     status = 503

@@ -66,6 +66,11 @@ def app() -> App:
     return made
 
 
+def opened() -> App | None:
+    """The app of this process, if something has asked for it before."""
+    return app() if app.cache_info().currsize else None
+
+
 @functools.cache
 def served() -> Mapping[str, Agent]:
     """The agents of this process, by name. Opens nothing. Raises ``Misconfigured`` like ``app``."""

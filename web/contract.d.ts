@@ -234,7 +234,7 @@ export interface MessageBody {
   content: string | Array<TextPart | ImagePart | FilePart>;
 }
 
-/** A setting is malformed, or the agents cannot be built; the sentence says which. */
+/** A setting is malformed, the agents cannot be built, or old rows are in the tables; the sentence says which. */
 export interface Misconfigured {
   status: "misconfigured";
   detail: string;

@@ -135,6 +135,8 @@ def run(options: argparse.Namespace) -> int:
                 running.callback(part.stop)  # backwards: Azurite last, so that all rows reach the disk
                 part.start().wait_ready()
                 print_now(f"- {part.name} is up ({time.monotonic() - begun:.1f} s)")
+            # The host tells of rows of an earlier format once something has opened the storage.
+            stack.http_status(options.port, "/api/runs?limit=1", timeout=60.0)
             well = stack.http_status(options.port, "/api/health", timeout=60.0) != 503
             for line in follower.lines():  # a long list of functions, which is in the log
                 if not well:

@@ -24,9 +24,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
 
-from shared.errors import DormouseError, InvalidRequest, StorageUnavailable, Unauthenticated
+from shared.errors import DormouseError, InvalidRequest, Misconfigured, StorageUnavailable, Unauthenticated
 from shared.runs.concurrency import LostRace
 from shared.runs.ports import log
+from shared.runs.store.rows import RowTooOld
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.settings import Settings
 
@@ -184,6 +185,9 @@ async def _answer(render: Render, handler: Handler[P], req: Request, *args: P.ar
     except (StoreUnavailable, Conflict, LostRace) as error:
         log.warning("the store: %s", error)
         return render(StorageUnavailable(headers={"Retry-After": "5"}))
+    except RowTooOld as error:
+        log.error("a row is of an earlier format: %s", error)
+        return render(Misconfigured(str(error)))
     except Exception:
         log.exception("a request failed in a way nobody expected")
         return render(DormouseError())

@@ -29,10 +29,10 @@ from shared.runs.rules.decide import decide
 from shared.runs.store.due import DueRow
 from shared.runs.store.runs import CallChange, DeliveryChange, SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable, units
+from shared.runs.store.values import INLINE_UNITS
 
-INLINE_UNITS = 24_000
 INLINE_OF_ALL = 400_000
-"""UTF-16 units of one value, and of all values of a write together, beyond which they go into parts."""
+"""UTF-16 units of all values of a write together, beyond which they go into parts."""
 
 FROM_OUTSIDE = (facts.Answered, facts.CancelRequested, facts.Deleted, facts.CallbackRequested)
 """What comes from no wake, and brings the next one nearer: its due row is written first."""
@@ -58,17 +58,24 @@ class Committed:
 
 
 async def commit(
-    ports: Ports, stored: Stored[Run], fact: Fact, *, beside: Beside | None = None, outside: bool = False
+    ports: Ports,
+    stored: Stored[Run],
+    fact: Fact,
+    *,
+    calls: Sequence[Stored[ToolCall]] | None = None,
+    beside: Beside | None = None,
+    outside: bool = False,
 ) -> Committed:
     """Decide the fact on the run and write what it comes to.
 
-    ``outside``: it comes from no wake, as whatever is in ``FROM_OUTSIDE`` does. Raises ``LostRace`` for a right that
-    another has taken and for a run that is gone, ``StoreUnavailable``.
+    ``calls``: those of the turn, where the caller has just read them, after the run. ``outside``: it comes from no
+    wake, as whatever is in ``FROM_OUTSIDE`` does. Raises ``LostRace`` for a right that another has taken and for a run
+    that is gone, ``StoreUnavailable``.
     """
     due: DueRow | None = None
     races = Races(stored.value.id)
     while True:
-        rows, session = await _read_with(ports, stored, fact)
+        rows, session = await _read_with(ports, stored, fact) if calls is None else (calls, None)
         now = ports.clock()
         before = Before(run=stored.value, calls=tuple(each.value for each in rows), session=_value(session))
         decision = decide(before, fact, now, ports.settings)
@@ -84,7 +91,7 @@ async def commit(
         again = await ports.runs.load(stored.value.id)
         if again is None:
             raise LostRace(stored.value.id)
-        stored = again
+        stored, calls = again, None
         races.lost()
 
 
@@ -125,7 +132,7 @@ def session_after(session: Session, before: Run, after: Run, settings_chain: str
 
 async def _read_with(
     ports: Ports, stored: Stored[Run], fact: Fact
-) -> tuple[list[Stored[ToolCall]], Stored[Session] | None]:
+) -> tuple[Sequence[Stored[ToolCall]], Stored[Session] | None]:
     """What is read after the run, for the fact to be decided on."""
     match fact:
         case facts.LeaseTaken() | facts.ToolsSettled():

@@ -11,7 +11,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from shared.runs.store.limits import check_commit, check_values
 from shared.runs.store.tables import (
     Change,
     Condition,
@@ -21,11 +20,13 @@ from shared.runs.store.tables import (
     Row,
     Table,
     Value,
+    check_commit,
     fits,
     holds,
     ordinal,
     plain,
 )
+from tests.parts import limits
 
 Hook = Callable[[str, Table, str | None, Sequence[Change]], Awaitable[None]]
 """Called with the operation (``get``, ``commit`` or ``query``), the table, the partition, and the changes.
@@ -86,6 +87,7 @@ class MemoryTables:
     async def commit(self, table: Table, partition: str, changes: Sequence[Change]) -> Mapping[str, str]:
         """Apply all changes or none: see the port."""
         check_commit(partition, changes)
+        limits.check_commit(partition, changes)
         lost = await self._enter("commit", table, partition, changes)
         # No await from here to the assignment: that is what makes it atomic.
         rows = dict(self._rows.get((table, partition), {}))
@@ -166,7 +168,7 @@ class MemoryTables:
             return None
         kept = row.values if row is not None and change.kind is Kind.MERGE else {}
         values = {**kept, **{name: plain(value) for name, value in change.values.items()}}
-        check_values(partition, change.key, values)
+        limits.check_values(partition, change.key, values)
         etag = f'W/"memory-{next(iter(self._versions))}"'
         return Row(partition=partition, key=change.key, etag=etag, values=MappingProxyType(values))
 

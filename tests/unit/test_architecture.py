@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 from local import ROOT
 
@@ -27,6 +30,23 @@ MAY_IMPORT = {
     "wiring": {"agents", "drivers", "outbound", "runs", "agentkit", *GROUND},
 }
 """The parts of ``shared`` and what each may know besides itself: arrows point down. ``wiring`` puts them together."""
+
+BELOW_ACTIONS = {"model", "rules", "store", "ports", "commit", "concurrency", "interruptions"}
+MAY_IMPORT_IN_RUNS = {
+    "model": set[str](),
+    "concurrency": set[str](),
+    "interruptions": set[str](),
+    "rules": {"model"},
+    "store": {"model", "concurrency"},
+    "ports": {"model", "store", "interruptions"},
+    "commit": {"model", "rules", "store", "ports", "concurrency"},
+    "actions": BELOW_ACTIONS,
+    "commands": {"actions", *BELOW_ACTIONS},
+    "batches": {"commands", "actions", *BELOW_ACTIONS},
+    "queries": {"model", "rules", "store", "ports", "concurrency"},
+    "watching": {"model", "rules", "store", "ports", "concurrency"},
+}
+"""The same inside ``shared/runs``. What reads for a caller or a viewer commits nothing."""
 
 ONLY_IMPORTER = {
     "azure.data.tables": {"shared/runs/store/azure.py"},
@@ -63,13 +83,22 @@ def _imports(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def part_of(module: str) -> str:
-    """The part of ``shared`` that a module belongs to; empty for ``shared`` itself."""
-    return module.split(".")[1] if "." in module else ""
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def part_of(module: str, whole: str = "shared") -> str:
+    """The part of ``shared``, or of a folder in it, that a module belongs to; empty for that itself and others."""
+    return module.removeprefix(f"{whole}.").split(".")[0] if module.startswith(f"{whole}.") else ""
 
 
 DEPLOYED = sources("shared", "function_app.py")
 SHARED = sources("shared")
+MODULES = {module_of(file): file for file in SHARED}
+
+
+def is_folder(module: str) -> bool:
+    return MODULES[module].name == "__init__.py"
 
 
 def test_what_ships_imports_nothing_that_does_not() -> None:
@@ -77,12 +106,36 @@ def test_what_ships_imports_nothing_that_does_not() -> None:
         assert not {name.split(".")[0] for name in imports(file)} & {"local", "tests", "bench", "dev"}, name_of(file)
 
 
-def test_arrows_point_down() -> None:
-    for file in SHARED:
-        part = part_of(".".join(file.relative_to(ROOT).with_suffix("").parts)).replace("__init__", "")
-        used = {part_of(name) for name in imports(file) if name.split(".")[0] == "shared"} - {part}
-        allowed = MAY_IMPORT.get(part, set())
+@pytest.mark.parametrize(
+    ("whole", "may_import"), [("shared", MAY_IMPORT), ("shared.runs", MAY_IMPORT_IN_RUNS)], ids=["shared", "runs"]
+)
+def test_arrows_point_down(whole: str, may_import: Mapping[str, set[str]]) -> None:
+    for file in sources(whole.replace(".", "/")):
+        part = part_of(module_of(file), whole)
+        used = {part_of(name, whole) for name in imports(file)} - {part, ""}
+        allowed = may_import.get(part, set())
         assert used <= allowed, f"{name_of(file)} imports {sorted(used)}; {part} may import {sorted(allowed)}"
+
+
+def test_no_folders_of_shared_import_each_other_in_a_circle() -> None:
+    uses = {room: set[str]() for room in map(room_of, map(module_of, SHARED))}
+    for file in SHARED:
+        used = {room_of(name) for name in imports(file) if name.startswith("shared.")}
+        uses[room_of(module_of(file))] |= used & uses.keys()
+    for room in uses:
+        uses[room].discard(room)
+    try:
+        tuple(TopologicalSorter(uses).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+def room_of(module: str) -> str:
+    """The folder of a module, or of something in it. A file beside folders (``shared/runs/commit.py``) is its own."""
+    while module not in MODULES:
+        module = module.rpartition(".")[0]
+    folder = module if is_folder(module) else module.rpartition(".")[0]
+    return module if folder in ("shared", "shared.runs") else folder
 
 
 def test_some_things_have_one_importer() -> None:
@@ -118,6 +171,9 @@ def test_a_file_can_be_read_at_one_sitting() -> None:
         assert lines <= LONGER.get(name_of(file), MOST_LINES), f"{name_of(file)} has {lines} lines"
 
 
-def test_no_part_of_shared_is_without_a_rule() -> None:
-    parts = {file.relative_to(ROOT / "shared").parts[0].removesuffix(".py") for file in SHARED}
-    assert parts - {"__init__"} <= MAY_IMPORT.keys()
+@pytest.mark.parametrize(
+    ("whole", "may_import"), [("shared", MAY_IMPORT), ("shared.runs", MAY_IMPORT_IN_RUNS)], ids=["shared", "runs"]
+)
+def test_no_part_is_without_a_rule(whole: str, may_import: Mapping[str, set[str]]) -> None:
+    parts = {part_of(module_of(file), whole) for file in sources(whole.replace(".", "/"))}
+    assert parts - {""} <= may_import.keys()

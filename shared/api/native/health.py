@@ -15,11 +15,13 @@ from shared.agentkit.redaction import for_callers
 from shared.api.operations import Answer, operation
 from shared.errors import Misconfigured as MisconfiguredError
 from shared.runs.ports import log
-from shared.runs.queries.health import DueCounts, due_counts
+from shared.runs.queries.health import DueCounts, check_format, due_counts
+from shared.runs.store.rows import RowTooOld, RowUnreadable
 from shared.runs.store.tables import StoreUnavailable
 from shared.wiring import App
 
 CHECK_SECONDS = 10.0
+FORMAT_SECONDS = 2.0
 
 T = TypeVar("T")
 
@@ -31,7 +33,7 @@ class Health(TypedDict):
 
 
 class Misconfigured(TypedDict):
-    """A setting is malformed, or the agents cannot be built; the sentence says which."""
+    """A setting is malformed, the agents cannot be built, or old rows are in the tables; the sentence says which."""
 
     status: Literal["misconfigured"]
     detail: str
@@ -84,22 +86,38 @@ class DeepHealth(TypedDict):
     tag="about",
     answers={
         200: Answer(text="It is.", shape=Health),
-        503: Answer(text="A setting is malformed, or the agents cannot be built.", shape=Misconfigured),
+        503: Answer(
+            text="A setting is malformed, the agents cannot be built, or rows have an old format.", shape=Misconfigured
+        ),
     },
     bare=True,
 )
-def get_health() -> Response:
+async def get_health() -> Response:
     """Is it alive?
 
     Needs no key, and opens no connection.
     """
     try:
         wiring.served()
+        if (app := wiring.opened()) is not None:  # rows are read, once, where something else has opened the storage
+            await _check_format(app)
     except MisconfiguredError as error:
         wrong: Misconfigured = {"status": "misconfigured", "detail": error.message}
         return JSONResponse(wrong, status_code=503, headers={"Cache-Control": "no-store"})
     alive: Health = {"status": "ok"}
     return JSONResponse(alive, headers={"Cache-Control": "no-store"})
+
+
+async def _check_format(app: App) -> None:
+    """Raises ``MisconfiguredError`` for rows of an earlier format. Whether the storage answers is not asked here."""
+    try:
+        async with asyncio.timeout(FORMAT_SECONDS):
+            await check_format(app.ports)
+    except RowTooOld as error:
+        log.error("health: %s", error)
+        raise MisconfiguredError(str(error)) from error
+    except (StoreUnavailable, RowUnreadable, TimeoutError) as error:
+        log.warning("health: the format of the rows could not be looked at: %s", error or "no answer")
 
 
 @operation(
@@ -154,5 +172,8 @@ async def _tried(check: Awaitable[T]) -> T | str:
     except StoreUnavailable as error:
         log.warning("health: the storage: %s", error)
         return for_callers(str(error))
+    except RowUnreadable as error:
+        log.warning("health: the rows: %s", error)
+        return str(error)
     except TimeoutError:
         return f"no answer within {CHECK_SECONDS:g} seconds"

@@ -36,7 +36,7 @@ async def run_tools(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[R
     if not any(call.value.state.runnable for call in calls):
         return await _settle(ports, stored, "")
     owner = secrets.token_hex(8)
-    taken = await commit(ports, stored, LeaseTaken(turn=run.turn.number, owner=owner, tools=agent.tools))
+    taken = await commit(ports, stored, LeaseTaken(turn=run.turn.number, owner=owner, tools=agent.tools), calls=calls)
     if taken.refused is not None:
         return taken.run
     interrupted = sum(call.value.state is CallState.STARTED for call in calls)
@@ -80,10 +80,11 @@ async def _settle(ports: Ports, stored: Stored[Run], owner: str) -> Stored[Run]:
 
 async def _settle_once(ports: Ports, stored: Stored[Run], owner: str) -> Committed:
     turn = stored.value.turn.number
-    calls = [call.value for call in await calls_of_turn(ports, stored.value)]
+    rows = await calls_of_turn(ports, stored.value)
+    calls = [row.value for row in rows]
     is_done = all(call.state is CallState.FINISHED for call in calls)
     outputs = json.dumps(await _outputs(ports, stored.value, calls), ensure_ascii=False) if is_done else None
-    return await commit(ports, stored, ToolsSettled(turn=turn, owner=owner, outputs=outputs))
+    return await commit(ports, stored, ToolsSettled(turn=turn, owner=owner, outputs=outputs), calls=rows)
 
 
 async def _outputs(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> list[Item]:

@@ -231,15 +231,15 @@ def _new_run(
 async def _write(
     ports: Ports, run: Run, given: str, session: Stored[Session] | None, due: DueRow
 ) -> Stored[Run] | None:
-    """Parts, the list's row, then session, run and input in one transaction.
+    """The list's row, parts, then session, run and input in one transaction.
 
     Returns the run that then has the number, this one or another's; None when nobody can have it.
     """
     taken = session is not None and session.value.next_number != run.request.number
     if session is not None and (session.value.active_run is not None or taken):
         return await ports.runs.load(run.id)
-    kept = await ports.runs.keep(run, given)
     await ports.index.list_run(run)
+    kept = await ports.runs.keep(run, given)
     await ports.due.keep_announced(due, ports.clock())
     check_in_time(ports, run)
     try:

@@ -15,7 +15,13 @@ class DueCounts:
     quarantined: int
 
 
+async def check_format(ports: Ports) -> None:
+    """Read the first row, once a process. Raises ``RowTooOld``, ``StoreUnavailable``."""
+    await ports.runs.check_format()
+
+
 async def due_counts(ports: Ports) -> DueCounts:
-    """Count them now. Raises ``StoreUnavailable``."""
+    """Count them now. Raises ``RowTooOld`` where the rows are of an earlier format, ``StoreUnavailable``."""
+    await check_format(ports)
     watched, quarantined = await ports.due.count()
     return DueCounts(watched=watched, quarantined=quarantined)

@@ -36,7 +36,6 @@ from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables import EdmType, EntityProperty, TableEntity, TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
-from shared.runs.store.limits import check_commit, valid_key
 from shared.runs.store.odata import filter_of
 from shared.runs.store.tables import (
     Change,
@@ -49,8 +48,10 @@ from shared.runs.store.tables import (
     StoreUnavailable,
     Table,
     Value,
+    check_commit,
     fits,
     plain,
+    valid_key,
 )
 
 CONNECT_SECONDS = 5

@@ -12,7 +12,6 @@ from datetime import datetime
 from shared.runs.model.batch import Batch, BatchItem, ItemResult
 from shared.runs.model.run import Text
 from shared.runs.store import values
-from shared.runs.store.limits import change_bytes
 from shared.runs.store.rows import changes, decode, encode
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
@@ -51,7 +50,7 @@ class BatchStore:
         """Write the items, or write them again."""
         # Written again it is the same under a new ETag, which tells a clearing away.
         written = [Change(kind=Kind.UPSERT, key=_item_key(each.index), values=encode(each)) for each in items]
-        for group in _transactions(batch_id, written):
+        for group in _transactions(written):
             await self._tables.commit(Table.BATCHES, batch_id, group)
 
     async def item(self, batch_id: str, index: int) -> BatchItem | None:
@@ -128,17 +127,16 @@ class BatchStore:
         return [row.partition for row in page.rows], page.place
 
 
-def _transactions(batch_id: str, written: Sequence[Change]) -> list[list[Change]]:
+def _transactions(written: Sequence[Change]) -> list[list[Change]]:
     """The changes in groups that one transaction each can take, and that take no long time to write."""
     groups: list[list[Change]] = []
     size = 0
     for change in written:
-        more = change_bytes(batch_id, change)
-        if not groups or len(groups[-1]) == ITEMS_A_TRANSACTION or size + more > BYTES_A_TRANSACTION:
+        if not groups or len(groups[-1]) == ITEMS_A_TRANSACTION or size + change.size > BYTES_A_TRANSACTION:
             groups.append([])
             size = 0
         groups[-1].append(change)
-        size += more
+        size += change.size
     return groups
 
 

@@ -7,10 +7,11 @@ Where these methods say ``run_id``, a batch's id does as well, or the name that 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from shared.runs.model.batch import is_batch_id
 from shared.runs.model.ids import parse_run_id, session_of_due_row
+from shared.runs.store.rows import moment_of, seconds_of
 from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
 
 AHEAD = timedelta(seconds=60)
@@ -33,6 +34,7 @@ class DueRow:
 
     ``announced_at``: when somebody last said that they were about to change the run (or to create it).
     ``listed``: the place in the owner's list that goes with the row, should the run never come to be.
+    ``quarantined``: why its run could not be read, while it is put aside.
     """
 
     run_id: str
@@ -41,6 +43,7 @@ class DueRow:
     etag: str
     overdue_sweeps: int = 0
     listed: str = ""
+    quarantined: str = ""
 
 
 class DueStore:
@@ -59,15 +62,15 @@ class DueStore:
         ``now`` is the clock's: what was announced later than that stays so.
         """
         due = now + AHEAD if deadline is None else min(now + AHEAD, deadline)
+        again = first = DueRow(run_id=run_id, due=due, announced_at=now, etag="", listed=listed)
         for _ in range(RACES):
             row = await self.get(run_id)
+            again = first if row is None else _announced_again(row, due, now, listed)
             try:
-                if row is None:
-                    return await self._insert(run_id, due, now, listed)
-                return await self._announce_again(row, due, now, listed)
+                return await self._write(again, Kind.INSERT if row is None else Kind.REPLACE)
             except Conflict:
                 continue
-        return await self.put(run_id, due, now, listed=listed)  # whoever was faster has just dated it
+        return await self.put(run_id, again.due, again.announced_at, listed=again.listed)
 
     async def keep_announced(self, row: DueRow, now: datetime) -> DueRow:
         """For who has announced, right before its commit: announces again what it said too long ago."""
@@ -90,17 +93,16 @@ class DueStore:
         Not later than 60 s after an announcement that is younger than that: what it announced may not be committed
         yet, and then the run row says nothing of it.
         """
-        values: dict[str, Value] = {
-            "due": _not_past_announcement(row, due, now).timestamp(),
-            "overdue_sweeps": overdue_sweeps,
-            "quarantined": "",  # its run was read just now
-        }
-        return await self._try(row, Change(kind=Kind.MERGE, key=row.run_id, values=values, etag=row.etag))
+        not_later = _not_past_announcement(row, due, now)
+        return await self._merge(row, replace(row, due=not_later, overdue_sweeps=overdue_sweeps, quarantined=""))
 
     async def quarantine(self, row: DueRow, reason: str, now: datetime) -> bool:
-        """Put it aside: its run cannot be read. Sweeps pass it over for an hour; another version may read it."""
-        values: dict[str, Value] = {"quarantined": reason[:1_000], "due": (now + ASIDE).timestamp()}
-        return await self._try(row, Change(kind=Kind.MERGE, key=row.run_id, values=values, etag=row.etag))
+        """Put it aside: its run cannot be read. Sweeps pass it over for an hour; another version may read it.
+
+        Not past an announcement either: a version that can read the run may be about to change it.
+        """
+        due = _not_past_announcement(row, now + ASIDE, now)
+        return await self._merge(row, replace(row, due=due, quarantined=reason[:1_000]))
 
     async def remove(self, row: DueRow, now: datetime) -> bool:
         """Delete it, under its ETag; False when it was changed meanwhile.
@@ -113,7 +115,7 @@ class DueStore:
 
     async def due(self, now: datetime, limit: int) -> list[DueRow]:
         """The rows whose time has come, oldest first, at most ``limit``."""
-        rows = self._tables.query(Table.DUE, None, where={"due": ("le", now.timestamp())})
+        rows = self._tables.query(Table.DUE, None, where={"due": ("le", seconds_of(now))})
         return sorted([_due_row(row) async for row in rows], key=lambda each: each.due)[:limit]
 
     async def count(self, most: int = MOST_COUNTED) -> tuple[int, int]:
@@ -124,32 +126,13 @@ class DueStore:
         )
         return len(rows.rows), len(aside.rows)
 
-    async def _insert(self, run_id: str, due: datetime, now: datetime, listed: str) -> DueRow:
-        return await self._write(DueRow(run_id=run_id, due=due, announced_at=now, etag="", listed=listed), Kind.INSERT)
-
-    async def _announce_again(self, row: DueRow, due: datetime, now: datetime, listed: str) -> DueRow:
-        return await self._write(
-            replace(
-                row,
-                due=min(row.due, due),
-                announced_at=max(row.announced_at, now),
-                listed=listed or row.listed,
-            ),
-            Kind.REPLACE,
-        )
-
     async def _write(self, row: DueRow, kind: Kind) -> DueRow:
-        """Write the whole row, which nobody has put aside then."""
-        values: dict[str, Value] = {
-            "due": row.due.timestamp(),
-            "announced_at": row.announced_at.timestamp(),
-            "overdue_sweeps": row.overdue_sweeps,
-            "quarantined": "",
-            "listed": row.listed,
-        }
-        change = Change(kind=kind, key=row.run_id, values=values, etag=row.etag or None)
+        change = Change(kind=kind, key=row.run_id, values=_values(row), etag=row.etag or None)
         etags = await self._tables.commit(Table.DUE, _partition(row.run_id), [change])
         return replace(row, etag=etags[row.run_id])
+
+    async def _merge(self, row: DueRow, after: DueRow) -> bool:
+        return await self._try(row, Change(kind=Kind.MERGE, key=row.run_id, values=_values(after), etag=row.etag))
 
     async def _try(self, row: DueRow, change: Change) -> bool:
         try:
@@ -157,6 +140,16 @@ class DueStore:
         except Conflict:
             return False
         return True
+
+
+def _announced_again(row: DueRow, due: datetime, now: datetime, listed: str) -> DueRow:
+    return replace(
+        row,
+        due=min(row.due, due),
+        announced_at=max(row.announced_at, now),
+        listed=listed or row.listed,
+        quarantined="",
+    )
 
 
 def _not_past_announcement(row: DueRow, due: datetime, now: datetime) -> datetime:
@@ -173,18 +166,24 @@ def _partition(run_id: str) -> str:
     return parsed[0][-1]
 
 
+def _values(row: DueRow) -> dict[str, Value]:
+    return {
+        "due": seconds_of(row.due),
+        "announced_at": seconds_of(row.announced_at),
+        "overdue_sweeps": row.overdue_sweeps,
+        "listed": row.listed,
+        "quarantined": row.quarantined,
+    }
+
+
 def _due_row(row: Row) -> DueRow:
     overdue = row.values.get("overdue_sweeps", 0)
     return DueRow(
         run_id=row.key,
-        due=_moment(row, "due"),
-        announced_at=_moment(row, "announced_at"),
+        due=moment_of(row.values.get("due")),
+        announced_at=moment_of(row.values.get("announced_at")),
         etag=row.etag,
         overdue_sweeps=overdue if isinstance(overdue, int) else 0,
         listed=str(row.values.get("listed", "")),
+        quarantined=str(row.values.get("quarantined", "")),
     )
-
-
-def _moment(row: Row, name: str) -> datetime:
-    value = row.values.get(name)
-    return datetime.fromtimestamp(value if isinstance(value, int | float) else 0.0, tz=UTC)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from shared.runs.model.batch import Batch
 from shared.runs.model.run import Run
+from shared.runs.store.rows import moment_of, seconds_of
 from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
 
 RUNS = "owner"
@@ -55,38 +56,16 @@ class IndexStore:
     async def key(self, digest: str) -> KeyRecord | None:
         """What the key stands for; None when it is free."""
         row = await self._tables.get(Table.INDEX, f"key:{digest}", _KEY_ROW)
-        if row is None:
-            return None
-        return KeyRecord(
-            digest=digest,
-            payload=str(row.values["payload"]),
-            session_id=str(row.values["session_id"]),
-            number=int(row.values["number"]),
-            created_at=datetime.fromtimestamp(float(row.values["created_at"]), tz=UTC),
-            etag=row.etag,
-        )
+        return None if row is None else _key_record(digest, row)
 
     async def claim_key(self, record: KeyRecord) -> KeyRecord | None:
         """Take a free key; None when somebody has it."""
-        values: dict[str, Value] = {
-            "payload": record.payload,
-            "session_id": record.session_id,
-            "number": record.number,
-            "created_at": record.created_at.timestamp(),
-        }
-        change = Change(kind=Kind.INSERT, key=_KEY_ROW, values=values)
+        change = Change(kind=Kind.INSERT, key=_KEY_ROW, values=_key_values(record))
         try:
             etags = await self._tables.commit(Table.INDEX, f"key:{record.digest}", [change])
         except Conflict:
             return None
-        return KeyRecord(
-            digest=record.digest,
-            payload=record.payload,
-            session_id=record.session_id,
-            number=record.number,
-            created_at=record.created_at,
-            etag=etags[_KEY_ROW],
-        )
+        return replace(record, etag=etags[_KEY_ROW])
 
     async def free_key(self, record: KeyRecord) -> None:
         """Give a key back, under its ETag; one that was changed meanwhile is left alone."""
@@ -98,14 +77,14 @@ class IndexStore:
 
     async def leave_unanswered(self, owner: str, payload: str, run_id: str, now: datetime) -> None:
         """Note that nobody was left to be answered by this run. The row goes when it is taken, or as old keys do."""
-        change = Change(kind=Kind.UPSERT, key=f"{payload}:{run_id}", values={"created_at": now.timestamp()})
+        change = Change(kind=Kind.UPSERT, key=f"{payload}:{run_id}", values={"created_at": seconds_of(now)})
         await self._tables.commit(Table.INDEX, _unanswered(owner), [change])
 
     async def take_unanswered(self, owner: str, payload: str, since: datetime) -> str | None:
         """The id of a run of this owner and this payload that nobody was left for since then: for this caller alone."""
         rows = self._tables.query(Table.INDEX, _unanswered(owner), first=f"{payload}:", before=f"{payload};")
         for row in [row async for row in rows]:
-            if float(row.values["created_at"]) < since.timestamp():
+            if moment_of(row.values["created_at"]) < since:
                 continue
             change = Change(kind=Kind.DELETE, key=row.key, etag=row.etag)
             try:
@@ -143,10 +122,7 @@ class IndexStore:
         """Up to ``limit`` places of an owner's list after the cursor, newest first, and the cursor of the next page."""
         first = None if after is None else after + "!"  # the least key that can come after it
         rows = self._tables.query(Table.INDEX, _owner(owner, of), first=first, limit=limit)
-        places = [
-            Place(cursor=row.key, run_id=row.key.split(":")[1], fingerprint=str(row.values.get("fingerprint", "")))
-            async for row in rows
-        ]
+        places = [_place(row) async for row in rows]
         return places, places[-1].cursor if len(places) == limit else None
 
     async def listed(self, place: str) -> Row | None:
@@ -172,7 +148,7 @@ class IndexStore:
         page = await self._tables.page(
             Table.INDEX,
             partitions=("key:", "key;"),
-            any_of=[[("created_at", "lt", moment.timestamp())]],
+            any_of=[[("created_at", "lt", seconds_of(moment))]],
             select=["created_at"],
             place=place,
             size=size,
@@ -190,6 +166,26 @@ class IndexStore:
         await self._tables.commit(Table.INDEX, _PLACES, [change])
 
 
+def _key_values(record: KeyRecord) -> dict[str, Value]:
+    return {
+        "payload": record.payload,
+        "session_id": record.session_id,
+        "number": record.number,
+        "created_at": seconds_of(record.created_at),
+    }
+
+
+def _key_record(digest: str, row: Row) -> KeyRecord:
+    return KeyRecord(
+        digest=digest,
+        payload=str(row.values["payload"]),
+        session_id=str(row.values["session_id"]),
+        number=int(row.values["number"]),
+        created_at=moment_of(row.values["created_at"]),
+        etag=row.etag,
+    )
+
+
 def _unanswered(owner: str) -> str:
     return f"key:unanswered:{hashlib.sha256(owner.encode()).hexdigest()}"
 
@@ -202,3 +198,7 @@ def _list_key(subject_id: str, created_at: datetime, fingerprint: str) -> str:
     """Newest first: keys sort ascending, so the time counts down. Two requests for one number do not meet."""
     countdown = _END_OF_TIME_MS - int(created_at.timestamp() * 1_000)
     return f"{countdown:014}:{subject_id}:{fingerprint[:16]}"
+
+
+def _place(row: Row) -> Place:
+    return Place(cursor=row.key, run_id=row.key.split(":")[1], fingerprint=str(row.values.get("fingerprint", "")))

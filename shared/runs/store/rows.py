@@ -14,7 +14,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Hashable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -68,13 +68,7 @@ def changes(before: Any, after: Any) -> dict[str, Value]:
 def decode(kind: type[T], values: Mapping[str, Value]) -> T:
     """A record from its properties; a missing one has its default. Raises ``RowUnreadable``."""
     try:
-        schema = values.get("schema", SCHEMA)
-        if not isinstance(schema, int):
-            raise RowUnreadable(f"schema {schema!r} is none")
-        if schema > SCHEMA:
-            raise RowTooNew(f"schema {schema} is newer than this version's {SCHEMA}")
-        if schema < SCHEMA:
-            raise RowTooOld(f"schema {schema} is from before the first release; this version writes {SCHEMA}")
+        check_schema(values)
         given: dict[str, Any] = {}
         for column in _columns(typing.cast(Hashable, kind)):
             if column.is_in(values):
@@ -84,6 +78,30 @@ def decode(kind: type[T], values: Mapping[str, Value]) -> T:
         raise
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise RowUnreadable(f"{type(error).__name__}: {error}") from error
+
+
+def seconds_of(moment: datetime) -> float:
+    """A time as the property of a row that queries look for by it."""
+    return moment.timestamp()
+
+
+def moment_of(value: Value | None) -> datetime:
+    """The time in such a property: long ago where none is."""
+    return datetime.fromtimestamp(value if isinstance(value, int | float) else 0.0, tz=UTC)
+
+
+def check_schema(values: Mapping[str, Value]) -> None:
+    """Raises ``RowUnreadable`` unless the row is of the format that this version writes."""
+    schema = values.get("schema", SCHEMA)
+    if not isinstance(schema, int):
+        raise RowUnreadable(f"schema {schema!r} is none")
+    if schema > SCHEMA:
+        raise RowTooNew(f"schema {schema} is newer than this version's {SCHEMA}")
+    if schema < SCHEMA:
+        raise RowTooOld(
+            f"The tables hold rows of schema {schema}, from before the first release, and this version reads {SCHEMA}: "
+            "locally begin anew with `python3 dev.py run --fresh`, in Azure with another DORMOUSE_TABLE_PREFIX."
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from shared.runs.model.ids import parse_run_id, run_id
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run, Session, Text
 from shared.runs.store import values
-from shared.runs.store.rows import RowUnreadable, changes, decode, encode
+from shared.runs.store.rows import RowTooNew, RowUnreadable, changes, check_schema, decode, encode
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
 
 log = logging.getLogger("dormouse")
@@ -93,6 +93,16 @@ class RunStore:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self._is_format_known = False
+
+    async def check_format(self) -> None:
+        """Raises ``RowTooOld`` when the table's first row is of an earlier format. Reads until it has found none."""
+        if not self._is_format_known:
+            page = await self._tables.page(Table.RUNS, select=["schema"], size=1)
+            with contextlib.suppress(RowTooNew):
+                for row in page.rows:
+                    check_schema(row.values)
+            self._is_format_known = True
 
     async def load(self, run_id: str) -> Stored[Run] | None:
         """The run; None when there is none, or the id is none."""
@@ -206,9 +216,7 @@ class RunStore:
 
     async def has_runs(self, session_id: str) -> bool:
         """Whether rows of runs are left, tombstones too."""
-        rows = self._tables.query(
-            Table.RUNS, session_id, first="run:", before="run:~", select=["PartitionKey"], limit=1
-        )
+        rows = self._tables.query(Table.RUNS, session_id, first="run:", before="run:~", select=["schema"], limit=1)
         return any([row async for row in rows])
 
     async def runs_of(self, session_id: str, numbers: Iterable[int]) -> list[Run]:
@@ -219,18 +227,12 @@ class RunStore:
 
     async def delete_rows(self, run: Run) -> None:
         """Delete all rows of a run but its own: calls, items, parts, deliveries."""
+        session_id, number = run.request.session_id, run.request.number
         for kind in ("delivery", "item", "part", "tool"):
-            rows = self._tables.query(
-                Table.RUNS, run.request.session_id, **_of_run(kind, run.request.number), select=["PartitionKey"]
-            )
-            batch: list[Change] = []
-            async for row in rows:
-                batch.append(Change(kind=Kind.DELETE, key=row.key, etag=row.etag))
-                if len(batch) == MAX_OPERATIONS:
-                    await self._tables.commit(Table.RUNS, run.request.session_id, batch)
-                    batch = []
-            if batch:
-                await self._tables.commit(Table.RUNS, run.request.session_id, batch)
+            rows = self._tables.query(Table.RUNS, session_id, **_of_run(kind, number), select=["PartitionKey"])
+            gone = [Change(kind=Kind.DELETE, key=row.key, etag=row.etag) async for row in rows]
+            for start in range(0, len(gone), MAX_OPERATIONS):
+                await self._tables.commit(Table.RUNS, session_id, gone[start : start + MAX_OPERATIONS])
 
     async def delete_run(self, stored: Stored[Run]) -> None:
         """Delete a run's own row. Raises ``Conflict``."""
@@ -267,20 +269,19 @@ class RunStore:
 
     async def items(self, run: Run) -> list[Item]:
         """The run's committed conversation items, in order, long values read back."""
-        return [item for appended in await self.appended_items(run) for item in appended]
-
-    async def appended_items(self, run: Run) -> list[list[Item]]:
-        """The run's items as they were appended: the input, then what each response and each of our answers held."""
-        return [items async for items in self.each_appended(run)]
+        return [item async for appended in self.each_appended(run) for item in appended]
 
     async def each_appended(self, run: Run) -> AsyncIterator[list[Item]]:
-        """The same one after the other, for who needs not all of it at once: it has no most."""
+        """The same as they were appended: the input, then what each response and each of our answers held.
+
+        One after the other, for who needs not all of it at once: it has no most.
+        """
         session_id, number, items = run.request.session_id, run.request.number, run.chain.items
         for start in range(0, items, ITEMS_A_PAGE):
             end = _item_key(number, min(start + ITEMS_A_PAGE, items))
             rows = self._tables.query(Table.RUNS, session_id, first=_item_key(number, start), before=end)
             async for row in rows:
-                yield json.loads(await self.read(run, decode(_ItemRow, row.values).data))
+                yield await self._appended(run, row)
 
     async def last_items(self, run: Run) -> list[Item]:
         """The items that were appended last: the input, or the outputs of the last turn's tools."""
@@ -294,6 +295,9 @@ class RunStore:
         row = await self._tables.get(Table.RUNS, run.request.session_id, _item_key(run.request.number, index))
         if row is None:
             raise LookupError(f"{run.id} has no item {index}")
+        return await self._appended(run, row)
+
+    async def _appended(self, run: Run, row: Row) -> list[Item]:
         items: list[Item] = json.loads(await self.read(run, decode(_ItemRow, row.values).data))
         return items
 
@@ -324,10 +328,9 @@ class RunStore:
 
     async def remove_part(self, part: Row) -> None:
         """Delete a part, unless it was written anew."""
+        gone = Change(kind=Kind.DELETE, key=part.key, etag=part.etag)
         with contextlib.suppress(Conflict):
-            await self._tables.commit(
-                Table.RUNS, part.partition, [Change(kind=Kind.DELETE, key=part.key, etag=part.etag)]
-            )
+            await self._tables.commit(Table.RUNS, part.partition, [gone])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
+from shared.runs.store.rows import moment_of, seconds_of
 from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
 
 
@@ -36,10 +37,8 @@ class SlotStore:
 
     async def take(self, owner: str, slot: Slot) -> None:
         """Take a free slot, or hold one of one's own (with an ETag) from now on. Raises ``Conflict``."""
-        taken_at = slot.taken_at.timestamp()
-        values: dict[str, Value] = {"run": slot.run_id, "fingerprint": slot.fingerprint, "taken_at": taken_at}
         kind, etag = (Kind.REPLACE, slot.etag) if slot.etag else (Kind.INSERT, None)
-        change = Change(kind=kind, key=_key(slot.number), values=values, etag=etag)
+        change = Change(kind=kind, key=_key(slot.number), values=_values(slot), etag=etag)
         await self._tables.commit(Table.INDEX, _partition(owner), [change])
 
     async def free(self, owner: str, slot: Slot) -> None:
@@ -65,11 +64,15 @@ def _key(number: int) -> str:
     return f"{number:06}"
 
 
+def _values(slot: Slot) -> dict[str, Value]:
+    return {"run": slot.run_id, "fingerprint": slot.fingerprint, "taken_at": seconds_of(slot.taken_at)}
+
+
 def _slot(row: Row) -> Slot:
     return Slot(
         number=int(row.key),
         run_id=str(row.values["run"]),
         fingerprint=str(row.values["fingerprint"]),
-        taken_at=datetime.fromtimestamp(float(row.values["taken_at"]), tz=UTC),
+        taken_at=moment_of(row.values["taken_at"]),
         etag=row.etag,
     )

@@ -1,8 +1,8 @@
 """The port to Table Storage: rows in partitions, changed together under their ETags.
 
-Two things speak it: :mod:`shared.runs.store.azure` (Azure Tables, Azurite) and :mod:`shared.runs.store.memory`
-(ships for unit tests). Both pass the same contract tests, and both enforce the limits of the service that
-Azurite does not (:func:`~shared.runs.store.limits.check_commit`).
+Two things speak it: :mod:`shared.runs.store.azure` (Azure Tables, Azurite) and ``tests.parts.memory``. Both pass the
+same contract tests, and both enforce the limits of the service that Azurite does not: :class:`Change` those of one row,
+:func:`check_commit` those of a transaction.
 
 Source of the limits: *Understanding the Table service data model* and *Performing entity group transactions*.
 """
@@ -10,6 +10,7 @@ Source of the limits: *Understanding the Table service data model* and *Performi
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -37,6 +38,16 @@ MAX_PROPERTIES = 252
 MAX_OPERATIONS = 100
 MAX_COMMIT_BYTES = 3 * 1_048_576
 MAX_KEY_UNITS = 512
+
+_KEY_REFUSES = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_OPERATION_BYTES = 1_400
+"""What an operation adds to the body of a transaction besides its values: headers, address and keys."""
+
+_ROW_BYTES = 2_100
+"""What a row counts besides its properties: its keys, of 512 UTF-16 units at most, and when it was written."""
+
+_PROPERTY_BYTES = 60
+"""What a property adds besides its name and a text: its type and punctuation, and a number."""
 
 
 class Table(StrEnum):
@@ -80,14 +91,30 @@ class Kind(StrEnum):
     DELETE = "delete"
 
 
+_UNDER_ETAG = frozenset({Kind.MERGE, Kind.REPLACE, Kind.DELETE})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change to one row. ``etag`` is required for merge, replace and delete; others carry none."""
+    """One change to one row. ``etag`` is required for merge, replace and delete; others carry none.
+
+    Raises :class:`LimitExceeded` for values that no row can hold.
+    """
 
     kind: Kind
     key: str
     values: Mapping[str, Value] = field(default_factory=dict)
     etag: str | None = None
+
+    size: int = field(init=False, compare=False, repr=False)
+    """Bytes that it adds to a request, counted once, from lengths: rather too many than too few.
+
+    The client sends ASCII JSON: a UTF-16 unit beyond ASCII takes six bytes. In a text that has some, each unit is
+    counted so; in any other, two bytes a character leave room for quotes and line ends.
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", _size(self.key, self.values))
 
 
 class Conflict(Exception):
@@ -169,6 +196,29 @@ class Tables(Protocol):
         ...
 
 
+def valid_key(key: str) -> bool:
+    """Whether the service takes this partition or row key. The empty key is legal there, never meant here."""
+    return bool(key) and _KEY_REFUSES.search(key) is None and units(key) <= MAX_KEY_UNITS
+
+
+def check_commit(partition: str, changes: Sequence[Change]) -> None:
+    """Raises :class:`LimitExceeded` when these changes cannot be one commit."""
+    if not 1 <= len(changes) <= MAX_OPERATIONS:
+        raise LimitExceeded(f"a commit has {len(changes)} operations, not 1 to {MAX_OPERATIONS}")
+    if len({change.key for change in changes}) != len(changes):
+        raise LimitExceeded("a commit changes the same row twice")
+    for key in (partition, *(change.key for change in changes)):
+        if not valid_key(key):
+            raise LimitExceeded(
+                f"the key {key[:80]!r} is empty, over {MAX_KEY_UNITS} units, or has a refused character"
+            )
+    for change in changes:
+        _check_etag(change)
+    size = sum(change.size for change in changes)
+    if size > MAX_COMMIT_BYTES:
+        raise LimitExceeded(f"a commit of up to {size} bytes is over {MAX_COMMIT_BYTES}")
+
+
 def units(text: str) -> int:
     """Length in UTF-16 code units, as the service counts it (an astral character counts two)."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
@@ -203,3 +253,42 @@ def plain(value: Value) -> Value:
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
     return value
+
+
+def _size(key: str, values: Mapping[str, Value]) -> int:
+    if len(values) > MAX_PROPERTIES:
+        raise LimitExceeded(f"{key} has {len(values)} properties, over {MAX_PROPERTIES}")
+    in_row, in_request = _ROW_BYTES, _OPERATION_BYTES
+    for name, value in values.items():
+        stored, sent = _value_sizes(value)
+        if stored > (MAX_BINARY_BYTES if isinstance(value, bytes) else 2 * MAX_STRING_UNITS):
+            raise LimitExceeded(f"{key}.{name} has {stored} bytes, more than a property can hold")
+        in_row += stored + _PROPERTY_BYTES + 2 * len(name)
+        in_request += sent + _PROPERTY_BYTES + 2 * len(name)
+    if in_row > MAX_ENTITY_BYTES:
+        raise LimitExceeded(f"{key} counts {in_row} bytes, over {MAX_ENTITY_BYTES}")
+    return in_request
+
+
+def _value_sizes(value: Value) -> tuple[int, int]:
+    """Bytes of a value in its row, and in a request."""
+    if isinstance(value, str):
+        if value.isascii():
+            return 2 * len(value), 2 * len(value)
+        try:
+            size = len(value.encode("utf-16-le"))
+        except UnicodeEncodeError as error:
+            # It has no UTF-8: what comes back would not be what was written.
+            raise LimitExceeded("a text has half a surrogate pair") from error
+        return size, 3 * size
+    if isinstance(value, bytes):
+        return len(value), 4 * (len(value) // 3 + 1)
+    return 0, 0  # what counts for each property is enough for a number
+
+
+def _check_etag(change: Change) -> None:
+    if change.kind not in _UNDER_ETAG:
+        if change.etag is not None:
+            raise LimitExceeded(f"{change.kind} of {change.key} carries an ETag, which the service would ignore")
+    elif not change.etag or change.etag == "*":
+        raise LimitExceeded(f"{change.kind} of {change.key} carries no ETag, so it would be blind")

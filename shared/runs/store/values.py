@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from shared.agentkit.lenient import well_formed
 from shared.runs.model.run import PartRef, Text
-from shared.runs.store.tables import Change, Kind, Table, Tables, Value, units
+from shared.runs.store.tables import Change, Kind, Row, Table, Tables, Value, units
 
 INLINE_UNITS = 24_000
 _CHUNK_BYTES = 60_000
@@ -46,8 +46,7 @@ async def fetch(tables: Tables, session_id: str, number: int, value: Text, *, ta
         row = await tables.get(table, session_id, f"{prefix}{part:06}")
         if row is None:
             raise LookupError(f"the parts of {session_id}/{prefix} are not whole: {part} of {value.count} rows")
-        found = (row.values.get(f"b{index:02}") for index in range(_CHUNKS_A_ROW))
-        pieces += [piece for piece in found if isinstance(piece, bytes)]
+        pieces += _chunks(row)
     data = b"".join(pieces)
     if hashlib.sha256(data).hexdigest()[:32] != value.digest:
         raise LookupError(f"the parts of {session_id}/{prefix} are not what was written")
@@ -63,3 +62,10 @@ def _rows(data: bytes) -> Iterator[dict[str, Value]]:
     for start in range(0, len(data), size):
         row = data[start : start + size]
         yield {f"b{index:02}": row[at : at + _CHUNK_BYTES] for index, at in enumerate(range(0, len(row), _CHUNK_BYTES))}
+
+
+def _chunks(row: Row) -> Iterator[bytes]:
+    for index in range(_CHUNKS_A_ROW):
+        piece = row.values.get(f"b{index:02}")
+        if isinstance(piece, bytes):
+            yield piece

@@ -29,9 +29,9 @@ from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import PartRef
 from shared.runs.store.batches import BYTES_A_TRANSACTION, ITEMS_A_TRANSACTION, BatchStore
 from shared.runs.store.index import BATCHES, IndexStore
-from shared.runs.store.limits import change_bytes
 from shared.runs.store.tables import Change, Conflict, Table, Tables
 from tests.contract.store.records import NOW, changed, new_run
+from tests.parts.limits import change_bytes
 from tests.parts.memory import MemoryTables
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from shared.runs.store.due import DueStore
-from shared.runs.store.tables import Tables
+from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables
 from tests.contract.store.records import NOW, new_run
 
 
@@ -60,7 +63,8 @@ async def test_whoever_wrote_last_is_nearer_to_the_truth(due: DueStore) -> None:
 
 async def test_a_row_put_aside_is_passed_over_for_an_hour_or_until_it_is_put_again(due: DueStore) -> None:
     run = new_run().id
-    assert await due.quarantine(await due.put(run, NOW, NOW), "cannot be read" * 1_000, NOW)
+    before = NOW - timedelta(seconds=60)
+    assert await due.quarantine(await due.put(run, NOW, before), "cannot be read" * 1_000, NOW)
     await due.put(new_run().id, NOW + timedelta(hours=1), NOW)
     assert await due.due(NOW, 10) == []
     assert await due.count() == (2, 1)
@@ -94,6 +98,23 @@ async def test_an_announcement_brings_a_row_nearer_and_never_postpones_it(due: D
     assert (near.due, near.overdue_sweeps) == (NOW + timedelta(hours=3, seconds=60), 1)
 
 
+async def test_an_announcement_that_loses_every_race_takes_nothing_back(tables: Tables, due: DueStore) -> None:
+    run, late = new_run().id, NOW + timedelta(seconds=10)
+    await due.put(run, NOW, NOW, listed="owner:x/1")
+
+    async def raced(table: Table, partition: str, changes: Sequence[Change]) -> Mapping[str, str]:
+        if changes[0].kind is Kind.REPLACE:  # somebody else announces, at a later time, and dates it sooner
+            await due.put(run, NOW + timedelta(seconds=1), late, listed="owner:x/1")
+            raise Conflict(run, "changed")
+        return await tables.commit(table, partition, changes)
+
+    racing = SimpleNamespace(get=tables.get, commit=raced)
+    announced = await DueStore(cast(Tables, racing)).announce(run, NOW)
+    assert (announced.due, announced.announced_at) == (NOW + timedelta(seconds=1), late)
+    assert announced.listed == "owner:x/1"
+    assert await due.get(run) == announced
+
+
 async def test_for_a_minute_nobody_dates_a_row_past_its_announcement_or_removes_it(due: DueStore) -> None:
     """Who reads the run row before the commit that was announced must not have the sweep come later than that."""
     run, end = new_run().id, NOW + timedelta(seconds=60)
@@ -106,6 +127,10 @@ async def test_for_a_minute_nobody_dates_a_row_past_its_announcement_or_removes_
     row = await due.get(run)
     assert row is not None
     assert row.due == NOW + timedelta(seconds=2), "sooner is fine"
+    assert await due.quarantine(row, "cannot be read", NOW)
+    row = await due.get(run)
+    assert row is not None
+    assert row.due == end
     assert await due.remove(row, NOW + timedelta(seconds=59))
     row = await due.get(run)
     assert row is not None

@@ -24,7 +24,7 @@ from shared.runs.model.phases import (
     WaitingForAnswers,
 )
 from shared.runs.model.run import Limits, PartRef, Run, Session
-from shared.runs.store.rows import RowUnreadable
+from shared.runs.store.rows import RowTooOld, RowUnreadable
 from shared.runs.store.runs import CallChange, DeliveryChange, RunStore, SessionChange, Stored
 from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables
 from tests.contract.store.records import COMPLETED, NOW, changed, new_run, session_of
@@ -346,3 +346,17 @@ async def test_deleted_runs_are_neither_shown_nor_replayed(store: RunStore) -> N
     assert session is not None
     assert [run.request.number for run in await store.runs_of(session.value.session_id, [3, 2, 1])] == [3, 2]
     assert [run.request.number async for run in store.completed_before(last.value)] == [2]
+
+
+async def test_the_first_row_tells_a_table_of_an_earlier_format(tables: Tables, store: RunStore) -> None:
+    run = new_run("f" * 32)
+    await create(store, run)
+    item = Change(kind=Kind.INSERT, key="00000001:item:000000", values={"data": "[]"})
+    await tables.commit(Table.RUNS, "e" * 32, [item])
+    await store.check_format()
+
+    old = Change(kind=Kind.INSERT, key="00000001", values={"schema": 2})
+    await tables.commit(Table.RUNS, "e" * 32, [old])
+    await store.check_format()  # what was seen once is not looked at again
+    with pytest.raises(RowTooOld, match="schema 2"):
+        await RunStore(tables).check_format()

@@ -17,7 +17,6 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from shared.runs.store import azure
 from shared.runs.store.azure import AzureTables
-from shared.runs.store.limits import change_bytes
 from shared.runs.store.tables import (
     MAX_BINARY_BYTES,
     Change,
@@ -29,6 +28,7 @@ from shared.runs.store.tables import (
     Table,
     Value,
 )
+from tests.parts.limits import change_bytes
 
 RUNS = Table.RUNS
 ETAG = "W/\"datetime'2026-01-01T00%3A00%3A00.0000000Z'\""

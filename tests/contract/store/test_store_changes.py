@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import pytest
@@ -302,25 +302,25 @@ async def test_a_member_of_an_enumeration_is_stored_as_its_value(tables: Tables)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "made",
     [
-        [],
-        [insert("a"), insert("a")],
-        [insert(f"{n}") for n in range(101)],
-        [insert("good"), insert("bad/key")],
-        [insert("good"), insert("long", text="a" * (MAX_STRING_UNITS + 1))],
-        [insert("good"), insert("big", data=bytes(MAX_BINARY_BYTES + 1))],
-        [insert("good"), Change(kind=Kind.MERGE, key="blind")],
-        [insert("good"), Change(kind=Kind.DELETE, key="blind", etag="*")],
-        [insert(f"{n}", **{f"p{i}": bytes(MAX_BINARY_BYTES) for i in range(15)}) for n in range(3)],
+        list,
+        lambda: [insert("a"), insert("a")],
+        lambda: [insert(f"{n}") for n in range(101)],
+        lambda: [insert("good"), insert("bad/key")],
+        lambda: [insert("good"), insert("long", text="a" * (MAX_STRING_UNITS + 1))],
+        lambda: [insert("good"), insert("big", data=bytes(MAX_BINARY_BYTES + 1))],
+        lambda: [insert("good"), Change(kind=Kind.MERGE, key="blind")],
+        lambda: [insert("good"), Change(kind=Kind.DELETE, key="blind", etag="*")],
+        lambda: [insert(f"{n}", **{f"p{i}": bytes(MAX_BINARY_BYTES) for i in range(15)}) for n in range(3)],
     ],
     ids=["none", "twice", "101", "key", "string", "binary", "blind", "star", "body"],
 )
 async def test_a_commit_over_a_limit_is_refused_before_anything_is_written(
-    tables: Tables, changes: Sequence[Change]
+    tables: Tables, made: Callable[[], Sequence[Change]]
 ) -> None:
     with pytest.raises(LimitExceeded):
-        await tables.commit(RUNS, "p", changes)
+        await tables.commit(RUNS, "p", made())
 
     assert await keys(tables) == []
 

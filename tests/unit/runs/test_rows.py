@@ -31,9 +31,9 @@ from shared.runs.model.run import (
     Session,
     Turn,
 )
-from shared.runs.store.limits import check_values
 from shared.runs.store.rows import RowTooNew, RowTooOld, RowUnreadable, changes, decode, encode
 from shared.runs.store.tables import Value
+from tests.parts.limits import check_values
 from tests.unit.runs.records import NOW, SESSION, a_run, an_entry
 
 LEAN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

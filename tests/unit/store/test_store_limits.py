@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from shared.runs.store.limits import (
+from shared.runs.store.tables import MAX_ENTITY_BYTES, Change, Kind, LimitExceeded, Value, units, valid_key
+from tests.parts.limits import (
+    change_bytes,
     check_change,
     check_commit,
     check_values,
     entity_bytes,
-    valid_key,
     value_bytes,
 )
-from shared.runs.store.tables import MAX_ENTITY_BYTES, Change, Kind, LimitExceeded, Value, units
 
 
 def change(kind: Kind = Kind.INSERT, key: str = "a", etag: str | None = None, **values: Value) -> Change:
@@ -165,3 +167,47 @@ def test_a_commit_is_counted_as_it_is_sent() -> None:
     for changes in (binary, foreign):
         with pytest.raises(LimitExceeded, match="commit of about"):
             check_commit("p", changes)
+
+
+TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from('\n\t"\\'), max_size=300)
+VALUES = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.binary(max_size=300) | TEXTS
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=st.dictionaries(st.from_regex("[a-z_]{1,40}", fullmatch=True), VALUES, max_size=20))
+def test_what_ships_counts_no_change_lower_than_it_is(values: dict[str, Value]) -> None:
+    one = Change(kind=Kind.MERGE, key="run:00000001", etag="x", values=values)
+    assert one.size >= change_bytes("0123456789abcdef0123456789abcdef", one)
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({f"p{n}": n for n in range(253)}, "properties"),
+        ({"text": "a" * 32_769}, "a.text"),
+        ({"text": "汉" * 32_769}, "a.text"),
+        ({"text": "😀" * 16_384 + "a"}, "a.text"),
+        ({"text": "half a pair \ud83d"}, "surrogate"),
+        ({"data": bytes(65_537)}, "a.data"),
+        ({f"p{n:02}": bytes(65_536) for n in range(16)}, "1048576"),
+        ({f"p{n:02}": "汉" * 32_768 for n in range(16)}, "1048576"),
+    ],
+)
+def test_what_ships_makes_no_change_that_a_row_cannot_hold(values: dict[str, Value], match: str) -> None:
+    with pytest.raises(LimitExceeded, match=match):
+        change(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {f"p{n}": n for n in range(252)},
+        {"text": "a" * 32_768},
+        {"text": "😀" * 16_384},
+        {"data": bytes(65_536)},
+        {f"p{n:02}": bytes(65_536) for n in range(15)},
+        {f"p{n:02}": "汉" * 32_768 for n in range(15)},
+    ],
+)
+def test_what_ships_takes_what_a_row_can_hold(values: dict[str, Value]) -> None:
+    assert change(**values).size > 0

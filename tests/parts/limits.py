@@ -1,6 +1,7 @@
-"""The limits of Table Storage, checked before anything is sent.
+"""The limits of Table Storage, counted as the service counts them.
 
-Azurite enforces few of them, so a test against it proves nothing about size: both stores check here instead.
+Azurite enforces few of them, so a test against it proves nothing about size: the tables in memory check all of them at
+every commit. What ships checks lengths alone (``store.tables``), and never less strictly.
 Sources: *Understanding the Table service data model*, *Performing entity group transactions*, and for the size
 of an entity the storage team's formula (4 + keys, and per property 8 + name + value, text in UTF-16).
 """
@@ -25,21 +26,16 @@ from shared.runs.store.tables import (
     LimitExceeded,
     Value,
     units,
+    valid_key,
 )
 
 MAX_NAME_UNITS = 255
 
 _RESERVED = frozenset({"PartitionKey", "RowKey", "Timestamp"})
 _UNDER_ETAG = frozenset({Kind.MERGE, Kind.REPLACE, Kind.DELETE})
-_KEY_REFUSES = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SYSTEM_BYTES = 4 + (8 + 2 * len("Timestamp") + 8)
 _PART_BYTES = 800  # the MIME part around one operation: boundary, verb, headers (500 to 700 seen)
-
-
-def valid_key(key: str) -> bool:
-    """Whether the service takes this partition or row key. The empty key is legal there, never meant here."""
-    return bool(key) and _KEY_REFUSES.search(key) is None and units(key) <= MAX_KEY_UNITS
 
 
 def value_bytes(value: Value) -> int:

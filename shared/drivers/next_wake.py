@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from shared.runs.actions.outcome import Outcome
-from shared.runs.commands.delete import SessionStatus, removal_of
+from shared.runs.commands.delete import SessionStatus, removal_time
 from shared.runs.model.batch import is_batch_id
 from shared.runs.model.ids import session_of_due_row
 from shared.runs.model.run import Session
@@ -51,7 +51,7 @@ def _of_session(ports: Ports, session: Session) -> NextWake:
     """A deleted session is due at once while runs of it are left, then when its own row is to be removed."""
     if session.deleted_at is None:
         return NextWake(status=SessionStatus.LIVE, wake_at=None)
-    wake_at = removal_of(session, ports.settings) if session.emptied else session.deleted_at
+    wake_at = removal_time(session, ports.settings) if session.emptied else session.deleted_at
     return NextWake(status=SessionStatus.DELETED, wake_at=wake_at)
 
 

@@ -17,8 +17,8 @@ from shared.drivers.next_wake import next_wake_of, stored_outcome
 from shared.runs.actions.advance import advance
 from shared.runs.actions.outcome import Outcome
 from shared.runs.batches.advance import advance_batch
-from shared.runs.batches.submit import clear_batch_away
-from shared.runs.commands.submit import clear_away
+from shared.runs.batches.submit import remove_leftovers_of_batch
+from shared.runs.commands.leftovers import remove_leftovers_of_run
 from shared.runs.model.batch import is_batch_id
 from shared.runs.model.ids import parse_run_id
 from shared.runs.ports import Ports, log
@@ -150,8 +150,8 @@ async def _set_due(ports: Ports, row: DueRow, outcome: Outcome) -> str:
         await ports.due.set_due(row, row.announced_at + ORPHAN_AGE, now)  # its submit may still commit
         return "absent"
     # A submit that was cut off after its due row: what it wrote besides has to go before the row that leads to it.
-    clear = clear_batch_away if is_batch_id(row.run_id) else clear_away
-    if outcome.status is None and not await clear(ports, row):
+    remove_leftovers = remove_leftovers_of_batch if is_batch_id(row.run_id) else remove_leftovers_of_run
+    if outcome.status is None and not await remove_leftovers(ports, row):
         return "absent"
     await ports.due.remove(row, now)
     return "done"

@@ -1,7 +1,7 @@
 """One wake of a batch: settle what has ended, start the next items, sleep.
 
-That an item is started is committed before its run is submitted, with ids derived from the batch. So a wake that finds
-no run where one should be submits it (again), and no crash makes a second run or a second create.
+An item is recorded as started before its run is submitted, and the run's ids are derived from the batch. So a wake that
+finds no run where one should be submits it (again), and no crash makes a second run or a second create.
 """
 
 from __future__ import annotations
@@ -92,11 +92,13 @@ def batch_outcome(ports: Ports, batch: Batch) -> Outcome:
     if batch.is_done:
         return Outcome(batch.status, None)
     gap = max(0.0, (batch.schedule.wake_at - ports.clock()).total_seconds())
+    # A host's timer may be a second early: a look does its work then, but a callback's attempt would find nothing due.
     return Outcome(batch.status, gap, may_be_early=not batch.status.over)
 
 
 async def _go_on(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored[Batch] | None:
     match stored.value.phase:
+        # Stopped before anything goes: a run that was purged while it was being submitted would come to life again.
         case Deleted(status=status) as phase if status.over:
             return await purge(ports, stored, phase, signals.wake)
         case Ended():
@@ -120,6 +122,7 @@ async def _count_crash(ports: Ports, batch_id: str, error: Exception, signals: S
     ended: tuple[ItemResult, ...] = ()
     name = type(error).__name__
     if seen + 1 >= MOST_CRASHES and not batch.status.over:
+        # Its runs are stopped before it is written down: nothing would come back to one that is left running.
         said = f"{seen + 1} wakes of the batch failed in a row, the last with {name}."
         ended = tuple(
             [await _last_of(ports, batch, active_item, said, signals) for active_item in batch.progress.active]
@@ -137,9 +140,10 @@ async def _last_of(ports: Ports, batch: Batch, active_item: Active, said: str, s
         run = await cancel(ports, run_of(batch.id, active_item.index))
         if run is not None and not run.is_done:
             await signals.wake(run.id)
+        # One that had ended before keeps what it came to, though the batch is given up.
         if run is not None and run.status is not RunStatus.CANCELLED:
             return result_of(active_item.index, run)
-    except Exception:
+    except Exception:  # nothing may keep the batch from its end; the run has its own deadline
         log.exception("%s: the run of item %d could not be stopped", batch.id, active_item.index)
     return _failure(ports, active_item, "internal_error", said)
 
@@ -162,11 +166,11 @@ async def _look(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored
         jitter=ports.random(),
     )
     committed = await commit_batch(ports, stored, fact)
-    if committed.refused is not None:
+    if committed.refused is not None:  # another wake has moved the batch on, and does what is to be done
         return committed.batch
     not_before = stored.value.pace.not_before
     if not_before is not None and ports.clock() < not_before:
-        missing = []
+        missing = []  # they are missing because a provider or a limit asked to wait
     todo = (*missing, *committed.started)
     return await _begin(ports, committed.batch, todo, signals) if todo else committed.batch
 
@@ -196,14 +200,16 @@ async def _submitted(
         item = await ports.batches.item(batch.id, active_item.index)
         if item is None:
             raise LookupError(f"{batch.id} has no item {active_item.index}")
+        # A long input is held several times over while it is written, and the process has little memory.
         async with ports.long_inputs if isinstance(item.asked, PartRef) else contextlib.nullcontext():
             asked = await ports.batches.read(batch.id, active_item.index, item.asked)
             submitted = await submit(ports, submission(batch, active_item, asked, cancelled=cancelled))
         await signals.start_run(submitted)
         return submitted.run
-    except RunDeleted as error:
+    except RunDeleted as error:  # by somebody who read the run's id in the batch
         return _failure(ports, active_item, error.code, error.message, status=RunStatus.CANCELLED)
     except DormouseError as error:
+        # Whatever else is refused would be refused again: the item fails alone.
         if error.status == 429 or error.status >= 500:
             return _Later(_seconds(error.headers.get("Retry-After")))
         return _failure(ports, active_item, error.code, error.message)
@@ -212,6 +218,7 @@ async def _submitted(
         return _Later()
     except Exception as error:
         log.exception("%s: item %d could not be submitted", batch.id, active_item.index)
+        # The item is not known to be at fault, but after so many tries in a row it must not hold the batch for ever.
         if batch.pace.crashes + 1 < MOST_CRASHES:
             return _Later(crashed=True)
         said = f"Its run could not be started {MOST_CRASHES} times in a row, the last time: {type(error).__name__}."
@@ -238,7 +245,7 @@ async def _stopped(ports: Ports, batch: Batch, active_item: Active, signals: Sig
         made = await _submitted(ports, batch, active_item, signals, cancelled=True)
         if isinstance(made, _Later):
             return None
-        if isinstance(made, ItemResult):
+        if isinstance(made, ItemResult):  # it failed to be submitted, but nobody wants it any more
             return replace(made, status=RunStatus.CANCELLED)
         seen = made
     if isinstance(seen, Run) and not seen.terminal:
@@ -261,7 +268,7 @@ def _ended(ports: Ports, active_item: Active, seen: Run | RowUnreadable | None) 
     """The result of an item whose run has ended, or cannot be read; None while it is active."""
     if isinstance(seen, Run):
         return result_of(active_item.index, seen) if seen.terminal else None
-    if seen is None or isinstance(seen, RowTooNew):
+    if seen is None or isinstance(seen, RowTooNew):  # in a deploy an older version meets newer rows: it leaves them
         return None
     return _failure(ports, active_item, "internal_error", "The row of its run cannot be read. The app's logs say why.")
 

@@ -29,6 +29,7 @@ async def call_back(ports: Ports, stored: Stored[Batch]) -> Stored[Batch]:
     if entry.tries > len(CALLBACK_WAITS):  # the last one was cut off
         given_up = BatchCallbackTried(entry=name, state=CallbackState.GIVEN_UP)
         return (await commit_batch(ports, stored, given_up)).batch
+    # Room first, then the claim: a claim that waits for room would run out, and count as an attempt.
     share = reserve(ports, request.callback_url, request.owner)
     if isinstance(share, NoShare):
         return (await commit_batch(ports, stored, BatchCallbackTried(entry=name, seconds=share.wait))).batch
@@ -70,6 +71,7 @@ async def redeliver_batch(ports: Ports, batch_id: str) -> Batch | None:
     first = decide_batch(stored.value, fact, ports.clock(), ports.settings)
     if isinstance(first, Refused) and first.error is not None:
         raise first.error
+    # The app is looked at after the batch, so that a caller is first told what is wrong with the call.
     check_sender(ports)
     batch = (await commit_batch(ports, stored, fact)).batch.value
     return None if batch.is_deleted else batch

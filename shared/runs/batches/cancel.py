@@ -14,4 +14,5 @@ async def cancel_batch(ports: Ports, batch_id: str) -> Batch | None:
     The caller signals the driver afterwards. Raises ``LostRace``, ``StoreUnavailable``.
     """
     stored = await ports.batches.load(batch_id)
+    # The runs that are active are stopped by the next wake: there may be many, and a caller need not wait for them.
     return None if stored is None else (await commit_batch(ports, stored, BatchCancelRequested())).batch.value

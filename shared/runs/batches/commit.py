@@ -41,12 +41,14 @@ async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> 
         decision = decide_batch(stored.value, fact, now, ports.settings)
         if isinstance(decision, Refused):
             return CommittedBatch(batch=stored, refused=decision)
+        # As for a run: should the caller die before it signals the driver, the sweep looks.
         if isinstance(fact, FROM_OUTSIDE):
             await ports.due.announce(stored.value.id, now)
         try:
             saved = await ports.batches.save(stored, decision.batch, decision.results)
         except Conflict as error:
             again = await ports.batches.load(stored.value.id)
+            # A claim is never decided again: the other wake sends, and the receiver should be told once.
             if again is None or isinstance(fact, facts.BatchCallbackClaimed):
                 raise LostRace(stored.value.id) from error
             stored = again

@@ -31,16 +31,19 @@ async def delete_batch(ports: Ports, batch_id: str, *, runs: bool = True) -> boo
 async def purge(ports: Ports, stored: Stored[Batch], phase: Deleted, wake: Wake) -> Stored[Batch] | None:
     """One wake of a tombstone; None when its own row is gone. Raises ``LostRace``."""
     batch, now = stored.value, ports.clock()
+    # An item from there on was never started, so that it has no session to delete.
     begun = batch.progress.cancelled_from
     begun = batch.request.total if begun is None else begun
     if phase.purged < begun:
         until = min(begun, phase.purged + RUNS_A_WAKE)
         for index in range(phase.purged, until):
             for run_id in await delete_session(ports, session_of(batch.id, index)):
-                await wake(run_id)
+                await wake(run_id)  # each deletes its own copies at the provider, and has its due row for that
         return (await commit_batch(ports, stored, RunsPurged(until=until))).batch
+    # The tombstone outlives the key: sent again it is told that the batch is deleted, and begins no second one.
     keep = tombstone_kept(ports.settings).total_seconds()
     if not phase.emptied:
+        # From the list first: what is listed should be there to be read.
         await ports.index.unlist(ports.index.place_of_batch(batch))
         rows = await ports.batches.rows(batch.id, limit=ROWS_A_WAKE)
         if rows:

@@ -1,7 +1,7 @@
 """Submit a batch: its items, then its own row. Every step is create-or-same, as for a run.
 
-The steps: key row, due row, items (their parts first), the row of the owner's list, the batch. The last one is what
-makes it a batch: a crash before it leaves rows that no one reads, and that the sweep clears away after an hour.
+The steps: key row, due row, items (their parts first), the row of the owner's list, the batch. Only the last one makes
+it a batch: a crash before it leaves rows that no one reads, and that the sweep removes after an hour.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from shared.errors import BatchDeleted, DormouseError
-from shared.runs.commands.checks import check, check_callback
-from shared.runs.commands.keys import known_key
+from shared.runs.commands.checks import check_callback, check_new_session
+from shared.runs.commands.keys import known_key, new_key
+from shared.runs.commands.leftovers import is_unchanged
 from shared.runs.commands.submission import AssignedIds, Submission
 from shared.runs.concurrency import Races
 from shared.runs.model.batch import (
@@ -31,11 +32,11 @@ from shared.runs.model.batch import (
 from shared.runs.ports import Ports
 from shared.runs.rules.batch import closed
 from shared.runs.store.due import DueRow
-from shared.runs.store.index import KeyRecord, key_digest
+from shared.runs.store.index import KeyRecord
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict
 
-KEPT = ("items", "agent", "model", "deadline_seconds", "turns", "tool_calls", "total_tokens")
+ITEM_FIELDS = ("items", "agent", "model", "deadline_seconds", "turns", "tool_calls", "total_tokens")
 """What of an item's submission its row holds, besides the metadata; the rest is the batch's."""
 
 WRITTEN_TOGETHER = 25
@@ -96,29 +97,35 @@ async def submit_batch(ports: Ports, wanted: BatchSubmission) -> BatchSubmitted:
 
 
 async def _try(ports: Ports, wanted: BatchSubmission) -> BatchSubmitted | None:
-    """None when a request with the same key was faster: look again."""
+    """One try. None when a request with the same key was faster: look again."""
     record, key = None, wanted.idempotency_key
     if key is not None:
         record = await known_key(ports, wanted.defaults.owner, key, wanted.payload)
+    # Before the checks: what this version would refuse today was accepted then.
     if record is not None and (there := await ports.batches.load(batch_id(record.session_id))) is not None:
         return _again(there)
-    check(ports, wanted.defaults)
+    check_new_session(
+        ports, wanted.defaults
+    )  # what is wrong with all items refuses the batch, instead of failing each of them
     check_callback(ports, wanted.callback_url)
     if record is None and key is not None:
-        record = await ports.index.claim_key(_new_key(ports, wanted, key))
+        fresh = new_key(ports, wanted.defaults.owner, key, wanted.payload, secrets.token_hex(16))
+        record = await ports.index.claim_key(fresh)
         if record is None:
             return None
     batch = _new_batch(ports, wanted, record)
     listed = ports.index.place_of_batch(batch)
     due = await ports.due.announce(batch.id, ports.clock(), listed=listed)
+    # The items before the batch: a thousand fit in no transaction, and whoever can read the batch must find them all.
     refused = await _put_items(ports, batch.id, wanted.items)
     request, progress = replace(batch.request, refused=refused), replace(batch.progress, failed=len(refused))
+    # One whose items are all bad is over at once, and its callback is due: no wake would find anything to end.
     batch = closed(replace(batch, request=request, progress=progress), batch.updated_at)
     await ports.index.list_batch(batch)
     due = await ports.due.keep_announced(due, ports.clock())
     try:
         await ports.batches.create(batch)
-    except Conflict:
+    except Conflict:  # a call with the same key was faster, and has written the same items
         found = await ports.batches.load(batch.id)
         return None if found is None else _again(found)
     return BatchSubmitted(batch=batch, due=due)
@@ -131,19 +138,10 @@ def _again(stored: Stored[Batch]) -> BatchSubmitted:
     return BatchSubmitted(batch=stored.value, due=None)
 
 
-def _new_key(ports: Ports, wanted: BatchSubmission, key: str) -> KeyRecord:
-    return KeyRecord(
-        digest=key_digest(wanted.defaults.owner, key),
-        payload=wanted.payload,
-        session_id=secrets.token_hex(16),
-        number=0,
-        created_at=ports.clock(),
-    )
-
-
 def _new_batch(ports: Ports, wanted: BatchSubmission, record: KeyRecord | None) -> Batch:
     """The batch as it begins, before its items were looked at."""
     now, most, asked = ports.clock(), ports.settings.batch_concurrency, wanted.defaults
+    # More than the app allows is not refused: how wide a batch runs changes when it ends, and nothing of its results.
     concurrency = min(wanted.concurrency or most, most)
     request = BatchRequest(
         id=batch_id(secrets.token_hex(16) if record is None else record.session_id),
@@ -175,7 +173,7 @@ async def _put_items(ports: Ports, batch: str, items: Sequence[AskedItem]) -> tu
             refused += [index] if item.error_code is not None else []
             asked = await ports.batches.keep(batch, item.index, str(item.asked))
             written.append(replace(item, asked=asked))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # each is parsed and checked for some milliseconds: let other requests go on between
         await ports.batches.put_items(batch, written)
     return tuple(refused)
 
@@ -184,7 +182,7 @@ def _item(ports: Ports, index: int, given: AskedItem) -> BatchItem:
     asked = given.asked
     if isinstance(asked, Submission):
         try:
-            check(ports, asked)
+            check_new_session(ports, asked)
             return BatchItem(index=index, id=given.id, asked=_to_json(asked))
         except DormouseError as error:
             asked = error
@@ -193,6 +191,7 @@ def _item(ports: Ports, index: int, given: AskedItem) -> BatchItem:
 
 def submission(batch: Batch, active: Active, asked: str, *, cancelled: bool = False) -> Submission:
     """The request for the run of an item that is started, with the ids that the batch has for it."""
+    # Without a callback: the batch has one for all. Without a key: the ids are derived, and so the same each time.
     given = json.loads(asked)
     return Submission(
         owner=batch.request.owner,
@@ -210,19 +209,18 @@ def submission(batch: Batch, active: Active, asked: str, *, cancelled: bool = Fa
 
 def _to_json(asked: Submission) -> str:
     """What an item asks for, as its row holds it."""
-    kept = {name: getattr(asked, name) for name in KEPT}
+    kept = {name: getattr(asked, name) for name in ITEM_FIELDS}
     return json.dumps({**kept, "metadata": dict(asked.metadata)}, ensure_ascii=False)
 
 
-async def clear_batch_away(ports: Ports, due: DueRow) -> bool:
-    """Remove what a submit that never committed left behind, but for its due row; False when it may yet commit.
+async def remove_leftovers_of_batch(ports: Ports, due: DueRow) -> bool:
+    """Remove the items and the list's row of a batch that was never written. False when it may yet be written.
 
-    As for a run: all goes under ETags read before the due row was seen unchanged.
+    As for a run: under the ETags read before the due row was seen unchanged. The due row is left to the caller.
     """
     rows = await ports.batches.rows(due.run_id)
     place = await ports.index.listed(due.listed)
-    current = await ports.due.get(due.run_id)
-    if current is None or current.etag != due.etag or not await ports.batches.remove_rows(due.run_id, rows):
+    if not await is_unchanged(ports, due) or not await ports.batches.remove_rows(due.run_id, rows):
         return False
     if place is not None:
         await ports.index.remove(place)

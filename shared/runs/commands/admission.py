@@ -1,8 +1,8 @@
 """How many runs an owner may have active at once, kept exactly: a run holds one of so many slots.
 
 A slot is taken before anything else of a submit is written and given back when the run ends. It is a row that only
-one can insert, so that racing submits never get more than there are. What a crash left behind is found by reading
-the runs again, when no slot seems to be free.
+one can insert, so that racing submits never get more than there are: a count that each of them reads and then adds to
+would let all of them in. What a crash left behind is found by reading the runs again, when no slot seems to be free.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ async def admit(ports: Ports, run: Run) -> Run:
     while True:
         held = await ports.slots.held(owner)
         now = ports.clock()
+        # A key sent again means the same run; its first try may have died after it had taken the slot.
         own = next((slot for slot in held if slot.holds(run.id, run.request.fingerprint)), None)
         if own is None and len(held) >= most:
             await _make_room(ports, owner, held, most)
@@ -62,6 +63,7 @@ async def admit(ports: Ports, run: Run) -> Run:
             etag=own.etag if own else "",
         )
         try:
+            # One of its own is written again as well: its new ETag keeps it from whoever found it abandoned just now.
             await ports.slots.take(owner, slot)
         except Conflict:
             races.lost()
@@ -71,12 +73,13 @@ async def admit(ports: Ports, run: Run) -> Run:
 
 def check_in_time(ports: Ports, run: Run) -> None:
     """Raise ``StoreUnavailable`` if so much time has passed that the slot may be another's soon."""
+    # The slot is not read again: that would leave a gap before the commit all the same. The clock leaves minutes.
     if run.request.slot is not None and ports.clock() - run.updated_at > COMMIT_WITHIN:
         raise StoreUnavailable("the submit took too long")
 
 
 def _choose(ports: Ports, held: Sequence[Slot], most: int) -> int:
-    """A free slot, by chance, so that racing submits do not all want the same one."""
+    """A free slot, chosen at random, so that racing submits do not all want the same one."""
     free = sorted(set(range(most)) - {slot.number for slot in held})
     return free[int(ports.random() * len(free))]
 
@@ -85,9 +88,9 @@ async def _make_room(ports: Ports, owner: str, held: Sequence[Slot], most: int) 
     """Free the slots whose runs are over. Raises ``TooManyActiveRuns`` when that gives no room."""
     seen = await side_by_side(held, lambda slot: _looked_at(ports, slot), at_once=READS)
     over = [slot for slot, (done, _) in zip(held, seen, strict=True) if done]
-    if len(held) - len(over) >= most:
+    if len(held) - len(over) >= most:  # also where a limit was lowered while more were active
         active = [run for done, run in seen if run is not None and not done]
-        seconds = seconds_until_news(active, ports.clock())
+        seconds = seconds_until_next_wake(active, ports.clock())
         raise TooManyActiveRuns(headers={"Retry-After": str(seconds)}, limit=most)
     for slot in over:
         with contextlib.suppress(Conflict):  # another call was faster, or the run is being submitted again
@@ -101,18 +104,20 @@ async def _looked_at(ports: Ports, slot: Slot) -> tuple[bool, Run | None]:
     except RowUnreadable:  # whoever wrote it may know better than this version whether it is over
         return False, None
     run = None if stored is None else stored.value
-    return is_over(slot, run, ports.clock()), run
+    return is_stale(slot, run, ports.clock()), run
 
 
-def is_over(slot: Slot, run: Run | None, now: datetime) -> bool:
+def is_stale(slot: Slot, run: Run | None, now: datetime) -> bool:
     """Whether a slot holds nothing any more, by the row of its run (None: there is none)."""
-    if run is None:
+    if run is None:  # its submit takes the slot first, and may be about to write the run
         return now - slot.taken_at > ABSENT_FOR
+    # Another fingerprint: that request lost its number. Another slot: it was tried twice and written with the other.
     return run.terminal or (run.request.fingerprint, run.request.slot) != (slot.fingerprint, slot.number)
 
 
-def seconds_until_news(active: Sequence[Run], now: datetime) -> int:
-    """When to try again: at the next wake of a run that does not wait for a person; at most a minute."""
+def seconds_until_next_wake(active: Sequence[Run], now: datetime) -> int:
+    """Seconds after which to try again: at the next wake of a run, which may end it; at most a minute."""
+    # A parked run tells nothing: its next time is the end of its answer deadline, days ahead.
     soonest = [next_time(run) for run in active if not isinstance(run.phase, WaitingForAnswers)]
     gap = min(((each.due - now).total_seconds() for each in soonest if each is not None), default=MOST_SECONDS)
     return min(max(1, math.ceil(gap)), MOST_SECONDS)

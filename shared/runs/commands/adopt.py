@@ -30,17 +30,20 @@ async def adopt(ports: Ports, response_id: str) -> str | None:
     row names is cancelled. Raises the provider's faults when it cannot be asked; ``TooManyRaces``,
     ``StoreUnavailable``.
     """
+    # Asked for: the webhook names nothing but the id, and what it says of the end is a hint, not a result.
     found = await _found(ports, response_id)
     if found is None:
         return None
     agent, response = found
     attempt = _attempt_of(response)
+    # Several apps may share an account, and its webhooks go to all of them.
     if response.metadata.get("app") != ports.settings.app_in_metadata:
         return None
     stored = await ports.runs.load(response.metadata.get("run", ""))
     if stored is None:
         return None
     run = stored.value
+    # Known already: its wake looks at it again and decides, so that one place does. Webhooks come more than once.
     if response_id in run.chain.response_ids:
         return None if run.is_done else run.id
     own = ports.agents.get(run.request.agent, agent)
@@ -53,6 +56,7 @@ async def adopt(ports: Ports, response_id: str) -> str | None:
         adopted = await commit(ports, stored, fact, outside=True)
         if adopted.refused is None:
             log.info("run %s: response %s taken in", run.id, response_id, extra={"run_id": run.id})
+            # Nobody waits for one that is not wanted, and it costs money as long as it runs.
             await outbox.cancel_at_once(ports, adopted.run, response_id, agent)
     except TooManyRaces:  # the provider sends it again
         raise
@@ -79,13 +83,13 @@ async def _found(ports: Ports, response_id: str) -> tuple[Agent, AgentResponse] 
     try:
         async with asyncio.timeout(LOOKS_SECONDS):
             for agent in ports.agents.values():
-                if not agent.background:
+                if not agent.background:  # its responses end within their call
                     continue
                 try:
                     return agent, await _look(agent, response_id)
                 except faults.ResponseMissing:
                     continue
-                except faults.ProviderFault as fault:
+                except faults.ProviderFault as fault:  # another agent's provider may know it all the same
                     unclear = fault
     except TimeoutError as error:
         raise faults.NoNews("No answer in time.", code="poll_timeout") from error
@@ -95,6 +99,7 @@ async def _found(ports: Ports, response_id: str) -> tuple[Agent, AgentResponse] 
 
 
 async def _look(agent: Agent, response_id: str) -> AgentResponse:
+    # No session: a look sends none, and whose response it is will be known only from the answer.
     options = RunOptions(timeout=LOOK_SECONDS, continuation_token=ContinuationToken(response_id=response_id))
     try:
         return await within(LOOK_SECONDS + 1.0, agent.run(None, session=AgentSession(session_id=""), options=options))

@@ -21,6 +21,8 @@ async def answer(ports: Ports, run_id: str, answers: Mapping[str, Approve]) -> R
     if stored is None or stored.value.is_deleted:
         return None
     answered = await commit(ports, stored, Answered(answers=answers))
+    # A refusal without an error: the same answer again, as a client sends it that lost the first reply.
     if answered.refused is not None and answered.refused.error is not None:
         raise answered.refused.error
+    # Looked at once more: it may have been deleted between the two reads.
     return None if answered.run.value.is_deleted else answered.run.value

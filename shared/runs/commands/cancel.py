@@ -14,4 +14,5 @@ async def cancel(ports: Ports, run_id: str) -> Run | None:
     A run that ended otherwise stays as it is. Raises ``LostRace``, ``StoreUnavailable``.
     """
     stored = await ports.runs.load(run_id)
+    # Only the rows are written here. The provider is asked by a wake, from the outbox: a caller need not wait for it.
     return None if stored is None else (await commit(ports, stored, CancelRequested())).run.value

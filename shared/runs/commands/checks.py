@@ -9,8 +9,8 @@ from shared.runs.ports import Ports
 from shared.runs.store.runs import Stored
 
 
-def check(ports: Ports, wanted: Submission) -> None:
-    """Raise what ``submit`` would say of the request itself, if it begins a session."""
+def check_new_session(ports: Ports, wanted: Submission) -> None:
+    """Raise what ``submit`` would say against a request that begins a session, before it reads or writes anything."""
     check_model(ports, wanted, agent_of(ports, wanted, None))
     check_limits(ports, wanted)
 
@@ -18,6 +18,7 @@ def check(ports: Ports, wanted: Submission) -> None:
 def agent_of(ports: Ports, wanted: Submission, session: Stored[Session] | None) -> str:
     """The agent that answers. Raises ``AgentMismatch``, ``UnknownAgent``."""
     if session is not None:
+        # A provider's conversation goes on from the last response, which another agent's model may not even have.
         if wanted.agent not in (None, session.value.agent):
             raise AgentMismatch(f"This session belongs to the agent {session.value.agent}, not {wanted.agent}.")
         return session.value.agent
@@ -30,6 +31,7 @@ def agent_of(ports: Ports, wanted: Submission, session: Stored[Session] | None) 
 
 def check_model(ports: Ports, wanted: Submission, name: str) -> None:
     """Raise ``ModelNotAllowed`` for a model that the agent does not list."""
+    # A session's agent may be unknown to this build. Without a wish for a model its run may wait for another build.
     agent = ports.agents.get(name)
     if wanted.model is None or (agent is not None and wanted.model in agent.models):
         return
@@ -64,6 +66,7 @@ def check_callback(ports: Ports, url: str | None) -> None:
         return
     if ports.sender is None:
         raise CallbacksDisabled
+    # A name is resolved only when something is sent: what it points to now says nothing of then.
     problem = ports.sender.problem(url)
     if problem is not None:
         raise InvalidRequest(f"`callback_url` {problem}.", errors=[{"field": "callback_url", "problem": problem}])

@@ -1,7 +1,7 @@
 """Delete a run, or a session with all its runs; and what retention does to sessions nobody has used for long.
 
-A deleted run is a tombstone whose outbox has what is left to do. Nothing is lost half-way: whatever a crash interrupts,
-the rows say how to go on.
+A deleted run is a tombstone: a row without content, whose outbox says what is left to do. So whatever a crash
+interrupts, the rows say how to go on. The tombstone stays for two days: it answers its key, and late writes find it.
 """
 
 from __future__ import annotations
@@ -69,10 +69,12 @@ async def delete_session(ports: Ports, session_id: str, *, idle: timedelta | Non
     """
     races = Races(session_id)
     while True:
+        # Read anew each time: a run that begins or ends meanwhile changes the session's row, and with it what must go.
         session = await ports.runs.load_session(session_id)
         if session is None or session.value.emptied:
             return []
         now = ports.clock()
+        # Retention read the session in a page some time ago: it may have been used since.
         if idle is not None and session.value.deleted_at is None and not _is_idle(session.value, now, idle):
             return []
         try:
@@ -82,24 +84,31 @@ async def delete_session(ports: Ports, session_id: str, *, idle: timedelta | Non
 
 
 async def _delete_piece(ports: Ports, session: Stored[Session], now: datetime) -> list[str]:
-    """The next runs of the session become tombstones, with it. Due rows go first. Raises ``Conflict``."""
+    """Make tombstones of the session and its next runs, in one transaction. Raises ``Conflict``."""
+    # A piece of them: a transaction takes a hundred operations and 4 MiB, and a session may have thousands of runs.
     session_id = session.value.session_id
     runs = await _next_runs(ports, session.value)
     due = await ports.due.announce(due_row_of(session_id), now)
-    await side_by_side(runs, lambda each: ports.due.announce(each.value.id, now), at_once=READS)
+    announced = await side_by_side(runs, lambda each: ports.due.announce(each.value.id, now), at_once=READS)
     after = _with_more_deleted(session.value, now)
     fact = Deleted(keep=tombstone_kept(ports.settings).total_seconds())
     decided = [(stored, decide(Before(run=stored.value), fact, now, ports.settings)) for stored in runs]
     gone = [(stored, decision.run) for stored, decision in decided if isinstance(decision, Change)]
+    # A sweep that comes to an announcement whose minute is over, and finds nothing changed yet, removes the due row:
+    # nobody would come back to the tombstones. So what was announced too long ago is announced again before the write.
+    kept = await side_by_side(
+        [due, *announced], lambda row: ports.due.keep_announced(row, ports.clock()), at_once=READS
+    )
     await ports.runs.save_session(SessionChange(before=session, after=after), gone)
-    for stored, run in gone:
+    for stored, run in gone:  # ``commit`` does this for a run that it ends, but these were written with their session
         if not stored.value.terminal:
             await give_slot_back(ports, run)
     ids = [stored.value.id for stored in runs]
     if not after.emptied:
         return [*ids, due.run_id]
-    with contextlib.suppress(StoreUnavailable):  # then a sweep dates it
-        await ports.due.set_due(due, removal_of(after, ports.settings), ports.clock())
+    # Nothing is left to do before its row goes; without this a sweep would look a minute from now, and date it then.
+    with contextlib.suppress(StoreUnavailable):
+        await ports.due.set_due(kept[0], removal_time(after, ports.settings), ports.clock())
     return ids
 
 
@@ -110,7 +119,7 @@ async def expire(ports: Ports, session: Session, idle: timedelta) -> list[str]:
     if session.deleted_at is None:
         return await delete_session(ports, session.session_id, idle=idle)
     subject = due_row_of(session.session_id)
-    if await ports.due.get(subject) is not None:
+    if await ports.due.get(subject) is not None:  # its wakes go on by themselves
         return []
     await ports.due.announce(subject, ports.clock())
     return [subject]
@@ -130,9 +139,10 @@ async def advance_session(ports: Ports, subject: str, wake: Wake) -> Outcome:
         return Outcome(None, None)
     if session.value.deleted_at is None:
         return Outcome(SessionStatus.LIVE, None)
-    left = (removal_of(session.value, ports.settings) - ports.clock()).total_seconds()
+    left = (removal_time(session.value, ports.settings) - ports.clock()).total_seconds()
     if left > 0 or not session.value.emptied:
         return Outcome(SessionStatus.DELETED, left if session.value.emptied else 0.0)
+    # The session's row goes last: by it alone a call learns that a run beyond the first piece is deleted.
     if await ports.runs.has_runs(session_id):
         return Outcome(SessionStatus.DELETED, RUNS_LEFT_GAP)
     with contextlib.suppress(Conflict):  # another wake was faster
@@ -150,6 +160,7 @@ async def _delete_more(ports: Ports, session_id: str) -> list[str]:
 async def _next_runs(ports: Ports, session: Session) -> list[Stored[Run]]:
     """The session's next runs that are no tombstones yet; at the beginning its active one is among them."""
     numbers = {*range(session.purged + 1, _until(session) + 1)}
+    # It must not run on until its turn has come, which in a long session takes many wakes.
     if session.active_run is not None:
         numbers.add(session.active_run)
     ids = [run_id(session.session_id, number) for number in sorted(numbers)]
@@ -161,7 +172,7 @@ async def _readable(ports: Ports, wanted: str) -> Stored[Run] | None:
     """The run; None as well for one whose row is damaged, which must not keep the others."""
     try:
         return await ports.runs.load(wanted)
-    except RowTooNew:
+    except RowTooNew:  # a newer version can delete it; passed over, it would stay for good
         raise
     except RowUnreadable as error:
         log.error("run %s stays where it is: its row cannot be read: %s", wanted, error)
@@ -196,6 +207,6 @@ def tombstone_kept(settings: Settings) -> timedelta:
     return max(TOMBSTONE_KEPT, timedelta(seconds=settings.idempotency_key_lifetime))
 
 
-def removal_of(session: Session, settings: Settings) -> datetime:
+def removal_time(session: Session, settings: Settings) -> datetime:
     """When a deleted session's own row goes: after those of its runs."""
     return (session.deleted_at or session.last_activity) + tombstone_kept(settings) + AFTER_ITS_RUNS

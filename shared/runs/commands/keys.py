@@ -17,9 +17,21 @@ async def known_key(ports: Ports, owner: str, key: str, payload: str) -> KeyReco
     record = await ports.index.key(key_digest(owner, key))
     if record is None:
         return None
+    # Looked at here as well: retention removes old keys only now and then.
     if ports.clock() - record.created_at > timedelta(seconds=ports.settings.idempotency_key_lifetime):
-        await ports.index.free_key(record)
+        await ports.index.free_key(record)  # under the ETag just read: one that was claimed anew meanwhile stays
         return None
     if record.payload != payload:
         raise IdempotencyKeyReused
     return record
+
+
+def new_key(ports: Ports, owner: str, key: str, payload: str, session_id: str, number: int = 0) -> KeyRecord:
+    """What a free key will stand for once it is claimed: this payload, and the ids that are assigned to it."""
+    return KeyRecord(
+        digest=key_digest(owner, key),
+        payload=payload,
+        session_id=session_id,
+        number=number,
+        created_at=ports.clock(),
+    )

@@ -20,6 +20,7 @@ async def redeliver(ports: Ports, run_id: str) -> Run | None:
     if stored is None or stored.value.is_deleted:
         return None
     fact = CallbackRequested()
+    # Decided here as well, so that what is wrong with the run is said before what is wrong with the app.
     first = decide(Before(run=stored.value), fact, ports.clock(), ports.settings)
     if isinstance(first, Refused) and first.error is not None:
         raise first.error

@@ -16,11 +16,13 @@ from shared.runs.store.tables import StoreUnavailable
 
 def request_key(submission: Submission) -> str:
     """What all tries of one request have in common."""
+    # ``background`` is no part of the payload, which a key goes by. But a caller that waits wants another answer.
     return f"{submission.payload}{'-background' if submission.background else ''}"
 
 
 async def note_abandoned(ports: Ports, submission: Submission, run: Run) -> None:
     """Note that the caller of this request hung up before it was told of its run. Best effort."""
+    # Without a note the next try begins a run of its own, as any request without a key does.
     with contextlib.suppress(StoreUnavailable):
         await ports.index.leave_unanswered(submission.owner, request_key(submission), run.id, ports.clock())
 

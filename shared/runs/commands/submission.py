@@ -24,7 +24,7 @@ class AssignedIds:
     since: datetime
 
     cancelled: bool = False
-    """Whether the run is cancelled from the first."""
+    """The run is written as cancelled, so that whoever is submitting it just now finds it and creates no response."""
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which would leave no place for what is computed once
@@ -69,9 +69,11 @@ class Submission:
     @functools.cached_property
     def payload(self) -> str:
         """A digest of what is asked for: the same key must come with the same."""
+        # The owner is part of the key's own digest. A run's assigned ids come with no key.
         asked: list[object] = [self.items, self.agent, self.session_id, dict(self.metadata), self.deadline_seconds]
         asked += [self.turns, self.tool_calls, self.total_tokens, self.model, self.callback_url, self.previous]
         asked.append(self.stream)
+        # A caller's JSON may hold half a surrogate pair, which UTF-8 alone refuses.
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -82,4 +84,4 @@ class Submitted:
     run: Run
 
     due: DueRow | None
-    """Its due row as this call wrote it, for the driver to date. None: it was announced by who committed the run."""
+    """Its due row as this call wrote it, for the driver to date. None: the run was there, and so is its due row."""

@@ -1,6 +1,8 @@
 """Submit: from a checked request to a run that is on its way.
 
-Every step is create-or-same: after a crash in any of them the same ``Idempotency-Key`` finishes what is missing.
+Every step is create-or-same: after a crash in any of them the same ``Idempotency-Key`` finishes what is missing. The
+order is slot, key, due row, parts, the list's row, then session, run, input and the claim of the first create in one
+transaction; after it the create itself.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from shared.runs.actions import create
 from shared.runs.actions.advance import advance, send_first
 from shared.runs.commands.admission import admit, check_in_time
 from shared.runs.commands.checks import agent_of, check_callback, check_limits, check_model
-from shared.runs.commands.keys import known_key
+from shared.runs.commands.keys import known_key, new_key
 from shared.runs.commands.submission import Submission, Submitted
 from shared.runs.commit import give_slot_back
 from shared.runs.concurrency import Races
@@ -34,8 +36,8 @@ from shared.runs.rules.agenda import ActionKind, next_time
 from shared.runs.rules.change import Before, Refused, end_run
 from shared.runs.rules.decide import decide
 from shared.runs.store.due import DueRow
-from shared.runs.store.index import KeyRecord, key_digest
-from shared.runs.store.rows import RowTooNew
+from shared.runs.store.index import KeyRecord
+from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import READS, SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 
@@ -43,53 +45,73 @@ from shared.runs.store.tables import Conflict, StoreUnavailable
 async def submit(ports: Ports, wanted: Submission) -> Submitted:
     """Write the run and try the first create. An outage of the provider does not change the answer.
 
-    Raises ``UnknownAgent``, ``SessionNotFound``, ``PreviousResponseNotFound``, ``NotLatest``, ``AgentMismatch``,
-    ``InvalidRequest``, ``CallbacksDisabled``, ``TooManyActiveRuns`` or ``IdempotencyKeyReused`` before anything is
-    written, ``SessionBusy`` (a request that lost a race for its session's next run leaves nothing behind that
-    misleads), ``StoreUnavailable`` at any point.
+    Before anything is written it raises ``UnknownAgent``, ``SessionNotFound``, ``PreviousResponseNotFound``,
+    ``NotLatest``, ``AgentMismatch``, ``ModelNotAllowed``, ``InvalidRequest``, ``CallbacksDisabled``,
+    ``TooManyActiveRuns`` or ``IdempotencyKeyReused``. ``SessionBusy``: another run of the session is active, or took
+    the number; nothing of this request is left then. ``RunDeleted``: the key's run is. ``TooManyRaces``, and
+    ``StoreUnavailable`` at any point.
     """
-    races = Races(f"a run of {wanted.session_id}")
+    races = Races(f"submit to {wanted.session_id or 'a new session'}")
     while (submitted := await _try(ports, wanted)) is None:
         races.lost()
     return submitted
 
 
 async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
-    """The numbered list of the design. None when a request with the same key was faster: look again."""
+    """One try. None: another request was faster, but this one need not fail for that."""
+    # The session is read before the key: if the key is still free then, the session's active run is not the key's.
+    session = await _session(ports, wanted)
     record = await _known_key(ports, wanted)
+    # Before the checks: what this version, or a lowered limit, would refuse today was accepted then.
     if record is not None and (again := await _again(ports, record)) is not None:
         return again
-    session = await _session(ports, wanted, record)
+    await _check_session(ports, wanted, session, is_new=record is None)
     agent = agent_of(ports, wanted, session)
     check_model(ports, wanted, agent)
     check_limits(ports, wanted)
     check_callback(ports, wanted.callback_url)
     fresh = None
     if record is None and wanted.idempotency_key is not None:
-        record = fresh = _new_record(ports, wanted.idempotency_key, wanted, session)
+        session_id, number = _next_in(session)
+        record = fresh = new_key(ports, wanted.owner, wanted.idempotency_key, wanted.payload, session_id, number)
     run = _new_run(ports, wanted, agent, session, record)
     if wanted.assigned is not None and wanted.assigned.cancelled:
+        # It is never active, so that it needs no slot: a batch can be stopped while all slots are taken.
         run = end_run(run, ports.clock(), RunStatus.CANCELLED)
     else:
         run = await admit(ports, run)
     if fresh is not None and (record := await ports.index.claim_key(fresh)) is None:
-        await give_slot_back(ports, run)
+        # In a session that is there both requests mean the same run and hold the same slot: it is the winner's now.
+        if session is None:
+            await give_slot_back(ports, run)
         return None
-    given = json.dumps(wanted.items, ensure_ascii=False)
+    return await _commit_new(ports, run, json.dumps(wanted.items, ensure_ascii=False), session, record)
+
+
+async def _commit_new(
+    ports: Ports, run: Run, given: str, session: Stored[Session] | None, key: KeyRecord | None
+) -> Submitted | None:
+    """Write the run, whose key is claimed, and begin it. None: look again."""
     listed = ports.index.place_of(run)
     due = await ports.due.announce(run.id, ports.clock(), listed=listed, deadline=run.schedule.deadline_at)
-    run, first = await _with_first_claim(ports, run, given)
-    stored = await _write(ports, run, given, session, due)
+    stored, first = await _write(ports, run, given, session, due)
     if stored is None or stored.value.request.fingerprint != run.request.fingerprint:
-        raise await _number_taken(ports, run, stored, record, due)
+        error = await _not_written(ports, run, session, stored, key, due)
+        if error is None:
+            return None
+        raise error
     if stored.value.request.slot != run.request.slot:  # an earlier call with the key committed it
         await give_slot_back(ports, run)
+    if stored.value.is_deleted:
+        # Begun by the same key and deleted, all since this call looked. The list's row that this call has just written
+        # again is not shown, and goes with the due row once the tombstone is gone.
+        raise RunDeleted
     return await _begun(ports, stored, due, first)
 
 
 async def _known_key(ports: Ports, wanted: Submission) -> KeyRecord | None:
     if wanted.assigned is not None:
-        ids = wanted.assigned
+        ids = wanted.assigned  # derived from the batch, so that they need no row: the same as a known key says
         return KeyRecord(digest=ids.fingerprint, payload="", session_id=ids.session_id, number=1, created_at=ids.since)
     if wanted.idempotency_key is None:
         return None
@@ -110,19 +132,20 @@ async def _again(ports: Ports, record: KeyRecord) -> Submitted | None:
 
 
 async def _with_first_claim(ports: Ports, run: Run, given: str) -> tuple[Run, create.Request | None]:
-    """The run with its first attempt claimed, and the request that is sent once it is written.
+    """The run with its first attempt claimed, and the request that is to be sent once that is written.
 
-    As it was, where a wake makes the first create: for an agent without background mode, or one whose code fails, which
-    the wake counts and logs.
+    The run alone where the first create is left to a wake.
     """
     agent = ports.agents.get(run.request.agent)
+    # Without background mode the answer comes within the call, in minutes perhaps: no caller of ours waits so long.
     if agent is None or not agent.background or run.terminal:
         return run, None
     try:
+        # Items of its own for the agent: its code may change them, and ``given`` is what the row will hold.
         request = await create.build(ports, run, agent, json.loads(given))
     except StoreUnavailable:
         raise
-    except Exception:
+    except Exception:  # the wake meets it again, and counts and logs it in the run's row, which is not there yet
         return run, None
     now = ports.clock()
     claimed = decide(Before(run=run), create.claim_for(ports, request, agent), now, ports.settings)
@@ -132,40 +155,46 @@ async def _with_first_claim(ports: Ports, run: Run, given: str) -> tuple[Run, cr
 async def _begun(
     ports: Ports, stored: Stored[Run], due: DueRow | None, first: create.Request | None = None
 ) -> Submitted:
-    """The first create, here and now; whatever becomes of it, the driver goes on from the row."""
+    """Make the first create. Whatever becomes of it: the run is written, so the answer is 202 and its wakes go on."""
     run = stored.value
     agent = ports.agents.get(run.request.agent)
     if isinstance(run.phase, Creating) and agent is not None and agent.background:
         try:
+            # Only the call whose own claim was written sends: another with the same key has another nonce.
             if first is not None and create.attempt_of(run) == first.attempt:
                 await send_first(ports, stored, first, agent)
-            elif run.turn.attempt == 0:
+            elif run.turn.attempt == 0:  # nobody has claimed it, so a wake of this call may
                 await advance(ports, run.id, only=frozenset({ActionKind.CREATE}))
             stored = await ports.runs.load(run.id) or stored
         except StoreUnavailable:
             log.warning("run %s: the store went away during submit", run.id, extra={"run_id": run.id})
-        except RowTooNew as error:
-            log.warning("run %s is left to a newer version: %s", run.id, error, extra={"run_id": run.id})
+        except RowUnreadable as error:  # a row of its session: another version may read it
+            log.warning("run %s is left to its wakes: %s", run.id, error, extra={"run_id": run.id})
     return Submitted(run=stored.value, due=due)
 
 
-async def _session(ports: Ports, wanted: Submission, record: KeyRecord | None) -> Stored[Session] | None:
-    """The session to go on with, if any. A free one is required only where no key has assigned its run."""
-    if wanted.session_id is None:
+async def _session(ports: Ports, wanted: Submission) -> Stored[Session] | None:
+    """The session to go on with, as its row has it."""
+    if wanted.session_id is None or not is_session_id(wanted.session_id):
         return None
-    known = is_session_id(wanted.session_id)
-    session = await ports.runs.load_session(wanted.session_id) if known else None
+    return await ports.runs.load_session(wanted.session_id)
+
+
+async def _check_session(ports: Ports, wanted: Submission, session: Stored[Session] | None, *, is_new: bool) -> None:
+    """Raise why there can be no next run. ``is_new``: the request has no number yet that a key has kept for it."""
+    if wanted.session_id is None:
+        return
+    # Another owner's is not found either: ids are no secret, and nobody should learn which ones there are.
     if session is None or session.value.owner != wanted.owner or session.value.deleted_at is not None:
         raise SessionNotFound
-    if record is None and session.value.active_run is not None:
+    if is_new and session.value.active_run is not None:
         raise _busy(session.value)
-    if record is None and wanted.previous is not None:
+    if is_new and wanted.previous is not None:
         await _check_previous(ports, session.value, wanted.previous)
-    return session
 
 
 async def _check_previous(ports: Ports, session: Session, previous: int) -> None:
-    """What the agent knows must be what it knew after that run: those that did not complete left no trace."""
+    """Raise unless the session stands where it stood after that run. Only completed runs move it on."""
     if not await ports.runs.runs_of(session.session_id, [previous]):
         raise PreviousResponseNotFound
     for first in range(previous + 1, session.next_number, READS):
@@ -175,15 +204,11 @@ async def _check_previous(ports: Ports, session: Session, previous: int) -> None
             raise NotLatest
 
 
-def _new_record(ports: Ports, key: str, wanted: Submission, session: Stored[Session] | None) -> KeyRecord:
-    """What a free key will stand for once it is claimed: this payload, and the run assigned to it."""
-    return KeyRecord(
-        digest=key_digest(wanted.owner, key),
-        payload=wanted.payload,
-        session_id=session.value.session_id if session else secrets.token_hex(16),
-        number=session.value.next_number if session else 1,
-        created_at=ports.clock(),
-    )
+def _next_in(session: Stored[Session] | None) -> tuple[str, int]:
+    """The session and the number of the next run: the first of a new session where there is none."""
+    if session is None:
+        return secrets.token_hex(16), 1
+    return session.value.session_id, session.value.next_number
 
 
 def _new_run(
@@ -191,11 +216,12 @@ def _new_run(
 ) -> Run:
     now, settings = ports.clock(), ports.settings
     if record is not None:
+        # As old as its key: its place in the list goes by this time, and a repeated request must find the same one.
         session_id, number, fingerprint, created = record.session_id, record.number, record.digest, record.created_at
     else:
-        session_id = session.value.session_id if session else secrets.token_hex(16)
-        number = session.value.next_number if session else 1
+        session_id, number = _next_in(session)
         fingerprint, created = secrets.token_hex(16), now
+    # An earlier run may have found that its provider takes no tool outputs after a background response (Azure OpenAI).
     learnt = session is not None and session.value.replay
     request = Request(
         session_id=session_id,
@@ -230,58 +256,61 @@ def _new_run(
 
 async def _write(
     ports: Ports, run: Run, given: str, session: Stored[Session] | None, due: DueRow
-) -> Stored[Run] | None:
-    """The list's row, parts, then session, run and input in one transaction.
+) -> tuple[Stored[Run] | None, create.Request | None]:
+    """Write the list's row, parts, then session, run, input and claim in one transaction.
 
-    Returns the run that then has the number, this one or another's; None when nobody can have it.
+    Returns the run that has the number afterwards, this one or another's (None: there is none), and the request that
+    is to be sent if it is this one.
     """
-    taken = session is not None and session.value.next_number != run.request.number
-    if session is not None and (session.value.active_run is not None or taken):
-        return await ports.runs.load(run.id)
+    # A number that is past can never be had again, whether its run is still there or was removed.
+    if session is not None and session.value.next_number != run.request.number:
+        return await ports.runs.load(run.id), None
+    # Listed before the run is there: a list skips what is missing, but would never learn of a run that it lacks.
     await ports.index.list_run(run)
     kept = await ports.runs.keep(run, given)
+    # Claimed last: long inputs take their time to be written, and the claim has to outlast the whole request.
+    run, first = await _with_first_claim(ports, run, given)
     await ports.due.keep_announced(due, ports.clock())
     check_in_time(ports, run)
     try:
         change = SessionChange(before=session, after=_session_after(run, session))
-        return await ports.runs.create(run, change, kept)
+        return await ports.runs.create(run, change, kept), first
     except Conflict:
-        return await ports.runs.load(run.id)
+        # It may be there, of the same key even. Whose claim it then has is told by the nonce.
+        return await ports.runs.load(run.id), first
 
 
-async def _number_taken(
-    ports: Ports, run: Run, winner: Stored[Run] | None, key: KeyRecord | None, due: DueRow
-) -> DormouseError:
-    """Another request took that number, or deleted the session: give back place and key, and say so."""
+async def _not_written(
+    ports: Ports,
+    run: Run,
+    session: Stored[Session] | None,
+    winner: Stored[Run] | None,
+    key: KeyRecord | None,
+    due: DueRow,
+) -> DormouseError | None:
+    """Take back what was written beside the run, and say why it was not written itself; None: look again."""
+    found = await ports.runs.load_session(run.request.session_id)
+    is_alive = found is not None and found.value.deleted_at is None
+    was_free = session is not None and session.value.next_number == run.request.number
+    # Something else has changed the session: an earlier run was deleted, say.
+    may_be_written = winner is None and is_alive and was_free
+    if may_be_written and key is not None:
+        return None  # another request with the key may be writing it: place, slot and key are that one's as well
     await give_slot_back(ports, run)
     await ports.index.unlist(ports.index.place_of(run))
-    if key is not None and key.etag:  # a batch's own has no row
+    if may_be_written:
+        return None
+    if key is not None and key.etag:  # the ids that a batch assigns have no row
+        # Freed: the number is lost to this key for good, and sent again it shall begin the run after.
         await ports.index.free_key(key)
-    if winner is not None:  # the due row is the winner's now
+    if winner is not None:
+        # The due row is the winner's too. Announced again by this call it would have a sweep look a minute from now.
         soonest = next_time(winner.value)
         await ports.due.set_due(due, ports.clock() if soonest is None else soonest.due, ports.clock())
-    session = await ports.runs.load_session(run.request.session_id)
-    if session is not None and session.value.deleted_at is None:
-        return _busy(session.value)
-    return SessionNotFound() if run.request.number > 1 else RunDeleted()  # of a new session nobody else knows more
-
-
-async def clear_away(ports: Ports, due: DueRow) -> bool:
-    """Remove what a submit that never committed left behind, but for its due row; False when it may yet commit.
-
-    Everything goes under ETags read before the due row was seen unchanged, and a submit writes its due row before all
-    else: so nothing goes that a repeated request has written anew.
-    """
-    parts = await ports.runs.parts(due.run_id)
-    place = await ports.index.listed(due.listed)
-    current = await ports.due.get(due.run_id)
-    if current is None or current.etag != due.etag:
-        return False
-    for part in parts:
-        await ports.runs.remove_part(part)
-    if place is not None:
-        await ports.index.remove(place)
-    return True
+    if found is not None and is_alive:
+        return _busy(found.value)
+    # Nobody but the holder of the key can have deleted a session that was to begin with this run.
+    return SessionNotFound() if run.request.number > 1 else RunDeleted()
 
 
 def _session_after(run: Run, session: Stored[Session] | None) -> Session:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared import errors
-from shared.runs.commands.admission import ABSENT_FOR, COMMIT_WITHIN, is_over, seconds_until_news
+from shared.runs.commands.admission import ABSENT_FOR, COMMIT_WITHIN, is_stale, seconds_until_next_wake
 from shared.runs.commands.cancel import cancel
 from shared.runs.commands.delete import delete_run, delete_session
 from shared.runs.commands.submission import Submitted
@@ -281,7 +281,7 @@ PARKED = WaitingForAnswers(answer_by=at(2), seconds_left=None)
     ],
 )
 def test_a_slot_is_over_when_its_run_is(run: Run | None, seconds: float, over: bool) -> None:
-    assert is_over(SLOT, run, NOW + timedelta(seconds=seconds)) is over
+    assert is_stale(SLOT, run, NOW + timedelta(seconds=seconds)) is over
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_slot_is_over_when_its_run_is(run: Run | None, seconds: float, over: b
 )
 def test_who_is_refused_comes_again_when_something_may_have_ended(wakes: list[Any], seconds: int) -> None:
     waking = [a_run(phase=Creating(not_before=wake)) for wake in wakes]
-    assert seconds_until_news([*waking, a_run(phase=PARKED)], NOW) == seconds
+    assert seconds_until_next_wake([*waking, a_run(phase=PARKED)], NOW) == seconds
 
 
 def test_a_slot_outlasts_every_submit_that_may_yet_commit() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from shared.runs.commands.answer import answer
 from shared.runs.commands.cancel import cancel
 from shared.runs.commands.redeliver import redeliver
 from shared.runs.model.facts import Approve
+from shared.runs.model.ids import due_row_of
 from shared.runs.model.outbox import EntryKind
 from shared.runs.model.phases import Pending, WaitingForAnswers
 from shared.runs.model.run import Run
@@ -246,6 +247,24 @@ async def test_an_answer_whose_long_refusals_took_their_time_is_announced_again(
     row = await timer.app.ports.due.get(run_id)
     assert row is not None
     assert row.announced_at == timer.clock.now
+
+
+async def test_a_session_whose_many_due_rows_took_their_time_is_announced_again(timer: Rig) -> None:
+    run = await timer.run_to_end("[script:s]")
+    session_id = run.request.session_id
+    seen: list[datetime] = []
+
+    async def slow(_o: str, table: Table, _p: str | None, changes: Sequence[Change]) -> None:
+        if table is Table.DUE and not seen and any(change.key == run.id for change in changes):
+            seen.append(timer.clock.move(45))
+
+    timer.tables.after = slow
+    await deletion.delete_session(timer.app.ports, session_id)
+    assert seen
+    for subject in (run.id, due_row_of(session_id)):
+        row = await timer.app.ports.due.get(subject)
+        assert row is not None
+        assert row.announced_at == timer.clock.now
 
 
 async def test_cancelling_a_batch_again_and_submitting_it_again_date_it_no_later(timer: Rig) -> None:

@@ -55,6 +55,7 @@ class Committed:
     """The row of the delivery log that was written with it."""
 
     refused: Refused | None = None
+    """Why nothing was written; None: it was."""
 
 
 async def commit(
@@ -81,14 +82,17 @@ async def commit(
         decision = decide(before, fact, now, ports.settings)
         if isinstance(decision, Refused):
             return Committed(run=stored, refused=decision)
+        # A crash between the row and the signal must leave a due row, or nobody would come for the change.
         if outside or isinstance(fact, FROM_OUTSIDE) or _is_orphan(stored.value, decision, fact):
             due = await _announced(ports, due, stored.value, now)
         try:
             return await _write(ports, stored, decision, rows, session, fact, beside, due)
         except Conflict as error:
+            # Decided again, both sides of a race could hold the right and send, or run, the same twice.
             if isinstance(fact, facts.Right):
                 raise LostRace(stored.value.id) from error
         again = await ports.runs.load(stored.value.id)
+        # Deleted meanwhile: there is nothing left to decide on.
         if again is None:
             raise LostRace(stored.value.id)
         stored, calls = again, None
@@ -106,6 +110,7 @@ async def commit_through(
     while True:
         try:
             return await commit(ports, stored, fact)
+        # Lost here, a response would run on and be billed with nobody who knows its id.
         except StoreUnavailable:
             tries += 1
             gap = schedule.backoff(tries, first=0.5, most=8.0, jitter=0.0)
@@ -146,6 +151,7 @@ async def _read_with(
 
 async def calls_of_turn(ports: Ports, run: Run) -> list[Stored[ToolCall]]:
     """The calls of the run's turn. Raises ``LookupError`` when some are missing."""
+    # They were written with the run's row, so fewer can only mean rows that were lost.
     calls = await ports.runs.calls(run, run.turn.number)
     if len(calls) != run.turn.calls:
         raise LookupError(f"{run.id} turn {run.turn.number}: {len(calls)} of {run.turn.calls} calls are there")
@@ -183,9 +189,11 @@ async def _write(
         was = known.get((call.turn, call.index))
         fitting = await _call_with_parts(ports, after, call, room, is_new=was is None)
         calls.append(CallChange(before=was, after=fitting))
+    # Long values go first: a crash then leaves parts that nothing names, not a row that names nothing.
     items = [await ports.runs.keep(after, item) for item in decision.items]
     after = await _with_parts(ports, after)
     change = None
+    # In the same transaction: a session that named an ended run as active would be busy for ever.
     if (after.terminal and not before.terminal) or isinstance(fact, facts.Deleted):
         session = session or await ports.runs.load_session(after.request.session_id)
         if session is not None and (isinstance(fact, facts.Deleted) or _is_of(session.value, after)):
@@ -219,6 +227,7 @@ async def _with_parts(ports: Ports, run: Run) -> Run:
 
 def _room_of_each(calls: Sequence[ToolCall]) -> int:
     """UTF-16 units that each of the calls may have inline: what people's reasons leave, for those always are."""
+    # A transaction takes 4 MiB, and a turn may have ninety calls.
     left = INLINE_OF_ALL - sum(units(call.reason) for call in calls)
     return min(INLINE_UNITS, max(0, left) // max(1, len(calls)))
 
@@ -233,6 +242,7 @@ async def _kept(ports: Ports, run: Run, value: Text, room: int = INLINE_UNITS) -
 
 
 def _is_long(value: Text) -> bool:
+    # A character outside the BMP counts as two units, so this is the most that the text can take.
     return isinstance(value, str) and 2 * len(value) > INLINE_UNITS
 
 

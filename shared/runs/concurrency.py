@@ -1,4 +1,4 @@
-"""Doing the same for many, a bounded number at once; and doing it again after a race that was lost."""
+"""Work for many, a bounded number at a time; and how often work is repeated after lost races."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Races:
     def lost(self) -> None:
         """One more. Raises ``TooManyRaces``."""
         self._lost += 1
+        # Without an end, two that hinder each other would use up the invocation's time.
         if self._lost >= MOST_RACES:
             raise TooManyRaces(f"{self._what}: too many races")
 

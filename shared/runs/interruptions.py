@@ -22,6 +22,7 @@ class Interruptions:
 
     def add(self, now: datetime, run_id: str, *, tools: int = 0, requests: int = 0) -> None:
         """Count tool calls whose process is gone, or requests to the model that nobody heard the outcome of."""
+        # Nothing is logged for a wake that took up nothing.
         if tools or requests:
             self._since = self._since or now
             self._runs.add(run_id)

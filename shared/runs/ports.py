@@ -27,6 +27,7 @@ class Gauge:
     """How many are at it now: ``with gauge: …`` is one more."""
 
     count: int = 0
+    """How many."""
 
     def __enter__(self) -> None:
         self.count += 1
@@ -40,15 +41,25 @@ class Ports:
     """One for each process, put together by the wiring."""
 
     runs: RunStore
+    """Runs, sessions, calls, items: one partition a session."""
+
     due: DueStore
+    """When somebody must come back to what."""
+
     index: IndexStore
+    """Idempotency keys and lists."""
+
     slots: SlotStore
+    """The owners' limits of active runs."""
+
     batches: BatchStore
+    """Batches and their items."""
 
     agents: Mapping[str, Agent]
     """By name, the default one first."""
 
     settings: Settings
+    """Read from the environment, once."""
 
     clock: Callable[[], datetime]
     """Aware UTC."""
@@ -63,9 +74,11 @@ class Ports:
     """None where the app has no secret to sign callbacks with."""
 
     interruptions: Interruptions = field(default_factory=Interruptions)
+    """What crashes interrupted, for the log."""
 
     tools_at_work: Gauge = field(default_factory=Gauge)
     """Tool calls that run in this process, of whatever runs."""
 
+    # One input may have 1 MiB: unbounded, a batch would use up a small instance's memory.
     long_inputs: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     """Items of batches with a long input that are submitted side by side: each takes several times its size."""

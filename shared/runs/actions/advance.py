@@ -54,6 +54,7 @@ async def _guarded(ports: Ports, stored: Stored[Run], work: Coroutine[Any, Any, 
         return await work
     except LostRace:
         return await _as_it_stands(ports, run_id)
+    # An outage, or a row of another version, is no fault of the run and must not count towards its end.
     except (StoreUnavailable, RowTooNew, RowTooOld):
         raise
     except Exception as error:  # a row of another run, or of a tool call, that cannot be read is one too
@@ -66,6 +67,7 @@ async def _guarded(ports: Ports, stored: Stored[Run], work: Coroutine[Any, Any, 
 async def _go_on(ports: Ports, stored: Stored[Run], only: frozenset[ActionKind] | None) -> Outcome:
     has_blocked = False
     while action := _next(stored.value, ports.clock(), has_blocked=has_blocked):
+        # A wake must stay far below functionTimeout: the host restarts the worker then, with all that runs on it.
         if action.blocks and (has_blocked or (only is not None and action.kind not in only)):
             return Outcome(stored.value.status, 0.0)
         has_blocked |= action.blocks
@@ -79,6 +81,7 @@ async def _go_on(ports: Ports, stored: Stored[Run], only: frozenset[ActionKind] 
 def _next(run: Run, now: datetime, *, has_blocked: bool) -> Action | None:
     """What is due; else, once a wake, a look: a webhook that woke the run is no reason to wait for the next one."""
     due = next_action(run, now)
+    # A webhook is only a hint: it carries no result, and looking once is cheaper than trusting it.
     return early_look(run, now) if due is None and not has_blocked else due
 
 
@@ -94,6 +97,7 @@ async def _act(ports: Ports, action: Action, stored: Stored[Run]) -> Stored[Run]
             return (await commit(ports, stored, ClaimRanOut(attempt=attempt_of(run)))).run
         case ActionKind.OUTBOX if action.entry is not None:
             return await outbox.process(ports, stored, action.entry, agent)
+    # After time and outbox: a run of an unknown agent still ends, and its caller is still told.
     if agent is None:
         return (await commit(ports, stored, AgentUnknown())).run
     match action.kind:
@@ -114,6 +118,7 @@ async def _count_crash(ports: Ports, run_id: str, seen: int, error: Exception) -
     stored = await ports.runs.load(run_id)
     if stored is None:
         return Outcome(None, None)
+    # The class only: an exception's text may hold a secret, and callers read this.
     fact = WakeCrashed(seen=seen, error=type(error).__name__, jitter=ports.random())
     try:
         return outcome((await commit(ports, stored, fact)).run.value, ports.clock())

@@ -90,6 +90,7 @@ class CallRow:
         """Write the result, through an outage of the store, as long as the lease is ours."""
         await self._lease.confirm()
         async with self._writing:  # between two writes, so that the ETag in hand is the row's
+            # Progress that is written after the result would fail on the new ETag, or show a finished call at work.
             if self._writer is not None:
                 self._writer.cancel()
             tries, stale = 0, False
@@ -110,14 +111,16 @@ class CallRow:
                     if self._lease.expired():
                         raise
                     await asyncio.sleep(schedule.backoff(tries, first=0.2, most=5.0, jitter=0.0))
+                # A write whose answer was lost looks like a lost race: the row itself tells which it was.
                 except Conflict as error:
                     tries += 1
-                    if stale or tries > MOST_TRIES:
+                    if tries > MOST_TRIES:
                         raise LostRace(f"{self.call.call_id}: the call has another owner") from error
                     stale = True
 
     def _report(self, progress: Progress) -> None:
         """From any thread: remember the last word, and have it written soon, unless another may have the run."""
+        # A thread cannot be stopped: it may report long after another has the call.
         if self._is_over():
             return
         self._loop.call_soon_threadsafe(self._remember, progress)

@@ -27,6 +27,7 @@ async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | 
     items: list[Item] = []
     held = 0
     async for appended in _so_far(store, run, given):
+        # Measured as it grows: a long session must not be in memory as a whole before it is refused.
         kept = [item for item in appended if item.get("type", "message") in REPLAYED]
         held += len(json.dumps(kept))
         if held > MOST_REPLAYED:

@@ -27,7 +27,10 @@ class Request:
     """What is to be sent for an attempt, once that is claimed."""
 
     attempt: Attempt
+    """Its number and nonce, which the request carries."""
+
     send: Send
+    """Sends it, once: the SDK's own retries would start a second response."""
 
 
 async def create(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
@@ -54,6 +57,7 @@ async def build(ports: Ports, run: Run, agent: Agent, given: list[Item] | None =
     except conversation.ConversationTooLong as error:
         text = "The conversation is too long to be sent to the model anew. Begin another session."
         raise faults.Refused(text, code="conversation_too_long") from error
+    # The nonce is random, so that nobody can make a response that passes for this attempt's.
     options = _options(ports, run, attempt, agent)
     previous = run.chain.last_response_id if conversation.is_chained(run, agent) else None
     session = AgentSession(session_id=run.request.session_id, previous_response_id=previous)
@@ -64,6 +68,7 @@ def claim_for(ports: Ports, request: Request, agent: Agent) -> Claimed:
     """The claim of the request's attempt: a lease, where the answer comes within the call."""
     settings = ports.settings
     if agent.background:
+        # The grace lets a webhook of a slow create arrive before the turn is created a second time.
         return Claimed(attempt=request.attempt, seconds=settings.create_claim, grace=settings.create_grace)
     return Claimed(attempt=request.attempt, seconds=settings.tool_lease, grace=0.0, owner=secrets.token_hex(8))
 
@@ -73,6 +78,7 @@ async def send(ports: Ports, claimed: Stored[Run], request: Request, agent: Agen
     attempt, claim = request.attempt, _claim(claimed.value)
     # A lease is renewed while the call runs; a claim must outlast the whole request.
     needed = timedelta(seconds=ports.settings.create_timeout if agent.background else 0.0)
+    # A frozen process may come here after its claim ran out, when another has sent its own request.
     if claim is None or ports.clock() + needed > claim.until:
         late = faults.NotAccepted("Too little of the claim was left to send the request.", code="not_sent")
         fact = NotCreated(attempt=attempt, fault=late, jitter=ports.random())
@@ -99,6 +105,7 @@ async def _sent(
     created = ResponseCreated(attempt=attempt, answer=answer_of(agent, response), jitter=ports.random())
     try:
         committed = (await commit_through(ports, claimed, created, lambda: end)).run
+    # No row can name the response any more, so this process alone can stop it.
     except LostRace:  # the row is gone
         await _cancel_and_delete(ports, response, agent)
         raise
@@ -178,6 +185,7 @@ async def _answer_to(ports: Ports, run: Run, attempt: Attempt, send: Send, secon
         response = await within(seconds + provider.SLACK_SECONDS, send())
     except TimeoutError as error:
         raise faults.PerhapsAccepted("No answer in time.", code="create_timeout") from error
+    # After a POST, silence says nothing: the provider may have started the job.
     except faults.NoNews as fault:
         raise faults.PerhapsAccepted(fault.message, code=fault.code) from fault
     if provider.names_another(response, provider.metadata_of(ports.settings.app_in_metadata, run, attempt)):
@@ -189,6 +197,7 @@ async def _answer_to(ports: Ports, run: Run, attempt: Attempt, send: Send, secon
 async def _cancel_and_delete(ports: Ports, response: AgentResponse, agent: Agent) -> None:
     """Cancel and delete, best effort, a response that no row can name any more."""
     if response.response_id is not None:
+        # Nothing is left to write a second try into.
         with contextlib.suppress(faults.ProviderFault):
             await provider.cancel(ports, response.response_id, agent)
             await provider.delete(ports, response.response_id, agent)

@@ -20,7 +20,7 @@ from shared.runs.store.tables import StoreUnavailable
 T = TypeVar("T")
 
 FIRST_RENEWAL = 1.0
-"""Seconds to the first renewal where it tells something: that the work did not end its process at once."""
+"""Seconds to the first renewal where it matters that the work did not end its process at once."""
 
 
 class Lease:
@@ -61,6 +61,7 @@ class Lease:
         """Do the work while renewing. Raises ``LostRace`` when the lease is lost meanwhile; the work is cancelled."""
         task, renewal = asyncio.ensure_future(work), asyncio.ensure_future(self._keep())
         both: list[asyncio.Future[Any]] = [task, renewal]
+        # Whichever ends first: work whose lease is lost must stop, since another repeats it.
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
@@ -92,6 +93,7 @@ class Lease:
         while True:
             await asyncio.sleep(max(0.0, min(gap, self._left())))
             gap = each
+            # The run fails at its deadline whoever holds it, so the work is stopped.
             if self._left() <= 0:
                 return
             async with self._writing:

@@ -24,6 +24,7 @@ async def look(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
         response = await provider.ask(
             run, agent, phase.token, seconds=settings.poll_timeout, slack=provider.SLACK_SECONDS
         )
+    # Only a 404 speaks of the response; any other fault says nothing of it, so the token is kept.
     except faults.ProviderFault as fault:
         missing = isinstance(fault, faults.ResponseMissing)
         no_news = NoNews(response_id=response_id, fault=fault, jitter=jitter, missing=missing)

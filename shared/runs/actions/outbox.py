@@ -48,6 +48,7 @@ async def process(ports: Ports, stored: Stored[Run], entry: Entry, agent: Agent 
         case EntryKind.CALLBACK:
             return await _call_back(ports, stored, entry)
         case EntryKind.ROWS:
+            # Before its rows go: a list must not show a run that can no longer be read.
             await ports.index.unlist(ports.index.place_of(stored.value))
             await ports.runs.delete_rows(stored.value)
             return (await commit(ports, stored, OutboxDone(entry=name_of(entry)))).run
@@ -82,6 +83,7 @@ async def _cancel(ports: Ports, stored: Stored[Run], entry: Entry, agent: Agent 
     run = stored.value
     try:
         response = await provider.cancel(ports, entry.subject, agent)
+        # A run was failed because its response was not found; it may run on all the same, so one 404 proves nothing.
         if response is None and run.result.error_code == LOST and entry.tries < LOST_TRIES:
             raise faults.ResponseMissing("The provider still does not know the response.", code=LOST)
     except faults.ProviderFault as fault:
@@ -96,6 +98,7 @@ async def _delete_some(ports: Ports, stored: Stored[Run], entry: Entry, agent: A
     asked = stored.value.chain.response_ids[:DELETES_A_WAKE]
     answers = await side_by_side(asked, lambda each: _fault_of_delete(ports, each, agent), at_once=DELETES_AT_ONCE)
     failed = {each: fault for each, fault in zip(asked, answers, strict=True) if fault is not None}
+    # As long as some are gone it is worth going on at once; where none is, the provider wants a pause.
     if failed and len(failed) == len(asked):
         fault = max(failed.values(), key=lambda each: each.retry_after or 0.0)
         return await _later(ports, stored, entry, fault, PROVIDER_KEEPS, failed=tuple(failed))
@@ -143,6 +146,7 @@ async def _later(
 async def _call_back(ports: Ports, stored: Stored[Run], entry: Entry) -> Stored[Run]:
     """Claim an attempt, make it, record what became of it. Raises ``LostRace`` when another wake makes it."""
     name = name_of(entry)
+    # Attempts are counted before they are made, so a crash in the last one shows here.
     if entry.tries > len(schedule.CALLBACK_WAITS):  # the last one was cut off
         done = OutboxDone(entry=name, callback_state=CallbackState.GIVEN_UP)
         return (await commit(ports, stored, done)).run
@@ -153,6 +157,7 @@ async def _call_back(ports: Ports, stored: Stored[Run], entry: Entry) -> Stored[
     try:
         row = await _new_row(ports, stored.value, entry)
         claim = CallbackClaimed(entry=name, tries=entry.tries, seconds=CLAIM_SECONDS)
+        # Written before it is sent: two wakes must not send side by side, and a crash must leave a trace.
         claimed = await commit(ports, stored, claim, beside=lambda _before, _after: row)
         if claimed.refused is not None:
             return claimed.run

@@ -31,6 +31,7 @@ def names_another(response: AgentResponse, ours: Mapping[str, str]) -> bool:
 
     One that says nothing of it may be the attempt's: not every server gives `metadata` back.
     """
+    # Ids of a shared project can name the responses of another app; those are not ours to read or stop.
     return any(response.metadata.get(name, value) != value for name, value in ours.items() if value)
 
 
@@ -47,6 +48,7 @@ async def ask(run: Run, agent: Agent, token: ContinuationToken, *, seconds: floa
 async def cancel(ports: Ports, response_id: str, agent: Agent | None) -> AgentResponse | None:
     """Cancel a response; how it then stands, None where the provider does not know it. Raises ``ProviderFault``."""
     seconds = ports.settings.poll_timeout
+    # Twice: a completed response may answer 400 or 409 to a cancel and is then read.
     try:
         return await within(2 * seconds + SLACK_SECONDS, _known(agent).cancel(response_id, timeout=seconds))
     except TimeoutError as error:

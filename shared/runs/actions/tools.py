@@ -39,6 +39,7 @@ async def run_tools(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[R
     taken = await commit(ports, stored, LeaseTaken(turn=run.turn.number, owner=owner, tools=agent.tools), calls=calls)
     if taken.refused is not None:
         return taken.run
+    # Started and not finished when the lease was free: its process is gone.
     interrupted = sum(call.value.state is CallState.STARTED for call in calls)
     ports.interruptions.add(ports.clock(), run.id, tools=interrupted)
     lease = Lease(ports, taken.run, owner, beside_others=lambda: ports.tools_at_work.count > 1)
@@ -52,6 +53,7 @@ async def _run_all(ports: Ports, rows: Sequence[CallRow], agent: Agent) -> None:
     """Run the calls side by side, every one to its end; then raise what went wrong with any."""
     results = await asyncio.gather(*(_run_one(ports, row, agent) for row in rows), return_exceptions=True)
     errors = [result for result in results if isinstance(result, BaseException)]
+    # A crash is worth counting even where another call has lost the race.
     for error in sorted(errors, key=lambda each: isinstance(each, LostRace)):
         raise error
 
@@ -60,6 +62,7 @@ async def _run_one(ports: Ports, row: CallRow, agent: Agent) -> None:
     settings, tool = ports.settings, agent.tools[row.call.name]
     timeout = min(tool.timeout or settings.tool_timeout, settings.tool_timeout_most)
     arguments = await ports.runs.read(row.run, row.call.arguments)
+    # After the arguments were read, which an outage may have drawn out beyond the lease.
     await row.begin()
     with ports.tools_at_work:
         output = await _in_time(timeout, tool.invoke(arguments, row.context(), ports.threads), row.stop)
@@ -93,6 +96,7 @@ async def _outputs(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> list[It
     most = left = OUTPUTS_A_TURN * ports.settings.tool_output_bytes
     for call in calls:
         item = await _output(ports, run, call)
+        # Else ninety long results would make a request that no model takes.
         if "output" in item:
             item["output"] = shortened(item["output"], left, f"the tools of one turn may return {most} together")
             left = max(left - len(item["output"].encode("utf-8", "replace")), 0)
@@ -118,6 +122,7 @@ def shortened(output: str, most: int, allowed: str | None = None) -> str:
 
     ``allowed``: who may return how much, where that is not one call its most.
     """
+    # A character has four bytes at most: most outputs need no encoding to be measured.
     if 4 * len(output) <= most:
         return output
     data = output.encode("utf-8", "replace")

@@ -30,7 +30,7 @@ from shared.runs.model.batch import (
     session_of,
 )
 from shared.runs.ports import Ports
-from shared.runs.rules.batch import closed
+from shared.runs.rules.batch import end_if_done
 from shared.runs.store.due import DueRow
 from shared.runs.store.index import KeyRecord
 from shared.runs.store.runs import Stored
@@ -120,7 +120,7 @@ async def _try(ports: Ports, wanted: BatchSubmission) -> BatchSubmitted | None:
     refused = await _put_items(ports, batch.id, wanted.items)
     request, progress = replace(batch.request, refused=refused), replace(batch.progress, failed=len(refused))
     # One whose items are all bad is over at once, and its callback is due: no wake would find anything to end.
-    batch = closed(replace(batch, request=request, progress=progress), batch.updated_at)
+    batch = end_if_done(replace(batch, request=request, progress=progress), batch.updated_at)
     await ports.index.list_batch(batch)
     due = await ports.due.keep_announced(due, ports.clock())
     try:

@@ -14,7 +14,7 @@ from shared.runs.commit import commit
 from shared.runs.concurrency import LostRace, TooManyRaces
 from shared.runs.model.facts import Attempt, ResponseCreated
 from shared.runs.ports import Ports, log
-from shared.runs.rules.creating import current
+from shared.runs.rules.creating import phase_awaiting
 
 LOOK_SECONDS = 4.0
 LOOKS_SECONDS = 8.0
@@ -47,7 +47,7 @@ async def adopt(ports: Ports, response_id: str) -> str | None:
     if response_id in run.chain.response_ids:
         return None if run.is_done else run.id
     own = ports.agents.get(run.request.agent, agent)
-    if own is not agent and own.background and current(run, attempt) is not None:
+    if own is not agent and own.background and phase_awaiting(run, attempt) is not None:
         response = await _look(own, response_id)  # middleware of its own may read it otherwise
         if _attempt_of(response) != attempt:  # its provider has another one under this id
             return None

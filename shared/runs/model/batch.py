@@ -48,12 +48,15 @@ class BatchRequest:
     """Who asked for what. Set by submit and never changed, but emptied when the batch is deleted."""
 
     id: str
+    """``batch_`` and 32 hex digits."""
     owner: str
+    """Who may read it."""
 
     fingerprint: str
     """Tells this request from any other: the hash of its key, or a random nonce without one."""
 
     created_at: datetime
+    """When it was submitted."""
 
     total: int
     """How many items."""
@@ -62,13 +65,17 @@ class BatchRequest:
     """How many of them may be active at once, at most."""
 
     agent: str | None = None
+    """For items that name none."""
     model: str | None = None
+    """For items that name none; None: the agent's own."""
     metadata: dict[str, str] = field(default_factory=dict)
+    """The caller's own words, given back as they are."""
 
     refused: tuple[int, ...] = ()
     """Items that were bad when the batch was submitted."""
 
     callback_url: str | None = None
+    """Where its end is reported; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +96,9 @@ class Ended:
     """Every item has ended; only the outbox is left."""
 
     status: BatchStatus
+    """``completed`` or ``cancelled``."""
     completed_at: datetime
+    """When the last item ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +109,7 @@ class Deleted:
     """``cancelling`` until all that was active is stopped."""
 
     deleted_at: datetime
+    """When it was deleted."""
 
     purged: int = 0
     """The runs of the items before this one are gone."""
@@ -116,6 +126,7 @@ class Active:
     """An item that is started: its run is there, or is about to be."""
 
     index: int
+    """The item's place in the batch, from 0."""
 
     since: datetime
     """When it was started."""
@@ -129,10 +140,15 @@ class Progress:
     """Every item before this one was started."""
 
     active: tuple[Active, ...] = ()
+    """Items that were started and have not ended."""
     completed: int = 0
+    """Items whose runs completed; ..."""
     incomplete: int = 0
+    """... whose runs are incomplete; ..."""
     failed: int = 0
+    """... that failed, with or without a run; ..."""
     cancelled: int = 0
+    """... that were cancelled, started or not."""
 
     cancelled_from: int | None = None
     """Of a cancelled batch: the items from here on were never started."""
@@ -141,6 +157,7 @@ class Progress:
     """The same of one whose wakes crashed ten times in a row."""
 
     failed_because: str = ""
+    """What the last crash was, for people."""
 
     @property
     def ended(self) -> int:
@@ -176,6 +193,7 @@ class BatchSchedule:
     """When it is looked at next."""
 
     wake_at: datetime
+    """When it is woken next."""
 
     progress_at: datetime
     """When something last moved: looks go by the time since then."""
@@ -184,6 +202,7 @@ class BatchSchedule:
     """Wakes in a row that ended with an exception that nobody expected."""
 
     wakes: int = 0
+    """Wakes that did something."""
     retry_after: float = 0.0
     """Seconds from the last change to ``wake_at``, as it was then."""
 
@@ -199,6 +218,7 @@ class LastCallback:
     """Neither a status nor a fault: it was cut off."""
 
     fault: str | None = None
+    """Why there is no status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,13 +226,21 @@ class Batch:
     """One batch. All times are aware UTC."""
 
     request: BatchRequest
+    """Who asked for what. Never changes."""
     schedule: BatchSchedule
+    """When it is looked at."""
     pace: Pace
+    """How fast its items may be started."""
     updated_at: datetime
+    """When something last changed that a caller sees."""
     phase: BatchPhase = field(default_factory=Running)
+    """Where it stands; the status follows from it."""
     progress: Progress = field(default_factory=Progress)
+    """How far it is."""
     outbox: Outbox = field(default_factory=Outbox)
+    """The callback that is still to be made."""
     last_callback: LastCallback = field(default_factory=LastCallback)
+    """How that went so far."""
 
     over_at: datetime | None = None
     """When it ended, for retention to query by; None before, and of a tombstone."""
@@ -255,14 +283,19 @@ class BatchItem:
     """One item as it was given: never changed."""
 
     index: int
+    """Its place in the batch, from 0."""
     id: str | None = None
+    """The caller's own name for it, if any."""
 
     asked: Text = ""
     """Its submission, as JSON; one that was bad has an error instead."""
 
     error_code: str | None = None
+    """What was wrong with it, for programs."""
     error_message: str | None = None
+    """The same, for people."""
     schema: int = SCHEMA
+    """Version of its row's format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,15 +303,21 @@ class ItemResult:
     """How an item ended: written once."""
 
     index: int
+    """The item's place in the batch, from 0."""
     status: RunStatus
+    """A terminal one."""
     ended_at: datetime
+    """When it ended."""
 
     ran: bool = True
     """Whether there is, or was, a run that holds the text."""
 
     error_code: str | None = None
+    """Why it failed, for programs."""
     error_message: str | None = None
+    """The same, for people."""
     schema: int = SCHEMA
+    """Version of its row's format."""
 
 
 _BATCH_ID = re.compile(r"batch_[0-9a-f]{32}", re.ASCII)
@@ -296,6 +335,7 @@ def is_batch_id(text: str) -> bool:
 
 def session_of(batch: str, index: int) -> str:
     """The session of an item's run. It is derived, so that no crash makes a second one."""
+    # Hashed, for an id that has the form of every other session's.
     return hashlib.sha256(f"{batch}:{index}".encode()).hexdigest()[:32]
 
 

@@ -19,12 +19,16 @@ class RunsLookedAt:
     """The items that it looked at: another wake that was faster has others."""
 
     ended: tuple[ItemResult, ...]
+    """How those of them ended that have."""
+
     runs: tuple[Run, ...]
+    """All runs that it read: the pace follows from them."""
 
     missing: int
     """How many of the items have no run yet."""
 
     jitter: float
+    """In [0, 1), to spread the wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,7 @@ class RunsSubmitted:
     """Items that have no run, for good."""
 
     runs: tuple[Run, ...]
+    """Those that were submitted."""
 
     waits: bool
     """Whether some have to be submitted later."""
@@ -46,6 +51,7 @@ class RunsSubmitted:
     """Whether that was an exception that nobody expected."""
 
     jitter: float
+    """In [0, 1), to spread the wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +59,10 @@ class RunsStopped:
     """A wake of a batch that is being cancelled has stopped what it could."""
 
     ended: tuple[ItemResult, ...]
+    """How those items ended that it could stop."""
+
     jitter: float
+    """In [0, 1), to spread the wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +83,7 @@ class RunsPurged:
     """The runs of a tombstone's items before this one are gone."""
 
     until: int
+    """The item's place in the batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +91,8 @@ class RowsPurged:
     """Some rows of a tombstone are gone, or all."""
 
     emptied: bool
+    """Whether all are."""
+
     keep: float
     """Seconds from its deletion until its own row goes."""
 
@@ -90,11 +102,16 @@ class BatchWakeCrashed:
     """An exception that nobody expected."""
 
     seen: int
+    """The count of crashes that the wake saw: two that saw the same are one."""
+
     error: str
+    """The exception's class: its text may hold a secret."""
+
     ended: tuple[ItemResult, ...]
     """Where this is the last: how the active items ended."""
 
     jitter: float
+    """In [0, 1), to spread the wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +119,13 @@ class BatchCallbackClaimed:
     """Somebody takes the right to make the next attempt at the callback. Never decided again after a lost race."""
 
     entry: EntryName
+    """The callback."""
+
     tries: int
+    """Those made before."""
+
     seconds: float
+    """How long nobody else makes one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +133,11 @@ class BatchCallbackTried:
     """What became of an attempt, or that there was no room for one."""
 
     entry: EntryName
+    """The callback."""
+
     sent: Sent | None = None
+    """How it was taken; None: there was no room for it."""
+
     attempt: int = 0
     """The attempts that were begun when this one was."""
 
@@ -119,6 +145,7 @@ class BatchCallbackTried:
     """The end of it; None: again in ``seconds``."""
 
     seconds: float = 0.0
+    """Until the next attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

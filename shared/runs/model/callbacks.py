@@ -47,6 +47,7 @@ class NoShare:
     """There is no room now; look again in ``wait`` seconds."""
 
     wait: float
+    """Seconds until there may be room."""
 
 
 class Sender(Protocol):

@@ -52,8 +52,13 @@ class ToolCall:
     """One call. Its row is written under its own ETag while it runs, and with the run's otherwise."""
 
     session_id: str
+    """The session of its run."""
+
     number: int
+    """The number of its run."""
+
     turn: int
+    """The turn that asked for it."""
 
     index: int
     """Counts the calls of the turn, from 0."""
@@ -62,13 +67,19 @@ class ToolCall:
     """The provider's; it may use one again."""
 
     name: str
+    """The tool's name, as the model wrote it."""
 
     arguments: Text
     """JSON text as the model wrote it."""
 
     kind: CallKind = CallKind.FUNCTION
+    """Who makes the call."""
+
     state: CallState = CallState.OPEN
+    """Where it stands."""
+
     approval: Approval = Approval.NONE
+    """What a person said of it."""
 
     why: str = ""
     """What a person is told who is to approve it."""
@@ -83,6 +94,7 @@ class ToolCall:
     """From 0 to 1, where the tool says so."""
 
     progress_at: datetime | None = None
+    """When the tool reported that."""
 
     starts: int = 0
     """How often it was started; never reset."""
@@ -94,11 +106,19 @@ class ToolCall:
     """The lease under which it may be written: who lost that gets 412."""
 
     result: Text = ""
+    """What the model is told. Set once, when it is finished."""
+
     started_at: datetime | None = None
+    """When it was last started."""
+
     finished_at: datetime | None = None
+    """When its result was known."""
+
     schema: int = SCHEMA
+    """Version of its row's format."""
 
     @property
     def idempotency_key(self) -> str:
         """The same for every start of this call."""
+        # Not the provider's call id, which it may use again within one run.
         return f"{run_id(self.session_id, self.number)}:{self.turn}:{self.index}"

@@ -24,19 +24,28 @@ class Delivery:
     """One attempt to tell a caller of an event."""
 
     session_id: str
+    """The session of its run."""
+
     number: int
+    """The number of its run."""
 
     index: int
     """Counts all attempts of the run, from 0."""
 
     event: str
+    """What the receiver is told of, such as ``completed``."""
 
     attempt: int
     """Counts those at this event from 1, and begins anew when it is asked for again."""
 
     sent_at: datetime
+    """When the attempt was begun."""
+
     state: DeliveryState = DeliveryState.SENDING
+    """Where it stands."""
+
     http_status: int | None = None
+    """What the receiver answered; None: nothing."""
 
     fault: str | None = None
     """A word for why there is no status."""
@@ -45,4 +54,7 @@ class Delivery:
     """How long the receiver took."""
 
     next_try_at: datetime | None = None
+    """When the next attempt is due; None: there is none."""
+
     schema: int = SCHEMA
+    """Version of its row's format."""

@@ -17,8 +17,11 @@ class Attempt:
     """The subject of what becomes of a create."""
 
     turn: int
+    """The turn's number."""
     number: int
+    """Counts the attempts of the turn, from 1."""
     nonce: str
+    """Random: the provider keeps it with the response, which proves whose it is."""
 
 
 # --- creating a response -----------------------------------------------------------------------------
@@ -29,6 +32,7 @@ class Claimed:
     """Somebody takes the right to make the turn's next attempt. Never decided again after a lost race."""
 
     attempt: Attempt
+    """The next attempt of the turn."""
     seconds: float
     """How long the claim holds, ..."""
 
@@ -44,11 +48,14 @@ class NotBuilt:
     """There was no request to send: the agent's own code failed, or it refused. Nothing was claimed."""
 
     turn: int
+    """The turn's number."""
     attempt: int
     """The attempts made before."""
 
     fault: ProviderFault
+    """What went wrong."""
     jitter: float
+    """In [0, 1), to spread the wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +63,11 @@ class NotCreated:
     """The attempt surely started nothing. The fault says why."""
 
     attempt: Attempt
+    """The one that started nothing."""
     fault: ProviderFault
+    """What the provider, or the way to it, said."""
     jitter: float
+    """In [0, 1), to spread the wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +75,19 @@ class OutcomeUnknown:
     """The request was sent, and nobody knows what became of it."""
 
     attempt: Attempt
+    """The one that may have started something."""
     code: str
+    """What went wrong, for people."""
     within_call: bool
     """Whether the answer was to come within the call: then nothing goes on without it, and nothing is waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRanOut:
-    """Claim and grace are over without a word. Decided by time."""
+    """Claim and grace are over and nothing was heard of the attempt. Decided by time."""
 
     attempt: Attempt
+    """The one whose claim it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +95,7 @@ class Answer:
     """What the agent made of a response: all that the rules need besides."""
 
     response: AgentResponse
+    """As the provider gave it."""
     tools: Mapping[str, Tool]
     """The agent's: which calls need approval."""
 
@@ -97,14 +111,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseCreated:
-    """The provider accepted the attempt: told by the create's answer, or by a webhook that adopts it.
+    """The provider accepted the attempt: the create's answer says so, or a webhook that adopts it.
 
     The one fact that is never refused while the run does not know the response: its cancel goes into the outbox.
     """
 
     attempt: Attempt
+    """The one that it names, or whose request it answers."""
     answer: Answer
+    """How it stands."""
     jitter: float
+    """In [0, 1), to spread the wait."""
     cancellable: bool = True
     """Whether it goes on without us, so that one that is not wanted has to be cancelled."""
 
@@ -117,8 +134,11 @@ class Looked:
     """The provider said how the response stands."""
 
     response_id: str
+    """The one that was asked about."""
     answer: Answer
+    """How it stands."""
     jitter: float
+    """In [0, 1), to spread the wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +146,11 @@ class NoNews:
     """The provider did not say."""
 
     response_id: str
+    """The one that was asked about."""
     fault: ProviderFault
+    """What went wrong."""
     jitter: float
+    """In [0, 1), to spread the wait."""
 
     missing: bool = False
     """It said that there is no such response."""
@@ -144,8 +167,11 @@ class LeaseTaken:
     """Somebody takes the right to run the turn's tools. Never decided again after a lost race."""
 
     turn: int
+    """The turn's number."""
     owner: str
+    """Random: who takes it."""
     tools: Mapping[str, Tool]
+    """Those of this build, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +179,9 @@ class LeaseRenewed:
     """The holder is still at it: of the tools' lease, or of a claim that is one."""
 
     owner: str
+    """Who holds it."""
     beside_others: bool | None = None
-    """Whether it is at work on other tool calls too; None: that tells nothing here."""
+    """Whether it runs other tool calls too; None: not known, or of no importance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,19 +189,22 @@ class ToolsSettled:
     """No call runs any more under this lease."""
 
     turn: int
+    """The turn's number."""
     owner: str
     """Empty where nothing had to be run."""
 
     outputs: str | None
-    """What the model is to be told, as JSON items, where every call is finished."""
+    """The calls' outputs for the model, as JSON items, where every call is finished; else None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approve:
-    """One person's word on one call; the model hears the reason."""
+    """One person's answer about one call; the model is given the reason."""
 
     approve: bool
+    """Yes or no."""
     reason: str = ""
+    """Why; may be empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +212,7 @@ class Answered:
     """People said yes or no to calls, each named by its approval id or its call id. All or none are taken."""
 
     answers: Mapping[str, Approve]
+    """By approval id, or by call id."""
 
 
 # --- the run as a whole ------------------------------------------------------------------------------
@@ -210,7 +241,9 @@ class WakeCrashed:
     """The count of crashes that the wake saw: two that saw the same are one."""
 
     error: str
+    """The exception's class: its text may hold a secret."""
     jitter: float
+    """In [0, 1), to spread the wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,8 +262,11 @@ class EntryName:
     """The subject of what becomes of an entry."""
 
     kind: EntryKind
+    """Its kind, ..."""
     subject: str
+    """... its subject ..."""
     since: datetime
+    """... and when it came up: one that was asked for anew is another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +274,7 @@ class CallbackClaimed:
     """Somebody takes the right to make the next attempt at a callback. Never decided again after a lost race."""
 
     entry: EntryName
+    """The callback."""
     tries: int
     """Those made before."""
 
@@ -250,6 +287,7 @@ class OutboxTried:
     """A try that did not do it, or found no room: later."""
 
     entry: EntryName
+    """The one that was tried."""
     seconds: float
     """Until the next try."""
 
@@ -262,10 +300,12 @@ class OutboxDone:
     """An entry is done, or given up."""
 
     entry: EntryName
+    """The one that is done."""
     usage: Usage | None = None
     """What the provider counted of a response that was cancelled."""
 
     callback_state: CallbackState | None = None
+    """What became of a callback; None for any other kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +313,9 @@ class ResponsesDeleted:
     """Some of a deleted run's responses were tried: some are gone at the provider, and some are not."""
 
     entry: EntryName
+    """The one that stands for them."""
     gone: tuple[str, ...]
+    """They are deleted."""
     failed: tuple[str, ...]
     """They go behind the others."""
 

@@ -32,6 +32,7 @@ class Entry:
     """One thing to do. Kind, subject and ``since`` are what names it."""
 
     kind: EntryKind
+    """What is to be done."""
 
     subject: str = ""
     """The response id of a cancel, the event of a callback; empty otherwise."""
@@ -40,7 +41,7 @@ class Entry:
     """When to try it next. Set by each try."""
 
     since: datetime
-    """When it came up. What was asked for anew has a new one, so that a late word on the old one changes nothing."""
+    """When it came up. What was asked for anew has a new one, so that a late fact about the old one changes nothing."""
 
     tries: int = 0
     """Tries so far that did not do it; of a callback, with the one that is under way."""
@@ -63,6 +64,7 @@ class Outbox:
     """All entries, and how the callbacks went."""
 
     entries: tuple[Entry, ...] = ()
+    """What is to be done, in the order in which it came up."""
 
     callback_state: CallbackState | None = None
     """What became of the last callback that was ended; None while there was none, and after a new one was asked for."""
@@ -81,6 +83,7 @@ class Outbox:
         """With these among the entries; one that is about something in it already stays as it was."""
         entries = self.entries
         for entry in added:
+            # The one that is there keeps its backoff: a fact that comes again must not start it anew.
             if not any(each.is_about(entry) for each in entries):
                 entries = (*entries, entry)
         return replace(self, entries=entries)
@@ -107,6 +110,7 @@ class Outbox:
 
         A response that is deleted first can no longer be cancelled, and may run on.
         """
+        # The row names everything else that is to be done: once it is gone nobody can.
         waits = {EntryKind.REMOVAL}
         if self.of(EntryKind.CANCEL):
             waits.add(EntryKind.DELETE)

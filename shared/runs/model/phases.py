@@ -51,7 +51,7 @@ class Creating:
     """Of the attempt that may still be adopted: the last one, until the next begins or it surely started nothing."""
 
     claim: Claim | None = None
-    """The open claim, if any. Set by ``Claimed``; cleared by whatever is heard, or when it has run out."""
+    """The open claim, if any. Set by ``Claimed``; cleared when its outcome is known, or when it has run out."""
 
     not_before: datetime | None = None
     """The earliest next try; None: at once. Set by what went wrong, cleared by ``Claimed``."""
@@ -83,10 +83,10 @@ class Pending:
     """When to ask next how it stands. Set by each look."""
 
     no_news: int = 0
-    """Looks that told nothing: transport faults, 429, 5xx, bodies that are no response."""
+    """Looks without an answer: transport faults, 429, 5xx, bodies that are no response."""
 
     missing: int = 0
-    """Looks that told that there is no such response, after the time of grace."""
+    """Looks that found no such response, after the grace period. Other faults in between do not reset it."""
 
     missing_since: datetime | None = None
     """When the first of those was."""
@@ -111,7 +111,7 @@ class RunningTools:
     """The turn's calls are in their rows, and those that need no answer run."""
 
     lease: Lease | None = None
-    """Whose turn it is; None: nobody's."""
+    """Who runs them now; None: nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +133,7 @@ class Ended:
     """One of the four terminal ones; it never changes."""
 
     completed_at: datetime
+    """When it ended."""
 
     deleted_at: datetime | None = None
     """When it became a tombstone: no content, only status, fingerprint and outbox."""

@@ -11,19 +11,21 @@ from shared.runs.model.outbox import CallbackState, Outbox
 from shared.runs.model.phases import Creating, Ended, Pending, Phase, RunStatus, WaitingForAnswers
 
 SCHEMA = 3
-"""Version of the row format. 3 is the first with parts and phases; rows of an earlier one are told, and left alone."""
+"""Version of the row format. 3 is the first with parts and phases; rows of an earlier version are left alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartRef:
-    """A long value that lies in part rows: its digest and the number of rows."""
+    """A long value that is kept in part rows: its digest and the number of rows."""
 
     digest: str
+    """SHA-256 of the value, in hex; part of the part rows' keys."""
     count: int
+    """How many part rows hold it."""
 
 
 Text = str | PartRef
-"""A value as a row holds it: itself, or where it lies."""
+"""A value as a row holds it: itself, or a reference to its part rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,9 @@ class Limits:
     """What a run may use up, over all its wakes."""
 
     turns: int
+    """Turns, at most."""
     tool_calls: int
+    """Tool calls of all turns together, at most."""
 
     total_tokens: int | None = None
     """None: no limit."""
@@ -42,17 +46,22 @@ class Request:
     """Who asked what of which agent. Set by submit and never changed, but emptied when the run is deleted."""
 
     session_id: str
+    """32 hex digits."""
     number: int
     """Counts the runs of the session, from 1."""
 
     agent: str
+    """The agent's name."""
     owner: str
+    """Who may read it."""
 
     fingerprint: str
     """Tells this request from any other for the same number: the hash of its key, or a random nonce without one."""
 
     created_at: datetime
+    """When it was submitted."""
     limits: Limits
+    """What the run may use up."""
 
     model: str | None = None
     """None: the agent's own."""
@@ -61,18 +70,21 @@ class Request:
     """Whether responses are created so that they can be followed while they are made."""
 
     metadata: dict[str, str] = field(default_factory=dict)
+    """The caller's own words, given back as they are."""
 
     slot: int | None = None
     """The place in the owner's limit of active runs; None where there is no limit."""
 
     batch_id: str | None = None
+    """The batch that it is an item of, if any."""
     callback_url: str | None = None
+    """Where its end, and each pause for answers, is reported; None: nowhere."""
 
     follows: int | None = None
-    """The run's number that an OpenAI client went on from; told it again."""
+    """The number of the run that an OpenAI client continued from. Only shown to that client again."""
 
     background: bool = True
-    """Whether an OpenAI client asked not to wait; told it again, and nothing else."""
+    """Whether an OpenAI client asked not to wait. Only shown to that client again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +92,7 @@ class Turn:
     """One response of the model inside the run. Kept through all phases until the next turn begins."""
 
     number: int = 1
+    """Counts the turns of the run, from 1."""
 
     attempt: int = 0
     """Tries at creating its response that were claimed. The next is one more."""
@@ -88,10 +101,10 @@ class Turn:
     """When the provider last took an attempt: the looks go by the age of that, a batch's pace by the time."""
 
     unknown_outcomes: int = 0
-    """Attempts that may have started something of which nothing was heard."""
+    """Attempts that may have started a response of which nothing was heard. Set by ``ClaimRanOut``."""
 
     restarts: int = 0
-    """Responses that the provider failed with a transient code, and that were created anew."""
+    """Responses that the provider failed with a transient code, each created again."""
 
     calls: int = 0
     """Tool calls that its response asked for."""
@@ -117,7 +130,7 @@ class Chain:
     """Conversation items appended so far; item 0 is the input."""
 
     provider_status: str | None = None
-    """The provider's last word, for people."""
+    """The last status or error code from the provider, for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,13 +141,13 @@ class Schedule:
     """When the run fails; None while it is parked."""
 
     resume_at: datetime | None = None
-    """Nothing but what time itself decides is done before. Set when a wake crashed or its agent is not known."""
+    """Only deadlines and lost claims are handled before. Set by a crash or an unknown agent, cleared by progress."""
 
     crashes: int = 0
-    """Wakes in a row that ended with an exception that nobody expected. Reset by whatever got somewhere."""
+    """Wakes in a row that ended with an unexpected exception. Reset by every fact that is progress."""
 
     agent_unknown_since: datetime | None = None
-    """Since when the versions that looked have not known its agent."""
+    """When a build first did not know its agent. Cleared by whatever a build that knows it does."""
 
     retry_after: float = 0.0
     """Seconds from the last change to the next look or try, as it was then; 0 while there is none."""
@@ -145,11 +158,14 @@ class Counters:
     """What the run has used, over all its wakes."""
 
     wakes: int = 0
+    """Wakes that did something."""
     tool_calls: int = 0
+    """Calls that the model asked for."""
     usage: Usage = field(default_factory=Usage)
+    """Tokens, as the provider counted them; late cancels add theirs."""
 
     corrections: int = 0
-    """Turns in which the model was told that its text does not fit the agent's output."""
+    """Turns whose text did not fit the agent's output format and was sent back to the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +179,11 @@ class Result:
     """The text parsed, as JSON, for agents that promise a form."""
 
     error_code: str | None = None
+    """Why the run failed, for programs; None unless it failed."""
     error_message: str | None = None
+    """The same, for people."""
     incomplete_reason: str | None = None
+    """Why the provider stopped early; None unless the run is incomplete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,16 +191,24 @@ class Run:
     """One request to an agent, from submit to a terminal status. All times are aware UTC."""
 
     request: Request
+    """Who asked what. Never changes."""
     schedule: Schedule
+    """What bounds it in time, besides its phase."""
     updated_at: datetime
     """When something last changed that a caller sees."""
 
     turn: Turn = field(default_factory=Turn)
+    """The current turn; a new value when the next begins."""
     phase: Phase = field(default_factory=Creating)
+    """Where it stands; the status follows from it."""
     chain: Chain = field(default_factory=Chain)
+    """How the conversation stands at the provider."""
     counters: Counters = field(default_factory=Counters)
+    """What it has used."""
     result: Result = field(default_factory=Result)
+    """What became of it. Set when it ends."""
     outbox: Outbox = field(default_factory=Outbox)
+    """What is still to be done elsewhere."""
 
     @property
     def id(self) -> str:
@@ -190,12 +217,13 @@ class Run:
 
     @property
     def status(self) -> RunStatus:
-        """What a caller is told: it follows from the phase."""
+        """What a caller sees; it follows from the phase."""
         match self.phase:
             case Ended(status=status):
                 return status
             case WaitingForAnswers():
                 return RunStatus.REQUIRES_ACTION
+            # A restart was in progress before: a caller must not see a run go back to queued.
             case Creating() if self.turn.number == 1 and not self.turn.restarts:
                 return RunStatus.QUEUED
         return RunStatus.IN_PROGRESS
@@ -236,7 +264,7 @@ class Run:
         return self.outbox.callback_state
 
     def without_content(self) -> Run:
-        """The run with nothing of what was said or asked for in it."""
+        """The run without anything that the caller or the model wrote."""
         return replace(
             self,
             request=replace(self.request, metadata={}, model=None, callback_url=None),
@@ -251,10 +279,15 @@ class Session:
     """One conversation with one agent. It moves forward only when a run completes."""
 
     session_id: str
+    """32 hex digits: the partition of all its rows."""
     agent: str
+    """The agent's name; all its runs have the same."""
     owner: str
+    """Who may read it."""
     created_at: datetime
+    """When its first run was submitted."""
     last_activity: datetime
+    """When a run of it was last submitted, or ended. Retention goes by this."""
 
     response_id: str | None = None
     """The last good point at the provider. None with completed runs behind it (one was deleted): the next run is
@@ -267,7 +300,9 @@ class Session:
     """The number of the run that is not terminal, if any: one at a time."""
 
     next_number: int = 1
+    """The number of the next run."""
     deleted_at: datetime | None = None
+    """When it became a tombstone; None before."""
 
     purged: int = 0
     """Of a deleted session: the runs up to this number are deleted too."""
@@ -276,3 +311,4 @@ class Session:
     """Of a deleted session: whether all of them are."""
 
     schema: int = SCHEMA
+    """Version of its row's format."""

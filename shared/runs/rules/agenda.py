@@ -28,7 +28,10 @@ class Action:
     """One thing to do, at its time."""
 
     kind: ActionKind
+    """What to do."""
+
     due: datetime
+    """Not before this time."""
 
     entry: Entry | None = None
     """Of the outbox."""
@@ -46,6 +49,7 @@ class Action:
 
 def agenda(run: Run) -> tuple[Action, ...]:
     """Everything that can be next, in the order in which it would be done; empty when nothing is left to do."""
+    # Time first: no work is begun for a run that is over. The outbox next: it stops what costs money.
     return (*_decided_by_time(run), *_of_the_outbox(run), *_of_the_phase(run))
 
 
@@ -56,6 +60,7 @@ def next_action(run: Run, now: datetime) -> Action | None:
 
 def early_look(run: Run, now: datetime) -> Action | None:
     """The look before its time: whoever wakes a run may know of news. Not while the run is to be left alone."""
+    # Many signals must not defeat the wait after a crash.
     resume_at = run.schedule.resume_at
     if not isinstance(run.phase, Pending) or (resume_at is not None and now < resume_at):
         return None
@@ -101,6 +106,7 @@ def _of_the_phase(run: Run) -> Iterator[Action]:
         case Pending(next_look=next_look):
             yield Action(kind=ActionKind.LOOK, due=_not_before(run, next_look))
         case RunningTools(lease=lease):
+            # Moves with each renewal, so a run at work is never overdue.
             due = run.updated_at if lease is None else lease.until
             yield Action(kind=ActionKind.TOOLS, due=_not_before(run, due))
 

@@ -13,7 +13,7 @@ from shared.runs.model.calls import Approval, CallState, ToolCall
 from shared.runs.model.ids import run_id
 
 
-def waiting(call: ToolCall, tool: Tool) -> ToolCall:
+def awaiting_approval(call: ToolCall, tool: Tool) -> ToolCall:
     """The call of a guarded tool as it waits for a person, who is told why."""
     why = tool.requires_approval if isinstance(tool.requires_approval, str) else ""
     return replace(call, state=CallState.WAITING, approval=Approval.PENDING, why=why)
@@ -26,11 +26,12 @@ def approval_id(call: ToolCall) -> str:
     """
     given = call.arguments
     digest = _digest(given) if isinstance(given, str) else given.digest  # the same, wherever they lie
+    # The arguments are part of it: nobody can approve what they have not seen.
     seen = [run_id(call.session_id, call.number), call.turn, call.index, call.call_id, call.name, digest]
     return f"apr_{_digest(json.dumps(seen))}"
 
 
-def named(calls: Mapping[str, ToolCall], name: str) -> ToolCall:
+def find_call(calls: Mapping[str, ToolCall], name: str) -> ToolCall:
     """The call that an answer names: by its approval id, or by its call id while the run has one call of that id.
 
     ``calls`` are all of the run, by approval id. Raises ``AmbiguousCallId``, and ``NotWaiting`` for a call that nobody

@@ -39,7 +39,10 @@ class BatchChange:
     """All that must be written together."""
 
     batch: Batch
+    """As it is after the fact."""
+
     results: tuple[ItemResult, ...] = ()
+    """The rows of the items that ended with it."""
 
     started: tuple[Active, ...] = ()
     """The items that are started."""
@@ -50,6 +53,7 @@ BatchDecision = BatchChange | Refused
 
 def runs_looked_at(batch: Batch, fact: facts.RunsLookedAt, now: datetime, settings: Settings) -> BatchDecision:
     """What has ended is recorded, and the next items are started, as many as there is room for."""
+    # Another wake has started or ended items since: counting these again would count them twice.
     if batch.progress.active != fact.active:
         return Refused()
     after = with_pace(with_results(batch, fact.ended, now), fact.runs, len(fact.ended))
@@ -96,6 +100,7 @@ def cancel_requested(
 def deleted(batch: Batch, fact: facts.BatchDeleted, now: datetime, settings: Settings) -> BatchDecision:
     """A tombstone without content; an active batch is cancelled in the same write, and stopped before its runs go."""
     stopped = batch if isinstance(batch.phase, Ended) else cancelled(batch, now)
+    # Runs that stay are as good as gone: the purge then begins at the rows.
     purged = 0 if fact.runs else batch.request.total
     request = replace(batch.request, metadata={}, agent=None, model=None, callback_url=None)
     return BatchChange(
@@ -152,7 +157,9 @@ def wake_crashed(batch: Batch, fact: facts.BatchWakeCrashed, now: datetime, sett
         failed_because=said,
         cursor=after.request.total,
     )
-    return BatchChange(batch=_closed(with_results(replace(after, progress=progress), ended, now), now), results=ended)
+    return BatchChange(
+        batch=end_if_done(with_results(replace(after, progress=progress), ended, now), now), results=ended
+    )
 
 
 def callback_claimed(
@@ -211,7 +218,7 @@ def with_results(batch: Batch, results: Sequence[ItemResult], now: datetime) -> 
         cancelled=progress.cancelled + words.count(RunStatus.CANCELLED),
     )
     timed = replace(batch.schedule, progress_at=now)
-    return _closed(replace(batch, progress=after, schedule=timed, updated_at=now), now)
+    return end_if_done(replace(batch, progress=after, schedule=timed, updated_at=now), now)
 
 
 def cancelled(batch: Batch, now: datetime) -> Batch:
@@ -225,10 +232,10 @@ def cancelled(batch: Batch, now: datetime) -> Batch:
     if isinstance(batch.phase, Cancelling):
         progress = batch.progress
     timed = replace(batch.schedule, wake_at=now)
-    return _closed(replace(batch, phase=Cancelling(), progress=progress, schedule=timed, updated_at=now), now)
+    return end_if_done(replace(batch, phase=Cancelling(), progress=progress, schedule=timed, updated_at=now), now)
 
 
-def _closed(batch: Batch, now: datetime) -> Batch:
+def end_if_done(batch: Batch, now: datetime) -> Batch:
     """The batch as it ends, once nothing of it is pending or active: the one place that decides that it is over.
 
     So this is where its caller is to be told, in the same write.
@@ -242,9 +249,6 @@ def _closed(batch: Batch, now: datetime) -> Batch:
     timed = replace(batch.schedule, wake_at=now, retry_after=0.0)
     ended = replace(batch, phase=Ended(status=status, completed_at=now), schedule=timed, over_at=now, updated_at=now)
     return _with_callback(ended, now)
-
-
-closed = _closed
 
 
 def _with_callback(batch: Batch, now: datetime) -> Batch:
@@ -297,6 +301,7 @@ def with_pace(batch: Batch, runs: Iterable[Run], ended: int) -> Batch:
     refused = max((at for run in seen if (at := last_refused(run)) is not None), default=None)
     held = refused is not None and (accepted is None or refused > accepted)
     window = pace.window
+    # Halved once: a hundred runs that are refused together are one refusal, not a hundred.
     if held and not pace.held:
         window = max(1, window // 2)
     elif not held:
@@ -307,6 +312,7 @@ def with_pace(batch: Batch, runs: Iterable[Run], ended: int) -> Batch:
 def last_refused(run: Run) -> datetime | None:
     """When the provider last refused to take a run that is still to be created, for now; None if it did not."""
     phase = run.phase
+    # An unknown outcome is no refusal: slowing the batch would not help.
     if not isinstance(phase, Creating) or phase.not_before is None or run.turn.unknown_outcomes:
         return None
     was_limited = run.chain.provider_status == "failed: rate_limit_exceeded"

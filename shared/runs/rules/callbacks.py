@@ -30,6 +30,7 @@ def after_attempt(sent: Sent, *, tries: int, age: float, jitter: float) -> NextS
     """What follows from the ``tries``-th attempt, at an event ``age`` seconds ago."""
     if sent.ok:
         return NextStep(CallbackState.DELIVERED)
+    # Standard Webhooks: 410 asks the sender to stop for good.
     if sent.status == GONE:
         return NextStep(CallbackState.DISABLED)
     wait = schedule.callback_wait(tries, age=age, retry_after=sent.retry_after, jitter=jitter)
@@ -48,6 +49,7 @@ def webhook_id(subject_id: str, event: str) -> str:
 
 def body_of(run: Run, event: str, at: datetime, url: str) -> str:
     """What is sent: that something happened at ``at``, and where to read what. Never text of the run."""
+    # No text: whoever holds the address need not have the right to read the run.
     data = {
         "id": run.id,
         "object": "run",

@@ -19,6 +19,8 @@ class Before:
     """What a fact is decided on: the run, and what was read after it where the fact needs that."""
 
     run: Run
+    """As it was read."""
+
     calls: tuple[ToolCall, ...] = ()
     """The turn's (``LeaseTaken``, ``ToolsSettled``), or all (``Answered``)."""
 
@@ -31,6 +33,8 @@ class Change:
     """All that must be written together, in whole values."""
 
     run: Run
+    """As it is after the fact."""
+
     calls: tuple[ToolCall, ...] = ()
     """Rows of calls that are new, or that change with the run."""
 
@@ -43,6 +47,8 @@ class Refused:
     """The fact changes nothing. An empty code: nothing is left to do about it."""
 
     code: str = ""
+    """Why; empty: nothing is left to do."""
+
     error: DormouseError | None = field(default=None, compare=False)
     """What to tell the caller, where a caller brought the fact."""
 
@@ -66,6 +72,7 @@ def end_run(
 ) -> Run:
     """The run as it ends: what is pending at the provider is to be cancelled, and its caller told."""
     outbox = run.outbox.without(EntryKind.CALLBACK)  # what they would tell is of the past
+    # It costs money as long as it runs; the cancel must survive a crash, so it is part of this write.
     if isinstance(run.phase, Pending):
         outbox = outbox.adding(cancel_of(run.phase.token.response_id, now))
     # Whoever made the sentence: callers get no secret and no internal address that somebody has put into it.
@@ -109,11 +116,13 @@ def event_of(run: Run) -> str:
     return f"{status.value}_{run.turn.number}" if status is RunStatus.REQUIRES_ACTION else status.value
 
 
-def tombstone(run: Run, now: datetime, keep: float) -> Run:
+def to_tombstone(run: Run, now: datetime, keep: float) -> Run:
     """An ended run without content, and what is left to do: the provider's copies, its other rows, its own row."""
     assert isinstance(run.phase, Ended)
+    # One entry for all: a run of many turns would overflow its row with one for each.
     added = [Entry(kind=EntryKind.DELETE, due=now, since=now)] if run.chain.response_ids else []
     added.append(Entry(kind=EntryKind.ROWS, due=now, since=now))
+    # The row stays for a while: a response created late needs it to find out that nobody wants it.
     added.append(Entry(kind=EntryKind.REMOVAL, due=later(now, keep), since=now))
     gone = run.without_content()
     outbox: Outbox = gone.outbox.without(EntryKind.CALLBACK).adding(*added)

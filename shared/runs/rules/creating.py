@@ -19,9 +19,10 @@ AGENT_TRIES = 6
 """Tries to build a request that the agent's own code fails: in about a minute a deploy may mend it."""
 
 
-def current(run: Run, attempt: Attempt) -> Creating | None:
+def phase_awaiting(run: Run, attempt: Attempt) -> Creating | None:
     """The phase, if the attempt is the one whose outcome the run waits for, or has given up waiting for."""
     phase, turn = run.phase, run.turn
+    # An empty nonce is that of no attempt, and must not match a phase that waits for none.
     if not isinstance(phase, Creating) or not attempt.nonce:
         return None
     mine = (turn.number, turn.attempt, phase.nonce) == (attempt.turn, attempt.number, attempt.nonce)
@@ -33,6 +34,7 @@ def claimed(before: Before, fact: Claimed, now: datetime, settings: Settings) ->
     run, phase = before.run, before.run.phase
     if not isinstance(phase, Creating) or phase.claim is not None:
         return Refused("claimed")
+    # The request was built for this number: another wake may have made the attempt meanwhile.
     if (fact.attempt.turn, fact.attempt.number) != (run.turn.number, run.turn.attempt + 1):
         return Refused("claimed")
     if phase.not_before is not None and now < phase.not_before:
@@ -44,7 +46,6 @@ def claimed(before: Before, fact: Claimed, now: datetime, settings: Settings) ->
             run,
             turn=replace(run.turn, attempt=fact.attempt.number),
             phase=replace(phase, nonce=fact.attempt.nonce, claim=claim, not_before=None),
-            schedule=replace(run.schedule, agent_unknown_since=None),
             counters=replace(run.counters, wakes=run.counters.wakes + 1),
         )
     )
@@ -78,9 +79,10 @@ def not_built(before: Before, fact: NotBuilt, now: datetime, settings: Settings)
 def not_created(before: Before, fact: NotCreated, now: datetime, settings: Settings) -> Decision:
     """Surely nothing was started: the claim is released; then wait, replay or fail."""
     run = before.run
-    phase = current(run, fact.attempt)
+    phase = phase_awaiting(run, fact.attempt)
     if phase is None or phase.claim is None:
         return Refused()
+    # Without a nonce a late webhook of this attempt is an orphan: the next attempt may already be sent.
     free = replace(phase, nonce="", claim=None, denied_since=None, agent_errors=0)
     return _retry_or_fail(run, free, fact.fault, now, settings, fact.jitter, denied_since=phase.denied_since)
 
@@ -101,6 +103,7 @@ def _retry_or_fail(
         case faults.NotAccepted():
             free = replace(free, not_accepted=free.not_accepted + 1)
             gap = schedule.gap_after(fault, free.not_accepted, most=settings.retry_after_most, jitter=jitter)
+        # Role assignments take minutes to arrive after a deploy, so a 403 is not final at once.
         case faults.AccessDenied():
             since = denied_since or now
             if now - since >= timedelta(seconds=settings.access_patience):
@@ -108,11 +111,14 @@ def _retry_or_fail(
             free = replace(free, denied_since=since)
             asked = schedule.asked_wait(fault.retry_after or 0.0, most=settings.retry_after_most, jitter=jitter)
             gap = max(ACCESS_GAP, asked)
+        # A response just completed may not be found yet: a replay costs more than a short wait.
         case faults.PreviousResponseMissing() if free.previous_missing < PREVIOUS_MISSING_RETRIES:
             free = replace(free, previous_missing=free.previous_missing + 1)
             gap = schedule.failure_gap(free.previous_missing, jitter=jitter)
+        # This turn alone: one response was lost, which says nothing of chaining.
         case faults.PreviousResponseMissing() if may_replay(run, settings):
             turn = replace(turn, replay=True)
+        # For the whole run: Azure OpenAI refuses tool outputs after every background response.
         case faults.ToolOutputsRefused() if may_replay(run, settings):
             chain = replace(chain, replay=True)
         case _:
@@ -123,7 +129,7 @@ def _retry_or_fail(
 
 def outcome_unknown(before: Before, fact: OutcomeUnknown, now: datetime, settings: Settings) -> Decision:
     """The claim and its grace are waited out; where the answer was to come within the call, nothing is."""
-    phase = current(before.run, fact.attempt)
+    phase = phase_awaiting(before.run, fact.attempt)
     if phase is None or phase.claim is None:
         return Refused()
     claim = phase.claim
@@ -135,7 +141,7 @@ def outcome_unknown(before: Before, fact: OutcomeUnknown, now: datetime, setting
 def claim_ran_out(before: Before, fact: ClaimRanOut, now: datetime, settings: Settings) -> Decision:
     """An attempt of unknown outcome: counted, and repeated after a wait that grows; the last one ends the run."""
     run = before.run
-    phase = current(run, fact.attempt)
+    phase = phase_awaiting(run, fact.attempt)
     if phase is None or phase.claim is None or now < phase.claim.unknown_at:
         return Refused()
     outcomes = run.turn.unknown_outcomes + 1
@@ -147,6 +153,7 @@ def claim_ran_out(before: Before, fact: ClaimRanOut, now: datetime, settings: Se
             f"{outcomes} requests to the model had no known outcome; the last word was {run.chain.provider_status}. "
             "They may have run and been billed. Submit again when the provider is well.",
         )
+    # Each may be running and billed: the longer the wait, the better the chance to hear of it first.
     wait = schedule.unknown_outcome_wait(outcomes)
     # The nonce stays: until the next attempt begins, the provider's webhook may still tell of this one.
     after = replace(phase, claim=None, not_before=later(now, wait), agent_errors=0)

@@ -39,6 +39,17 @@ class Rule:
     """Whether it resets the count of crashes, as whatever ends the run does: not where a right is only taken."""
 
 
+_OF_AN_AGENT = (
+    facts.Claimed,
+    facts.NotBuilt,
+    facts.ResponseCreated,
+    facts.Looked,
+    facts.NoNews,
+    facts.LeaseTaken,
+    facts.ToolsSettled,
+)
+"""Only a build that knows the run's agent brings these, so they end the wait for such a build."""
+
 _ACTIVE = (Creating, Pending, RunningTools, WaitingForAnswers)
 _ENDS: dict[type[Phase], tuple[type[Phase], ...]] = dict.fromkeys(_ACTIVE, (Ended,))
 _ENDS_OR_WAITS: dict[type[Phase], tuple[type[Phase], ...]] = {phase: (phase, Ended) for phase in _ACTIVE}
@@ -85,6 +96,7 @@ def decide(before: Before, fact: Fact, now: datetime, settings: Settings) -> Dec
     if not allowed:
         return Refused()
     deadline = run.schedule.deadline_at
+    # The wake looked at its clock earlier; building a request or an outage may have taken long since.
     if isinstance(fact, facts.Claimed | facts.LeaseTaken) and deadline is not None and now >= deadline:
         return Refused("deadline_passed")
     rule = TABLE[type(fact)]
@@ -96,6 +108,8 @@ def decide(before: Before, fact: Fact, now: datetime, settings: Settings) -> Dec
     if rule.is_progress or (after.terminal and not run.terminal):
         after = _without_waits_of_before(run, after)
     schedule = replace(after.schedule, retry_after=gap_to_next_try(after, now))
+    if isinstance(fact, _OF_AN_AGENT):
+        schedule = replace(schedule, agent_unknown_since=None)
     return replace(decision, run=replace(after, schedule=schedule))
 
 

@@ -10,7 +10,7 @@ from shared.runs.model.facts import AgentUnknown, CancelRequested, DeadlinePasse
 from shared.runs.model.ids import run_id
 from shared.runs.model.phases import RunStatus, WaitingForAnswers
 from shared.runs.rules import schedule
-from shared.runs.rules.change import Before, Change, Decision, Refused, end_run, fail, later, tombstone
+from shared.runs.rules.change import Before, Change, Decision, Refused, end_run, fail, later, to_tombstone
 from shared.settings import Settings
 
 AGENT_PATIENCE = timedelta(minutes=10)
@@ -52,6 +52,7 @@ def agent_unknown(before: Before, fact: AgentUnknown, now: datetime, settings: S
     run = before.run
     if run.terminal:
         return Refused()
+    # During a deploy old and new builds take turns: only one that never comes ends the run.
     since = run.schedule.agent_unknown_since or now
     if now - since >= AGENT_PATIENCE:
         name = run.request.agent
@@ -63,6 +64,7 @@ def agent_unknown(before: Before, fact: AgentUnknown, now: datetime, settings: S
 def wake_crashed(before: Before, fact: WakeCrashed, now: datetime, settings: Settings) -> Decision:
     """Counted and backed off; ten in a row end the run. What its outbox still has to do is never given up for it."""
     run = before.run
+    # Two wakes that crash side by side on one fault must not count twice towards the end.
     if run.is_done or run.schedule.crashes != fact.seen:
         return Refused()
     crashes = fact.seen + 1
@@ -79,9 +81,10 @@ def deleted(before: Before, fact: Deleted, now: datetime, settings: Settings) ->
     if run.is_deleted:
         return Refused()
     active = None if session is None else session.active_run
+    # The next run may be using this one's items at this moment.
     if active not in (None, run.request.number):
         busy = run_id(run.request.session_id, active or 0)
         return Refused("session_busy", SessionBusy(session_id=run.request.session_id, active_run=busy))
     if not run.terminal:
         run = end_run(run, now, RunStatus.CANCELLED)
-    return Change(run=tombstone(run, now, fact.keep))
+    return Change(run=to_tombstone(run, now, fact.keep))

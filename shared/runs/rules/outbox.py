@@ -28,6 +28,7 @@ def callback_claimed(before: Before, fact: CallbackClaimed, now: datetime, setti
     """The attempt is counted before it is made, so that no two wakes make it side by side, and a crash is seen."""
     run = before.run
     entry = _named(run, fact.entry)
+    # The count tells whether another wake has made an attempt since this one read the row.
     if entry is None or entry.tries != fact.tries or now < entry.due:
         return Refused("claimed")
     claim = replace(entry, tries=entry.tries + 1, due=later(now, fact.seconds))
@@ -46,7 +47,7 @@ def outbox_tried(before: Before, fact: OutboxTried, now: datetime, settings: Set
 
 
 def outbox_done(before: Before, fact: OutboxDone, now: datetime, settings: Settings) -> Decision:
-    """One thing less. A tombstone counts nothing any more."""
+    """The entry goes. A tombstone no longer counts usage."""
     run = before.run
     entry = _named(run, fact.entry)
     if entry is None:
@@ -73,6 +74,7 @@ def responses_deleted(before: Before, fact: ResponsesDeleted, now: datetime, set
         return Refused()
     tried = {*fact.gone, *fact.failed}
     left = tuple(each for each in run.chain.response_ids if each not in tried)
+    # Behind the others, so that one that always fails does not keep them all.
     left += tuple(each for each in fact.failed if each in run.chain.response_ids)
     again = replace(entry, tries=0, due=now)
     if not fact.gone:

@@ -1,4 +1,4 @@
-"""What a response says becomes the run's next step: it is pending, asks for tools, is to be made anew, or is final."""
+"""What follows from a response: it is pending, asks for tools, is to be created again, or is final."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from shared.runs.model.outbox import Entry, EntryKind
 from shared.runs.model.phases import Creating, Pending, RunningTools, RunStatus
 from shared.runs.model.run import Result, Run
 from shared.runs.rules import schedule
-from shared.runs.rules.approvals import waiting
+from shared.runs.rules.approvals import awaiting_approval
 from shared.runs.rules.change import Before, Change, Decision, Refused, cancel_of, end_run, fail, later
-from shared.runs.rules.creating import current
+from shared.runs.rules.creating import phase_awaiting
 from shared.settings import Settings
 
 TRANSIENT_CODES = frozenset({"server_error", "rate_limit_exceeded"})
@@ -30,15 +30,16 @@ MISSING_SPAN = timedelta(seconds=60)
 def response_created(before: Before, fact: ResponseCreated, now: datetime, settings: Settings) -> Decision:
     """The attempt's response, if the run waits for it; any other is to be cancelled, unless the run knows it."""
     run, response_id = before.run, fact.answer.response.response_id
-    phase = current(run, fact.attempt)
+    phase = phase_awaiting(run, fact.attempt)
     if phase is not None and not (response_id is not None and response_id in run.chain.response_ids):
         run = replace(run, turn=replace(run.turn, accepted_at=now))
-        return apply(run, fact.answer, now, settings, jitter=fact.jitter, nonce=phase.nonce)
+        return apply_response(run, fact.answer, now, settings, jitter=fact.jitter, nonce=phase.nonce)
     if response_id is None or not fact.cancellable or response_id in run.chain.response_ids:
         return Refused()
     added = [cancel_of(response_id, now)]
     if run.is_deleted:
         added.append(Entry(kind=EntryKind.DELETE, due=now, since=now))
+    # Kept until it is deleted: a cancelled response still holds what the caller sent.
     chain = replace(run.chain, response_ids=(*run.chain.response_ids, response_id))
     return Change(run=replace(run, chain=chain, outbox=run.outbox.adding(*added)))
 
@@ -49,7 +50,7 @@ def looked(before: Before, fact: Looked, now: datetime, settings: Settings) -> D
     if not isinstance(phase, Pending) or phase.token.response_id != fact.response_id:
         return Refused()
     run = replace(run, counters=replace(run.counters, wakes=run.counters.wakes + 1))
-    return apply(run, fact.answer, now, settings, jitter=fact.jitter, nonce=phase.nonce)
+    return apply_response(run, fact.answer, now, settings, jitter=fact.jitter, nonce=phase.nonce)
 
 
 def no_news(before: Before, fact: NoNews, now: datetime, settings: Settings) -> Decision:
@@ -58,7 +59,9 @@ def no_news(before: Before, fact: NoNews, now: datetime, settings: Settings) -> 
     if not isinstance(phase, Pending) or phase.token.response_id != fact.response_id:
         return Refused()
     least = 0.0
+    # A response that was only just created may not be found yet.
     if fact.missing and now >= later(accepted_at(run), settings.poll_grace):
+        # Other faults in between do not reset it: they say nothing of the response.
         phase = replace(phase, missing=phase.missing + 1, missing_since=phase.missing_since or now)
         since = phase.missing_since or now
         if phase.missing >= settings.poll_missing and now >= since + MISSING_SPAN:
@@ -71,7 +74,6 @@ def no_news(before: Before, fact: NoNews, now: datetime, settings: Settings) -> 
             run,
             phase=replace(phase, no_news=failures, next_look=later(now, max(gap, least))),
             chain=replace(run.chain, provider_status=fact.fault.code),
-            schedule=replace(run.schedule, agent_unknown_since=None),
             counters=replace(run.counters, wakes=run.counters.wakes + 1),
         )
     )
@@ -88,9 +90,10 @@ def _response_lost(run: Run, phase: Pending, fact: NoNews, now: datetime) -> Cha
     return fail(run, now, LOST, message)
 
 
-def apply(run: Run, answer: Answer, now: datetime, settings: Settings, *, jitter: float, nonce: str) -> Change:
+def apply_response(run: Run, answer: Answer, now: datetime, settings: Settings, *, jitter: float, nonce: str) -> Change:
     """Take in what the response says. ``nonce``: of its attempt."""
     response = answer.response
+    # Whatever a provider sends must fit a row, and be safe to show.
     word = plain_code(response.provider_status, otherwise="unknown")
     known = run.chain.response_ids
     if response.response_id is not None and response.response_id not in known:
@@ -98,9 +101,9 @@ def apply(run: Run, answer: Answer, now: datetime, settings: Settings, *, jitter
     run = replace(
         run,
         chain=replace(run.chain, response_ids=known, provider_status=word),
-        schedule=replace(run.schedule, agent_unknown_since=None),
         updated_at=now if run.chain.provider_status != word else run.updated_at,
     )
+    # A status that nobody knows counts as pending: the deadline bounds it.
     if response.status is ResponseStatus.PENDING and response.continuation_token is not None:
         gap = _look_gap((now - accepted_at(run)).total_seconds(), settings, jitter)
         phase = Pending(token=response.continuation_token, nonce=nonce, next_look=later(now, gap))
@@ -109,6 +112,7 @@ def apply(run: Run, answer: Answer, now: datetime, settings: Settings, *, jitter
     run = replace(run, phase=Creating())
     if response.status is ResponseStatus.COMPLETED and (response.calls or response.approvals):
         return _tools_asked(run, answer, now)
+    # Quota and rate errors of a background job come only now: the create itself was accepted.
     transient = response.status is ResponseStatus.FAILED and response.error_code in TRANSIENT_CODES
     if transient and run.turn.restarts < settings.create_restarts:
         return _recreated(run, response, now, jitter)
@@ -148,7 +152,7 @@ def _tools_asked(run: Run, answer: Answer, now: datetime) -> Change:
 
 
 def _recreated(run: Run, response: AgentResponse, now: datetime, jitter: float) -> Change:
-    """The provider failed it with a code that passes: created again after a while, so many times a turn."""
+    """The provider failed it with a code that passes: created again after a while, a bounded number of times a turn."""
     run = _adding_usage(run, response.usage)
     refused = limit_broken_by(run, 0)
     if refused is not None:
@@ -168,6 +172,7 @@ def _recreated(run: Run, response: AgentResponse, now: datetime, jitter: float) 
 def _final(run: Run, answer: Answer, now: datetime) -> Change:
     response = answer.response
     run = _adding_usage(run, response.usage)
+    # A refusal to answer is text of a completed response, not a failure.
     status = RunStatus(response.status.value)
     code = message = None
     if status is RunStatus.COMPLETED and answer.output_error is not None:
@@ -214,6 +219,7 @@ def next_turn(run: Run, now: datetime) -> Run:
     if run.turn.number + 1 > run.request.limits.turns:
         turns = run.request.limits.turns
         return fail(run, now, "turn_limit", f"The run has used its {turns} turns. Allow more with `limits.turns`.").run
+    # A new value: no count of the turn before can be left over.
     return replace(run, turn=replace(type(run.turn)(), number=run.turn.number + 1), phase=Creating(), updated_at=now)
 
 
@@ -229,6 +235,7 @@ def _has_another_turn(run: Run) -> bool:
 def limit_broken_by(run: Run, calls: int) -> tuple[str, str] | None:
     """The limit that ``calls`` more tool calls would break: code and sentence."""
     limits = run.request.limits
+    # Their rows and the run's must fit one transaction of 100 operations.
     if calls > MOST_CALLS_A_TURN:
         return "tool_call_limit", f"The model asked for {calls} tools in one turn; at most {MOST_CALLS_A_TURN} are run."
     if run.counters.tool_calls + calls > limits.tool_calls:
@@ -256,7 +263,7 @@ def calls_of(run: Run, answer: Answer, now: datetime) -> tuple[ToolCall, ...]:
     for call in answer.response.calls:
         tool = answer.tools.get(call.name)
         made = row(index=len(rows), call_id=call.call_id, name=call.name, arguments=str(call.arguments))
-        rows.append(waiting(made, tool) if tool is not None and tool.requires_approval else made)
+        rows.append(awaiting_approval(made, tool) if tool is not None and tool.requires_approval else made)
     asked: set[str] = set()
     for request in answer.response.approvals:
         made = row(

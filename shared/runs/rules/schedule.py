@@ -54,6 +54,7 @@ def crowded_wait(failures: int, *, jitter: float) -> float:
 
     Short, since places come free all the time, and spread widely: who comes back together finds none again.
     """
+    # Downwards and far, unlike the rest: those who were sent away together must not come back together.
     return backoff(failures, first=CROWDED_FIRST, most=CROWDED_MOST, jitter=0.0) * (1.0 - 0.5 * jitter)
 
 
@@ -67,6 +68,7 @@ def callback_wait(tries: int, *, age: float, retry_after: float | None, jitter: 
 
     ``age`` is the time since its event. ``retry_after`` is what the receiver asks for; it gets that, or a day.
     """
+    # Age too: a receiver that asks for long waits would otherwise be tried for days.
     if tries > len(CALLBACK_WAITS) or age >= DAY:
         return None
     wait = CALLBACK_WAITS[max(tries, 1) - 1] * (1.0 + JITTER * jitter)
@@ -78,12 +80,12 @@ BACKOFF_MOST = 120.0
 
 
 def failure_gap(failures: int, *, jitter: float) -> float:
-    """Seconds to wait after so many failures in a row: of a create, a look, a response."""
+    """Seconds to wait after the ``failures``-th failure in a row of a create, a look or a response."""
     return backoff(failures, first=BACKOFF_FIRST, most=BACKOFF_MOST, jitter=jitter)
 
 
 def gap_after(fault: ProviderFault, failures: int, *, most: float, jitter: float) -> float:
-    """Seconds to wait after this fault, the so manieth in a row: backed off, and as the provider asks."""
+    """Seconds to wait after the ``failures``-th fault in a row: backed off, and as long as the provider asks."""
     if fault.code == NOT_SENT and fault.retry_after is None:
         return crowded_wait(failures, jitter=jitter)
     return max(failure_gap(failures, jitter=jitter), asked_wait(fault.retry_after or 0.0, most=most, jitter=jitter))

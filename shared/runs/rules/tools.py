@@ -13,7 +13,7 @@ from shared.runs.model.facts import Answered, Approve, LeaseRenewed, LeaseTaken,
 from shared.runs.model.outbox import EntryKind
 from shared.runs.model.phases import Creating, Lease, RunningTools, WaitingForAnswers
 from shared.runs.model.run import Run
-from shared.runs.rules.approvals import approval_id, named, waiting
+from shared.runs.rules.approvals import approval_id, awaiting_approval, find_call
 from shared.runs.rules.change import Before, Change, Decision, Refused, later, with_callback
 from shared.runs.rules.responses import next_turn
 from shared.settings import Settings
@@ -27,6 +27,7 @@ def lease_taken(before: Before, fact: LeaseTaken, now: datetime, settings: Setti
     run, phase = before.run, before.run.phase
     if not isinstance(phase, RunningTools) or run.turn.number != fact.turn:
         return Refused("taken")
+    # A lease that ran out is free though its holder may live: its writes fail on the new owner.
     if phase.lease is not None and now < phase.lease.until:
         return Refused("taken")
     beside_others = phase.lease is not None and phase.lease.beside_others
@@ -38,7 +39,6 @@ def lease_taken(before: Before, fact: LeaseTaken, now: datetime, settings: Setti
     after = replace(
         run,
         phase=RunningTools(lease=lease),
-        schedule=replace(run.schedule, agent_unknown_since=None),
         counters=replace(run.counters, wakes=run.counters.wakes + 1),
     )
     return Change(run=after, calls=calls)
@@ -54,13 +54,14 @@ def _taken(call: ToolCall, fact: LeaseTaken, now: datetime, settings: Settings, 
     if interrupted and beside_others:
         call = replace(call, interruptions=call.interruptions + 1)
     tool = fact.tools.get(call.name)
+    # Deploys happen over live runs: the model hears of it and can go on.
     if tool is None:
         return _finished(call, error_output("unknown_tool", f"There is no tool {call.name} here."), now)
     if interrupted and (tool.at_most_once or _is_used_up(call, settings)):
         text = "The call was started and interrupted. It may or may not have taken effect; it is not repeated."
         return _finished(call, error_output("outcome_unknown", text), now)
     if tool.requires_approval and call.approval is Approval.NONE:
-        return waiting(call, tool)
+        return awaiting_approval(call, tool)
     return replace(call, state=CallState.STARTED, starts=call.starts + 1, started_at=now)
 
 
@@ -101,6 +102,7 @@ def tools_settled(before: Before, fact: ToolsSettled, now: datetime, settings: S
         return Refused()
     states = {call.state for call in before.calls}
     if any(state.runnable for state in states):  # approved while the others ran
+        # No lease: whoever settles has run nothing, and must take it first.
         if phase.lease is None:
             return Refused("runnable")
         return Change(run=replace(run, phase=RunningTools(), updated_at=now))
@@ -118,6 +120,7 @@ def park(run: Run, now: datetime, settings: Settings) -> Run:
     parked = replace(
         run,
         phase=WaitingForAnswers(answer_by=now + settings.answer_time, seconds_left=left),
+        # People may take days, and the run's own time is for work.
         schedule=replace(run.schedule, deadline_at=None),
         counters=replace(run.counters, wakes=run.counters.wakes + 1),
         updated_at=now,
@@ -153,7 +156,7 @@ def _answered_calls(
     calls = {approval_id(call): call for call in rows}
     changed: dict[str, ToolCall] = {}
     for name, answer in answers.items():
-        call = named(calls, name)
+        call = find_call(calls, name)
         if call.state is CallState.WAITING:
             if run.terminal:
                 raise RunEnded(status_of_run=run.status.value)

@@ -35,7 +35,7 @@ from shared.runs.model.ids import parse_run_id
 from shared.runs.model.outbox import CallbackState, Outbox
 from shared.runs.model.phases import Creating, Pending, RunStatus
 from shared.runs.model.phases import Ended as RunEnded
-from shared.runs.rules.batch import BatchChange, closed, decide_batch, last_refused, with_pace, with_results
+from shared.runs.rules.batch import BatchChange, decide_batch, end_if_done, last_refused, with_pace, with_results
 from shared.runs.rules.batch import _room as room
 from shared.runs.rules.batch import _start_items as start_items
 from shared.settings import Settings
@@ -145,12 +145,12 @@ def test_the_last_result_ends_the_batch(before: BatchPhase, after: BatchStatus) 
     batch = with_results(a_batch(total=1, cursor=1, active=active(0), phase=before), [result(0)], at(3))
     assert batch.phase == Ended(status=after, completed_at=at(3))
     assert (batch.status, batch.over_at, batch.is_done) == (after, at(3), True)
-    assert closed(batch, at(4)) == batch
+    assert end_if_done(batch, at(4)) == batch
 
 
 def test_a_batch_with_pending_or_active_items_goes_on() -> None:
     for batch in (a_batch(), a_batch(cursor=10, active=active(9), completed=9)):
-        assert closed(batch, at(3)) == batch
+        assert end_if_done(batch, at(3)) == batch
         assert not batch.is_done
 
 
@@ -271,7 +271,7 @@ def test_the_write_that_ends_a_batch_owes_its_callback_once(phase: BatchPhase) -
     (entry,) = ended.outbox.entries
     assert (entry.subject, entry.due, entry.tries) == (ended.status.value, at(3), 0)
     assert (ended.is_done, ended.schedule.wake_at) == (False, at(3))
-    assert closed(ended, at(4)) == cancel(ended, at(4)) == ended
+    assert end_if_done(ended, at(4)) == cancel(ended, at(4)) == ended
     without = replace(batch, request=replace(batch.request, callback_url=None))
     assert with_results(without, [result(0)], at(3)).outbox.entries == ()
 

@@ -233,6 +233,24 @@ def test_what_got_somewhere_ends_a_row_of_crashes(fact: Fact, phase: Phase, cras
         assert run.schedule.resume_at is None
 
 
+@pytest.mark.parametrize(
+    ("fact", "phase", "since"),
+    [
+        (facts.NotBuilt(turn=1, attempt=1, fault=faults.Refused("x", code="x"), jitter=0.0), Creating(), None),
+        (facts.NotBuilt(turn=1, attempt=1, fault=faults.AccessDenied("x", code="x"), jitter=0.0), Creating(), None),
+        (facts.NoNews(response_id="resp_1", fault=faults.NoNews("x", code="x"), jitter=0.0), pending(), None),
+        (facts.ToolsSettled(turn=1, owner="", outputs=None), RunningTools(), None),
+        (facts.WakeCrashed(seen=0, error="E", jitter=0.0), RunningTools(), NOW),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_whatever_a_build_that_knows_the_agent_does_ends_the_wait_for_one(
+    fact: Fact, phase: Phase, since: datetime | None
+) -> None:
+    run = a_run(phase=phase, attempt=1, agent_unknown_since=NOW)
+    assert after(run, fact, at(5), asked()).schedule.agent_unknown_since == since
+
+
 @pytest.mark.parametrize("phase", ACTIVE, ids=lambda phase: type(phase).__name__)
 def test_crashes_are_backed_off_and_the_tenth_in_a_row_ends_the_run(phase: Phase) -> None:
     run = a_run(phase=phase)

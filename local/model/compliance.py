@@ -13,7 +13,7 @@ from local.model.script import Turn
 
 NAME = "compliance"
 COLLECT, FILE = "collect_records", "file_report"
-_MOST_FINDINGS = 20
+_MAX_FINDINGS = 20
 _LONGEST_FINDING = 500
 _HIGH = re.compile(r"\b(critical|severe|high|breach\w*|missing|expired|overdue|fail\w*|unencrypted)\b", re.I)
 _LOW = re.compile(r"\b(low|minor|fine|compliant|complete|passed|ok)\b", re.I)
@@ -47,7 +47,7 @@ def findings(records: str) -> list[Json]:
     """Findings `{area, severity, finding}` in the tool's records, be they JSON or sentences; none in an error."""
     if _error(records) is not None:
         return []
-    return [_finding(record) for record in _records(records)][:_MOST_FINDINGS]
+    return [_finding(record) for record in _records(records)][:_MAX_FINDINGS]
 
 
 def _records(text: str) -> list[Any]:

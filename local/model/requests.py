@@ -40,7 +40,7 @@ _TOOL_NEEDS: dict[str, tuple[str, ...]] = {
     "code_interpreter": ("container",),
     "file_search": ("vector_store_ids",),
 }
-_MOST_PAIRS, _LONGEST_KEY, _LONGEST_VALUE = 16, 64, 512
+_MAX_PAIRS, _LONGEST_KEY, _LONGEST_VALUE = 16, 64, 512
 
 
 def check_create(body: Any, *, strict: bool) -> Json:
@@ -104,9 +104,9 @@ def _check_format(text: Json) -> None:
 
 def check_metadata(metadata: dict[Any, Any]) -> None:
     """At most 16 pairs of strings, of at most 64 and 512 characters. Raises ApiError."""
-    if len(metadata) > _MOST_PAIRS:
+    if len(metadata) > _MAX_PAIRS:
         raise invalid(
-            f"Invalid 'metadata': too many properties. Expected an object with at most {_MOST_PAIRS} properties,"
+            f"Invalid 'metadata': too many properties. Expected an object with at most {_MAX_PAIRS} properties,"
             f" but got an object with {len(metadata)} properties instead.",
             param="metadata",
             code="object_above_max_properties",

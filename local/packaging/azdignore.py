@@ -17,7 +17,7 @@ from pathlib import Path
 NEVER_FOLDERS = frozenset({".azure"})
 NEVER_FILES = frozenset({".funcignore", "local.settings.json"})
 """What azd leaves out whatever `.funcignore` says, in every folder."""
-MOST_LINKS = 40
+MAX_LINKS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def azd_files(app: Path) -> Iterator[str]:
 
 
 def _below(folder: Path, prefix: str, ignore: AzdIgnore, links: int) -> Iterator[str]:
-    for entry in sorted(folder.iterdir()) if links <= MOST_LINKS else ():
+    for entry in sorted(folder.iterdir()) if links <= MAX_LINKS else ():
         path, is_folder = prefix + entry.name, entry.is_dir()
         if entry.name in (NEVER_FOLDERS if is_folder else NEVER_FILES):
             continue

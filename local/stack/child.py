@@ -49,7 +49,7 @@ def port_is_free(port: int) -> bool:
 PORTS = range(20_000, 32_000)
 """Where free ports are looked for: below those that systems give to outgoing connections and to servers on port 0."""
 
-_MOST_RESERVED = 100
+_MAX_RESERVED = 100
 _reserved: collections.deque[socket.socket] = collections.deque()
 """The UDP ports of the same numbers, held so that no other process is given one before its server listens."""
 
@@ -77,7 +77,7 @@ def _reserve(port: int) -> bool:
         held.close()
         return False
     _reserved.append(held)
-    if len(_reserved) > _MOST_RESERVED:
+    if len(_reserved) > _MAX_RESERVED:
         _reserved.popleft().close()
     return True
 

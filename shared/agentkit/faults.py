@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.agentkit.lenient import MOST_MESSAGE, mapping, well_formed, word
+from shared.agentkit.lenient import MAX_MESSAGE, mapping, well_formed, word
 from shared.agentkit.redaction import for_callers, plain_code, without_secrets
 
 NOT_SENT = "not_sent"
@@ -90,7 +90,7 @@ def of_error_event(event: Mapping[str, Any]) -> ProviderFault:
     """The fault of a create whose stream begins with an error: the one that its HTTP status would have meant."""
     error = mapping(event.get("error")) or event
     words = {word(error.get(name)) for name in ("code", "type")}
-    text = word(error.get("message"), MOST_MESSAGE) or "The stream began with an error."
+    text = word(error.get("message"), MAX_MESSAGE) or "The stream began with an error."
     code = word(error.get("code")) or "stream_error"
     if "previous_response_not_found" in words or error.get("param") == "previous_response_id":
         return PreviousResponseMissing(text, code=code)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.agentkit.agent import ApprovalRequest, FunctionCall, Item
-from shared.agentkit.lenient import MOST_MESSAGE, identifier, json_text, listed, plain, text
+from shared.agentkit.lenient import MAX_MESSAGE, identifier, json_text, listed, plain, text
 
 INPUT_ONLY = frozenset({"function_call_output", "mcp_approval_response"})
 """Items that only an app sends. In a response they would look like results of tools that never ran: left out."""
@@ -93,7 +93,7 @@ def _approval_request(item: Item, index: int) -> Item:
     return {
         **item,
         "id": identifier(item.get("id")) or f"mcpr_{index}",
-        "server_label": text(item.get("server_label"), MOST_MESSAGE)[:256],
+        "server_label": text(item.get("server_label"), MAX_MESSAGE)[:256],
         "name": identifier(item.get("name")),
         "arguments": json_text(item.get("arguments")),
     }

@@ -12,22 +12,22 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-MOST_WORD = 100
+MAX_WORD = 100
 """Characters of a status, a code, a reason."""
-MOST_NAME = 256
+MAX_NAME = 256
 """Characters of a name or an id of a call; a longer id gets a digest for its end, so that two stay apart."""
-MOST_RESPONSE_ID = 1_000
-MOST_MESSAGE = 4_000
-MOST_TEXT = 12_000_000
+MAX_RESPONSE_ID = 1_000
+MAX_MESSAGE = 4_000
+MAX_TEXT = 12_000_000
 """Characters of any other text: several times what a model writes in one response."""
-MOST_ENTRIES = 10_000
+MAX_ENTRIES = 10_000
 """Entries of one list or object."""
-MOST_LEVELS = 60
+MAX_LEVELS = 60
 """Levels of lists and objects in one another; what lies deeper becomes null."""
-MOST_TOKENS = 10**12
-MOST_DIGITS = 18
+MAX_TOKENS = 10**12
+MAX_DIGITS = 18
 """Digits of a whole number: 64 bits hold them."""
-MOST_METADATA = 64
+MAX_METADATA = 64
 
 _TOO_LONG_NUMBER = 4_000  # Python refuses to read or write whole numbers of more than 4,300 digits
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
@@ -52,41 +52,41 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(_flattened(given), parse_int=_whole)
 
 
-def plain(value: Any, levels: int = MOST_LEVELS) -> Any:
+def plain(value: Any, levels: int = MAX_LEVELS) -> Any:
     """The value as JSON that anybody can read again: well-formed texts, finite numbers, nothing too long or deep."""
     if isinstance(value, str):
-        return well_formed(value[:MOST_TEXT])
+        return well_formed(value[:MAX_TEXT])
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
-        return value if abs(value) < 10**MOST_DIGITS else None
+        return value if abs(value) < 10**MAX_DIGITS else None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if levels == 0 or not isinstance(value, Mapping | list | tuple):
         return None
     if isinstance(value, Mapping):
-        entries = list(value.items())[:MOST_ENTRIES]
-        return {well_formed(str(name)[:MOST_NAME]): plain(each, levels - 1) for name, each in entries}
-    return [plain(each, levels - 1) for each in value[:MOST_ENTRIES]]
+        entries = list(value.items())[:MAX_ENTRIES]
+        return {well_formed(str(name)[:MAX_NAME]): plain(each, levels - 1) for name, each in entries}
+    return [plain(each, levels - 1) for each in value[:MAX_ENTRIES]]
 
 
-def text(value: Any, most: int = MOST_TEXT) -> str:
+def text(value: Any, most: int = MAX_TEXT) -> str:
     """The value as text: a number in digits, anything else that is none as no text."""
     if isinstance(value, bool):
         return ""
-    if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
+    if isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
         return ""
     if isinstance(value, int | float):
         return str(value)
     return well_formed(value[:most]) if isinstance(value, str) else ""
 
 
-def word(value: Any, most: int = MOST_WORD) -> str | None:
+def word(value: Any, most: int = MAX_WORD) -> str | None:
     """A status, a code or a reason; None for what is none."""
     return text(value, most) or None
 
 
-def identifier(value: Any, most: int = MOST_NAME) -> str:
+def identifier(value: Any, most: int = MAX_NAME) -> str:
     """An id or a name as a row holds it; empty where there is none."""
     given = text(value)
     # An id is only cut with a digest: two long ids that begin alike must stay two.
@@ -98,7 +98,7 @@ def identifier(value: Any, most: int = MOST_NAME) -> str:
 
 def response_id(value: Any) -> str | None:
     """The id of a response, which names it in addresses: never changed. None for what cannot be one."""
-    if not isinstance(value, str) or not 0 < len(value) <= MOST_RESPONSE_ID:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_RESPONSE_ID:
         return None
     return value if value.isascii() and value.isprintable() and " " not in value else None
 
@@ -114,7 +114,7 @@ def count(value: Any) -> int:
     """A number of tokens; 0 for what is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return 0
-    return int(min(max(value, 0), MOST_TOKENS))
+    return int(min(max(value, 0), MAX_TOKENS))
 
 
 def counted(usage: Any, *path: str) -> int:
@@ -131,14 +131,14 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 def listed(value: Any) -> list[Mapping[str, Any]]:
     """The objects of a list, at most so many; none for what is no list."""
-    found = value[:MOST_ENTRIES] if isinstance(value, list | tuple) else ()
+    found = value[:MAX_ENTRIES] if isinstance(value, list | tuple) else ()
     return [each for each in found if isinstance(each, Mapping)]
 
 
 def metadata(value: Any) -> dict[str, str]:
     """What a create gave the response."""
-    pairs = list(mapping(value).items())[:MOST_METADATA]
-    return {text(name, MOST_NAME): text(each, MOST_MESSAGE) for name, each in pairs}
+    pairs = list(mapping(value).items())[:MAX_METADATA]
+    return {text(name, MAX_NAME): text(each, MAX_MESSAGE) for name, each in pairs}
 
 
 def _whole(digits: str) -> int:
@@ -152,10 +152,10 @@ def _flattened(given: str) -> str:
     for match in _TOKEN.finditer(given):
         if match[0] in ("[", "{"):
             level += 1
-            if level == MOST_LEVELS + 1:
+            if level == MAX_LEVELS + 1:
                 pieces += [given[kept_to : match.start()], "null"]
         elif match[0] in ("]", "}"):
-            if level == MOST_LEVELS + 1:
+            if level == MAX_LEVELS + 1:
                 kept_to = match.end()
             level -= 1
     return "".join([*pieces, given[kept_to:]])

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from shared.agentkit import faults
-from shared.agentkit.redaction import MOST_READ, plain_code
+from shared.agentkit.redaction import MAX_READ, plain_code
 
 MAX_RETRY_AFTER = 3_600.0
 
@@ -116,8 +116,8 @@ def sentence_of(error: Any) -> str:
     body = getattr(error, "body", None)
     # The client's own text repeats the whole body, with whatever the provider put into it.
     if isinstance(body, dict) and isinstance(body.get("message"), str):
-        return str(body["message"])[:MOST_READ]
-    return str(error)[:MOST_READ] or type(error).__name__
+        return str(body["message"])[:MAX_READ]
+    return str(error)[:MAX_READ] or type(error).__name__
 
 
 def _retry_after(error: Any) -> float | None:

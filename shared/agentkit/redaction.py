@@ -10,9 +10,9 @@ import re
 
 HIDDEN = "[hidden]"
 ADDRESS = "[address]"
-MOST_READ = 4_000
-MOST_TEXT = 1_000
-MOST_CODE = 64
+MAX_READ = 4_000
+MAX_TEXT = 1_000
+MAX_CODE = 64
 
 _SECRET = re.compile(
     r"""
@@ -55,14 +55,14 @@ _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/ -]*", re.ASCII)
 
 def without_secrets(text: str) -> str:
     """The text, cut to size, without what looks like keys, tokens, signatures and passwords: fit for the log."""
-    text = _URL.sub(lambda found: _without_user(found[0]), text[:MOST_READ])
+    text = _URL.sub(lambda found: _without_user(found[0]), text[:MAX_READ])
     # Signatures first: the value of one looks like any random text, and the rest of its query would be left.
     for pattern in (_SIGNED, _SECRET):
         text = pattern.sub(HIDDEN, text)
     return _NAMED.sub(rf"\1{HIDDEN}", text)
 
 
-def for_callers(text: str, *, most: int = MOST_TEXT) -> str:
+def for_callers(text: str, *, most: int = MAX_TEXT) -> str:
     """The text as callers may read it: without secrets, without queries of URLs, and without internal addresses."""
     text = _URL.sub(lambda found: _public_url(found[0]), without_secrets(text))
     text = _IP6.sub(lambda found: ADDRESS if _is_ip(found[1]) else found[0], _IP4.sub(ADDRESS, text))
@@ -73,7 +73,7 @@ def for_callers(text: str, *, most: int = MOST_TEXT) -> str:
 def plain_code(code: object, otherwise: str = "provider_error") -> str:
     """A provider's code, type or status as a word for callers; ``otherwise`` for what is none, or no plain one."""
     text = "" if code is None else str(code)
-    plain = len(text) <= MOST_CODE and _CODE.fullmatch(text) is not None and for_callers(text) == text
+    plain = len(text) <= MAX_CODE and _CODE.fullmatch(text) is not None and for_callers(text) == text
     return text if plain else otherwise
 
 

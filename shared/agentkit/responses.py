@@ -32,7 +32,7 @@ from shared.agentkit.provided import ProvidedAgent, check_sendable
 TEXT_EVENTS = frozenset({"response.output_text.delta", "response.refusal.delta"})
 """What becomes the text of a response: `text_of` reads the same from its items."""
 
-MOST_SEQUENCE = 2**31 - 1
+MAX_SEQUENCE = 2**31 - 1
 """The highest number of an event that all clients can read; what is higher counts as none."""
 
 TERMINAL = {status.value: status for status in ResponseStatus if status is not ResponseStatus.PENDING}
@@ -109,7 +109,7 @@ class ResponsesAgent(ProvidedAgent):
                 async for event in events:
                     number = event.get("sequence_number")
                     # A compatible server may send no numbers: then the events are counted.
-                    sequence = number if type(number) is int and number <= MOST_SEQUENCE else last + 1
+                    sequence = number if type(number) is int and number <= MAX_SEQUENCE else last + 1
                     if sequence <= last:
                         continue
                     last = sequence
@@ -219,7 +219,7 @@ def _ended(body: Mapping[str, Any], response_id: str, word: str, status: Respons
         usage=_usage(body.get("usage")),
         metadata=lenient.metadata(body.get("metadata")),
         error_code=lenient.word(error.get("code")),
-        error_message=lenient.word(error.get("message"), lenient.MOST_MESSAGE),
+        error_message=lenient.word(error.get("message"), lenient.MAX_MESSAGE),
         incomplete_reason=lenient.word(lenient.mapping(body.get("incomplete_details")).get("reason")),
     )
 

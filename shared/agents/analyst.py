@@ -10,7 +10,7 @@ from shared.agentkit.responses import ResponsesAgent
 from shared.agentkit.tools import ToolError, tool
 from shared.settings import Settings
 
-MOST_DAYS = 30
+MAX_DAYS = 30
 
 AUDIENCES = {
     "beginner": "somebody who has never bought a share",
@@ -35,8 +35,8 @@ def instructions(run: RunInfo) -> str:
 @tool
 def price_history(symbol: str, days: int = 5) -> list[float]:
     """Daily closing prices of a symbol, oldest first, for at most 30 days. These are made up, but always the same."""
-    if not 1 <= days <= MOST_DAYS:
-        raise ToolError(f"days must be 1 to {MOST_DAYS}")
+    if not 1 <= days <= MAX_DAYS:
+        raise ToolError(f"days must be 1 to {MAX_DAYS}")
     digest = hashlib.sha256(symbol.upper().encode()).digest()
     return [round(50 + digest[0] + digest[1 + day % 31] / 16, 2) for day in range(days)]
 

@@ -22,8 +22,8 @@ from shared.agentkit.agent import Item
 from shared.errors import InputTooLarge, InvalidIdempotencyKey, InvalidRequest
 from shared.settings import Settings
 
-MOST_SHOWN = 20
-MOST_BUILT = 500
+MAX_SHOWN = 20
+MAX_BUILT = 500
 """Problems of one request that its answer names, and that are looked at for it."""
 
 _KEY = re.compile(r'"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e][\x20-\x21\x23-\x7e]{0,254})', re.ASCII)
@@ -139,14 +139,14 @@ def idempotency_key(headers: Sequence[str]) -> str | None:
 
 def problems_of(error: ValidationError) -> list[tuple[list[str], str]]:
     """Where in the body something is wrong, and what: the first twenty problems, or none of far too many."""
-    if error.error_count() > MOST_BUILT:  # pydantic builds all of them or none
+    if error.error_count() > MAX_BUILT:  # pydantic builds all of them or none
         return [([], f"does not fit in {error.error_count()} places; `GET /api/openapi.json` says what does")]
     return [
         (
             [str(part)[:80] for part in each["loc"] if part not in _TAGS],
             _what_is_wrong(each["type"], each["loc"]) or each["msg"].removeprefix("Value error, "),
         )
-        for each in error.errors(include_url=False, include_input=False, include_context=False)[:MOST_SHOWN]
+        for each in error.errors(include_url=False, include_input=False, include_context=False)[:MAX_SHOWN]
     ]
 
 

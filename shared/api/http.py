@@ -37,7 +37,7 @@ EVERYBODY = "function"
 EXPOSED = "Location, Operation-Location, Retry-After, ETag, Preference-Applied, X-Request-Id"
 """What a page of another origin may read of an answer, where the platform lets it call at all."""
 
-MOST_SECONDS = 30
+MAX_SECONDS = 30
 """The longest that a request may ask to be held."""
 
 _request: ContextVar[str] = ContextVar("request_id", default="")
@@ -224,8 +224,8 @@ def wait_of_query(request: Request) -> float:
     given = request.query_params.get("wait")
     if given is None:
         return 0.0
-    if re.fullmatch(r"[0-9]{1,4}", given, re.ASCII) is None or int(given) > MOST_SECONDS:
-        raise InvalidRequest(f"`wait` is a whole number of seconds from 0 to {MOST_SECONDS}.", param="wait")
+    if re.fullmatch(r"[0-9]{1,4}", given, re.ASCII) is None or int(given) > MAX_SECONDS:
+        raise InvalidRequest(f"`wait` is a whole number of seconds from 0 to {MAX_SECONDS}.", param="wait")
     return float(given)
 
 
@@ -236,7 +236,7 @@ def wait_of_preference(request: Request) -> int | None:
     for header in request.headers.getlist("prefer"):
         match = re.search(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:$|[,;])", header, re.ASCII | re.IGNORECASE)
         if match:
-            return min(int(match[1]), MOST_SECONDS)
+            return min(int(match[1]), MAX_SECONDS)
     return None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from shared.errors import InvalidJson, InvalidRequest
 
-MOST_TOKENS = 100_000
+MAX_TOKENS = 100_000
 """Texts, brackets and commas that are parsed in one go: some 10 ms, and 10 MB of objects."""
 
 DEEPEST = 100
@@ -63,7 +63,7 @@ async def tokens(raw: Bytes, start: int, end: int) -> AsyncIterator[tuple[int, i
         at = stop
 
 
-async def check_size(raw: Bytes, start: int = 0, end: int | None = None, *, most: int = MOST_TOKENS) -> int:
+async def check_size(raw: Bytes, start: int = 0, end: int | None = None, *, most: int = MAX_TOKENS) -> int:
     """How many tokens there are.
 
     Raises ``InvalidRequest`` for more than ``most``, ``InvalidJson`` for more than ``DEEPEST`` levels.

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from shared.api.http import MOST_SECONDS
+from shared.api.http import MAX_SECONDS
 from shared.api.pages import DEFAULT_LIMIT, MOST
 from shared.errors import DormouseError
 
@@ -149,7 +149,7 @@ IDEMPOTENCY_KEY = Parameter(
 PREFER = Parameter(
     name="Prefer",
     place="header",
-    text=f"`wait=N` (RFC 7240): answer when the run has ended, or after N seconds, {MOST_SECONDS} at most.",
+    text=f"`wait=N` (RFC 7240): answer when the run has ended, or after N seconds, {MAX_SECONDS} at most.",
     schema={"type": "string"},
     example="wait=30",
 )
@@ -158,7 +158,7 @@ WAIT = Parameter(
     place="query",
     text="Seconds to wait for a change that a person would want to see; one that `If-None-Match` does not have yet "
     "is answered at once.",
-    schema={"type": "integer", "minimum": 0, "maximum": MOST_SECONDS},
+    schema={"type": "integer", "minimum": 0, "maximum": MAX_SECONDS},
     example=30,
 )
 

@@ -15,8 +15,8 @@ from shared.settings import Settings
 SMALL = 65_536
 """Bytes of each body that are not counted: a short request is never refused because of other people's long ones."""
 
-MOST_FIELDS = 100
-MOST_ELEMENTS = 1_000
+MAX_FIELDS = 100
+MAX_ELEMENTS = 1_000
 """Of one object, and of one list, in any request: what a field may really have is less, and is checked with it."""
 
 RETRY_AFTER = "2"
@@ -106,7 +106,7 @@ def check_widths(body: Mapping[str, Any]) -> None:
     left: list[tuple[str, Any]] = [("", body)]
     while left:
         place, value = left.pop()
-        most, what = (MOST_FIELDS, "fields") if isinstance(value, dict) else (MOST_ELEMENTS, "elements")
+        most, what = (MAX_FIELDS, "fields") if isinstance(value, dict) else (MAX_ELEMENTS, "elements")
         if len(value) > most:
             field = place[1:] or "body"
             raise InvalidRequest(

@@ -32,7 +32,7 @@ from shared.runs.ports import log
 from shared.settings import Settings
 from shared.wiring import App
 
-MOST_BYTES = 65_536
+MAX_BYTES = 65_536
 BODY_SECONDS = 5.0
 """How long the body of a webhook may take: its sender wants an answer within ten seconds, and we have to look first."""
 
@@ -100,13 +100,13 @@ def _check_headers(headers: Mapping[str, str], now: float) -> None:
     if not any(_SIGNATURE.fullmatch(each) for each in headers.get("webhook-signature", "").split(" ")):
         raise InvalidSignature
     length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length[:20]) > MOST_BYTES:
-        raise InputTooLarge(f"A webhook may have at most {MOST_BYTES} bytes.")
+    if not length.isdecimal() or int(length[:20]) > MAX_BYTES:
+        raise InputTooLarge(f"A webhook may have at most {MAX_BYTES} bytes.")
 
 
 async def _body_of(request: Request, settings: Settings) -> bytes:
     with Share(settings) as share:
-        return bytes(await read_bytes(request, MOST_BYTES, share, seconds=BODY_SECONDS))
+        return bytes(await read_bytes(request, MAX_BYTES, share, seconds=BODY_SECONDS))
 
 
 def _verified(body: bytes, headers: dict[str, str], secret: str) -> dict[str, Any]:

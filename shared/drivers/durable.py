@@ -27,7 +27,7 @@ LIFE = "life"
 STEP = "step"
 WAKE = "wake"
 RETRY_FIRST_SECONDS = 5
-RETRY_MOST_SECONDS = 60
+RETRY_MAX_SECONDS = 60
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 LONGEST_WAIT_SECONDS = 86_400
 
@@ -85,7 +85,7 @@ def life(context: Any, activity: str = ADVANCE) -> Generator[Any, Any, None]:
 def retry_in(failures: int) -> int:
     """Seconds to the next wake after so many activities in a row (1 or more) that failed: 5, doubling, 60 at most."""
     doubled: int = RETRY_FIRST_SECONDS << min(failures - 1, 10)
-    return min(doubled, RETRY_MOST_SECONDS)
+    return min(doubled, RETRY_MAX_SECONDS)
 
 
 def batch(context: Any) -> Generator[Any, Any, None]:

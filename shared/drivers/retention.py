@@ -119,13 +119,13 @@ class _Pass:
 
     async def _each(self, name: str, page: Pages[T], handle: Callable[[T], Coroutine[Any, Any, None]]) -> None:
         """Handle all pages from the stored position on; store the position after each page."""
-        kept = place = await self._ports.index.place_kept(name)
+        kept = place = await self._ports.index.saved_cursor(name)
         while True:
             found, place = await page(place)
             await side_by_side(found, handle, at_once=self._settings.sweep_concurrency)
             # Nothing to store where everything fits into one page, as it does most of the time.
             if place != kept:
-                await self._ports.index.keep_place(name, place)
+                await self._ports.index.save_cursor(name, place)
                 kept = place
             if place is None:
                 return

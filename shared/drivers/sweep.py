@@ -95,7 +95,7 @@ async def _poll(ports: Ports, row: DueRow, driver: Driver) -> str:
         if not await driver.hub.start_step(row.run_id):
             await set_due_from_state(ports, row.run_id)
         return "handed_off"
-    return await _set_due(ports, row, outcome)
+    return await _set_or_remove_due(ports, row, outcome)
 
 
 async def _gap_after_hand_off(ports: Ports, subject: str) -> timedelta:
@@ -116,7 +116,7 @@ async def _check(ports: Ports, row: DueRow, driver: Driver) -> str:
     found = await next_wake_of(ports, row.run_id)
     now = ports.clock()
     if found is None or found.wake_at is None:
-        return await _set_due(ports, row, Outcome(found.status if found else None, None))
+        return await _set_or_remove_due(ports, row, Outcome(found.status if found else None, None))
     overdue_at = found.wake_at + timedelta(seconds=ports.settings.overdue)
     if now < overdue_at:
         await ports.due.set_due(row, overdue_at, now)
@@ -140,7 +140,7 @@ async def _check(ports: Ports, row: DueRow, driver: Driver) -> str:
     return "stepped"
 
 
-async def _set_due(ports: Ports, row: DueRow, outcome: Outcome) -> str:
+async def _set_or_remove_due(ports: Ports, row: DueRow, outcome: Outcome) -> str:
     """Make the row due at the next wake; remove it when nothing is left to do."""
     now = ports.clock()
     if outcome.wake_in is not None:

@@ -18,7 +18,7 @@ ASSUMED_SECONDS = 1.0
 WAIT_MIN = 1.0
 WAIT_MAX = 60.0
 """Least and most seconds after which an attempt that found no share is retried."""
-MOST_QUEUES = 1_000
+MAX_QUEUES = 1_000
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Shares:
         """Seconds to the first share that is not reserved: shares come free one after the other."""
         now = self._seconds()
         # Owners and hosts are of the callers' choosing: what is known of them must not fill the memory.
-        if len(self._queues) >= MOST_QUEUES:
+        if len(self._queues) >= MAX_QUEUES:
             self._queues = {each: queue for each, queue in self._queues.items() if queue.reserved_until > now}
         queue = self._queues.setdefault(name, _Queue())
         queue.reserved_until = min(

@@ -27,9 +27,9 @@ from shared.runs.rules import schedule
 from shared.runs.rules.change import Before, Change, Refused
 from shared.runs.rules.decide import decide
 from shared.runs.store.due import DueRow
+from shared.runs.store.parts import INLINE_UNITS
 from shared.runs.store.runs import CallChange, DeliveryChange, SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable, units
-from shared.runs.store.values import INLINE_UNITS
 
 INLINE_OF_ALL = 400_000
 """UTF-16 units of all values of a write together, beyond which they go into parts."""
@@ -190,7 +190,7 @@ async def _write(
         fitting = await _call_with_parts(ports, after, call, room, is_new=was is None)
         calls.append(CallChange(before=was, after=fitting))
     # Long values go first: a crash then leaves parts that nothing names, not a row that names nothing.
-    items = [await ports.runs.keep(after, item) for item in decision.items]
+    items = [await ports.runs.store_text(after, item) for item in decision.items]
     after = await _with_parts(ports, after)
     change = None
     # In the same transaction: a session that named an ended run as active would be busy for ever.
@@ -238,7 +238,7 @@ async def _call_with_parts(ports: Ports, run: Run, call: ToolCall, room: int, *,
 
 
 async def _kept(ports: Ports, run: Run, value: Text, room: int = INLINE_UNITS) -> Text:
-    return await ports.runs.keep(run, value, inline=room) if isinstance(value, str) else value
+    return await ports.runs.store_text(run, value, inline=room) if isinstance(value, str) else value
 
 
 def _is_long(value: Text) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 S = TypeVar("S")
 
-MOST_RACES = 20
+MAX_RACES = 20
 """How often the same is tried while others are faster: by then something is wrong, and not only busy."""
 
 
@@ -32,7 +32,7 @@ class Races:
         """One more. Raises ``TooManyRaces``."""
         self._lost += 1
         # Without an end, two that hinder each other would use up the invocation's time.
-        if self._lost >= MOST_RACES:
+        if self._lost >= MAX_RACES:
             raise TooManyRaces(f"{self._what}: too many races")
 
 

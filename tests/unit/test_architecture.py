@@ -13,7 +13,7 @@ import pytest
 
 from local import ROOT
 
-MOST_LINES = 400
+MAX_LINES = 400
 LONGER = {"shared/runs/store/azure.py": 450, "shared/settings.py": 640}
 """Files that are over it, and how far. The settings are a table, four lines a setting, and stay in one piece."""
 
@@ -168,7 +168,7 @@ READERS = {"environ", "environb", "getenv", "getenvb"}
 def test_a_file_can_be_read_at_one_sitting() -> None:
     for file in sources("shared", "local", "function_app.py", "dev.py"):
         lines = len(file.read_text("utf-8").splitlines())
-        assert lines <= LONGER.get(name_of(file), MOST_LINES), f"{name_of(file)} has {lines} lines"
+        assert lines <= LONGER.get(name_of(file), MAX_LINES), f"{name_of(file)} has {lines} lines"
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,16 @@ from starlette.requests import Request
 
 from shared.api.bodies import MessageBody, MetadataKey, MetadataValue, TextOr, idempotency_key, input_items, invalid
 from shared.api.native.batch_items import BadItem, Items, of_lines, of_object
-from shared.api.native.run_bodies import MOST_OF_A_CALLBACK_URL, LimitsBody
+from shared.api.native.run_bodies import MAX_OF_A_CALLBACK_URL, LimitsBody
 from shared.api.reading import Share, check_type, check_widths, read_bytes
 from shared.errors import DormouseError, InvalidJson, InvalidRequest, UnsupportedMediaType
 from shared.runs.batches.submit import AskedItem, BatchSubmission
 from shared.runs.commands.submission import Submission
-from shared.runs.model.batch import MOST_ITEMS
+from shared.runs.model.batch import MAX_ITEMS
 from shared.settings import Settings
 
 LINES = frozenset({"application/jsonl", "application/x-ndjson", "application/x-jsonlines", "application/jsonlines"})
-MOST_METADATA = 16
+MAX_METADATA = 16
 
 _OF_THE_LINES = ("agent", "model", "deadline_seconds", "concurrency", "callback_url")
 _PLATFORM = frozenset({"code", "clientId"})
@@ -37,7 +37,7 @@ class AskedBody(BaseModel):
 
     agent: str | None = Field(None, min_length=1, max_length=64)
     model: str | None = Field(None, min_length=1, max_length=128)
-    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=MOST_METADATA)
+    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=MAX_METADATA)
     deadline_seconds: float | None = Field(None, ge=1, allow_inf_nan=False)
     limits: LimitsBody = Field(default_factory=LimitsBody)
 
@@ -46,7 +46,7 @@ class OptionsBody(AskedBody):
     """The body of ``POST /api/batches`` without its ``items``."""
 
     concurrency: int | None = Field(None, ge=1)
-    callback_url: str | None = Field(None, min_length=1, max_length=MOST_OF_A_CALLBACK_URL)
+    callback_url: str | None = Field(None, min_length=1, max_length=MAX_OF_A_CALLBACK_URL)
 
 
 class ItemBody(AskedBody):
@@ -60,7 +60,7 @@ class BatchBody(OptionsBody):
     """Many inputs. An item that does not fit fails alone; the others run."""
 
     # For the contract: a body is never read as a whole, so that a bad item is nobody else's fault.
-    items: list[ItemBody] = Field(min_length=1, max_length=MOST_ITEMS)
+    items: list[ItemBody] = Field(min_length=1, max_length=MAX_ITEMS)
 
 
 async def read_batch(request: Request, owner: str, settings: Settings, share: Share) -> BatchSubmission:
@@ -193,8 +193,8 @@ def _submission(body: ItemBody, defaults: Submission, settings: Settings) -> Sub
     own = _asked(body)
     asked = {name: getattr(defaults, name) if value is None else value for name, value in own.items()}
     asked["metadata"] = {**defaults.metadata, **body.metadata}
-    if len(asked["metadata"]) > MOST_METADATA:
-        raise InvalidRequest(f"The batch's `metadata` and the item's may have {MOST_METADATA} pairs together.")
+    if len(asked["metadata"]) > MAX_METADATA:
+        raise InvalidRequest(f"The batch's `metadata` and the item's may have {MAX_METADATA} pairs together.")
     return Submission(owner=defaults.owner, items=input_items(body.input, settings), **asked)
 
 
@@ -246,7 +246,7 @@ async def _payload(options: OptionsBody, items: Items) -> str:
 
 def _check_whole(items: Items, *, objects: bool) -> None:
     if not items.spans:
-        raise InvalidRequest(f"A batch has 1 to {MOST_ITEMS} items; this one has 0.")
+        raise InvalidRequest(f"A batch has 1 to {MAX_ITEMS} items; this one has 0.")
     if not objects:
         bad = items.value(0)
         raise InvalidJson(

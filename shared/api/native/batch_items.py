@@ -12,12 +12,12 @@ from typing import Any
 from shared.api import json_scan
 from shared.api.reading import check_widths, parsed
 from shared.errors import DormouseError, InputTooLarge, InvalidJson, InvalidRequest
-from shared.runs.model.batch import MOST_ITEMS
+from shared.runs.model.batch import MAX_ITEMS
 
-MOST_BESIDE = 131_072
+MAX_BESIDE = 131_072
 """Bytes of everything in the body that is not among the items."""
 
-MOST_TOKENS = 400_000
+MAX_TOKENS = 400_000
 """Texts, brackets and commas of a whole batch; each item may have as many as a run."""
 
 _NOT_BLANK = re.compile(rb"\S")
@@ -73,7 +73,7 @@ async def of_object(raw: json_scan.Bytes, most_bytes: int) -> tuple[dict[str, An
 
     ``most_bytes`` is what one item may have.
     """
-    found = await json_scan.split(raw, "items", most=MOST_ITEMS, most_tokens=MOST_TOKENS, most_rest=MOST_BESIDE)
+    found = await json_scan.split(raw, "items", most=MAX_ITEMS, most_tokens=MAX_TOKENS, most_rest=MAX_BESIDE)
     await json_scan.check_size(found.rest)
     given = parsed(found.rest)
     check_widths(given)
@@ -97,8 +97,8 @@ async def of_lines(raw: json_scan.Bytes, most_bytes: int) -> Items:
             at = until
             await asyncio.sleep(0)
             continue
-        if len(spans) == MOST_ITEMS:
-            raise InvalidRequest(f"A batch has 1 to {MOST_ITEMS} items; this one has more.")
+        if len(spans) == MAX_ITEMS:
+            raise InvalidRequest(f"A batch has 1 to {MAX_ITEMS} items; this one has more.")
         end = raw.find(b"\n", match.start())
         at = len(raw) if end < 0 else end
         spans.append((match.start(), at))
@@ -110,7 +110,7 @@ async def of_lines(raw: json_scan.Bytes, most_bytes: int) -> Items:
 async def _too_much(raw: json_scan.Bytes, spans: Sequence[tuple[int, int]], most_bytes: int) -> dict[int, BadItem]:
     """The items that are too long, or hold too much, to be parsed in one go. Raises when all hold far too much."""
     bad: dict[int, BadItem] = {}
-    left = MOST_TOKENS
+    left = MAX_TOKENS
     for index, (start, end) in enumerate(spans):
         try:
             if end - start > most_bytes:
@@ -118,10 +118,10 @@ async def _too_much(raw: json_scan.Bytes, spans: Sequence[tuple[int, int]], most
             left -= await json_scan.check_size(raw, start, end)
         except DormouseError as error:
             bad[index] = BadItem(error.message, type(error)(error.message))
-            left -= json_scan.MOST_TOKENS if isinstance(error, InvalidRequest) else 0
+            left -= json_scan.MAX_TOKENS if isinstance(error, InvalidRequest) else 0
         await asyncio.sleep(0)
         if left < 0:
-            raise InvalidRequest(f"All items together may have {MOST_TOKENS} texts, brackets and commas. Send fewer.")
+            raise InvalidRequest(f"All items together may have {MAX_TOKENS} texts, brackets and commas. Send fewer.")
     return bad
 
 

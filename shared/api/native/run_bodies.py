@@ -14,8 +14,8 @@ from shared.runs.commands.submission import Submission
 from shared.runs.model.facts import Approve
 from shared.settings import Settings
 
-MOST_FOR_ANSWERS = 900_000
-MOST_OF_A_CALLBACK_URL = 2_000
+MAX_FOR_ANSWERS = 900_000
+MAX_OF_A_CALLBACK_URL = 2_000
 
 
 class LimitsBody(BaseModel):
@@ -41,7 +41,7 @@ class RunBody(BaseModel):
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
     deadline_seconds: float | None = Field(None, ge=1, allow_inf_nan=False)
     limits: LimitsBody = Field(default_factory=LimitsBody)
-    callback_url: str | None = Field(None, min_length=1, max_length=MOST_OF_A_CALLBACK_URL)
+    callback_url: str | None = Field(None, min_length=1, max_length=MAX_OF_A_CALLBACK_URL)
 
 
 CallId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -67,7 +67,7 @@ class AnswersBody(BaseModel):
 async def read_answers(request: Request, settings: Settings) -> dict[str, Approve]:
     """The answers by approval id or call id. Raises the errors that say what to change."""
     with Share(settings) as share:
-        given = await read_json(request, MOST_FOR_ANSWERS, share)
+        given = await read_json(request, MAX_FOR_ANSWERS, share)
     try:
         body = AnswersBody.model_validate(given)
     except ValidationError as error:

@@ -53,7 +53,7 @@ async def _guarded(ports: Ports, stored: Stored[Run], work: Coroutine[Any, Any, 
     try:
         return await work
     except LostRace:
-        return await _as_it_stands(ports, run_id)
+        return await _outcome_from_row(ports, run_id)
     # An outage, or a row of another version, is no fault of the run and must not count towards its end.
     except (StoreUnavailable, RowTooNew, RowTooOld):
         raise
@@ -108,7 +108,7 @@ async def _act(ports: Ports, action: Action, stored: Stored[Run]) -> Stored[Run]
     return await run_tools(ports, stored, agent)
 
 
-async def _as_it_stands(ports: Ports, run_id: str) -> Outcome:
+async def _outcome_from_row(ports: Ports, run_id: str) -> Outcome:
     stored = await ports.runs.load(run_id)
     return Outcome(None, None) if stored is None else outcome(stored.value, ports.clock())
 
@@ -123,4 +123,4 @@ async def _count_crash(ports: Ports, run_id: str, seen: int, error: Exception) -
     try:
         return outcome((await commit(ports, stored, fact)).run.value, ports.clock())
     except LostRace:
-        return await _as_it_stands(ports, run_id)
+        return await _outcome_from_row(ports, run_id)

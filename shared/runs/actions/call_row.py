@@ -19,7 +19,7 @@ PROGRESS_GAP = 1.0
 """Seconds between two writes of progress: a chatty tool costs no more than this."""
 
 
-MOST_TRIES = 20
+MAX_TRIES = 20
 """Of a result's write that lost its race, or was not heard of."""
 
 
@@ -101,7 +101,7 @@ class CallRow:
                     if self.call.state is CallState.FINISHED:
                         return
                     stale = False
-                    result = await self._ports.runs.keep(self._lease.run, output)
+                    result = await self._ports.runs.store_text(self._lease.run, output)
                     now = self._ports.clock()
                     after = replace(self._with_news(), state=CallState.FINISHED, result=result, finished_at=now)
                     self._stored = await self._ports.runs.save_call(self._stored, after)
@@ -114,7 +114,7 @@ class CallRow:
                 # A write whose answer was lost looks like a lost race: the row itself tells which it was.
                 except Conflict as error:
                     tries += 1
-                    if tries > MOST_TRIES:
+                    if tries > MAX_TRIES:
                         raise LostRace(f"{self.call.call_id}: the call has another owner") from error
                     stale = True
 

@@ -30,7 +30,7 @@ async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | 
         # Measured as it grows: a long session must not be in memory as a whole before it is refused.
         kept = [item for item in appended if item.get("type", "message") in REPLAYED]
         held += len(json.dumps(kept))
-        if held > MOST_REPLAYED:
+        if held > MAX_REPLAYED:
             raise ConversationTooLong
         items += kept
     return replayed(items)
@@ -47,7 +47,7 @@ async def _so_far(store: RunStore, run: Run, given: list[Item] | None) -> AsyncI
         yield appended
 
 
-MOST_REPLAYED = 8_000_000
+MAX_REPLAYED = 8_000_000
 """Characters of JSON that a conversation may have to be sent anew: more than any model takes."""
 
 

@@ -49,7 +49,7 @@ async def process(ports: Ports, stored: Stored[Run], entry: Entry, agent: Agent 
             return await _call_back(ports, stored, entry)
         case EntryKind.ROWS:
             # Before its rows go: a list must not show a run that can no longer be read.
-            await ports.index.unlist(ports.index.place_of(stored.value))
+            await ports.index.unlist(ports.index.list_row_of(stored.value))
             await ports.runs.delete_rows(stored.value)
             return (await commit(ports, stored, OutboxDone(entry=name_of(entry)))).run
     await ports.runs.delete_rows(stored.value)  # parts that a late wake has written since

@@ -61,7 +61,7 @@ async def _run_all(ports: Ports, rows: Sequence[CallRow], agent: Agent) -> None:
 async def _run_one(ports: Ports, row: CallRow, agent: Agent) -> None:
     settings, tool = ports.settings, agent.tools[row.call.name]
     timeout = min(tool.timeout or settings.tool_timeout, settings.tool_timeout_most)
-    arguments = await ports.runs.read(row.run, row.call.arguments)
+    arguments = await ports.runs.load_text(row.run, row.call.arguments)
     # After the arguments were read, which an outage may have drawn out beyond the lease.
     await row.begin()
     with ports.tools_at_work:
@@ -113,7 +113,7 @@ async def _output(ports: Ports, run: Run, call: ToolCall) -> Item:
             "approve": call.approval is Approval.APPROVED,
         }
         return {**answer, "reason": call.reason} if call.reason else answer
-    result = await ports.runs.read(run, call.result)
+    result = await ports.runs.load_text(run, call.result)
     return {"type": "function_call_output", "call_id": call.call_id, "output": result}
 
 

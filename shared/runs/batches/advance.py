@@ -16,7 +16,7 @@ from shared.runs.actions.outcome import Outcome
 from shared.runs.batches.callbacks import call_back
 from shared.runs.batches.commit import commit_batch
 from shared.runs.batches.delete import purge
-from shared.runs.batches.submit import MOST_SAID, submission
+from shared.runs.batches.submit import MAX_SAID, submission
 from shared.runs.commands.cancel import cancel
 from shared.runs.commands.submission import Submitted
 from shared.runs.commands.submit import submit
@@ -35,7 +35,7 @@ from shared.runs.model.batch_facts import BatchWakeCrashed, RunsLookedAt, RunsSt
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import PartRef, Run
 from shared.runs.ports import Ports, log
-from shared.runs.rules.ending import MOST_CRASHES
+from shared.runs.rules.ending import MAX_CRASHES
 from shared.runs.store.rows import RowTooNew, RowUnreadable
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import StoreUnavailable
@@ -79,7 +79,7 @@ async def advance_batch(ports: Ports, batch_id: str, signals: Signals) -> Outcom
         after = await _go_on(ports, stored, signals)
         return Outcome(None, None) if after is None else batch_outcome(ports, after.value)
     except LostRace:
-        return await _as_it_stands(ports, batch_id)
+        return await _outcome_from_row(ports, batch_id)
     except (StoreUnavailable, RowTooNew):
         raise
     except Exception as error:
@@ -108,7 +108,7 @@ async def _go_on(ports: Ports, stored: Stored[Batch], signals: Signals) -> Store
     return await _look(ports, stored, signals)
 
 
-async def _as_it_stands(ports: Ports, batch_id: str) -> Outcome:
+async def _outcome_from_row(ports: Ports, batch_id: str) -> Outcome:
     stored = await ports.batches.load(batch_id)
     return Outcome(None, None) if stored is None else batch_outcome(ports, stored.value)
 
@@ -121,7 +121,7 @@ async def _count_crash(ports: Ports, batch_id: str, error: Exception, signals: S
     batch, seen = stored.value, stored.value.schedule.crashes
     ended: tuple[ItemResult, ...] = ()
     name = type(error).__name__
-    if seen + 1 >= MOST_CRASHES and not batch.status.over:
+    if seen + 1 >= MAX_CRASHES and not batch.status.over:
         # Its runs are stopped before it is written down: nothing would come back to one that is left running.
         said = f"{seen + 1} wakes of the batch failed in a row, the last with {name}."
         ended = tuple(
@@ -131,7 +131,7 @@ async def _count_crash(ports: Ports, batch_id: str, error: Exception, signals: S
     try:
         return batch_outcome(ports, (await commit_batch(ports, stored, fact)).batch.value)
     except LostRace:
-        return await _as_it_stands(ports, batch.id)
+        return await _outcome_from_row(ports, batch.id)
 
 
 async def _last_of(ports: Ports, batch: Batch, active_item: Active, said: str, signals: Signals) -> ItemResult:
@@ -202,7 +202,7 @@ async def _submitted(
             raise LookupError(f"{batch.id} has no item {active_item.index}")
         # A long input is held several times over while it is written, and the process has little memory.
         async with ports.long_inputs if isinstance(item.asked, PartRef) else contextlib.nullcontext():
-            asked = await ports.batches.read(batch.id, active_item.index, item.asked)
+            asked = await ports.batches.load_text(batch.id, active_item.index, item.asked)
             submitted = await submit(ports, submission(batch, active_item, asked, cancelled=cancelled))
         await signals.start_run(submitted)
         return submitted.run
@@ -219,9 +219,9 @@ async def _submitted(
     except Exception as error:
         log.exception("%s: item %d could not be submitted", batch.id, active_item.index)
         # The item is not known to be at fault, but after so many tries in a row it must not hold the batch for ever.
-        if batch.pace.crashes + 1 < MOST_CRASHES:
+        if batch.pace.crashes + 1 < MAX_CRASHES:
             return _Later(crashed=True)
-        said = f"Its run could not be started {MOST_CRASHES} times in a row, the last time: {type(error).__name__}."
+        said = f"Its run could not be started {MAX_CRASHES} times in a row, the last time: {type(error).__name__}."
         return _failure(ports, active_item, "internal_error", said)
 
 
@@ -282,7 +282,7 @@ def _failure(
         ended_at=ports.clock(),
         ran=False,
         error_code=code,
-        error_message=message[:MOST_SAID],
+        error_message=message[:MAX_SAID],
     )
 
 

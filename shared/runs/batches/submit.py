@@ -42,7 +42,7 @@ ITEM_FIELDS = ("items", "agent", "model", "deadline_seconds", "turns", "tool_cal
 WRITTEN_TOGETHER = 25
 """Items that are in memory at once while a batch is submitted."""
 
-MOST_SAID = 1_000
+MAX_SAID = 1_000
 """Characters of an error that are kept with an item."""
 
 
@@ -114,7 +114,7 @@ async def _try(ports: Ports, wanted: BatchSubmission) -> BatchSubmitted | None:
         if record is None:
             return None
     batch = _new_batch(ports, wanted, record)
-    listed = ports.index.place_of_batch(batch)
+    listed = ports.index.list_row_of_batch(batch)
     due = await ports.due.announce(batch.id, ports.clock(), listed=listed)
     # The items before the batch: a thousand fit in no transaction, and whoever can read the batch must find them all.
     refused = await _put_items(ports, batch.id, wanted.items)
@@ -171,7 +171,7 @@ async def _put_items(ports: Ports, batch: str, items: Sequence[AskedItem]) -> tu
         for index in range(start, min(start + WRITTEN_TOGETHER, len(items))):
             item = _item(ports, index, items[index])
             refused += [index] if item.error_code is not None else []
-            asked = await ports.batches.keep(batch, item.index, str(item.asked))
+            asked = await ports.batches.store_text(batch, item.index, str(item.asked))
             written.append(replace(item, asked=asked))
             await asyncio.sleep(0)  # each is parsed and checked for some milliseconds: let other requests go on between
         await ports.batches.put_items(batch, written)
@@ -186,7 +186,7 @@ def _item(ports: Ports, index: int, given: AskedItem) -> BatchItem:
             return BatchItem(index=index, id=given.id, asked=_to_json(asked))
         except DormouseError as error:
             asked = error
-    return BatchItem(index=index, id=given.id, error_code=asked.code, error_message=asked.message[:MOST_SAID])
+    return BatchItem(index=index, id=given.id, error_code=asked.code, error_message=asked.message[:MAX_SAID])
 
 
 def submission(batch: Batch, active: Active, asked: str, *, cancelled: bool = False) -> Submission:

@@ -32,7 +32,7 @@ ABSENT_FOR = timedelta(minutes=5)
 READS = 16
 """How many runs are read side by side."""
 
-MOST_SECONDS = 60
+MAX_SECONDS = 60
 """The longest `Retry-After` of a refusal."""
 
 
@@ -119,5 +119,5 @@ def seconds_until_next_wake(active: Sequence[Run], now: datetime) -> int:
     """Seconds after which to try again: at the next wake of a run, which may end it; at most a minute."""
     # A parked run tells nothing: its next time is the end of its answer deadline, days ahead.
     soonest = [next_time(run) for run in active if not isinstance(run.phase, WaitingForAnswers)]
-    gap = min(((each.due - now).total_seconds() for each in soonest if each is not None), default=MOST_SECONDS)
-    return min(max(1, math.ceil(gap)), MOST_SECONDS)
+    gap = min(((each.due - now).total_seconds() for each in soonest if each is not None), default=MAX_SECONDS)
+    return min(max(1, math.ceil(gap)), MAX_SECONDS)

@@ -78,12 +78,12 @@ async def delete_session(ports: Ports, session_id: str, *, idle: timedelta | Non
         if idle is not None and session.value.deleted_at is None and not _is_idle(session.value, now, idle):
             return []
         try:
-            return await _delete_piece(ports, session, now)
+            return await _delete_some(ports, session, now)
         except Conflict:
             races.lost()
 
 
-async def _delete_piece(ports: Ports, session: Stored[Session], now: datetime) -> list[str]:
+async def _delete_some(ports: Ports, session: Stored[Session], now: datetime) -> list[str]:
     """Make tombstones of the session and its next runs, in one transaction. Raises ``Conflict``."""
     # A piece of them: a transaction takes a hundred operations and 4 MiB, and a session may have thousands of runs.
     session_id = session.value.session_id

@@ -92,7 +92,7 @@ async def _commit_new(
     ports: Ports, run: Run, given: str, session: Stored[Session] | None, key: KeyRecord | None
 ) -> Submitted | None:
     """Write the run, whose key is claimed, and begin it. None: look again."""
-    listed = ports.index.place_of(run)
+    listed = ports.index.list_row_of(run)
     due = await ports.due.announce(run.id, ports.clock(), listed=listed, deadline=run.schedule.deadline_at)
     stored, first = await _write(ports, run, given, session, due)
     if stored is None or stored.value.request.fingerprint != run.request.fingerprint:
@@ -267,7 +267,7 @@ async def _write(
         return await ports.runs.load(run.id), None
     # Listed before the run is there: a list skips what is missing, but would never learn of a run that it lacks.
     await ports.index.list_run(run)
-    kept = await ports.runs.keep(run, given)
+    kept = await ports.runs.store_text(run, given)
     # Claimed last: long inputs take their time to be written, and the claim has to outlast the whole request.
     run, first = await _with_first_claim(ports, run, given)
     await ports.due.keep_announced(due, ports.clock())
@@ -297,7 +297,7 @@ async def _not_written(
     if may_be_written and key is not None:
         return None  # another request with the key may be writing it: place, slot and key are that one's as well
     await give_slot_back(ports, run)
-    await ports.index.unlist(ports.index.place_of(run))
+    await ports.index.unlist(ports.index.list_row_of(run))
     if may_be_written:
         return None
     if key is not None and key.etag:  # the ids that a batch assigns have no row

@@ -14,7 +14,7 @@ from shared.runs.model.phases import Ended as RunEnded
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import SCHEMA, Run, Text
 
-MOST_ITEMS = 1_000
+MAX_ITEMS = 1_000
 
 
 class BatchStatus(StrEnum):

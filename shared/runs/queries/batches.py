@@ -10,7 +10,7 @@ from shared.runs.concurrency import side_by_side
 from shared.runs.model.batch import Batch, BatchItem, ItemResult, ItemStatus, item_status, run_of
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
-from shared.runs.queries.runs import MOST_BYTES, is_gone
+from shared.runs.queries.runs import MAX_BYTES, is_gone
 from shared.runs.store.index import BATCHES
 from shared.runs.store.runs import READS
 
@@ -80,7 +80,7 @@ async def items_of_batch(
 ) -> ItemPage:
     """The items from index ``first`` on, those of these statuses (none: of any).
 
-    A page has at most ``limit`` items, and ``MOST_BYTES`` of texts but for its first.
+    A page has at most ``limit`` items, and ``MAX_BYTES`` of texts but for its first.
     """
     heads = await ports.batches.heads(batch.id, first, limit=None if statuses else limit + 1)
     results = await ports.batches.results(batch.id, first, heads[-1].index + 1) if heads else {}
@@ -103,7 +103,7 @@ async def _as_many_as_fit(ports: Ports, batch: Batch, found: Sequence[FullItem])
         for each, run in zip(some, runs, strict=True):
             text, output = await _texts(ports, run)
             held += len(text.encode()) + len(output.encode())
-            if fitting and held > MOST_BYTES:
+            if fitting and held > MAX_BYTES:
                 return fitting
             fitting.append(
                 FullItem(item=each.item, status=each.status, result=each.result, run=run, text=text, output=output)
@@ -126,7 +126,7 @@ async def _texts(ports: Ports, run: Run | None) -> tuple[str, str]:
     if run is None:
         return "", ""
     try:
-        return await ports.runs.read(run, run.result.text), await ports.runs.read(run, run.result.output)
+        return await ports.runs.load_text(run, run.result.text), await ports.runs.load_text(run, run.result.output)
     except LookupError:
         if await is_gone(ports, run):
             return "", ""

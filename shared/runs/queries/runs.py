@@ -14,7 +14,7 @@ from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.store.runs import READS
 
-MOST_BYTES = 4_000_000
+MAX_BYTES = 4_000_000
 """Bytes of text that a page of anything holds at most, but for its first entry: the rest is on the next page."""
 
 PAGES_READ = 10
@@ -94,9 +94,11 @@ async def in_full(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> FullRun:
         return FullRun(
             run=run,
             calls=calls,
-            text=await ports.runs.read(run, run.result.text),
-            output=await ports.runs.read(run, run.result.output),
-            questions=[Question(call=call, arguments=await ports.runs.read(run, call.arguments)) for call in waiting],
+            text=await ports.runs.load_text(run, run.result.text),
+            output=await ports.runs.load_text(run, run.result.output),
+            questions=[
+                Question(call=call, arguments=await ports.runs.load_text(run, call.arguments)) for call in waiting
+            ],
         )
     except LookupError:
         if await is_gone(ports, run):

@@ -11,7 +11,7 @@ from shared.agentkit.agent import Item
 from shared.errors import SessionNotFound
 from shared.runs.model.run import Run, Session
 from shared.runs.ports import Ports
-from shared.runs.queries.runs import MOST_BYTES, is_gone
+from shared.runs.queries.runs import MAX_BYTES, is_gone
 from shared.runs.store.runs import READS
 
 LOOKED_AT = 400
@@ -63,7 +63,7 @@ async def session_of_owner(ports: Ports, session_id: str, owner: str, *, or_dele
 async def runs_of_session(ports: Ports, session: Session, newest: int | None, limit: int) -> SessionPage:
     """Runs from number ``newest`` down (None: from the last), with their messages.
 
-    A page has at most ``limit`` runs, and ``MOST_BYTES`` but for its first. It may be short where runs were deleted.
+    A page has at most ``limit`` runs, and ``MAX_BYTES`` but for its first. It may be short where runs were deleted.
     """
     last = session.next_number - 1
     newest = last if newest is None else min(newest, last)
@@ -77,7 +77,7 @@ async def runs_of_session(ports: Ports, session: Session, newest: int | None, li
             if messages is None:
                 continue
             held += sum(message.size for message in messages)
-            if page and held > MOST_BYTES:
+            if page and held > MAX_BYTES:
                 return SessionPage(runs=page, following=run.request.number)
             page.append(RunWithMessages(run=run, messages=messages))
     return SessionPage(runs=page, following=newest - LOOKED_AT)

@@ -27,7 +27,7 @@ from shared.runs.model.phases import Creating, RunStatus
 from shared.runs.model.run import Run
 from shared.runs.rules import schedule
 from shared.runs.rules.change import Refused, later
-from shared.runs.rules.ending import MOST_CRASHES
+from shared.runs.rules.ending import MAX_CRASHES
 from shared.settings import Settings
 
 LONGEST_GAP = 30.0
@@ -147,7 +147,7 @@ def wake_crashed(batch: Batch, fact: facts.BatchWakeCrashed, now: datetime, sett
     )
     after = replace(batch, schedule=timed)
     ended = tuple(each for each in fact.ended if any(each.index == item.index for item in batch.progress.active))
-    if crashes < MOST_CRASHES or batch.status.over:
+    if crashes < MAX_CRASHES or batch.status.over:
         return BatchChange(batch=after)
     said = f"{crashes} wakes of the batch failed in a row, the last with {fact.error}."
     progress = replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from shared.agentkit.lenient import MOST_MESSAGE, MOST_WORD, well_formed
+from shared.agentkit.lenient import MAX_MESSAGE, MAX_WORD, well_formed
 from shared.agentkit.redaction import for_callers
 from shared.errors import DormouseError
 from shared.runs.model.calls import ToolCall
@@ -78,8 +78,8 @@ def end_run(
     # Whoever made the sentence: callers get no secret and no internal address that somebody has put into it.
     made = replace(
         result or Result(),
-        error_code=None if code is None else well_formed(code[:MOST_WORD]),
-        error_message=None if message is None else for_callers(well_formed(message), most=MOST_MESSAGE),
+        error_code=None if code is None else well_formed(code[:MAX_WORD]),
+        error_message=None if message is None else for_callers(well_formed(message), most=MAX_MESSAGE),
     )
     ended = replace(
         run,

@@ -15,7 +15,7 @@ from shared.settings import Settings
 
 AGENT_PATIENCE = timedelta(minutes=10)
 AGENT_GAP = 30.0
-MOST_CRASHES = 10
+MAX_CRASHES = 10
 
 
 def cancel_requested(before: Before, fact: CancelRequested, now: datetime, settings: Settings) -> Decision:
@@ -68,7 +68,7 @@ def wake_crashed(before: Before, fact: WakeCrashed, now: datetime, settings: Set
     if run.is_done or run.schedule.crashes != fact.seen:
         return Refused()
     crashes = fact.seen + 1
-    if crashes >= MOST_CRASHES and not run.terminal:
+    if crashes >= MAX_CRASHES and not run.terminal:
         return fail(run, now, "internal_error", f"{crashes} wakes in a row failed, the last with {fact.error}.")
     gap = schedule.backoff(crashes, first=2.0, most=300.0, jitter=fact.jitter)
     waits = replace(run.schedule, crashes=crashes, resume_at=later(now, gap))

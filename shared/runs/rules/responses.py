@@ -21,7 +21,7 @@ from shared.runs.rules.creating import phase_awaiting
 from shared.settings import Settings
 
 TRANSIENT_CODES = frozenset({"server_error", "rate_limit_exceeded"})
-MOST_CALLS_A_TURN = 90
+MAX_CALLS_A_TURN = 90
 LOST = "response_lost"
 MISSING_SPAN = timedelta(seconds=60)
 """How long a response must be unknown to its provider, at least, before it counts as lost."""
@@ -127,7 +127,7 @@ def accepted_at(run: Run) -> datetime:
 def _look_gap(age: float, settings: Settings, jitter: float) -> float:
     first, most = settings.poll_first, settings.poll_max
     if settings.openai_webhook_secret is not None:
-        first, most = max(first, schedule.SPARSE_FIRST), max(most, schedule.SPARSE_MOST)
+        first, most = max(first, schedule.SPARSE_FIRST), max(most, schedule.SPARSE_MAX)
     return schedule.poll_gap(age, first=first, most=most, jitter=jitter)
 
 
@@ -236,8 +236,8 @@ def limit_broken_by(run: Run, calls: int) -> tuple[str, str] | None:
     """The limit that ``calls`` more tool calls would break: code and sentence."""
     limits = run.request.limits
     # Their rows and the run's must fit one transaction of 100 operations.
-    if calls > MOST_CALLS_A_TURN:
-        return "tool_call_limit", f"The model asked for {calls} tools in one turn; at most {MOST_CALLS_A_TURN} are run."
+    if calls > MAX_CALLS_A_TURN:
+        return "tool_call_limit", f"The model asked for {calls} tools in one turn; at most {MAX_CALLS_A_TURN} are run."
     if run.counters.tool_calls + calls > limits.tool_calls:
         return (
             "tool_call_limit",

@@ -21,11 +21,11 @@ CALLBACK_WAITS = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 
 """Seconds before the second to eleventh try of a callback: with the most of jitter a day less a few minutes."""
 
 CROWDED_FIRST = 4.0
-CROWDED_MOST = 30.0
+CROWDED_MAX = 30.0
 """The bounds of the wait for a place, in seconds, where a request found none."""
 
 SPARSE_FIRST = 30.0
-SPARSE_MOST = 300.0
+SPARSE_MAX = 300.0
 """The bounds of poll gaps, in seconds, where the provider's webhooks bring the news."""
 
 
@@ -55,7 +55,7 @@ def crowded_wait(failures: int, *, jitter: float) -> float:
     Short, since places come free all the time, and spread widely: who comes back together finds none again.
     """
     # Downwards and far, unlike the rest: those who were sent away together must not come back together.
-    return backoff(failures, first=CROWDED_FIRST, most=CROWDED_MOST, jitter=0.0) * (1.0 - 0.5 * jitter)
+    return backoff(failures, first=CROWDED_FIRST, most=CROWDED_MAX, jitter=0.0) * (1.0 - 0.5 * jitter)
 
 
 def unknown_outcome_wait(outcomes: int) -> float:
@@ -76,12 +76,12 @@ def callback_wait(tries: int, *, age: float, retry_after: float | None, jitter: 
 
 
 BACKOFF_FIRST = 2.0
-BACKOFF_MOST = 120.0
+BACKOFF_MAX = 120.0
 
 
 def failure_gap(failures: int, *, jitter: float) -> float:
     """Seconds to wait after the ``failures``-th failure in a row of a create, a look or a response."""
-    return backoff(failures, first=BACKOFF_FIRST, most=BACKOFF_MOST, jitter=jitter)
+    return backoff(failures, first=BACKOFF_FIRST, most=BACKOFF_MAX, jitter=jitter)
 
 
 def gap_after(fault: ProviderFault, failures: int, *, most: float, jitter: float) -> float:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from shared.runs.model.batch import Batch, BatchItem, ItemResult
 from shared.runs.model.run import Text
-from shared.runs.store import values
+from shared.runs.store import parts
 from shared.runs.store.rows import changes, decode, encode
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
@@ -76,13 +76,13 @@ class BatchStore:
         results = [decode(ItemResult, row.values) async for row in found]
         return {result.index: result for result in results}
 
-    async def keep(self, batch_id: str, index: int, text: str) -> Text:
+    async def store_text(self, batch_id: str, index: int, text: str) -> Text:
         """The text as an item's row can hold it; a long one is written to parts first."""
-        return await values.keep(self._tables, batch_id, index, text, table=Table.BATCHES)
+        return await parts.store_text(self._tables, batch_id, index, text, table=Table.BATCHES)
 
-    async def read(self, batch_id: str, index: int, value: Text) -> str:
+    async def load_text(self, batch_id: str, index: int, value: Text) -> str:
         """The text that an item's row holds or refers to. Raises ``LookupError`` when parts are missing."""
-        return await values.fetch(self._tables, batch_id, index, value, table=Table.BATCHES)
+        return await parts.load_text(self._tables, batch_id, index, value, table=Table.BATCHES)
 
     async def rows(self, batch_id: str, *, limit: int | None = None) -> list[Row]:
         """All rows of a batch but its own, without their contents."""

@@ -24,7 +24,7 @@ ANNOUNCE_AGAIN = timedelta(seconds=30)
 """The age from which an announcement is made again before the commit that it is for."""
 
 RACES = 5
-MOST_COUNTED = 1_000
+MAX_COUNTED = 1_000
 """Rows that a count counts: as many as one page of a query has."""
 
 
@@ -118,7 +118,7 @@ class DueStore:
         rows = self._tables.query(Table.DUE, None, where={"due": ("le", seconds_of(now))})
         return sorted([_due_row(row) async for row in rows], key=lambda each: each.due)[:limit]
 
-    async def count(self, most: int = MOST_COUNTED) -> tuple[int, int]:
+    async def count(self, most: int = MAX_COUNTED) -> tuple[int, int]:
         """How many due rows there are, and how many of them are put aside: each up to ``most``, in one page."""
         rows = await self._tables.page(Table.DUE, select=["due"], size=most)
         aside = await self._tables.page(

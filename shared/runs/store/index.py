@@ -34,7 +34,7 @@ class KeyRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ListRow:
     """A run (or a batch) in its owner's list. ``fingerprint`` tells whether the one there is the one listed."""
 
     cursor: str
@@ -94,35 +94,35 @@ class IndexStore:
             return row.key.partition(":")[2]
         return None
 
-    def place_of(self, run: Run) -> str:
+    def list_row_of(self, run: Run) -> str:
         """Where its owner's list has the run: partition and key, with a slash between, which neither can hold."""
         request = run.request
         return f"{_owner(request.owner)}/{_list_key(run.id, request.created_at, request.fingerprint)}"
 
-    def place_of_batch(self, batch: Batch) -> str:
+    def list_row_of_batch(self, batch: Batch) -> str:
         """Where its owner's list of batches has it."""
         request = batch.request
         return f"{_owner(request.owner, BATCHES)}/{_list_key(batch.id, request.created_at, request.fingerprint)}"
 
     async def list_run(self, run: Run) -> None:
         """Put the run into its owner's list, or there again. ``fingerprint`` tells a list whose row it is."""
-        partition, _, key = self.place_of(run).partition("/")
+        partition, _, key = self.list_row_of(run).partition("/")
         values = {"agent": run.request.agent, "status": run.status.value, "fingerprint": run.request.fingerprint}
         await self._tables.commit(Table.INDEX, partition, [Change(kind=Kind.UPSERT, key=key, values=values)])
 
     async def list_batch(self, batch: Batch) -> None:
         """Put the batch into its owner's list, or there again."""
-        partition, _, key = self.place_of_batch(batch).partition("/")
+        partition, _, key = self.list_row_of_batch(batch).partition("/")
         change = Change(kind=Kind.UPSERT, key=key, values={"fingerprint": batch.request.fingerprint})
         await self._tables.commit(Table.INDEX, partition, [change])
 
     async def page(
         self, owner: str, after: str | None, limit: int, *, of: str = RUNS
-    ) -> tuple[list[Place], str | None]:
+    ) -> tuple[list[ListRow], str | None]:
         """Up to ``limit`` places of an owner's list after the cursor, newest first, and the cursor of the next page."""
         first = None if after is None else after + "!"  # the least key that can come after it
         rows = self._tables.query(Table.INDEX, _owner(owner, of), first=first, limit=limit)
-        places = [_place(row) async for row in rows]
+        places = [_list_row(row) async for row in rows]
         return places, places[-1].cursor if len(places) == limit else None
 
     async def listed(self, place: str) -> Row | None:
@@ -155,12 +155,12 @@ class IndexStore:
         )
         return list(page.rows), page.place
 
-    async def place_kept(self, name: str) -> str | None:
+    async def saved_cursor(self, name: str) -> str | None:
         """Where a long work of this name is to be gone on with; None: at the beginning."""
         row = await self._tables.get(Table.INDEX, _PLACES, name)
         return (str(row.values.get("place", "")) or None) if row is not None else None
 
-    async def keep_place(self, name: str, place: str | None) -> None:
+    async def save_cursor(self, name: str, place: str | None) -> None:
         """Keep where it is to be gone on with."""
         change = Change(kind=Kind.UPSERT, key=name, values={"place": place or ""})
         await self._tables.commit(Table.INDEX, _PLACES, [change])
@@ -200,5 +200,5 @@ def _list_key(subject_id: str, created_at: datetime, fingerprint: str) -> str:
     return f"{countdown:014}:{subject_id}:{fingerprint[:16]}"
 
 
-def _place(row: Row) -> Place:
-    return Place(cursor=row.key, run_id=row.key.split(":")[1], fingerprint=str(row.values.get("fingerprint", "")))
+def _list_row(row: Row) -> ListRow:
+    return ListRow(cursor=row.key, run_id=row.key.split(":")[1], fingerprint=str(row.values.get("fingerprint", "")))

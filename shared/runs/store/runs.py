@@ -20,7 +20,7 @@ from shared.runs.model.deliveries import Delivery
 from shared.runs.model.ids import parse_run_id, run_id
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run, Session, Text
-from shared.runs.store import values
+from shared.runs.store import parts
 from shared.runs.store.rows import RowTooNew, RowUnreadable, changes, check_schema, decode, encode
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
 
@@ -298,7 +298,7 @@ class RunStore:
         return await self._appended(run, row)
 
     async def _appended(self, run: Run, row: Row) -> list[Item]:
-        items: list[Item] = json.loads(await self.read(run, decode(_ItemRow, row.values).data))
+        items: list[Item] = json.loads(await self.load_text(run, decode(_ItemRow, row.values).data))
         return items
 
     async def completed_before(self, run: Run) -> AsyncIterator[Run]:
@@ -309,13 +309,13 @@ class RunStore:
                 if each.status is RunStatus.COMPLETED:
                     yield each
 
-    async def keep(self, run: Run, text: str, *, inline: int = values.INLINE_UNITS) -> Text:
+    async def store_text(self, run: Run, text: str, *, inline: int = parts.INLINE_UNITS) -> Text:
         """The text as a row of this run can hold it; a long one is written to parts first."""
-        return await values.keep(self._tables, run.request.session_id, run.request.number, text, inline=inline)
+        return await parts.store_text(self._tables, run.request.session_id, run.request.number, text, inline=inline)
 
-    async def read(self, run: Run, value: Text) -> str:
+    async def load_text(self, run: Run, value: Text) -> str:
         """The text that a row of this run holds or refers to."""
-        return await values.fetch(self._tables, run.request.session_id, run.request.number, value)
+        return await parts.load_text(self._tables, run.request.session_id, run.request.number, value)
 
     async def parts(self, run_id: str) -> list[Row]:
         """The part rows of a run, without their bytes."""

@@ -19,7 +19,7 @@ from shared.runs.rules import schedule
 
 OPEN_SECONDS = 10.0
 BACKOFF_FIRST = 0.2
-BACKOFF_MOST = 10.0
+BACKOFF_MAX = 10.0
 READ_AHEAD = 64
 """How many updates are read ahead of the fastest viewer before we stop reading from the provider."""
 
@@ -185,7 +185,7 @@ class ResponseStream:
                 self._end()
                 return
             failures += 1
-            gap = schedule.backoff(failures, first=BACKOFF_FIRST, most=BACKOFF_MOST, jitter=self._jitter())
+            gap = schedule.backoff(failures, first=BACKOFF_FIRST, most=BACKOFF_MAX, jitter=self._jitter())
             await asyncio.sleep(max(gap, wait))
 
     async def _follow_once(self) -> bool:

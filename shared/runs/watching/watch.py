@@ -315,7 +315,7 @@ class _Watch:
         """The run's text; None when it was deleted while we were reading."""
         while True:
             try:
-                return await self._ports.runs.read(run, run.result.text)
+                return await self._ports.runs.load_text(run, run.result.text)
             except StoreUnavailable:
                 await asyncio.sleep(STORE_RETRY_SECONDS)
             except LookupError:

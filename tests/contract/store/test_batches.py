@@ -146,20 +146,20 @@ async def test_long_items_share_no_transaction_that_is_too_large(batches: BatchS
 
 async def test_a_long_input_lies_in_parts_of_its_item(batches: BatchStore) -> None:
     batch, text = new_batch(), "\U0001f42dé\n" * 50_000
-    kept = await batches.keep(batch.id, 3, text)
+    kept = await batches.store_text(batch.id, 3, text)
     assert isinstance(kept, PartRef)
     await batches.put_items(batch.id, [BatchItem(index=3, asked=kept)])
     item = await batches.item(batch.id, 3)
     assert item is not None
-    assert await batches.read(batch.id, 3, item.asked) == text
+    assert await batches.load_text(batch.id, 3, item.asked) == text
     with pytest.raises(LookupError):
-        await batches.read(batch.id, 4, item.asked)
+        await batches.load_text(batch.id, 4, item.asked)
 
 
 async def test_all_rows_but_the_batch_can_be_removed_unless_one_was_written_anew(batches: BatchStore) -> None:
     stored = await batches.create(new_batch())
     batch_id = stored.value.id
-    kept = await batches.keep(batch_id, 0, "x" * 100_000)
+    kept = await batches.store_text(batch_id, 0, "x" * 100_000)
     items = [BatchItem(index=i, asked=kept) for i in range(120)]
     await batches.put_items(batch_id, items)
     stored = await batches.save(stored, stored.value, results(1))
@@ -200,7 +200,7 @@ async def test_an_owner_has_a_list_of_batches_beside_that_of_runs(tables: Tables
     ]
     places, cursor = await index.page("o", cursor, 2, of=BATCHES)
     assert ([place.run_id for place in places], cursor) == ([made[0].id], None)
-    await index.unlist(index.place_of_batch(made[0]))
+    await index.unlist(index.list_row_of_batch(made[0]))
     assert len((await index.page("o", None, 9, of=BATCHES))[0]) == 2
     assert len((await index.page("o", None, 9))[0]) == 1
 

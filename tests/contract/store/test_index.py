@@ -50,7 +50,7 @@ async def test_an_owners_runs_are_listed_newest_first(index: IndexStore, tables:
     for run in (*runs, new_run(owner="p")):
         await index.list_run(run)
         await index.list_run(run)
-    partition = index.place_of(runs[0]).split("/")[0]
+    partition = index.list_row_of(runs[0]).split("/")[0]
     keys = [row.key async for row in tables.query(Table.INDEX, partition)]
     assert [key.split(":")[1] for key in keys] == [run.id for run in reversed(runs)]
 
@@ -60,15 +60,15 @@ async def test_two_submissions_for_one_run_do_not_share_a_place(index: IndexStor
     lost = changed(won, fingerprint="f" * 32)
     await index.list_run(lost)
     await index.list_run(won)
-    await index.unlist(index.place_of(lost))
-    await index.unlist(index.place_of(lost))
-    assert await index.listed(index.place_of(lost)) is None
-    row = await index.listed(index.place_of(won))
+    await index.unlist(index.list_row_of(lost))
+    await index.unlist(index.list_row_of(lost))
+    assert await index.listed(index.list_row_of(lost)) is None
+    row = await index.listed(index.list_row_of(won))
     assert row is not None
     assert row.values["fingerprint"] == won.request.fingerprint
     await index.list_run(won)
     await index.remove(row)
-    assert await index.listed(index.place_of(won)) is not None
+    assert await index.listed(index.list_row_of(won)) is not None
     assert await index.listed("") is None
 
 

@@ -147,37 +147,37 @@ async def test_a_save_is_all_or_nothing(store: RunStore) -> None:
 @pytest.mark.parametrize("text", ["", "x" * 24_001, "\U0001f42d" * 12_001, "é\0\n" * 700_000, "a\ud800b" * 9_000])
 async def test_a_long_value_lies_in_parts(store: RunStore, text: str) -> None:
     run = new_run()
-    kept = await store.keep(run, text)
+    kept = await store.store_text(run, text)
     assert isinstance(kept, PartRef) == (len(text) > 12_000)
-    assert await store.keep(run, text) == kept
-    assert await store.read(run, kept) == text.replace("\ud800", "\ufffd")
+    assert await store.store_text(run, text) == kept
+    assert await store.load_text(run, kept) == text.replace("\ud800", "\ufffd")
 
 
 async def test_parts_that_are_not_whole_are_no_value(store: RunStore) -> None:
     run = new_run()
-    kept = await store.keep(run, "x" * 1_500_000)
+    kept = await store.store_text(run, "x" * 1_500_000)
     parts = await store.parts(run.id)
     assert len(parts) == 3
     assert all(part.values == {} for part in parts)
     await store.remove_part(parts[1])
     with pytest.raises(LookupError):
-        await store.read(run, kept)
+        await store.load_text(run, kept)
 
 
 async def test_a_part_that_was_written_anew_is_not_removed(store: RunStore) -> None:
     run = new_run()
-    kept = await store.keep(run, "x" * 30_000)
+    kept = await store.store_text(run, "x" * 30_000)
     seen = await store.parts(run.id)
-    await store.keep(run, "x" * 30_000)
+    await store.store_text(run, "x" * 30_000)
     for part in seen:
         await store.remove_part(part)
-    assert await store.read(run, kept) == "x" * 30_000
+    assert await store.load_text(run, kept) == "x" * 30_000
     assert await store.parts("run_x") == []
 
 
 async def test_items_come_back_in_order_and_only_those_that_were_committed(store: RunStore) -> None:
     run = await create(store, given='[{"i": 0}]')
-    long = await store.keep(run.value, '[{"i": 2, "text": "' + "é" * 30_000 + '"}]')
+    long = await store.store_text(run.value, '[{"i": 2, "text": "' + "é" * 30_000 + '"}]')
     saved = await store.save(run, run.value, items=['[{"i": 1}]', long])
     assert [item["i"] for item in await store.items(saved.run.value)] == [0, 1, 2]
     assert [item["i"] for item in await store.items(run.value)] == [0]
@@ -227,7 +227,7 @@ async def test_all_rows_of_a_run_but_its_own_are_deleted_and_no_other_run_s(stor
     tenth = new_run(first.value.request.session_id, number=2)
     await store.create(tenth, SessionChange(before=session, after=session_of(tenth)), "[]")
     for run in (first.value, tenth):
-        await store.keep(run, "é" * 7_000_000)  # more rows than one transaction takes
+        await store.store_text(run, "é" * 7_000_000)  # more rows than one transaction takes
     call = ToolCall(
         session_id=first.value.request.session_id, number=1, turn=1, index=0, call_id="c", name="n", arguments="{}"
     )

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from shared.agentkit.redaction import MOST_TEXT, for_callers, plain_code, without_secrets
+from shared.agentkit.redaction import MAX_TEXT, for_callers, plain_code, without_secrets
 
 AZURE_KEY = "8f14e45fceea167a5a36dedd4bea2543"
 
@@ -75,7 +75,7 @@ def test_what_was_redacted_stays_as_it_is(text: str) -> None:
 
 
 def test_a_text_is_cut_to_size() -> None:
-    assert len(for_callers("word " * 10_000)) == MOST_TEXT
+    assert len(for_callers("word " * 10_000)) == MAX_TEXT
     assert len(for_callers("word " * 10_000, most=10)) == 10
 
 

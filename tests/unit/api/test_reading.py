@@ -118,10 +118,10 @@ async def test_few_problems_are_built_however_much_is_wrong(built: list[int]) ->
         await refusal(submission({"input": [{"content": [many] * 10}] * 9})),
         await refusal(read_answers(request({"answers": {str(number): many for number in range(80)}}), SETTINGS)),
     ]
-    assert sum(built) <= len(built) * bodies.MOST_BUILT
+    assert sum(built) <= len(built) * bodies.MAX_BUILT
     for error in errors:
         assert error.code == "invalid_request"
-        assert 1 <= len(error.details["errors"]) <= bodies.MOST_SHOWN
+        assert 1 <= len(error.details["errors"]) <= bodies.MAX_SHOWN
 
 
 async def test_of_a_list_the_first_element_that_does_not_fit_is_named() -> None:
@@ -183,7 +183,7 @@ async def test_lines_are_numbered_over_any_number_of_blank_ones() -> None:
 
 
 async def test_what_stands_beside_the_items_has_a_most() -> None:
-    error = await refusal(batch(b'{"agent":"' + b"x" * batch_items.MOST_BESIDE + b'","items":[{"input":"x"}]}'))
+    error = await refusal(batch(b'{"agent":"' + b"x" * batch_items.MAX_BESIDE + b'","items":[{"input":"x"}]}'))
     assert "not in `items`" in error.message
 
 

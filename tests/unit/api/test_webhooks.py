@@ -169,10 +169,10 @@ async def test_a_signed_body_that_is_no_object_is_400(body: bytes) -> None:
 
 
 async def test_a_body_has_a_limit_that_comes_before_the_signature() -> None:
-    fits = json.dumps({**EVENT, "padding": "x" * (webhooks.MOST_BYTES - 200)}).encode()
+    fits = json.dumps({**EVENT, "padding": "x" * (webhooks.MAX_BYTES - 200)}).encode()
     assert (await send(Heard(), fits)).status_code == 200
     for headers in (signed(b"another"), None):
-        response = await send(Heard(), b"x" * (webhooks.MOST_BYTES + 1), headers)
+        response = await send(Heard(), b"x" * (webhooks.MAX_BYTES + 1), headers)
         assert (response.status_code, content(response)["code"]) == (413, "input_too_large")
 
 
@@ -219,7 +219,7 @@ async def test_headers_that_cannot_be_right_are_refused_without_waiting_for_the_
     assert not request.waited
 
 
-@pytest.mark.parametrize("length", [str(webhooks.MOST_BYTES + 1), "9" * 5_000, "-1", "x"])
+@pytest.mark.parametrize("length", [str(webhooks.MAX_BYTES + 1), "9" * 5_000, "-1", "x"])
 async def test_a_length_that_is_too_much_is_refused_without_waiting_for_the_body(length: str) -> None:
     request = Untouched({**signed(BODY), "content-length": length})
     response = await answer_to(request)

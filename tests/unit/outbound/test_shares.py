@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.outbound.shares import MOST_QUEUES, WAIT_MAX, WAIT_MIN, Shares, TakenShare
+from shared.outbound.shares import MAX_QUEUES, WAIT_MAX, WAIT_MIN, Shares, TakenShare
 from shared.runs.model.callbacks import NoShare
 
 
@@ -76,7 +76,7 @@ def test_what_is_known_of_queues_does_not_grow_for_ever() -> None:
     clock = Clock()
     shares = Shares(1, seconds=clock)
     taken(shares, "ann", "a")
-    for number in range(3 * MOST_QUEUES):
+    for number in range(3 * MAX_QUEUES):
         clock.now = 10.0 * number
         shares.take(f"owner{number}", f"host{number}")
-        assert len(shares._queues) <= MOST_QUEUES
+        assert len(shares._queues) <= MAX_QUEUES

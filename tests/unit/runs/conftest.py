@@ -42,7 +42,7 @@ from tests.parts.receiver import SECRET, Receiver
 THINK = 1.0
 """Seconds that a response takes unless its script says otherwise: the first poll, after 2 s, finds it done."""
 
-MOST_WAKES = 500
+MAX_WAKES = 500
 
 
 class Clock:
@@ -123,7 +123,7 @@ class Rig:
     async def text(self, run_id: str) -> str:
         """The run's text, read back from wherever it lies."""
         run = await self.run(run_id)
-        return await self.app.ports.runs.read(run, run.result.text)
+        return await self.app.ports.runs.load_text(run, run.result.text)
 
     async def items(self, run_id: str) -> list[dict[str, Any]]:
         """The run's conversation items."""
@@ -136,14 +136,14 @@ class Rig:
 
     async def follow(self, run_id: str, until: Callable[[Run], object] = lambda run: run.terminal) -> Run:
         """Wake the run whenever it asks for it, moving the clock, until ``until`` holds or nothing is left to do."""
-        for _ in range(MOST_WAKES):
+        for _ in range(MAX_WAKES):
             run = await self.run(run_id)
             gap = outcome(run, self.clock.now).wake_in
             if until(run) or gap is None:
                 return run
             self.clock.move(gap)
             await self.wake(run_id)
-        raise AssertionError(f"not within {MOST_WAKES} wakes: {await self.run(run_id)}")
+        raise AssertionError(f"not within {MAX_WAKES} wakes: {await self.run(run_id)}")
 
     async def finish(self, run_id: str) -> Run:
         """Wake it until it is terminal and its outbox is empty; the run as it then is."""

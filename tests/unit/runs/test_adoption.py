@@ -301,7 +301,7 @@ async def test_the_run_is_read_by_its_own_agent(rigs: NewRig) -> None:
     rig.clock.move(10)
     assert await tell(rig, response.id) == run_id
     run = await rig.run(run_id)
-    assert (run.status, await rig.app.ports.runs.read(run, run.result.output)) == (
+    assert (run.status, await rig.app.ports.runs.load_text(run, run.result.output)) == (
         RunStatus.COMPLETED,
         '{"guilty":true,"months":3}',
     )

@@ -30,7 +30,7 @@ from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Driver, FailAt, Killed, RunBefore
 
 S = "[script:s]"
-MOST_WAKES = 100
+MAX_WAKES = 100
 
 
 async def wake(rig: Rig, batch_id: str) -> Outcome:
@@ -40,14 +40,14 @@ async def wake(rig: Rig, batch_id: str) -> Outcome:
 
 async def finish(rig: Rig, batch_id: str) -> Batch:
     """Wake it, being over, whenever it asks for it, moving the clock, until nothing is left to do."""
-    for _ in range(MOST_WAKES):
+    for _ in range(MAX_WAKES):
         batch = await load(rig, batch_id)
         gap = batch_outcome(rig.app.ports, batch).wake_in
         if gap is None:
             return batch
         rig.clock.move(gap)
         await wake(rig, batch_id)
-    raise AssertionError(f"not within {MOST_WAKES} wakes: {batch}")
+    raise AssertionError(f"not within {MAX_WAKES} wakes: {batch}")
 
 
 @pytest.fixture(params=["durable", "timer"])

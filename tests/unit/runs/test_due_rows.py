@@ -236,13 +236,13 @@ async def test_an_answer_whose_long_refusals_took_their_time_is_announced_again(
     run_id, (a,) = await parked(timer, "send")
     timer.clock.move(120)
     store = timer.app.ports.runs
-    keep = store.keep
+    keep = store.store_text
 
     async def slow(run: Run, text: str, **more: Any) -> Any:
         timer.clock.move(45)
         return await keep(run, text, **more)
 
-    store.keep = slow  # type: ignore[method-assign]
+    store.store_text = slow  # type: ignore[method-assign]
     await answer(timer.app.ports, run_id, {a: Approve(approve=False, reason="x" * 2_000)})
     row = await timer.app.ports.due.get(run_id)
     assert row is not None

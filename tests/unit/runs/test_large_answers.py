@@ -69,7 +69,7 @@ async def test_a_page_of_items_ends_before_it_is_too_large(
     host = Driver(rig)
     await host.start_batch(submitted)
     await host.pass_time(300)
-    monkeypatch.setattr(queries, "MOST_BYTES", 5_000)
+    monkeypatch.setattr(queries, "MAX_BYTES", 5_000)
     loading.clear()
     page = content(await batches.get_batch_items(asked("limit=100", batch_id=submitted.batch.id), rig.app))
     assert len(page["data"]) == 2, "two texts of 2,000 bytes fit, a third does not"

@@ -50,7 +50,7 @@ async def judge(rigs: NewRig) -> Rig:
 
 
 async def output(rig: Rig, run: Run) -> Any:
-    kept = await rig.app.ports.runs.read(run, run.result.output)
+    kept = await rig.app.ports.runs.load_text(run, run.result.output)
     return json.loads(kept) if kept else None
 
 

@@ -340,7 +340,7 @@ async def test_a_conversation_that_is_too_long_to_be_sent_anew_ends_the_run_in_w
     rig = await rigs(chain="replay")
     await rig.model.script("s", [{"text": "done"}])
     first = await rig.run_to_end("[script:s]" + "x" * 3_000)
-    monkeypatch.setattr(conversation, "MOST_REPLAYED", 5_000)
+    monkeypatch.setattr(conversation, "MAX_REPLAYED", 5_000)
     second = await rig.run_to_end("[script:s]" + "y" * 3_000, session_id=first.request.session_id)
     assert (second.status, second.result.error_code) == (RunStatus.FAILED, "conversation_too_long")
     third = await rig.run_to_end("[script:s] short", session_id=first.request.session_id)

@@ -73,7 +73,7 @@ async def test_a_page_ends_before_it_is_too_large_but_never_before_its_first_run
     scripted: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = await a_session(scripted, ["a" * 500, "b" * 5_000, "c" * 500, "d" * 500])
-    monkeypatch.setattr(queries, "MOST_BYTES", 3_000)
+    monkeypatch.setattr(queries, "MAX_BYTES", 3_000)
     found = await pages(scripted, session_id)
     assert [numbers(page) for page in found] == [[4, 3], [2], [1]]
 

@@ -578,7 +578,7 @@ async def test_a_long_output_is_cut_in_the_row_and_the_model_is_told(rigs: NewRi
     run = await rig.follow(run_id)
     assert run.status is RunStatus.COMPLETED
     (call,) = await rig.calls(run_id)
-    result = await rig.app.ports.runs.read(run, call.result)
+    result = await rig.app.ports.runs.load_text(run, call.result)
     assert result.startswith("é" * 1_000 + "\n\n[")
     assert "had 4002 bytes" in result
     assert len(result) < 1_300

@@ -49,7 +49,7 @@ from shared.runs.rules.agenda import gap_to_next_try, next_action, next_time
 from shared.runs.rules.change import Before, Change, Refused, end_run
 from shared.runs.rules.creating import AGENT_TRIES
 from shared.runs.rules.decide import PHASES, TABLE, decide, may_lead_to
-from shared.runs.rules.ending import MOST_CRASHES
+from shared.runs.rules.ending import MAX_CRASHES
 from shared.settings import Settings
 from tests.unit.runs.records import NOW, SESSION, TERMINAL, a_run, an_entry, at
 
@@ -255,7 +255,7 @@ def test_whatever_a_build_that_knows_the_agent_does_ends_the_wait_for_one(
 def test_crashes_are_backed_off_and_the_tenth_in_a_row_ends_the_run(phase: Phase) -> None:
     run = a_run(phase=phase)
     gaps = []
-    for seen in range(MOST_CRASHES - 1):
+    for seen in range(MAX_CRASHES - 1):
         run = after(run, facts.WakeCrashed(seen=seen, error="E", jitter=0.0), NOW)
         assert refused(run, facts.WakeCrashed(seen=seen, error="E", jitter=0.0), NOW) == Refused(), (
             "one crash, told twice"
@@ -264,7 +264,7 @@ def test_crashes_are_backed_off_and_the_tenth_in_a_row_ends_the_run(phase: Phase
         gaps.append((run.schedule.resume_at - NOW).total_seconds())
     assert gaps == [2, 4, 8, 16, 32, 64, 128, 256, 300]
     assert run.phase == phase
-    ended = after(run, facts.WakeCrashed(seen=MOST_CRASHES - 1, error="E", jitter=0.0), NOW)
+    ended = after(run, facts.WakeCrashed(seen=MAX_CRASHES - 1, error="E", jitter=0.0), NOW)
     assert (ended.status, ended.result.error_code) == (RunStatus.FAILED, "internal_error")
 
 

@@ -13,7 +13,7 @@ from shared.runs.model.run import Run, Turn
 from shared.runs.rules.agenda import ActionKind, agenda, next_action
 from shared.runs.rules.change import Change
 from shared.runs.rules.decide import may_lead_to
-from shared.runs.rules.ending import MOST_CRASHES
+from shared.runs.rules.ending import MAX_CRASHES
 from shared.settings import Settings
 
 Calls = dict[tuple[int, int], ToolCall]
@@ -153,7 +153,7 @@ def _check_status(run: Run, settings: Settings) -> None:
     assert run.status.terminal is isinstance(run.phase, Ended)
     assert (run.status is RunStatus.REQUIRES_ACTION) is isinstance(run.phase, WaitingForAnswers)
     assert run.schedule.deadline_at is None or not isinstance(run.phase, WaitingForAnswers)
-    assert run.terminal or run.schedule.crashes < MOST_CRASHES
+    assert run.terminal or run.schedule.crashes < MAX_CRASHES
     assert run.turn.number <= run.request.limits.turns
     assert run.turn.restarts <= settings.create_restarts
     assert run.turn.unknown_outcomes < settings.create_attempts

@@ -19,7 +19,7 @@ _CHUNK_BYTES = 60_000
 _CHUNKS_A_ROW = 12
 
 
-async def keep(
+async def store_text(
     tables: Tables, session_id: str, number: int, text: str, *, inline: int = INLINE_UNITS, table: Table = Table.RUNS
 ) -> Text:
     """The text as a row can hold it; a long one is written to parts first. Lone surrogates become U+FFFD."""
@@ -36,7 +36,7 @@ async def keep(
     return PartRef(digest, count)
 
 
-async def fetch(tables: Tables, session_id: str, number: int, value: Text, *, table: Table = Table.RUNS) -> str:
+async def load_text(tables: Tables, session_id: str, number: int, value: Text, *, table: Table = Table.RUNS) -> str:
     """The text that a row holds or refers to. Raises ``LookupError`` when parts are missing."""
     if isinstance(value, str):
         return value

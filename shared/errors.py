@@ -1,6 +1,6 @@
 """Every error a caller can meet: a stable code, an HTTP status, and a sentence that says what to do next.
 
-The docstring of a class is its default sentence. ``api.problems`` renders them as ``application/problem+json``.
+The docstring of a class is its default sentence. ``api.http.problem`` renders them as ``application/problem+json``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ class DormouseError(Exception):
     status: ClassVar[int] = 500
 
     def __init__(self, message: str | None = None, *, headers: Mapping[str, str] | None = None, **details: Any) -> None:
+        # The docstring is also what the contract and the docs print, so a sentence is written once.
         self.message = message or inspect.cleandoc(type(self).__doc__ or "")
         self.headers = dict(headers or {})
         self.details = details
@@ -26,6 +27,7 @@ class DormouseError(Exception):
 class Misconfigured(DormouseError):
     """A setting is malformed, the agents cannot be built, or rows have an old format. `GET /api/health` says which."""
 
+    # 5xx: the caller can change nothing about it, and the same request works once the operator has.
     code = "misconfigured"
     status = 503
 
@@ -54,6 +56,7 @@ class InvalidJson(DormouseError):
 class UnknownAgent(DormouseError):
     """There is no agent of that name here. `GET /api/agents` lists them."""
 
+    # Not 404, which would read as an address that does not exist: the name is in the body.
     code = "unknown_agent"
     status = 400
 
@@ -68,6 +71,7 @@ class InputTooLarge(DormouseError):
 class TooManyBodies(DormouseError):
     """Too many long request bodies are arriving at once. Send the same request again in some seconds."""
 
+    # Not 429: other callers' bodies fill the memory, and this one has not exceeded any limit of its own.
     code = "too_many_bodies"
     status = 503
 
@@ -96,6 +100,7 @@ class InvalidIdempotencyKey(DormouseError):
 class IdempotencyKeyReused(DormouseError):
     """This `Idempotency-Key` was used with another payload. Use a new key for a new request."""
 
+    # The status of the IETF draft, and the one that no client repeats by itself; some repeat 409.
     code = "idempotency_key_reused"
     status = 422
 
@@ -103,6 +108,7 @@ class IdempotencyKeyReused(DormouseError):
 class RunNotFound(DormouseError):
     """There is no such run, or it is not yours."""
 
+    # The same for another owner's run: 403 would confirm that the id exists.
     code = "run_not_found"
     status = 404
 
@@ -110,6 +116,7 @@ class RunNotFound(DormouseError):
 class RunDeleted(DormouseError):
     """The run that this `Idempotency-Key` started was deleted. Use a new key to start another."""
 
+    # Not a new run: whoever repeats the key wants the result of a run that is gone for good.
     code = "run_deleted"
     status = 410
 
@@ -138,6 +145,7 @@ class SessionNotFound(DormouseError):
 class SessionBusy(DormouseError):
     """A run of this session is active. Wait for it or cancel it, then send the request again."""
 
+    # One active run a session: two at once would both continue from the same response.
     code = "session_busy"
     status = 409
 
@@ -152,6 +160,7 @@ class TooManyActiveRuns(DormouseError):
 class TooManyViewers(DormouseError):
     """You have as many open streams and waiting requests as you may. Close one, or send the same again later."""
 
+    # An open stream occupies one of the few requests that an instance takes at a time.
     code = "too_many_viewers"
     status = 429
 
@@ -264,6 +273,7 @@ class InvalidApiKey(DormouseError):
 class ModelNotFound(DormouseError):
     """There is no such model here. `model` names an agent; `GET /api/v1/models` lists them."""
 
+    # OpenAI's own code and status, which its clients know.
     code = "model_not_found"
     status = 404
 
@@ -278,6 +288,7 @@ class ResponseNotFound(DormouseError):
 class PreviousResponseNotFound(DormouseError):
     """There is no such previous response, or it is not yours. Leave `previous_response_id` out to begin anew."""
 
+    # OpenAI's own code and status, which its clients know.
     code = "previous_response_not_found"
     status = 400
 
@@ -292,6 +303,7 @@ class NotLatest(DormouseError):
 class ApprovalUnsupported(DormouseError):
     """This agent may ask a person for approval, which OpenAI clients cannot answer. Use `POST /api/runs` for it."""
 
+    # Refused before the start: the run would wait for an answer until its deadline.
     code = "approval_unsupported"
     status = 400
 
@@ -313,6 +325,7 @@ class StillRunning(DormouseError):
 class StreamEnded(DormouseError):
     """This connection ends as planned. Take the stream up again after its last event."""
 
+    # Only sent as an event, after the status line: the status decides nothing but the error's `type`.
     code = "stream_ended"
     status = 503
 
@@ -320,6 +333,7 @@ class StreamEnded(DormouseError):
 class CompletionFailed(DormouseError):
     """The agent did not come to an answer."""
 
+    # A chat completion has no status, so only an error can say that a run failed.
     code = "completion_failed"
     status = 500
 

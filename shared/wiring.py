@@ -43,20 +43,21 @@ def now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """What this process works with."""
+    """The parts of this process."""
 
     settings: Settings
     ports: Ports
     watching: Watching
 
     def driver(self, client: object) -> Driver:
-        """The driver, by way of the Durable client that a call was given."""
+        """The driver, over the Durable client that the trigger received."""
         return Driver(self.ports, Hub(client), self.watching.read_now)
 
 
 @functools.cache
 def app() -> App:
     """The app of this process. Raises ``Misconfigured``, at every call, for a malformed setting or agents that fail."""
+    # The cache keeps no exception, so every call reports what is wrong until it is mended.
     given = settings.load()
     for name in settings.unknown_names():
         log.warning("%s is not a setting of this version", name)
@@ -68,6 +69,7 @@ def app() -> App:
 
 def opened() -> App | None:
     """The app of this process, if something has asked for it before."""
+    # Liveness must open no connection, so it may not be the first to make the app.
     return app() if app.cache_info().currsize else None
 
 
@@ -83,8 +85,10 @@ def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str,
         config = provider_config(given)
         provider = Provider(config, seconds=lambda: clock().timestamp(), random=lambda: random.random())
         return agents.build(given, provider)
+    # Agents are the operator's code. The functions must be indexed whatever it raises, so that health can name it.
     except Exception as error:
         log.exception("the agents could not be built")
+        # The type alone: callers see this sentence, and the text of an exception may hold a key.
         kind = type(error).__name__
         raise Misconfigured(f"The agents could not be built ({kind}): the log of the app says why.") from error
 
@@ -101,7 +105,9 @@ def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: C
         settings=given,
         clock=clock,
         random=random.random,
+        # Sync tools in the event loop's own pool would starve the renewal of their leases.
         threads=ThreadPoolExecutor(given.tool_threads, thread_name_prefix="tool"),
+        # Without a secret nothing can be signed: then a `callback_url` is refused.
         sender=_sender(given, clock) if given.callback_secrets else None,
     )
     return App(settings=given, ports=ports, watching=Watching(ports))
@@ -119,12 +125,14 @@ def _sender(given: Settings, clock: Callable[[], datetime]) -> CallbackSender:
 
 def open_tables(given: Settings) -> Tables:
     """Table Storage as the settings name it: by connection string (local), else by identity."""
+    # Imported late: it costs some 150 ms of CPU, which liveness need not pay.
     from shared.runs.store.azure import AzureTables
 
     # At INFO the client logs four lines a request, which is most of what the log would hold.
     logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
     endpoint = given.storage_table_uri
     if endpoint is None and given.storage_account is not None:
+        # The host takes the account's name alone, too (`AzureWebJobsStorage__accountName`).
         endpoint = f"https://{given.storage_account}.table.core.windows.net"
     if endpoint is None:
         return AzureTables.from_connection_string(given.storage or DEVELOPMENT_STORAGE, given.table_prefix)
@@ -137,6 +145,7 @@ def provider_config(given: Settings) -> ProviderConfig:
     if given.azure_openai_endpoint is None:
         return _bounded(ProviderConfig(credential=given.openai_api_key or "", base_url=given.openai_base_url), given)
     endpoint = given.azure_openai_endpoint.rstrip("/")
+    # Below `/openai/v1` Azure wants no `api-version`, so the plain OpenAI client serves for both.
     base_url = endpoint if endpoint.endswith("/openai/v1") else f"{endpoint}/openai/v1"
     credential: str | Callable[[], Awaitable[str]] = given.azure_openai_api_key or _bearer_tokens(given)
     return _bounded(ProviderConfig(credential=credential, base_url=f"{base_url}/"), given)
@@ -158,6 +167,7 @@ def _bearer_tokens(given: Settings) -> Callable[[], Awaitable[str]]:
     async def token() -> str:
         nonlocal provider
         if provider is None:
+            # Imported late: it costs some 270 ms of CPU.
             from azure.identity.aio import get_bearer_token_provider
 
             provider = get_bearer_token_provider(_identity(given.azure_client_id), given.azure_openai_scope)
@@ -166,6 +176,7 @@ def _bearer_tokens(given: Settings) -> Callable[[], Awaitable[str]]:
     return token
 
 
+# One for each client id: a credential keeps its tokens, and a second one would fetch them again.
 @functools.cache
 def _identity(client_id: str | None) -> AsyncTokenCredential:
     """The managed identity in Azure, a developer's own login elsewhere. ``client_id`` names a user-assigned one."""
@@ -177,5 +188,6 @@ def _identity(client_id: str | None) -> AsyncTokenCredential:
     )
 
     if settings.load().has_identity_endpoint:
+        # Not `DefaultAzureCredential`: in production only one source of tokens may answer.
         return ManagedIdentityCredential(client_id=client_id)
     return ChainedTokenCredential(AzureCliCredential(), AzureDeveloperCliCredential())

@@ -1,4 +1,4 @@
-"""What bodies of requests have in common: the shape of an input, the idempotency key, what is told of what is wrong."""
+"""What bodies of requests have in common: the shape of an input, the idempotency key, the problems found."""
 
 from __future__ import annotations
 
@@ -63,8 +63,9 @@ WebAddress = Annotated[str, StringConstraints(max_length=8_192), AfterValidator(
 
 T = TypeVar("T")
 _Text = Annotated[str, Field(min_length=1), Tag("as_text")]
+# `fail_fast`: each element that does not fit would be an error object of its own.
 _List = Annotated[list[T], Field(min_length=1, max_length=100, fail_fast=True), Tag("as_list")]
-# The first element that does not fit is told, not all of them: each would be an error of its own.
+# By type: pydantic would report what is wrong under both alternatives of a plain union.
 TextOr = Annotated[_Text | _List[T], Discriminator(lambda value: "as_list" if isinstance(value, list) else "as_text")]
 
 
@@ -116,6 +117,7 @@ def input_items(given: str | list[MessageBody], settings: Settings) -> tuple[Ite
         size = len(given.encode())
     else:
         items = tuple(message.model_dump() for message in given)
+        # As it is stored and sent: JSON without escapes.
         size = sum(len(json.dumps(item, ensure_ascii=False).encode()) for item in items)
     if size > settings.max_input_bytes:
         raise InputTooLarge(
@@ -130,6 +132,7 @@ def idempotency_key(headers: Sequence[str]) -> str | None:
         return None
     match = _KEY.fullmatch(headers[0].strip(" \t"))
     quoted = match is not None and match[1] is not None
+    # The Functions host joins two headers of one name with a comma and a blank.
     if len(headers) > 1 or (", " in headers[0] and not quoted):
         raise InvalidIdempotencyKey(_TWO_KEYS)
     if match is None:
@@ -143,9 +146,11 @@ def problems_of(error: ValidationError) -> list[tuple[list[str], str]]:
         return [([], f"does not fit in {error.error_count()} places; `GET /api/openapi.json` says what does")]
     return [
         (
+            # Cut: a name in the body may be as long as the body.
             [str(part)[:80] for part in each["loc"] if part not in _TAGS],
             _what_is_wrong(each["type"], each["loc"]) or each["msg"].removeprefix("Value error, "),
         )
+        # Without the input, which may be megabytes and may be secret.
         for each in error.errors(include_url=False, include_input=False, include_context=False)[:MAX_SHOWN]
     ]
 
@@ -157,7 +162,7 @@ def _what_is_wrong(kind: str, place: Sequence[str | int]) -> str | None:
 
 
 def invalid(error: ValidationError) -> InvalidRequest:
-    """What a caller is told of a body that does not fit: each field, and what is wrong with it."""
+    """The error for a body that does not fit: each field, and what is wrong with it."""
     problems = [{"field": ".".join(path) or "body", "problem": problem} for path, problem in problems_of(error)]
     sentence = "; ".join(f"`{each['field']}`: {each['problem']}" for each in problems[:5])
     return InvalidRequest(f"The request does not fit the contract: {sentence}.", errors=problems)

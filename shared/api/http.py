@@ -1,7 +1,7 @@
 """What all faces of the app have in common over HTTP: who calls, answers, problems, conditions, a request id.
 
-An owner's name begins with its kind, so that owners of different kinds never meet: ``function`` for all who have a
-function key, ``principal:`` for who has signed in, ``key:`` for a key of ``DORMOUSE_API_KEYS``.
+An owner's name begins with its kind, so that owners of different kinds never meet: ``function`` for all callers
+with a function key, ``principal:`` for a user who has signed in, ``key:`` for a key of ``DORMOUSE_API_KEYS``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.settings import Settings
 
 EVERYBODY = "function"
-"""The owner that all who have a function key are."""
+"""The one owner that all callers with a function key share."""
 
 EXPOSED = "Location, Operation-Location, Retry-After, ETag, Preference-Applied, X-Request-Id"
 """What a page of another origin may read of an answer, where the platform lets it call at all."""
@@ -40,6 +40,7 @@ EXPOSED = "Location, Operation-Location, Retry-After, ETag, Preference-Applied, 
 MAX_SECONDS = 30
 """The longest that a request may ask to be held."""
 
+# A context variable: each request is a task, and what it awaits or starts sees the same id.
 _request: ContextVar[str] = ContextVar("request_id", default="")
 
 P = ParamSpec("P")
@@ -58,6 +59,7 @@ def owner_of(request: Request, settings: Settings) -> str:
     """
     if settings.auth == "key":
         return EVERYBODY
+    # Without the platform's sign-in the header is whatever the caller has sent.
     if not settings.auth_enabled:
         raise Unauthenticated(
             "DORMOUSE_AUTH is `appservice`, but the platform's authentication is off, so nobody can be trusted. "
@@ -67,6 +69,7 @@ def owner_of(request: Request, settings: Settings) -> str:
     if not principal:
         raise Unauthenticated
     provider = request.headers.get("x-ms-client-principal-idp", "")
+    # Quoted: a colon in the provider's name must not make two principals one owner.
     return f"principal:{quote(provider, safe='')}:{principal}"
 
 
@@ -83,6 +86,7 @@ def json_response(
         content=content,
         status_code=status,
         media_type="application/json",
+        # `no-cache` lets caches keep it, but not use it without asking.
         headers={"Cache-Control": "no-cache", "ETag": etag, **(headers or {})},
     )
 
@@ -135,6 +139,7 @@ def problem(error: DormouseError) -> Response:
     }
     own = {name: value for name, value in error.details.items() if value is not None}
     return Response(
+        # The sentence may quote half a surrogate pair from the request, which UTF-8 cannot hold.
         content=json.dumps({**body, **own}, ensure_ascii=False).encode("utf-8", "replace"),
         status_code=error.status,
         media_type="application/problem+json",
@@ -156,6 +161,7 @@ def answered_as(render: Render) -> Callable[[Handler[P]], Handler[P]]:
 
 
 def _answered(render: Render, handler: Handler[P]) -> Handler[P]:
+    # The worker binds a trigger by the names and annotations of its parameters, which this keeps.
     @functools.wraps(handler)
     async def wrapped(req: Request, *args: P.args, **kwargs: P.kwargs) -> Response:
         request_id = _request_id(req)
@@ -182,6 +188,7 @@ async def _answer(render: Render, handler: Handler[P], req: Request, *args: P.ar
         return await handler(req, *args, **kwargs)
     except DormouseError as error:
         return render(error)
+    # A lost race as well: nothing is wrong with the request, and the next try may win.
     except (StoreUnavailable, Conflict, LostRace) as error:
         log.warning("the store: %s", error)
         return render(StorageUnavailable(headers={"Retry-After": "5"}))
@@ -189,12 +196,13 @@ async def _answer(render: Render, handler: Handler[P], req: Request, *args: P.ar
         log.error("a row is of an earlier format: %s", error)
         return render(Misconfigured(str(error)))
     except Exception:
+        # Not left to the host, whose own 500 is empty and names no request.
         log.exception("a request failed in a way nobody expected")
         return render(DormouseError())
 
 
 async def _streamed(request_id: str, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """A body that is made while it is sent, by the request's own task: what it logs names the request too."""
+    # The body is sent after the handler has returned, when the id is no longer set.
     _request.set(request_id)
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
@@ -204,6 +212,7 @@ async def _streamed(request_id: str, chunks: AsyncGenerator[bytes, None]) -> Asy
 def _request_id(request: Request) -> str:
     """The caller's, if it is fit for headers and logs; else a new one."""
     given = request.headers.get("x-request-id", "")
+    # No line end, which could forge a line of the log; no `%`, which would break its formatting.
     return given if re.fullmatch(r"[A-Za-z0-9._:/+=@-]{1,128}", given, re.ASCII) else secrets.token_hex(16)
 
 
@@ -224,6 +233,7 @@ def wait_of_query(request: Request) -> float:
     given = request.query_params.get("wait")
     if given is None:
         return 0.0
+    # By a pattern: `int` also takes signs, blanks, underscores and digits of other scripts.
     if re.fullmatch(r"[0-9]{1,4}", given, re.ASCII) is None or int(given) > MAX_SECONDS:
         raise InvalidRequest(f"`wait` is a whole number of seconds from 0 to {MAX_SECONDS}.", param="wait")
     return float(given)
@@ -246,9 +256,11 @@ def not_modified(request: Request, response: Response) -> Response:
     etag = response.headers.get("etag")
     if response.status_code != 200 or etag is None:
         return response
+    # The comparison is the weak one (RFC 9110): a proxy that compresses makes our tag weak.
     tags = {tag.strip().removeprefix("W/") for tag in known.split(",")}
     if etag not in tags and "*" not in tags:
         return response
+    # These describe a body, and a 304 has none.
     kept = {name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")}
     return Response(status_code=304, headers=kept)
 

@@ -26,6 +26,7 @@ _TOKENS_AT_ONCE = 500
 """After so much the event loop gets its turn: some milliseconds of work."""
 
 _OUTSIDE = re.compile(rb'["\[\]{},]')
+# Possessive (`++`): no byte is matched twice, so the time is linear whatever is sent.
 _INSIDE = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _QUOTE, _COMMA, _OPENING, _CLOSING = ord('"'), ord(","), frozenset(b"[{"), frozenset(b"]}")
 
@@ -35,10 +36,11 @@ Bytes = bytes | bytearray
 async def tokens(raw: Bytes, start: int, end: int) -> AsyncIterator[tuple[int, int, int]]:
     """The texts, brackets and commas of this JSON in order: first byte, where it begins, and where it ends.
 
-    What is no JSON has some tokens, too; whoever parses it finds that out. The event loop gets its turn in between.
+    Bytes that are no JSON have tokens, too: only the parser notices. The event loop gets its turn in between.
     """
     at, text, since = start, -1, 0
     while at < end:
+        # In windows: one text of many megabytes must not hold the event loop either.
         until = min(at + _WINDOW, end)
         since += 1
         if text >= 0:
@@ -72,6 +74,7 @@ async def check_size(raw: Bytes, start: int = 0, end: int | None = None, *, most
     async for byte, _, _ in tokens(raw, start, len(raw) if end is None else end):
         count += 1
         depth += (byte in _OPENING) - (byte in _CLOSING)
+        # With each token: far too many are not counted to the end.
         _check(count, depth, most)
     return count
 
@@ -116,6 +119,7 @@ class _Splitter:
         if byte in _OPENING:
             self.depth += 1
             if self.depth == 2 and self.raw[start] == ord("[") and self._is_named():
+                # Of two lists `json.loads` would take the last, which is not the one that was counted.
                 if self.begin >= 0:
                     raise InvalidRequest(f"`{self.name}` is there twice. Send it once.")
                 self.begin = self.element = stop
@@ -138,6 +142,7 @@ class _Splitter:
     def _is_named(self) -> bool:
         start, stop = self.last
         try:
+            # Parsed, since a name may be written with escapes.
             return stop - start < 200 and bool(json.loads(self.raw[start:stop].decode()) == self.name)
         except ValueError:
             return False
@@ -146,8 +151,8 @@ class _Splitter:
 async def split(raw: Bytes, name: str, *, most: int, most_tokens: int, most_rest: int) -> Split:
     """The object in ``raw`` without the elements of its list ``name``, of which there may be ``most``.
 
-    ``most_rest`` is what may be beside them, in bytes. Nothing is parsed: that the parts are JSON is found by whoever
-    parses them. Raises ``InvalidRequest`` and ``InvalidJson`` like ``check_size``.
+    ``most_rest`` is what may be beside them, in bytes. Nothing is parsed: whether the parts are JSON only the
+    parser finds. Raises ``InvalidRequest`` and ``InvalidJson`` like ``check_size``.
     """
     splitter, count = _Splitter(raw, name, most), 0
     async for token in tokens(raw, 0, len(raw)):
@@ -160,6 +165,7 @@ async def split(raw: Bytes, name: str, *, most: int, most_tokens: int, most_rest
         raise InvalidRequest(f"All that is not in `{name}` may have {most_rest} bytes at most. Send less beside it.")
     if splitter.begin < 0:
         return Split(bytes(raw), None)
+    # An empty list is seen as one element of blanks.
     if len(found) == 1 and not raw[found[0][0] : found[0][1]].strip():
         found = []
     return Split(bytes(raw[:begin]) + bytes(raw[end:]), found)

@@ -114,6 +114,7 @@ def operation(
             function=name,
             tag=tag,
             summary=summary.removesuffix("."),
+            # The line ends of a docstring would be line ends on the page.
             text=" ".join(text.split()),
             parameters=parameters,
             body=body,
@@ -138,6 +139,7 @@ IF_NONE_MATCH = Parameter(
     text="An `ETag` that the caller has: 304 without a body when nothing has changed.",
     schema={"type": "string"},
 )
+# Its pattern must take what `bodies.idempotency_key` takes: generated clients check values by it.
 IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",
     place="header",

@@ -15,18 +15,20 @@ from shared.runs.watching.viewer_limit import ViewerSlot
 
 T = TypeVar("T")
 
+# `X-Accel-Buffering`: nginx, and proxies like it, would collect the events before they send any.
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MEDIA_TYPE = "text/event-stream"
 
 LONGEST = 225.0
 """Seconds after which no request is held any more: the platform's front end cuts at 230."""
 
+# Proxies close a connection that is silent for some tens of seconds.
 PING_SECONDS = 15.0
 AHEAD = 16
 """How many events are made ahead of what the caller has taken."""
 
 _makers: set[asyncio.Task[None]] = set()
-"""Those at work, and those that are letting go of what they listen to."""
+"""The tasks that make events, or that are closing the source of them."""
 
 
 class EventStream(StreamingResponse):
@@ -39,7 +41,7 @@ class EventStream(StreamingResponse):
             weakref.finalize(self, slot.release)  # the host may never start to send it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. A caller who goes while a piece is being sent leaves the body as it stands: it is closed here."""
+        """Send it. A caller who hangs up while a piece is being sent leaves the body open: it is closed here."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -62,12 +64,14 @@ class _Over:
 async def paced(events: AsyncGenerator[T, None], *, seconds: float) -> AsyncGenerator[T | None, None]:
     """The events as they come; None when none did for a while.
 
-    They are made by a task of its own: whoever sends a body is cancelled again at every step of its clearing up,
-    once the caller is gone, and could not close what the events come from. Raises ``TimeIsUp`` after so many seconds,
-    and what making the events raised.
+    Raises ``TimeIsUp`` after so many seconds, and what making the events raised.
     """
+    # A task of its own makes them: once the caller is gone, the task that sends the body is cancelled at every await,
+    # also in its cleaning up, and could not close the source of the events.
+    # Bounded: events for a caller who reads slowly must not pile up in memory.
     made: asyncio.Queue[T | _Over] = asyncio.Queue(AHEAD)
     maker = asyncio.create_task(_make(events, made))
+    # The event loop holds tasks weakly: without this one may be collected while it works.
     _makers.add(maker)
     maker.add_done_callback(_makers.discard)
     time = asyncio.get_running_loop().time
@@ -87,6 +91,7 @@ async def paced(events: AsyncGenerator[T, None], *, seconds: float) -> AsyncGene
             yield event
         raise TimeIsUp
     finally:
+        # Not awaited, for the same reason: it closes its events by itself.
         maker.cancel()
 
 

@@ -16,6 +16,7 @@ from shared.runs.queries.runs import RunFilter
 
 DEFAULT_LIMIT = 20
 MOST = 100
+# Checked strictly, since it becomes the key at which a query begins.
 RUN_CURSOR = re.compile(r"[0-9]{14}:run_[0-9a-f]{32}_[0-9]{1,8}:[0-9a-f]{1,16}", re.ASCII)
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -44,6 +45,7 @@ def query_of(request: Request, *allowed: str) -> Mapping[str, str]:
     """The query parameters. Raises ``InvalidRequest`` for one that is neither allowed nor the platform's."""
     query: Mapping[str, str] = request.query_params
     for name in query:
+        # A function key may come in the query, as `code` with `clientId`; the host leaves both there.
         if name not in (*allowed, "code", "clientId"):
             raise InvalidRequest(f"`{name[:80]}` is not a parameter of this list; leave it out.", param=name[:80])
     return query
@@ -52,6 +54,7 @@ def query_of(request: Request, *allowed: str) -> Mapping[str, str]:
 def limit_of(query: Mapping[str, str]) -> int:
     """``?limit=``: how much a page may hold. Raises ``InvalidRequest``."""
     limit = query.get("limit", str(DEFAULT_LIMIT))
+    # By a pattern: `int` also takes signs, blanks, underscores and digits of other scripts.
     if re.fullmatch(r"[0-9]{1,3}", limit, re.ASCII) is None or not 1 <= int(limit) <= MOST:
         raise InvalidRequest(f"`limit` is a whole number from 1 to {MOST}.", param="limit")
     return int(limit)

@@ -26,7 +26,7 @@ _held: list[Share] = []
 
 
 class Share:
-    """What a request holds of the memory for bodies, until it lets go of the body (``with``)."""
+    """What a request holds of the memory for bodies, until the end of the ``with`` block."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -55,13 +55,15 @@ async def read_bytes(request: Request, most: int, share: Share, *, seconds: floa
     raw = bytearray()
     seconds = share.settings.body_seconds if seconds is None else seconds
     try:
+        # For the whole body: a limit for each chunk would let a slow sender go on for hours.
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 raw += chunk
+                # Counted as it arrives: a chunked body has no `Content-Length`, and a header may lie.
                 if len(raw) > most:
                     raise InputTooLarge(f"The body may have at most {most} bytes here. Send less, or a URL to it.")
                 share.grow(len(raw))
-    except ClientDisconnect:  # only the log hears of it
+    except ClientDisconnect:  # the caller is gone: only the log shows it
         raise InvalidRequest("The body ended before all of it was there. Send the request again.") from None
     except TimeoutError:
         raise BodyTimeout(f"The body was not all there within {seconds:g} seconds. Send the request again.") from None
@@ -80,6 +82,7 @@ async def read_json(request: Request, most: int, share: Share) -> dict[str, Any]
 
 def check_type(request: Request) -> None:
     """Raises ``UnsupportedMediaType`` for a body that does not call itself JSON."""
+    # A foreign page may send forms and plain text with the user's sign-in, but JSON only after a preflight.
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType
@@ -114,4 +117,5 @@ def check_widths(body: Mapping[str, Any]) -> None:
                 errors=[{"field": field, "problem": f"has more than {most} {what}"}],
             )
         members = value.items() if isinstance(value, dict) else enumerate(value)
+        # Cut at each level: a long name would be copied for every member below it.
         left += [(f"{place}.{name}"[:80], each) for name, each in members if isinstance(each, dict | list)]

@@ -16,6 +16,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 ROUTES: dict[str, set[str]] = {}
 """The methods of each address that has a trigger, by its pattern. Filled by ``add`` while the triggers are bound."""
 
+# In a template of the host `{{` and `}}` stand for single braces.
 _PARAMETER = re.compile(r"\{\w+:regex\(\^((?:\{\{|\}\}|[^{}])*)\$\)\}")
 
 
@@ -45,6 +46,7 @@ def other_methods(request: Request, rest: str) -> tuple[str, ...]:
 
 def methods_of(rest: str) -> tuple[str, ...]:
     """The methods of an address below ``api/``; none for one that is not ours."""
+    # The host's routing ignores a slash at the end, and case.
     address = f"api/{rest.rstrip('/')}"
     for pattern, methods in ROUTES.items():
         if re.fullmatch(pattern, address, re.ASCII | re.IGNORECASE):

@@ -79,6 +79,7 @@ async def receive_webhook(request: Request, app: App, driver: Driver) -> Respons
     event = _verified(await _body_of(request, app.settings), dict(request.headers), secret)
     data = event.get("data")
     response_id = data.get("id") if isinstance(data, dict) else None
+    # Any other event is answered with 200 as well: the sender repeats what is refused.
     if str(event.get("type")) in KINDS and isinstance(response_id, str) and _RESPONSE_ID.fullmatch(response_id):
         try:
             run_id = await adopt(app.ports, response_id)
@@ -111,6 +112,7 @@ async def _body_of(request: Request, settings: Settings) -> bytes:
 
 def _verified(body: bytes, headers: dict[str, str], secret: str) -> dict[str, Any]:
     """The event, if it was signed with our secret within the last five minutes."""
+    # Imported late: few apps take webhooks, and all pay for a cold start.
     from standardwebhooks import Webhook, WebhookVerificationError
 
     try:

@@ -52,8 +52,10 @@ class AgentList(TypedDict):
 @operation(tag="about", answers={200: Answer(text="The agents.", shape=AgentList)})
 async def list_agents(request: Request, app: App) -> Response:
     """List the agents."""
+    # For its check alone: agents are the same for all, but not for callers without a sign-in.
     owner_of(request, app.settings)
     agents = app.ports.agents.values()
+    # The first that the app lists is the default one.
     body: AgentList = {"data": [_on_the_wire(agent, default=index == 0) for index, agent in enumerate(agents)]}
     return JSONResponse(body, headers={"Cache-Control": "no-cache"})
 

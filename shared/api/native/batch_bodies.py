@@ -21,10 +21,12 @@ from shared.runs.commands.submission import Submission
 from shared.runs.model.batch import MAX_ITEMS
 from shared.settings import Settings
 
+# JSON Lines has no registered type: all of these are in use.
 LINES = frozenset({"application/jsonl", "application/x-ndjson", "application/x-jsonlines", "application/jsonlines"})
 MAX_METADATA = 16
 
 _OF_THE_LINES = ("agent", "model", "deadline_seconds", "concurrency", "callback_url")
+# A function key may come in the query; the host leaves it there.
 _PLATFORM = frozenset({"code", "clientId"})
 
 ItemId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -59,7 +61,7 @@ class ItemBody(AskedBody):
 class BatchBody(OptionsBody):
     """Many inputs. An item that does not fit fails alone; the others run."""
 
-    # For the contract: a body is never read as a whole, so that a bad item is nobody else's fault.
+    # For the contract alone: a body is never validated as a whole, so that a bad item fails alone.
     items: list[ItemBody] = Field(min_length=1, max_length=MAX_ITEMS)
 
 
@@ -113,6 +115,7 @@ async def _read_object(request: Request, settings: Settings, share: Share) -> tu
         ) from None
     raw = await read_bytes(request, settings.batch_max_bytes, share)
     given, items = await of_object(raw, settings.json_most)
+    # Not ignored: that an option had no effect would be noticed only after the batch.
     if misplaced := [name for name in _OF_THE_LINES if name in request.query_params]:
         raise InvalidRequest(
             f"`{misplaced[0]}` goes into the body, beside `items`. In the query it is for JSON Lines.",
@@ -167,11 +170,12 @@ class _Asked(Sequence[AskedItem]):
     def __getitem__(self, index: int | slice) -> AskedItem | Sequence[AskedItem]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
+        # Not kept: a thousand parsed items take many times the memory of the body.
         return _item(self._items.value(index), self._defaults, self._settings)
 
 
 def _item(given: Any, defaults: Submission, settings: Settings) -> AskedItem:
-    """One item, checked by itself: what is wrong with it is no other's fault."""
+    """One item, checked by itself: what is wrong with it does not affect the others."""
     if isinstance(given, BadItem):
         return AskedItem(id=None, asked=given.error)
     if not isinstance(given, dict):
@@ -214,6 +218,7 @@ def _asked(body: AskedBody) -> dict[str, Any]:
 def _id_of(given: dict[str, Any]) -> str | None:
     """The id of an item that is bad otherwise, if at least that is one."""
     try:
+        # With a stand-in for the input, so that only the id can be wrong.
         return ItemBody.model_validate({"id": given.get("id"), "input": "-"}).id
     except ValidationError:
         return None
@@ -227,6 +232,7 @@ async def _payload(options: OptionsBody, items: Items) -> str:
     # Without an address the digest is what it was before there were any.
     unsaid = {"callback_url"} if options.callback_url is None else None
     asked = json.dumps(["batch", options.model_dump(exclude=unsaid)], sort_keys=True)
+    # In pieces of what one JSON array would be: all items at once would take too much memory.
     digest = hashlib.sha256(f"{asked[:-1]}, [".encode())
     first: dict[str, int] = {}
     objects = False
@@ -236,6 +242,7 @@ async def _payload(options: OptionsBody, items: Items) -> str:
             objects = True
             _check_id(value.get("id"), index, first)
         given = await items.digest(index) if isinstance(value, BadItem) else value
+        # The order of an object's fields is not part of what is asked for.
         text = json.dumps(given, sort_keys=True)
         digest.update(f"{', ' if index else ''}{text}".encode())
         await asyncio.sleep(0)
@@ -256,6 +263,7 @@ def _check_whole(items: Items, *, objects: bool) -> None:
 
 
 def _check_id(name: Any, index: int, first: dict[str, int]) -> None:
+    # Callers find their results by this id, so two of one make the batch useless to them.
     if isinstance(name, str) and first.setdefault(name, index) != index:
         raise InvalidRequest(
             f"The items {first[name]} and {index} (counted from 0) have the same `id`, {name[:128]!r}. "

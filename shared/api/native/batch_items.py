@@ -22,6 +22,7 @@ MAX_TOKENS = 400_000
 
 _NOT_BLANK = re.compile(rb"\S")
 _PIECE = 1_048_576
+# The byte order mark, which editors and spreadsheets on Windows write.
 _MARK = b"\xef\xbb\xbf"
 
 
@@ -45,6 +46,7 @@ class Items:
     def raw(self, index: int) -> bytes:
         """The item as it came."""
         start, end = self.spans[index]
+        # Through a view: a slice of a bytearray is a copy, and this would be the second.
         return bytes(memoryview(self.body)[start:end])
 
     async def digest(self, index: int) -> str:
@@ -63,6 +65,7 @@ class Items:
         try:
             return json_scan.loads(self.raw(index))
         except ValueError as error:
+            # In an array one bad element makes the whole body no JSON; lines stand each for itself.
             if self.lines is None:
                 raise InvalidJson(f"The body is not JSON in UTF-8: the item {index} (from 0): {error}.") from None
             return _bad_line(f"Line {self.lines[index]} is not JSON in UTF-8: {error}.")
@@ -79,6 +82,7 @@ async def of_object(raw: json_scan.Bytes, most_bytes: int) -> tuple[dict[str, An
     check_widths(given)
     if found.elements is None:
         return given, None
+    # Left empty by the split.
     given.pop("items", None)
     bad = await _too_much(raw, found.elements, most_bytes)
     return given, Items(raw, found.elements, bad)
@@ -92,6 +96,7 @@ async def of_lines(raw: json_scan.Bytes, most_bytes: int) -> Items:
     while at < len(raw):
         until = min(at + _PIECE, len(raw))
         match = _NOT_BLANK.search(raw, at, until)
+        # Blank lines count: a problem names the line that an editor shows.
         number += raw.count(b"\n", at, until if match is None else match.start())
         if match is None:
             at = until
@@ -118,6 +123,7 @@ async def _too_much(raw: json_scan.Bytes, spans: Sequence[tuple[int, int]], most
             left -= await json_scan.check_size(raw, start, end)
         except DormouseError as error:
             bad[index] = BadItem(error.message, type(error)(error.message))
+            # It was scanned up to its own bound before it was refused, and that work counts.
             left -= json_scan.MAX_TOKENS if isinstance(error, InvalidRequest) else 0
         await asyncio.sleep(0)
         if left < 0:

@@ -172,9 +172,12 @@ def _last_delivery(batch: BatchRecord) -> LastDelivery | None:
 
 
 def _error(batch: BatchRecord, full: FullItem) -> RunError | None:
+    # An item that was refused has its error in its own row, one that failed later in its result.
     item, result = full.item, full.result
     code = item.error_code if result is None else result.error_code
     message = item.error_message if result is None else result.error_message
-    if full.status is ItemStatus.FAILED and code is None and result is None:  # it never had its turn
+    if (
+        full.status is ItemStatus.FAILED and code is None and result is None
+    ):  # the batch was stopped by an error before this item was started
         code, message = "internal_error", batch.progress.failed_because
     return None if code is None else {"code": code, "message": message}

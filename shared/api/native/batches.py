@@ -87,9 +87,11 @@ async def create_batch(request: Request, app: App, driver: Driver) -> Response:
     `deadline_seconds` and `limits` goes for items that say nothing else. An item that is wrong fails alone. The body
     may be JSON Lines too (`application/jsonl`), one item a line, with those options in the query.
     """
+    # Held until all is written: the items are parsed from the body one by one.
     with Share(app.settings) as share:
         wanted = await read_batch(request, owner_of(request, app.settings), app.settings, share)
         submitted = await submit_batch(app.ports, wanted)
+    # If this fails the answer is the same: the due row is written, and the sweep finds it.
     await driver.start_batch(submitted)
     batch = submitted.batch
     return _answer(app, batch, status=200 if batch.status.over else 202, located=True)
@@ -162,6 +164,7 @@ async def cancel_batch(request: Request, app: App, driver: Driver) -> Response:
     batch = await cancel.cancel_batch(app.ports, (await _own_batch(request, app)).id)
     if batch is None or batch.is_deleted:
         raise BatchNotFound
+    # Also when it was cancelled before: that wake may have been lost.
     if not batch.is_done:
         await driver.wake(batch.id)
     return _answer(app, batch)
@@ -207,6 +210,7 @@ def _answer(app: App, batch: BatchRecord, *, status: int = 200, located: bool = 
     if located:
         headers |= {"Location": url, "Operation-Location": url}
     if not batch.status.over:
+        # In the header alone: a clock in the body would change the ETag with each request.
         seconds = (batch.schedule.wake_at - app.ports.clock()).total_seconds()
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     return json_response(batch_on_the_wire(batch, url=url), status=status, headers=headers)

@@ -32,6 +32,7 @@ def get_openapi(request: Request, app: App) -> Response:
     return not_modified(request, Response(content=content, media_type="application/json", headers=headers))
 
 
+# Read once: the file is part of the package.
 @functools.cache
 def _document() -> tuple[bytes, str]:
     content = FILE.read_bytes()

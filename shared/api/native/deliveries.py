@@ -77,7 +77,7 @@ async def deliver_again(request: Request, app: App, driver: Driver) -> Response:
     run = await redeliver(app.ports, (await own_run(request, app)).id)
     if run is None:
         raise RunNotFound
-    body = await _log(app, run)  # before the driver hears of it: the attempt that this call asked for is not in it yet
+    body = await _log(app, run)  # before the wake: the attempt that it makes is not to be in it by chance
     await driver.wake(run.id)
     return json_response(body, status=202)
 

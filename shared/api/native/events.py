@@ -34,7 +34,7 @@ from shared.runs.watching.watch import Wake
 from shared.wiring import App
 
 END = "end"
-"""The id of the last event: who comes back with it has everything."""
+"""The id of the last event: a client that reconnects with it has everything."""
 
 RETRY_MILLISECONDS = 1_000
 
@@ -102,11 +102,13 @@ async def watch_run(request: Request, app: App, driver: Driver) -> Response:
     """
     run = await own_run(request, app)
     given = request.headers.get("last-event-id") or request.query_params.get("after") or ""
+    # 204 tells an EventSource to stop; when a stream just ends it reconnects.
     if given == END and run.terminal:
         return Response(status_code=204, headers=HEADERS)
     after = EventId.parse(given)
     if after is None and given not in ("", END):
         raise InvalidEventId(param="Last-Event-ID" if request.headers.get("last-event-id") else "after")
+    # Before a viewer's slot is taken: nothing is going to be streamed.
     if request.method == "HEAD":
         return Response(headers=HEADERS, media_type=MEDIA_TYPE)
     wake = driver.wake
@@ -115,7 +117,9 @@ async def watch_run(request: Request, app: App, driver: Driver) -> Response:
 
 async def stream(app: App, run_id: str, after: EventId | None, wake: Wake) -> AsyncGenerator[bytes, None]:
     """The body: events as they come, a ping when none did for a while, and an end in good time."""
+    # Browsers wait some seconds by default, and a planned end would be seen as a pause.
     yield b"retry: %d\n\n" % RETRY_MILLISECONDS
+    # No event for it: the client reconnects with the last id and misses nothing.
     with contextlib.suppress(TimeIsUp):
         async with contextlib.aclosing(
             paced(_chunks(app, run_id, after, wake), seconds=app.settings.events_seconds)
@@ -132,13 +136,14 @@ async def _chunks(app: App, run_id: str, after: EventId | None, wake: Wake) -> A
                 yield await _written(app, event)
     except RunNotFound:
         log.info("run %s was deleted while it was watched", run_id)
-    except Exception:  # the client comes back, and is told what is wrong if it still is
+    except Exception:  # the client reconnects, and gets a problem if it still fails
         log.exception("run %s: a watch failed", run_id, extra={"run_id": run_id})
 
 
 async def _written(app: App, event: ViewEvent) -> bytes:
-    """One event as it goes over the wire."""
+    """One event as it is sent."""
     match event:
+        # Without an id: a client that reconnects gets the state anew in any case.
         case State():
             return sse("state", await body_of(app, event.run, event.calls))
         case StatusChanged():
@@ -167,6 +172,7 @@ def _piece(event_id: EventId, text: str) -> Piece:
 def sse(kind: str, data: Mapping[str, object], event_id: str | None = None) -> bytes:
     """One event: its id, if a client is to come back with it, its kind, and one line of JSON."""
     name = "" if event_id is None else f"id: {event_id}\n"
+    # JSON escapes line ends, so it is one `data` line.
     line = json.dumps(data, ensure_ascii=False)
     try:
         return f"{name}event: {kind}\ndata: {line}\n\n".encode()

@@ -21,6 +21,7 @@ from shared.runs.store.tables import StoreUnavailable
 from shared.wiring import App
 
 CHECK_SECONDS = 10.0
+# Short: a probe for liveness must not wait for a storage that hangs.
 FORMAT_SECONDS = 2.0
 
 T = TypeVar("T")
@@ -133,6 +134,7 @@ async def get_health_deep(app: App) -> Response:
 
     Storage, provider and settings, each tried now. Always needs a function key in Azure.
     """
+    # Side by side: each may take its whole ten seconds.
     storage, provider = await asyncio.gather(_storage(app), _provider(app))
     unknown = settings.unknown_names()
     well = storage["status"] == provider["status"] == "ok"
@@ -156,6 +158,7 @@ async def _storage(app: App) -> StorageCheck:
 
 
 async def _provider(app: App) -> ProviderCheck:
+    # One is enough: all agents share the provider.
     agent = next(iter(app.ports.agents.values()))
     wrong = await _tried(agent.check(timeout=CHECK_SECONDS))
     return {"status": "ok"} if wrong is None else {"status": "unwell", "detail": wrong}
@@ -164,6 +167,7 @@ async def _provider(app: App) -> ProviderCheck:
 async def _tried(check: Awaitable[T]) -> T | str:
     """What it found, or a sentence that says what is wrong."""
     try:
+        # Later than the check's own limit, whose error says more.
         async with asyncio.timeout(CHECK_SECONDS + 1.0):
             return await check
     except ProviderFault as fault:
@@ -171,6 +175,7 @@ async def _tried(check: Awaitable[T]) -> T | str:
         return fault.for_callers
     except StoreUnavailable as error:
         log.warning("health: the storage: %s", error)
+        # The service's own text may hold addresses and signatures.
         return for_callers(str(error))
     except RowUnreadable as error:
         log.warning("health: the rows: %s", error)

@@ -14,6 +14,7 @@ from shared.runs.commands.submission import Submission
 from shared.runs.model.facts import Approve
 from shared.settings import Settings
 
+# Ninety reasons of 4,000 characters, which take two bytes or three each in many languages.
 MAX_FOR_ANSWERS = 900_000
 MAX_OF_A_CALLBACK_URL = 2_000
 
@@ -21,6 +22,7 @@ MAX_OF_A_CALLBACK_URL = 2_000
 class LimitsBody(BaseModel):
     """What the run may use up. Each at most the app's own limit."""
 
+    # Strict here as in every body: else `"5"` or `"no"` is converted, and a mistake of the caller goes unnoticed.
     model_config = ConfigDict(extra="forbid", strict=True)
 
     turns: int | None = Field(None, ge=1)
@@ -61,6 +63,7 @@ class AnswersBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    # As many as a turn may have calls.
     answers: dict[CallId, AnswerBody] = Field(min_length=1, max_length=90)
 
 
@@ -80,6 +83,7 @@ async def read_submission(request: Request, owner: str, settings: Settings) -> S
     key = idempotency_key(request.headers.getlist("idempotency-key"))
     with Share(settings) as share:
         given = await read_json(request, settings.json_most, share)
+    # Parsing, validating and converting a long body take milliseconds each: other requests have their turn between.
     await asyncio.sleep(0)
     try:
         body = RunBody.model_validate(given)

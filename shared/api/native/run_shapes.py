@@ -168,6 +168,7 @@ def run_on_the_wire(full: FullRun, *, url: str) -> Run:
         "session_id": run.request.session_id,
         "batch_id": run.request.batch_id,
         "text": full.text,
+        # Stored as text: it was checked against the agent's schema when the run ended.
         "output": json.loads(full.output) if full.output else None,
         "error": _error(run),
         "incomplete_details": _incomplete_details(run),
@@ -184,6 +185,7 @@ def run_on_the_wire(full: FullRun, *, url: str) -> Run:
         "created_at": time_on_the_wire(run.request.created_at),
         "updated_at": time_on_the_wire(run.updated_at),
         "completed_at": time_on_the_wire(run.completed_at),
+        # An ended run may still have work in its outbox, which is no wake that a caller waits for.
         "wake_at": None if run.terminal else time_on_the_wire(_wake_at(run)),
         "retry_after": _gap(run),
     }
@@ -191,6 +193,7 @@ def run_on_the_wire(full: FullRun, *, url: str) -> Run:
 
 def summary_on_the_wire(run: RunRecord, *, url: str) -> RunSummary:
     """A run as a list shows it."""
+    # Only the row: a page that read every long text would take a hundred reads more.
     whole = run_on_the_wire(FullRun(run=run), url=url)
     return cast("RunSummary", {name: value for name, value in whole.items() if name in RunSummary.__annotations__})
 
@@ -221,6 +224,7 @@ def _incomplete_details(run: RunRecord) -> IncompleteDetails | None:
 
 
 def _required_action(full: FullRun) -> RequiredAction | None:
+    # The calls of a run that was cancelled stay as they were, but no answer is taken any more.
     if not full.questions or full.run.terminal:
         return None
     return {"type": "approve", "calls": [_question(each) for each in full.questions]}
@@ -229,6 +233,7 @@ def _required_action(full: FullRun) -> RequiredAction | None:
 def _question(asked: QuestionRecord) -> Question:
     call = asked.call
     return {
+        # A provider may use a `call_id` again: an approval must not fit another call.
         "id": approval_id(call),
         "call_id": call.call_id,
         "name": call.name,
@@ -249,11 +254,11 @@ def _usage(run: RunRecord) -> Usage:
 
 
 def _progress(calls: Iterable[CallRecord]) -> Progress | None:
-    """The last word of the calls on how far they are."""
-    said = [(call.progress_at, call) for call in calls if call.progress_at is not None]
-    if not said:
+    """The latest progress that one of the calls has reported."""
+    reported = [(call.progress_at, call) for call in calls if call.progress_at is not None]
+    if not reported:
         return None
-    at, call = max(said, key=lambda each: each[0])
+    at, call = max(reported, key=lambda each: each[0])
     return {
         "call_id": call.call_id,
         "name": call.name,

@@ -83,17 +83,19 @@ async def create_run(request: Request, app: App, driver: Driver) -> Response:
     """
     wanted = await read_submission(request, owner_of(request, app.settings), app.settings)
     submitted = await submit.submit(app.ports, wanted)
+    # If this fails the answer is the same: the due row is written, and the sweep finds it.
     await driver.start_run(submitted)
     run, calls = submitted.run, await calls_of(app.ports, submitted.run)
     wait = wait_of_preference(request)
     if wait and not run.terminal:
         try:
             run, calls = await _ended(app, run, calls, wait)
-        except TooManyViewers:  # it is submitted, and to wait was only a wish
+        except TooManyViewers:  # the run is submitted, and to wait was a preference
             wait = None
     response = await _answer(app, run, calls, status=200 if run.terminal else 202, located=True)
     if wait is not None:
         response.headers["Preference-Applied"] = f"wait={wait}"
+    # A cache must not give this answer to a request that prefers to wait otherwise.
     response.headers["Vary"] = "Prefer"
     return response
 
@@ -121,9 +123,10 @@ async def get_run(request: Request, app: App) -> Response:
     def is_other(now: RunRows | None) -> bool:
         nonlocal before
         seen = None if now is None else _visible_state(now.run, now.calls)
-        before = before or seen  # who does not say what it has waits for what changes from now on
+        before = before or seen  # without `If-None-Match`: the next change
         return seen is None or seen != before
 
+    # Counted like a stream: a waiting request occupies the instance just as long.
     with app.watching.limit.acquire(run.request.owner):
         now = await app.watching.until(run.id, seconds, is_other)
     if now is None:
@@ -166,6 +169,7 @@ async def cancel_run(request: Request, app: App, driver: Driver) -> Response:
     run = await cancel.cancel(app.ports, (await own_run(request, app)).id)
     if run is None:
         raise RunNotFound
+    # Also when it was cancelled before: that wake may have been lost.
     if not run.is_done:
         await driver.wake(run.id)
     return await _answer(app, run, await calls_of(app.ports, run))
@@ -184,9 +188,11 @@ async def answer_run(request: Request, app: App, driver: Driver) -> Response:
     fine. A `call_id` is taken too, while the run has had only one call of that `call_id`.
     """
     run_id = (await own_run(request, app)).id
+    # The body is read after the check: that of a stranger is not even waited for.
     run = await answer.answer(app.ports, run_id, await read_answers(request, app.settings))
     if run is None:
         raise RunNotFound
+    # Also for a repeated answer: the wake of the first may have been lost.
     if isinstance(run.phase, RunningTools):
         await driver.wake(run.id)
     return await _answer(app, run, await calls_of(app.ports, run))
@@ -221,9 +227,9 @@ async def body_of(app: App, run: RunRecord, calls: Sequence[ToolCall]) -> Run:
 
 
 def _visible_state(run: RunRecord, calls: Sequence[ToolCall]) -> object:
-    """What a caller who waits is waiting for: all that changes but the wakes."""
-    said = [(call.call_id, call.state, call.approval, call.starts, call.progress_at) for call in calls]
-    return run.status, run.turn.number, run.is_deleted, said
+    """What a waiting caller wants to see changed. Not the wakes: each look at the provider would end the wait."""
+    shown = [(call.call_id, call.state, call.approval, call.starts, call.progress_at) for call in calls]
+    return run.status, run.turn.number, run.is_deleted, shown
 
 
 async def _ended(
@@ -243,6 +249,7 @@ async def _answer(
     if located:
         headers |= {"Location": body["url"], "Operation-Location": body["url"]}
     if not run.terminal:
+        # In the header alone: a clock in the body would change the ETag with each request.
         headers["Retry-After"] = str(_retry_after(run, app.ports.clock()))
     return json_response(body, status=status, headers=headers)
 

@@ -84,6 +84,7 @@ async def get_session(request: Request, app: App) -> Response:
     query = query_of(request, "limit", "cursor")
     limit, cursor = limit_of(query), cursor_of(query, _CURSOR)
     session = await _own_session(request, app)
+    # The cursor is a number within this session, so one that is made up shows nothing of others.
     page = await runs_of_session(app.ports, session, None if cursor is None else int(cursor), limit)
     body = _on_the_wire(app, session, page.runs)
     if page.following > 0:
@@ -99,7 +100,7 @@ async def delete_session(request: Request, app: App, driver: Driver) -> Response
     rows of many runs go one after the other.
     """
     session = await _own_session(request, app, or_deleted=True)
-    # Asked for again while rows are left, the next piece of them goes, and the answer is 404 all the same.
+    # Repeated while rows are left, it deletes the next of them. The answer is 404 all the same.
     for each in await delete.delete_session(app.ports, session.session_id):
         await driver.wake(each)
     if session.deleted_at is not None:
@@ -123,6 +124,7 @@ def _on_the_wire(app: App, session: SessionRecord, page: Sequence[RunWithMessage
         "runs": [_run(each.run, app) for each in page],
         "messages": [
             {"run_id": each.run.id, "role": message.role, "content": message.content}
+            # The page is newest first, and a conversation is read from its beginning.
             for each in reversed(page)
             for message in each.messages
         ],

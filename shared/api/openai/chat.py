@@ -40,7 +40,9 @@ RESPONSES_ONLY = ("background", "previous_response_id", "include", "truncation",
 FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """``finish_reason`` for the reason why a response is incomplete; ``length`` for any other."""
 
+# A completion has one message, and each turn of a run may have text.
 BETWEEN_TURNS = "\n\n"
+# OpenAI's clients read a stream until this line.
 DONE = b"data: [DONE]\n\n"
 
 
@@ -71,7 +73,7 @@ class CompletionUsage(TypedDict):
 
 
 class CompletionMessage(TypedDict):
-    """What the agent said, or said in refusing."""
+    """The agent's text, or its refusal."""
 
     role: Literal["assistant"]
     content: str | None
@@ -157,7 +159,7 @@ async def create_completion(request: Request, app: App, driver: Driver) -> Respo
     owner = owner_of_key(request, app.settings)
     body = await read_body(request, app)
     submission = with_idempotency_key(_read(body, owner, app), request)
-    with app.watching.limit.acquire(owner) as slot:  # first: who has too many open must not start a run
+    with app.watching.limit.acquire(owner) as slot:  # first: a caller with too many open must not start a run
         run = await start_run(request, submission, app, driver)
         if submission.stream:
             stream = _body(run, app, driver, with_usage=_wants_usage(body), arrived=arrived)
@@ -191,16 +193,19 @@ def check_has_answer(run: Run) -> None:
         run.result.error_message or f"The run is {run.status}.",
         reason=run.result.error_code or run.status.value,
         response_id=response_id(run.id),
+        # A repeat would be a new run, and a second bill.
         headers=NO_RETRY,
     )
 
 
 def _wants_usage(body: Mapping[str, Any]) -> bool:
+    # OpenAI leaves usage out of a stream unless it is asked for, and clients expect that.
     options = body.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def _read(body: Mapping[str, Any], owner: str, app: App) -> Submission:
+    # By name: the parser that both APIs share would take some of these.
     for name in RESPONSES_ONLY:
         if name in body:
             raise unsupported(name, "Chat Completions have no such parameter.")
@@ -219,6 +224,7 @@ def _to_response_message(message: Any, param: str) -> Any:
     if message.get("role") in ("tool", "function") or message.get("tool_calls") or message.get("function_call"):
         raise unsupported(param, "the agent's tools run here; leave calls and their results out of the messages.")
     content = message.get("content")
+    # Only the form is changed here: whatever is wrong stays, for the one reader that refuses it.
     if isinstance(content, list):
         content = [_to_response_part(part) for part in content]
     return {"role": message.get("role"), "content": content}
@@ -229,6 +235,7 @@ def _to_response_part(part: Any) -> Any:
     if kind == "text":
         return {"type": "input_text", "text": part.get("text")}
     if kind == "image_url":
+        # Some clients send the address itself in place of an object.
         image = part.get("image_url")
         fields: Mapping[str, Any] = image if isinstance(image, dict) else {"url": image}
         return {"type": "input_image", "image_url": fields.get("url"), "detail": fields.get("detail")}
@@ -248,14 +255,16 @@ async def _body(run: Run, app: App, driver: Driver, *, with_usage: bool, arrived
         name = response_id(run.id)
         message = f"This connection ends as planned, and the answer is not done. Retrieve it as the response {name}."
         yield sse({"error": error_object(StillRunning(message, response_id=name))})
+    # The status line has been sent: an error can only be an event.
     except Exception as raised:
         yield sse({"error": error_object(error_of_stream(raised, run))})
 
 
 async def _chunks(run: Run, app: App, driver: Driver, *, with_usage: bool) -> AsyncGenerator[Chunk, None]:
     agent = app.ports.agents.get(run.request.agent)
-    # A structured result that does not fit is made again, and a client cannot take back what it has: it waits.
+    # A structured result may be corrected in a further turn, and a chunk cannot be taken back: it is sent at the end.
     live = agent is None or agent.output is None
+    # As OpenAI begins: the role comes first, in a chunk of its own.
     yield _chunk(run, {"role": "assistant", "content": ""})
     message = ""
     async with contextlib.aclosing(response_events(run, None, app, driver)) as events:
@@ -266,9 +275,11 @@ async def _chunks(run: Run, app: App, driver: Driver, *, with_usage: bool) -> As
                 yield _chunk(run, {"content": between + event["delta"]})
             elif message and event["type"] == "response.in_progress":
                 raise CompletionFailed(
+                    # A stream of chunks has no event that takes text back.
                     "The model began its answer anew, and a stream of chunks cannot. Retrieve the response instead.",
                     response_id=response_id(run.id),
                 )
+    # The stream may have lasted minutes: status and usage are those of now.
     run = await current(app.ports, run)
     check_has_answer(run)
     if not live:

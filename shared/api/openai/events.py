@@ -34,7 +34,7 @@ ATTEMPTS, SEQUENCES, STEPS = 1 << 8, 1 << 18, 1 << 20
 """How many values each part of a ``sequence_number`` may have; the turn stands before them and has the rest."""
 
 MAX_NUMBER = (1 << 53) - 1
-"""What JavaScript counts to."""
+"""The largest whole number that JavaScript holds exactly."""
 
 CREATED, IN_PROGRESS = 0, 1
 """The numbers of the two events that every stream begins with."""
@@ -66,6 +66,7 @@ class StreamPosition:
     @classmethod
     def from_number(cls, number: int) -> StreamPosition:
         """The position that a ``sequence_number`` holds."""
+        # Any number at all: what a client sends need not be one of ours.
         number, step = divmod(min(number, MAX_NUMBER), STEPS)
         number, sequence = divmod(number, SEQUENCES)
         turn, attempt = divmod(number, ATTEMPTS)
@@ -74,6 +75,7 @@ class StreamPosition:
     @classmethod
     def from_event_id(cls, event_id: EventId) -> StreamPosition:
         """The position of an event of the run's own stream."""
+        # A larger attempt would read as `TURN_DONE`.
         return cls(event_id.turn, min(event_id.attempt, TURN_DONE - 1), event_id.sequence)
 
     def same_attempt(self, other: StreamPosition) -> bool:
@@ -94,7 +96,8 @@ class StreamPosition:
 
     @property
     def event_id(self) -> EventId | None:
-        """Where the run's own stream goes on from here; None: at the start of the current attempt."""
+        """Where the run's own stream continues from here; None: at the start of the current attempt."""
+        # A part that was cut to its largest value stands for several events.
         if self.turn == 0 or not 0 < self.attempt < TURN_DONE - 1 or self.sequence == SEQUENCES - 1:
             return None
         # One event of the run may become several here: that event is asked for again, and what was sent is skipped.
@@ -117,7 +120,7 @@ class EventWriter:
         """The last turn whose message, if it has one, was sent whole."""
 
         self._ending = position.turn if position.attempt == TURN_DONE else 0
-        """The turn of whose message an earlier connection sent the text, and perhaps some of the events after it."""
+        """The turn whose text an earlier connection has sent in full, with some of the events that end its message."""
 
         self._open = position.turn if self._ending or position.step >= ITEM_ADDED else 0
         """The turn of the open message; 0 without one. The rest is about this message."""
@@ -154,6 +157,7 @@ class EventWriter:
     def append(self, event_id: EventId, text: str) -> list[Event]:
         """More text of a turn."""
         events = self._end_turns_before(event_id.turn)
+        # An earlier connection has sent all of its text: only the end of the message is left.
         if self._ending == event_id.turn:
             return events
         position = StreamPosition.from_event_id(event_id)
@@ -168,6 +172,7 @@ class EventWriter:
             return events
         position = StreamPosition.from_event_id(event_id)
         if self._open != event_id.turn:
+            # Not yet a message: a turn that only calls tools has no text.
             if not text:
                 return events
             events += self._open_message(position)
@@ -211,11 +216,17 @@ class EventWriter:
         events += self._add_part(self._not_before(StreamPosition(turn, self._attempt)))
         item = output_message(self._run, final)
         if stored is None:
+            # The rows have no text of a turn that was cut off by the end of the run.
             item["status"] = "incomplete"
         part = text_part(text, final.annotations)
         at, index = self._part_of(turn), turn - 1
         events += self._event(
-            "response.output_text.done", StreamPosition(turn, TURN_DONE, 0, 0), **at, text=text, logprobs=[]
+            # Each of the three has a position of its own: a connection may end between any two.
+            "response.output_text.done",
+            StreamPosition(turn, TURN_DONE, 0, 0),
+            **at,
+            text=text,
+            logprobs=[],
         )
         events += self._event("response.content_part.done", StreamPosition(turn, TURN_DONE, 0, 1), **at, part=part)
         events += self._event(
@@ -248,6 +259,7 @@ class EventWriter:
 
     def _send(self, position: StreamPosition, text: str) -> list[Event]:
         if self._pieces is not None:
+            # Kept to see whether the text that replaces it begins with the same.
             self._pieces.append(text)
         self._sent = None if self._sent is None else self._sent + len(text)
         after = replace(position, step=STEPS if self._sent is None else TEXT + self._sent)
@@ -298,12 +310,14 @@ class EventWriter:
         }
 
     def _in_progress(self) -> ResponseObject:
+        # Also for a run that has ended: a viewer who comes late gets the same first events.
         response = response_object(replace(self._run, phase=RunningTools()))
         response["error"] = response["incomplete_details"] = None
         return response
 
     def _event(self, kind: str, position: StreamPosition, **fields: Any) -> list[Event]:
         """The event, unless it was sent before."""
+        # Built and left out: what follows an event depends on what was sent before it.
         if position.number <= self._after:
             return []
         self._position = max(self._position, position)

@@ -55,11 +55,12 @@ def owner_of_key(request: Request, settings: Settings) -> str:
     Raises ``NotFound`` while the app has no keys, ``InvalidApiKey`` for a request without one of them.
     """
     secrets = settings.secrets_of_clients
+    # 404 and not 401: no key would open an API that is switched off.
     if not secrets:
         raise NotFound("This app takes no OpenAI clients. Set DORMOUSE_API_KEYS (`name:secret`), or use `/api/runs`.")
     given = _digest(_secret_in(request))
     found = ""
-    for name, secret in secrets.items():  # never ends early: the time it takes must not tell which keys exist
+    for name, secret in secrets.items():  # to the end: the time it takes must not show which keys exist
         if hmac.compare_digest(given, _digest(secret)):
             found = name
     if not found:
@@ -74,7 +75,7 @@ def _secret_in(request: Request) -> str:
 
 
 def _digest(secret: str) -> bytes:
-    # Digests have one length: a comparison of the secrets themselves would tell how long they are.
+    # Digests have one length: to compare the secrets themselves would show how long they are.
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -82,11 +83,13 @@ def error_object(error: DormouseError) -> dict[str, Any]:
     """The value of ``error``: OpenAI's four fields, and beside them what else is known of this error."""
     if isinstance(error, RunNotFound):
         error = ResponseNotFound()  # a run is a response here
+    # OpenAI's clients keep fields that they do not know, so nothing of ours is lost.
     details = {name: value for name, value in error.details.items() if value is not None}
     problems = details.pop("errors", None) or [{}]
     problem: OpenAIProblem = {
         "message": error.message,
         "type": _type_of(error.status),
+        # OpenAI's errors name one parameter; the rest is in the message.
         "param": problems[0].get("field"),
         "code": error.code,
     }
@@ -109,6 +112,7 @@ answered_to_client = answered_as(openai_error)
 
 def not_found(request: Request, app: App) -> NoReturn:
     """Answer a call below ``/api/v1`` that no route takes: raises what is wrong with its key, method or address."""
+    # First: without a key nobody learns which addresses there are.
     owner_of_key(request, app.settings)
     methods = other_methods(request, f"v1/{request.path_params.get('rest', '')}")
     if methods:

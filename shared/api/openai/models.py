@@ -30,6 +30,7 @@ class ModelObject(TypedDict):
 )
 async def list_models(request: Request, app: App) -> Response:
     """List the agents."""
+    # For its check alone: all keys see the same agents.
     owner_of_key(request, app.settings)
     data = [model_object(agent) for agent in app.ports.agents.values()]
     return json_response({"object": "list", "data": data})
@@ -49,10 +50,11 @@ async def get_model(request: Request, app: App) -> Response:
 
 
 def model_object(agent: Agent) -> ModelObject:
-    """The agent as a model. ``created`` is 0: an agent is code, and has no such time."""
+    """The agent as a model."""
     return {
         "id": agent.name,
         "object": "model",
+        # Required by OpenAI's clients; an agent is code, and has no such time.
         "created": 0,
         "owned_by": "dormouse",
         "description": agent.description,

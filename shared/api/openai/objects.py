@@ -22,14 +22,14 @@ class TextPart(TypedDict):
 
 
 class RefusalPart(TypedDict):
-    """What the agent said in refusing."""
+    """The text of a refusal."""
 
     type: Literal["refusal"]
     refusal: str
 
 
 class OutputMessage(TypedDict):
-    """What the agent said in one turn: an item of ``output``."""
+    """The agent's text in one turn: an item of ``output``."""
 
     id: str
     type: Literal["message"]
@@ -127,9 +127,10 @@ def response_object(run: Run, turns: Sequence[TurnText] = (), *, agent: Agent | 
     return {
         "id": response_id(run.id),
         "object": "response",
+        # Whole seconds: .NET's client reads every number as an integer of 32 bits.
         "created_at": int(run.request.created_at.timestamp()),
         "completed_at": _completed_at(run),
-        # No client of this API can answer what a person is asked for.
+        # OpenAI has no such status, and its clients cannot answer what a person is asked.
         "status": "in_progress" if run.status is RunStatus.REQUIRES_ACTION else run.status.value,
         "background": run.request.background,
         "model": run.request.agent,
@@ -139,6 +140,7 @@ def response_object(run: Run, turns: Sequence[TurnText] = (), *, agent: Agent | 
         "usage": _usage(run.counters.usage) if ended else None,
         "metadata": run.request.metadata,
         "previous_response_id": None if follows is None else response_id(run_id(run.request.session_id, follows)),
+        # From here on the provider's defaults: typed clients want the fields, and the agent decides on them.
         "instructions": None,
         "max_output_tokens": None,
         "max_tool_calls": None,
@@ -160,6 +162,7 @@ def response_object(run: Run, turns: Sequence[TurnText] = (), *, agent: Agent | 
 def output_turns(run: Run, turns: Iterable[TurnText]) -> list[TurnText]:
     """The turns whose text is the run's output: none that was corrected, and of a structured result the last alone."""
     kept = [each for each in turns if not each.corrected]
+    # A client parses a structured result as one JSON document.
     return kept[-1:] if run.result.output else kept
 
 
@@ -167,6 +170,7 @@ def output_message(run: Run, turn: TurnText) -> OutputMessage:
     """A turn's text as an output item."""
     cut = run.status is RunStatus.INCOMPLETE and turn.turn == run.turn.number
     content: list[TextPart | RefusalPart] = []
+    # Never without a part: clients look into the first one.
     if turn.text or not turn.refusal:
         content.append(text_part(turn.text, turn.annotations))
     if turn.refusal:
@@ -221,12 +225,14 @@ def message_id(run: Run, turn: int) -> str:
 
 
 def _completed_at(run: Run) -> int | None:
+    # OpenAI has this time for completed responses alone.
     completed = run.completed_at if run.status is RunStatus.COMPLETED else None
     return None if completed is None else int(completed.timestamp())
 
 
 def _error(run: Run) -> ResponseError | None:
     code = run.result.error_code
+    # Both are texts in OpenAI's types, never null.
     return None if code is None else {"code": code, "message": run.result.error_message or ""}
 
 

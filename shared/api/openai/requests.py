@@ -66,7 +66,7 @@ DEFAULTS: Mapping[str, Sequence[Any]] = {
     "frequency_penalty": [0],
     "presence_penalty": [0],
 }
-"""Parameters whose default may be written out; any other value would ask for what is not done here."""
+"""Parameters that are taken with their default value; with any other they ask for what this app does not do."""
 
 REFUSALS: Mapping[str, str] = {
     "instructions": "the agent has its own instructions. Say what you want in the input.",
@@ -92,6 +92,7 @@ class CreateParameters(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
+    # All others were checked by name before this is built.
     model: str = Field(min_length=1, max_length=128)
     background: bool = False
     stream: bool = False
@@ -127,6 +128,7 @@ async def read_create(request: Request, owner: str, app: App) -> Submission:
         previous = run_of_response(parameters.previous_response_id)
         if previous is None:
             raise PreviousResponseNotFound(param="previous_response_id")
+        # The id holds session and number: no read is needed to go on from it.
         submission = replace(submission, session_id=previous[0], previous=previous[1])
     return with_idempotency_key(submission, request)
 
@@ -147,6 +149,7 @@ def read_parameters(body: Mapping[str, Any], *, messages: str) -> CreateParamete
         raise invalid(messages, "is required")
     for name, value in body.items():
         if name not in CreateParameters.model_fields and name not in IGNORED and name != messages:
+            # Many clients write out every default: refused is only what would change the answer.
             _check_is_default(name, without_nulls(value))
     try:
         return CreateParameters.model_validate(body)
@@ -168,7 +171,7 @@ def submission_of(parameters: CreateParameters, items: tuple[Item, ...], owner: 
 
 
 def with_idempotency_key(submission: Submission, request: Request) -> Submission:
-    """The submission with what tells its tries from other requests, where the client says so.
+    """The submission with a key that all tries of this request share, where the client sends one.
 
     That is an ``Idempotency-Key``; else ``x-ms-client-request-id``, which Azure's clients make anew for a request and
     send with every try of it. Others may set that to what they like, so it counts together with the request only.
@@ -212,6 +215,7 @@ def number_of_query(request: Request, name: str, most: int) -> int | None:
     value = request.query_params.get(name)
     if value is None:
         return None
+    # The length before `int`, which raises for very long numbers.
     if not (value.isascii() and value.isdigit() and len(value) <= 16 and int(value) <= most):
         raise InvalidRequest(f"`{name}` is a whole number up to {most}.", param=name)
     return int(value)
@@ -233,6 +237,7 @@ def invalid(param: str, problem: str) -> InvalidRequest:
 
 def invalid_by(error: ValidationError, param: str) -> InvalidRequest:
     """The error for what pydantic found wrong in a parameter; in the body, for an empty name."""
+    # OpenAI's errors have room for one parameter.
     path, problem = problems_of(error)[0]
     place = param + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path)
     return InvalidRequest(f"`{place.lstrip('.')}`: {problem}.", param=place.lstrip("."))
@@ -253,6 +258,7 @@ def _agent_named(model: str, app: App) -> str:
     agent = app.ports.agents.get(model)
     if agent is None:
         names = ", ".join(app.ports.agents)
+        # With the names: this is where a new user's first request fails.
         raise ModelNotFound(f"The model {model[:80]!r} does not exist here; there are: {names}.", param="model")
     if agent.asks_approval:
         raise ApprovalUnsupported(param="model")
@@ -262,11 +268,13 @@ def _agent_named(model: str, app: App) -> str:
 def _read_message(message: Any, param: str) -> Item:
     if not isinstance(message, dict):
         raise invalid(param, "must be a message")
+    # In OpenAI's own API the type of a message may be left out, too.
     kind = message.get("type") or "message"
     if kind != "message":
         raise unsupported(f"{param}.type", f"only messages are taken here, no {str(kind)[:80]} items.")
     fields = without_nulls({name: value for name, value in message.items() if name not in IGNORED_OF_MESSAGES})
     match fields.get("role"):
+        # Not ignored: the caller would believe that the agent follows it.
         case "system" | "developer":
             raise unsupported(f"{param}.role", "the agent has its own instructions; leave this message out.")
         case "assistant":
@@ -278,7 +286,7 @@ def _read_message(message: Any, param: str) -> Item:
 
 
 def _read_assistant_message(fields: Mapping[str, Any], param: str) -> Item:
-    """As plain text: ids and annotations mean nothing to a provider that did not write the message."""
+    # As plain text: ids and annotations mean nothing to a provider that did not write the message.
     content = fields.get("content")
     if isinstance(content, str):
         fields = {**fields, "content": [{"type": "output_text", "text": content}]}

@@ -54,7 +54,9 @@ async def create_response(request: Request, app: App, driver: Driver) -> Respons
     submission = await read_create(request, owner_of_key(request, app.settings), app)
     if submission.background and not submission.stream:
         return await _answer(await start_run(request, submission, app, driver), app)
-    with app.watching.limit.acquire(submission.owner) as slot:  # first: who has too many open must not start a run
+    with app.watching.limit.acquire(
+        submission.owner
+    ) as slot:  # first: a caller with too many open must not start a run
         run = await start_run(request, submission, app, driver)
         if submission.stream:
             return event_stream(run, None, app, driver, arrived=arrived, slot=slot.keep())
@@ -85,6 +87,7 @@ async def get_response(request: Request, app: App, driver: Driver) -> Response:
     OpenAI's events.
     """
     run = await _own_run(request, app)
+    # A HEAD must not occupy a viewer's slot: it has no body to stream.
     if request.query_params.get("stream", "false").lower() == "true" and request.method != "HEAD":
         after = number_of_query(request, "starting_after", MAX_NUMBER)
         slot = app.watching.limit.acquire(run.request.owner)
@@ -101,6 +104,7 @@ async def cancel_response(request: Request, app: App, driver: Driver) -> Respons
     run = await cancel_run(app.ports, (await _own_run(request, app)).id)
     if run is None:
         raise ResponseNotFound
+    # Also when it was cancelled before: that wake may have been lost.
     if not run.is_done:
         await driver.wake(run.id)
     return await _answer(run, app)
@@ -135,6 +139,7 @@ async def delete_response(request: Request, app: App, driver: Driver) -> Respons
 async def list_input_items(request: Request, app: App) -> Response:
     """List what a response answers."""
     run = await _own_run(request, app)
+    # OpenAI's own default.
     order = request.query_params.get("order", "desc")
     if order not in ("asc", "desc"):
         raise InvalidRequest("`order` is `asc` or `desc`.", param="order")
@@ -149,6 +154,7 @@ async def list_input_items(request: Request, app: App) -> Response:
             raise InvalidRequest("`after` is the id of no item of this list.", param="after")
         items = items[ids.index(after) + 1 :]
     page = items[:limit]
+    # Typed clients want texts here, also for an empty page.
     ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {"first_id": "", "last_id": ""}
     return json_response({"object": "list", "data": page, "has_more": len(items) > limit, **ends})
 
@@ -162,6 +168,7 @@ async def _own_run(request: Request, app: App) -> Run:
             return await run_of_owner(app.ports, run_id, owner)
     except RunNotFound:
         pass
+    # One error for all: nobody learns which ids other callers have.
     raise ResponseNotFound(f"There is no response {name!r} here, or it is not yours.", param="response_id")
 
 

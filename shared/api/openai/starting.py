@@ -74,12 +74,12 @@ def seconds_left(most: float, arrived: float) -> float:
 async def start_run(request: Request, submission: Submission, app: App, driver: Driver) -> Run:
     """The run that is asked for: a new one, or the one that an earlier try of this request has started.
 
-    Raises the errors of a submit, in the words of this API.
+    Raises the errors of a submit, under the names of this API.
     """
     with _holding(submission):
         run = await _abandoned_run(request, submission, app) or await _submit(submission, app, driver)
         caller_waits = not (submission.background or submission.stream or run.terminal)
-        if not caller_waits and await request.is_disconnected():  # `wait_for_end` looks after those who wait
+        if not caller_waits and await request.is_disconnected():  # `wait_for_end` checks those that wait
             await note_abandoned(app.ports, submission, run)
     return run
 
@@ -91,6 +91,7 @@ async def wait_for_end(request: Request, submission: Submission, run: Run, app: 
     """
     if run.terminal:
         return run
+    # From the arrival: the client's own time-out runs since then, and a submit may take long.
     seconds = app.settings.api_wait - (loop_time() - arrived)
     with _holding(submission):
         seen = await app.watching.until(
@@ -114,12 +115,15 @@ async def wait_for_end(request: Request, submission: Submission, run: Run, app: 
 async def _submit(submission: Submission, app: App, driver: Driver) -> Run:
     try:
         submitted = await submit_run(app.ports, submission)
+    # Callers know no sessions: they named a response.
     except (SessionNotFound, PreviousResponseNotFound):
         raise PreviousResponseNotFound(param="previous_response_id") from None
     except AgentMismatch as error:
+        # Not to be repeated, as clients do after 409: it would fail in the same way.
         raise AgentMismatch(f"{error.message} `model` is that agent's name.", param="model", headers=NO_RETRY) from None
     except SessionBusy as error:
         active = error.details.get("active_run")
+        # May be repeated: the other response may have ended by then.
         raise SessionBusy(
             "A response of this conversation is still running. Wait for it or cancel it, then send the request again.",
             active_response=None if active is None else response_id(active),
@@ -136,6 +140,7 @@ def _holding(submission: Submission) -> Iterator[None]:
         yield
     finally:
         _held[key] -= 1
+        # A Counter keeps its zeros: without this it would grow with every request.
         if not _held[key]:
             del _held[key]
 
@@ -155,6 +160,7 @@ async def _abandoned_run(request: Request, submission: Submission, app: App) -> 
     while True:
         if await request.is_disconnected():
             raise StillRunning("The caller of this repeat hung up. Send the request again.")
+        # Held by another: its caller may have hung up, which is seen only at the next check.
         is_held = _held[_held_key(submission)] > 1  # by more than this retry itself
         is_last = loop_time() - begun >= (LOOK_SECONDS_WHILE_HELD if is_held else LOOK_SECONDS)
         run = await take_abandoned(app.ports, submission, since)

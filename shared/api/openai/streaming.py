@@ -38,7 +38,7 @@ def event_stream(
 
 
 def error_of_stream(raised: Exception, run: Run) -> DormouseError:
-    """The error that a caller is told of what ended a stream; what nobody expected is logged."""
+    """The error to send for what ended a stream; an unexpected exception is logged."""
     if isinstance(raised, DormouseError):
         return raised
     if isinstance(raised, StoreUnavailable):
@@ -59,6 +59,7 @@ async def response_events(run: Run, after: int | None, app: App, driver: Driver)
             events: list[Event] = []
             match view:
                 case Snapshot() | Delta():
+                    # The deltas of an earlier turn may have been missed; its rows have the text in full.
                     if writer.lacks_turns_before(view.event_id.turn):
                         writer.set_stored(await turn_texts(app.ports, await current(app.ports, run)))
                     write = writer.append if isinstance(view, Delta) else writer.replace
@@ -70,6 +71,7 @@ async def response_events(run: Run, after: int | None, app: App, driver: Driver)
                 yield event
             if isinstance(view, End):
                 return
+    # A watch that ends without an `End`: the run was deleted.
     raise ResponseNotFound
 
 
@@ -105,7 +107,7 @@ async def _body(run: Run, after: int | None, app: App, driver: Driver, arrived: 
 
 
 def _error_event(error: DormouseError, number: int) -> Event:
-    """OpenAI's ``error`` event, with the number of the event before: who goes on after it misses nothing."""
+    """OpenAI's ``error`` event, with the number of the event before: a client that resumes after it misses nothing."""
     body = error_object(error)
     fields = {name: body[name] for name in ("code", "message", "param")}
     # OpenAI's clients raise for an event with `error` in it; the flat fields alone would look like a normal end.

@@ -56,8 +56,9 @@ class ItemPage:
 
 
 async def batch_of_owner(ports: Ports, batch_id: str, owner: str) -> Batch:
-    """The batch. Raises ``BatchNotFound`` for one that is not there, deleted, or somebody else's."""
+    """The batch. Raises ``BatchNotFound`` for one that is not there, deleted, or another owner's."""
     stored = await ports.batches.load(batch_id)
+    # One error for all three: nobody learns which ids other owners have.
     if stored is None or stored.value.request.owner != owner or stored.value.is_deleted:
         raise BatchNotFound
     return stored.value
@@ -70,6 +71,7 @@ async def batches_of_owner(ports: Ports, owner: str, cursor: str | None, limit: 
     found = [
         stored.value
         for place, stored in zip(places, loaded, strict=True)
+        # The list's row is written first: until the batch is, or after a lost race, it leads nowhere.
         if stored is not None and stored.value.request.fingerprint == place.fingerprint and not stored.value.is_deleted
     ]
     return BatchPage(batches=found, cursor=following)
@@ -82,6 +84,7 @@ async def items_of_batch(
 
     A page has at most ``limit`` items, and ``MAX_BYTES`` of texts but for its first.
     """
+    # A status comes from two rows, so a filter must read all. Else one more tells if there is a next page.
     heads = await ports.batches.heads(batch.id, first, limit=None if statuses else limit + 1)
     results = await ports.batches.results(batch.id, first, heads[-1].index + 1) if heads else {}
     found = [
@@ -103,6 +106,7 @@ async def _as_many_as_fit(ports: Ports, batch: Batch, found: Sequence[FullItem])
         for each, run in zip(some, runs, strict=True):
             text, output = await _texts(ports, run)
             held += len(text.encode()) + len(output.encode())
+            # Never without the first: a page that may be empty could leave the caller at the same place for ever.
             if fitting and held > MAX_BYTES:
                 return fitting
             fitting.append(
@@ -115,6 +119,7 @@ async def _run(ports: Ports, batch: Batch, each: FullItem) -> Run | None:
     """The run of an item that has one, and still has."""
     if each.item.error_code is not None or (each.result is not None and not each.result.ran):
         return None
+    # Not started yet: nothing to read, and a batch may have a thousand of these.
     if each.result is None and each.status is not ItemStatus.ACTIVE:
         return None
     stored = await ports.runs.load(run_of(batch.id, each.item.index))
@@ -128,6 +133,7 @@ async def _texts(ports: Ports, run: Run | None) -> tuple[str, str]:
     try:
         return await ports.runs.load_text(run, run.result.text), await ports.runs.load_text(run, run.result.output)
     except LookupError:
+        # The parts of a deleted run are removed while its row is still there, as a tombstone.
         if await is_gone(ports, run):
             return "", ""
         raise

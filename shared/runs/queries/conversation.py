@@ -1,4 +1,4 @@
-"""What was said in a run: its input, and the agent's text in each turn."""
+"""The texts of a run: its input, and the agent's text in each turn."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from shared.runs.ports import Ports
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnText:
-    """What the agent said in one turn."""
+    """The agent's text in one turn."""
 
     turn: int
 
     text: str = ""
 
     refusal: str = ""
-    """What it said in refusing; empty where it did not refuse."""
+    """The text of a refusal; empty where there was none."""
 
     annotations: tuple[Mapping[str, Any], ...] = ()
     """Citations and the like, as the provider sent them. Their indices count from the start of ``text``."""
 
     corrected: bool = False
-    """Whether it was told that this does not fit its output, and answered again in the next turn."""
+    """Whether this did not fit the agent's output schema, so that the model was asked again in the next turn."""
 
     @property
     def full_text(self) -> str:
@@ -50,6 +50,7 @@ async def input_of(ports: Ports, run: Run) -> list[Item]:
     try:
         return await ports.runs.given_items(run)
     except LookupError:
+        # A deleted run loses its rows: that is a 404. Of any other run it is a defect.
         await current(ports, run)
         raise
 
@@ -68,6 +69,7 @@ def texts_of(appended: Sequence[Sequence[Item]]) -> list[TurnText]:
     found: list[TurnText] = []
     turn = 1
     for items, following in itertools.pairwise([*appended[1:], ()]):
+        # Results of tools, or the request to correct an output: the next turn answers these.
         if any(item.get("type") in INPUT_ONLY or item.get("role") == "user" for item in items):
             turn += 1
         else:
@@ -84,6 +86,7 @@ def _text_of(turn: int, items: Iterable[Item], *, corrected: bool) -> TurnText:
     """The messages of one response as one text. There may be several, for example around a web search."""
     text = refusal = ""
     annotations: list[Mapping[str, Any]] = []
+    # Leniently: the rows hold what the provider sent, and a field may be null.
     parts = (part for item in items if item.get("type") == "message" for part in item.get("content") or ())
     for part in parts:
         if part.get("type") == "refusal":

@@ -1,4 +1,4 @@
-"""What the store says of itself when it is asked whether it is well."""
+"""What a health check reads from the store."""
 
 from __future__ import annotations
 

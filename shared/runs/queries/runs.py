@@ -75,8 +75,9 @@ class RunPage:
 
 
 async def run_of_owner(ports: Ports, run_id: str, owner: str) -> Run:
-    """The run. Raises ``RunNotFound`` for one that is not there, deleted, or somebody else's."""
+    """The run. Raises ``RunNotFound`` for one that is not there, deleted, or another owner's."""
     stored = await ports.runs.load_visible(run_id)
+    # One error for all: nobody learns which ids other owners have.
     if stored is None or stored.value.request.owner != owner:
         raise RunNotFound
     return stored.value
@@ -84,6 +85,7 @@ async def run_of_owner(ports: Ports, run_id: str, owner: str) -> Run:
 
 async def calls_of(ports: Ports, run: Run) -> Sequence[ToolCall]:
     """The run's tool calls."""
+    # Most runs have none, and the counter saves a query each time that one is read.
     return [call.value for call in await ports.runs.calls(run)] if run.counters.tool_calls else []
 
 
@@ -96,11 +98,13 @@ async def in_full(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> FullRun:
             calls=calls,
             text=await ports.runs.load_text(run, run.result.text),
             output=await ports.runs.load_text(run, run.result.output),
+            # In full, however long: a person approves these very arguments.
             questions=[
                 Question(call=call, arguments=await ports.runs.load_text(run, call.arguments)) for call in waiting
             ],
         )
     except LookupError:
+        # The parts of a deleted run are removed while its row is still there, as a tombstone.
         if await is_gone(ports, run):
             raise RunNotFound from None
         raise
@@ -115,16 +119,19 @@ async def is_gone(ports: Ports, run: Run) -> bool:
 async def runs_of_owner(ports: Ports, owner: str, cursor: str | None, limit: int, wanted: RunFilter) -> RunPage:
     """The page after the cursor. It may hold fewer than ``limit``, or none, and still have a next one."""
     found: list[Run] = []
+    # A filter may let nothing through: without a bound one request would read the owner's whole history.
     for _ in range(PAGES_READ):
         places, cursor = await ports.index.page(owner, cursor, limit)
         loaded = await side_by_side(places, lambda place: ports.runs.load_visible(place.run_id), at_once=READS)
         for number, (place, stored) in enumerate(zip(places, loaded, strict=True)):
+            # The list's row is written first: until the run is, or after a lost race, it leads nowhere.
             if stored is None or stored.value.request.fingerprint != place.fingerprint:
                 continue
             if not wanted.wants(stored.value):
                 continue
             found.append(stored.value)
             if len(found) == limit:
+                # The cursor of this run and not of the index page, which may hold more.
                 is_last = number + 1 == len(places) and cursor is None
                 return RunPage(runs=found, cursor=None if is_last else place.cursor)
         if cursor is None:

@@ -1,4 +1,4 @@
-"""A session as its owner reads it: with a page of its runs, and what was said in these."""
+"""A session as its owner reads it: with a page of its runs, and their messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOKED_AT = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What was said in a run, as the model was and is told it."""
+    """A message of a run, as it is sent to the model."""
 
     role: str
 
@@ -53,8 +53,9 @@ class SessionPage:
 
 
 async def session_of_owner(ports: Ports, session_id: str, owner: str, *, or_deleted: bool = False) -> Session:
-    """The session. Raises ``SessionNotFound`` for one that is not there, deleted, or somebody else's."""
+    """The session. Raises ``SessionNotFound`` for one that is not there, deleted, or another owner's."""
     stored = await ports.runs.load_session(session_id)
+    # One error for all: nobody learns which ids other owners have.
     if stored is None or stored.value.owner != owner or (stored.value.deleted_at is not None and not or_deleted):
         raise SessionNotFound
     return stored.value
@@ -69,6 +70,7 @@ async def runs_of_session(ports: Ports, session: Session, newest: int | None, li
     newest = last if newest is None else min(newest, last)
     page: list[RunWithMessages] = []
     held = 0
+    # By number: keys sort ascending, and the service reads no range backwards.
     for first in range(newest, max(newest - LOOKED_AT, 0), -READS):
         for run in await ports.runs.runs_of(session.session_id, range(first, max(first - READS, 0), -1)):
             if len(page) == limit:
@@ -77,6 +79,7 @@ async def runs_of_session(ports: Ports, session: Session, newest: int | None, li
             if messages is None:
                 continue
             held += sum(message.size for message in messages)
+            # A hundred runs of 1 MiB would be one answer of 100 MB, in memory at once.
             if page and held > MAX_BYTES:
                 return SessionPage(runs=page, following=run.request.number)
             page.append(RunWithMessages(run=run, messages=messages))

@@ -64,10 +64,10 @@ PAGE_ROWS = 250
 
 _API_VERSION = "2020-12-06"  # the first that takes a managed identity; older ones want a key
 _FAILURES = (AzureError, aiohttp.ClientError, OSError)
-_GONE = frozenset({"ResourceNotFound", "EntityNotFound", "TableNotFound"})
-_BUSY = frozenset({429, 503})
+_GONE = frozenset({"ResourceNotFound", "EntityNotFound", "TableNotFound"})  # tables are made by the first write
+_BUSY = frozenset({429, 503})  # throttling is 503 `ServerBusy`
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
-_SYSTEM = ("PartitionKey", "RowKey", "Timestamp")
+_SYSTEM = ("PartitionKey", "RowKey", "Timestamp")  # a selection without them brings rows without keys
 
 _T = TypeVar("_T")
 _Operation: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Any]]
@@ -139,7 +139,7 @@ class AzureTables:
             except HttpResponseError as error:
                 if _code(error) != "TableNotFound":
                     raise
-            await self._create(client)
+            await self._create(client)  # on demand: a check at start would delay every cold start
             return await _repeat(send, _never_happened)
         except _FAILURES as error:
             raise _refused(error, changes) from error
@@ -251,7 +251,7 @@ class AzureTables:
         return self._service
 
     async def _create(self, client: TableClient) -> None:
-        with suppress(ResourceExistsError):  # somebody else was faster
+        with suppress(ResourceExistsError):  # another call was faster
             await _repeat(client.create_table, _never_happened)
 
 
@@ -271,7 +271,7 @@ async def _send_one(client: TableClient, partition: str, change: Change) -> Mapp
 
 
 async def _delete(client: TableClient, entity: Mapping[str, Any], options: Mapping[str, Any], change: Change) -> None:
-    """Delete one row. The SDK hides a 404, even under If-Match; the port calls it a conflict."""
+    # The SDK hides a 404, even under If-Match. To the port it is a conflict.
     statuses: list[int] = []
     await client.delete_entity(
         entity, raw_response_hook=lambda answer: statuses.append(answer.http_response.status_code), **options
@@ -309,7 +309,7 @@ def _operation(partition: str, change: Change) -> _Operation:
 def _typed(value: Value) -> Any:
     value = plain(value)
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**31) <= value < 2**31:
-        return EntityProperty(value, EdmType.INT64)
+        return EntityProperty(value, EdmType.INT64)  # the SDK refuses a bare int beyond 32 bits
     return value
 
 
@@ -329,7 +329,7 @@ def _row(entity: TableEntity) -> Row:
 
 
 def _comparable(row: Row, where: Mapping[str, tuple[str, Value]]) -> bool:
-    """Whether the row has what it was compared by. Azurite lets absent and foreign values pass some operators."""
+    # Azurite lets absent values, and values of another type, pass some operators.
     return all(type(row.values.get(name)) is type(plain(value)) for name, (_, value) in where.items())
 
 
@@ -342,7 +342,7 @@ def _narrowed(row: Row, select: Sequence[str] | None) -> Row:
 def _value(value: Any) -> Value:
     if isinstance(value, EntityProperty):
         value = value.value
-    # Nothing of ours has another type; somebody's else must not make the row unreadable.
+    # We write no other type; one written by another program must not make the row unreadable.
     return value if isinstance(value, str | int | float | bytes) else str(value)
 
 
@@ -358,12 +358,12 @@ async def _repeat(send: Callable[[], Awaitable[_T]], again: Callable[[Exception]
 
 
 def _never_happened(error: Exception) -> bool:
-    """Whether a write cannot have reached the tables. A connection lost on the way is reported like one never
-    made, so the cause decides."""
+    """Whether a write cannot have reached the tables."""
     if isinstance(error, HttpResponseError):
         return error.status_code == 429 or _code(error) == "ServerBusy"
     if isinstance(error, ServiceRequestTimeoutError):
         return True
+    # The SDK reports a connection lost on the way like one never made, so the cause decides.
     return isinstance(error, ServiceRequestError) and isinstance(error.inner_exception, aiohttp.ClientConnectorError)
 
 
@@ -376,7 +376,7 @@ def _may_read_again(error: Exception) -> bool:
 
 
 def _code(error: Exception) -> str | None:
-    """The service's own name of an error; :class:`HttpResponseError` of an insert has it in the header only."""
+    # The error of an insert has the service's code in the header only.
     code = getattr(error, "error_code", None)
     if code is None:
         response = getattr(error, "response", None)
@@ -408,13 +408,13 @@ def _refused(error: Exception, changes: Sequence[Change]) -> Exception:
 def _refusing_key(error: HttpResponseError, changes: Sequence[Change]) -> str | None:
     if len(changes) == 1:
         return changes[0].key
-    if isinstance(error, TableTransactionError) and re.match(r"\d+:", error.message):
+    if isinstance(error, TableTransactionError) and re.match(r"\d+:", error.message):  # else index is 0 by default
         return changes[error.index].key if error.index < len(changes) else None
     return None
 
 
 def _no_token(error: Exception) -> bool:
-    """Whether the identity gave no token. The status is then of *its* answer: the tables were never asked."""
+    # The status is then that of the identity's answer: no request reached the tables.
     return any(
         isinstance(each, ClientAuthenticationError) and each.status_code not in (401, 403)
         for each in (error, error.__cause__)  # the client decodes every answer as one of the tables

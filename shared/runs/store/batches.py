@@ -17,9 +17,9 @@ from shared.runs.store.runs import Stored
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
 
 BATCH_KEY = "batch"
+# The service would take more. But the client writes a transaction's body in one go: some 30 ms for this much.
 ITEMS_A_TRANSACTION = 25
 BYTES_A_TRANSACTION = 500_000
-"""The service would take more. But the client writes a transaction's body in one go: some 30 ms for this much."""
 
 
 class BatchStore:
@@ -35,6 +35,7 @@ class BatchStore:
 
     async def create(self, batch: Batch) -> Stored[Batch]:
         """Write a new batch; its items are there already. Raises ``Conflict``."""
+        # Last of all: a batch that can be read has all of its items.
         change = Change(kind=Kind.INSERT, key=BATCH_KEY, values=encode(batch))
         etags = await self._tables.commit(Table.BATCHES, batch.id, [change])
         return Stored(batch, etags[BATCH_KEY])
@@ -42,13 +43,14 @@ class BatchStore:
     async def save(self, before: Stored[Batch], after: Batch, results: Sequence[ItemResult] = ()) -> Stored[Batch]:
         """Merge what changed in the batch, with the results of items that ended. Raises ``Conflict``."""
         merge = Change(kind=Kind.MERGE, key=BATCH_KEY, values=changes(before.value, after), etag=before.etag)
+        # An item ends once: if its result is there, this fails and the counts stay as they are.
         ended = [Change(kind=Kind.INSERT, key=_result_key(each.index), values=encode(each)) for each in results]
         etags = await self._tables.commit(Table.BATCHES, after.id, [merge, *ended])
         return Stored(after, etags[BATCH_KEY])
 
     async def put_items(self, batch_id: str, items: Iterable[BatchItem]) -> None:
         """Write the items, or write them again."""
-        # Written again it is the same under a new ETag, which tells a clearing away.
+        # The same content under a new ETag, so that a removal that has read the old one fails.
         written = [Change(kind=Kind.UPSERT, key=_item_key(each.index), values=encode(each)) for each in items]
         for group in _transactions(written):
             await self._tables.commit(Table.BATCHES, batch_id, group)
@@ -65,6 +67,7 @@ class BatchStore:
             batch_id,
             first=_item_key(first),
             before="item:~",
+            # An input may be long, and no list shows it.
             select=["index", "id", "error_code", "error_message", "schema"],
             limit=limit,
         )
@@ -87,10 +90,12 @@ class BatchStore:
     async def rows(self, batch_id: str, *, limit: int | None = None) -> list[Row]:
         """All rows of a batch but its own, without their contents."""
         found: list[Row] = []
+        # `~` sorts after every digit.
         for first, before in (("item:", "item:~"), ("part:", "part:~"), ("result:", "result:~")):
             left = None if limit is None else limit - len(found)
             if left == 0:
                 break
+            # A delete needs only key and ETag, and the contents may be megabytes.
             query = self._tables.query(
                 Table.BATCHES, batch_id, first=first, before=before, select=["PartitionKey"], limit=left
             )
@@ -99,6 +104,7 @@ class BatchStore:
 
     async def remove_rows(self, batch_id: str, rows: Sequence[Row]) -> bool:
         """Delete these rows, under their ETags; False when one was written anew, and then not all are gone."""
+        # Under the ETag: a submit that has just written an item again must not lose it.
         gone = [Change(kind=Kind.DELETE, key=row.key, etag=row.etag) for row in rows]
         try:
             for start in range(0, len(gone), MAX_OPERATIONS):
@@ -114,6 +120,7 @@ class BatchStore:
 
     async def over_since(self, moment: datetime, *, place: str | None, size: int) -> tuple[list[str], str | None]:
         """A page of the ids of batches that were over before ``moment`` and are not deleted, and the next place."""
+        # The empty string stands for None, and sorts before every time.
         over = [("over_at", "gt", ""), ("over_at", "lt", moment.isoformat())]
         page = await self._tables.page(
             Table.BATCHES,
@@ -128,7 +135,7 @@ class BatchStore:
 
 
 def _transactions(written: Sequence[Change]) -> list[list[Change]]:
-    """The changes in groups that one transaction each can take, and that take no long time to write."""
+    """The changes in groups of one transaction each, none of which takes long to write."""
     groups: list[list[Change]] = []
     size = 0
     for change in written:

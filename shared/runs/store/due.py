@@ -1,5 +1,5 @@
-"""Due rows: what somebody must still come back to, and when. One row a run, or a batch, that is not over and done with,
-and one a deleted session.
+"""Due rows: what a sweep must still look at, and when. One for each run or batch that is not finished, and for each
+deleted session.
 
 Where these methods say ``run_id``, a batch's id does as well, or the name that a deleted session has here.
 """
@@ -15,7 +15,7 @@ from shared.runs.store.rows import moment_of, seconds_of
 from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
 
 AHEAD = timedelta(seconds=60)
-"""When a sweep looks at what was announced, should nobody else have come to it by then."""
+"""When a sweep looks at what was announced, if no wake has dated it by then."""
 
 ASIDE = timedelta(hours=1)
 """When a sweep looks again at a row whose run could not be read."""
@@ -32,9 +32,9 @@ MAX_COUNTED = 1_000
 class DueRow:
     """One due row. ``overdue_sweeps``: how many sweeps in a row found the run overdue.
 
-    ``announced_at``: when somebody last said that they were about to change the run (or to create it).
-    ``listed``: the place in the owner's list that goes with the row, should the run never come to be.
-    ``quarantined``: why its run could not be read, while it is put aside.
+    ``announced_at``: when a call last announced that it is about to change the run (or to create it).
+    ``listed``: the place in the owner's list that is removed with the row if the run is never created.
+    ``quarantined``: why its run could not be read; empty when it can be.
     """
 
     run_id: str
@@ -55,7 +55,7 @@ class DueStore:
     async def announce(
         self, run_id: str, now: datetime, *, listed: str = "", deadline: datetime | None = None
     ) -> DueRow:
-        """For who brings a wake nearer, *before* it commits that: whatever becomes of it, the sweep looks.
+        """For a call that brings a wake nearer, *before* it commits: if it crashes, the sweep still looks.
 
         The row has a new ETag and is due within 60 s, never later than it was: so announcing again and again
         postpones nothing. Due at the ``deadline`` if that is sooner: what is announced may hang for longer.
@@ -64,16 +64,19 @@ class DueStore:
         due = now + AHEAD if deadline is None else min(now + AHEAD, deadline)
         again = first = DueRow(run_id=run_id, due=due, announced_at=now, etag="", listed=listed)
         for _ in range(RACES):
+            # Each round writes a new ETag: whoever read the run before it can no longer date or delete the row.
             row = await self.get(run_id)
             again = first if row is None else _announced_again(row, due, now, listed)
             try:
                 return await self._write(again, Kind.INSERT if row is None else Kind.REPLACE)
             except Conflict:
                 continue
+        # Blind after so many lost races: a row dated too early costs one look, a missing one costs the run.
         return await self.put(run_id, again.due, again.announced_at, listed=again.listed)
 
     async def keep_announced(self, row: DueRow, now: datetime) -> DueRow:
-        """For who has announced, right before its commit: announces again what it said too long ago."""
+        """For a call that has announced, right before its commit: announces again if that was too long ago."""
+        # A commit after the 60 s could be missed by a wake that dates or deletes the row meanwhile.
         if now - row.announced_at < ANNOUNCE_AGAIN:
             return row
         return await self.announce(row.run_id, now, listed=row.listed)
@@ -88,11 +91,12 @@ class DueStore:
         return None if row is None else _due_row(row)
 
     async def set_due(self, row: DueRow, due: datetime, now: datetime, *, overdue_sweeps: int = 0) -> bool:
-        """Date it, under the ETag read *before* the run row; False when somebody was nearer to the truth.
+        """Date it, under the ETag read *before* the run row; False when the row has changed since.
 
         Not later than 60 s after an announcement that is younger than that: what it announced may not be committed
         yet, and then the run row says nothing of it.
         """
+        # Whoever dates the row has read its run, so it is not quarantined any more.
         not_later = _not_past_announcement(row, due, now)
         return await self._merge(row, replace(row, due=not_later, overdue_sweeps=overdue_sweeps, quarantined=""))
 
@@ -102,6 +106,7 @@ class DueStore:
         Not past an announcement either: a version that can read the run may be about to change it.
         """
         due = _not_past_announcement(row, now + ASIDE, now)
+        # Cut: an error's text may be longer than a property can be.
         return await self._merge(row, replace(row, due=due, quarantined=reason[:1_000]))
 
     async def remove(self, row: DueRow, now: datetime) -> bool:
@@ -109,17 +114,20 @@ class DueStore:
 
         One that was announced less than 60 s ago is dated to the end of these instead.
         """
+        # What was announced may be committed after this look, and then only the due row leads back to it.
         if now < row.announced_at + AHEAD:
             return await self.set_due(row, row.announced_at + AHEAD, now)
         return await self._try(row, Change(kind=Kind.DELETE, key=row.run_id, etag=row.etag))
 
     async def due(self, now: datetime, limit: int) -> list[DueRow]:
         """The rows whose time has come, oldest first, at most ``limit``."""
+        # The service sorts by keys alone: the oldest are known only when all that are due were read.
         rows = self._tables.query(Table.DUE, None, where={"due": ("le", seconds_of(now))})
         return sorted([_due_row(row) async for row in rows], key=lambda each: each.due)[:limit]
 
     async def count(self, most: int = MAX_COUNTED) -> tuple[int, int]:
         """How many due rows there are, and how many of them are put aside: each up to ``most``, in one page."""
+        # One page each: a health check must not read the whole table.
         rows = await self._tables.page(Table.DUE, select=["due"], size=most)
         aside = await self._tables.page(
             Table.DUE, any_of=[[("quarantined", "gt", "")]], select=["quarantined"], size=most
@@ -143,6 +151,7 @@ class DueStore:
 
 
 def _announced_again(row: DueRow, due: datetime, now: datetime, listed: str) -> DueRow:
+    # The clocks of instances differ, so neither time is ever moved back or put off.
     return replace(
         row,
         due=min(row.due, due),
@@ -158,6 +167,7 @@ def _not_past_announcement(row: DueRow, due: datetime, now: datetime) -> datetim
 
 
 def _partition(run_id: str) -> str:
+    # Sixteen partitions, by the last hex digit: one takes 2,000 writes a second.
     if is_batch_id(run_id) or session_of_due_row(run_id) is not None:
         return run_id[-1]
     parsed = parse_run_id(run_id)
@@ -177,6 +187,7 @@ def _values(row: DueRow) -> dict[str, Value]:
 
 
 def _due_row(row: Row) -> DueRow:
+    # Defaults for whatever is missing: one bad row must not stop a sweep.
     overdue = row.values.get("overdue_sweeps", 0)
     return DueRow(
         run_id=row.key,

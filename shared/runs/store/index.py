@@ -18,7 +18,7 @@ BATCHES = "batches"
 
 _KEY_ROW = "key"
 _PLACES = "places"
-_END_OF_TIME_MS = 10**14
+_END_OF_TIME_MS = 10**14  # in the year 5138
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,7 @@ class ListRow:
 
 def key_digest(owner: str, key: str) -> str:
     """The name of an owner's key: its scope is the owner."""
+    # The length in front: else `a` with `b:c` and `a:b` with `c` would be one key.
     return hashlib.sha256(f"{len(owner)}:{owner}:{key}".encode()).hexdigest()
 
 
@@ -59,7 +60,8 @@ class IndexStore:
         return None if row is None else _key_record(digest, row)
 
     async def claim_key(self, record: KeyRecord) -> KeyRecord | None:
-        """Take a free key; None when somebody has it."""
+        """Take a free key; None when another request has it."""
+        # An insert: of two requests with one key only one can claim it.
         change = Change(kind=Kind.INSERT, key=_KEY_ROW, values=_key_values(record))
         try:
             etags = await self._tables.commit(Table.INDEX, f"key:{record.digest}", [change])
@@ -76,20 +78,22 @@ class IndexStore:
             return
 
     async def leave_unanswered(self, owner: str, payload: str, run_id: str, now: datetime) -> None:
-        """Note that nobody was left to be answered by this run. The row goes when it is taken, or as old keys do."""
+        """Note that the caller of this run hung up. The row is deleted when it is taken, or with the old keys."""
         change = Change(kind=Kind.UPSERT, key=f"{payload}:{run_id}", values={"created_at": seconds_of(now)})
         await self._tables.commit(Table.INDEX, _unanswered(owner), [change])
 
     async def take_unanswered(self, owner: str, payload: str, since: datetime) -> str | None:
-        """The id of a run of this owner and this payload that nobody was left for since then: for this caller alone."""
+        """The id of a run of this owner and payload whose caller hung up since then. No other call gets it, too."""
+        # `;` is the character after `:`.
         rows = self._tables.query(Table.INDEX, _unanswered(owner), first=f"{payload}:", before=f"{payload};")
         for row in [row async for row in rows]:
-            if moment_of(row.values["created_at"]) < since:
+            if moment_of(row.values["created_at"]) < since:  # retention removes it with the old keys
                 continue
+            # The delete decides: of two retries only one gets the run.
             change = Change(kind=Kind.DELETE, key=row.key, etag=row.etag)
             try:
                 await self._tables.commit(Table.INDEX, row.partition, [change])
-            except Conflict:  # another was faster
+            except Conflict:
                 continue
             return row.key.partition(":")[2]
         return None
@@ -107,6 +111,7 @@ class IndexStore:
     async def list_run(self, run: Run) -> None:
         """Put the run into its owner's list, or there again. ``fingerprint`` tells a list whose row it is."""
         partition, _, key = self.list_row_of(run).partition("/")
+        # Written blind: a list shows what the run's own row says, and this row only leads to it.
         values = {"agent": run.request.agent, "status": run.status.value, "fingerprint": run.request.fingerprint}
         await self._tables.commit(Table.INDEX, partition, [Change(kind=Kind.UPSERT, key=key, values=values)])
 
@@ -123,6 +128,7 @@ class IndexStore:
         first = None if after is None else after + "!"  # the least key that can come after it
         rows = self._tables.query(Table.INDEX, _owner(owner, of), first=first, limit=limit)
         places = [_list_row(row) async for row in rows]
+        # A full page may be the last one: the next is then empty, which is cheaper than to look ahead.
         return places, places[-1].cursor if len(places) == limit else None
 
     async def listed(self, place: str) -> Row | None:
@@ -156,12 +162,12 @@ class IndexStore:
         return list(page.rows), page.place
 
     async def saved_cursor(self, name: str) -> str | None:
-        """Where a long work of this name is to be gone on with; None: at the beginning."""
+        """Where the long task of this name continues; None: at the beginning."""
         row = await self._tables.get(Table.INDEX, _PLACES, name)
         return (str(row.values.get("place", "")) or None) if row is not None else None
 
     async def save_cursor(self, name: str, place: str | None) -> None:
-        """Keep where it is to be gone on with."""
+        """Keep where it continues."""
         change = Change(kind=Kind.UPSERT, key=name, values={"place": place or ""})
         await self._tables.commit(Table.INDEX, _PLACES, [change])
 
@@ -187,15 +193,17 @@ def _key_record(digest: str, row: Row) -> KeyRecord:
 
 
 def _unanswered(owner: str) -> str:
+    # Below `key:`, so that the removal of old keys finds these rows, too.
     return f"key:unanswered:{hashlib.sha256(owner.encode()).hexdigest()}"
 
 
 def _owner(owner: str, of: str = RUNS) -> str:
+    # Hashed: the name of an owner may be longer than a key can be, or hold what a key refuses.
     return f"{of}:{hashlib.sha256(owner.encode()).hexdigest()}"
 
 
 def _list_key(subject_id: str, created_at: datetime, fingerprint: str) -> str:
-    """Newest first: keys sort ascending, so the time counts down. Two requests for one number do not meet."""
+    # Keys sort ascending, so the time counts down. The fingerprint keeps two requests for one number apart.
     countdown = _END_OF_TIME_MS - int(created_at.timestamp() * 1_000)
     return f"{countdown:014}:{subject_id}:{fingerprint[:16]}"
 

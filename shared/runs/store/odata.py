@@ -40,13 +40,16 @@ def _comparison(name: str, compare: str, value: Value) -> str:
 
 def _literal(value: Value) -> str:
     match value:
+        # Before `int`, which a bool is as well.
         case bool():
             return "true" if value else "false"
         case int():
+            # Without the `L` the literal is one of 32 bits.
             return str(value) if -(2**31) <= value < 2**31 else f"{value}L"
         case float():
             return repr(value)
         case bytes():
             return f"X'{value.hex()}'"
         case str():
+            # Doubled quotes: no text can end its literal and add a condition.
             return "'" + value.replace("'", "''") + "'"

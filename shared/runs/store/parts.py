@@ -2,7 +2,8 @@
 
 In the batches table the partition is the batch, and the number that of the item.
 
-Parts are written before the row that refers to them, create-or-same; one that a crash left behind goes with its run.
+Parts are written before the row that refers to them, create-or-same. One that a crash left behind is deleted with its
+run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from shared.runs.model.run import PartRef, Text
 from shared.runs.store.tables import Change, Kind, Row, Table, Tables, Value, units
 
 INLINE_UNITS = 24_000
+# A binary property takes 64 KiB, and a row 1 MiB; as base64 these twelve are 960 KB in the request.
 _CHUNK_BYTES = 60_000
 _CHUNKS_A_ROW = 12
 
@@ -26,11 +28,12 @@ async def store_text(
     text = well_formed(text)
     if units(text) <= inline:
         return text
+    # Bytes of UTF-8: a string property counts two bytes for each character.
     data = text.encode()
     digest = hashlib.sha256(data).hexdigest()[:32]
     count = 0
     for count, values in enumerate(_rows(data), start=1):
-        # Written again it is the same bytes (the digest is in the key) under a new ETag, which tells a clearing away.
+        # The same bytes (the digest is in the key) under a new ETag, so that a removal that has read the old one fails.
         change = Change(kind=Kind.UPSERT, key=f"{_prefix(number, digest)}{count - 1:06}", values=values)
         await tables.commit(table, session_id, [change])
     return PartRef(digest, count)
@@ -48,6 +51,7 @@ async def load_text(tables: Tables, session_id: str, number: int, value: Text, *
             raise LookupError(f"the parts of {session_id}/{prefix} are not whole: {part} of {value.count} rows")
         pieces += _chunks(row)
     data = b"".join(pieces)
+    # A damaged value must not pass for the one that was written.
     if hashlib.sha256(data).hexdigest()[:32] != value.digest:
         raise LookupError(f"the parts of {session_id}/{prefix} are not what was written")
     return data.decode()

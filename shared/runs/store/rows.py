@@ -2,7 +2,7 @@
 
 A part of a run (see ``model.run``) is one property, compact JSON that leaves out what has its default. Of a flat record
 (a session, a tool call) each field is one. None is the empty string, for a merge cannot clear a property; times are
-ISO 8601; a long value is its reference in ``<name>_part``. Any other value that one property cannot hold goes on in
+ISO 8601; a long value is its reference in ``<name>_part``. Any other value that one property cannot hold continues in
 ``<name>_2``, ``<name>_3`` and so on.
 """
 
@@ -61,6 +61,7 @@ def changes(before: Any, after: Any) -> dict[str, Value]:
             continue
         old, new = column.write(was), column.write(is_now)
         values |= {name: value for name, value in new.items() if old.get(name, "") != value}
+        # A merge cannot clear a property: what is no longer there becomes the empty string.
         values |= dict.fromkeys(old.keys() - new.keys(), "")
     return values
 
@@ -76,17 +77,19 @@ def decode(kind: type[T], values: Mapping[str, Value]) -> T:
         return kind(**given)
     except RowUnreadable:
         raise
+    # One error for whatever is wrong with a row, so that a sweep can quarantine it and go on.
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise RowUnreadable(f"{type(error).__name__}: {error}") from error
 
 
 def seconds_of(moment: datetime) -> float:
-    """A time as the property of a row that queries look for by it."""
+    """A time as a property that queries compare."""
     return moment.timestamp()
 
 
 def moment_of(value: Value | None) -> datetime:
     """The time in such a property: long ago where none is."""
+    # Long ago and not an error: a due row without a time is looked at at once.
     return datetime.fromtimestamp(value if isinstance(value, int | float) else 0.0, tz=UTC)
 
 
@@ -95,6 +98,7 @@ def check_schema(values: Mapping[str, Value]) -> None:
     schema = values.get("schema", SCHEMA)
     if not isinstance(schema, int):
         raise RowUnreadable(f"schema {schema!r} is none")
+    # During a deploy both versions run: the older one must not touch the rows of the newer.
     if schema > SCHEMA:
         raise RowTooNew(f"schema {schema} is newer than this version's {SCHEMA}")
     if schema < SCHEMA:
@@ -143,6 +147,7 @@ class _TextColumn(_Column):
 
 def _text_properties(name: str, value: Text) -> dict[str, Value]:
     if isinstance(value, str):
+        # Both, always: a merge would keep the reference that is left out.
         return {name: value, f"{name}_part": ""}
     return {name: "", f"{name}_part": f"{value.digest}:{value.count}"}
 
@@ -154,6 +159,7 @@ def _text_of(name: str, values: Mapping[str, Value]) -> Text:
     return str(values.get(name, ""))
 
 
+# Cached: annotations are text here, which is evaluated anew each time that it is asked for.
 @functools.cache
 def _columns(kind: Hashable) -> tuple[_Column, ...]:
     hints = typing.get_type_hints(kind)
@@ -200,8 +206,9 @@ def _property_codec(bare: Any) -> tuple[Encode, Decode]:
 
 
 def _plain_codec(bare: Any) -> tuple[Encode, Decode]:
-    """How a value that needs no other form is written: checked, here as there."""
+    """A value that is written as it is: its type is checked in both directions."""
     if bare is float:
+        # JSON and the service may give back a whole number as an int.
         check = _checked(int | float)
         return check, lambda value: float(check(value))
     if bare not in (str, int, bool):
@@ -211,7 +218,7 @@ def _plain_codec(bare: Any) -> tuple[Encode, Decode]:
 
 def _checked(kind: Any) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
-        if not isinstance(value, kind):  # better than a row that nobody can read
+        if not isinstance(value, kind):  # better now than as a row that no version can read
             raise TypeError(f"{value!r} where {kind} was expected")
         return value
 
@@ -237,6 +244,7 @@ def _codec(bare: Any) -> tuple[Encode, Decode]:
     if bare == dict[str, str]:
         return _texts_by_name, _texts_by_name
     if origin is types.UnionType or origin is typing.Union:
+        # By the name of the class: to rename one makes the rows that hold it unreadable.
         codecs = {member.__name__: _codec(member) for member in members}
         return (
             lambda value: {KIND: type(value).__name__, **codecs[type(value).__name__][0](value)},
@@ -275,12 +283,14 @@ def _object_codec(kind: Any) -> tuple[Encode, Decode]:
         found = {}
         for name, encode_one, _, default in fields:
             each = getattr(value, name)
+            # So the default of a stored field must never change: old rows would change with it.
             if each != default:
                 found[name] = encode_one(each)
         return found
 
     def from_plain(given: Mapping[str, Any]) -> Any:
         _object(given)
+        # Unknown names are ignored: a later version of the same schema may have added a field.
         return kind(**{name: decode_one(given[name]) for name, _, decode_one, _ in fields if name in given})
 
     return to_plain, from_plain
@@ -317,6 +327,7 @@ def _in_pieces(name: str, value: Value) -> dict[str, Value]:
 
 
 def _whole(name: str, values: Mapping[str, Value]) -> Value:
+    # An empty piece is the end: a value that became shorter leaves empty ones behind.
     value, index = values[name], 2
     while isinstance(value, str) and isinstance(more := values.get(_piece(name, index)), str) and more:
         value, index = value + more, index + 1
@@ -329,10 +340,12 @@ def _piece(name: str, index: int) -> str:
 
 def _moment(text: Any) -> datetime:
     moment = datetime.fromisoformat(text)
+    # A naive time would fail later, when it is compared with an aware one.
     if moment.tzinfo is None:
         raise ValueError(f"{text} has no time zone")
     return moment
 
 
 def _dump(value: Any) -> str:
+    # Not escaped: one character would become six, and a property holds 32,768 units.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

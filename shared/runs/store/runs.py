@@ -1,6 +1,6 @@
 """Runs, sessions, tool calls and conversation items in the `runs` table: one partition a session.
 
-What belongs together is one transaction under the ETags that were read; who lost the race gets ``Conflict``.
+What belongs together is one transaction under the ETags that were read; a call that lost the race gets ``Conflict``.
 """
 
 from __future__ import annotations
@@ -36,11 +36,9 @@ ITEMS_A_PAGE = 16
 READS = 8
 """Runs of a session that are read side by side."""
 
+# The service would take more. But the client writes a transaction's body in one go, and blocks the event loop for it.
 TOGETHER = 25
-"""Runs of a session that are deleted in one transaction; the first of them in the one that deletes the session.
-
-The service would take more. But the client writes a transaction's body in one go, while nobody else has a turn.
-"""
+"""Runs of a session that are deleted in one transaction; the first of them in the one that deletes the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class CallChange:
 class DeliveryChange:
     """One row of the delivery log beside a run's change: as it was read (None: it is new) and as it is to be.
 
-    ``oldest`` goes in the same transaction.
+    ``oldest`` is deleted in the same transaction.
     """
 
     before: Stored[Delivery] | None
@@ -99,10 +97,10 @@ class RunStore:
         """Raises ``RowTooOld`` when the table's first row is of an earlier format. Reads until it has found none."""
         if not self._is_format_known:
             page = await self._tables.page(Table.RUNS, select=["schema"], size=1)
-            with contextlib.suppress(RowTooNew):
+            with contextlib.suppress(RowTooNew):  # after a rollback: the newer rows are left alone
                 for row in page.rows:
                     check_schema(row.values)
-            self._is_format_known = True
+            self._is_format_known = True  # once a process: no later request pays for the read
 
     async def load(self, run_id: str) -> Stored[Run] | None:
         """The run; None when there is none, or the id is none."""
@@ -114,15 +112,12 @@ class RunStore:
         return None if row is None else _stored(Run, row)
 
     async def load_visible(self, wanted: str) -> Stored[Run] | None:
-        """The run, unless it or its session is deleted.
-
-        A run's own row says so, but for one: of a session of very many runs those beyond the first are deleted after
-        the session. Only such a run that has ended (the active one goes with the session) costs a second read.
-        """
+        """The run, unless it or its session is deleted."""
         stored = await self.load(wanted)
         if stored is None or stored.value.is_deleted:
             return None
         request = stored.value.request
+        # Runs beyond the first are deleted after their session, unless active: these cost a second read.
         if stored.value.terminal and request.number > TOGETHER:
             session = await self.load_session(request.session_id)
             if session is None or session.value.deleted_at is not None:
@@ -140,6 +135,7 @@ class RunStore:
             beside = Change(kind=Kind.INSERT, key=SESSION_KEY, values=encode(session.after))
         else:
             beside = _merge(SESSION_KEY, session.before, session.after)
+        # Item 0 is written with the run: one without its input could never be sent.
         run, key = replace(run, chain=replace(run.chain, items=1)), _run_key(run)
         inserted = Change(kind=Kind.INSERT, key=key, values=encode(run))
         etags = await self._tables.commit(
@@ -161,6 +157,7 @@ class RunStore:
 
         A run that alone changes is one plain merge. Raises ``Conflict`` when any of them is not as it was read.
         """
+        # Counted in the run's row, whose ETag is checked: two writers cannot append at the same place.
         first = before.value.chain.items
         after = replace(after, chain=replace(after.chain, items=first + len(items)))
         key, request = _run_key(after), after.request
@@ -251,7 +248,8 @@ class RunStore:
         return [_stored(ToolCall, row) async for row in rows]
 
     async def save_call(self, before: Stored[ToolCall], after: ToolCall) -> Stored[ToolCall]:
-        """Merge one tool call's row under its ETag. Raises ``Conflict`` for who has lost the lease."""
+        """Merge one tool call's row under its ETag. Raises ``Conflict``."""
+        # Whoever takes the lease over rewrites the rows of all unfinished calls: the former owner gets 412 here.
         key = _call_key(after)
         etags = await self._tables.commit(Table.RUNS, after.session_id, [_merge(key, before, after)])
         return Stored(after, etags[key])
@@ -272,10 +270,8 @@ class RunStore:
         return [item async for appended in self.each_appended(run) for item in appended]
 
     async def each_appended(self, run: Run) -> AsyncIterator[list[Item]]:
-        """The same as they were appended: the input, then what each response and each of our answers held.
-
-        One after the other, for who needs not all of it at once: it has no most.
-        """
+        """The same as they were appended: the input, then what each response and each of our answers held."""
+        # Row by row: how much they hold together has no limit.
         session_id, number, items = run.request.session_id, run.request.number, run.chain.items
         for start in range(0, items, ITEMS_A_PAGE):
             end = _item_key(number, min(start + ITEMS_A_PAGE, items))
@@ -304,7 +300,7 @@ class RunStore:
     async def completed_before(self, run: Run) -> AsyncIterator[Run]:
         """The completed runs of the same session that came before this one, oldest first; some are read at a time."""
         session_id, number = run.request.session_id, run.request.number
-        for first in range(1, number, READS):
+        for first in range(1, number, READS):  # a few at a time: a session may have thousands
             for each in await self.runs_of(session_id, range(first, min(first + READS, number))):
                 if each.status is RunStatus.COMPLETED:
                     yield each
@@ -329,7 +325,7 @@ class RunStore:
     async def remove_part(self, part: Row) -> None:
         """Delete a part, unless it was written anew."""
         gone = Change(kind=Kind.DELETE, key=part.key, etag=part.etag)
-        with contextlib.suppress(Conflict):
+        with contextlib.suppress(Conflict):  # a row that is about to be written refers to it
             await self._tables.commit(Table.RUNS, part.partition, [gone])
 
 
@@ -343,7 +339,7 @@ class _ItemRow:
 def _session(row: Row) -> Session | None:
     try:
         return decode(Session, row.values)
-    except RowUnreadable as error:
+    except RowUnreadable as error:  # one bad row must not stop the retention of all others
         log.error("session %s cannot be read: %s", row.partition, error)
         return None
 
@@ -395,5 +391,5 @@ class _Bounds(TypedDict):
 
 def _of_run(kind: str, number: int, more: str = "") -> _Bounds:
     """The bounds of a query for a run's rows of a kind."""
-    prefix = f"{kind}:{number:08}:{more}"
+    prefix = f"{kind}:{number:08}:{more}"  # `~` sorts after all that follows in a key
     return {"first": prefix, "before": prefix + "~"}

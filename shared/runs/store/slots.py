@@ -37,17 +37,19 @@ class SlotStore:
 
     async def take(self, owner: str, slot: Slot) -> None:
         """Take a free slot, or hold one of one's own (with an ETag) from now on. Raises ``Conflict``."""
+        # Rows and not a counter: after a crash each row still names the run that it is to be checked against.
         kind, etag = (Kind.REPLACE, slot.etag) if slot.etag else (Kind.INSERT, None)
         change = Change(kind=kind, key=_key(slot.number), values=_values(slot), etag=etag)
         await self._tables.commit(Table.INDEX, _partition(owner), [change])
 
     async def free(self, owner: str, slot: Slot) -> None:
-        """Give a slot back as it was read. Raises ``Conflict`` when somebody has touched it since."""
+        """Give a slot back as it was read. Raises ``Conflict`` when it was changed since."""
         change = Change(kind=Kind.DELETE, key=_key(slot.number), etag=slot.etag)
         await self._tables.commit(Table.INDEX, _partition(owner), [change])
 
     async def give_back(self, owner: str, number: int, run_id: str, fingerprint: str) -> None:
         """Give back the slot that this fingerprint of a run holds; one that is another's is left alone."""
+        # Read first: the slot may be another run's by now, since a full set is checked and freed.
         row = await self._tables.get(Table.INDEX, _partition(owner), _key(number))
         if row is not None and (slot := _slot(row)).holds(run_id, fingerprint):
             try:
@@ -57,6 +59,7 @@ class SlotStore:
 
 
 def _partition(owner: str) -> str:
+    # Hashed: the name of an owner may be longer than a key can be, or hold what a key refuses.
     return f"active:{hashlib.sha256(owner.encode()).hexdigest()}"
 
 

@@ -1,7 +1,7 @@
 """The port to Table Storage: rows in partitions, changed together under their ETags.
 
-Two things speak it: :mod:`shared.runs.store.azure` (Azure Tables, Azurite) and ``tests.parts.memory``. Both pass the
-same contract tests, and both enforce the limits of the service that Azurite does not: :class:`Change` those of one row,
+Two modules implement it: :mod:`shared.runs.store.azure` (Azure Tables, Azurite) and ``tests.parts.memory``. Both pass
+the same contract tests, and enforce the limits of the service that Azurite does not: :class:`Change` those of one row,
 :func:`check_commit` those of a transaction.
 
 Source of the limits: *Understanding the Table service data model* and *Performing entity group transactions*.
@@ -34,11 +34,12 @@ Value = str | int | float | bool | bytes
 MAX_STRING_UNITS = 32_768
 MAX_BINARY_BYTES = 65_536
 MAX_ENTITY_BYTES = 1_048_576
-MAX_PROPERTIES = 252
+MAX_PROPERTIES = 252  # 255 with the keys and the timestamp
 MAX_OPERATIONS = 100
-MAX_COMMIT_BYTES = 3 * 1_048_576
+MAX_COMMIT_BYTES = 3 * 1_048_576  # the service takes 4 MiB; sizes here are estimates
 MAX_KEY_UNITS = 512
 
+# Half surrogates too, which the service does not name: a key is in the address, in UTF-8.
 _KEY_REFUSES = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _OPERATION_BYTES = 1_400
 """What an operation adds to the body of a transaction besides its values: headers, address and keys."""
@@ -114,6 +115,7 @@ class Change:
     """
 
     def __post_init__(self) -> None:
+        # Here and not at the commit: the error shows who made the change.
         object.__setattr__(self, "size", _size(self.key, self.values))
 
 
@@ -184,7 +186,7 @@ class Tables(Protocol):
         place: str | None = None,
         size: int,
     ) -> Page:
-        """The next page of a long query, from ``place`` on, so that it can be gone on with at another time.
+        """The next page of a long query, from ``place`` on, so that it can be continued at another time.
 
         Rows of all partitions, or of those with ``first <= name < before`` in ``partitions``, with
         ``first <= key < before``, for which all conditions of one of the alternatives hold. At most ``size`` rows.
@@ -205,6 +207,7 @@ def check_commit(partition: str, changes: Sequence[Change]) -> None:
     """Raises :class:`LimitExceeded` when these changes cannot be one commit."""
     if not 1 <= len(changes) <= MAX_OPERATIONS:
         raise LimitExceeded(f"a commit has {len(changes)} operations, not 1 to {MAX_OPERATIONS}")
+    # The service refuses the whole transaction for it.
     if len({change.key for change in changes}) != len(changes):
         raise LimitExceeded("a commit changes the same row twice")
     for key in (partition, *(change.key for change in changes)):
@@ -221,6 +224,7 @@ def check_commit(partition: str, changes: Sequence[Change]) -> None:
 
 def units(text: str) -> int:
     """Length in UTF-16 code units, as the service counts it (an astral character counts two)."""
+    # ASCII first: nearly all texts are, and then nothing is copied.
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
@@ -234,6 +238,7 @@ def fits(row: Row, any_of: Sequence[Sequence[Condition]]) -> bool:
 def holds(value: Value | None, compare: str, wanted: Value) -> bool:
     """Whether the comparison holds, as the service makes it."""
     wanted = plain(wanted)
+    # Not `isinstance`: to Python a bool is an int, and to the service it is another type.
     if value is None or type(value) is not type(wanted):
         return False
     if isinstance(value, str) and isinstance(wanted, str):
@@ -282,7 +287,7 @@ def _value_sizes(value: Value) -> tuple[int, int]:
             raise LimitExceeded("a text has half a surrogate pair") from error
         return size, 3 * size
     if isinstance(value, bytes):
-        return len(value), 4 * (len(value) // 3 + 1)
+        return len(value), 4 * (len(value) // 3 + 1)  # base64 in the request
     return 0, 0  # what counts for each property is enough for a number
 
 
@@ -290,5 +295,6 @@ def _check_etag(change: Change) -> None:
     if change.kind not in _UNDER_ETAG:
         if change.etag is not None:
             raise LimitExceeded(f"{change.kind} of {change.key} carries an ETag, which the service would ignore")
+    # `*` fits every row, so that a lost race would go unnoticed.
     elif not change.etag or change.etag == "*":
         raise LimitExceeded(f"{change.kind} of {change.key} carries no ETag, so it would be blind")

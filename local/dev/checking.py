@@ -18,6 +18,7 @@ LOCAL_HOSTS = {"localhost", "127.0.0.1"}
 def registry_hosts(texts: Iterable[str]) -> set[str]:
     """The host names in the settings of pip and npm: no file is to name any of them, public or not."""
     found = {match.lower() for text in texts for match in re.findall(r"https?://(?:[^@/\s'\"]*@)?([\w.-]+)", text)}
+    # Tests and docs name the local ones everywhere.
     return found - LOCAL_HOSTS
 
 
@@ -25,6 +26,7 @@ def leaks(text: str, hosts: Iterable[str], home: str = str(Path.home())) -> list
     """What in a file reveals the machine that it was written on: registries, and paths of a person."""
     lowered = text.lower()
     found = [f"the registry host {host}" for host in sorted(hosts) if host in lowered]
+    # npm writes the registry of the machine that made the lock file.
     if re.search(r'"resolved": *"https?:', text):
         found.append("a registry address in a lock file (npm install --omit-lockfile-registry-resolved)")
     paths = r"(?<![\w/.:$}>-])(?:/(?:home|Users)/(?!site/)[\w.-]+/|/(?:root)/)|\b[A-Za-z]:\\{1,2}Users\\"
@@ -43,6 +45,7 @@ def configured_registries(python: Path) -> set[str]:
 
 def check_files(python: Path) -> int:
     """Look through every file that is, or would be, tracked."""
+    # NUL between the names: others may hold blanks and quotes.
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
@@ -50,6 +53,7 @@ def check_files(python: Path) -> int:
         print_now("  not a git checkout: skipped")
         return 0
     hosts, bad = configured_registries(python), 0
+    # A file that was deleted but not committed is still listed.
     for file in filter(Path.is_file, (ROOT / name for name in listed.split("\0") if name)):
         for leak in leaks(file.read_text("utf-8", errors="ignore"), hosts):
             print_now(f"  {display_path(file)}: {leak}")
@@ -79,6 +83,7 @@ def check(options: argparse.Namespace) -> int:
     bad = []
     for name, command in steps:
         print_now(f"- {name}")
+        # All steps run, whatever fails: one round shows everything that is to be mended.
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             bad.append(name)
     print_now("- files")

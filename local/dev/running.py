@@ -60,12 +60,12 @@ def uses_own_storage(settings: Mapping[str, str]) -> bool:
 
 
 def check_settings(python: Path, env: Mapping[str, str]) -> None:
-    """Let the app read its settings before anything starts: a malformed one stops here, in its words."""
+    """Let the app read its settings before anything starts: a malformed one stops here, with the app's message."""
     command = [str(python), "-m", "shared.settings"]
     answer = subprocess.run(command, cwd=ROOT, env=dict(env), capture_output=True, text=True, check=False)
     if answer.returncode == 2:
         raise StackError((answer.stderr.strip() or answer.stdout.strip()) + "\nNothing was started.")
-    if answer.returncode == 0 and answer.stderr.strip():  # warnings, such as a setting that nobody knows
+    if answer.returncode == 0 and answer.stderr.strip():  # warnings, such as an unknown setting
         print_now(answer.stderr.strip())
 
 
@@ -135,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
                 running.callback(part.stop)  # backwards: Azurite last, so that all rows reach the disk
                 part.start().wait_ready()
                 print_now(f"- {part.name} is up ({time.monotonic() - begun:.1f} s)")
-            # The host tells of rows of an earlier format once something has opened the storage.
+            # The host logs rows of an earlier format once something has opened the storage.
             stack.http_status(options.port, "/api/runs?limit=1", timeout=60.0)
             well = stack.http_status(options.port, "/api/health", timeout=60.0) != 503
             for line in follower.lines():  # a long list of functions, which is in the log

@@ -30,6 +30,7 @@ _TYPES = {"httptrigger": "httpTrigger", "timertrigger": "timerTrigger", "durable
 _TYPES |= {"activitytrigger": "activityTrigger", "orchestrationtrigger": "orchestrationTrigger"}
 # Names that the real host keeps for itself in binding data; a function that uses one is not indexed there.
 _TAKEN_ACTIVITY_NAMES = frozenset({"data"})
+# No methods in a trigger means all of them.
 _METHODS = ("GET", "POST", "DELETE", "HEAD", "PATCH", "PUT", "OPTIONS", "TRACE", "CONNECT")
 
 
@@ -97,6 +98,7 @@ def load_app(app_dir: Path) -> func.FunctionRegister:
         del sys.modules[script.stem]
         raise
     apps = [value for value in vars(module).values() if isinstance(value, func.FunctionRegister)]
+    # The worker refuses two as well: it could not know whose functions to index.
     if len(apps) != 1:
         raise LoadError(f"{script.name} must have one top-level FunctionApp, and has {len(apps)}")
     return apps[0]
@@ -129,6 +131,7 @@ def _index(one: Any, route_prefix: str, setting: Callable[[str], str | None]) ->
     call: Callable[..., Any] = one.get_user_function()
     trigger = one.get_trigger().get_dict_repr()
     bindings = [binding.get_dict_repr() for binding in one.get_bindings()]
+    # ``$return`` is an output without a parameter.
     bound = {binding["name"]: binding["type"] for binding in bindings if binding["name"] != "$return"}
     parameters = _check_parameters(name, call, bound)
     kind = _KINDS.get(trigger["type"].lower())
@@ -146,6 +149,7 @@ def _index(one: Any, route_prefix: str, setting: Callable[[str], str | None]) ->
         trigger_name=trigger["name"],
         inputs={key: _TYPES[type_.lower()] for key, type_ in bound.items() if key != trigger["name"]},
         wants_context="context" in parameters and "context" not in bound,
+        # A durable client's decorator wraps the function into a coroutine, so that this sees what is really called.
         is_async=inspect.iscoroutinefunction(call),
         called=trigger.get("activity") or trigger.get("orchestration") or name,
         streams=_is_request(parameters[trigger["name"]]),
@@ -184,11 +188,13 @@ def _check_parameters(name: str, call: Callable[..., Any], bound: Mapping[str, s
     """The worker's checks of parameters against bindings; returns the annotation of each parameter."""
     parameters = set(inspect.signature(call).parameters)
     names = parameters - ({"context"} - set(bound))
+    # One such function keeps the worker from serving any, so this is no problem of the one alone.
     if extra := names - set(bound):
         raise LoadError(f"cannot load the {name} function: without a binding: {', '.join(sorted(extra))}")
     if missing := set(bound) - names:
         raise LoadError(f"cannot load the {name} function: not a parameter: {', '.join(sorted(missing))}")
     try:
+        # Under ``from __future__ import annotations`` they are texts, which only this resolves.
         hints = typing.get_type_hints(call)
     except NameError as error:
         raise LoadError(f"cannot load the {name} function: {error}") from error

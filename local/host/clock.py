@@ -48,6 +48,7 @@ class MovableClock:
         """
         if not 0 <= seconds < float("inf"):
             raise ValueError(f"a clock is advanced by a number of seconds from 0 on, not {seconds!r}")
+        # Only an offset: sockets and timeouts stay on real time, so that moving it cuts no connection.
         self._offset += timedelta(seconds=seconds)
         for loop, moved in tuple(self._sleepers):
             # A test may move the clock from its own thread and loop.

@@ -22,6 +22,7 @@ _log = logging.getLogger("local.host")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ADMIN_KEY_VARIABLE = "LOCAL_HOST_ADMIN_KEY"
 """Names the key of `/admin/…` and of the durable management routes."""
+# At INFO each storage operation and each request to the model is a line.
 NOISY_LOGGERS = ("azure", "httpx2")
 """Packages that log each request."""
 
@@ -44,9 +45,11 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
     )
     try:
         asyncio.run(work)
+    # A sentence, no traceback: these are for the developer to mend.
     except (LoadError, SettingsError, OSError) as error:
         logging.getLogger("local.host").error("%s", error)
         return 1
+    # Ctrl-C is how a person ends it, and no failure.
     except KeyboardInterrupt:
         return 0
     except Exception:
@@ -107,7 +110,9 @@ async def serve(app_dir: Path | str, **options: Any) -> None:
         with contextlib.suppress(NotImplementedError):  # Windows: asyncio.run turns Ctrl-C into a cancellation
             loop.add_signal_handler(number, stop.set)
     try:
+        # Listed before the first answer: whoever reads the list may call at once.
         async with Host(app_dir, announce=lambda host: print(list_functions(host), flush=True), **options) as host:
+            # A key that was given stays out of the log.
             if not options.get("admin_key"):
                 _log.info("the key of /admin/... and of the durable management routes is %s", host.admin_key)
             for problem in host.index.problems:

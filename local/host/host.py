@@ -82,7 +82,9 @@ class Host:
         self._announce = announce
         self.admin_key = admin_key or secrets.token_urlsafe(24)
         """Opens `/admin/…` and the durable management routes. Made anew at each start unless it is given."""
+        # For URLs that management calls hand out; other than the admin key, it opens no timers.
         self._system_key = secrets.token_urlsafe(24)
+        # The app's own client sends no key, so that the path has to be one.
         self._rpc_key = secrets.token_hex(16)
         self._stack = contextlib.AsyncExitStack()
         self._manual_tasks: set[asyncio.Task[None]] = set()
@@ -96,6 +98,7 @@ class Host:
     async def __aenter__(self) -> Self:
         try:
             await self._open()
+        # What was opened so far must not outlive a start that failed, or a cancelled one.
         except BaseException:
             await self._stack.aclose()
             raise
@@ -109,7 +112,9 @@ class Host:
     async def _open(self) -> None:
         register, settings, local = self._load()
         self.index = index_app(register, route_prefix=settings.route_prefix, setting=os.environ.get)
+        # 0 is a port, too: any free one.
         port = self._port if self._port is not None else (local.port or 7071)
+        # Bound before anything is started, so that a port in use is the first thing to fail.
         public, rpc = self._bind(self._address, port), self._bind("127.0.0.1", self._rpc_port)
         self.url = f"http://{_reachable(self._address)}:{public.getsockname()[1]}"
         inner_host = f"127.0.0.1:{rpc.getsockname()[1]}"
@@ -156,6 +161,7 @@ class Host:
             raise LoadError(f"there is no directory {app_dir}")
         local = load_local_settings(app_dir)
         for name, value in local.values.items():
+            # The environment wins over the file, as with Core Tools.
             if name not in os.environ:
                 os.environ[name] = value
                 self._stack.callback(os.environ.pop, name, None)
@@ -164,6 +170,7 @@ class Host:
         self._stack.callback(os.chdir, os.getcwd())
         os.chdir(app_dir)
         path = str(app_dir)
+        # First: the app's modules win over those of the same name elsewhere.
         sys.path.insert(0, path)
         self._stack.callback(_forget_path, path)
         return load_app(app_dir), settings, local
@@ -200,6 +207,7 @@ class Host:
         self._stack.push_async_callback(self._close_work)
         await public_port.open()
         self._stack.push_async_callback(public_port.close)
+        # Last: a timer may call the app's own URL.
         self._timers.open()
         self._stack.callback(self._timers.stop)
 
@@ -213,6 +221,7 @@ class Host:
 
     async def _special(self, request: Request, path: str) -> Response | None:
         lowered = path.lower()
+        # The platform has its own page here.
         if lowered == "/":
             return HTMLResponse(_WELCOME) if request.method in ("GET", "HEAD") else Response(status_code=404)
         if lowered.startswith(f"{PUBLIC_PATH}/"):
@@ -243,6 +252,7 @@ class Host:
 
     async def _run_manually(self, request: Request, name: str) -> Response:
         """Run a timer or an activity by `/admin/functions/…`, or start an orchestrator. The input is JSON text."""
+        # Names of functions ignore the case.
         function = next((one for one in self.index.functions if one.name.lower() == name), None)
         if function is None or function.kind == "http":
             return Response(status_code=404)
@@ -256,6 +266,7 @@ class Host:
             return Response(status_code=202)
         work = self._timers.fire(function) if function.kind == "timer" else self._run_activity(function, given)
         task = asyncio.create_task(work)
+        # Answered before it has run, as on the platform: the caller learns only that it began.
         self._manual_tasks.add(task)
         task.add_done_callback(self._manual_tasks.discard)
         return Response(status_code=202)

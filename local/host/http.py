@@ -90,9 +90,11 @@ class HttpFrontEnd:
         except PathError:
             return Response(status_code=400)
         special = await self._special(Request(scope, receive), path)
+        # Before the functions: no route of an app can hide the host's own.
         if special is not None:
             return special
         for function in self._functions:
+            # No 405: a route with another method is passed over, and in the end nothing is found.
             if scope["method"] not in function.methods or function.route is None:
                 continue
             values = function.route.match(path)
@@ -101,6 +103,7 @@ class HttpFrontEnd:
         else:
             return Response(status_code=404)
         if not self._keys.allow(function.auth_level, Request(scope)):
+            # Empty, and without WWW-Authenticate, as on the platform.
             return Response(status_code=401)
         if any("\n" in value.removesuffix("\n") for value in values.values()):
             # The real host answers 404 too, but its invocation hangs until functionTimeout.
@@ -115,6 +118,7 @@ class HttpFrontEnd:
 
     def _forward(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """The headers as the worker sees them: the host is its own, the public one is in x-forwarded-host."""
+        # Overwritten, not extended: a caller cannot choose what the app sees as its public name.
         replaced = (b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
         headers = [(name, value) for name, value in _joined(scope["headers"]) if name not in replaced]
         public = dict(scope["headers"]).get(b"host", b"")
@@ -147,6 +151,7 @@ class HttpFrontEnd:
             raise
         except Exception:
             _log.exception("function '%s' raised", function.name)
+            # A status was sent: only a reset can still show that the answer is not whole.
             if started:
                 raise _BrokenStreamError(function.name) from None
             await PlainTextResponse("Internal Server Error", 500)(scope, receive, send_with_headers)
@@ -191,6 +196,7 @@ async def _buffered(request: Request) -> Any:
 def _render(result: Any) -> Response:
     if isinstance(result, Response):
         return result
+    # The platform's 204 for a function without a return value, not an error.
     if result is None:
         return Response(status_code=204)
     if isinstance(result, str):

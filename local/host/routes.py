@@ -10,6 +10,7 @@ Check = Callable[[str], bool]
 
 _ESCAPED = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
 _GUID = re.compile(r"[({]?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}[)}]?", re.I)
+# ASCII only: ``\d`` would take digits of every script, which .NET does not.
 _INTEGER = re.compile(r"[+-]?\d+", re.A)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.A | re.I)
 
@@ -65,8 +66,10 @@ def decode_path(raw: bytes) -> str:
     Escapes are decoded once; `%2F` and bytes that are no UTF-8 stay as they are written. Dot segments are
     resolved afterwards. Raises PathError for `%00`.
     """
+    # Kestrel refuses it before any route is tried.
     if b"%00" in raw or b"\0" in raw:
         raise PathError("a path has no NUL")
+    # Once: ``%2525`` is ``%25`` for the app.
     text = _ESCAPED.sub(_unescape, raw).decode("utf-8", "replace")
     segments: list[str] = []
     parts = text.split("/")
@@ -85,6 +88,7 @@ def decode_path(raw: bytes) -> str:
 def _unescape(match: re.Match[bytes]) -> bytes:
     out = b""
     for piece in re.split(rb"(?i)(%2f)", match[0]):
+        # An escaped slash stays text, or it would begin a new segment.
         if piece.lower() == b"%2f":
             out += piece
             continue
@@ -188,6 +192,7 @@ def _parameter(inner: str) -> _Parameter:
     last = constraints[-1] if constraints else head
     if last.endswith("?"):
         optional, last = True, last[:-1]
+    # A regular expression may hold an equals sign that sets no default.
     elif "=" in last and not last.startswith("regex("):
         last, _, default = last.partition("=")
     if constraints:

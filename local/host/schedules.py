@@ -29,9 +29,11 @@ class Cron:
 
     def after(self, when: datetime) -> datetime:
         """The first occurrence later than `when`. Raises ScheduleError when there is none (30 February)."""
+        # Whole seconds, strictly later: a run that begins at its time must not find that time again.
         start = when.replace(microsecond=0) + timedelta(seconds=1)
         day = start.replace(hour=0, minute=0, second=0)
         while day <= start + _HORIZON:
+            # isoweekday: Sunday is 7 there and 0 in NCRONTAB. Both day fields must match, other than in cron.
             if day.month in self.months and day.day in self.days and day.isoweekday() % 7 in self.weekdays:
                 earliest = start if start > day else day
                 found = self._within(day, earliest)
@@ -73,6 +75,7 @@ def parse_timespan(text: str) -> timedelta | None:
     if match is None:
         return None
     days, hours, minutes, seconds, fraction = match.groups()
+    # As .NET: 24:00:00 would be 24 days there, and is refused here.
     if int(hours) > 23 or int(minutes) > 59 or int(seconds or 0) > 59:
         return None
     return timedelta(
@@ -80,6 +83,7 @@ def parse_timespan(text: str) -> timedelta | None:
         hours=int(hours),
         minutes=int(minutes),
         seconds=int(seconds or 0),
+        # .NET counts seven digits of a second, Python six.
         microseconds=int((fraction or "0").ljust(7, "0")) // 10,
     )
 
@@ -100,6 +104,7 @@ def parse_schedule(text: str) -> Schedule:
     """Read a schedule. Raises ScheduleError with the sentence a developer needs."""
     span = parse_timespan(text)
     if span is not None:
+        # It would be due again at once, for ever.
         if not span:
             raise ScheduleError("an interval of zero is no schedule")
         return Every(span)
@@ -122,6 +127,7 @@ def parse_schedule(text: str) -> Schedule:
 
 def _values(field: str, low: int, high: int, names: tuple[str, ...] = (), first_name: int = 0) -> tuple[int, ...]:
     def number(text: str) -> int:
+        # NCRONTAB takes whole names, too: ``monday`` for ``mon``.
         named = [i for i, name in enumerate(names) if text[:3].lower() == name]
         if named and text.isalpha():
             return named[0] + first_name
@@ -143,6 +149,7 @@ def _values(field: str, low: int, high: int, names: tuple[str, ...] = (), first_
                 raise ScheduleError(f"'{field}' has a range that runs backwards")
         else:
             begin = number(base)
+            # ``5/15`` begins at 5 and goes on to the end of the range.
             end = high if slash else begin
         found.update(range(begin, end + 1, int(step_text) if slash else 1))
     return tuple(sorted(found))

@@ -40,8 +40,9 @@ class _Transport:
         if self.is_closing() or not self._still_sending():
             self._transport.close()
             return
-        # The answer goes out with the end of our side, while the rest of the body is read and dropped.
+        # The answer is sent and our side ended, while the rest of the body is read and dropped.
         self.half_closed = True
+        # Only our side: closing both with unread data makes the kernel send a reset, and the answer is lost.
         self._transport.write_eof()
         self._transport.resume_reading()
         self._drain()
@@ -74,6 +75,7 @@ class _Protocol(H11Protocol):
             super().data_received(data)
             return
         self._drained += len(data)
+        # Bounded: a caller that sends for ever must not keep its connection.
         if self._drained > DRAIN_BYTES:
             self.transport.abort()
         elif not self.transport.is_closing():
@@ -94,6 +96,7 @@ class _Protocol(H11Protocol):
         self._giving_up, self._drained = None, 0
 
     def send_400_response(self, msg: str) -> None:
+        # uvicorn's own has a body and a type, which the platform's has not.
         response = h11.Response(status_code=400, headers=[("content-length", "0"), ("connection", "close")])
         for part in (response, h11.EndOfMessage()):
             self.transport.write(self.conn.send(part) or b"")

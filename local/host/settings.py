@@ -57,6 +57,7 @@ def read_host_settings(content: Mapping[str, Any]) -> HostSettings:
     if states not in ("nonrunningstates", "anystate"):
         raise SettingsError("overridableExistingInstanceStates is NonRunningStates or AnyState")
     try:
+        # The extension resolves %SETTING% in the name of the hub as well.
         hub_name = substitute(str(durable.get("hubName", "TestHubName")), os.environ.get)
         return HostSettings(
             route_prefix=str(http.get("routePrefix", "api")).strip("/"),
@@ -79,6 +80,7 @@ def load_host_settings(app_dir: Path) -> HostSettings:
 def load_local_settings(app_dir: Path) -> LocalSettings:
     """Read the app's local.settings.json; empty when there is none."""
     content = _load(app_dir / "local.settings.json")
+    # Only Core Tools have the key, so that its values would be nonsense here.
     if content.get("IsEncrypted"):
         raise SettingsError("local.settings.json is encrypted; run `func settings decrypt`")
     host = _section(content, "Host")
@@ -99,6 +101,7 @@ def _listed(text: object) -> tuple[str, ...]:
 def _timeout(text: object) -> float | None:
     if text is None:
         return DEFAULT_TIMEOUT
+    # No limit, on plans that allow it.
     if str(text) == "-1":
         return None
     span = parse_timespan(str(text))
@@ -119,6 +122,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
+        # Editors on Windows begin a file with a byte order mark.
         content = json.loads(path.read_text("utf-8-sig"))
     except ValueError as error:
         raise SettingsError(f"{path.name} is not JSON: {error}") from error

@@ -35,6 +35,7 @@ class Timers:
         """Begin no further run."""
         self._stopped = True
         for task in self._tasks:
+            # Only the sleeping: a run that has begun may end within the grace.
             if task.get_name() in self._asleep:
                 task.cancel()
 
@@ -57,9 +58,11 @@ class Timers:
         if schedule.after(following) - following >= _MONITORED:
             # Schedules under a minute have no monitor on the platform.
             status = {"Last": format_time(now), "Next": format_time(following), "LastUpdated": format_time(now)}
+        # IsPastDue is always false: nothing remembers what was missed while the host was down.
         information = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": status, "IsPastDue": False}
         try:
             await self._worker.timer(function, json.dumps(information))
+        # The next occurrence comes all the same: a failed run must not end the schedule.
         except TimeoutError:
             _log.exception("timer '%s' ran into functionTimeout", function.name)
         except Exception:

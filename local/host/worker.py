@@ -66,6 +66,7 @@ class Worker:
 
     def close(self) -> None:
         """Let the pool go; a thread that is still in a function is not waited for."""
+        # A thread cannot be stopped, and a stuck function must not keep the host from ending.
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def call(self, function: Function, trigger: Any) -> Any:
@@ -77,6 +78,7 @@ class Worker:
             arguments["context"] = Context(function)
         if function.is_async:
             return await function.call(**arguments)
+        # A thread of a pool starts without the caller's context variables.
         run = contextvars.copy_context().run
         work = asyncio.get_running_loop().run_in_executor(self._pool, lambda: run(function.call, **arguments))
         return await work
@@ -88,6 +90,7 @@ class Worker:
                 result = await self.call(function, _decode("activityTrigger", input_text))
             return _encode("activityTrigger", result)
         except TimeoutError as error:
+            # The activity's own TimeoutError, not the host's limit.
             if not limit.expired():
                 raise _failure(error) from error
             raise FunctionFailedError(
@@ -119,11 +122,13 @@ class Worker:
         """Call a timer function; `information` is the JSON of its TimerRequest. Raises TimeoutError too."""
         async with asyncio.timeout(self._timeout):
             result = await self.call(function, _decode("timerTrigger", information))
+        # The worker refuses a value that no binding takes.
         if result is not None:
             raise RuntimeError(f"function '{function.name}' without a $return binding returned a value")
 
 
 def _decode(binding: str, text: str) -> Any:
+    # What the converters of azure-functions expect; all others take text.
     kind = "json" if binding == "timerTrigger" else "string"
     return converter(binding).decode(meta.Datum(text, kind), trigger_metadata=None)
 

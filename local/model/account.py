@@ -42,7 +42,7 @@ class Switches:
     unavailable: float | None = None
     """Every request: 503 with this `Retry-After`, in seconds."""
     think: float | None = None
-    """Seconds, for turns that do not say; `None`: the server's."""
+    """Seconds, for turns without a time of their own; `None`: the server's."""
     stream_wall: float = 300.0
     """Seconds after the create from which no stream can be resumed."""
     strict_parameters: bool = False
@@ -110,6 +110,7 @@ class Account:
     def next_fault(self, operation: str, subject: ScriptedTurn | StoredResponse | None) -> Fault | None:
         """The fault of this request, if it has one; counts the request. The account's own faults go first."""
         own = self._count(self.switches.faults.get(operation, ()), (None, operation))
+        # A fault of the account comes first: a test of an outage must hit every script.
         if own is not None or subject is None:
             return own
         index = subject.index if isinstance(subject, ScriptedTurn) else subject.turn_index
@@ -119,6 +120,7 @@ class Account:
     def _count(self, faults: tuple[Fault, ...], key: tuple[object, ...]) -> Fault | None:
         if not faults:
             return None
+        # Counted even where no fault applies yet: ``skip`` is measured by it.
         self._requests[key] += 1
         return fault_at(faults, self._requests[key] - 1)
 
@@ -131,6 +133,7 @@ class Account:
         previous = self._previous(body)
         history = self._history(previous)
         problem = None
+        # Nothing is raised here: the request may have a fault of its own, which comes before the provider's refusal.
         given = body.get("input") or []
         try:
             given = resolve_ids(given, self._items, self._reasoning_of, history)
@@ -193,7 +196,7 @@ class Account:
             return persona_for({})
 
     def create(self, body: Any, found: ScriptedTurn | None) -> StoredResponse:
-        """Accept a create. Raises ApiError with what the provider would say."""
+        """Accept a create. Raises ApiError as the provider would answer it."""
         checked = check_create(body, strict=self.switches.strict_parameters)
         # Again, though the reading has looked: the response may have been deleted or have ended since.
         previous = self._previous(checked)
@@ -206,7 +209,7 @@ class Account:
         return self._accept(new_id("resp"), checked, found, previous)
 
     def complete(self, body: Any, found: ScriptedTurn | None) -> StoredResponse:
-        """Accept a chat completion. Raises ApiError with what the provider would say."""
+        """Accept a chat completion. Raises ApiError as the provider would answer it."""
         checked = check_chat(body, strict=self.switches.strict_parameters)
         if found is None or found.problem is not None:
             raise found.problem if found and found.problem else invalid("Invalid 'messages'.", param="messages")
@@ -231,6 +234,7 @@ class Account:
             think=self._think(turn),
             planned=compose(turn, found.conversation, request),
         )
+        # Only accepted creates count: a refused one must not move a script on.
         self._attempts[found.position] += 1
         self._remember(stored)
         return stored
@@ -264,6 +268,7 @@ class Account:
                 code="previous_response_not_found",
             )
         status = previous.status_at(self.clock())
+        # The API refuses to chain to what has not completed, or failed.
         if status != "completed":
             raise invalid(
                 f"Previous response with id '{previous_id}' cannot be continued: its status is '{status}'.",
@@ -282,6 +287,7 @@ class Account:
             call_id = id_to_answer(item)
             if call_id is not None:
                 self._turn_of_call[stored.script, call_id] = stored.turn_index
+        # With ``store=false`` the API keeps no items that a later request could name.
         if stored.kept:
             self._items |= {item["id"]: item for item in (*stored.given, *output)}
             # The API refuses such an item in a replay without the reasoning that led to it.
@@ -294,6 +300,7 @@ class Account:
     def known(self, response_id: str) -> StoredResponse:
         """The response of this id. Raises ApiError (404)."""
         stored = self.responses.get(response_id)
+        # Another account's response is unknown here, too: ids give no access.
         if stored is None or not stored.known_at(self.clock()):
             raise ApiError(404, f"Response with id '{response_id}' not found.")
         return stored
@@ -302,6 +309,7 @@ class Account:
         """Cancel as the provider does. Raises ApiError."""
         now = self.clock()
         status = stored.status_at(now)
+        # As the API: only a background response can be cancelled.
         if not stored.background:
             raise invalid("Cannot cancel a synchronous response.")
         own = stored.turn.on_cancel
@@ -316,6 +324,7 @@ class Account:
 
     def delete(self, stored: StoredResponse) -> None:
         """Delete it with its items; responses that continue it are kept."""
+        # Marked, not removed: tests count what was deleted, and chains go on through it.
         stored.deleted = True
         for item in (*stored.given, *stored.planned.output):
             self._items.pop(item["id"], None)

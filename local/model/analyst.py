@@ -21,10 +21,11 @@ def suits(request: Json) -> bool:
 
 
 def next_turn(conversation: Conversation, request: Json) -> Turn:
-    """Search and ask for prices at once; the analysis holds what the tool said, word for word."""
+    """Search and ask for prices at once; the analysis holds the tool's output unchanged."""
     topic = topic_of(conversation.latest_user_message)
     outputs = dict(conversation.tool_outputs)
     tools = offered(request)
+    # Known by the outputs, not by a count: after a replay the conversation is all that there is.
     if PRICES in tools and PRICES not in outputs:
         symbol = _SYMBOL.search(topic)
         known = dict.fromkeys(("symbol", "ticker"), symbol[0]) if symbol else {}

@@ -40,6 +40,7 @@ class Exchange:
     async def answer(self) -> Response:
         """The answer, after what the script and the switches do to it."""
         switches = self.account.switches
+        # Before the request is read: a provider that is down looks at no body.
         if switches.down:
             self.entry.fault = {"down": True}
             return await self._drop()
@@ -86,12 +87,14 @@ class Exchange:
             return await self._drop()
         if fault.answers:
             status, headers, body = fault.answer()
+            # Sent as it is, so that a script can cut JSON in the middle.
             if isinstance(body, str):
                 return Response(body, status, headers)
             return JSONResponse(body, status, headers)
         return done if done is not None else await self._carry_out()
 
     async def _client_disconnects(self, seconds: float) -> bool:
+        # Until the body is read, ``receive`` gives its parts and not the disconnect.
         await self.request.body()
         try:
             async with asyncio.timeout(seconds):
@@ -102,6 +105,7 @@ class Exchange:
         return True
 
     async def _drop(self) -> Response:
+        # Aborted, not closed: nothing that is buffered may still be sent.
         self.request.state.transport.abort()
         # Two turns of the loop: the server must see the lost connection before it is given an answer to send.
         await asyncio.sleep(0)
@@ -135,6 +139,7 @@ class Exchange:
         self.entry.accepted, self.entry.response_id = True, stored.id
         if stored.request.get("stream"):
             return self._stream(stored, -1)
+        # As the API: the create answers ``queued``, however soon the response ends.
         if stored.background:
             return JSONResponse(stored.snapshot("queued"))
         await self._ended(stored)
@@ -220,6 +225,7 @@ class Exchange:
     async def _input_items(self) -> Response:
         query = self.request.query_params
         items = list(self._stored().given)
+        # The API's default is newest first.
         if query.get("order", "desc") == "desc":
             items.reverse()
         ids = [item["id"] for item in items]
@@ -253,6 +259,7 @@ def _fields_of(fault: Fault) -> Json:
 
 def credential(request: Request) -> str | None:
     """The Bearer key or `api-key` of a request: the name of its account."""
+    # The key names the account, so that tests run side by side on one server without meeting.
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
@@ -277,9 +284,11 @@ def api_routes(account_of: AccountOf, clock: Callable[[], float]) -> list[Route]
                 query=dict(request.query_params),
                 response_id=request.path_params.get("response_id"),
             )
+            # Before it is answered: a test sees requests that hang, too.
             account.log.append(entry)
             response = await Exchange(request, account, entry).answer()
             entry.answered_at = clock()
+            # A dropped connection has no status, for the client or for the log.
             if response.status_code != _CLIENT_GONE:
                 entry.status = response.status_code
             response.headers["x-request-id"] = new_id("req")
@@ -299,6 +308,6 @@ def api_routes(account_of: AccountOf, clock: Callable[[], float]) -> list[Route]
 
 
 def unknown_url(request: Request, _: Exception) -> Response:
-    """404 and 405 in OpenAI's words."""
+    """404 and 405 as OpenAI's API answers them."""
     message = f"Invalid URL ({request.method} {request.url.path})"
     return JSONResponse(error_body(message, kind="invalid_request_error"), 404)

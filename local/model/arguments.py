@@ -36,6 +36,7 @@ def call(tool: Json, text: str, **known: Any) -> Call:
 
 
 def _value(schema: Json, text: str, definitions: Json, depth: int) -> Any:
+    # What the tool's author would have left out is the safest value.
     if "default" in schema:
         return schema["default"]
     if schema.get("enum"):
@@ -48,6 +49,7 @@ def _value(schema: Json, text: str, definitions: Json, depth: int) -> Any:
     if "anyOf" in schema:
         return _value(schema["anyOf"][0], text, definitions, depth + 1)
     kind = schema.get("type", "string")
+    # ``["string", "null"]``: the first is the kind that is meant, null only stands for left out.
     if isinstance(kind, list):
         kind = kind[0]
     if kind in ("integer", "number"):

@@ -1,4 +1,4 @@
-"""Chat Completions in the words of the Responses API: the same scripts, the same turns, another shape."""
+"""Chat Completions by way of the Responses API: the same scripts and the same turns in another shape."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _FINISH = {"max_output_tokens": "length", "content_filter": "content_filter"}
 def as_create(body: Json) -> Json:
     """A chat request as a create of the Responses API, without its input. It is never kept for retrieval."""
     request = {key: body[key] for key in _AS_IN_A_CREATE if body.get(key) is not None}
+    # Chat Completions has no background mode, and what it stores cannot be continued.
     request |= {"store": False, "background": False}
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     if limit:
@@ -37,6 +38,7 @@ def as_items(messages: Iterable[Json]) -> list[Json]:
             output = {"type": "function_call_output", "call_id": message["tool_call_id"], "output": message["content"]}
             items.append(output)
             continue
+        # Before its calls: a model writes its text first, then asks for tools.
         if message.get("content") is not None:
             items.append({"type": "message", "role": message["role"], "content": message["content"]})
         items += [
@@ -55,6 +57,7 @@ def completion(stored: StoredResponse, ending: Ending) -> Json:
     """The chat completion for an ended response. Raises ApiError (500) for one that failed or was cancelled."""
     if ending.status not in ("completed", "incomplete"):
         error = ending.error or {"code": "cancelled", "message": "The request was cancelled."}
+        # Chat Completions has no status for a failure: it is an HTTP error.
         raise ApiError(500, error["message"], code=error["code"], kind="server_error")
     parts = [part for item in ending.output if item["type"] == "message" for part in item["content"]]
     calls = [
@@ -73,6 +76,7 @@ def completion(stored: StoredResponse, ending: Ending) -> Json:
         "annotations": [],
         **({"tool_calls": calls} if calls else {}),
     }
+    # Clients decide by this field whether to run tools.
     finish = "tool_calls" if calls else "stop"
     if ending.status == "incomplete":
         finish = _FINISH.get(ending.incomplete_reason or "", "length")

@@ -1,4 +1,4 @@
-"""What the body of a chat completion may say, in the words that OpenAI refuses the rest with."""
+"""What the body of a chat completion may hold; the rest is refused with OpenAI's own messages."""
 
 from __future__ import annotations
 
@@ -48,8 +48,10 @@ def check_chat(body: Any, *, strict: bool) -> Json:
     if not body.get("model"):
         raise invalid("you must provide a model parameter")
     check_model(body["model"])
+    # Nothing here asks for either, so that they are refused rather than half made.
     if body.get("stream") or (body.get("n") or 1) != 1:
         raise invalid("The scripted model neither streams chat completions nor makes several at once.")
+    # OpenAI's rule: metadata belong to stored completions.
     if body.get("metadata") and not body.get("store"):
         raise invalid("The 'metadata' parameter is only allowed when 'store' is enabled.", param="metadata")
     check_metadata(body.get("metadata") or {})
@@ -147,6 +149,7 @@ def _check_content(content: Any, i: int, *, needed: bool) -> None:
 def _check_order(messages: list[Json]) -> None:
     """Tool messages stand right after the message with their calls, one for every call."""
     waiting: dict[str, bool] = {}
+    # A last message of no role: calls at the very end need answers, too.
     for i, message in enumerate([*messages, {"role": "end"}]):
         if message["role"] == "tool":
             _check_answer(message["tool_call_id"], waiting, i)

@@ -35,6 +35,7 @@ def next_turn(conversation: Conversation, request: Json) -> Turn:
         return Turn(calls=(call(tools[COLLECT], topic),))
     found = findings(outputs.get(COLLECT, ""))
     title = f"Compliance report: {topic[:80]}"
+    # Filing has an effect, so it must not follow a collection that was refused or failed.
     if FILE in tools and FILE not in outputs and _error(outputs.get(COLLECT, "")) is None:
         return Turn(calls=(call(tools[FILE], _summary(title, found), title=title),))
     filed = FILE in outputs and _error(outputs[FILE]) is None
@@ -57,6 +58,7 @@ def _records(text: str) -> list[Any]:
         parsed = lists[0] if lists else [parsed]
     if isinstance(parsed, list):
         return parsed
+    # A developer's own tool may return plain sentences.
     return [sentence.strip() for sentence in re.split(r"[;\n]|(?<=[.!?])\s", text) if sentence.strip()]
 
 
@@ -71,6 +73,7 @@ def _finding(record: Any) -> Json:
         head, colon, tail = finding.partition(": ")
         area, finding = (head, tail) if colon and tail and len(head) <= 60 else ("records", finding)
         severity = None
+    # The output format of the example agent allows these three only.
     if severity not in ("low", "medium", "high"):
         severity = "high" if _HIGH.search(whole) else "low" if _LOW.search(whole) else "medium"
     return {"area": area[:60], "severity": severity, "finding": finding[:_LONGEST_FINDING]}

@@ -73,6 +73,7 @@ class ModelControl:
     async def _call(self, method: str, path: str, data: Any = None) -> Any:
         body = None if data is None else json.dumps(data).encode()
         request = Request(self._base + path, body, {"content-type": "application/json"}, method=method)
+        # In a thread: urllib blocks, and the model may run on this very event loop.
         return await asyncio.to_thread(self._send, request)
 
     def _send(self, request: Request) -> Any:

@@ -36,6 +36,7 @@ def control_routes(account_of: AccountOf) -> list[Route]:
                 result = handle(account_of(request.path_params["account"]), request, data)
             except _NoResponse as error:
                 return JSONResponse(error_body(str(error), kind="control_error"), 404)
+            # A test with a wrong script must read why, in the answer and not in a server's log.
             except (ValueError, TypeError) as error:
                 return JSONResponse(error_body(str(error), kind="control_error"), 400)
             return JSONResponse(result if result is not None else {"ok": True})
@@ -80,6 +81,7 @@ def _force(account: Account, request: Request, data: Any) -> None:
             raise ScriptError(f"status must be one of {', '.join(STATUSES)}")
         planned = stored.planned
         error = {"code": "server_error", "message": "Ended by force.", **(wanted.get("error") or {})}
+        # The API has a reason for every incomplete response.
         reason = (planned.incomplete_reason or "max_output_tokens") if status == "incomplete" else None
         output = planned.output if status in ("completed", "incomplete") else ()
         failure = error if status == "failed" else None

@@ -68,6 +68,7 @@ def _normal_item(item: Any, where: str) -> Json:
             raise _wrong(f"{where}.{key}")
     if not isinstance(item.get("id") or "", str):
         raise _wrong(f"{where}.id")
+    # The API's approval items have no status.
     status = {} if kind.startswith("mcp_approval") else {"status": "completed"}
     normal = {**status, **item, "type": kind}
     normal["id"] = item.get("id") or new_id(_PREFIX.get(kind, "item"))
@@ -135,9 +136,10 @@ class Conversation:
     def position(self, script: str, turn: int, metadata: Mapping[str, str]) -> str:
         """The same for every attempt at one turn of one run, by chain or by replay.
 
-        It depends on the script, the turn, the user's words, the ids of the calls since then, and any
+        It depends on the script, the turn, the user's text, the ids of the calls since then, and any
         metadata whose name ends in `run` or `run_id` (so that two equal runs in one account differ).
         """
+        # The app's own ids: the model sees no run, and two equal inputs would look like attempts at one turn.
         runs = sorted(str(value) for key, value in metadata.items() if key.endswith(("run", "run_id")))
         calls = sorted(call_id for item in self.since_user if (call_id := id_to_answer(item)) is not None)
         parts = [script, turn, len(self.user_messages), self.latest_user_message, runs, calls]
@@ -150,6 +152,7 @@ def check_calls(items: Iterable[Json]) -> None:
     for item in items:
         call_id = str(item.get("call_id"))
         if item["type"] == "function_call":
+            # Only while it is open: the API lets a later turn use an id again.
             if open_calls.get(call_id):
                 raise invalid(f"Duplicate function call found with call_id {call_id}.", param="input")
             open_calls[call_id] = True
@@ -165,7 +168,7 @@ def check_calls(items: Iterable[Json]) -> None:
 
 
 def no_call(call_id: str) -> ApiError:
-    """An output without its call; Azure OpenAI says it of background predecessors too."""
+    """An output without its call; Azure OpenAI answers so after background predecessors too."""
     return invalid(f"No tool call found for function call output with call_id {call_id}.", param="input")
 
 
@@ -225,6 +228,7 @@ def resolve_ids(
                 param="input",
             )
         seen.add(item_id)
+        # Some clients refer back by ``item_reference`` instead of sending an item again (Vercel's AI SDK).
         resolved.append(known[item_id] if item_type(item) == "item_reference" else item)
         needs = reasoning_of.get(item_id)
         if needs and needs not in seen:

@@ -33,6 +33,7 @@ class ApiError(Exception):
 
 def error_body(message: str, *, param: str | None = None, code: str | None = None, kind: str) -> Json:
     """The JSON of an error."""
+    # All four fields always: typed clients read them unasked.
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 

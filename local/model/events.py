@@ -25,6 +25,7 @@ def timeline(stored: StoredResponse) -> list[tuple[float, Json]]:
     """
     first = "queued" if stored.background else "in_progress"
     opening = [_lifecycle("created", stored.snapshot(first))]
+    # Only a background response is ever queued.
     if stored.background:
         opening.append(_lifecycle("queued", stored.snapshot("queued")))
     progress = _lifecycle("in_progress", stored.snapshot("in_progress"))
@@ -43,6 +44,7 @@ def timeline(stored: StoredResponse) -> list[tuple[float, Json]]:
 
 def _due(stored: StoredResponse, share: float) -> float:
     end = stored.think_ends_at if stored.finish_at is None else stored.finish_at
+    # Half of the text comes first: a viewer must see a stream that has begun and stands still.
     if stored.turn.stuck and stored.finish_at is None and share > 0.5:
         return math.inf
     return stored.working_from + share * max(end - stored.working_from, 0.0)
@@ -52,6 +54,7 @@ def _forced(stored: StoredResponse, due: list[tuple[float, Json]]) -> list[tuple
     if stored.forced is None:
         return due
     kept = [(at, event) for at, event in due if at <= stored.forced_at]
+    # A cancel that the provider did not carry out: the rest of the events comes, late.
     if stored.late_at < math.inf:
         return kept + [(stored.late_at, event) for _, event in due[len(kept) :]]
     if stored.forced.status != "cancelled":

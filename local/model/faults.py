@@ -1,4 +1,4 @@
-"""Faults: what goes wrong with a request, and with which of the requests."""
+"""Faults: how a request fails, and which of the requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ScriptError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One way a request goes wrong.
+    """One way in which a request fails.
 
     With neither an answer (`status`, `body`, `json_error`, `html`, `drop`) nor `hang`, it answers 500.
     With `hang` alone the request is late, then served as usual (unless the client has gone).
@@ -55,6 +55,7 @@ class Fault:
 
     def answer(self) -> tuple[int, dict[str, str], str | Json]:
         """Status, headers and body of the fault's own answer."""
+        # A script's own content type must win over the default, however it is written.
         headers = {key.lower(): value for key, value in self.headers.items()}
         if self.html is not None:
             return self.status or 200, {"content-type": "text/html; charset=utf-8", **headers}, self.html
@@ -104,6 +105,7 @@ def keyed(data: Any, where: str, allowed: Any) -> Json:
     if not isinstance(data, dict):
         raise ScriptError(f"{where} must be an object")
     for key in data:
+        # A misspelt key would silently be no fault, and a test would pass for nothing.
         if key not in allowed:
             raise ScriptError(f"{where} has an unknown key {key!r}; known: {', '.join(sorted(allowed))}")
     return dict(data)

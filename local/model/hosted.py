@@ -34,7 +34,7 @@ _PHASES = {
 
 
 def completed(item: Json) -> Json:
-    """The item with an id and everything else that the API would say of it."""
+    """The item with an id and every other field that the API would give it."""
     kind = item["type"]
     # The API's lists of tools have no status.
     status = {"status": "completed"} if kind.endswith("_call") else {}

@@ -25,6 +25,7 @@ class Persona(Protocol):
         ...
 
 
+# The novelist fits every request, so the others are asked first.
 _SPECIALISTS: tuple[Persona, ...] = (compliance, analyst)
 _ANYONE: Persona = novelist
 PERSONAS: dict[str, Persona] = {persona.NAME: persona for persona in (*_SPECIALISTS, _ANYONE)}

@@ -1,4 +1,4 @@
-"""What the body of a create may say."""
+"""What the body of a create may hold."""
 
 from __future__ import annotations
 
@@ -56,8 +56,10 @@ def check_create(body: Any, *, strict: bool) -> Json:
     check_model(body["model"])
     if not body.get("input") and not body.get("previous_response_id"):
         raise invalid("Missing required parameter: 'input'.", param="input", code="missing_required_parameter")
+    # Refused rather than ignored: a request would go on without its history.
     if body.get("conversation") is not None:
         raise invalid("The scripted model has no conversations.", param="conversation")
+    # The API's rule: it must keep what is to be asked for later.
     if body.get("background") and body.get("store") is False:
         raise invalid("Background mode requires 'store' to be true.", param="background")
     _check_tools(body.get("tools") or [])

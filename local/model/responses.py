@@ -31,7 +31,7 @@ class Ending:
 
 
 def compose(turn: Turn, conversation: Conversation, request: Json) -> Ending:
-    """What a turn says at its end. `max_output_tokens` cuts a text that is too long."""
+    """The end of a turn's response. `max_output_tokens` cuts a text that is too long."""
     status = turn.status or "completed"
     text, cut = _text(turn, conversation), False
     limit = request.get("max_output_tokens")
@@ -39,6 +39,7 @@ def compose(turn: Turn, conversation: Conversation, request: Json) -> Ending:
         text, cut = text[: limit * _CHARS_A_TOKEN], True
         status = turn.status or "incomplete"
     output = tuple(_output(turn, text, "incomplete" if status == "incomplete" else "completed"))
+    # No usage: the API does not count what a failed response has used.
     if status == "failed":
         code = turn.error.get("code", "server_error")
         message = turn.error.get("message", "The server had an error while processing your request.")
@@ -54,8 +55,8 @@ def _text(turn: Turn, conversation: Conversation) -> str | None:
     if not turn.echo:
         return turn.text
     outputs = [f"{name}: {output}" for name, output in conversation.tool_outputs]
-    said = [turn.text] if turn.text else []
-    return "\n".join([*said, conversation.latest_user_message, *outputs, *conversation.approvals])
+    own = [turn.text] if turn.text else []
+    return "\n".join([*own, conversation.latest_user_message, *outputs, *conversation.approvals])
 
 
 def _output(turn: Turn, text: str | None, status: str) -> list[Json]:
@@ -73,6 +74,7 @@ def _output(turn: Turn, text: str | None, status: str) -> list[Json]:
         message = {"type": "message", "role": "assistant", "status": status, "content": content}
         items.append({"id": new_id("msg"), **message})
     for call in turn.calls:
+        # 29 characters, as the API's own.
         call_id = call.call_id or new_id("call")[:29]
         named = {"call_id": call_id, "name": call.name, "arguments": call.arguments}
         items.append({"id": new_id("fc"), "type": "function_call", "status": status, **named})
@@ -84,9 +86,9 @@ def _output(turn: Turn, text: str | None, status: str) -> list[Json]:
 def _usage(
     fixed: Mapping[str, int] | None, conversation: Conversation, request: Json, output: tuple[Json, ...]
 ) -> Json:
-    said = sum(_length(item) for item in conversation.items) + len(str(request.get("instructions") or ""))
+    characters = sum(_length(item) for item in conversation.items) + len(str(request.get("instructions") or ""))
     counts = {
-        "input_tokens": math.ceil(said / _CHARS_A_TOKEN),
+        "input_tokens": math.ceil(characters / _CHARS_A_TOKEN),
         "output_tokens": math.ceil(sum(_length(item) for item in output) / _CHARS_A_TOKEN),
         "cached_tokens": 0,
         "reasoning_tokens": 0,
@@ -172,6 +174,7 @@ class StoredResponse:
 
     def ending_at(self, now: float) -> Ending | None:
         """Its end, if that has come."""
+        # First: what comes late replaces the forced end.
         if now >= self.late_at:
             return self.planned
         if now >= self.forced_at:
@@ -217,6 +220,7 @@ class StoredResponse:
 
     def _notify(self) -> None:
         self.changed.set()
+        # A fresh one: who waits for the next change must not be woken by this one again.
         self.changed = asyncio.Event()
 
     def rendered(self, now: float) -> Json:

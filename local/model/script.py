@@ -97,11 +97,13 @@ class Script:
         if index < len(self.turns):
             return self.turns[index]
         last = self.turns[-1] if self.turns else None
+        # For tests of limits: a model that asks for tools without end.
         if last is not None and last.repeat:
             return last
         return Turn(text=f"The script {self.name} has only {len(self.turns)} turns; this is turn {index}.")
 
 
+# ``faults_of_attempt`` follows from where the faults stand in a script, and is not written there.
 _JSON_KEYS = (set(Turn.__dataclass_fields__) - {"faults_of_attempt"}) | {"repeat_text"}
 
 
@@ -149,6 +151,7 @@ def _variant(base: Json, data: Any, where: str) -> Turn:
     if "attempts" in own:
         raise ScriptError(f"{where} cannot have attempts of its own")
     turn = parse_turn({**base, **own}, where)
+    # Else the attempts together work off the faults of their turn.
     if "faults" not in own:
         return turn
     return replace(turn, faults_of_attempt=True)
@@ -167,6 +170,7 @@ def _called(fields: Json, where: str, *required: str) -> Json:
         if key not in fields:
             raise ScriptError(f"{where} needs a {key}")
     arguments = fields.get("arguments", {})
+    # An object is written as JSON; a text stays, so that a script can have arguments that are no JSON.
     if not isinstance(arguments, str):
         fields["arguments"] = json.dumps(arguments, ensure_ascii=False)
     return fields
@@ -180,6 +184,7 @@ def _hosted(data: Any, where: str) -> Json:
 
 def script_named(text: str) -> str | None:
     """The script that a user message asks for; the last marker wins."""
+    # The last: a message may quote an earlier one with its marker.
     found = MARKER.findall(text)
     return found[-1] if found else None
 

@@ -37,6 +37,7 @@ def build_app(
     accounts: dict[str, Account] = {}
 
     def account_of(key: str) -> Account:
+        # Made at its first use: a test needs nothing but a key of its own.
         if key not in accounts:
             accounts[key] = Account(clock, think)
         return accounts[key]
@@ -63,11 +64,12 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # The only way to the request: ASGI itself hands no connection over.
         self.app_state = {**self.app_state, "transport": transport}
 
 
 def model_config(app: Application) -> uvicorn.Config:
-    """A server that stops without waiting for anyone, and says nothing of the connections that it drops."""
+    """A server that stops without waiting for requests, and does not log the connections that it drops."""
     return server_config(app, protocol=_Protocol, keep_alive=KEEP_ALIVE_SECONDS, grace=0, log_level="critical")
 
 

@@ -55,11 +55,12 @@ _reserved: collections.deque[socket.socket] = collections.deque()
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Different ports that nobody listens on, and that other processes which ask here are not given meanwhile.
+    """Different ports without a server, which other processes that call this are not given meanwhile.
 
     Raises ``StackError`` when there are not so many.
     """
     found: list[int] = []
+    # At random: test processes that start together would else all try the same ports.
     for port in random.sample(PORTS, len(PORTS)):
         if port_is_free(port) and _reserve(port):
             found.append(port)
@@ -70,6 +71,7 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 def _reserve(port: int) -> bool:
     """Keep the port from other processes, as long as this one lives or until it has reserved many more."""
+    # UDP: it keeps other processes away without being in the way of the TCP server to come.
     held = socket.socket(type=socket.SOCK_DGRAM)
     try:
         held.bind((LOOPBACK, port))
@@ -83,7 +85,7 @@ def _reserve(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """A port without a server."""
     return free_ports(1)[0]
 
 
@@ -96,7 +98,7 @@ def machine_environment(environ: Mapping[str, str] | None = None) -> dict[str, s
 def http_status(port: int, path: str = "/", timeout: float = 2.0) -> int | None:
     """The status of `GET path` on the loopback address; None when nothing there speaks HTTP.
 
-    `http.client` rather than `urllib`: proxies from the environment have no say about loopback.
+    `http.client` rather than `urllib`, which would send it to a proxy that the environment names.
     """
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout)
     try:
@@ -154,6 +156,7 @@ class Child:
             return self
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            # A restart appends: the log of a crash must be there afterwards.
             with self.log_path.open("ab" if self._started_before else "wb") as log:
                 self._process = self._popen(log.fileno())
         except OSError as error:
@@ -162,7 +165,7 @@ class Child:
         return self
 
     def is_ready(self) -> bool:
-        """One quick look whether the process answers; each part says what that means."""
+        """One quick look whether the process answers; each part defines what that means."""
         return True
 
     def wait_ready(self, timeout: float | None = None) -> Self:
@@ -176,6 +179,7 @@ class Child:
         while True:
             if not self.alive:
                 raise StackError(self._with_log(f"{self.name} stopped with exit code {self.exit_code} while starting"))
+            # Alive, still: another process on that port may have answered.
             if self.is_ready() and self.alive:
                 return self
             if time.monotonic() >= deadline:
@@ -223,12 +227,14 @@ class Child:
         self.stop()
 
     def _popen(self, log: int) -> subprocess.Popen[bytes]:
+        # Unbuffered: a process that is killed would take the last lines of its log with it.
         env = {**self.env, "PYTHONUNBUFFERED": "1"}
         group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows' way; elsewhere a session does it
         return subprocess.Popen(
             self.command,
             cwd=self.cwd,
             env=env,
+            # No terminal: a child that asks for something would wait for ever.
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

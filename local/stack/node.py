@@ -18,6 +18,7 @@ OLDEST_NODE = (20, 0)  # what the packages in local/package-lock.json ask for
 AZURITE_HOME = ROOT / ".dormouse" / "azurite"
 AZURITE_VARIABLE = "DORMOUSE_TEST_AZURITE"
 
+# What other tools read for a private CA; Node.js reads none of them.
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
 _SYSTEM_NPMRC = ("/etc/npmrc", "/usr/etc/npmrc", "/usr/local/etc/npmrc", "/opt/homebrew/etc/npmrc")
 
@@ -63,6 +64,7 @@ def find_node(venv: Path, *, path: str | None = None) -> NodeTools:
     wheel = _wheel_folder(venv)
     node = wheel / "node.exe" if os.name == "nt" else wheel / "bin" / "node"
     npm_script = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    # The wheel for Windows has no ``lib``.
     if not npm_script.is_file():
         npm_script = wheel / "node_modules" / "npm" / "bin" / "npm-cli.js"
     if node.is_file() and npm_script.is_file() and (found := _ask(str(node))):
@@ -93,6 +95,7 @@ def find_azurite(venv: Path | None = None, environ: Mapping[str, str] | None = N
         if not entry.is_file():
             raise StackError("Azurite is not installed here: `python3 dev.py test` brings it")
         install = AzuriteInstall(node=find_node(venv or Path(sys.prefix)).node, entry=entry)
+    # Checked now: a missing file would only show as a process that stops at once.
     for file in (install.node, install.entry):
         if not file.is_file():
             raise StackError(f"{file} does not exist; run `python3 dev.py test`, which brings Azurite")

@@ -122,6 +122,7 @@ class Azurite(Child):
             StackError: another Azurite is using the folder.
         """
         self._check_nobody_uses_the_folder()
+        # By name: the folder may be one of the developer's own.
         for kept in (*self.data_dir.glob("__azurite_db_*"), self.data_dir / _RECORD):
             kept.unlink(missing_ok=True)
         for folder in ("__blobstorage__", "__queuestorage__"):
@@ -129,6 +130,7 @@ class Azurite(Child):
 
     def _check_nobody_uses_the_folder(self) -> None:
         remembered = _remembered(self.data_dir)
+        # Both: a process id may have been given to another program since.
         if remembered and _process_exists(remembered[0]) and not any(map(port_is_free, remembered[1])):
             raise StackError(
                 f"Azurite (process {remembered[0]}) is already using {self.data_dir}: stop it, "
@@ -137,6 +139,7 @@ class Azurite(Child):
 
     def is_ready(self) -> bool:
         """All three services answer."""
+        # Any answer will do: without a signature it is a refusal, and Azurite is up.
         return all(http_status(port) is not None for port in self.ports)
 
 
@@ -180,9 +183,9 @@ class ScriptedModel(Child):
 
 
 class FunctionsHost(Child):
-    """A functions host with an app: `python -m local.host`, or `func start` when `command` says so.
+    """A functions host with an app: `python -m local.host`, or `func start` when `func` names it.
 
-    `env` holds the app's settings. It goes over `base_env`, which is the machine's environment without
+    `env` holds the app's settings. It wins over `base_env`, which is the machine's environment without
     anything that would configure the app, unless the caller passes another.
     """
 
@@ -231,6 +234,7 @@ class FunctionsHost(Child):
     def is_ready(self) -> bool:
         """It answers; Core Tools listen long before the functions are there, so those must show the app."""
         if self._is_func:
+            # 503 as well: an app that is misconfigured is up, and its answer names the setting.
             return http_status(self.port, "/api/health") in (200, 503)
         return http_status(self.port) is not None
 

@@ -31,7 +31,7 @@ REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 
 
 def print_now(text: str) -> None:
-    """Print it, and flush: the output may be a pipe, and the person is to see it while the work goes on."""
+    """Print and flush it: the output may be a pipe, and must show while the work is still running."""
     print(text, flush=True)
 
 
@@ -39,6 +39,7 @@ def fingerprint(files: Iterable[Path], *more: str) -> str:
     """A hash that changes when one of the files or of the other values does."""
     digest = hashlib.sha256()
     for part in (*(file.read_bytes() for file in files), *(text.encode() for text in more)):
+        # With its length: else text could move from one part to the next without changing the hash.
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 
@@ -72,7 +73,7 @@ def has_pip(python: Path) -> bool:
 
 
 def run_step(title: str, command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None) -> None:
-    """Run one step of the setup; its output goes to a log, of which a failure shows the end."""
+    """Run one step of the setup, with its output in a log; a failure shows the end of that log."""
     print_now(f"- {title} (log: {display_path(log)})")
     log.parent.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
@@ -82,6 +83,7 @@ def run_step(title: str, command: Sequence[str | Path], log: Path, *, env: Mappi
             [str(part) for part in command],
             cwd=ROOT,
             env=env,
+            # A tool that asks for a password would wait for ever, with its question in the log.
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -94,6 +96,7 @@ def run_step(title: str, command: Sequence[str | Path], log: Path, *, env: Mappi
                     break
                 print_now(f"  … still running after {time.monotonic() - begun:.0f} s")
         except BaseException:
+            # Ctrl-C in the middle of an installation must not leave it running.
             process.kill()
             raise
     if code:
@@ -113,6 +116,7 @@ def ensure_venv(venv: Path) -> Path:
     have, python, stamp = venv_version(venv), venv_python(venv), venv / ".dormouse-requirements"
     if have is None and venv.is_dir() and any(venv.iterdir()) and not (venv / "pyvenv.cfg").is_file():
         raise StackError(f"{display_path(venv)} exists and is no virtual environment; choose another with --venv.")
+    # Made anew below it would be emptied, and it is not ours.
     if have not in (None, here) and not stamp.is_file() and venv.parent != ROOT:
         raise StackError(
             f"{venv} was made with another Python, and not by dev.py; choose another with --venv, or delete it."
@@ -133,6 +137,7 @@ def ensure_venv(venv: Path) -> Path:
     command: list[str | Path] = [python, "-m", "pip", "install", "-r", ROOT / REQUIREMENTS[-1]]
     command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input"]
     run_step("installing the Python packages", command, LOGS / "pip.log")
+    # Last: an installation that was cut off must be done again.
     stamp.write_text(wanted, "utf-8")
     return python
 
@@ -159,7 +164,7 @@ def ensure_third_party_server(venv: Path) -> Path:
 
 
 def ensure_azurite(venv: Path) -> AzuriteInstall:
-    """Azurite, installed by npm exactly as the lock file says."""
+    """Azurite, installed by npm in exactly the versions of the lock file."""
     tools = find_node(venv)
     ensure_packages("Azurite", ROOT / "local", AZURITE_HOME, azurite_entry(), tools)
     return AzuriteInstall(node=tools.node, entry=azurite_entry())
@@ -181,6 +186,7 @@ def install_lock(home: Path) -> Iterator[None]:
     """One process at a time may install there: tests run in several. (Windows has no such lock.)"""
     with (home / ".dormouse-installing").open("w") as lock:
         if fcntl is not None:
+            # Released by the system when the process ends, however it ends.
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -192,5 +198,6 @@ def _install_packages(name: str, files: Sequence[Path], home: Path, tools: NodeT
     title = f"installing {name} with npm on Node.js {tools.version} from {origin}"
     # No package in the lock files needs a script of its own at installation.
     flags = ["--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts", "--prefix", str(home)]
+    # ``ci``: exactly what the lock file names, or nothing.
     command: list[str | Path] = [*tools.npm, "ci", *flags]
     run_step(title, command, LOGS / f"npm-{home.name}.log", env=npm_environment(tools))

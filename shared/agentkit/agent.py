@@ -15,12 +15,14 @@ from typing import Any, Protocol
 from shared.agentkit.output import OutputFormat
 from shared.agentkit.tools import Tool
 
+# ``Any``: providers add fields at any time, and a replay has to send them back.
 Item = dict[str, Any]
 """One conversation item in the shape of the Responses API (``message``, ``function_call``, …)."""
 
 
 def text_of(items: Iterable[Item]) -> str:
     """The text of the message items; a refusal is text too."""
+    # A refusal too: the response is complete, and its reader must see why there is no answer.
     parts = [
         part.get("text") if part.get("type") == "output_text" else part.get("refusal")
         for item in items
@@ -39,6 +41,7 @@ class ContinuationToken:
 
     def to_json(self) -> str:
         """The token as it is stored."""
+        # An object, not the bare id: rows of today must stay readable once a token needs more.
         return json.dumps({"response_id": self.response_id})
 
     @classmethod
@@ -62,7 +65,7 @@ class AgentSession:
 class RunInfo:
     """What an agent may know of the run that it answers: for instructions that are a function of it.
 
-    ``metadata`` are the words of the caller: a value may choose among texts of the agent's own, but never become part
+    ``metadata`` comes from the caller: a value may choose among texts of the agent's own, but never become part
     of the instructions, which the model obeys.
     """
 
@@ -86,6 +89,7 @@ class RunOptions:
     continuation_token: ContinuationToken | None = None
     background: bool = True
     stream: bool = False
+    # 16 pairs of 64 and 512 characters are what the Responses API takes.
     metadata: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
     run: RunInfo | None = None
@@ -151,7 +155,7 @@ class AgentResponse:
 
     ``continuation_token`` is None when nothing is pending: done, failed, or something asked for (``calls``,
     ``approvals``). ``metadata`` is what its create gave it.
-    ``provider_status`` is the status in the provider's own words. ``items`` are its output items, in order.
+    ``provider_status`` is the status as the provider names it. ``items`` are its output items, in order.
     """
 
     status: ResponseStatus
@@ -169,6 +173,7 @@ class AgentResponse:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
+# Built and sent in two steps, so that what fails in the agent's own code has surely sent nothing.
 Send = Callable[[], Coroutine[Any, Any, AgentResponse]]
 """Sends a request that is built, once. Raises the faults of a create (``agentkit.faults``)."""
 
@@ -185,7 +190,7 @@ class UpdateKind(StrEnum):
 class AgentUpdate:
     """One piece of a response while it is made.
 
-    ``sequence`` is the provider's number of it: following the response after that number goes on with the next.
+    ``sequence`` is the provider's number of it: to follow the response after that number begins with the next.
     ``response`` is there at the end, as a poll would have it.
     """
 
@@ -256,6 +261,7 @@ class Agent(Protocol):
         """Create a response from ``messages`` (prepare and send), or, with a token in the options, ask about one."""
         ...
 
+    # Not ``async def``: calling an async generator function gives the generator, not a coroutine.
     def follow(self, response_id: str, *, after: int, timeout: float) -> AsyncGenerator[AgentUpdate, None]:
         """The updates after that sequence number (0: all of them), each as it is made; ``aclose`` closes the stream.
 

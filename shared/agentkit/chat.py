@@ -45,6 +45,7 @@ class ChatAgent(ProvidedAgent):
     def prepare(self, messages: Sequence[Item], *, session: AgentSession, options: RunOptions) -> Send:
         """Build the request: instructions, tools and options may be code of the agent's own."""
         system = {"role": "system", "content": self._instructions_for(options.run)}
+        # The agent's options first: they must not replace what the app relies on.
         body: dict[str, Any] = {**self._options, "model": options.model or self._model}
         if self.output is not None:
             schema = {"name": self.output.name, "schema": self.output.schema, "strict": True}
@@ -56,6 +57,7 @@ class ChatAgent(ProvidedAgent):
         return functools.partial(self._create, {**body, "messages": [system, *to_messages(messages)]}, options)
 
     async def _create(self, body: Mapping[str, Any], options: RunOptions) -> AgentResponse:
+        # It answers when the work is done, and must not take the slots of creates that answer at once.
         answer = await self._provider.send(
             "/chat/completions", body, timeout=options.timeout, owner=options.owner, blocking=True
         )
@@ -124,6 +126,7 @@ def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any]) -> AgentRes
     calls = _calls(message)
     items = [text_message(text)] if text else []
     items += [function_call(call) for call in calls]
+    # The names of the Responses API: callers see one set of reasons, whichever API the agent uses.
     incomplete = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(reason)
     return AgentResponse(
         status=ResponseStatus.INCOMPLETE if incomplete else ResponseStatus.COMPLETED,
@@ -152,6 +155,7 @@ def _calls(message: Mapping[str, Any]) -> tuple[FunctionCall, ...]:
         if call.get("type", "function") == "function":
             found.append(
                 FunctionCall(
+                    # Some servers leave the id out, but a tool's output must name its call.
                     call_id=lenient.identifier(call.get("id")) or f"call_{len(found)}",
                     name=lenient.identifier(function.get("name")),
                     arguments=lenient.json_text(function.get("arguments")),
@@ -168,7 +172,7 @@ def _definition(tool: Tool) -> dict[str, Any]:
 def _content(content: Any, *, is_own: bool = False) -> Any:
     """Content parts of the Responses API as those of Chat Completions; text stays text.
 
-    ``is_own``: the model's own words. Parts of kinds that only another API has are left out of those; of a caller's
+    ``is_own``: the model wrote it. Parts of kinds that only another API has are left out then; of a caller's
     they raise ``Refused``.
     """
     if isinstance(content, str):
@@ -189,6 +193,7 @@ def _content(content: Any, *, is_own: bool = False) -> Any:
                 f"Chat Completions takes no such {kind} content; use an agent over the Responses API.",
                 code="unsupported_content",
             )
+    # Many compatible servers take a text only, not a list of parts.
     if all(each["type"] == "text" for each in parts):
         return "".join(each["text"] for each in parts)
     return parts

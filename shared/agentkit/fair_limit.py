@@ -38,6 +38,7 @@ class FairLimit:
             self._release(owner)
 
     def _has_free_slot(self, owner: str) -> bool:
+        # Looks at responses name no owner: the runs of all share that limit.
         return self._in_use < self._most and (not owner or self._by_owner[owner] < self._most_of_one)
 
     def _take(self, owner: str) -> None:

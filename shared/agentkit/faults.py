@@ -12,6 +12,7 @@ NOT_SENT = "not_sent"
 """The code of a fault of our own: nothing was sent, because no slot was free."""
 CREDENTIALS_REFUSED = "The model provider refuses this app's credentials. The log of the app has its words."
 NO_CREDENTIAL = "This app has no token or key for the model provider. The log of the app says why."
+# A look that gets 401 or 403 is ``NoNews`` with the status as its code, not ``AccessDenied``.
 _REFUSED_CODES = frozenset({"http_401", "http_403"})
 
 
@@ -22,6 +23,7 @@ class ProviderFault(Exception):
     """
 
     def __init__(self, message: str, *, code: str = "provider_error", retry_after: float | None = None) -> None:
+        # Providers repeat keys and headers in their errors ("Incorrect API key provided: …").
         self.message = well_formed(without_secrets(message))
         super().__init__(self.message)
         self.code = plain_code(code)
@@ -89,16 +91,17 @@ _REFUSED = frozenset({"invalid_request_error", "invalid_prompt", "model_not_foun
 def of_error_event(event: Mapping[str, Any]) -> ProviderFault:
     """The fault of a create whose stream begins with an error: the one that its HTTP status would have meant."""
     error = mapping(event.get("error")) or event
-    words = {word(error.get(name)) for name in ("code", "type")}
+    codes = {word(error.get(name)) for name in ("code", "type")}
     text = word(error.get("message"), MAX_MESSAGE) or "The stream began with an error."
     code = word(error.get("code")) or "stream_error"
-    if "previous_response_not_found" in words or error.get("param") == "previous_response_id":
+    if "previous_response_not_found" in codes or error.get("param") == "previous_response_id":
         return PreviousResponseMissing(text, code=code)
+    # Azure OpenAI has no code of its own for tool outputs after a background response.
     if "No tool call found" in text:
         return ToolOutputsRefused(text, code=code)
-    if words & _NOT_ACCEPTED:
+    if codes & _NOT_ACCEPTED:
         return NotAccepted(text, code=code)
-    if words & _ACCESS_DENIED:
+    if codes & _ACCESS_DENIED:
         return AccessDenied(text, code=code)
-    # A code that nobody knows: the request may have been accepted, so it must not simply be sent again.
-    return (Refused if words & _REFUSED else PerhapsAccepted)(text, code=code)
+    # An unknown code: the request may have been accepted, so it must not simply be sent again.
+    return (Refused if codes & _REFUSED else PerhapsAccepted)(text, code=code)

@@ -81,6 +81,7 @@ class FrameworkAgent(ResponsesAgent):
         self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
     ) -> AgentResponse:
         """Create through the framework, poll at the provider; context providers and middleware see texts only."""
+        # Made anew each time: the framework moves its session to a response before that has an outcome.
         theirs = af.AgentSession(session_id=session.session_id, service_session_id=session.previous_response_id)
         asked: dict[str, Any] = {"background": options.background, "store": True, "model": options.model}
         if options.continuation_token is not None:
@@ -124,6 +125,7 @@ class FrameworkAgent(ResponsesAgent):
             raise _fault_of(error, session, sent=bool(requests)) from error
         finally:
             _requests.reset(token)
+        # No request was made, so that there is no response to wait for either.
         if not answer.text:
             raise faults.Refused("Middleware ended the run without an answer.", code="no_answer")
         return _with_text_of(AgentResponse(status=ResponseStatus.COMPLETED, provider_status="not asked"), answer)
@@ -154,8 +156,8 @@ def _message(item: Item) -> af.Message:
 
 
 def _text(item: Item) -> str:
-    said = item.get("content") or item.get("output") or ""
-    return said if isinstance(said, str) else "".join(part.get("text") or "" for part in said)
+    content = item.get("content") or item.get("output") or ""
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
 
 
 def _restore_items(prepare: Callable[..., list[Any]], messages: Sequence[af.Message], **more: Any) -> list[Any]:
@@ -164,20 +166,20 @@ def _restore_items(prepare: Callable[..., list[Any]], messages: Sequence[af.Mess
     for given, group in itertools.groupby(messages, key=lambda each: isinstance(each.raw_representation, _OurItem)):
         for message in group if given else ():
             item: Item = message.raw_representation or {}
-            said = {"output" if "output" in item else "content": message.text}
-            found.append(item if message.text == _text(item) else item | said)
+            changed = {"output" if "output" in item else "content": message.text}
+            found.append(item if message.text == _text(item) else item | changed)
         found += [] if given else prepare([*group], **more)
     return found
 
 
 def _with_text_of(response: AgentResponse, answer: Any) -> AgentResponse:
     """The response with the text that the framework's middleware made of it."""
-    said = "".join(part.text for message in answer.messages for part in message.contents if part.type == "text")
-    if said == response.text or response.status is ResponseStatus.PENDING:
+    text = "".join(part.text for message in answer.messages for part in message.contents if part.type == "text")
+    if text == response.text or response.status is ResponseStatus.PENDING:
         return response
-    part = {"type": "output_text", "text": said, "annotations": []}
+    part = {"type": "output_text", "text": text, "annotations": []}
     kept = [item for item in response.items if item.get("type") != "message"]
-    return replace(response, text=said, items=(*kept, {"type": "message", "role": "assistant", "content": [part]}))
+    return replace(response, text=text, items=(*kept, {"type": "message", "role": "assistant", "content": [part]}))
 
 
 def _fault_of(error: Exception, session: AgentSession, *, sent: bool) -> Exception:

@@ -33,6 +33,7 @@ class FrameworkTool(Tool):
 
 def framework_tool(made: af.FunctionTool) -> FrameworkTool:
     """Raises ``TypeError`` for a tool that nothing here can run."""
+    # The framework leaves the calls of such a tool to its own caller: here nothing would run them.
     if made.declaration_only or made.kind is not None:
         raise TypeError(f"the tool {made.name} has no function that could run here")
 

@@ -17,6 +17,7 @@ def read_items(output: Any) -> tuple[Item, ...]:
     found: list[Item] = []
     for given in listed(output):
         item: Item = plain(given)
+        # Compatible servers leave the type of a message out.
         kind = item.get("type", "message" if "content" in item else None)
         if not isinstance(kind, str) or kind in INPUT_ONLY:
             continue
@@ -45,9 +46,9 @@ def approvals_of(items: tuple[Item, ...]) -> tuple[ApprovalRequest, ...]:
     )
 
 
-def text_message(words: str) -> Item:
+def text_message(text: str) -> Item:
     """A message of the agent with this text."""
-    part = {"type": "output_text", "text": words, "annotations": []}
+    part = {"type": "output_text", "text": text, "annotations": []}
     return {"type": "message", "role": "assistant", "content": [part]}
 
 
@@ -70,6 +71,7 @@ def _message(item: Item, index: int) -> Item:
 def _part(given: Mapping[str, Any]) -> Item | None:
     match given.get("type"):
         case "output_text" | "text":
+            # The API's schema requires the list, and typed clients read it unasked.
             notes = [dict(each) for each in listed(given.get("annotations"))]
             return {**given, "type": "output_text", "text": text(given.get("text")), "annotations": notes}
         case "refusal":

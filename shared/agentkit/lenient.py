@@ -44,10 +44,11 @@ def well_formed(text: str) -> str:
 
 def parse_json(text: str | bytes) -> Any:
     """The value of a JSON text, however deep it is and however long its numbers. Raises ``ValueError`` for no JSON."""
+    # A byte order mark, or a byte that is no UTF-8, must not lose the answer.
     given = text if isinstance(text, str) else text.decode("utf-8-sig", "replace")
     try:
         return json.loads(given, parse_int=_whole)
-    # Deeper than Python's parser goes: cut, so that the response is read and the run can end.
+    # Deeper than Python's parser can read: cut, so that the response is read and the run can end.
     except RecursionError:
         return json.loads(_flattened(given), parse_int=_whole)
 
@@ -60,6 +61,7 @@ def plain(value: Any, levels: int = MAX_LEVELS) -> Any:
         return value
     if isinstance(value, int):
         return value if abs(value) < 10**MAX_DIGITS else None
+    # NaN and Infinity are no JSON, though Python reads and writes them.
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if levels == 0 or not isinstance(value, Mapping | list | tuple):
@@ -72,6 +74,7 @@ def plain(value: Any, levels: int = MAX_LEVELS) -> Any:
 
 def text(value: Any, most: int = MAX_TEXT) -> str:
     """The value as text: a number in digits, anything else that is none as no text."""
+    # A bool is an int in Python, but ``True`` is no text.
     if isinstance(value, bool):
         return ""
     if isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
@@ -98,6 +101,7 @@ def identifier(value: Any, most: int = MAX_NAME) -> str:
 
 def response_id(value: Any) -> str | None:
     """The id of a response, which names it in addresses: never changed. None for what cannot be one."""
+    # It is a segment of an address later, and stands in log lines: cut or changed it would name another.
     if not isinstance(value, str) or not 0 < len(value) <= MAX_RESPONSE_ID:
         return None
     return value if value.isascii() and value.isprintable() and " " not in value else None
@@ -112,6 +116,7 @@ def json_text(value: Any) -> str:
 
 def count(value: Any) -> int:
     """A number of tokens; 0 for what is none."""
+    # NaN is the one number that is not equal to itself.
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return 0
     return int(min(max(value, 0), MAX_TOKENS))

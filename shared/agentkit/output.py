@@ -41,6 +41,7 @@ class OutputFormat:
 
         try:
             given = json.loads(text)
+        # Text that is nested too deep raises RecursionError, which is no ValueError.
         except (ValueError, RecursionError) as error:
             raise InvalidOutput(f"it is not JSON: {error}") from None
         try:
@@ -48,6 +49,7 @@ class OutputFormat:
         except ValidationError as error:
             problems = [
                 f"{'.'.join(str(part) for part in each['loc']) or 'the object'}: {each['msg']}"
+                # Without the input: the model has it, and it may be long.
                 for each in error.errors(include_url=False, include_input=False)
             ]
             raise InvalidOutput("; ".join(problems[:20])) from None

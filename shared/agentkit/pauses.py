@@ -48,6 +48,7 @@ class Pauses:
         """Begin, or prolong, the pause of a model. Returns how many seconds the request that got the 429 is to wait."""
         wait = min(UNNAMED_SECONDS if asked is None else asked, self._most)
         before = self._pauses.get(model)
+        # Only a 429 to a probe doubles the gap: those of queries sent before the pause are no news.
         gap = min(wait, FIRST_PROBE_SECONDS if before is None or before.probe is None else 2 * before.gap)
         # A new object each time: a probe of the pause before must not end this one.
         self._pauses[model] = _Pause(self._seconds() + gap, gap)
@@ -69,6 +70,7 @@ class Pauses:
                 self._end(model, pause)
             raise
         finally:
+            # Also when the probe is cancelled: else those who wait for it would wait in vain.
             pause.probe = None
             probe.set()
 

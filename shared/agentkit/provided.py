@@ -46,6 +46,7 @@ class ProvidedAgent:
         self.description = description
         self.tools = by_name(tools)
         self.output = None if output_type is None else OutputFormat(output_type)
+        # Agents of the framework have their model in the framework's client, and an empty one here.
         self.models = frozenset({model, *models} - {""})
         self._hosted_tools = [dict(each) for each in hosted_tools]
         self._instructions = instructions
@@ -65,6 +66,7 @@ class ProvidedAgent:
 
     async def follow(self, response_id: str, *, after: int, timeout: float) -> AsyncGenerator[AgentUpdate, None]:
         """Nothing to follow: raises ``NotStreamed``."""
+        # The ``yield`` makes this an async generator, which is what callers close.
         nothing: tuple[AgentUpdate, ...] = ()
         for update in nothing:
             yield update
@@ -78,9 +80,11 @@ class ProvidedAgent:
         """The instructions for this run."""
         if isinstance(self._instructions, str):
             return self._instructions
+        # A look or a cancel names no run, and needs no instructions.
         if run is None:
             raise ValueError("these instructions are a function of the run, and there is none")
         text = self._instructions(run)
+        # An ``async`` function gives a coroutine here, which would only fail when it is sent.
         if not isinstance(text, str):
             raise TypeError(f"the instructions of the agent {self.name} are a {type(text).__name__}, not a text")
         return text
@@ -88,6 +92,7 @@ class ProvidedAgent:
 
 def check_sendable(body: Mapping[str, Any]) -> None:
     """Raise ``TypeError`` or ``ValueError`` for a part of a request that the client could not write as JSON."""
+    # ``allow_nan`` and ``encode`` refuse NaN and halves of surrogate pairs, as providers do.
     json.dumps(body, ensure_ascii=False, allow_nan=False, default=_encode).encode()
 
 

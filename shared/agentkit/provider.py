@@ -137,6 +137,7 @@ class Provider:
             raise faults.PerhapsAccepted("No answer in time.", code="provider_timeout") from error
         except Exception as error:
             raise self._with_capped_retry_after(of_a_create(error)) from error
+        # Gateways answer 200 with a page of HTML; the request behind it may have been accepted.
         if not isinstance(answer, dict):
             raise faults.PerhapsAccepted(
                 "The provider answered with something that is no response.", code="no_response"
@@ -274,6 +275,7 @@ class Provider:
         from openai import AsyncStream, Timeout
 
         client = self.client()
+        # Before the whole timeout: only a connect timeout proves that nothing was sent.
         connect = min(CONNECT_SECONDS, timeout / 2)
         limits = Timeout(timeout, read=silence, connect=connect, pool=connect)
         options: Any = {"timeout": limits, "max_retries": 0, "headers": {"Accept": "text/event-stream"}}
@@ -285,6 +287,7 @@ class Provider:
 
     async def _authenticate(self) -> None:
         """Have a token before anything is sent, so that its failure is never taken for a create's."""
+        # The client asks for a token inside the request, where a failure looks like one of unknown outcome.
         if callable(self._config.credential):
             try:
                 await self._config.credential()
@@ -300,6 +303,7 @@ class Provider:
         options: Any = {"timeout": Timeout(timeout, connect=connect, pool=connect), "max_retries": 0}
         match method:
             case "GET":
+                # Untyped: the client's models take ten times the CPU, and a poll reads little of them.
                 response = await client.get(path, cast_to=Response, options=options)
             case "DELETE":
                 response = await client.delete(path, cast_to=Response, options=options)

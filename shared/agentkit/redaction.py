@@ -55,6 +55,7 @@ _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/ -]*", re.ASCII)
 
 def without_secrets(text: str) -> str:
     """The text, cut to size, without what looks like keys, tokens, signatures and passwords: fit for the log."""
+    # Cut first: a provider's text has no bound, and the patterns hold the event loop while they run.
     text = _URL.sub(lambda found: _without_user(found[0]), text[:MAX_READ])
     # Signatures first: the value of one looks like any random text, and the rest of its query would be left.
     for pattern in (_SIGNED, _SECRET):
@@ -78,6 +79,7 @@ def plain_code(code: object, otherwise: str = "provider_error") -> str:
 
 
 def _without_user(url: str) -> str:
+    # Proxies are often configured with a password: ``http://user:password@proxy``.
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
@@ -93,6 +95,7 @@ def _public_url(url: str) -> str:
 
 def _is_ip(text: str) -> bool:
     try:
+        # The pattern may take the full stop of a sentence with it.
         ipaddress.ip_address(text.rstrip("."))
     except ValueError:
         return False

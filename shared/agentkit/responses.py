@@ -32,6 +32,7 @@ from shared.agentkit.provided import ProvidedAgent, check_sendable
 TEXT_EVENTS = frozenset({"response.output_text.delta", "response.refusal.delta"})
 """What becomes the text of a response: `text_of` reads the same from its items."""
 
+# OpenAI's .NET client reads every number as an int32, and fails on a larger one.
 MAX_SEQUENCE = 2**31 - 1
 """The highest number of an event that all clients can read; what is higher counts as none."""
 
@@ -65,6 +66,7 @@ class ResponsesAgent(ProvidedAgent):
     def prepare(self, messages: Sequence[Item], *, session: AgentSession, options: RunOptions) -> Send:
         """Build a turn's request: instructions, tools and options may be code of the agent's own."""
         body: dict[str, Any] = {
+            # The agent's options first: they must not replace what the app relies on.
             **self._options,
             "model": options.model or self._model,
             "instructions": self._instructions_for(options.run),
@@ -91,6 +93,7 @@ class ResponsesAgent(ProvidedAgent):
             )
             return read_response(answer)
         except (faults.PreviousResponseMissing, faults.ToolOutputsRefused) as fault:
+            # Without a predecessor there is nothing to replay, so the refusal is final.
             if session.previous_response_id is not None:
                 raise
             raise faults.Refused(fault.message, code=fault.code) from fault
@@ -163,19 +166,19 @@ def _this_response(body: Mapping[str, Any], response_id: str) -> AgentResponse:
 
 
 def read_response(body: Mapping[str, Any]) -> AgentResponse:
-    """A response object of the provider in our words, whatever its parts are: what cannot be read is left out.
+    """A response object of the provider as ours, whatever its parts are: what cannot be read is left out.
 
     Unknown statuses count as pending; the run's deadline bounds them. Raises ``NoNews`` when it is no response.
     """
-    response_id, word = lenient.response_id(body.get("id")), lenient.word(body.get("status"))
-    if response_id is None or word is None:
+    response_id, own_status = lenient.response_id(body.get("id")), lenient.word(body.get("status"))
+    if response_id is None or own_status is None:
         raise faults.NoNews("The provider answered with something that is no response.", code="no_response")
-    status = TERMINAL.get(word, ResponseStatus.PENDING)
+    status = TERMINAL.get(own_status, ResponseStatus.PENDING)
     if status is not ResponseStatus.PENDING:
-        return _ended(body, response_id, word, status)
+        return _ended(body, response_id, own_status, status)
     return AgentResponse(
         status=status,
-        provider_status=word,
+        provider_status=own_status,
         response_id=response_id,
         continuation_token=ContinuationToken(response_id=response_id),
         metadata=lenient.metadata(body.get("metadata")),
@@ -183,7 +186,7 @@ def read_response(body: Mapping[str, Any]) -> AgentResponse:
 
 
 def read_event(event: Mapping[str, Any], sequence: int) -> AgentUpdate | None:
-    """An event of a followed response in our words; None for one that says nothing to us.
+    """An event of a followed response as an update; None for one that has no part in the text or the end.
 
     Goes by the event's own ``type``. ``response.in_progress`` is a reset here: the first one is the caller's to
     recognise. Raises ``NoNews`` for an error inside the stream.
@@ -204,16 +207,17 @@ def read_event(event: Mapping[str, Any], sequence: int) -> AgentUpdate | None:
     return None
 
 
-def _ended(body: Mapping[str, Any], response_id: str, word: str, status: ResponseStatus) -> AgentResponse:
+def _ended(body: Mapping[str, Any], response_id: str, own_status: str, status: ResponseStatus) -> AgentResponse:
     items = read_items(body.get("output"))
     error = lenient.mapping(body.get("error"))
     done = status is ResponseStatus.COMPLETED
     return AgentResponse(
         status=status,
-        provider_status=word,
+        provider_status=own_status,
         response_id=response_id,
         text=text_of(items),
         items=items,
+        # A response that was cut off may hold half of the arguments of its last call.
         calls=calls_of(items) if done else (),
         approvals=approvals_of(items) if done else (),
         usage=_usage(body.get("usage")),

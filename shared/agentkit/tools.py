@@ -187,6 +187,7 @@ def tool(
     """
 
     def make(function: Callable[..., Any]) -> Tool:
+        # One bad name makes the provider refuse every request of the agent.
         if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name or function.__name__) is None:
             raise ValueError(f"a tool's name is 1 to 64 of A-Z a-z 0-9 _ and -, not {name or function.__name__!r}")
         if timeout is not None and timeout <= 0:
@@ -218,7 +219,7 @@ def by_name(tools: Iterable[Tool]) -> Mapping[str, Tool]:
         if each.name in found:
             raise ValueError(f"two tools are called {each.name}")
         try:
-            _schema(each.function)  # now, not in the middle of somebody's run
+            _schema(each.function)  # now, not in the middle of a run
         except Exception as error:
             raise TypeError(f"no schema can be made of the parameters of the tool {each.name}: {error}") from error
         found[each.name] = each
@@ -328,6 +329,7 @@ def strict_schema(schema: Json) -> Json:
             return [clean(each) for each in node]
         if not isinstance(node, dict):
             return node
+        # Strict mode takes neither defaults nor ``oneOf``; titles only cost tokens.
         kept = {
             {"oneOf": "anyOf"}.get(key, key): {name: clean(each) for name, each in value.items()}
             if key in ("properties", "$defs")
@@ -347,6 +349,7 @@ def strict_schema(schema: Json) -> Json:
     return cleaned
 
 
+# With any other keyword in a strict schema OpenAI refuses the whole request.
 _STRICT_KEYWORDS = frozenset(
     [
         "type",

@@ -36,6 +36,7 @@ async def within(seconds: float, work: Coroutine[Any, Any, T], *, stop: Callable
             if stop is not None:
                 stop()
             task.cancel()
+            # Bounded: work that swallows its cancellation must not hold its caller.
             await asyncio.wait([task], timeout=STOP_SECONDS)
             _discard_error(task)
     raise TimeoutError

@@ -38,7 +38,7 @@ FROM_OUTSIDE = (facts.Answered, facts.CancelRequested, facts.Deleted, facts.Call
 """What comes from no wake, and brings the next one nearer: its due row is written first."""
 
 Beside = Callable[[Run, Run], DeliveryChange | None]
-"""The row of the delivery log that goes with a change: from the run before and after."""
+"""Makes the row of the delivery log that is written with a change, from the run before and after."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ async def commit(
         decision = decide(before, fact, now, ports.settings)
         if isinstance(decision, Refused):
             return Committed(run=stored, refused=decision)
-        # A crash between the row and the signal must leave a due row, or nobody would come for the change.
+        # A crash between the row and the signal must leave a due row, or no wake would come for the change.
         if outside or isinstance(fact, FROM_OUTSIDE) or _is_orphan(stored.value, decision, fact):
             due = await _announced(ports, due, stored.value, now)
         try:
@@ -106,11 +106,12 @@ async def commit_through(
 
     ``until`` says how long that is. Raises as ``commit`` does.
     """
+    # The claim or lease is ours, so that no other wake decides about this attempt meanwhile.
     tries = 0
     while True:
         try:
             return await commit(ports, stored, fact)
-        # Lost here, a response would run on and be billed with nobody who knows its id.
+        # Lost here, a response would run on and be billed, and its id would be known nowhere.
         except StoreUnavailable:
             tries += 1
             gap = schedule.backoff(tries, first=0.5, most=8.0, jitter=0.0)
@@ -130,6 +131,7 @@ def session_after(session: Session, before: Run, after: Run, settings_chain: str
         return replace(session, active_run=None, response_id=None, last_activity=after.updated_at)
     released = replace(session, active_run=None, last_activity=after.updated_at)
     if after.status is RunStatus.COMPLETED:
+        # Only under ``auto`` is a replay what was found out; otherwise the setting says so for every run.
         learnt = after.chain.replay and settings_chain == "auto"
         released = replace(released, response_id=after.chain.last_response_id, replay=learnt)
     return released
@@ -140,6 +142,7 @@ async def _read_with(
 ) -> tuple[Sequence[Stored[ToolCall]], Stored[Session] | None]:
     """What is read after the run, for the fact to be decided on."""
     match fact:
+        # Read after the run: a call that changes later moves its own ETag, and the write fails.
         case facts.LeaseTaken() | facts.ToolsSettled():
             return await calls_of_turn(ports, stored.value), None
         case facts.Answered():
@@ -262,10 +265,10 @@ async def _log_status(ports: Ports, before: Run, after: Run) -> None:
 
 
 def _log_failure(run: Run, response: AgentResponse) -> None:
-    """What the provider said of a response that it failed: callers read less of it than the log."""
+    """The provider's error for a response that it failed: the log has more of it than callers get."""
     if response.status is ResponseStatus.FAILED:
-        told = without_secrets(response.error_message or "")
-        log.warning("run %s: failed by the provider: %s", run.id, told, extra={"run_id": run.id})
+        message = without_secrets(response.error_message or "")
+        log.warning("run %s: failed by the provider: %s", run.id, message, extra={"run_id": run.id})
 
 
 async def give_slot_back(ports: Ports, run: Run) -> None:

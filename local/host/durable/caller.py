@@ -10,6 +10,7 @@ class FunctionFailedError(Exception):
     def __init__(self, text: str, stack: str = "") -> None:
         super().__init__(text)
         self.text = text
+        # The extension puts it into the details of a failed activity.
         self.stack = stack
 
 

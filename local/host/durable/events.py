@@ -48,6 +48,7 @@ def format_time(when: datetime) -> str:
 
 def parse_time(text: str) -> datetime:
     """Read a time from an event or an action (seven digits of a second are cut to six)."""
+    # A time without a zone is UTC: an orchestrator may make a timer with a naive one.
     when = datetime.fromisoformat(text)
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
@@ -62,6 +63,7 @@ def event(kind: Kind, when: datetime, *, event_id: int = -1, **fields: object) -
     return {
         "EventType": int(kind),
         **fields,
+        # Results and raised events have -1: only what an orchestrator schedules is numbered.
         "EventId": event_id,
         "IsPlayed": False,
         "Timestamp": format_time(when),
@@ -138,6 +140,7 @@ def failure_details(text: str, stack: str) -> str:
         {
             "$type": "System.Exception, System.Private.CoreLib",
             "ClassName": "System.Exception",
+            # The blank is the extension's own.
             "Message": f" {text}",
             "Data": None,
             "InnerException": {

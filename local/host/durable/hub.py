@@ -69,6 +69,7 @@ class Hub:
         self._instances: dict[str, Instance] = {}
         self._timers = TimerQueue(clock)
         self._tasks: set[asyncio.Task[None]] = set()
+        # Kept: the event loop holds only weak references to its tasks.
         self._activities: set[asyncio.Task[None]] = set()
 
     # --- for clients ---
@@ -132,6 +133,7 @@ class Hub:
                 "Only orchestrations in a terminal state can be purged, but the orchestration with "
                 f"instance ID {instance.id} has status {instance.status}"
             )
+        # Tasks still hold the object: what they deliver later must find that it no longer counts.
         instance.gone = True
         del self._instances[instance.id]
 
@@ -142,6 +144,7 @@ class Hub:
 
     async def close(self, grace: float) -> None:
         """Wait up to `grace` seconds for running activities, then drop everything."""
+        # As the platform with SIGTERM: running activities get a chance to write their result.
         if self._activities:
             _log.info("waiting up to %g s for %d running activities", grace, len(self._activities))
             await asyncio.wait(self._activities, timeout=grace)
@@ -198,6 +201,7 @@ class Hub:
         if instance.gone or instance.finished or execution_id not in (None, instance.execution_id):
             return
         instance.inbox.append(message)
+        # One episode at a time: the history must not change under an orchestrator that replays it.
         if not instance.busy:
             instance.busy = True
             self._spawn(self._run(instance))
@@ -288,6 +292,7 @@ class Hub:
 
     def _continue(self, instance: Instance, end: End) -> None:
         instance.fresh = True
+        # A new one: what timers and activities of the generation before deliver is dropped.
         instance.execution_id = uuid4().hex
         # What is already here for the old execution is dropped too: its numbers begin anew in the next one.
         instance.inbox = [one for one in instance.inbox if not one.keys() & {"TaskScheduledId", "TimerId"}]
@@ -359,6 +364,7 @@ class Hub:
                 message = task_completed(self._clock.now(), number, compact_json(json.loads(result)))
             except Exception as error:
                 failure = error if isinstance(error, FunctionFailedError) else FunctionFailedError(repr(error))
+                # Two blanks after the colon, as the extension writes it: apps compare this text.
                 reason = f"Activity function '{decision.name}' failed:  {failure.text}"
                 details = failure_details(failure.text, failure.stack)
                 message = task_failed(self._clock.now(), number, reason, details)
@@ -380,6 +386,7 @@ def _context(instance: Instance) -> str:
             "instanceId": instance.id,
             "isReplaying": started["IsPlayed"],
             "parentInstanceId": instance.parent and instance.parent.instance_id,
+            # What the real extension sends: the package needs the schema fields, and ignores unknown ones.
             "upperSchemaVersion": 1,
             "upperSchemaVersionNew": 3,
             "longRunningTimerIntervalDuration": "3.00:00:00",

@@ -91,6 +91,7 @@ def render_history(history: list[Event], *, show_output: bool) -> list[dict[str,
     entries: list[dict[str, Any]] = []
     for event in history:
         kind = Kind(event["EventType"])
+        # The start and end of episodes are no news for people, and what is done shows in its completion.
         if kind not in _NAMES or 0 <= event["EventId"] in done:
             continue
         entry: dict[str, Any] = {"EventType": _NAMES[kind]}
@@ -108,6 +109,7 @@ def render_history(history: list[Event], *, show_output: bool) -> list[dict[str,
 
 def _fold(entry: dict[str, Any], event: Event, scheduled: Mapping[int, Event], *, show_output: bool) -> None:
     if isinstance(event.get("Result"), str) and event["EventType"] != Kind.EXECUTION_COMPLETED:
+        # JSON text in the history, but a value in the status document.
         entry["Result"] = json.loads(event["Result"])
     if not show_output:
         entry.pop("Result", None)

@@ -17,6 +17,7 @@ from local.host.durable.events import Event, Kind, parse_time
 Action = Mapping[str, Any]
 Ending = Literal["Completed", "Failed", "Terminated", "ContinuedAsNew"]
 
+# A suspended instance takes nothing in but what ends the suspension.
 _SUSPENSION = (Kind.EXECUTION_RESUMED, Kind.EXECUTION_TERMINATED)
 
 
@@ -101,6 +102,7 @@ def replay(history: Sequence[Event], state: Mapping[str, Any], known: FunctionNa
 
     A refusal (an unknown function, an entity, a changed orchestrator) is an end with status Failed.
     """
+    # The list has all actions since the start of the execution each time, one entry for each yield.
     replayed = _Replay(history, state["actions"][0] if state["actions"] else [], known)
     try:
         replayed.run()
@@ -119,6 +121,7 @@ class _Replay:
             for event in history
             if event["EventType"] in (Kind.TASK_SCHEDULED, Kind.SUB_ORCHESTRATION_CREATED, Kind.TIMER_CREATED)
         }
+        # Activities, timers and children take a number each, waits for events take none.
         self._sequence = 0
         self._position = 0
         self._current: _Task | None = None
@@ -142,12 +145,14 @@ class _Replay:
                 self._withheld.append(event)
             else:
                 self._take(event)
+        # Something was scheduled that this replay did not ask for: the code has changed under the instance.
         if unclaimed := [event for number, event in self._recorded.items() if number >= self._sequence]:
             raise RefusedError(_changed(unclaimed[0]))
 
     def end(self, state: Mapping[str, Any]) -> End | None:
         if self._terminated is not None:
             return self._terminated
+        # An open timer or activity keeps the instance from ending, and continue_as_new from taking effect.
         if self._open or self._position < len(self._actions):
             return None
         if state.get("error"):
@@ -168,9 +173,11 @@ class _Replay:
                 self._close(event["TaskScheduledId"], failed=True)
             case Kind.TIMER_FIRED:
                 self._close(event["TimerId"])
+            # Only events after continue_as_new are carried over; those buffered before are lost (durable-python #331).
             case Kind.EVENT_RAISED if self._continued:
                 self._carried.append(event)
             case Kind.EVENT_RAISED:
+                # The extension ignores the case of event names, though the package does not.
                 name = event["Name"].lower()
                 if self._waits[name]:
                     self._waits[name].pop().complete()  # the latest wait is served first
@@ -231,6 +238,7 @@ class _Replay:
         self._sequence = decision.sequence + 1
         if recorded is None:
             self.decisions.append(decision)
+        # As in the real one: names are compared, inputs are not.
         elif recorded["EventType"] != decision.kind or recorded.get("Name", "") != decision.name:
             raise RefusedError(_changed(recorded))
         task = self._open[decision.sequence] = _Task()
@@ -274,6 +282,7 @@ class _Replay:
         delay = timedelta(milliseconds=options["firstRetryIntervalInMilliseconds"])
         whole = _Task()
 
+        # Retries are the host's: numbers are given out as they happen, and the package reads them in the history.
         def attempt(left: int) -> None:
             try_ = self._call(action)
             try_.then = lambda: settle(try_, left - 1)

@@ -66,6 +66,7 @@ class ManagementApi:
 
     async def answer(self, request: Request, tail: str) -> Response:
         """Answer a request to `<base>/<tail>`; `tail` is the raw path without a slash in front."""
+        # Split first: an id may hold an escaped slash.
         parts = [unquote(part) for part in tail.rstrip("/").split("/")]
         match request.method, parts[0].lower(), parts[1:]:
             case "POST", "orchestrators", [name]:
@@ -103,6 +104,7 @@ class ManagementApi:
         except InvalidIdError as error:
             return _bad(str(error))
         except ConflictError as error:
+            # The client makes a plain exception of it: only this text says that the instance is there already.
             return JSONResponse({"Message": str(error)}, 409)
         links = self._links(f"{str(request.base_url).rstrip('/')}{PUBLIC_PATH}", instance.id)
         # As the real host's answer to a start, which names no rewind.
@@ -126,6 +128,7 @@ class ManagementApi:
                 try:
                     self._hub.purge(instance)
                 except StillRunningError as error:
+                    # What the real host answers to a purge of a running instance.
                     return JSONResponse(str(error), 412)
                 return JSONResponse({"instancesDeleted": 1})
             case "POST", ["restart"]:

@@ -48,7 +48,7 @@ async def send_first(ports: Ports, stored: Stored[Run], request: Request, agent:
 
 
 async def _guarded(ports: Ports, stored: Stored[Run], work: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """Do the work of a wake. Who lost a race leaves it to the winner; what nobody expected is counted in the row."""
+    """Do the work of a wake. A lost race leaves it to the winner; an unexpected exception is counted in the row."""
     run_id = stored.value.id
     try:
         return await work
@@ -97,7 +97,7 @@ async def _act(ports: Ports, action: Action, stored: Stored[Run]) -> Stored[Run]
             return (await commit(ports, stored, ClaimRanOut(attempt=attempt_of(run)))).run
         case ActionKind.OUTBOX if action.entry is not None:
             return await outbox.process(ports, stored, action.entry, agent)
-    # After time and outbox: a run of an unknown agent still ends, and its caller is still told.
+    # After time and outbox: a run of an unknown agent still ends, and its callback is still sent.
     if agent is None:
         return (await commit(ports, stored, AgentUnknown())).run
     match action.kind:
@@ -114,7 +114,7 @@ async def _outcome_from_row(ports: Ports, run_id: str) -> Outcome:
 
 
 async def _count_crash(ports: Ports, run_id: str, seen: int, error: Exception) -> Outcome:
-    """An exception that nobody expected is counted in the row and backed off; ten in a row end the run."""
+    """Count an unexpected exception in the row and back off; ten in a row end the run."""
     stored = await ports.runs.load(run_id)
     if stored is None:
         return Outcome(None, None)

@@ -20,7 +20,7 @@ PROGRESS_GAP = 1.0
 
 
 MAX_TRIES = 20
-"""Of a result's write that lost its race, or was not heard of."""
+"""Of a result's write that lost its race, or whose answer was lost."""
 
 
 class CallRow:
@@ -31,11 +31,12 @@ class CallRow:
         self._lease = lease
         self._stored = stored
         self._writing = asyncio.Lock()
+        # Sync tools report from threads of their own, where no loop is running.
         self._loop = asyncio.get_running_loop()
         self._news: Progress | None = None
         self._writer: asyncio.Task[None] | None = None
         self._over = False
-        self._told_to_stop = False
+        self._stop_was_seen = False
 
     @property
     def run(self) -> Run:
@@ -48,7 +49,7 @@ class CallRow:
         return self._stored.value
 
     def context(self) -> ToolContext:
-        """What the tool is told of its call."""
+        """What the tool may know of its call."""
         run = self._lease.run
         return ToolContext(
             run_id=run.id,
@@ -69,19 +70,19 @@ class CallRow:
         await self._lease.confirm()
 
     def stop(self) -> None:
-        """Tell whoever still runs the call that nobody waits for its result."""
+        """Let the tool see, in its context, that its result is no longer waited for."""
         self._over = True
 
     def check_result(self) -> None:
-        """Raise ``LostRace`` for what a tool returned that was told to stop: it may be half of a result."""
-        if self._told_to_stop:
+        """Raise ``LostRace`` for the result of a tool that saw that it should stop: it may be half of a result."""
+        if self._stop_was_seen:
             raise LostRace(f"{self.call.call_id}: the tool was told to stop")
 
     def _must_stop(self) -> bool:
         """From any thread: the clock is looked at here, since the loop may not have come to it yet."""
         if self._is_over():
-            self._told_to_stop = True
-        return self._told_to_stop
+            self._stop_was_seen = True
+        return self._stop_was_seen
 
     def _is_over(self) -> bool:
         return self._over or self._lease.expired()
@@ -119,7 +120,7 @@ class CallRow:
                     stale = True
 
     def _report(self, progress: Progress) -> None:
-        """From any thread: remember the last word, and have it written soon, unless another may have the run."""
+        """From any thread: remember the progress and have it written soon, unless another may hold the run."""
         # A thread cannot be stopped: it may report long after another has the call.
         if self._is_over():
             return
@@ -131,7 +132,7 @@ class CallRow:
             self._writer = self._loop.create_task(self._write_news())
 
     async def _write_news(self) -> None:
-        """Write what there is to say until there is no more. Progress is a courtesy: its faults are not the call's."""
+        """Write the progress until there is no newer one. What fails here must not fail the call."""
         stale = False
         while self._news is not None and not self._lease.expired():
             try:
@@ -147,13 +148,14 @@ class CallRow:
                         self._news = None
             except (StoreUnavailable, Conflict, LostRace) as error:
                 log.info("run %s: progress was not written: %s", self._lease.run.id, error)
+                # Twice refused, the second time after reading: the row is another's.
                 if stale and isinstance(error, Conflict | LostRace):
                     return
                 stale = True
             await asyncio.sleep(PROGRESS_GAP)
 
     def _with_news(self) -> ToolCall:
-        """The call with its last word, if that is not written yet."""
+        """The call with its last reported progress, if that is not written yet."""
         if self._news is None:
             return self.call
         return replace(
@@ -164,10 +166,11 @@ class CallRow:
         )
 
     async def _reread(self) -> None:
-        """Take the row as it is now: a write of ours may have arrived without our hearing of it.
+        """Take the row as it is now: a write of ours may have arrived though its answer was lost.
 
         Raises ``LostRace`` when it is another's.
         """
+        # The owner in the row is the fence: the same call under another lease is not ours to write.
         for stored in await self._ports.runs.calls(self._lease.run, self.call.turn):
             if stored.value.index == self.call.index and stored.value.owner == self.call.owner:
                 self._stored = stored

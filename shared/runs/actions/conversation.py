@@ -12,6 +12,7 @@ from shared.runs.store.runs import RunStore
 
 def is_chained(run: Run, agent: Agent) -> bool:
     """Whether the run's current turn goes on from the provider's last response, and new items alone are sent."""
+    # A later run without a predecessor gets everything: a deleted run has cleared the session's last response.
     return agent.chains and not run.replays and (run.chain.last_response_id is not None or run.request.number == 1)
 
 
@@ -37,6 +38,7 @@ async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | 
 
 
 async def _so_far(store: RunStore, run: Run, given: list[Item] | None) -> AsyncIterator[list[Item]]:
+    # Items of failed and cancelled runs are left out: the session never moved on to them.
     async for each in store.completed_before(run):
         async for appended in store.each_appended(each):
             yield appended
@@ -55,6 +57,7 @@ class ConversationTooLong(Exception):
     """The conversation is too long to be sent anew."""
 
 
+# An unknown or foreign item makes the provider refuse the whole request.
 STANDALONE = frozenset({"message", "function_call", "function_call_output", "mcp_approval_response"})
 """The items that mean something without a provider's id; ``reasoning`` and the calls of hosted tools need theirs."""
 
@@ -86,7 +89,7 @@ def replayed(items: Iterable[Item]) -> list[Item]:
 
 
 def _used_approvals(items: Sequence[Item]) -> set[str]:
-    """The requests that were approved before the model's last word."""
+    """The requests that were approved before the model's last output."""
     given: set[str] = set()
     used: set[str] = set()
     for item in items:

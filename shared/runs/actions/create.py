@@ -117,7 +117,7 @@ async def _answered_within_the_call(
 ) -> Stored[Run]:
     """An agent without background mode: the claim is a lease, renewed while the call runs.
 
-    Nothing goes on at the provider without the call, so a call of unknown outcome needs no grace.
+    Nothing runs on at the provider without the call, so a call of unknown outcome needs no grace.
     """
     lease = Lease(ports, claimed, owner)
     fact: NotCreated | OutcomeUnknown | ResponseCreated
@@ -159,6 +159,7 @@ def _built(agent: Agent, messages: list[Item], session: AgentSession, options: R
     except faults.ProviderFault:
         raise
     except Exception as error:
+        # The type alone: the text of an agent's exception may hold secrets, and callers read this.
         raise faults.RequestNotBuilt(type(error).__name__, code="agent_error") from error
 
 

@@ -80,6 +80,7 @@ class Lease:
 
         Raises ``LostRace`` when another has the run, ``StoreUnavailable``.
         """
+        # Most calls end here, without a write: the clock alone says that the lease holds.
         if not self.expired():
             return
         async with self._writing:
@@ -89,6 +90,7 @@ class Lease:
     async def _keep(self) -> None:
         """Renew until it is lost, or the run's deadline has passed; returns then."""
         each = self._ports.settings.tool_renewal
+        # Early once: a tool that kills its process at once must not look like one that was interrupted by others.
         gap = each if self._beside_others is None else min(each, FIRST_RENEWAL)
         while True:
             await asyncio.sleep(max(0.0, min(gap, self._left())))

@@ -30,7 +30,7 @@ async def look(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
         no_news = NoNews(response_id=response_id, fault=fault, jitter=jitter, missing=missing)
         return (await commit(ports, stored, no_news)).run
     if provider.names_another(response, provider.metadata_of(settings.app_in_metadata, run, attempt_of(run))):
-        # The id leads to somebody else's response: ours cannot be had there, and that one is not ours to cancel.
+        # The id leads to a response of another run or app: ours is not there, and that one is not ours to cancel.
         log.error("run %s: %s is another's response", run.id, response_id, extra={"run_id": run.id})
         other = faults.ResponseMissing("Its id names another response now.", code="another_response")
         fact = NoNews(response_id=response_id, fault=other, jitter=jitter, missing=True, is_another=True)

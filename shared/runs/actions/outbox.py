@@ -1,4 +1,4 @@
-"""The outbox, worked through: cancel and delete at the provider, tell the caller, delete rows here."""
+"""Process the outbox: cancel and delete at the provider, send callbacks, delete rows here."""
 
 from __future__ import annotations
 
@@ -61,15 +61,16 @@ async def process(ports: Ports, stored: Stored[Run], entry: Entry, agent: Agent 
 
 
 def name_of(entry: Entry) -> EntryName:
-    """What facts call it."""
+    """How facts name it."""
     return EntryName(kind=entry.kind, subject=entry.subject, since=entry.since)
 
 
 async def cancel_at_once(ports: Ports, stored: Stored[Run], response_id: str | None, agent: Agent) -> Stored[Run]:
-    """Cancel a response that nobody wanted any more when it came, and delete that of a deleted run.
+    """Cancel a response that was no longer wanted when it was created, and delete that of a deleted run.
 
     It costs money as long as it runs. What fails, or is cut off, is left to the next wake.
     """
+    # In this order: a deleted response can no longer be cancelled, and may run on and be billed.
     for wanted in ((EntryKind.CANCEL, response_id), (EntryKind.DELETE, "")):
         ready = (each for each in stored.value.outbox.ready() if (each.kind, each.subject) == wanted)
         entry = next(ready, None)
@@ -88,6 +89,7 @@ async def _cancel(ports: Ports, stored: Stored[Run], entry: Entry, agent: Agent 
             raise faults.ResponseMissing("The provider still does not know the response.", code=LOST)
     except faults.ProviderFault as fault:
         return await _later(ports, stored, entry, fault, CANCEL_PATIENCE)
+    # A cancelled response has used tokens too: they are added to the run's usage.
     ended = response is not None and response.status is not ResponseStatus.PENDING
     usage = response.usage if response is not None and ended else None
     return (await commit(ports, stored, OutboxDone(entry=name_of(entry), usage=usage))).run
@@ -95,6 +97,7 @@ async def _cancel(ports: Ports, stored: Stored[Run], entry: Entry, agent: Agent 
 
 async def _delete_some(ports: Ports, stored: Stored[Run], entry: Entry, agent: Agent | None) -> Stored[Run]:
     """Delete some of the run's responses; one that is gone is forgotten, one that fails goes behind the others."""
+    # A bounded share: a run of many turns must not keep its wake near functionTimeout.
     asked = stored.value.chain.response_ids[:DELETES_A_WAKE]
     answers = await side_by_side(asked, lambda each: _fault_of_delete(ports, each, agent), at_once=DELETES_AT_ONCE)
     failed = {each: fault for each, fault in zip(asked, answers, strict=True) if fault is not None}
@@ -127,6 +130,7 @@ async def _later(
 ) -> Stored[Run]:
     """Try it again with a backoff of its own, or give it up after so long. ``failed``: responses not deleted."""
     run, name = stored.value, name_of(entry)
+    # Measured from when it came up, not in tries: a long outage has few of those.
     if ports.clock() - entry.since >= patience:
         what = entry.subject or ", ".join(run.chain.response_ids)
         extra = {"run_id": run.id}
@@ -151,6 +155,7 @@ async def _call_back(ports: Ports, stored: Stored[Run], entry: Entry) -> Stored[
         done = OutboxDone(entry=name, callback_state=CallbackState.GIVEN_UP)
         return (await commit(ports, stored, done)).run
     request = stored.value.request
+    # Before the claim, which counts as an attempt: waiting for room must use none of them up.
     share = reserve(ports, request.callback_url, request.owner)
     if isinstance(share, NoShare):
         return (await commit(ports, stored, OutboxTried(entry=name, seconds=share.wait, counts=False))).run
@@ -179,11 +184,13 @@ async def _new_row(ports: Ports, run: Run, entry: Entry) -> DeliveryChange:
         attempt=entry.tries + 1,
         sent_at=ports.clock(),
     )
+    # The log is bounded in the same write: a caller may ask for callbacks again without end.
     oldest = await ports.runs.delivery(run, index - LOG_KEEPS) if index >= LOG_KEEPS else None
     return DeliveryChange(before=None, after=row, oldest=oldest)
 
 
 def _body(ports: Ports, run: Run, entry: Entry) -> str:
+    # Fixed times only: every attempt at an event must send the same body.
     at = run.phase.completed_at if isinstance(run.phase, Ended) else entry.since
     return body_of(run, entry.subject, at, f"{ports.settings.base_url}/api/runs/{run.id}")
 
@@ -210,6 +217,7 @@ async def _record(ports: Ports, claimed: Committed, entry: Entry, sent: Sent) ->
         )
         return DeliveryChange(before=row, after=ended)
 
+    # One transaction: a log that disagrees with the outbox would show a callback sent that is due again.
     recorded = await commit(ports, claimed.run, fact, beside=ended_row)
     if recorded.refused is None:
         log_attempt(f"run {run_id}", entry, sent, next_step, run_id=run_id)

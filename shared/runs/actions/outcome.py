@@ -29,4 +29,5 @@ def outcome(run: Run, now: datetime) -> Outcome:
     soonest = next_time(run)
     if soonest is None:
         return Outcome(run.status, None)
+    # Relative, not a time: the driver's clock may differ from this one.
     return Outcome(run.status, max(0.0, (soonest.due - now).total_seconds()), may_be_early=soonest.may_be_early)

@@ -76,7 +76,7 @@ async def _run_one(ports: Ports, row: CallRow, agent: Agent) -> None:
 async def _settle(ports: Ports, stored: Stored[Run], owner: str) -> Stored[Run]:
     """No call runs any more under this lease: what the calls, read after the run, say is next."""
     settled = await _settle_once(ports, stored, owner)
-    if settled.refused == Refused("runnable"):  # the last question was answered since: now there are outputs
+    if settled.refused == Refused("runnable"):  # the last question was answered meanwhile: now there are outputs
         settled = await _settle_once(ports, settled.run, owner)
     return settled.run
 
@@ -91,7 +91,7 @@ async def _settle_once(ports: Ports, stored: Stored[Run], owner: str) -> Committ
 
 
 async def _outputs(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> list[Item]:
-    """What the model is told of all calls of the turn: together they have a most, too."""
+    """The outputs of all calls of the turn, which have a limit together, too."""
     outputs: list[Item] = []
     most = left = OUTPUTS_A_TURN * ports.settings.tool_output_bytes
     for call in calls:
@@ -105,7 +105,7 @@ async def _outputs(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> list[It
 
 
 async def _output(ports: Ports, run: Run, call: ToolCall) -> Item:
-    """What the model is told of a call that is finished."""
+    """The output of a finished call, as the model gets it."""
     if call.kind is CallKind.MCP:
         answer: Item = {
             "type": "mcp_approval_response",

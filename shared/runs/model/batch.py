@@ -71,6 +71,7 @@ class BatchRequest:
     metadata: dict[str, str] = field(default_factory=dict)
     """The caller's own words, given back as they are."""
 
+    # Found at submit, but no reason to refuse the batch: one bad item fails alone.
     refused: tuple[int, ...] = ()
     """Items that were bad when the batch was submitted."""
 
@@ -153,6 +154,7 @@ class Progress:
     cancelled_from: int | None = None
     """Of a cancelled batch: the items from here on were never started."""
 
+    # A range, as for a cancelled batch: rows for a thousand items do not fit one transaction.
     failed_from: int | None = None
     """The same of one whose wakes crashed ten times in a row."""
 
@@ -270,6 +272,7 @@ class Batch:
     @property
     def pending(self) -> int:
         """How many items were not started."""
+        # Computed, not stored: a count of its own could disagree with the others.
         return self.request.total - self.progress.ended - len(self.progress.active)
 
     @property
@@ -377,6 +380,7 @@ def counts(batch: Batch) -> dict[str, int]:
 def item_status(batch: Batch, index: int, result: ItemResult | None) -> ItemStatus:
     """Where an item stands. The result is to be read after the batch."""
     progress = batch.progress
+    # Read after the batch, so that no result is missing for an item that the batch counts as ended.
     if result is not None:
         return ItemStatus(result.status.value)
     if index in batch.request.refused:

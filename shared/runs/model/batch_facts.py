@@ -16,14 +16,16 @@ class RunsLookedAt:
     """A wake has looked at the runs of the active items. The next items are started in the same write."""
 
     active: tuple[Active, ...]
-    """The items that it looked at: another wake that was faster has others."""
+    """The items that it looked at. Where the row has others by now, another wake was faster: the fact is refused."""
 
     ended: tuple[ItemResult, ...]
     """How those of them ended that have."""
 
+    # Whole runs, not counts: the window follows from when each of them was accepted or refused.
     runs: tuple[Run, ...]
     """All runs that it read: the pace follows from them."""
 
+    # A crash between a batch's write and its submits leaves active items without runs.
     missing: int
     """How many of the items have no run yet."""
 
@@ -33,7 +35,7 @@ class RunsLookedAt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsSubmitted:
-    """Turns were taken up: runs were submitted, or not."""
+    """The runs of started items were submitted, or could not be."""
 
     failed: tuple[ItemResult, ...]
     """Items that have no run, for good."""
@@ -44,11 +46,13 @@ class RunsSubmitted:
     waits: bool
     """Whether some have to be submitted later."""
 
+    # From ``Retry-After``; without it the rules choose a wait that grows.
     wait_seconds: float | None
-    """What was asked for by whoever sent them away."""
+    """How long to wait, where the provider or a limit here asked for that."""
 
+    # One that crashes at every try must not hold up its batch for ever, so these are counted.
     crashed: bool
-    """Whether that was an exception that nobody expected."""
+    """Whether one of these submits raised an unexpected exception."""
 
     jitter: float
     """In [0, 1), to spread the wait."""
@@ -67,13 +71,14 @@ class RunsStopped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchCancelRequested:
-    """The caller wants no more of it."""
+    """The caller cancels it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchDeleted:
     """The caller has it deleted."""
 
+    # Runs that are kept are ordinary ones: each has a session of its own, which may be in use.
     runs: bool
     """Whether its runs go as well."""
 
@@ -82,6 +87,7 @@ class BatchDeleted:
 class RunsPurged:
     """The runs of a tombstone's items before this one are gone."""
 
+    # A position, not a list: after a crash the purge goes on from here.
     until: int
     """The item's place in the batch."""
 
@@ -93,13 +99,14 @@ class RowsPurged:
     emptied: bool
     """Whether all are."""
 
+    # The tombstone outlives the idempotency key: the same submit must not begin a second batch.
     keep: float
     """Seconds from its deletion until its own row goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchWakeCrashed:
-    """An exception that nobody expected."""
+    """A wake raised an unexpected exception."""
 
     seen: int
     """The count of crashes that the wake saw: two that saw the same are one."""
@@ -107,6 +114,7 @@ class BatchWakeCrashed:
     error: str
     """The exception's class: its text may hold a secret."""
 
+    # Read before the decision, which does no I/O; left out while the batch has tries left.
     ended: tuple[ItemResult, ...]
     """Where this is the last: how the active items ended."""
 
@@ -116,7 +124,7 @@ class BatchWakeCrashed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchCallbackClaimed:
-    """Somebody takes the right to make the next attempt at the callback. Never decided again after a lost race."""
+    """A wake takes the right to make the next attempt at the callback. Never decided again after a lost race."""
 
     entry: EntryName
     """The callback."""
@@ -124,8 +132,9 @@ class BatchCallbackClaimed:
     tries: int
     """Those made before."""
 
+    # Longer than a sender's timeout: else two wakes could send side by side.
     seconds: float
-    """How long nobody else makes one."""
+    """How long no other wake makes one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +145,9 @@ class BatchCallbackTried:
     """The callback."""
 
     sent: Sent | None = None
-    """How it was taken; None: there was no room for it."""
+    """How the receiver answered; None: no attempt was made."""
 
+    # A late outcome must not overwrite the one of a later attempt.
     attempt: int = 0
     """The attempts that were begun when this one was."""
 

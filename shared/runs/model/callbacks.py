@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+# Standard Webhooks: the receiver asks to be sent nothing more.
 GONE = 410
 
 
@@ -57,6 +58,7 @@ class Sender(Protocol):
         """Why nothing is ever sent to this address (``must …``), as far as it can be told without resolving it."""
         ...
 
+    # Per host and owner: one slow receiver must not hold up the callbacks of all others.
     def reserve(self, url: str, owner: str) -> Share | NoShare:
         """Room for one attempt, unless as many are under way as may be: to this host, of this owner, or in all."""
         ...

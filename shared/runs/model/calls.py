@@ -63,6 +63,7 @@ class ToolCall:
     index: int
     """Counts the calls of the turn, from 0."""
 
+    # Not part of the row's key, since a provider may repeat it: turn and index are.
     call_id: str
     """The provider's; it may use one again."""
 
@@ -96,12 +97,14 @@ class ToolCall:
     progress_at: datetime | None = None
     """When the tool reported that."""
 
+    # Only a count in the row survives a tool that kills its process at each start.
     starts: int = 0
     """How often it was started; never reset."""
 
     interruptions: int = 0
     """How many of these starts ended with a process that most likely something else ended."""
 
+    # The owner is a fence: a takeover changes the row's ETag, so a late write of the former owner fails.
     owner: str = ""
     """The lease under which it may be written: who lost that gets 412."""
 

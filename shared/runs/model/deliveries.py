@@ -12,6 +12,7 @@ from shared.runs.model.run import SCHEMA
 class DeliveryState(StrEnum):
     """Where one attempt stands."""
 
+    # Written before the attempt: a crash in mid-attempt must leave a trace.
     SENDING = "sending"
     """One that stays so was cut off by a crash: nobody knows how it was taken."""
 
@@ -29,6 +30,7 @@ class Delivery:
     number: int
     """The number of its run."""
 
+    # Part of the row's key, so that rows sort by time and the oldest is found without a query.
     index: int
     """Counts all attempts of the run, from 0."""
 

@@ -20,6 +20,7 @@ class Attempt:
     """The turn's number."""
     number: int
     """Counts the attempts of the turn, from 1."""
+    # Nobody can make a response beforehand that passes for this attempt's.
     nonce: str
     """Random: the provider keeps it with the response, which proves whose it is."""
 
@@ -29,10 +30,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """Somebody takes the right to make the turn's next attempt. Never decided again after a lost race."""
+    """A wake takes the right to make the turn's next attempt. Never decided again after a lost race."""
 
     attempt: Attempt
     """The next attempt of the turn."""
+    # Longer than the request may take: a claim must not run out under a request that is still being sent.
     seconds: float
     """How long the claim holds, ..."""
 
@@ -65,14 +67,14 @@ class NotCreated:
     attempt: Attempt
     """The one that started nothing."""
     fault: ProviderFault
-    """What the provider, or the way to it, said."""
+    """The provider's error, or that of the connection to it."""
     jitter: float
     """In [0, 1), to spread the wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeUnknown:
-    """The request was sent, and nobody knows what became of it."""
+    """The request was sent, and its outcome is unknown."""
 
     attempt: Attempt
     """The one that may have started something."""
@@ -156,7 +158,7 @@ class NoNews:
     """It said that there is no such response."""
 
     is_another: bool = False
-    """Under that id it has somebody else's, which is not ours to cancel."""
+    """Under that id it has the response of another run or app, which is not ours to cancel."""
 
 
 # --- tools -------------------------------------------------------------------------------------------
@@ -164,12 +166,13 @@ class NoNews:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTaken:
-    """Somebody takes the right to run the turn's tools. Never decided again after a lost race."""
+    """A wake takes the right to run the turn's tools. Never decided again after a lost race."""
 
     turn: int
     """The turn's number."""
     owner: str
     """Random: who takes it."""
+    # Approval belongs to the tool at the moment it runs, whichever build read the response.
     tools: Mapping[str, Tool]
     """Those of this build, by name."""
 
@@ -179,7 +182,7 @@ class LeaseRenewed:
     """The holder is still at it: of the tools' lease, or of a claim that is one."""
 
     owner: str
-    """Who holds it."""
+    """Random: the holder."""
     beside_others: bool | None = None
     """Whether it runs other tool calls too; None: not known, or of no importance."""
 
@@ -193,6 +196,7 @@ class ToolsSettled:
     owner: str
     """Empty where nothing had to be run."""
 
+    # Read before the decision, which does no I/O: long results are kept in part rows.
     outputs: str | None
     """The calls' outputs for the model, as JSON items, where every call is finished; else None."""
 
@@ -220,7 +224,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested:
-    """The caller wants no more of it."""
+    """The caller cancels it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +239,7 @@ class AgentUnknown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WakeCrashed:
-    """An exception that nobody expected."""
+    """A wake raised an unexpected exception."""
 
     seen: int
     """The count of crashes that the wake saw: two that saw the same are one."""
@@ -271,7 +275,7 @@ class EntryName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackClaimed:
-    """Somebody takes the right to make the next attempt at a callback. Never decided again after a lost race."""
+    """A wake takes the right to make the next attempt at a callback. Never decided again after a lost race."""
 
     entry: EntryName
     """The callback."""
@@ -279,7 +283,7 @@ class CallbackClaimed:
     """Those made before."""
 
     seconds: float
-    """How long nobody else makes one."""
+    """How long no other wake makes one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +305,7 @@ class OutboxDone:
 
     entry: EntryName
     """The one that is done."""
+    # Tokens that a cancelled response had used are billed, so they count.
     usage: Usage | None = None
     """What the provider counted of a response that was cancelled."""
 
@@ -353,5 +358,6 @@ Fact = (
     | CallbackRequested
 )
 
+# Decided again on a newer row, both sides of the race would act on the same right.
 Right = Claimed | LeaseTaken | CallbackClaimed
 """Taking a right: who lost the race for it has lost it, and it is never decided again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+# ASCII and no leading zero: each run has one id only, and a caller's text can name no other row.
 _RUN_ID = re.compile(r"run_([0-9a-f]{32})_([1-9][0-9]{0,7})", re.ASCII)
 _SESSION_DUE = re.compile(r"session_([0-9a-f]{32})", re.ASCII)
 
@@ -21,6 +22,7 @@ def parse_run_id(text: str) -> tuple[str, int] | None:
 
 def due_row_of(session_id: str) -> str:
     """What a deleted session is called in the due rows."""
+    # Due rows of runs, batches and sessions share a table: the prefix tells them apart.
     return f"session_{session_id}"
 
 

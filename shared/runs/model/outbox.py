@@ -23,6 +23,7 @@ class EntryKind(StrEnum):
     ROWS = "rows"
     """Delete a deleted run's other rows here."""
 
+    # Last of all: the row is what a response created late is compared with.
     REMOVAL = "removal"
     """Delete a deleted run's own row, the last of all."""
 
@@ -94,6 +95,7 @@ class Outbox:
 
     def dropping(self, gone: Entry) -> Outbox:
         """Without this entry."""
+        # By value: an entry that was put off or begun anew meanwhile is another, and stays.
         return replace(self, entries=tuple(entry for entry in self.entries if entry != gone))
 
     def replacing(self, old: Entry, new: Entry) -> Outbox:

@@ -26,6 +26,7 @@ class RunStatus(StrEnum):
         return self in _TERMINAL
 
 
+# Outside of the class: an enum would make a member of it.
 _TERMINAL = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.FAILED, RunStatus.CANCELLED})
 
 
@@ -33,9 +34,11 @@ _TERMINAL = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.FAIL
 class Claim:
     """The right to make one attempt at creating the turn's response; recorded before the request is sent."""
 
+    # The clock is looked at again before sending: a process may have been frozen since it claimed.
     until: datetime
     """No request is sent that could take longer than this."""
 
+    # A webhook of a slow create may still arrive during the grace, and spares a second response.
     unknown_at: datetime
     """When the attempt counts as one of unknown outcome, unless something was heard of it: claim plus grace."""
 
@@ -47,6 +50,7 @@ class Claim:
 class Creating:
     """A response of the turn is to be created. The counts are of tries in a row that surely started nothing."""
 
+    # Kept after the claim ran out: a late webhook may still bring the response of that attempt.
     nonce: str = ""
     """Of the attempt that may still be adopted: the last one, until the next begins or it surely started nothing."""
 
@@ -85,6 +89,7 @@ class Pending:
     no_news: int = 0
     """Looks without an answer: transport faults, 429, 5xx, bodies that are no response."""
 
+    # One 404 proves nothing: just after its creation or its end a response may not be found.
     missing: int = 0
     """Looks that found no such response, after the grace period. Other faults in between do not reset it."""
 
@@ -102,6 +107,7 @@ class Lease:
     until: datetime
     """When another may take it over. Moved by renewals."""
 
+    # A process that ends takes all its calls with it: only a call that ran alone is surely to blame.
     beside_others: bool = False
     """Whether the holder, a second or more after it took the lease, was at work on other tool calls too."""
 
@@ -121,6 +127,7 @@ class WaitingForAnswers:
     answer_by: datetime
     """When the run fails unless every question was answered."""
 
+    # Kept as a duration: people may take days to answer, and the deadline is for work.
     seconds_left: float | None
     """What is left of the run's own deadline once it goes on; None: it has none."""
 
@@ -135,6 +142,7 @@ class Ended:
     completed_at: datetime
     """When it ended."""
 
+    # The row stays for a while: a response created late must find that its run is deleted.
     deleted_at: datetime | None = None
     """When it became a tombstone: no content, only status, fingerprint and outbox."""
 

@@ -10,6 +10,7 @@ from shared.runs.model.ids import run_id
 from shared.runs.model.outbox import CallbackState, Outbox
 from shared.runs.model.phases import Creating, Ended, Pending, Phase, RunStatus, WaitingForAnswers
 
+# Code that meets a higher version leaves the row alone: during a deploy old and new builds share the rows.
 SCHEMA = 3
 """Version of the row format. 3 is the first with parts and phases; rows of an earlier version are left alone."""
 
@@ -24,6 +25,7 @@ class PartRef:
     """How many part rows hold it."""
 
 
+# A string property of Table Storage holds 32,768 UTF-16 units at most.
 Text = str | PartRef
 """A value as a row holds it: itself, or a reference to its part rows."""
 
@@ -55,6 +57,7 @@ class Request:
     owner: str
     """Who may read it."""
 
+    # Without a key each submit is its own: two alike must not become one run.
     fingerprint: str
     """Tells this request from any other for the same number: the hash of its key, or a random nonce without one."""
 
@@ -72,6 +75,7 @@ class Request:
     metadata: dict[str, str] = field(default_factory=dict)
     """The caller's own words, given back as they are."""
 
+    # Kept here so that whoever ends the run can give it back, in any process.
     slot: int | None = None
     """The place in the owner's limit of active runs; None where there is no limit."""
 
@@ -123,6 +127,7 @@ class Chain:
     replay: bool = False
     """Whether every turn is created from full input, for chaining does not work here."""
 
+    # Orphans too: a deleted run must leave nothing that its caller sent at the provider.
     response_ids: tuple[str, ...] = ()
     """All responses that are known to have been created for the run, orphans too, until they are deleted."""
 
@@ -146,6 +151,7 @@ class Schedule:
     crashes: int = 0
     """Wakes in a row that ended with an unexpected exception. Reset by every fact that is progress."""
 
+    # During a deploy a build without the agent may wake the run before the one that has it.
     agent_unknown_since: datetime | None = None
     """When a build first did not know its agent. Cleared by whatever a build that knows it does."""
 
@@ -267,6 +273,7 @@ class Run:
         """The run without anything that the caller or the model wrote."""
         return replace(
             self,
+            # Owner and fingerprint stay: a repeated submit with the same key must still be recognised.
             request=replace(self.request, metadata={}, model=None, callback_url=None),
             result=Result(error_code=self.result.error_code),
             chain=replace(self.chain, provider_status=None),
@@ -289,6 +296,7 @@ class Session:
     last_activity: datetime
     """When a run of it was last submitted, or ended. Retention goes by this."""
 
+    # Moved by completed runs alone: chaining to a failed response would fail every later run.
     response_id: str | None = None
     """The last good point at the provider. None with completed runs behind it (one was deleted): the next run is
     rebuilt from the items."""
@@ -296,6 +304,7 @@ class Session:
     replay: bool = False
     """Whether chaining did not work there."""
 
+    # One at a time: two runs side by side would chain to the same response.
     active_run: int | None = None
     """The number of the run that is not terminal, if any: one at a time."""
 

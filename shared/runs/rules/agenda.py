@@ -44,6 +44,7 @@ class Action:
     @property
     def may_be_early(self) -> bool:
         """Whether it does its work a moment before its time, too."""
+        # Durable timers fire up to a second early; an early look is harmless, an early claim or deadline is not.
         return self.kind is ActionKind.LOOK
 
 
@@ -99,7 +100,7 @@ def _of_the_outbox(run: Run) -> Iterator[Action]:
 
 
 def _of_the_phase(run: Run) -> Iterator[Action]:
-    """What can be done at once is due since the run came to it: who is late with it is told by that."""
+    """What can be done at once is due since the run came to it, so that the sweep sees how late it is."""
     match run.phase:
         case Creating(claim=None, not_before=not_before):
             yield Action(kind=ActionKind.CREATE, due=_not_before(run, not_before or run.updated_at))

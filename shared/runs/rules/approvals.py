@@ -14,7 +14,7 @@ from shared.runs.model.ids import run_id
 
 
 def awaiting_approval(call: ToolCall, tool: Tool) -> ToolCall:
-    """The call of a guarded tool as it waits for a person, who is told why."""
+    """The call of a guarded tool as it waits for a person, with the reason that person is shown."""
     why = tool.requires_approval if isinstance(tool.requires_approval, str) else ""
     return replace(call, state=CallState.WAITING, approval=Approval.PENDING, why=why)
 
@@ -50,4 +50,5 @@ def find_call(calls: Mapping[str, ToolCall], name: str) -> ToolCall:
 
 
 def _digest(text: str) -> str:
+    # Model output may hold halves of surrogate pairs, which plain UTF-8 refuses.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -59,6 +59,7 @@ def runs_looked_at(batch: Batch, fact: facts.RunsLookedAt, now: datetime, settin
     after = with_pace(with_results(batch, fact.ended, now), fact.runs, len(fact.ended))
     after, started = _start_items(after, _room(after, now), now)
     waits = batch.pace.not_before is not None and now < batch.pace.not_before
+    # A batch that waits for a limit has nothing to do now, so its wake counts as one that went well.
     has_more = bool(started) or (fact.missing > 0 and not waits)
     crashes = batch.schedule.crashes if has_more else 0  # with something to do the wake is not over yet
     timed = replace(after.schedule, wakes=after.schedule.wakes + 1, crashes=crashes)
@@ -67,7 +68,8 @@ def runs_looked_at(batch: Batch, fact: facts.RunsLookedAt, now: datetime, settin
 
 
 def runs_submitted(batch: Batch, fact: facts.RunsSubmitted, now: datetime, settings: Settings) -> BatchDecision:
-    """What went wrong is written down; what went well, the runs' own rows say."""
+    """Failures are recorded here; the runs that were submitted have rows of their own."""
+    # Another wake may have recorded some of these already: no item may be counted twice.
     ended = tuple(each for each in fact.failed if any(each.index == item.index for item in batch.progress.active))
     after = with_pace(with_results(batch, ended, now), fact.runs, 0)
     pace = replace(after.pace, refusals=0, not_before=None)
@@ -75,15 +77,17 @@ def runs_submitted(batch: Batch, fact: facts.RunsSubmitted, now: datetime, setti
         refusals = batch.pace.refusals + 1
         seconds = schedule.failure_gap(refusals, jitter=fact.jitter) if fact.wait_seconds is None else fact.wait_seconds
         pace = replace(after.pace, refusals=refusals, not_before=later(now, seconds))
+    # Counted apart from crashed wakes, which this write resets: else a submit that always crashes would never end.
     pace = replace(pace, crashes=batch.pace.crashes + 1 if fact.crashed else 0)
     after = replace(after, pace=pace, schedule=replace(after.schedule, crashes=0))
+    # Nothing new: a write would only make other wakes lose their race.
     if after == batch:
         return Refused()
     return BatchChange(batch=_with_next_wake(after, now, settings, fact.jitter), results=ended)
 
 
 def runs_stopped(batch: Batch, fact: facts.RunsStopped, now: datetime, settings: Settings) -> BatchDecision:
-    """What could be stopped has ended."""
+    """The items that could be stopped have ended; the others are looked at again."""
     ended = tuple(each for each in fact.ended if any(each.index == item.index for item in batch.progress.active))
     after = with_results(batch, ended, now)
     timed = replace(after.schedule, wakes=after.schedule.wakes + 1, crashes=0)
@@ -109,6 +113,7 @@ def deleted(batch: Batch, fact: facts.BatchDeleted, now: datetime, settings: Set
             request=request,
             phase=Deleted(status=stopped.status, deleted_at=now, purged=purged),
             schedule=replace(stopped.schedule, wake_at=now),
+            # No callback any more: the address in it would lead to a batch that is gone.
             outbox=Outbox(),
             last_callback=LastCallback(),
             over_at=None,
@@ -147,14 +152,16 @@ def wake_crashed(batch: Batch, fact: facts.BatchWakeCrashed, now: datetime, sett
     )
     after = replace(batch, schedule=timed)
     ended = tuple(each for each in fact.ended if any(each.index == item.index for item in batch.progress.active))
+    # An ended batch has only its callback or its rows left to do, and these are never given up.
     if crashes < MAX_CRASHES or batch.status.over:
         return BatchChange(batch=after)
-    said = f"{crashes} wakes of the batch failed in a row, the last with {fact.error}."
+    reason = f"{crashes} wakes of the batch failed in a row, the last with {fact.error}."
+    # A range instead of a row for each item: a thousand rows do not fit one transaction of 100 operations.
     progress = replace(
         after.progress,
         failed=after.progress.failed + after.pending,
         failed_from=after.progress.cursor,
-        failed_because=said,
+        failed_because=reason,
         cursor=after.request.total,
     )
     return BatchChange(
@@ -169,13 +176,14 @@ def callback_claimed(
     entry = batch.outbox.named(fact.entry.kind, fact.entry.subject, fact.entry.since)
     if entry is None or entry.tries != fact.tries or now < entry.due:
         return Refused("claimed")
+    # Due again after the claim: a crash in mid-attempt then leaves nothing to be released.
     outbox = batch.outbox.replacing(entry, replace(entry, tries=entry.tries + 1, due=later(now, fact.seconds)))
     outbox = replace(outbox, deliveries=outbox.deliveries + 1)
     return BatchChange(batch=_with_outbox_wake(replace(batch, outbox=outbox, last_callback=LastCallback(at=now)), now))
 
 
 def callback_tried(batch: Batch, fact: facts.BatchCallbackTried, now: datetime, settings: Settings) -> BatchDecision:
-    """How it was taken, and the end of it or the next attempt."""
+    """Record the receiver's answer; the callback is then over, or due again later."""
     entry, outbox = batch.outbox.named(fact.entry.kind, fact.entry.subject, fact.entry.since), batch.outbox
     if entry is not None and fact.state is not None:
         outbox = replace(outbox.dropping(entry), callback_state=fact.state)
@@ -207,15 +215,15 @@ def with_results(batch: Batch, results: Sequence[ItemResult], now: datetime) -> 
     if not results:
         return batch
     ended = {result.index for result in results}
-    words = [result.status for result in results]
+    statuses = [result.status for result in results]
     progress = batch.progress
     after = replace(
         progress,
         active=tuple(each for each in progress.active if each.index not in ended),
-        completed=progress.completed + words.count(RunStatus.COMPLETED),
-        incomplete=progress.incomplete + words.count(RunStatus.INCOMPLETE),
-        failed=progress.failed + words.count(RunStatus.FAILED),
-        cancelled=progress.cancelled + words.count(RunStatus.CANCELLED),
+        completed=progress.completed + statuses.count(RunStatus.COMPLETED),
+        incomplete=progress.incomplete + statuses.count(RunStatus.INCOMPLETE),
+        failed=progress.failed + statuses.count(RunStatus.FAILED),
+        cancelled=progress.cancelled + statuses.count(RunStatus.CANCELLED),
     )
     timed = replace(batch.schedule, progress_at=now)
     return end_if_done(replace(batch, progress=after, schedule=timed, updated_at=now), now)
@@ -229,6 +237,7 @@ def cancelled(batch: Batch, now: datetime) -> Batch:
         cancelled_from=batch.progress.cursor,
         cursor=batch.request.total,
     )
+    # Deleted while it is being cancelled: its pending items are counted already.
     if isinstance(batch.phase, Cancelling):
         progress = batch.progress
     timed = replace(batch.schedule, wake_at=now)
@@ -238,11 +247,12 @@ def cancelled(batch: Batch, now: datetime) -> Batch:
 def end_if_done(batch: Batch, now: datetime) -> Batch:
     """The batch as it ends, once nothing of it is pending or active: the one place that decides that it is over.
 
-    So this is where its caller is to be told, in the same write.
+    So the callback is put into the outbox here, in the same write.
     """
     if batch.status.over or batch.pending or batch.progress.active:
         return batch
     if isinstance(batch.phase, Deleted):
+        # No callback for a tombstone: it may now delete the runs that it has stopped.
         timed = replace(batch.schedule, wake_at=now, retry_after=0.0)
         return replace(batch, phase=replace(batch.phase, status=BatchStatus.CANCELLED), schedule=timed)
     status = BatchStatus.CANCELLED if isinstance(batch.phase, Cancelling) else BatchStatus.COMPLETED
@@ -252,7 +262,7 @@ def end_if_done(batch: Batch, now: datetime) -> Batch:
 
 
 def _with_callback(batch: Batch, now: datetime) -> Batch:
-    """The ended batch with its caller to be told, if the caller wants to know."""
+    """The ended batch with its callback in the outbox, if there is an address for one."""
     if batch.request.callback_url is None:
         return batch
     entry = Entry(kind=EntryKind.CALLBACK, subject=batch.status.value, due=now, since=now)
@@ -290,11 +300,12 @@ def _start_items(batch: Batch, count: int, now: datetime) -> tuple[Batch, tuple[
 
 
 def with_pace(batch: Batch, runs: Iterable[Run], ended: int) -> Batch:
-    """The batch after a look at these runs of it: held back while the provider's last word was a refusal.
+    """The batch after a look at these runs of it: held back while the provider's latest answer is a refusal.
 
     A refusal halves the window, once until the provider takes something again; each item that ends opens it by one.
     """
     seen, pace = list(runs), batch.pace
+    # Compared by their times: the runs are read side by side, in no order that means anything.
     accepted = max((at for run in seen if (at := run.turn.accepted_at) is not None), default=None)
     if pace.accepted_at is not None:
         accepted = pace.accepted_at if accepted is None else max(accepted, pace.accepted_at)
@@ -304,6 +315,7 @@ def with_pace(batch: Batch, runs: Iterable[Run], ended: int) -> Batch:
     # Halved once: a hundred runs that are refused together are one refusal, not a hundred.
     if held and not pace.held:
         window = max(1, window // 2)
+    # Opened by one at a time and halved at once, as TCP does, so that it settles below what the provider takes.
     elif not held:
         window = min(batch.request.concurrency, window + ended)
     return replace(batch, pace=replace(pace, accepted_at=accepted, held=held, window=window))
@@ -315,9 +327,11 @@ def last_refused(run: Run) -> datetime | None:
     # An unknown outcome is no refusal: slowing the batch would not help.
     if not isinstance(phase, Creating) or phase.not_before is None or run.turn.unknown_outcomes:
         return None
+    # The provider accepts a background create first: its rate limit comes later, as a failed response.
     was_limited = run.chain.provider_status == "failed: rate_limit_exceeded"
     if not phase.not_accepted and phase.denied_since is None and not was_limited:
         return None
+    # The row has no time of the refusal itself: it is the end of the wait, less the wait.
     gap = run.schedule.retry_after
     return run.updated_at if gap <= 0 else phase.not_before - timedelta(seconds=gap)
 
@@ -329,6 +343,7 @@ def _with_next_wake(batch: Batch, now: datetime, settings: Settings, jitter: flo
     quiet = (now - batch.schedule.progress_at).total_seconds()
     most = max(settings.poll_first, min(settings.poll_max, LONGEST_GAP))
     gap = schedule.poll_gap(quiet, first=settings.poll_first, most=most, jitter=jitter)
+    # With no run to look at, a wake before then would find nothing to do.
     if not batch.progress.active and batch.pace.not_before is not None:
         gap = max(gap, (batch.pace.not_before - now).total_seconds())
     timed = replace(batch.schedule, wake_at=later(now, gap), retry_after=round(gap, 3))

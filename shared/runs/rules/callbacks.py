@@ -1,4 +1,4 @@
-"""What is told of a run or a batch, and what follows from how that was taken."""
+"""What a callback tells of a run or a batch, and what follows from the receiver's answer."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ def after_attempt(sent: Sent, *, tries: int, age: float, jitter: float) -> NextS
 
 def type_of(event: str) -> str:
     """The event's type, as receivers know it: ``run.completed``."""
+    # Each pause is an event of its own, with its turn for a suffix; receivers know one type for all.
     return "run." + re.sub(r"_[0-9]+$", "", event)
 
 
 def webhook_id(subject_id: str, event: str) -> str:
     """The same for every attempt to tell of this event."""
+    # Standard Webhooks: receivers drop doubles by this id.
     return f"msg_{subject_id}_{event}"
 
 
@@ -68,7 +70,7 @@ def message(kind: str, at: datetime, data: Mapping[str, object]) -> str:
 
 
 def callback_status(outbox: Outbox) -> Literal["pending"] | CallbackState | None:
-    """Where the callbacks stand, in a word for callers: ``pending``, or what became of the last one."""
+    """The status of the callbacks for callers: ``pending``, or what became of the last one."""
     if outbox.of(EntryKind.CALLBACK):
         return "pending"
     return outbox.callback_state

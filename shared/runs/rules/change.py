@@ -70,12 +70,12 @@ def end_run(
     message: str | None = None,
     result: Result | None = None,
 ) -> Run:
-    """The run as it ends: what is pending at the provider is to be cancelled, and its caller told."""
-    outbox = run.outbox.without(EntryKind.CALLBACK)  # what they would tell is of the past
+    """The run as it ends, with the cancel of what is pending at the provider and the callback in its outbox."""
+    outbox = run.outbox.without(EntryKind.CALLBACK)  # their events are out of date
     # It costs money as long as it runs; the cancel must survive a crash, so it is part of this write.
     if isinstance(run.phase, Pending):
         outbox = outbox.adding(cancel_of(run.phase.token.response_id, now))
-    # Whoever made the sentence: callers get no secret and no internal address that somebody has put into it.
+    # Wherever the sentence is from, callers must get no secret and no internal address with it.
     made = replace(
         result or Result(),
         error_code=None if code is None else well_formed(code[:MAX_WORD]),
@@ -102,8 +102,9 @@ def cancel_of(response_id: str, now: datetime) -> Entry:
 
 
 def with_callback(run: Run, now: datetime) -> Run:
-    """The run with its caller to be told how it now stands, if the caller wants any of that."""
+    """The run with a callback about its new status in the outbox, if there is an address for it."""
     outbox = run.outbox.without(EntryKind.CALLBACK)
+    # A 410 holds for the whole run: its receiver wants no later event either.
     if run.request.callback_url is None or outbox.callback_state is CallbackState.DISABLED:
         return replace(run, outbox=outbox)
     entry = Entry(kind=EntryKind.CALLBACK, subject=event_of(run), due=now, since=now)
@@ -122,7 +123,7 @@ def to_tombstone(run: Run, now: datetime, keep: float) -> Run:
     # One entry for all: a run of many turns would overflow its row with one for each.
     added = [Entry(kind=EntryKind.DELETE, due=now, since=now)] if run.chain.response_ids else []
     added.append(Entry(kind=EntryKind.ROWS, due=now, since=now))
-    # The row stays for a while: a response created late needs it to find out that nobody wants it.
+    # The row stays for a while: a response created late must find that its run is deleted.
     added.append(Entry(kind=EntryKind.REMOVAL, due=later(now, keep), since=now))
     gone = run.without_content()
     outbox: Outbox = gone.outbox.without(EntryKind.CALLBACK).adding(*added)

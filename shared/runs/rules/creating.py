@@ -71,7 +71,7 @@ def not_built(before: Before, fact: NotBuilt, now: datetime, settings: Settings)
             f"({fact.fault.message}); nothing was sent. The app's log says where. Mend the agent, then submit again.",
         )
     gap = schedule.failure_gap(errors, jitter=fact.jitter)
-    # The nonce stays: an attempt before may be waiting for the provider's word, which it lets in.
+    # The nonce stays: a webhook may still bring the response of an earlier attempt.
     after = replace(phase, agent_errors=errors, not_before=later(now, gap))
     return Change(run=_with_provider_status(replace(run, phase=after), fact.fault.code, wakes=1))
 
@@ -153,9 +153,9 @@ def claim_ran_out(before: Before, fact: ClaimRanOut, now: datetime, settings: Se
             f"{outcomes} requests to the model had no known outcome; the last word was {run.chain.provider_status}. "
             "They may have run and been billed. Submit again when the provider is well.",
         )
-    # Each may be running and billed: the longer the wait, the better the chance to hear of it first.
+    # Each may be running and billed: the longer the wait, the better the chance that its webhook comes first.
     wait = schedule.unknown_outcome_wait(outcomes)
-    # The nonce stays: until the next attempt begins, the provider's webhook may still tell of this one.
+    # The nonce stays: until the next attempt begins, the provider's webhook may still bring this one.
     after = replace(phase, claim=None, not_before=later(now, wait), agent_errors=0)
     return Change(run=replace(run, turn=replace(run.turn, unknown_outcomes=outcomes), phase=after))
 
@@ -165,10 +165,10 @@ def may_replay(run: Run, settings: Settings) -> bool:
     return not run.replays and settings.chain != "chain"
 
 
-def _with_provider_status(run: Run, word: str, *, wakes: int = 0) -> Run:
-    """The run with the provider's last word."""
+def _with_provider_status(run: Run, status: str, *, wakes: int = 0) -> Run:
+    """The run with the provider's latest status or error code."""
     return replace(
         run,
-        chain=replace(run.chain, provider_status=word),
+        chain=replace(run.chain, provider_status=status),
         counters=replace(run.counters, wakes=run.counters.wakes + wakes),
     )

@@ -56,6 +56,7 @@ _ENDS_OR_WAITS: dict[type[Phase], tuple[type[Phase], ...]] = {phase: (phase, End
 _AFTER_A_RESPONSE = (Pending, Creating, RunningTools, Ended)
 
 TABLE: dict[type[Fact], Rule] = {
+    # Rights reset no crashes: a wake that takes one and then crashes, again and again, must reach the limit.
     facts.Claimed: Rule(creating.claimed, {Creating: (Creating,)}, is_progress=False),
     facts.NotBuilt: Rule(creating.not_built, {Creating: (Creating, Ended)}),
     facts.NotCreated: Rule(creating.not_created, {Creating: (Creating, Ended)}),
@@ -76,6 +77,7 @@ TABLE: dict[type[Fact], Rule] = {
     facts.WakeCrashed: Rule(ending.wake_crashed, {**_ENDS_OR_WAITS, Ended: (Ended,)}, is_progress=False),
     facts.Deleted: Rule(ending.deleted, {**_ENDS, Ended: (Ended,)}),
     facts.CallbackClaimed: Rule(outbox.callback_claimed, {}, stays=True, is_progress=False),
+    # A try that failed is no progress: it must not reset the crashes of the wakes around it.
     facts.OutboxTried: Rule(outbox.outbox_tried, {}, stays=True, is_progress=False),
     facts.OutboxDone: Rule(outbox.outbox_done, {}, stays=True),
     facts.ResponsesDeleted: Rule(outbox.responses_deleted, {}, stays=True),
@@ -104,9 +106,11 @@ def decide(before: Before, fact: Fact, now: datetime, settings: Settings) -> Dec
     if isinstance(decision, Refused):
         return decision
     after = decision.run
+    # Before anything is written: a wrong transition must stay a crash, and not become a row.
     assert isinstance(after.phase, allowed), f"{type(fact).__name__} led from {run.phase} to {after.phase}"
     if rule.is_progress or (after.terminal and not run.terminal):
         after = _without_waits_of_before(run, after)
+    # Stored, since callers get the gap chosen now: an ETag must not change with the clock.
     schedule = replace(after.schedule, retry_after=gap_to_next_try(after, now))
     if isinstance(fact, _OF_AN_AGENT):
         schedule = replace(schedule, agent_unknown_since=None)

@@ -1,4 +1,4 @@
-"""What can end a run or make it wait in any phase: its caller, its deadline, a build that does not know it, crashes."""
+"""What can end a run or make it wait in any phase: its caller, its deadline, an unknown agent, crashes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from shared.runs.rules import schedule
 from shared.runs.rules.change import Before, Change, Decision, Refused, end_run, fail, later, to_tombstone
 from shared.settings import Settings
 
+# Longer than a deploy, in which instances of the old and the new build both run.
 AGENT_PATIENCE = timedelta(minutes=10)
 AGENT_GAP = 30.0
 MAX_CRASHES = 10
@@ -20,6 +21,7 @@ MAX_CRASHES = 10
 
 def cancel_requested(before: Before, fact: CancelRequested, now: datetime, settings: Settings) -> Decision:
     """Final here at once; at the provider the outbox sees to it. A run that ended otherwise stays as it is."""
+    # A terminal status never changes, whichever came first.
     if before.run.terminal:
         return Refused()
     return Change(run=end_run(before.run, now, RunStatus.CANCELLED))

@@ -42,6 +42,7 @@ def outbox_tried(before: Before, fact: OutboxTried, now: datetime, settings: Set
     entry = _named(run, fact.entry)
     if entry is None:
         return _of_the_past(run, fact.entry)
+    # Waiting for room is no try: it must not use up the attempts of a callback.
     put_off = replace(entry, tries=entry.tries + fact.counts, due=later(now, fact.seconds))
     return Change(run=replace(run, outbox=run.outbox.replacing(entry, put_off)))
 
@@ -62,7 +63,7 @@ def outbox_done(before: Before, fact: OutboxDone, now: datetime, settings: Setti
 
 
 def _of_the_past(run: Run, name: EntryName) -> Decision:
-    """Nothing follows for the run; but how an attempt at a callback went is still written into its row of the log."""
+    """The run stays as it is; the outcome of an attempt at a callback is still written into its row of the log."""
     return Change(run=run) if name.kind is EntryKind.CALLBACK and not run.is_deleted else Refused()
 
 
@@ -76,6 +77,7 @@ def responses_deleted(before: Before, fact: ResponsesDeleted, now: datetime, set
     left = tuple(each for each in run.chain.response_ids if each not in tried)
     # Behind the others, so that one that always fails does not keep them all.
     left += tuple(each for each in fact.failed if each in run.chain.response_ids)
+    # Some were deleted, so the provider is well: the rest needs no wait.
     again = replace(entry, tries=0, due=now)
     if not fact.gone:
         again = replace(entry, tries=entry.tries + 1, due=later(now, fact.seconds))
@@ -90,5 +92,6 @@ def callback_requested(before: Before, fact: CallbackRequested, now: datetime, s
         return Refused("no_callback", NoCallback())
     if not run.terminal:
         return Refused("run_not_ended", RunNotEnded(status_of_run=run.status.value))
+    # A caller who asks again has mended the receiver, even one that had answered 410.
     outbox = replace(run.outbox.without(EntryKind.CALLBACK), callback_state=None)
     return Change(run=with_callback(replace(run, outbox=outbox), now))

@@ -36,6 +36,7 @@ def response_created(before: Before, fact: ResponseCreated, now: datetime, setti
         return apply_response(run, fact.answer, now, settings, jitter=fact.jitter, nonce=phase.nonce)
     if response_id is None or not fact.cancellable or response_id in run.chain.response_ids:
         return Refused()
+    # It costs money as long as it runs, so its cancel goes into the outbox in any phase.
     added = [cancel_of(response_id, now)]
     if run.is_deleted:
         added.append(Entry(kind=EntryKind.DELETE, due=now, since=now))
@@ -80,7 +81,7 @@ def no_news(before: Before, fact: NoNews, now: datetime, settings: Settings) -> 
 
 
 def _response_lost(run: Run, phase: Pending, fact: NoNews, now: datetime) -> Change:
-    """It may run on all the same, so it is cancelled; unless it is somebody else's."""
+    """It may run on all the same, so it is cancelled, unless it is the response of another run or app."""
     message = f"The provider no longer knows the response: {fact.fault.for_callers}"
     if fact.is_another:
         known = tuple(each for each in run.chain.response_ids if each != fact.response_id)
@@ -94,16 +95,16 @@ def apply_response(run: Run, answer: Answer, now: datetime, settings: Settings, 
     """Take in what the response says. ``nonce``: of its attempt."""
     response = answer.response
     # Whatever a provider sends must fit a row, and be safe to show.
-    word = plain_code(response.provider_status, otherwise="unknown")
+    status = plain_code(response.provider_status, otherwise="unknown")
     known = run.chain.response_ids
     if response.response_id is not None and response.response_id not in known:
         known = (*known, response.response_id)
     run = replace(
         run,
-        chain=replace(run.chain, response_ids=known, provider_status=word),
-        updated_at=now if run.chain.provider_status != word else run.updated_at,
+        chain=replace(run.chain, response_ids=known, provider_status=status),
+        updated_at=now if run.chain.provider_status != status else run.updated_at,
     )
-    # A status that nobody knows counts as pending: the deadline bounds it.
+    # A status that we do not know counts as pending: the deadline bounds it.
     if response.status is ResponseStatus.PENDING and response.continuation_token is not None:
         gap = _look_gap((now - accepted_at(run)).total_seconds(), settings, jitter)
         phase = Pending(token=response.continuation_token, nonce=nonce, next_look=later(now, gap))
@@ -198,8 +199,8 @@ def _final(run: Run, answer: Answer, now: datetime) -> Change:
 
 
 def _corrected(run: Run, answer: Answer, now: datetime) -> Change:
-    """One more turn for text that does not fit: the model is told what is wrong with it."""
-    told = (
+    """One more turn for text that does not fit, in which the model reads what is wrong with it."""
+    correction = (
         f"Your answer does not fit the required format: {answer.output_error}. "
         "Answer again, with the corrected JSON alone."
     )
@@ -209,7 +210,7 @@ def _corrected(run: Run, answer: Answer, now: datetime) -> Change:
         run=next_turn(replace(run, chain=chain, counters=counters), now),
         items=(
             json.dumps(answer.response.items, ensure_ascii=False),
-            json.dumps([{"type": "message", "role": "user", "content": told}]),
+            json.dumps([{"type": "message", "role": "user", "content": correction}]),
         ),
     )
 
@@ -254,7 +255,7 @@ def calls_of(run: Run, answer: Answer, now: datetime) -> tuple[ToolCall, ...]:
     """The rows of a turn that asks for something: our tools, then what the provider wants approved.
 
     A request of the provider's that shares its id with one before it is not asked about, and refused: the provider
-    hears an answer by the request's id.
+    knows an answer only by the request's id.
     """
     row = functools.partial(
         ToolCall, session_id=run.request.session_id, number=run.request.number, turn=run.turn.number

@@ -10,6 +10,7 @@ import math
 
 from shared.agentkit.faults import NOT_SENT, ProviderFault
 
+# Each attempt may run and be billed: a long wait lets the webhook of the one before arrive first.
 UNKNOWN_OUTCOME_WAITS = (0.0, 300.0, 1_200.0, 3_600.0)
 """Seconds before the second to fifth create of a turn, after one whose outcome is unknown."""
 
@@ -24,6 +25,7 @@ CROWDED_FIRST = 4.0
 CROWDED_MAX = 30.0
 """The bounds of the wait for a place, in seconds, where a request found none."""
 
+# Webhooks may be lost, so looks go on; well below the 10 minutes after which some projects delete responses.
 SPARSE_FIRST = 30.0
 SPARSE_MAX = 300.0
 """The bounds of poll gaps, in seconds, where the provider's webhooks bring the news."""
@@ -36,6 +38,7 @@ def poll_gap(age: float, *, first: float, most: float, jitter: float) -> float:
     together do not poll together.
     """
     gap = min(max(1.5 * math.sqrt(max(age, 0.0)), first), most)
+    # Downwards: spread upwards, the longest gap would exceed what was set.
     return max(gap * (1.0 - JITTER * jitter), min(first, most))
 
 
@@ -46,6 +49,7 @@ def backoff(failures: int, *, first: float, most: float, jitter: float) -> float
 
 def asked_wait(asked: float, *, most: float, jitter: float) -> float:
     """Seconds to wait where a server asks for ``asked``: ``most`` at most, spread upwards by up to 10 %."""
+    # Bounded: a provider must not be able to park a run for days. Upwards: never earlier than it asked for.
     return min(max(asked, 0.0), most) * (1.0 + JITTER * jitter)
 
 
@@ -86,6 +90,7 @@ def failure_gap(failures: int, *, jitter: float) -> float:
 
 def gap_after(fault: ProviderFault, failures: int, *, most: float, jitter: float) -> float:
     """Seconds to wait after the ``failures``-th fault in a row: backed off, and as long as the provider asks."""
+    # No slot was free in this process: that says nothing of the provider, and slots come free within seconds.
     if fault.code == NOT_SENT and fault.retry_after is None:
         return crowded_wait(failures, jitter=jitter)
     return max(failure_gap(failures, jitter=jitter), asked_wait(fault.retry_after or 0.0, most=most, jitter=jitter))

@@ -54,7 +54,7 @@ def _taken(call: ToolCall, fact: LeaseTaken, now: datetime, settings: Settings, 
     if interrupted and beside_others:
         call = replace(call, interruptions=call.interruptions + 1)
     tool = fact.tools.get(call.name)
-    # Deploys happen over live runs: the model hears of it and can go on.
+    # Deploys happen over live runs: the model reads the error and can go on.
     if tool is None:
         return _finished(call, error_output("unknown_tool", f"There is no tool {call.name} here."), now)
     if interrupted and (tool.at_most_once or _is_used_up(call, settings)):
@@ -129,7 +129,7 @@ def park(run: Run, now: datetime, settings: Settings) -> Run:
 
 
 def answered(before: Before, fact: Answered, now: datetime, settings: Settings) -> Decision:
-    """Each answer in its call's row; the one that leaves no question open while the run is parked lets it go on."""
+    """Each answer in its call's row. The one that leaves no question open lets a parked run go on."""
     run = before.run
     try:
         calls = _answered_calls(run, before.calls, fact.answers, now)
@@ -142,7 +142,7 @@ def answered(before: Before, fact: Answered, now: datetime, settings: Settings) 
     if isinstance(run.phase, WaitingForAnswers) and not asked:
         left = run.phase.seconds_left
         deadline = None if left is None else now + timedelta(seconds=left)
-        # Nobody need be told any more that it waits.
+        # The callback that says that it waits is out of date.
         outbox = run.outbox.without(EntryKind.CALLBACK)
         schedule = replace(run.schedule, deadline_at=deadline)
         run = replace(run, phase=RunningTools(), schedule=schedule, outbox=outbox)
@@ -152,7 +152,7 @@ def answered(before: Before, fact: Answered, now: datetime, settings: Settings) 
 def _answered_calls(
     run: Run, rows: tuple[ToolCall, ...], answers: Mapping[str, Approve], now: datetime
 ) -> tuple[ToolCall, ...]:
-    """The calls that the answers change, each once. Raises what the caller is told of answers that do not fit."""
+    """The calls that the answers change, each once. Raises the caller's error for answers that do not fit."""
     calls = {approval_id(call): call for call in rows}
     changed: dict[str, ToolCall] = {}
     for name, answer in answers.items():
@@ -171,7 +171,7 @@ def _answered_call(call: ToolCall, answer: Approve, now: datetime) -> ToolCall:
     """An approved call then counts as needing no approval; a refused one is finished, the reason is its output."""
     approval = Approval.APPROVED if answer.approve else Approval.REFUSED
     call = replace(call, approval=approval, reason=answer.reason)
-    if call.kind is CallKind.MCP:  # the provider makes the call, or hears that it may not
+    if call.kind is CallKind.MCP:  # the provider makes the call, once the next turn has brought it the answer
         return replace(call, state=CallState.FINISHED, finished_at=now)
     if answer.approve:
         return replace(call, state=CallState.OPEN)

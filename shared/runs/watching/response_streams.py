@@ -95,6 +95,7 @@ class Cursor:
             self._rejoin()
         while (found := self._stream.next_from(self._index)) is not None:
             self._index, update = found
+            # After a change of streams the new one may begin with updates that this viewer has had.
             if update.sequence > self._after:
                 self._after = update.sequence
                 self.ended = update.kind is UpdateKind.ENDED
@@ -106,10 +107,12 @@ class Cursor:
         """Leave the stream; the connection to the provider is closed with the last viewer."""
         stopping = self._streams.leave(self, self._stream)
         if stopping is not None:
+            # Waited for, so that the connection is closed when the viewer's request ends.
             await asyncio.wait([stopping])
 
     def _rejoin(self) -> None:
         old = self._stream
+        # Joined before the old one is left: a stream that is found again would be closed with its last viewer.
         self._stream = self._streams.join(self, self._agent, self._after)
         self._index = self._stream.index_after(self._after)
         if old is not self._stream:
@@ -170,7 +173,9 @@ class ResponseStream:
                 before = self._last
                 if await self._follow_once():
                     return
+                # Gateways cut long streams: only connections that bring nothing count as failures in a row.
                 failures = 0 if self._last > before else failures
+            # Minutes after its creation the provider answers 400 for good: viewers go on with the rows.
             except faults.NotStreamed as fault:
                 log.info("response %s can no longer be followed: %s", self._response_id, fault.message)
                 self._end()

@@ -33,6 +33,7 @@ class RunReaders:
     @contextlib.asynccontextmanager
     async def open(self, run_id: str, changed: asyncio.Event) -> AsyncIterator[RunReader]:
         """Keep reading the rows of that run; ``changed`` is set whenever they are others."""
+        # Shared: Table Storage bills each read, and viewers would cost many times what the wakes do.
         reader = self._by_run.get(run_id)
         if reader is None:
             reader = self._by_run[run_id] = RunReader(self._ports, run_id)
@@ -106,6 +107,7 @@ class RunReader:
 
     async def _keep_reading(self) -> None:
         while True:
+            # Cleared before the read: who asks while it is under way gets another one.
             self._asked.clear()
             self._begun += 1
             changed = await self._refresh()
@@ -136,6 +138,7 @@ class RunReader:
         except Exception as error:
             self._error = error
             return True
+        # The first read counts as a change even when it finds nothing: viewers wait for it.
         changed = seen != before or failed is not None or self._done == 0
         if changed:
             self._current, self._error = seen, None
@@ -144,6 +147,7 @@ class RunReader:
 
     async def _read(self, before: RunRows | None) -> RunRows | None:
         stored = await self._ports.runs.load(self._run_id)
+        # A tombstone is kept for late responses only: for a viewer the run is gone.
         if stored is None or stored.value.is_deleted:
             return None
         run = stored.value
@@ -156,6 +160,7 @@ class RunReader:
 
 def _longest_gap(rows: RunRows | None) -> float:
     """Seconds that a change may go unread: the less is going on, the longer."""
+    # An ended run changes only by its callback and its deletion.
     if rows is None or isinstance(rows.run.phase, Ended | WaitingForAnswers):
         return READ_LATEST_PARKED
     return READ_LATEST_PENDING if isinstance(rows.run.phase, Pending) else READ_LATEST

@@ -20,6 +20,7 @@ class ViewerLimit:
 
     def acquire(self, owner: str) -> ViewerSlot:
         """A slot for one more viewer. Raises ``TooManyViewers``."""
+        # Counted in this process: a count for all processes would cost a write for each viewer.
         if self._in_use[owner] >= self._most:
             raise TooManyViewers(
                 f"You have {self._most} open streams and waiting requests here, which is the most. "
@@ -45,6 +46,7 @@ class ViewerSlot:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # A stream is sent after its handler has returned, so its slot outlives the block.
         if error is not None or not self._kept:
             self.release()
 

@@ -40,9 +40,11 @@ class EventId:
         return (self.turn, self.attempt) == (other.turn, other.attempt)
 
 
+# No event of a provider has such a number: above 2^31 - 1 they are counted here instead.
 ALL = 9_999_999_999
 """The sequence of a text that came whole from the rows: after everything that the provider says of the response."""
 
+# A caller sends it: ``int`` would take digits of other scripts, and fails on thousands of them.
 _EVENT_ID = re.compile(r"([1-9][0-9]{0,5})\.([1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,9})", re.ASCII)
 
 
@@ -137,6 +139,7 @@ def changes_between(before: RunRows, after: RunRows) -> list[ViewEvent]:
     events: list[ViewEvent] = []
     for call in after.calls:
         old = known.get((call.turn, call.index))
+        # By the count, not the state: an interrupted call starts again from the state that it has.
         if call.starts > (old.starts if old else 0):
             events.append(ToolStarted(call=call))
         # By its time, not its text: a tool may report the same words again.
@@ -198,6 +201,7 @@ class ClientText:
             case UpdateKind.ENDED:
                 self.ended = True
                 response = update.response
+                # A failed response is created again, or fails the run: its text is no result.
                 if response is not None and response.status in (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE):
                     self._final = response.text
         return None
@@ -214,4 +218,5 @@ class ClientText:
         if self.stale or here is None or not self.position.same_attempt(here):
             return False
         sent = "".join(self._pieces)
+        # Where the beginning is not known here, only the provider's last event can show that the rest fits.
         return sent == text if self.whole else self._final == text and text.endswith(sent)

@@ -83,6 +83,7 @@ class Watching:
         changed, time = asyncio.Event(), asyncio.get_running_loop().time
         end = time() + seconds
         async with self._shared.readers.open(run_id, changed) as reader:
+            # A request that waits fails at once while the store is unavailable: its client can repeat it.
             await reader.refresh(wait_for_store=False)
             while True:
                 # Cleared before the rows are read: a change in between must not go unnoticed.
@@ -109,6 +110,7 @@ class Watching:
                 async with contextlib.aclosing(watch.events()) as events:
                     async for event in events:
                         yield event
+            # The host cancels the stream of a viewer that disconnects: the provider's must then be closed, too.
             finally:
                 await watch.close()
 
@@ -170,6 +172,7 @@ class _Watch:
         seen = await self._reader.refresh()
         if seen is None:
             return
+        # Always first: changes of the rows have no event ids, so a client that comes back may have missed some.
         yield State(run=seen.run, calls=seen.calls)
         while not seen.run.terminal or self._is_still_streaming(seen.run):
             if (start := await self._follow_attempt(seen.run)) is not None:
@@ -191,6 +194,7 @@ class _Watch:
         text = await self._text(seen.run)
         if text is None:
             return
+        # Whatever was lost on the way is made up for here: the client's text ends as the run's.
         if self._shown is None or not self._shown.has_text(seen.run, text):
             yield Snapshot(event_id=self._last_id(seen.run), text=text)
         yield End(run=seen.run, calls=seen.calls, text=text)
@@ -214,6 +218,7 @@ class _Watch:
             await self.close()
             after, self._after, self._behind_since = self._after, None, None
             if after is not None and after.same_attempt(here):
+                # The client comes back in mid-response: it has the beginning of the text, and this process has not.
                 self._shown = ClientText(after, whole=after.sequence == 0)
             else:
                 self._shown = ClientText(here)
@@ -230,6 +235,7 @@ class _Watch:
         until = self._time() + RECHECK_SECONDS if self._differs(seen.run) else None
         follows = self._following is not None and not self._following.ended
         while True:
+            # Cleared before looking: an update that comes in between sets it again.
             self._changed.clear()
             if self._reader.current is not seen:
                 return
@@ -300,6 +306,7 @@ class _Watch:
         """Whether the stream has more to send, though the rows are ahead of it."""
         if self._following is None or self._following.ended:
             return False
+        # Bounded: a provider that never sends the rest must not keep a viewer from the next turn.
         if self._behind_since is None:
             self._behind_since = self._time()
         return self._time() - self._behind_since < CATCH_UP_SECONDS

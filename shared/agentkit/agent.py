@@ -6,7 +6,6 @@ answers at once, either finally (token None) or with a continuation token; the s
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -38,16 +37,6 @@ class ContinuationToken:
     """Where a run stands at the provider. Stored in our rows and never shown to a caller."""
 
     response_id: str
-
-    def to_json(self) -> str:
-        """The token as it is stored."""
-        # An object, not the bare id: rows of today must stay readable once a token needs more.
-        return json.dumps({"response_id": self.response_id})
-
-    @classmethod
-    def from_json(cls, stored: str) -> ContinuationToken:
-        """The token from its stored form; raises ``ValueError`` or ``KeyError`` when it is none."""
-        return cls(response_id=str(json.loads(stored)["response_id"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

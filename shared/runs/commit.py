@@ -37,8 +37,8 @@ INLINE_OF_ALL = 400_000
 FROM_OUTSIDE = (facts.Answered, facts.CancelRequested, facts.Deleted, facts.CallbackRequested)
 """What comes from no wake, and brings the next one nearer: its due row is written first."""
 
-Beside = Callable[[Run, Run], DeliveryChange | None]
-"""Makes the row of the delivery log that is written with a change, from the run before and after."""
+Beside = Callable[[Run], DeliveryChange]
+"""Makes the row of the delivery log that is written with a change, from the run after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ async def commit_through(
             await asyncio.sleep(gap)
 
 
-def session_after(session: Session, before: Run, after: Run, settings_chain: str) -> Session:
+def session_after(session: Session, after: Run, settings_chain: str) -> Session:
     """The session once its run has ended, or was deleted.
 
     Only a completed run moves it forward: to the response that it ended with. A deleted one clears that, so that the
@@ -200,9 +200,9 @@ async def _write(
     if (after.terminal and not before.terminal) or isinstance(fact, facts.Deleted):
         session = session or await ports.runs.load_session(after.request.session_id)
         if session is not None and (isinstance(fact, facts.Deleted) or _is_of(session.value, after)):
-            moved = session_after(session.value, before, after, ports.settings.chain)
+            moved = session_after(session.value, after, ports.settings.chain)
             change = SessionChange(before=session, after=moved)
-    line = None if beside is None else beside(before, after)
+    line = None if beside is None else beside(after)
     if due is not None:  # long values may have taken their time
         await ports.due.keep_announced(due, ports.clock())
     saved = await ports.runs.save(stored, after, session=change, calls=calls, items=items, delivery=line)

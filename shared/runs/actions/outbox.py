@@ -163,7 +163,7 @@ async def _call_back(ports: Ports, stored: Stored[Run], entry: Entry) -> Stored[
         row = await _new_row(ports, stored.value, entry)
         claim = CallbackClaimed(entry=name, tries=entry.tries, seconds=CLAIM_SECONDS)
         # Written before it is sent: two wakes must not send side by side, and a crash must leave a trace.
-        claimed = await commit(ports, stored, claim, beside=lambda _before, _after: row)
+        claimed = await commit(ports, stored, claim, beside=lambda _: row)
         if claimed.refused is not None:
             return claimed.run
         event_id, body = webhook_id(stored.value.id, entry.subject), _body(ports, stored.value, entry)
@@ -206,7 +206,7 @@ async def _record(ports: Ports, claimed: Committed, entry: Entry, sent: Sent) ->
     row, run_id = claimed.beside, claimed.run.value.id
     assert row is not None
 
-    def ended_row(_before: Run, after: Run) -> DeliveryChange:
+    def ended_row(after: Run) -> DeliveryChange:
         ended = replace(
             row.value,
             state=DeliveryState.DELIVERED if sent.ok else DeliveryState.FAILED,

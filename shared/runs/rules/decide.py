@@ -38,17 +38,9 @@ class Rule:
     is_progress: bool = True
     """Whether it resets the count of crashes, as whatever ends the run does: not where a right is only taken."""
 
+    knows_agent: bool = False
+    """Whether only a build that knows the run's agent brings it, so that it ends the wait for such a build."""
 
-_OF_AN_AGENT = (
-    facts.Claimed,
-    facts.NotBuilt,
-    facts.ResponseCreated,
-    facts.Looked,
-    facts.NoNews,
-    facts.LeaseTaken,
-    facts.ToolsSettled,
-)
-"""Only a build that knows the run's agent brings these, so they end the wait for such a build."""
 
 _ACTIVE = (Creating, Pending, RunningTools, WaitingForAnswers)
 _ENDS: dict[type[Phase], tuple[type[Phase], ...]] = dict.fromkeys(_ACTIVE, (Ended,))
@@ -57,19 +49,23 @@ _AFTER_A_RESPONSE = (Pending, Creating, RunningTools, Ended)
 
 TABLE: dict[type[Fact], Rule] = {
     # Rights reset no crashes: a wake that takes one and then crashes, again and again, must reach the limit.
-    facts.Claimed: Rule(creating.claimed, {Creating: (Creating,)}, is_progress=False),
-    facts.NotBuilt: Rule(creating.not_built, {Creating: (Creating, Ended)}),
+    facts.Claimed: Rule(creating.claimed, {Creating: (Creating,)}, is_progress=False, knows_agent=True),
+    facts.NotBuilt: Rule(creating.not_built, {Creating: (Creating, Ended)}, knows_agent=True),
     facts.NotCreated: Rule(creating.not_created, {Creating: (Creating, Ended)}),
     facts.OutcomeUnknown: Rule(creating.outcome_unknown, {Creating: (Creating,)}),
     facts.ClaimRanOut: Rule(creating.claim_ran_out, {Creating: (Creating, Ended)}),
-    facts.ResponseCreated: Rule(responses.response_created, {Creating: _AFTER_A_RESPONSE}, stays=True),
-    facts.Looked: Rule(responses.looked, {Pending: _AFTER_A_RESPONSE}),
-    facts.NoNews: Rule(responses.no_news, {Pending: (Pending, Ended)}),
-    facts.LeaseTaken: Rule(tools.lease_taken, {RunningTools: (RunningTools,)}, is_progress=False),
+    facts.ResponseCreated: Rule(
+        responses.response_created, {Creating: _AFTER_A_RESPONSE}, stays=True, knows_agent=True
+    ),
+    facts.Looked: Rule(responses.looked, {Pending: _AFTER_A_RESPONSE}, knows_agent=True),
+    facts.NoNews: Rule(responses.no_news, {Pending: (Pending, Ended)}, knows_agent=True),
+    facts.LeaseTaken: Rule(tools.lease_taken, {RunningTools: (RunningTools,)}, is_progress=False, knows_agent=True),
     facts.LeaseRenewed: Rule(
         tools.lease_renewed, {RunningTools: (RunningTools,), Creating: (Creating,)}, is_progress=False
     ),
-    facts.ToolsSettled: Rule(tools.tools_settled, {RunningTools: (RunningTools, WaitingForAnswers, Creating, Ended)}),
+    facts.ToolsSettled: Rule(
+        tools.tools_settled, {RunningTools: (RunningTools, WaitingForAnswers, Creating, Ended)}, knows_agent=True
+    ),
     facts.Answered: Rule(tools.answered, {WaitingForAnswers: (WaitingForAnswers, RunningTools)}, stays=True),
     facts.CancelRequested: Rule(ending.cancel_requested, _ENDS),
     facts.DeadlinePassed: Rule(ending.deadline_passed, _ENDS),
@@ -112,7 +108,7 @@ def decide(before: Before, fact: Fact, now: datetime, settings: Settings) -> Dec
         after = _without_waits_of_before(run, after)
     # Stored, since callers get the gap chosen now: an ETag must not change with the clock.
     schedule = replace(after.schedule, retry_after=gap_to_next_try(after, now))
-    if isinstance(fact, _OF_AN_AGENT):
+    if rule.knows_agent:
         schedule = replace(schedule, agent_unknown_since=None)
     return replace(decision, run=replace(after, schedule=schedule))
 

@@ -116,7 +116,7 @@ export interface BatchList {
   next_cursor?: string;
 }
 
-/** What a caller is told of a batch. `completed` and `cancelled` never change. */
+/** A batch's status, as callers see it. `completed` and `cancelled` never change. */
 export type BatchStatus = "queued" | "in_progress" | "cancelling" | "completed" | "cancelled";
 
 /** Where one tool call stands. */
@@ -332,7 +332,7 @@ export interface Run {
   wakes: number;
   metadata: Record<string, string>;
   callback_url: string | null;
-  /** What became of the last callback; null while none is owed or was sent. */
+  /** What became of the last callback; null while none is due or was sent. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
   /** RFC 3339, in UTC. */
   created_at: string;
@@ -390,7 +390,7 @@ export interface RunOfSession {
   completed_at: string | null;
 }
 
-/** What a caller is told. The last four are terminal and never change. */
+/** A run's status, as callers see it. The last four are terminal and never change. */
 export type RunStatus = "queued" | "in_progress" | "requires_action" | "completed" | "incomplete" | "failed" | "cancelled";
 
 /** A run in a list: without what is long, or lies elsewhere. */
@@ -411,7 +411,7 @@ export interface RunSummary {
   wakes: number;
   metadata: Record<string, string>;
   callback_url: string | null;
-  /** What became of the last callback; null while none is owed or was sent. */
+  /** What became of the last callback; null while none is due or was sent. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
   /** RFC 3339, in UTC. */
   created_at: string;

@@ -35,7 +35,7 @@ Context = df.DurableOrchestrationContext
 
 
 class DurableApp(df.DFApp):  # type: ignore[misc]
-    """The function app. Each HTTP route that is bound is told to ``on_route``: the template, and the methods."""
+    """The function app. ``on_route`` is called for each HTTP route that is bound, with its template and its methods."""
 
     def __init__(self, *, http_auth_level: Any, on_route: Callable[[str, list[str]], None]) -> None:
         super().__init__(http_auth_level=http_auth_level)

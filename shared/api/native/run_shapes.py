@@ -118,7 +118,7 @@ class RunSummary(TypedDict):
     callback_url: str | None
 
     callback_status: CallbackStatus | None
-    """What became of the last callback; null while none is owed or was sent."""
+    """What became of the last callback; null while none is due or was sent."""
 
     created_at: Time
     updated_at: Time

@@ -76,7 +76,7 @@ class CallRow:
     def check_result(self) -> None:
         """Raise ``LostRace`` for the result of a tool that saw that it should stop: it may be half of a result."""
         if self._stop_was_seen:
-            raise LostRace(f"{self.call.call_id}: the tool was told to stop")
+            raise LostRace(f"{self.call.call_id}: the tool was asked to stop")
 
     def _must_stop(self) -> bool:
         """From any thread: the clock is looked at here, since the loop may not have come to it yet."""

@@ -45,7 +45,7 @@ AT_ONCE = 16
 
 
 class Signals(Protocol):
-    """Whoever drives runs, told after their rows were written."""
+    """Whoever drives runs; called after their rows were written."""
 
     async def start_run(self, submitted: Submitted) -> None:
         """A run was submitted."""

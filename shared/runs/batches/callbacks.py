@@ -71,7 +71,7 @@ async def redeliver_batch(ports: Ports, batch_id: str) -> Batch | None:
     first = decide_batch(stored.value, fact, ports.clock(), ports.settings)
     if isinstance(first, Refused) and first.error is not None:
         raise first.error
-    # The app is looked at after the batch, so that a caller is first told what is wrong with the call.
+    # The app is looked at after the batch, so that what is wrong with the call is reported first.
     check_sender(ports)
     batch = (await commit_batch(ports, stored, fact)).batch.value
     return None if batch.is_deleted else batch

@@ -48,7 +48,7 @@ async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> 
             saved = await ports.batches.save(stored, decision.batch, decision.results)
         except Conflict as error:
             again = await ports.batches.load(stored.value.id)
-            # A claim is never decided again: the other wake sends, and the receiver should be told once.
+            # A claim is never decided again: the other wake sends, and the receiver should get it once.
             if again is None or isinstance(fact, facts.BatchCallbackClaimed):
                 raise LostRace(stored.value.id) from error
             stored = again

@@ -40,7 +40,7 @@ async def purge(ports: Ports, stored: Stored[Batch], phase: Deleted, wake: Wake)
             for run_id in await delete_session(ports, session_of(batch.id, index)):
                 await wake(run_id)  # each deletes its own copies at the provider, and has its due row for that
         return (await commit_batch(ports, stored, RunsPurged(until=until))).batch
-    # The tombstone outlives the key: sent again it is told that the batch is deleted, and begins no second one.
+    # The tombstone outlives the key: sent again it gets the answer that the batch is deleted, and begins no second one.
     keep = tombstone_kept(ports.settings).total_seconds()
     if not phase.emptied:
         # From the list first: what is listed should be there to be read.

@@ -21,7 +21,7 @@ def request_key(submission: Submission) -> str:
 
 
 async def note_abandoned(ports: Ports, submission: Submission, run: Run) -> None:
-    """Note that the caller of this request hung up before it was told of its run. Best effort."""
+    """Note that the caller of this request hung up before it got the id of its run. Best effort."""
     # Without a note the next try begins a run of its own, as any request without a key does.
     with contextlib.suppress(StoreUnavailable):
         await ports.index.leave_unanswered(submission.owner, request_key(submission), run.id, ports.clock())

@@ -276,7 +276,7 @@ async def _write(
         change = SessionChange(before=session, after=_session_after(run, session))
         return await ports.runs.create(run, change, kept), first
     except Conflict:
-        # It may be there, of the same key even. Whose claim it then has is told by the nonce.
+        # It may be there, of the same key even. The nonce shows whose claim it then has.
         return await ports.runs.load(run.id), first
 
 

@@ -18,7 +18,7 @@ MAX_ITEMS = 1_000
 
 
 class BatchStatus(StrEnum):
-    """What a caller is told of a batch. ``completed`` and ``cancelled`` never change."""
+    """A batch's status, as callers see it. ``completed`` and ``cancelled`` never change."""
 
     QUEUED = "queued"
     IN_PROGRESS = "in_progress"
@@ -254,7 +254,7 @@ class Batch:
 
     @property
     def status(self) -> BatchStatus:
-        """What a caller is told: it follows from the phase."""
+        """The status that callers see: it follows from the phase."""
         match self.phase:
             case Running(begun=begun):
                 return BatchStatus.IN_PROGRESS if begun else BatchStatus.QUEUED

@@ -55,7 +55,7 @@ class Sender(Protocol):
     """Signs and sends. Knows no run: whatever else has something to tell can use it."""
 
     def problem(self, url: str) -> str | None:
-        """Why nothing is ever sent to this address (``must …``), as far as it can be told without resolving it."""
+        """Why nothing is ever sent to this address (``must …``), as far as can be known without resolving it."""
         ...
 
     # Per host and owner: one slow receiver must not hold up the callbacks of all others.

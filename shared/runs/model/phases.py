@@ -10,7 +10,7 @@ from shared.agentkit.agent import ContinuationToken
 
 
 class RunStatus(StrEnum):
-    """What a caller is told. The last four are terminal and never change."""
+    """A run's status, as callers see it. The last four are terminal and never change."""
 
     QUEUED = "queued"
     IN_PROGRESS = "in_progress"

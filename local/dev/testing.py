@@ -22,7 +22,7 @@ def names_tests(arguments: Sequence[str]) -> bool:
 
 def tier_arguments(options: argparse.Namespace) -> list[str]:
     """pytest's arguments for a tier of tests; `tests/README.md` explains them."""
-    marks = [] if options.all else ["-m", "not slow"]
+    marks = [] if options.all else ["-m", "not slow and not thorough" if options.quick else "not slow"]
     if names_tests(options.pytest):
         return marks  # and no other processes: what they print, and a debugger, would be out of reach
     # Acceptance tests mostly wait for processes, so that more of them than there are cores run at once.

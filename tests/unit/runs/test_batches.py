@@ -146,6 +146,7 @@ async def test_a_run_that_fails_or_is_cut_short_counts_as_such(scripted: Rig) ->
 
 
 @interruptions
+@pytest.mark.thorough
 async def test_a_key_sent_again_after_any_interruption_is_one_batch(
     scripted: Rig, error: BaseException, applied: bool
 ) -> None:

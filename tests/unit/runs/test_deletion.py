@@ -206,6 +206,7 @@ async def test_a_deletion_that_is_interrupted_anywhere_is_finished_all_the_same(
 
 
 @interruptions
+@pytest.mark.thorough
 async def test_what_a_tombstone_owes_is_paid_whatever_interrupts_the_wakes(
     rigs: NewRig, error: BaseException, applied: bool
 ) -> None:
@@ -570,6 +571,7 @@ async def test_a_deleted_session_is_gone_at_once_and_all_of_it_in_the_end(rig: R
         pytest.param(False, Killed(), False, id="crash, left to the host"),
     ],
 )
+@pytest.mark.thorough
 async def test_a_session_s_deletion_that_is_interrupted_anywhere_is_finished(
     rig: Rig, again: bool, error: BaseException, applied: bool
 ) -> None:
@@ -754,6 +756,7 @@ async def test_keys_go_after_a_day(rig: Rig) -> None:
 
 
 @interruptions
+@pytest.mark.thorough
 async def test_retention_that_is_interrupted_is_finished_by_the_next(
     rigs: NewRig, error: BaseException, applied: bool
 ) -> None:

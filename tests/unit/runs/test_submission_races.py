@@ -63,6 +63,7 @@ async def both(rig: Rig, request: Callable[[], Awaitable[Submitted]], first: int
 
 
 @pytest.mark.parametrize("first", range(2, 8))
+@pytest.mark.thorough
 async def test_one_key_twice_at_once_in_a_session_holds_one_slot(rigs: NewRig, first: int) -> None:
     rig = await rigs(max_active_runs=3)
     await rig.model.script("s", [{"text": "done"}])
@@ -112,6 +113,7 @@ async def test_a_session_whose_earlier_run_is_deleted_meanwhile_takes_its_next_r
 
 
 @pytest.mark.parametrize("first", range(2, 14))
+@pytest.mark.thorough
 async def test_one_key_twice_at_once_while_an_earlier_run_is_deleted_is_one_run(rigs: NewRig, first: int) -> None:
     rig = await rigs(max_active_runs=3)
     await rig.model.script("s", [{"text": "done"}])

@@ -8,7 +8,7 @@ from azurefunctions.extensions.http.fastapi import Request, Response
 from shared import settings
 from shared.api import routing, webhooks
 from shared.api.http import answered
-from shared.api.native import agents, batches, contract, deliveries, events, health, runs, sessions
+from shared.api.native import agents, batches, contract, deliveries, events, health, run_details, runs, sessions
 from shared.api.openai import chat, models, responses
 from shared.api.openai.http import answered_to_client
 from shared.api.openai.http import not_found as no_such_address
@@ -25,6 +25,7 @@ LEVEL = func.AuthLevel.FUNCTION if START.auth == "key" else OPEN
 CLIENTS = OPEN if START.secrets_of_clients else LEVEL
 WEBHOOKS = OPEN if START.openai_webhook_secret else LEVEL
 RUN = "{run_id:regex(^run_[0-9a-f]{{32}}_[0-9]{{1,8}}$)}"
+CALL = "{call:regex(^[0-9]{{1,4}}[.][0-9]{{1,4}}$)}"
 BATCH = "{batch_id:regex(^batch_[0-9a-f]{{32}}$)}"
 SESSION = "{session_id:regex(^[0-9a-f]{{32}}$)}"
 RESPONSE = "{response_id:regex(^[A-Za-z0-9_-]{{1,128}}$)}"
@@ -73,6 +74,24 @@ async def delete_run(req: Request, client: str) -> Response:
 @answered
 async def answer_run(req: Request, client: str) -> Response:
     return await runs.answer_run(req, dormouse(), dormouse().driver(client))
+
+
+@app.route(route=f"api/runs/{RUN}/input", methods=["GET", "HEAD"])
+@answered
+async def get_run_input(req: Request) -> Response:
+    return await run_details.get_run_input(req, dormouse())
+
+
+@app.route(route=f"api/runs/{RUN}/timeline", methods=["GET", "HEAD"])
+@answered
+async def get_run_timeline(req: Request) -> Response:
+    return await run_details.get_run_timeline(req, dormouse())
+
+
+@app.route(route=f"api/runs/{RUN}/tool_calls/{CALL}", methods=["GET", "HEAD"])
+@answered
+async def get_tool_call(req: Request) -> Response:
+    return await run_details.get_tool_call(req, dormouse())
 
 
 @app.route(route=f"api/runs/{RUN}/deliveries", methods=["GET", "HEAD"])

@@ -121,6 +121,13 @@ class RunDeleted(DormouseError):
     status = 410
 
 
+class ToolCallNotFound(DormouseError):
+    """The run has no such tool call. `tool_calls` in the run has the `id` of each."""
+
+    code = "tool_call_not_found"
+    status = 404
+
+
 class BatchNotFound(DormouseError):
     """There is no such batch, or it is not yours."""
 

@@ -119,6 +119,12 @@ export interface BatchList {
 /** A batch's status, as callers see it. `completed` and `cancelled` never change. */
 export type BatchStatus = "queued" | "in_progress" | "cancelling" | "completed" | "cancelled";
 
+/** What went wrong with a call, as the model was told. */
+export interface CallError {
+  code: string;
+  message: string;
+}
+
 /** Where one tool call stands. */
 export type CallState = "waiting" | "open" | "started" | "finished";
 
@@ -187,6 +193,13 @@ export interface ImagePart {
 /** Why a run was cut short. */
 export interface IncompleteDetails {
   reason: string;
+}
+
+/** A message as it was sent to the model. */
+export interface InputMessage {
+  role: string;
+  /** Text, or the parts that the caller sent. */
+  content: string | Array<Record<string, unknown>> | null;
 }
 
 /** One of the `items`; `id` is the caller's own. */
@@ -321,7 +334,15 @@ export interface Run {
   url: string;
   /** The last four are final and never change. */
   status: RunStatus;
+  /** The caller's, else the first line of the input. One line. */
+  title: string;
+  /** The first 200 characters of the input's text; the whole is at `/input`. */
+  input_preview: string;
   agent: string;
+  /** The model that was asked for, else the agent's own; null where that is not known. */
+  model: string | null;
+  /** Whether its text can be watched while it is made. */
+  stream: boolean;
   session_id: string;
   batch_id: string | null;
   error: RunError | null;
@@ -329,7 +350,12 @@ export interface Run {
   provider_status: string | null;
   usage: Usage;
   turn: number;
+  /** How often the app was at work for it. */
   wakes: number;
+  /** How long the app was at work for it: from the start of each execution to its last write. While the model thinks nothing runs, so this is far less than the time that has passed. */
+  active_seconds: number;
+  /** From submit to the end; null before. */
+  elapsed_seconds: number | null;
   metadata: Record<string, string>;
   callback_url: string | null;
   /** What became of the last callback; null while none is due or was sent. */
@@ -339,7 +365,15 @@ export interface Run {
   /** RFC 3339, in UTC. */
   updated_at: string;
   completed_at: string | null;
-  /** When the run is looked at next; null once it has ended. */
+  /** When it fails unless it has ended; null while it waits for a person, when this time stands still. */
+  deadline_at: string | null;
+  /** Until when a person can answer; null unless it waits for one. */
+  answer_by: string | null;
+  /** What it waits for: `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take other words too: more may come. */
+  waiting_for: string;
+  /** The same, in a sentence for people. */
+  waiting_text: string;
+  /** When the app looks or tries next by itself; null while tools run, while a person is to answer, and at the end. */
   wake_at: string | null;
   /** Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at most, as the header `Retry-After`, because the next change is not up to the schedule. */
   retry_after: number | null;
@@ -358,6 +392,7 @@ export interface RunBody {
   model?: string | null;
   agent?: string | null;
   session_id?: string | null;
+  title?: string | null;
   stream?: boolean;
   metadata?: Record<string, string>;
   deadline_seconds?: number | null;
@@ -371,6 +406,13 @@ export interface RunError {
   code: string;
   /** A sentence for people. */
   message: string | null;
+}
+
+/** The whole input of a run. */
+export interface RunInput {
+  run_id: string;
+  /** As it was given; a text is one message. */
+  input: Array<InputMessage>;
 }
 
 /** A page of the caller's runs, newest first. */
@@ -400,7 +442,15 @@ export interface RunSummary {
   url: string;
   /** The last four are final and never change. */
   status: RunStatus;
+  /** The caller's, else the first line of the input. One line. */
+  title: string;
+  /** The first 200 characters of the input's text; the whole is at `/input`. */
+  input_preview: string;
   agent: string;
+  /** The model that was asked for, else the agent's own; null where that is not known. */
+  model: string | null;
+  /** Whether its text can be watched while it is made. */
+  stream: boolean;
   session_id: string;
   batch_id: string | null;
   error: RunError | null;
@@ -408,7 +458,12 @@ export interface RunSummary {
   provider_status: string | null;
   usage: Usage;
   turn: number;
+  /** How often the app was at work for it. */
   wakes: number;
+  /** How long the app was at work for it: from the start of each execution to its last write. While the model thinks nothing runs, so this is far less than the time that has passed. */
+  active_seconds: number;
+  /** From submit to the end; null before. */
+  elapsed_seconds: number | null;
   metadata: Record<string, string>;
   callback_url: string | null;
   /** What became of the last callback; null while none is due or was sent. */
@@ -418,7 +473,15 @@ export interface RunSummary {
   /** RFC 3339, in UTC. */
   updated_at: string;
   completed_at: string | null;
-  /** When the run is looked at next; null once it has ended. */
+  /** When it fails unless it has ended; null while it waits for a person, when this time stands still. */
+  deadline_at: string | null;
+  /** Until when a person can answer; null unless it waits for one. */
+  answer_by: string | null;
+  /** What it waits for: `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take other words too: more may come. */
+  waiting_for: string;
+  /** The same, in a sentence for people. */
+  waiting_text: string;
+  /** When the app looks or tries next by itself; null while tools run, while a person is to answer, and at the end. */
   wake_at: string | null;
   /** Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at most, as the header `Retry-After`, because the next change is not up to the schedule. */
   retry_after: number | null;
@@ -464,16 +527,72 @@ export interface TextPart {
   text: string;
 }
 
+/** What happened to a run, in order. */
+export interface Timeline {
+  run_id: string;
+  wakes: number;
+  /** How long the app was at work for it, all together. */
+  active_seconds: number;
+  data: Array<TimelineEntry>;
+}
+
+/** What happened at one time, or several alike that followed each other. */
+export interface TimelineEntry {
+  /** RFC 3339, in UTC. */
+  at: string;
+  /** When the last of several was, or the work was over; null for a single moment. */
+  until: string | null;
+  /** What it is: `created`, `sent`, `turn_started`, `looked`, `no_answer`, `turn_ended`, `retry`, `tools`, `tool` (one call, from start to result), `parked`, `answered`, `waiting`, `crashed`, `ended`, `callback`, or `omitted` (entries left out where there were too many). Take other words too: more may come. */
+  kind: string;
+  /** The turn's number; null where it is about the whole run. */
+  turn: number | null;
+  /** How many it stands for. */
+  count: number;
+  /** How many of the run's wakes it stands for. Those of all entries add up to the run's. */
+  wakes: number;
+  /** How long the app was at work for it. */
+  milliseconds: number;
+  /** A word for why, or for what became of it. */
+  code: string | null;
+  /** Who answered or cancelled: a principal, a user or the label of a run token. */
+  by: string | null;
+  /** The tool's name, for `tool`. */
+  tool: string | null;
+}
+
 /** One tool call of the run. */
 export interface ToolCall {
+  /** Turn and place in the turn: unlike `call_id` it names one call of the run alone. */
+  id: string;
+  /** The call with all of its arguments and its result. */
+  url: string;
+  /** The provider's own id, which it may use again. */
   call_id: string;
+  /** The tool. */
   name: string;
   turn: number;
-  state: CallState;
+  /** `cancelled` where its run ended before it was finished. */
+  state: CallState | "cancelled";
+  /** The JSON text that the model wrote: its first 500 characters. */
+  arguments: string;
+  /** What the model was given: its first 500 characters; null until the call is finished, and for the provider's own tools. */
+  result: string | null;
+  /** Whether arguments or result are longer than shown here. */
+  truncated: boolean;
+  /** Why there is no other result; null unless the call failed, was refused, or ran too long. */
+  error: CallError | null;
+  /** How often it was started: more than once after an interruption. */
   starts: number;
+  /** When it was last started. */
   started_at: string | null;
   finished_at: string | null;
+  /** What a person said of it; null where nobody was asked. */
   approval: "pending" | "approved" | "refused" | null;
+  /** Why that person approved or refused. */
+  answer_reason: string | null;
+  /** Who that was: a principal, a user or the label of a run token. */
+  answered_by: string | null;
+  answered_at: string | null;
   progress: Progress | null;
 }
 
@@ -491,4 +610,56 @@ export interface Usage {
   total_tokens: number;
   cached_tokens: number;
   reasoning_tokens: number;
+}
+
+/** The app was at work for the run, and what it says of the next time. Nothing else has changed. */
+export interface Wake {
+  /** How often it was, by now. */
+  wakes: number;
+  /** How long, all together. */
+  active_seconds: number;
+  /** When it looks or tries next by itself. */
+  wake_at: string | null;
+  waiting_for: string;
+  waiting_text: string;
+}
+
+/** A tool call with all that the run shows only the beginning of. */
+export interface WholeToolCall {
+  /** Turn and place in the turn: unlike `call_id` it names one call of the run alone. */
+  id: string;
+  /** The call with all of its arguments and its result. */
+  url: string;
+  /** The provider's own id, which it may use again. */
+  call_id: string;
+  /** The tool. */
+  name: string;
+  turn: number;
+  /** `cancelled` where its run ended before it was finished. */
+  state: CallState | "cancelled";
+  /** The JSON text that the model wrote: its first 500 characters. */
+  arguments: string;
+  /** What the model was given: its first 500 characters; null until the call is finished, and for the provider's own tools. */
+  result: string | null;
+  /** Whether arguments or result are longer than shown here. */
+  truncated: boolean;
+  /** Why there is no other result; null unless the call failed, was refused, or ran too long. */
+  error: CallError | null;
+  /** How often it was started: more than once after an interruption. */
+  starts: number;
+  /** When it was last started. */
+  started_at: string | null;
+  finished_at: string | null;
+  /** What a person said of it; null where nobody was asked. */
+  approval: "pending" | "approved" | "refused" | null;
+  /** Why that person approved or refused. */
+  answer_reason: string | null;
+  /** Who that was: a principal, a user or the label of a run token. */
+  answered_by: string | null;
+  answered_at: string | null;
+  progress: Progress | null;
+  /** All of the JSON text that the model wrote. */
+  whole_arguments: string;
+  /** All that the model was given; null until the call is finished. */
+  whole_result: string | null;
 }

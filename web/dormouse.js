@@ -47,7 +47,7 @@
  * the tool call that the event is about, `id` where to go on from.
  * @typedef {object} View
  * @property {"state" | "status" | "snapshot" | "delta" | "tool_started" | "tool_progress" | "tool_finished" | "stale"
- *   | "end"} event
+ *   | "wake" | "end"} event
  * @property {Run} run
  * @property {string} text
  * @property {boolean} stale
@@ -297,6 +297,7 @@ export class Dormouse {
           if (event === "snapshot") [text, stale] = [data.text, false];
           if (event === "delta") text += data.text;
           if (event === "stale") stale = true;
+          if (event === "wake" && seen) seen = { ...seen, ...data };
           if (!seen) continue;
           yield { event, run: seen, text, stale, id, ...(event.startsWith("tool_") ? { call: data } : {}) };
           if (event === "end") return;

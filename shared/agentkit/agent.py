@@ -218,6 +218,11 @@ class Agent(Protocol):
         ...
 
     @property
+    def model(self) -> str | None:
+        """The agent's own model, as callers are told it; None where it is not known here."""
+        ...
+
+    @property
     def models(self) -> frozenset[str]:
         """The models that a caller may ask for instead of the agent's own."""
         ...

@@ -47,6 +47,7 @@ class ProvidedAgent:
         self.tools = by_name(tools)
         self.output = None if output_type is None else OutputFormat(output_type)
         # Agents of the framework have their model in the framework's client, and an empty one here.
+        self.model = model or None
         self.models = frozenset({model, *models} - {""})
         self._hosted_tools = [dict(each) for each in hosted_tools]
         self._instructions = instructions

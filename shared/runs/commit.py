@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from shared.agentkit.agent import AgentResponse, ResponseStatus
 from shared.agentkit.redaction import without_secrets
 from shared.runs.concurrency import LostRace, Races
+from shared.runs.execution import time_at_work, time_is_written
 from shared.runs.model import facts
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
@@ -78,7 +79,12 @@ async def commit(
     while True:
         rows, session = await _read_with(ports, stored, fact) if calls is None else (calls, None)
         now = ports.clock()
-        before = Before(run=stored.value, calls=tuple(each.value for each in rows), session=_value(session))
+        before = Before(
+            run=stored.value,
+            calls=tuple(each.value for each in rows),
+            session=_value(session),
+            took_ms=time_at_work(),
+        )
         decision = decide(before, fact, now, ports.settings)
         if isinstance(decision, Refused):
             return Committed(run=stored, refused=decision)
@@ -86,7 +92,9 @@ async def commit(
         if outside or isinstance(fact, FROM_OUTSIDE) or _is_orphan(stored.value, decision, fact):
             due = await _announced(ports, due, stored.value, now)
         try:
-            return await _write(ports, stored, decision, rows, session, fact, beside, due)
+            committed = await _write(ports, stored, decision, rows, session, fact, beside, due)
+            time_is_written()
+            return committed
         except Conflict as error:
             # Decided again, both sides of a race could hold the right and send, or run, the same twice.
             if isinstance(fact, facts.Right):

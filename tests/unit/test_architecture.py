@@ -31,15 +31,16 @@ MAY_IMPORT = {
 }
 """The parts of ``shared`` and what each may know besides itself: arrows point down. ``wiring`` puts them together."""
 
-BELOW_ACTIONS = {"model", "rules", "store", "ports", "commit", "concurrency", "interruptions"}
+BELOW_ACTIONS = {"model", "rules", "store", "ports", "commit", "concurrency", "execution", "interruptions"}
 MAY_IMPORT_IN_RUNS = {
     "model": set[str](),
     "concurrency": set[str](),
+    "execution": set[str](),
     "interruptions": set[str](),
     "rules": {"model"},
     "store": {"model", "concurrency"},
     "ports": {"model", "store", "interruptions"},
-    "commit": {"model", "rules", "store", "ports", "concurrency"},
+    "commit": {"model", "rules", "store", "ports", "concurrency", "execution"},
     "actions": BELOW_ACTIONS,
     "commands": {"actions", *BELOW_ACTIONS},
     "batches": {"commands", "actions", *BELOW_ACTIONS},

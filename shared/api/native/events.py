@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Annotated
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from shared.api.native.run_shapes import Run, ToolCall, call_on_the_wire
-from shared.api.native.runs import TAG, body_of, own_run
+from shared.api.http import time_on_the_wire
+from shared.api.native.call_shapes import ToolCall, call_on_the_wire
+from shared.api.native.fields import Count, Time
+from shared.api.native.run_shapes import Run
+from shared.api.native.runs import TAG, body_of, own_run, run_url
 from shared.api.operations import Answer, Parameter, operation
 from shared.api.pacing import HEADERS, MEDIA_TYPE, EventStream, TimeIsUp, paced
 from shared.drivers.driver import Driver
 from shared.errors import InvalidEventId, RunNotFound, TooManyViewers
+from shared.runs.model.calls import ToolCall as CallRecord
+from shared.runs.model.run import Run as RunRecord
 from shared.runs.ports import log
+from shared.runs.rules.waiting import waiting_of
 from shared.runs.watching.views import (
     Delta,
     End,
@@ -29,8 +37,9 @@ from shared.runs.watching.views import (
     ToolProgress,
     ToolStarted,
     ViewEvent,
+    Woken,
 )
-from shared.runs.watching.watch import Wake
+from shared.runs.watching.watch import Wake as WakeNow
 from shared.wiring import App
 
 END = "end"
@@ -48,6 +57,22 @@ class Piece(TypedDict):
 
     continuation_token: str
     """The event's id."""
+
+
+class Wake(TypedDict):
+    """The app was at work for the run, and what it says of the next time. Nothing else has changed."""
+
+    wakes: Count
+    """How often it was, by now."""
+
+    active_seconds: Annotated[float, Field(ge=0)]
+    """How long, all together."""
+
+    wake_at: Time | None
+    """When it looks or tries next by itself."""
+
+    waiting_for: str
+    waiting_text: str
 
 
 class Position(TypedDict):
@@ -81,6 +106,7 @@ class Position(TypedDict):
                 "status": Run,
                 "snapshot": Piece,
                 "delta": Piece,
+                "wake": Wake,
                 "tool_started": ToolCall,
                 "tool_progress": ToolCall,
                 "tool_finished": ToolCall,
@@ -97,8 +123,9 @@ async def watch_run(request: Request, app: App, driver: Driver) -> Response:
 
     Server-Sent Events. First `state`, the whole run; then what happens, to the `end`. A client keeps one text, which
     `snapshot` replaces and `delta` continues; at the end it is the run's. After `stale` the text shown stays as it is
-    until a `snapshot` makes it good. The connection ends by itself after some minutes: come back with the last `id`,
-    and nothing is lost. A run that was submitted without `stream` shows no `delta`.
+    until a `snapshot` makes it good. `wake` says that the app was at work and when it looks next. Ignore events that
+    you do not know. The connection ends by itself after some minutes: come back with the last `id`, and nothing is
+    lost. A run that was submitted without `stream` shows no `delta`.
     """
     run = await own_run(request, app)
     given = request.headers.get("last-event-id") or request.query_params.get("after") or ""
@@ -115,7 +142,7 @@ async def watch_run(request: Request, app: App, driver: Driver) -> Response:
     return EventStream(stream(app, run.id, after, wake), app.watching.limit.acquire(run.request.owner))
 
 
-async def stream(app: App, run_id: str, after: EventId | None, wake: Wake) -> AsyncGenerator[bytes, None]:
+async def stream(app: App, run_id: str, after: EventId | None, wake: WakeNow) -> AsyncGenerator[bytes, None]:
     """The body: events as they come, a ping when none did for a while, and an end in good time."""
     # Browsers wait some seconds by default, and a planned end would be seen as a pause.
     yield b"retry: %d\n\n" % RETRY_MILLISECONDS
@@ -128,7 +155,7 @@ async def stream(app: App, run_id: str, after: EventId | None, wake: Wake) -> As
                 yield b": ping\n\n" if chunk is None else chunk
 
 
-async def _chunks(app: App, run_id: str, after: EventId | None, wake: Wake) -> AsyncGenerator[bytes, None]:
+async def _chunks(app: App, run_id: str, after: EventId | None, wake: WakeNow) -> AsyncGenerator[bytes, None]:
     """The events, each as it is sent."""
     try:
         async with contextlib.aclosing(app.watching.watch(run_id, after, wake=wake)) as events:
@@ -148,21 +175,39 @@ async def _written(app: App, event: ViewEvent) -> bytes:
             return sse("state", await body_of(app, event.run, event.calls))
         case StatusChanged():
             return sse("status", await body_of(app, event.run, event.calls))
+        case Woken():
+            return sse("wake", _wake(event.run, event.calls))
         case Snapshot():
             return sse("snapshot", _piece(event.event_id, event.text), str(event.event_id))
         case Delta():
             return sse("delta", _piece(event.event_id, event.text), str(event.event_id))
         case ToolStarted():
-            return sse("tool_started", call_on_the_wire(event.call))
+            return sse("tool_started", _call(app, event.call))
         case ToolFinished():
-            return sse("tool_finished", call_on_the_wire(event.call))
+            return sse("tool_finished", _call(app, event.call))
         case ToolProgress():
-            return sse("tool_progress", call_on_the_wire(event.call))
+            return sse("tool_progress", _call(app, event.call))
         case Stale():
             position: Position = {"continuation_token": str(event.event_id)}
             return sse("stale", position)
         case End():
             return sse("end", await body_of(app, event.run, event.calls), END)
+
+
+def _call(app: App, call: CallRecord) -> ToolCall:
+    # Each of these tells what has just happened to the call, so it is no call of a run that is over.
+    return call_on_the_wire(call, run_url=run_url(app, call.run), is_over=False)
+
+
+def _wake(run: RunRecord, calls: Sequence[CallRecord]) -> Wake:
+    waiting = waiting_of(run, calls)
+    return {
+        "wakes": run.counters.wakes,
+        "active_seconds": run.counters.active_ms / 1_000,
+        "wake_at": time_on_the_wire(waiting.next_try),
+        "waiting_for": waiting.word,
+        "waiting_text": waiting.sentence,
+    }
 
 
 def _piece(event_id: EventId, text: str) -> Piece:

@@ -12,11 +12,13 @@ from shared.api.bodies import MessageBody, MetadataKey, MetadataValue, TextOr, i
 from shared.api.reading import Share, read_json
 from shared.runs.commands.submission import Submission
 from shared.runs.model.facts import Approve
+from shared.runs.rules.preview import TITLE_LENGTH
 from shared.settings import Settings
 
 # Ninety reasons of 4,000 characters, which take two bytes or three each in many languages.
 MAX_FOR_ANSWERS = 900_000
 MAX_OF_A_CALLBACK_URL = 2_000
+ONE_LINE = r"^[^\r\n]*$"
 
 
 class LimitsBody(BaseModel):
@@ -39,6 +41,7 @@ class RunBody(BaseModel):
     model: str | None = Field(None, min_length=1, max_length=128)
     agent: str | None = Field(None, min_length=1, max_length=64)
     session_id: str | None = Field(None, min_length=1, max_length=64)
+    title: str | None = Field(None, min_length=1, max_length=TITLE_LENGTH, pattern=ONE_LINE)
     stream: bool = False
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
     deadline_seconds: float | None = Field(None, ge=1, allow_inf_nan=False)
@@ -96,6 +99,7 @@ async def read_submission(request: Request, owner: str, settings: Settings) -> S
         model=body.model,
         agent=body.agent,
         session_id=body.session_id,
+        title=body.title,
         stream=body.stream,
         metadata=body.metadata,
         deadline_seconds=body.deadline_seconds,

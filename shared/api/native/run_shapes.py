@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from shared.api.http import time_on_the_wire
+from shared.api.native.call_shapes import Progress, ToolCall, call_on_the_wire, progress_of
 from shared.api.native.fields import (
     BatchId,
     CallbackStatus,
@@ -22,42 +21,16 @@ from shared.api.native.fields import (
     Time,
     Url,
 )
-from shared.runs.model.calls import Approval, CallState
-from shared.runs.model.calls import ToolCall as CallRecord
 from shared.runs.model.phases import RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Run as RunRecord
 from shared.runs.queries.runs import FullRun
 from shared.runs.queries.runs import Question as QuestionRecord
-from shared.runs.rules.agenda import next_time
 from shared.runs.rules.approvals import approval_id
 from shared.runs.rules.callbacks import callback_status
+from shared.runs.rules.waiting import WaitingFor, waiting_of
 
 SOONER: dict[type, int] = {RunningTools: 5, WaitingForAnswers: 30}
 """The longest `Retry-After`, in seconds, while the next change is not up to the schedule."""
-
-
-class Progress(TypedDict):
-    """The last word of a tool on how far it is."""
-
-    call_id: str
-    name: str
-    message: str
-    fraction: Annotated[float, Field(ge=0, le=1)] | None
-    at: Time
-
-
-class ToolCall(TypedDict):
-    """One tool call of the run."""
-
-    call_id: str
-    name: str
-    turn: Count
-    state: CallState
-    starts: Count
-    started_at: Time | None
-    finished_at: Time | None
-    approval: Literal[Approval.PENDING, Approval.APPROVED, Approval.REFUSED] | None
-    progress: Progress | None
 
 
 class Question(TypedDict):
@@ -105,7 +78,20 @@ class RunSummary(TypedDict):
     status: RunStatus
     """The last four are final and never change."""
 
+    title: str
+    """The caller's, else the first line of the input. One line."""
+
+    input_preview: str
+    """The first 200 characters of the input's text; the whole is at `/input`."""
+
     agent: str
+
+    model: str | None
+    """The model that was asked for, else the agent's own; null where that is not known."""
+
+    stream: bool
+    """Whether its text can be watched while it is made."""
+
     session_id: SessionId
     batch_id: BatchId | None
     error: RunError | None
@@ -114,6 +100,16 @@ class RunSummary(TypedDict):
     usage: Usage
     turn: Count
     wakes: Count
+    """How often the app was at work for it."""
+
+    active_seconds: Annotated[float, Field(ge=0)]
+    """How long the app was at work for it: from the start of each execution to its last write. While the model thinks
+    nothing runs, so this is far less than the time that has passed.
+    """
+
+    elapsed_seconds: Annotated[float, Field(ge=0)] | None
+    """From submit to the end; null before."""
+
     metadata: dict[str, str]
     callback_url: str | None
 
@@ -124,8 +120,22 @@ class RunSummary(TypedDict):
     updated_at: Time
     completed_at: Time | None
 
+    deadline_at: Time | None
+    """When it fails unless it has ended; null while it waits for a person, when this time stands still."""
+
+    answer_by: Time | None
+    """Until when a person can answer; null unless it waits for one."""
+
+    waiting_for: Annotated[str, Field(examples=[each.value for each in WaitingFor])]
+    """What it waits for: `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take
+    other words too: more may come.
+    """
+
+    waiting_text: str
+    """The same, in a sentence for people."""
+
     wake_at: Time | None
-    """When the run is looked at next; null once it has ended."""
+    """When the app looks or tries next by itself; null while tools run, while a person is to answer, and at the end."""
 
     retry_after: float | None
     """Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30
@@ -156,15 +166,23 @@ class RunList(TypedDict):
     """Only there when there is a next page."""
 
 
-def run_on_the_wire(full: FullRun, *, url: str) -> Run:
-    """A run as callers see it. The continuation token is not in it, nor anything else that is the provider's."""
+def run_on_the_wire(full: FullRun, *, url: str, model: str | None = None) -> Run:
+    """A run as callers see it. The continuation token is not in it, nor anything else that is the provider's.
+
+    ``model``: the agent's own, for a run that asked for no other.
+    """
     run = full.run
+    waiting = waiting_of(run, full.calls)
     return {
         "id": run.id,
         "object": "run",
         "url": url,
         "status": run.status,
+        "title": run.request.title,
+        "input_preview": run.request.preview,
         "agent": run.request.agent,
+        "model": run.request.model or model,
+        "stream": run.request.stream,
         "session_id": run.request.session_id,
         "batch_id": run.request.batch_id,
         "text": full.text,
@@ -173,20 +191,25 @@ def run_on_the_wire(full: FullRun, *, url: str) -> Run:
         "error": _error(run),
         "incomplete_details": _incomplete_details(run),
         "required_action": _required_action(full),
-        "tool_calls": [call_on_the_wire(call) for call in full.calls],
-        "progress": _progress(full.calls),
+        "tool_calls": [call_on_the_wire(call, run_url=url, is_over=run.terminal) for call in full.calls],
+        "progress": progress_of(full.calls),
         "provider_status": run.chain.provider_status,
         "usage": _usage(run),
         "turn": run.turn.number,
         "wakes": run.counters.wakes,
+        "active_seconds": run.counters.active_ms / 1_000,
+        "elapsed_seconds": _elapsed(run),
         "metadata": dict(run.request.metadata),
         "callback_url": run.request.callback_url,
         "callback_status": callback_status(run.outbox),
         "created_at": time_on_the_wire(run.request.created_at),
         "updated_at": time_on_the_wire(run.updated_at),
         "completed_at": time_on_the_wire(run.completed_at),
-        # An ended run may still have work in its outbox, which is no wake that a caller waits for.
-        "wake_at": None if run.terminal else time_on_the_wire(_wake_at(run)),
+        "deadline_at": time_on_the_wire(run.schedule.deadline_at),
+        "answer_by": time_on_the_wire(run.phase.answer_by if isinstance(run.phase, WaitingForAnswers) else None),
+        "waiting_for": waiting.word,
+        "waiting_text": waiting.sentence,
+        "wake_at": time_on_the_wire(waiting.next_try),
         "retry_after": _gap(run),
     }
 
@@ -196,21 +219,6 @@ def summary_on_the_wire(run: RunRecord, *, url: str) -> RunSummary:
     # Only the row: a page that read every long text would take a hundred reads more.
     whole = run_on_the_wire(FullRun(run=run), url=url)
     return cast("RunSummary", {name: value for name, value in whole.items() if name in RunSummary.__annotations__})
-
-
-def call_on_the_wire(call: CallRecord) -> ToolCall:
-    """A tool call as callers see it: without what it was given and what it returned."""
-    return {
-        "call_id": call.call_id,
-        "name": call.name,
-        "turn": call.turn,
-        "state": call.state,
-        "starts": call.starts,
-        "started_at": time_on_the_wire(call.started_at),
-        "finished_at": time_on_the_wire(call.finished_at),
-        "approval": None if call.approval is Approval.NONE else call.approval,
-        "progress": _progress([call]),
-    }
 
 
 def _error(run: RunRecord) -> RunError | None:
@@ -253,24 +261,9 @@ def _usage(run: RunRecord) -> Usage:
     }
 
 
-def _progress(calls: Iterable[CallRecord]) -> Progress | None:
-    """The latest progress that one of the calls has reported."""
-    reported = [(call.progress_at, call) for call in calls if call.progress_at is not None]
-    if not reported:
-        return None
-    at, call = max(reported, key=lambda each: each[0])
-    return {
-        "call_id": call.call_id,
-        "name": call.name,
-        "message": call.progress,
-        "fraction": call.progress_fraction,
-        "at": time_on_the_wire(at),
-    }
-
-
-def _wake_at(run: RunRecord) -> datetime | None:
-    soonest = next_time(run)
-    return None if soonest is None else soonest.due
+def _elapsed(run: RunRecord) -> float | None:
+    ended = run.completed_at
+    return None if ended is None else round((ended - run.request.created_at).total_seconds(), 3)
 
 
 def _gap(run: RunRecord) -> float | None:

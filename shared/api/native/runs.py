@@ -34,7 +34,7 @@ from shared.runs.model.calls import ToolCall
 from shared.runs.model.phases import RunningTools, RunStatus
 from shared.runs.model.run import Run as RunRecord
 from shared.runs.queries.runs import calls_of, in_full, run_of_owner, runs_of_owner
-from shared.runs.rules.agenda import next_time
+from shared.runs.rules.waiting import next_look_or_try
 from shared.runs.watching.views import RunRows
 from shared.wiring import App
 
@@ -166,7 +166,7 @@ async def cancel_run(request: Request, app: App, driver: Driver) -> Response:
 
     Final here at once; at the provider it is tried for a day. A run that had ended stays as it was. May be repeated.
     """
-    run = await cancel.cancel(app.ports, (await own_run(request, app)).id)
+    run = await cancel.cancel(app.ports, (await own_run(request, app)).id, by=owner_of(request, app.settings))
     if run is None:
         raise RunNotFound
     # Also when it was cancelled before: that wake may have been lost.
@@ -189,7 +189,8 @@ async def answer_run(request: Request, app: App, driver: Driver) -> Response:
     """
     run_id = (await own_run(request, app)).id
     # The body is read after the check: that of a stranger is not even waited for.
-    run = await answer.answer(app.ports, run_id, await read_answers(request, app.settings))
+    answers = await read_answers(request, app.settings)
+    run = await answer.answer(app.ports, run_id, answers, by=owner_of(request, app.settings))
     if run is None:
         raise RunNotFound
     # Also for a repeated answer: the wake of the first may have been lost.
@@ -223,7 +224,9 @@ def run_url(app: App, run_id: str) -> str:
 
 async def body_of(app: App, run: RunRecord, calls: Sequence[ToolCall]) -> Run:
     """A run as callers see it, with its long values read. Raises ``RunNotFound`` if it is deleted meanwhile."""
-    return run_on_the_wire(await in_full(app.ports, run, calls), url=run_url(app, run.id))
+    own = app.ports.agents.get(run.request.agent)
+    full = await in_full(app.ports, run, calls)
+    return run_on_the_wire(full, url=run_url(app, run.id), model=None if own is None else own.model)
 
 
 def _visible_state(run: RunRecord, calls: Sequence[ToolCall]) -> object:
@@ -256,6 +259,10 @@ async def _answer(
 
 def _retry_after(run: RunRecord, now: datetime) -> int:
     """Seconds until it is worth asking again: the next wake; sooner where tools or people decide, not the schedule."""
-    soonest = next_time(run)
-    seconds = 1 if soonest is None else max(1, math.ceil((soonest.due - now).total_seconds()))
-    return min(seconds, SOONER.get(type(run.phase), seconds))
+    times = [each for each in (next_look_or_try(run), run.schedule.deadline_at) if each is not None]
+    seconds = max(1, math.ceil((min(times) - now).total_seconds())) if times else 1
+    sooner = SOONER.get(type(run.phase))
+    # Nothing to wait for by the schedule: whoever runs the tools, or answers, may be done at any time.
+    if sooner is not None and next_look_or_try(run) is None:
+        return sooner
+    return seconds if sooner is None else min(seconds, sooner)

@@ -14,6 +14,7 @@ from shared.runs.actions.outcome import Outcome, outcome
 from shared.runs.actions.tools import run_tools
 from shared.runs.commit import commit
 from shared.runs.concurrency import LostRace
+from shared.runs.execution import execution
 from shared.runs.model.facts import AgentUnknown, ClaimRanOut, DeadlinePassed, WakeCrashed
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
@@ -29,10 +30,11 @@ async def advance(ports: Ports, run_id: str, *, only: frozenset[ActionKind] | No
     ``only`` names the blocking actions that may be done; any other is left with ``wake_in`` 0. Any number of callers,
     at any time, in any process, are safe. Raises ``StoreUnavailable``; the rows then say what to do next.
     """
-    stored = await ports.runs.load(run_id)
-    if stored is None:
-        return Outcome(None, None)
-    return await _guarded(ports, stored, _go_on(ports, stored, only))
+    with execution(ports.clock):
+        stored = await ports.runs.load(run_id)
+        if stored is None:
+            return Outcome(None, None)
+        return await _guarded(ports, stored, _go_on(ports, stored, only))
 
 
 async def send_first(ports: Ports, stored: Stored[Run], request: Request, agent: Agent) -> Outcome:

@@ -12,6 +12,7 @@ from shared.runs.actions import outbox
 from shared.runs.actions.create import answer_of
 from shared.runs.commit import commit
 from shared.runs.concurrency import LostRace, TooManyRaces
+from shared.runs.execution import execution
 from shared.runs.model.facts import Attempt, ResponseCreated
 from shared.runs.ports import Ports, log
 from shared.runs.rules.creating import phase_awaiting
@@ -30,6 +31,11 @@ async def adopt(ports: Ports, response_id: str) -> str | None:
     row names is cancelled. Raises the provider's faults when it cannot be asked; ``TooManyRaces``,
     ``StoreUnavailable``.
     """
+    with execution(ports.clock):
+        return await _adopt(ports, response_id)
+
+
+async def _adopt(ports: Ports, response_id: str) -> str | None:
     # Asked for: the webhook names nothing but the id, and what it says of the end is a hint, not a result.
     found = await _found(ports, response_id)
     if found is None:

@@ -53,6 +53,9 @@ class Submission:
 
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    title: str | None = None
+    """None: the first line of the input."""
+
     deadline_seconds: float | None = None
     """This and the limits: None for the app's own."""
 
@@ -72,7 +75,7 @@ class Submission:
         # The owner is part of the key's own digest. A run's assigned ids come with no key.
         asked: list[object] = [self.items, self.agent, self.session_id, dict(self.metadata), self.deadline_seconds]
         asked += [self.turns, self.tool_calls, self.total_tokens, self.model, self.callback_url, self.previous]
-        asked.append(self.stream)
+        asked += [self.stream, self.title]
         # A caller's JSON may hold half a surrogate pair, which UTF-8 alone refuses.
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 

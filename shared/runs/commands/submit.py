@@ -28,6 +28,7 @@ from shared.runs.commands.keys import known_key, new_key
 from shared.runs.commands.submission import Submission, Submitted
 from shared.runs.commit import give_slot_back
 from shared.runs.concurrency import Races
+from shared.runs.execution import execution, time_at_work, time_is_written
 from shared.runs.model.ids import is_session_id, run_id
 from shared.runs.model.phases import Creating, RunStatus
 from shared.runs.model.run import Chain, Limits, Request, Run, Schedule, Session
@@ -35,6 +36,8 @@ from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import ActionKind, next_time
 from shared.runs.rules.change import Before, Refused, end_run
 from shared.runs.rules.decide import decide
+from shared.runs.rules.journal import begun
+from shared.runs.rules.preview import preview_of, title_of
 from shared.runs.store.due import DueRow
 from shared.runs.store.index import KeyRecord
 from shared.runs.store.rows import RowUnreadable
@@ -52,9 +55,10 @@ async def submit(ports: Ports, wanted: Submission) -> Submitted:
     ``StoreUnavailable`` at any point.
     """
     races = Races(f"submit to {wanted.session_id or 'a new session'}")
-    while (submitted := await _try(ports, wanted)) is None:
-        races.lost()
-    return submitted
+    with execution(ports.clock):
+        while (submitted := await _try(ports, wanted)) is None:
+            races.lost()
+        return submitted
 
 
 async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
@@ -148,7 +152,9 @@ async def _with_first_claim(ports: Ports, run: Run, given: str) -> tuple[Run, cr
     except Exception:  # the wake meets it again, and counts and logs it in the run's row, which is not there yet
         return run, None
     now = ports.clock()
-    claimed = decide(Before(run=run), create.claim_for(ports, request, agent), now, ports.settings)
+    before = Before(run=run, took_ms=time_at_work())
+    claimed = decide(before, create.claim_for(ports, request, agent), now, ports.settings)
+    time_is_written()
     return (run, None) if isinstance(claimed, Refused) else (claimed.run, request)
 
 
@@ -223,6 +229,7 @@ def _new_run(
         fingerprint, created = secrets.token_hex(16), now
     # An earlier run may have found that its provider takes no tool outputs after a background response (Azure OpenAI).
     learnt = session is not None and session.value.replay
+    preview = preview_of(wanted.items)
     request = Request(
         session_id=session_id,
         number=number,
@@ -238,6 +245,8 @@ def _new_run(
         model=wanted.model,
         stream=wanted.stream,
         metadata=dict(wanted.metadata),
+        title=wanted.title or title_of(preview),
+        preview=preview,
         batch_id=wanted.assigned.batch_id if wanted.assigned is not None else None,
         callback_url=wanted.callback_url,
         follows=wanted.previous,
@@ -247,6 +256,7 @@ def _new_run(
         request=request,
         schedule=Schedule(deadline_at=now + timedelta(seconds=wanted.deadline_seconds or settings.deadline)),
         updated_at=now,
+        journal=begun(created),
         chain=Chain(
             last_response_id=session.value.response_id if session else None,
             replay=settings.chain == "replay" or (settings.chain == "auto" and learnt),
@@ -270,6 +280,8 @@ async def _write(
     kept = await ports.runs.store_text(run, given)
     # Claimed last: long inputs take their time to be written, and the claim has to outlast the whole request.
     run, first = await _with_first_claim(ports, run, given)
+    if first is None:
+        run = replace(run, counters=replace(run.counters, active_ms=time_at_work()))
     await ports.due.keep_announced(due, ports.clock())
     check_in_time(ports, run)
     try:

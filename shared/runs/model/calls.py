@@ -88,6 +88,12 @@ class ToolCall:
     reason: str = ""
     """What that person said; the model hears it."""
 
+    answered_by: str = ""
+    """Who that was: an owner, or the label of a run token."""
+
+    answered_at: datetime | None = None
+    """When that person answered."""
+
     progress: str = ""
     """The tool's last word on how far it is."""
 
@@ -121,7 +127,12 @@ class ToolCall:
     """Version of its row's format."""
 
     @property
+    def run(self) -> str:
+        """The id of its run."""
+        return run_id(self.session_id, self.number)
+
+    @property
     def idempotency_key(self) -> str:
         """The same for every start of this call."""
         # Not the provider's call id, which it may use again within one run.
-        return f"{run_id(self.session_id, self.number)}:{self.turn}:{self.index}"
+        return f"{self.run}:{self.turn}:{self.index}"

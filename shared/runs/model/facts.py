@@ -218,6 +218,9 @@ class Answered:
     answers: Mapping[str, Approve]
     """By approval id, or by call id."""
 
+    by: str = ""
+    """Who says so: an owner, or the label of a run token."""
+
 
 # --- the run as a whole ------------------------------------------------------------------------------
 
@@ -225,6 +228,9 @@ class Answered:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested:
     """The caller cancels it."""
+
+    by: str = ""
+    """Who: an owner, or the label of a run token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

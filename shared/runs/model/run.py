@@ -7,6 +7,7 @@ from datetime import datetime
 
 from shared.agentkit.agent import ContinuationToken, Usage
 from shared.runs.model.ids import run_id
+from shared.runs.model.journal import Journal
 from shared.runs.model.outbox import CallbackState, Outbox
 from shared.runs.model.phases import Creating, Ended, Pending, Phase, RunStatus, WaitingForAnswers
 
@@ -23,6 +24,9 @@ class PartRef:
     """SHA-256 of the value, in hex; part of the part rows' keys."""
     count: int
     """How many part rows hold it."""
+    # In the row itself: a run shows the beginning of each of its calls without a read more.
+    beginning: str = ""
+    """Its first characters."""
 
 
 # A string property of Table Storage holds 32,768 UTF-16 units at most.
@@ -74,6 +78,12 @@ class Request:
 
     metadata: dict[str, str] = field(default_factory=dict)
     """The caller's own words, given back as they are."""
+
+    title: str = ""
+    """One line for lists: the caller's, else the first of the preview."""
+
+    preview: str = ""
+    """The beginning of the input's text."""
 
     # Kept here so that whoever ends the run can give it back, in any process.
     slot: int | None = None
@@ -170,6 +180,9 @@ class Counters:
     usage: Usage = field(default_factory=Usage)
     """Tokens, as the provider counted them; late cancels add theirs."""
 
+    active_ms: int = 0
+    """Milliseconds that the app was at work: from the start of each execution to its last write."""
+
     corrections: int = 0
     """Turns whose text did not fit the agent's output format and was sent back to the model."""
 
@@ -215,6 +228,8 @@ class Run:
     """What became of it. Set when it ends."""
     outbox: Outbox = field(default_factory=Outbox)
     """What is still to be done elsewhere."""
+    journal: Journal = field(default_factory=Journal)
+    """What happened, for people; emptied when it is deleted."""
 
     @property
     def id(self) -> str:
@@ -274,10 +289,11 @@ class Run:
         return replace(
             self,
             # Owner and fingerprint stay: a repeated submit with the same key must still be recognised.
-            request=replace(self.request, metadata={}, model=None, callback_url=None),
+            request=replace(self.request, metadata={}, title="", preview="", model=None, callback_url=None),
             result=Result(error_code=self.result.error_code),
             chain=replace(self.chain, provider_status=None),
             outbox=replace(self.outbox, callback_state=None),
+            journal=Journal(),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shared.agentkit.agent import Item
 from shared.errors import RunNotFound
 from shared.runs.concurrency import side_by_side
 from shared.runs.model.calls import CallState, ToolCall
@@ -47,6 +48,19 @@ class FullRun:
     """The structured output as JSON; empty without one."""
 
     questions: Sequence[Question] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeCall:
+    """A tool call with its long values."""
+
+    call: ToolCall
+
+    arguments: str
+    """The JSON text that the model wrote, in full."""
+
+    result: str
+    """What the model was given, in full; empty until the call is finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +119,34 @@ async def in_full(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> FullRun:
         )
     except LookupError:
         # The parts of a deleted run are removed while its row is still there, as a tombstone.
+        if await is_gone(ports, run):
+            raise RunNotFound from None
+        raise
+
+
+async def whole_call(ports: Ports, run: Run, turn: int, index: int) -> WholeCall | None:
+    """One call of the run; None when there is none. Raises ``RunNotFound`` if the run is deleted meanwhile."""
+    stored = await ports.runs.calls(run, turn)
+    call = next((each.value for each in stored if each.value.index == index), None)
+    if call is None:
+        return None
+    try:
+        return WholeCall(
+            call=call,
+            arguments=await ports.runs.load_text(run, call.arguments),
+            result=await ports.runs.load_text(run, call.result),
+        )
+    except LookupError:
+        if await is_gone(ports, run):
+            raise RunNotFound from None
+        raise
+
+
+async def input_of(ports: Ports, run: Run) -> Sequence[Item]:
+    """The run's input. Raises ``RunNotFound`` if it is deleted meanwhile."""
+    try:
+        return await ports.runs.given_items(run)
+    except LookupError:
         if await is_gone(ports, run):
             raise RunNotFound from None
         raise

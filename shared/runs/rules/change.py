@@ -27,6 +27,9 @@ class Before:
     session: Session | None = None
     """For ``Deleted``."""
 
+    took_ms: int = 0
+    """Milliseconds that the app was at work for the fact, since it last wrote the run."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:

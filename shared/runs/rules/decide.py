@@ -12,11 +12,13 @@ from typing import Any
 
 from shared.runs.model import facts
 from shared.runs.model.facts import Fact
+from shared.runs.model.journal import Journal
 from shared.runs.model.phases import Creating, Ended, Pending, Phase, RunningTools, WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.rules import creating, ending, outbox, responses, tools
 from shared.runs.rules.agenda import gap_to_next_try
 from shared.runs.rules.change import Before, Decision, Refused
+from shared.runs.rules.journal import noted
 from shared.settings import Settings
 
 PHASES = (Creating, Pending, RunningTools, WaitingForAnswers, Ended)
@@ -110,7 +112,9 @@ def decide(before: Before, fact: Fact, now: datetime, settings: Settings) -> Dec
     schedule = replace(after.schedule, retry_after=gap_to_next_try(after, now))
     if rule.knows_agent:
         schedule = replace(schedule, agent_unknown_since=None)
-    return replace(decision, run=replace(after, schedule=schedule))
+    counters = replace(after.counters, active_ms=after.counters.active_ms + before.took_ms)
+    journal = Journal() if after.is_deleted else noted(run, after, fact, now, before.took_ms)
+    return replace(decision, run=replace(after, schedule=schedule, counters=counters, journal=journal))
 
 
 def _without_waits_of_before(before: Run, after: Run) -> Run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -132,7 +131,7 @@ def answered(before: Before, fact: Answered, now: datetime, settings: Settings) 
     """Each answer in its call's row. The one that leaves no question open lets a parked run go on."""
     run = before.run
     try:
-        calls = _answered_calls(run, before.calls, fact.answers, now)
+        calls = _answered_calls(run, before.calls, fact, now)
     except DormouseError as error:
         return Refused(error.code, error)
     if not calls:
@@ -149,28 +148,26 @@ def answered(before: Before, fact: Answered, now: datetime, settings: Settings) 
     return Change(run=run, calls=calls)
 
 
-def _answered_calls(
-    run: Run, rows: tuple[ToolCall, ...], answers: Mapping[str, Approve], now: datetime
-) -> tuple[ToolCall, ...]:
+def _answered_calls(run: Run, rows: tuple[ToolCall, ...], fact: Answered, now: datetime) -> tuple[ToolCall, ...]:
     """The calls that the answers change, each once. Raises the caller's error for answers that do not fit."""
     calls = {approval_id(call): call for call in rows}
     changed: dict[str, ToolCall] = {}
-    for name, answer in answers.items():
+    for name, answer in fact.answers.items():
         call = find_call(calls, name)
         if call.state is CallState.WAITING:
             if run.terminal:
                 raise RunEnded(status_of_run=run.status.value)
             key = approval_id(call)
-            calls[key] = changed[key] = _answered_call(call, answer, now)  # for whoever names it the other way
+            calls[key] = changed[key] = _answered_call(call, answer, fact.by, now)  # for whoever names it the other way
         elif (call.approval is Approval.APPROVED) is not answer.approve:
             raise AlreadyAnswered(f"The call {name!r} was {call.approval.value} already.", call_id=name)
     return tuple(changed.values())
 
 
-def _answered_call(call: ToolCall, answer: Approve, now: datetime) -> ToolCall:
+def _answered_call(call: ToolCall, answer: Approve, by: str, now: datetime) -> ToolCall:
     """An approved call then counts as needing no approval; a refused one is finished, the reason is its output."""
     approval = Approval.APPROVED if answer.approve else Approval.REFUSED
-    call = replace(call, approval=approval, reason=answer.reason)
+    call = replace(call, approval=approval, reason=answer.reason, answered_by=by, answered_at=now)
     if call.kind is CallKind.MCP:  # the provider makes the call, once the next turn has brought it the answer
         return replace(call, state=CallState.FINISHED, finished_at=now)
     if answer.approve:

@@ -16,6 +16,10 @@ from shared.runs.model.run import PartRef, Text
 from shared.runs.store.tables import Change, Kind, Row, Table, Tables, Value, units
 
 INLINE_UNITS = 24_000
+
+BEGINNING = 500
+"""Characters of a long value that stand in its row."""
+
 # A binary property takes 64 KiB, and a row 1 MiB; as base64 these twelve are 960 KB in the request.
 _CHUNK_BYTES = 60_000
 _CHUNKS_A_ROW = 12
@@ -36,7 +40,7 @@ async def store_text(
         # The same bytes (the digest is in the key) under a new ETag, so that a removal that has read the old one fails.
         change = Change(kind=Kind.UPSERT, key=f"{_prefix(number, digest)}{count - 1:06}", values=values)
         await tables.commit(table, session_id, [change])
-    return PartRef(digest, count)
+    return PartRef(digest, count, text[:BEGINNING])
 
 
 async def load_text(tables: Tables, session_id: str, number: int, value: Text, *, table: Table = Table.RUNS) -> str:

@@ -149,13 +149,13 @@ def _text_properties(name: str, value: Text) -> dict[str, Value]:
     if isinstance(value, str):
         # Both, always: a merge would keep the reference that is left out.
         return {name: value, f"{name}_part": ""}
-    return {name: "", f"{name}_part": f"{value.digest}:{value.count}"}
+    return {name: value.beginning, f"{name}_part": f"{value.digest}:{value.count}"}
 
 
 def _text_of(name: str, values: Mapping[str, Value]) -> Text:
     if reference := values.get(f"{name}_part"):
         digest, count = str(reference).split(":")
-        return PartRef(digest, int(count))
+        return PartRef(digest, int(count), str(values.get(name, "")))
     return str(values.get(name, ""))
 
 

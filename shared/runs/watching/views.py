@@ -13,6 +13,7 @@ from shared.agentkit.agent import AgentUpdate, ResponseStatus, UpdateKind
 from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.phases import RunningTools, WaitingForAnswers
 from shared.runs.model.run import Run
+from shared.runs.rules.waiting import next_look_or_try
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -59,6 +60,14 @@ class State:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusChanged:
     """The run's status, turn, status at the provider or open approvals have changed."""
+
+    run: Run
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Woken:
+    """The app was at work for the run, or will be at another time than it was to; else nothing has changed."""
 
     run: Run
     calls: tuple[ToolCall, ...]
@@ -122,7 +131,7 @@ class End:
     text: str
 
 
-ViewEvent = State | StatusChanged | Snapshot | Delta | ToolStarted | ToolFinished | ToolProgress | Stale | End
+ViewEvent = State | StatusChanged | Woken | Snapshot | Delta | ToolStarted | ToolFinished | ToolProgress | Stale | End
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +157,12 @@ def changes_between(before: RunRows, after: RunRows) -> list[ViewEvent]:
         if call.state is CallState.FINISHED and (old is None or old.state is not CallState.FINISHED):
             events.append(ToolFinished(call=call))
     # A terminal status is `End`, which comes after the last of the text.
-    if not after.run.terminal and _visible_status(before) != _visible_status(after):
+    if after.run.terminal:
+        return events
+    if _visible_status(before) != _visible_status(after):
         events.append(StatusChanged(run=after.run, calls=after.calls))
+    elif _wakes(before.run) != _wakes(after.run):
+        events.append(Woken(run=after.run, calls=after.calls))
     return events
 
 
@@ -157,6 +170,10 @@ def _visible_status(seen: RunRows) -> object:
     run = seen.run
     waiting = [(call.turn, call.index) for call in seen.calls if call.state is CallState.WAITING]
     return run.status, run.turn.number, run.chain.provider_status, waiting
+
+
+def _wakes(run: Run) -> object:
+    return run.counters.wakes, next_look_or_try(run)
 
 
 def attempt_of(run: Run) -> EventId | None:

@@ -25,9 +25,10 @@ from shared.runs.watching.views import (
     ToolProgress,
     ToolStarted,
     ViewEvent,
+    Woken,
 )
 from tests.unit.api.conftest import request
-from tests.unit.runs.records import SESSION
+from tests.unit.runs.records import SESSION, a_run
 
 RUN = f"run_{SESSION}_1"
 Watching = Callable[[], AsyncGenerator[ViewEvent, None]]
@@ -40,7 +41,9 @@ def delta(sequence: int, text: str = "x") -> Delta:
 def app_of(watching: Watching, seconds: float = 60.0) -> Any:
     """An app whose runs are watched like this."""
     watched = SimpleNamespace(watch=lambda run_id, after, wake: watching())
-    return SimpleNamespace(watching=watched, settings=SimpleNamespace(events_seconds=seconds))
+    return SimpleNamespace(
+        watching=watched, settings=SimpleNamespace(events_seconds=seconds, base_url="https://app.example")
+    )
 
 
 def body_of(watching: Watching, seconds: float = 60.0) -> AsyncGenerator[bytes, None]:
@@ -78,7 +81,7 @@ def test_half_a_surrogate_pair_goes_over_the_wire_as_it_came() -> None:
 async def test_each_kind_of_event_has_its_name_and_only_what_moves_the_text_has_an_id() -> None:
     from shared.runs.model.calls import ToolCall
 
-    call = ToolCall(session_id=SESSION, number=1, turn=2, index=0, call_id="c", name="work", arguments="secret")
+    call = ToolCall(session_id=SESSION, number=1, turn=2, index=0, call_id="c", name="work", arguments="{}")
 
     async def watching() -> AsyncGenerator[ViewEvent, None]:
         yield Snapshot(event_id=EventId(1, 1, 0), text="")
@@ -87,6 +90,7 @@ async def test_each_kind_of_event_has_its_name_and_only_what_moves_the_text_has_
         yield ToolProgress(call=call)
         yield ToolFinished(call=call)
         yield Stale(event_id=EventId(1, 1, 5))
+        yield Woken(run=a_run(wakes=3), calls=())
 
     retry, *rest = await chunks(watching)
     assert retry == b"retry: 1000\n\n"
@@ -98,11 +102,13 @@ async def test_each_kind_of_event_has_its_name_and_only_what_moves_the_text_has_
         ["event: tool_progress"],
         ["event: tool_finished"],
         ["event: stale"],
+        ["event: wake"],
     ]
     assert lines[0][-1] == 'data: {"text": "", "continuation_token": "1.1.0"}'
     assert lines[1][-1] == 'data: {"text": "Hello", "continuation_token": "1.1.5"}'
     assert lines[5][-1] == 'data: {"continuation_token": "1.1.5"}'
-    assert "secret" not in str(lines)
+    woken = json.loads(lines[6][-1].removeprefix("data: "))
+    assert (woken["wakes"], woken["waiting_for"]) == (3, "provider")
 
 
 # Time

@@ -509,7 +509,7 @@ def test_the_counts_of_a_turn_begin_anew_with_it_and_those_of_the_run_go_on() ->
     assert run.replays
     call = a_call(turn=2, state=CallState.FINISHED)
     decided = change(run, ToolsSettled(turn=2, owner="o", outputs="[1]"), at(10), call)
-    fresh = a_run(phase=Creating(), turn=Turn(number=3), updated_at=at(10), **of_the_run)
+    fresh = a_run(phase=Creating(), turn=Turn(number=3), updated_at=at(10), journal=decided.run.journal, **of_the_run)
     assert decided == Change(run=fresh, items=("[1]",))
     assert not decided.run.replays, "one turn was replayed, not the run"
 

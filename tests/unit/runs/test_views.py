@@ -95,7 +95,7 @@ def test_what_becomes_of_tool_calls_is_told_once(
     ("changes", "expected"),
     [
         ({}, []),
-        ({"wakes": 7, "phase": replace(THINKING, next_look=at(9)), "updated_at": at(9)}, []),
+        ({"wakes": 7, "phase": replace(THINKING, next_look=at(9)), "updated_at": at(9)}, ["Woken"]),
         ({"turn": Turn(number=2)}, ["StatusChanged"]),
         ({"provider_status": "queued"}, ["StatusChanged"]),
         ({"phase": PARKED}, ["StatusChanged"]),
@@ -103,7 +103,7 @@ def test_what_becomes_of_tool_calls_is_told_once(
         ({"phase": an_end(RunStatus.CANCELLED), "provider_status": "x"}, []),
     ],
 )
-def test_a_change_of_standing_is_told_and_a_mere_wake_or_an_end_is_not(
+def test_a_change_of_status_is_told_and_a_mere_wake_as_such_and_an_end_later(
     changes: dict[str, Any], expected: list[str]
 ) -> None:
     assert told([], [], **changes) == expected

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from shared.runs.model import facts
 from shared.runs.model.calls import Approval, CallState, ToolCall
 from shared.runs.model.facts import Fact
+from shared.runs.model.journal import LineKind
 from shared.runs.model.outbox import CallbackState, EntryKind
 from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Run, Turn
@@ -14,6 +15,7 @@ from shared.runs.rules.agenda import ActionKind, agenda, next_action
 from shared.runs.rules.change import Change
 from shared.runs.rules.decide import may_lead_to
 from shared.runs.rules.ending import MAX_CRASHES
+from shared.runs.rules.journal import milliseconds
 from shared.settings import Settings
 
 Calls = dict[tuple[int, int], ToolCall]
@@ -40,12 +42,26 @@ def check_change(before: Run, calls: Calls, fact: Fact, change: Change, now: dat
         _check_end(before, after, fact)
     if not isinstance(fact, NO_PROGRESS):
         assert not after.schedule.crashes, "progress ends a row of crashes"
+    _check_journal(before, after, now)
     _check_turn(before.turn, after.turn)
     _check_responses(before, after, fact)
     for call in change.calls:
         _check_call(calls.get((call.turn, call.index)), call, fact)
     _check_right(before, after, fact, now)
     _check_tools(before, after, calls, fact, now)
+
+
+def _check_journal(before: Run, after: Run, now: datetime) -> None:
+    lines = after.journal.lines
+    if after.is_deleted:
+        assert not lines, "nothing is left of it"
+        return
+    assert sum(line.wakes for line in lines) == after.counters.wakes, "no wake is left out"
+    assert lines[:1] == before.journal.lines[:1], "the beginning stays"
+    if after.terminal and not before.terminal:
+        assert lines[-1].kind is LineKind.ENDED
+    if lines != before.journal.lines:
+        assert max(line.last or line.at for line in lines[-2:]) == milliseconds(now), "and so does the end"
 
 
 def _check_end(before: Run, after: Run, fact: Fact) -> None:

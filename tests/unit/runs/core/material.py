@@ -19,6 +19,7 @@ from shared.agentkit.agent import (
 from shared.agentkit.tools import Tool
 from shared.runs.model import facts
 from shared.runs.model.run import Limits, Request, Run, Schedule
+from shared.runs.rules.journal import begun
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -97,4 +98,5 @@ def new_run(*, callback: bool, deadline: int, turns: int, tokens: int) -> Run:
         ),
         schedule=Schedule(deadline_at=START + timedelta(seconds=deadline)),
         updated_at=START,
+        journal=begun(START),
     )

@@ -1,0 +1,154 @@
+"""A tool call as callers see it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from shared.api.http import time_on_the_wire
+from shared.api.native.fields import Count, Time, Url
+from shared.runs.model.calls import Approval, CallState
+from shared.runs.model.calls import ToolCall as CallRecord
+from shared.runs.model.run import Text
+from shared.runs.store.parts import BEGINNING
+
+CANCELLED: Literal["cancelled"] = "cancelled"
+"""The state of a call that was not finished when its run ended."""
+
+
+class Progress(TypedDict):
+    """The last word of a tool on how far it is."""
+
+    call_id: str
+    name: str
+    message: str
+    fraction: Annotated[float, Field(ge=0, le=1)] | None
+    at: Time
+
+
+class CallError(TypedDict):
+    """What went wrong with a call, as the model was told."""
+
+    code: str
+    message: str
+
+
+class ToolCall(TypedDict):
+    """One tool call of the run."""
+
+    id: Annotated[str, Field(pattern=r"^[1-9][0-9]*\.[0-9]+$")]
+    """Turn and place in the turn: unlike `call_id` it names one call of the run alone."""
+
+    url: Url
+    """The call with all of its arguments and its result."""
+
+    call_id: str
+    """The provider's own id, which it may use again."""
+
+    name: str
+    """The tool."""
+
+    turn: Count
+
+    state: CallState | Literal["cancelled"]
+    """`cancelled` where its run ended before it was finished."""
+
+    arguments: str
+    """The JSON text that the model wrote: its first 500 characters."""
+
+    result: str | None
+    """What the model was given: its first 500 characters; null until the call is finished, and for the provider's own
+    tools.
+    """
+
+    truncated: bool
+    """Whether arguments or result are longer than shown here."""
+
+    error: CallError | None
+    """Why there is no other result; null unless the call failed, was refused, or ran too long."""
+
+    starts: Count
+    """How often it was started: more than once after an interruption."""
+
+    started_at: Time | None
+    """When it was last started."""
+
+    finished_at: Time | None
+
+    approval: Literal[Approval.PENDING, Approval.APPROVED, Approval.REFUSED] | None
+    """What a person said of it; null where nobody was asked."""
+
+    answer_reason: str | None
+    """Why that person approved or refused."""
+
+    answered_by: str | None
+    """Who that was: a principal, a user or the label of a run token."""
+
+    answered_at: Time | None
+
+    progress: Progress | None
+
+
+def call_on_the_wire(call: CallRecord, *, run_url: str, is_over: bool) -> ToolCall:
+    """A tool call as callers see it. ``is_over``: its run has ended."""
+    arguments, are_cut = shown(call.arguments)
+    result, is_cut = shown(call.result)
+    finished = call.state is CallState.FINISHED
+    name = f"{call.turn}.{call.index}"
+    return {
+        "id": name,
+        "url": f"{run_url}/tool_calls/{name}",
+        "call_id": call.call_id,
+        "name": call.name,
+        "turn": call.turn,
+        "state": call.state if finished or not is_over else CANCELLED,
+        "arguments": arguments,
+        "result": result if finished and call.result else None,
+        "truncated": are_cut or is_cut,
+        "error": _error(call.result),
+        "starts": call.starts,
+        "started_at": time_on_the_wire(call.started_at),
+        "finished_at": time_on_the_wire(call.finished_at),
+        "approval": None if call.approval is Approval.NONE else call.approval,
+        "answer_reason": call.reason or None,
+        "answered_by": call.answered_by or None,
+        "answered_at": time_on_the_wire(call.answered_at),
+        "progress": progress_of([call]),
+    }
+
+
+def shown(value: Text) -> tuple[str, bool]:
+    """The beginning of a value, and whether there is more of it."""
+    if isinstance(value, str):
+        return value[:BEGINNING], len(value) > BEGINNING
+    return value.beginning, True
+
+
+def _error(result: Text) -> CallError | None:
+    """What the result says, if it is an error of ours: always short, so that it lies in the row."""
+    if not isinstance(result, str) or not result.startswith('{"error": {"code": '):
+        return None
+    try:
+        error = json.loads(result)["error"]
+        return {"code": str(error["code"]), "message": str(error["message"])}
+    except (ValueError, KeyError, TypeError):  # a tool of the app may return what only begins like one
+        return None
+
+
+def progress_of(calls: Iterable[CallRecord]) -> Progress | None:
+    """The latest progress that one of the calls has reported."""
+    reported = [(call.progress_at, call) for call in calls if call.progress_at is not None]
+    if not reported:
+        return None
+    at, call = max(reported, key=lambda each: each[0])
+    return {
+        "call_id": call.call_id,
+        "name": call.name,
+        "message": call.progress,
+        "fraction": call.progress_fraction,
+        "at": time_on_the_wire(at),
+    }

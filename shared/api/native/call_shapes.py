@@ -105,7 +105,7 @@ def call_on_the_wire(call: CallRecord, *, run_url: str, is_over: bool) -> ToolCa
         "call_id": call.call_id,
         "name": call.name,
         "turn": call.turn,
-        "state": call.state if finished or not is_over else CANCELLED,
+        "state": state_of(call, is_over=is_over),
         "arguments": arguments,
         "result": result if finished and call.result else None,
         "truncated": are_cut or is_cut,
@@ -119,6 +119,11 @@ def call_on_the_wire(call: CallRecord, *, run_url: str, is_over: bool) -> ToolCa
         "answered_at": time_on_the_wire(call.answered_at),
         "progress": progress_of([call]),
     }
+
+
+def state_of(call: CallRecord, *, is_over: bool) -> CallState | Literal["cancelled"]:
+    """Where it stands; ``is_over``: its run has ended, and whatever of it still ran is of no account."""
+    return CANCELLED if is_over and call.state is not CallState.FINISHED else call.state
 
 
 def shown(value: Text) -> tuple[str, bool]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from shared.api.http import json_response, not_modified, time_on_the_wire
-from shared.api.native.call_shapes import ToolCall, call_on_the_wire
+from shared.api.native.call_shapes import ToolCall, call_on_the_wire, state_of
 from shared.api.native.fields import Count, RunId, Time
 from shared.api.native.runs import TAG, own_run, run_url
 from shared.api.operations import IF_NONE_MATCH, UNCHANGED, Answer, operation
@@ -131,7 +131,7 @@ async def get_run_timeline(request: Request, app: App) -> Response:
     run = await own_run(request, app)
     calls = await calls_of(app.ports, run)
     entries = [_entry(line) for line in run.journal.lines]
-    entries += [_entry_of_call(call) for call in calls if call.started_at is not None]
+    entries += [_entry_of_call(call, run) for call in calls if call.started_at is not None]
     body: Timeline = {
         "run_id": run.id,
         "wakes": run.counters.wakes,
@@ -182,16 +182,16 @@ def _entry(line: Line) -> TimelineEntry:
     }
 
 
-def _entry_of_call(call: CallRecord) -> TimelineEntry:
+def _entry_of_call(call: CallRecord, run: Run) -> TimelineEntry:
     return {
         "at": time_on_the_wire(call.started_at) or "",
-        "until": time_on_the_wire(call.finished_at),
+        "until": time_on_the_wire(call.finished_at or run.completed_at),
         "kind": "tool",
         "turn": call.turn,
         "count": call.starts,
         "wakes": 0,  # the entry `tools` has those
         "milliseconds": 0,
-        "code": call.state,
+        "code": state_of(call, is_over=run.terminal),
         "by": None,
         "tool": call.name,
     }

@@ -177,7 +177,7 @@ async def test_a_cancel_stops_a_tool_at_work(own_stack: NewStack, driver: str) -
         after = await api.run(run_id)
     assert stack.traces("async", "end") == []
     assert after["status"] == "cancelled"
-    assert [call["state"] for call in after["tool_calls"]] == ["started", "started"]
+    assert [call["state"] for call in after["tool_calls"]] == ["cancelled", "cancelled"]
     assert after["updated_at"] == after["completed_at"] == cancelled["completed_at"]
     assert len(await stack.model.creates(run=run_id)) == 1
 

@@ -270,6 +270,43 @@ class Unauthenticated(DormouseError):
     status = 401
 
 
+class DelegationDisabled(DormouseError):
+    """This app acts for no users. Leave `Dormouse-On-Behalf-Of` out, or set DORMOUSE_DELEGATION to `1`."""
+
+    # Not ignored: the caller would take everybody's runs for those of the user.
+    code = "delegation_disabled"
+    status = 403
+
+
+class DelegationNotAllowed(DormouseError):
+    """This key may not act for users. Leave `Dormouse-On-Behalf-Of` out, or set `+delegate` behind the key's name."""
+
+    code = "delegation_not_allowed"
+    status = 403
+
+
+class UserRequired(DormouseError):
+    """This app takes only calls that name a user. Send `Dormouse-On-Behalf-Of: <the user's id>`."""
+
+    code = "user_required"
+    status = 400
+
+
+class InvalidUser(DormouseError):
+    """`Dormouse-On-Behalf-Of` takes one id of 1 to 128 ASCII letters, digits, and `.` `_` `~` `@` `-`."""
+
+    code = "invalid_user"
+    status = 400
+
+
+class CrossSite(DormouseError):
+    """A page of another site sent this. Name its origin in DORMOUSE_ALLOWED_ORIGINS if it may change things here."""
+
+    # The sign-in is a cookie, which the browser sends along whichever page makes the call.
+    code = "cross_site"
+    status = 403
+
+
 class InvalidApiKey(DormouseError):
     """This API key is none of ours. Send one that the operator of this app gave you, as `Authorization: Bearer …`."""
 

@@ -6,7 +6,6 @@ sentence that names a malformed value and exits 2, or exits 0.
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import sys
@@ -18,6 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticUseDefault
 
 from shared.errors import Misconfigured
+from shared.setting_values import (
+    DELEGATE,
+    HOST_AND_PORT,
+    LOCAL_SITE,
+    ORIGIN,
+    check_secret,
+    is_connection_string,
+    keys_in,
+    listed,
+    origin_of,
+    site_url,
+)
 
 PREFIX = "DORMOUSE_"
 BESIDES_THE_INPUT = 65_536
@@ -28,8 +39,6 @@ FUNCTION_TIMEOUT_SECONDS = 1_800
 
 Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
-
-_HOST_AND_PORT = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
 
 
 class Settings(BaseModel):
@@ -142,6 +151,12 @@ class Settings(BaseModel):
     auth: Literal["key", "appservice"] = Field(
         "key", alias="DORMOUSE_AUTH", description="Who may call: function keys, or App Service authentication."
     )
+    delegation: Literal["1", "required"] | None = Field(
+        None,
+        alias="DORMOUSE_DELEGATION",
+        description="`1`: who calls with a function key, or with an API key that may (`name+delegate:secret`), may act "
+        "for a user by `Dormouse-On-Behalf-Of`. `required`: must. Unset: that header is 403.",
+    )
     auth_enabled: bool = Field(
         False, alias="WEBSITE_AUTH_ENABLED", description="Set by the platform: whether its authentication is on."
     )
@@ -150,6 +165,12 @@ class Settings(BaseModel):
     )
     site_hostname: str | None = Field(
         None, alias="WEBSITE_HOSTNAME", description="Set by the platform: the host name of the site."
+    )
+    allowed_origins: str | None = Field(
+        None,
+        alias="DORMOUSE_ALLOWED_ORIGINS",
+        description="Other origins whose pages may call, exactly as browsers send them (`https://app.example.com`), "
+        "with blanks or commas between.",
     )
     max_input_bytes: int = Field(
         1_048_576,
@@ -179,8 +200,8 @@ class Settings(BaseModel):
     max_active_runs: int | None = Field(
         None,
         alias="DORMOUSE_MAX_ACTIVE_RUNS",
-        description="Most active runs of one owner (429 beyond); with function keys all callers are one. "
-        "Unset: no limit.",
+        description="Most active runs of one owner (429 beyond). With function keys all callers are one, unless they "
+        "act for users. Unset: no limit.",
         ge=1,
         le=1_000,
     )
@@ -229,7 +250,7 @@ class Settings(BaseModel):
         None,
         alias="DORMOUSE_API_KEYS",
         description="Keys of OpenAI clients, `name:secret,…`; a secret has 16 characters or more. "
-        "Unset: there is no `/api/v1`.",
+        "`name+delegate:secret` may act for users (`DORMOUSE_DELEGATION`). Unset: there is no `/api/v1`.",
     )
     api_wait: float = Field(
         100.0,
@@ -399,7 +420,7 @@ class Settings(BaseModel):
     def _is_webhook_secret(cls, value: str | None) -> str | None:
         if value is not None:
             try:
-                _check_secret(value)
+                check_secret(value)
             except ValueError as error:
                 raise ValueError(f"{error}, as the provider shows it") from None
         return value
@@ -408,24 +429,33 @@ class Settings(BaseModel):
     @classmethod
     def _are_callback_secrets(cls, value: str | None) -> str | None:
         for secret in (value or "").split():
-            _check_secret(secret)
+            check_secret(secret)
         return value
 
     @field_validator("callback_allow")
     @classmethod
     def _are_hosts(cls, value: str | None) -> str | None:
         for entry in [] if value is None else value.split(","):
-            if _HOST_AND_PORT.fullmatch(entry.strip()) is None:
+            if HOST_AND_PORT.fullmatch(entry.strip()) is None:
                 raise ValueError("must be hosts, with a port or without, e.g. localhost:9000,receiver.internal,[::1]")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: str | None) -> str | None:
+        if any(ORIGIN.fullmatch(each) is None for each in listed(value)):
+            raise ValueError("must be origins, e.g. https://app.example.com: no *, no path, and no slash at the end")
         return value
 
     @field_validator("api_keys")
     @classmethod
     def _are_keys(cls, value: str | None) -> str | None:
-        pairs = [pair.strip().partition(":")[::2] for pair in (value or "").split(",")] if value is not None else []
-        names, secrets = {name for name, _ in pairs}, {secret for _, secret in pairs}
+        pairs = [] if value is None else list(keys_in(value))
+        names, secrets = {name for name, _, _ in pairs}, {secret for _, _, secret in pairs}
         if "" in secrets or any(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) is None for name in names):
             raise ValueError("must be name:secret pairs with commas between; a name has letters, digits and . _ -")
+        if any(right not in ("", DELEGATE) for _, right, _ in pairs):
+            raise ValueError("what may stand behind a name is +delegate, as in name+delegate:secret, and nothing else")
         if any(re.fullmatch(r"[!-+\--~]{16,512}", secret) is None for secret in secrets):
             raise ValueError("each secret must have 16 to 512 visible ASCII characters, and no comma")
         if len(names) < len(pairs) or len(secrets) < len(pairs):
@@ -454,7 +484,7 @@ class Settings(BaseModel):
         if self.poll_first > self.poll_max:
             raise ValueError("DORMOUSE_POLL_FIRST_SECONDS must be at most DORMOUSE_POLL_MAX_SECONDS")
         by_identity = self.storage_account or self.storage_table_uri
-        if self.storage is not None and not by_identity and not _is_connection_string(self.storage):
+        if self.storage is not None and not by_identity and not is_connection_string(self.storage):
             raise ValueError("AzureWebJobsStorage must be UseDevelopmentStorage=true or an account's connection string")
         return self
 
@@ -481,14 +511,18 @@ class Settings(BaseModel):
     @property
     def callback_allowed(self) -> frozenset[tuple[str, int | None]]:
         """Hosts that callbacks may reach wherever they are, each with its port; None: any port."""
-        found = (_HOST_AND_PORT.fullmatch(entry.strip()) for entry in (self.callback_allow or "").split(","))
+        found = (HOST_AND_PORT.fullmatch(entry.strip()) for entry in (self.callback_allow or "").split(","))
         return frozenset((each[1].strip("[]").lower(), int(each[2]) if each[2] else None) for each in found if each)
 
     @property
     def secrets_of_clients(self) -> Mapping[str, str]:
         """The secrets of OpenAI clients by name; empty: there is no `/api/v1`."""
-        pairs = (pair.strip().partition(":") for pair in (self.api_keys or "").split(",") if pair)
-        return {name: secret for name, _, secret in pairs}
+        return {name: secret for name, _, secret in keys_in(self.api_keys or "") if name}
+
+    @property
+    def delegating_clients(self) -> frozenset[str]:
+        """The names of those that may act for users."""
+        return frozenset(name for name, right, _ in keys_in(self.api_keys or "") if right == DELEGATE)
 
     @property
     def app_in_metadata(self) -> str:
@@ -523,30 +557,18 @@ class Settings(BaseModel):
     @property
     def base_url(self) -> str:
         """The base of absolute URLs, without a slash at the end."""
-        if self.public_base_url:
-            return self.public_base_url.rstrip("/")
-        host = self.site_hostname or "localhost:7071"
-        local = host.split(":")[0] in ("localhost", "127.0.0.1", "0.0.0.0")
-        return f"{'http' if local else 'https'}://{host}"
+        return self.public_base_url.rstrip("/") if self.public_base_url else site_url(self.site_hostname or LOCAL_SITE)
 
+    @property
+    def own_origins(self) -> frozenset[str]:
+        """The origins of the app's own pages, as browsers send them: of its public address and of the site's."""
+        site = [] if self.site_hostname is None else [site_url(self.site_hostname)]
+        return frozenset(origin_of(url) for url in (self.base_url, *site))
 
-def _check_secret(value: str) -> None:
-    """Raises ``ValueError`` for what is no secret of a Standard Webhook."""
-    prefix, key = value[:6], value[6:]
-    try:
-        secret = base64.b64decode(key + "=" * (-len(key) % 4), validate=True)
-    except ValueError:
-        secret = b""
-    if prefix != "whsec_" or len(secret) < 16:
-        raise ValueError("must be whsec_ and at least 16 bytes in base64")
-
-
-def _is_connection_string(value: str) -> bool:
-    """Whether it names an account, and how to be let in."""
-    pairs = [part.split("=", 1) for part in value.rstrip(";").split(";")]
-    given = {pair[0].lower() for pair in pairs if len(pair) == 2 and all(pair)}
-    named = {"accountname", "accountkey"} <= given or {"tableendpoint", "sharedaccesssignature"} <= given
-    return len(given) == len(pairs) and (named or given == {"usedevelopmentstorage"})
+    @property
+    def origins_allowed(self) -> frozenset[str]:
+        """The other origins whose pages may call, as browsers send them."""
+        return frozenset(origin_of(each) for each in listed(self.allowed_origins))
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:

@@ -10,10 +10,11 @@ from typing import Any
 
 from local import ROOT
 from local.openapi import examples
-from local.openapi.headers import HEADERS, REQUEST_ID
+from local.openapi.headers import FOR_A_USER, HEADERS, REQUEST_ID
 from local.openapi.schemas import REF, schemas_of
 from local.openapi.triggers import Trigger, triggers
 from shared import errors
+from shared.api.callers import CHANGING
 from shared.api.http import Problem
 from shared.api.openai.http import OpenAIError
 from shared.api.operations import OPERATIONS, Answer, Operation, Parameter
@@ -83,7 +84,7 @@ def document() -> Json:
         "components": {
             "schemas": schemas(entries.values()),
             "responses": dict(sorted(shared.items())),
-            "parameters": {REQUEST_ID.name: _parameter(REQUEST_ID)},
+            "parameters": {each.name: _parameter(each) for each in (FOR_A_USER, REQUEST_ID)},
             "headers": headers,
             "securitySchemes": SECURITY,
         },
@@ -111,11 +112,22 @@ def problems_of(trigger: Trigger, entry: Operation) -> list[type[DormouseError]]
         return list(entry.problems)
     if entry.of_openai:
         wrong = (*WITH_A_BODY, errors.UnsupportedParameter) if entry.body is not None else ()
-        return list(dict.fromkeys((*entry.problems, *wrong, errors.InvalidApiKey, errors.NotFound, *ALWAYS)))
+        caller = (errors.InvalidApiKey, *_about_users(entry), errors.NotFound)
+        return list(dict.fromkeys((*entry.problems, *wrong, *caller, *ALWAYS)))
     body = WITH_A_BODY if isinstance(entry.body, type) else ()
     signed_in = (errors.Unauthenticated,) if "appService" in entry.security and not trigger.open else ()
     unknown = (errors.NotFound,) if trigger.parameters else ()  # an id of another shape is no address at all
-    return list(dict.fromkeys((*entry.problems, *unknown, *body, *signed_in, *ALWAYS)))
+    from_a_page = (errors.CrossSite,) if signed_in and trigger.method.upper() in CHANGING else ()
+    caller = (*signed_in, *_about_users(entry), *from_a_page)
+    return list(dict.fromkeys((*entry.problems, *unknown, *body, *caller, *ALWAYS)))
+
+
+def _about_users(entry: Operation) -> tuple[type[DormouseError], ...]:
+    """What may be wrong with the header that names a user."""
+    if entry.acts_for == "nobody":
+        return ()
+    needed = (errors.UserRequired,) if entry.acts_for == "user" else ()
+    return (*needed, errors.InvalidUser, errors.DelegationDisabled, errors.DelegationNotAllowed)
 
 
 def _operation(trigger: Trigger, entry: Operation, shared: Json) -> Json:
@@ -128,7 +140,8 @@ def _operation(trigger: Trigger, entry: Operation, shared: Json) -> Json:
     if entry.text:
         made["description"] = entry.text
     made["parameters"] = [_parameter(each) for each in (*parameters, *entry.parameters)]
-    made["parameters"].append({"$ref": f"#/components/parameters/{REQUEST_ID.name}"})
+    common = (REQUEST_ID,) if entry.acts_for == "nobody" else (FOR_A_USER, REQUEST_ID)
+    made["parameters"] += [{"$ref": f"#/components/parameters/{each.name}"} for each in common]
     if entry.body is not None:
         made["requestBody"] = {"required": True, "content": _content(entry.body, examples.BODIES.get(entry.function))}
     answers = {

@@ -1,9 +1,10 @@
-"""The headers of answers, and the one that every request may have."""
+"""The headers of answers, and those that every request may have."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from shared.api.callers import ON_BEHALF_OF, USER_ID
 from shared.api.operations import Parameter
 
 HEADERS: dict[str, dict[str, Any]] = {
@@ -33,4 +34,13 @@ REQUEST_ID = Parameter(
     place="header",
     text="An id for this request, up to 128 letters, digits and `. _ : / + = @ -`; another is replaced.",
     schema={"type": "string"},
+)
+
+FOR_A_USER = Parameter(
+    name=ON_BEHALF_OF,
+    place="header",
+    text="The id of the user whom the call is for, with `DORMOUSE_DELEGATION`: the call sees and changes only what is "
+    "that user's. 403 while that is off, with a key that may not act for users, and from who has signed in.",
+    schema={"type": "string", "pattern": f"^{USER_ID}$"},
+    example="user-4711",
 )

@@ -1,8 +1,4 @@
-"""What all faces of the app have in common over HTTP: who calls, answers, problems, conditions, a request id.
-
-An owner's name begins with its kind, so that owners of different kinds never meet: ``function`` for all callers
-with a function key, ``principal:`` for a user who has signed in, ``key:`` for a key of ``DORMOUSE_API_KEYS``.
-"""
+"""What all faces of the app have in common over HTTP: answers, problems, conditions, a request id."""
 
 from __future__ import annotations
 
@@ -17,22 +13,17 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Annotated, Concatenate, NotRequired, ParamSpec, cast, overload
-from urllib.parse import quote
 
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
 
-from shared.errors import DormouseError, InvalidRequest, Misconfigured, StorageUnavailable, Unauthenticated
+from shared.errors import DormouseError, InvalidRequest, Misconfigured, StorageUnavailable
 from shared.runs.concurrency import LostRace
 from shared.runs.ports import log
 from shared.runs.store.rows import RowTooOld
 from shared.runs.store.tables import Conflict, StoreUnavailable
-from shared.settings import Settings
-
-EVERYBODY = "function"
-"""The one owner that all callers with a function key share."""
 
 EXPOSED = "Location, Operation-Location, Retry-After, ETag, Preference-Applied, X-Request-Id"
 """What a page of another origin may read of an answer, where the platform lets it call at all."""
@@ -46,31 +37,6 @@ _request: ContextVar[str] = ContextVar("request_id", default="")
 P = ParamSpec("P")
 Handler = Callable[Concatenate[Request, P], Awaitable[Response]]
 Render = Callable[[DormouseError], Response]
-
-
-# --- who calls ---
-
-
-def owner_of(request: Request, settings: Settings) -> str:
-    """The owner that a call acts for.
-
-    With function keys all callers are one owner. With App Service authentication it is the principal, whose header
-    is trusted only where the platform says that it sets it. Raises ``Unauthenticated``.
-    """
-    if settings.auth == "key":
-        return EVERYBODY
-    # Without the platform's sign-in the header is whatever the caller has sent.
-    if not settings.auth_enabled:
-        raise Unauthenticated(
-            "DORMOUSE_AUTH is `appservice`, but the platform's authentication is off, so nobody can be trusted. "
-            "Turn App Service authentication on, or set DORMOUSE_AUTH to `key`."
-        )
-    principal = request.headers.get("x-ms-client-principal-id")
-    if not principal:
-        raise Unauthenticated
-    provider = request.headers.get("x-ms-client-principal-idp", "")
-    # Quoted: a colon in the provider's name must not make two principals one owner.
-    return f"principal:{quote(provider, safe='')}:{principal}"
 
 
 # --- answers ---

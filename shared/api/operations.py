@@ -26,6 +26,11 @@ OF_OPENAI = "v1_"
 
 KEY_OR_SIGN_IN = ("functionKey", "appService")
 
+ActsFor = Literal["user", "anybody", "nobody"]
+"""What a call has to do with the user whom it may name: it is for that user; its answer is the same for all, so that
+none need be named; or nobody asks (is it alive, the provider's webhook).
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
@@ -89,6 +94,8 @@ class Operation:
     security: tuple[str, ...] = KEY_OR_SIGN_IN
     """What may open it; one of them is enough. Nothing is asked where the trigger is open."""
 
+    acts_for: ActsFor = "user"
+
 
 OPERATIONS: dict[str, Operation] = {}
 """All that were described so far, by function name: those of each module that is imported."""
@@ -104,6 +111,7 @@ def operation(
     bare: bool = False,
     of_openai: bool = False,
     security: tuple[str, ...] = KEY_OR_SIGN_IN,
+    acts_for: ActsFor = "user",
 ) -> Callable[[H], H]:
     """Describe the handler of the trigger that has its name; the handler stays as it is."""
 
@@ -123,6 +131,7 @@ def operation(
             bare=bare,
             of_openai=of_openai,
             security=security,
+            acts_for=acts_for,
         )
         return handler
 

@@ -66,6 +66,7 @@ KINDS = frozenset({"response.completed", "response.failed", "response.cancelled"
     },
     answers={200: Answer(text="Taken, or of no concern.")},
     problems=(NotFound, InvalidSignature, InvalidJson, BodyTimeout, InputTooLarge, ProviderUnavailable),
+    acts_for="nobody",
 )
 async def receive_webhook(request: Request, app: App, driver: Driver) -> Response:
     """The model provider says that a response is done.

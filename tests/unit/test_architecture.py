@@ -20,7 +20,8 @@ LONGER = {"shared/runs/store/azure.py": 450, "shared/settings.py": 640}
 GROUND = {"settings", "errors"}
 MAY_IMPORT = {
     "errors": set[str](),
-    "settings": {"errors"},
+    "setting_values": set[str](),
+    "settings": {"errors", "setting_values"},
     "agentkit": GROUND,
     "agents": {"agentkit", *GROUND},
     "runs": {"agentkit", *GROUND},

@@ -330,3 +330,54 @@ def test_keys_of_clients_are_read_by_name() -> None:
     given = load({"DORMOUSE_API_KEYS": "ada:0123456789abcdef, b.o_b-2:fedcba9876543210:x"})
     assert given.secrets_of_clients == {"ada": "0123456789abcdef", "b.o_b-2": "fedcba9876543210:x"}
     assert load({}).secrets_of_clients == {}
+
+
+def test_the_entry_of_a_key_says_whether_it_may_act_for_users() -> None:
+    given = load({"DORMOUSE_API_KEYS": "portal+delegate:0123456789abcdef:+x, ada:fedcba9876543210+delegate"})
+    assert given.secrets_of_clients == {"portal": "0123456789abcdef:+x", "ada": "fedcba9876543210+delegate"}
+    assert given.delegating_clients == {"portal"}
+    assert load({}).delegating_clients == frozenset()
+
+
+@pytest.mark.parametrize(
+    "entry", ["a+:{}", "a+Delegate:{}", "a+delegate+delegate:{}", "a+read:{}", "+delegate:{}", "a+:b+delegate:{}",
+              "a+delegate :{}", "a +delegate:{}", "a:{},a+delegate:{}0", "a+delegate"],
+)  # fmt: skip
+def test_a_key_with_a_right_that_nobody_has_is_refused_whole(entry: str) -> None:
+    told = problem(DORMOUSE_API_KEYS=entry.format("0123456789abcdef", "0123456789abcdef"))
+    assert told.startswith("DORMOUSE_API_KEYS: ")
+    assert "0123456789abcdef" not in told
+
+
+@pytest.mark.parametrize("value", ["0", "true", "2", "Required", "on", "1,required"])
+def test_delegation_is_off_possible_or_required(value: str) -> None:
+    assert load({}).delegation is load({"DORMOUSE_DELEGATION": " "}).delegation is None
+    assert [load({"DORMOUSE_DELEGATION": each}).delegation for each in ("1", "required")] == ["1", "required"]
+    assert problem(DORMOUSE_DELEGATION=value).startswith("DORMOUSE_DELEGATION: ")
+
+
+def test_origins_are_read_as_browsers_send_them() -> None:
+    value = " https://A.example.com,http://localhost:5173\n https://b.example.com:443 ,, http://c.example:80 "
+    value += "http://[::1]:1 "
+    assert load({"DORMOUSE_ALLOWED_ORIGINS": value}).origins_allowed == {
+        "https://a.example.com", "http://localhost:5173", "https://b.example.com", "http://c.example", "http://[::1]:1"
+    }  # fmt: skip
+    assert load({}).origins_allowed == frozenset()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["*", "https://*.example.com", "https://a.example.com/", "https://a.example.com/x", "a.example.com", "null",
+     "https://", "ftp://a.example.com", "https://a@b.example.com", "https://a.example.com:", "https://b\u00fccher.example",
+     "https://a.example.com;https://b.example.com", "https://a.example.com?x", "https://ok.example.com *"],
+)  # fmt: skip
+def test_what_is_no_exact_origin_is_refused(value: str) -> None:
+    assert problem(DORMOUSE_ALLOWED_ORIGINS=value).startswith("DORMOUSE_ALLOWED_ORIGINS: must be origins")
+
+
+def test_the_apps_own_origins_come_from_the_settings() -> None:
+    both = {"DORMOUSE_PUBLIC_BASE_URL": "https://App.example.com:443/x/", "WEBSITE_HOSTNAME": "Site.azurewebsites.net"}
+    assert load(both).own_origins == {"https://app.example.com", "https://site.azurewebsites.net"}
+    assert load({"WEBSITE_HOSTNAME": "localhost:7071"}).own_origins == {"http://localhost:7071"}
+    assert load({}).own_origins == {"http://localhost:7071"}
+    assert load({"DORMOUSE_PUBLIC_BASE_URL": "http://a.example:8080"}).own_origins == {"http://a.example:8080"}

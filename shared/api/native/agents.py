@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
 from shared.agentkit.agent import Agent as ServedAgent
-from shared.api.http import owner_of
+from shared.api.callers import owner_of
 from shared.api.operations import Answer, operation
 from shared.wiring import App
 
@@ -49,11 +49,11 @@ class AgentList(TypedDict):
     data: list[Agent]
 
 
-@operation(tag="about", answers={200: Answer(text="The agents.", shape=AgentList)})
+@operation(tag="about", answers={200: Answer(text="The agents.", shape=AgentList)}, acts_for="anybody")
 async def list_agents(request: Request, app: App) -> Response:
     """List the agents."""
     # For its check alone: agents are the same for all, but not for callers without a sign-in.
-    owner_of(request, app.settings)
+    owner_of(request, app.settings, needs_user=False)
     agents = app.ports.agents.values()
     # The first that the app lists is the default one.
     body: AgentList = {"data": [_on_the_wire(agent, default=index == 0) for index, agent in enumerate(agents)]}

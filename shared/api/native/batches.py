@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import errors
-from shared.api.http import json_response, not_modified, owner_of
+from shared.api.callers import owner_of
+from shared.api.http import json_response, not_modified
 from shared.api.native.batch_bodies import BatchBody, read_batch
 from shared.api.native.batch_shapes import Batch, BatchItemList, BatchList, batch_on_the_wire, item_on_the_wire
 from shared.api.native.runs import run_url

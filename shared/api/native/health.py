@@ -92,6 +92,7 @@ class DeepHealth(TypedDict):
         ),
     },
     bare=True,
+    acts_for="nobody",
 )
 async def get_health() -> Response:
     """Is it alive?
@@ -128,6 +129,7 @@ async def _check_format(app: App) -> None:
         503: Answer(text="Something is not.", shape=DeepHealth),
     },
     security=("functionKey",),
+    acts_for="nobody",
 )
 async def get_health_deep(app: App) -> Response:
     """Is it well?

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import errors
-from shared.api.http import json_response, not_modified, owner_of, wait_of_preference, wait_of_query
+from shared.api.callers import owner_of
+from shared.api.http import json_response, not_modified, wait_of_preference, wait_of_query
 from shared.api.native.run_bodies import AnswersBody, RunBody, read_answers, read_submission
 from shared.api.native.run_shapes import SOONER, Run, RunList, run_on_the_wire, summary_on_the_wire
 from shared.api.operations import (

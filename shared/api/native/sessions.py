@@ -11,7 +11,8 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from shared import errors
-from shared.api.http import json_response, not_modified, owner_of, time_on_the_wire
+from shared.api.callers import owner_of
+from shared.api.http import json_response, not_modified, time_on_the_wire
 from shared.api.native.fields import RunId, SessionId, Time, Url
 from shared.api.native.runs import run_url
 from shared.api.operations import IF_NONE_MATCH, UNCHANGED, Answer, cursor_parameter, limit_parameter, operation

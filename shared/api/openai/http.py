@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from shared.api.callers import user_of
 from shared.api.http import answered_as
 from shared.api.operations import operation
 from shared.api.routing import other_methods
@@ -49,10 +50,12 @@ def object_schema(word: str, *required: str) -> dict[str, Any]:
     return {"type": "object", "required": ["object", *required], "properties": {"object": {"const": word}}}
 
 
-def owner_of_key(request: Request, settings: Settings) -> str:
-    """``key:<name>`` for the secret in ``Authorization: Bearer …``, or in ``api-key``, where Azure's clients send it.
+def owner_of_key(request: Request, settings: Settings, *, needs_user: bool = True) -> str:
+    """``key:<name>`` for the secret in ``Authorization: Bearer …``, or in ``api-key``, where Azure's clients send it;
+    the user that the call names, if the key's entry lets it act for users.
 
-    Raises ``NotFound`` while the app has no keys, ``InvalidApiKey`` for a request without one of them.
+    ``needs_user`` is false where the answer is the same for all. Raises ``NotFound`` while the app has no keys,
+    ``InvalidApiKey`` for a request without one of them, and what is wrong with the header for users.
     """
     secrets = settings.secrets_of_clients
     # 404 and not 401: no key would open an API that is switched off.
@@ -65,7 +68,9 @@ def owner_of_key(request: Request, settings: Settings) -> str:
             found = name
     if not found:
         raise InvalidApiKey
-    return f"key:{found}"
+    may_delegate = found in settings.delegating_clients
+    user = user_of(request, settings, may_delegate=may_delegate, needs_user=needs_user)
+    return f"key:{found}" if user is None else user
 
 
 def _secret_in(request: Request) -> str:
@@ -113,7 +118,7 @@ answered_to_client = answered_as(openai_error)
 def not_found(request: Request, app: App) -> NoReturn:
     """Answer a call below ``/api/v1`` that no route takes: raises what is wrong with its key, method or address."""
     # First: without a key nobody learns which addresses there are.
-    owner_of_key(request, app.settings)
+    owner_of_key(request, app.settings, needs_user=False)
     methods = other_methods(request, f"v1/{request.path_params.get('rest', '')}")
     if methods:
         allow = ", ".join(methods)

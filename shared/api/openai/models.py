@@ -26,12 +26,13 @@ class ModelObject(TypedDict):
 
 
 @openai_operation(
-    answers={200: Answer(text="All of them, as models.", shape=object_schema("list", "data"), headers=("ETag",))}
+    answers={200: Answer(text="All of them, as models.", shape=object_schema("list", "data"), headers=("ETag",))},
+    acts_for="anybody",
 )
 async def list_models(request: Request, app: App) -> Response:
     """List the agents."""
     # For its check alone: all keys see the same agents.
-    owner_of_key(request, app.settings)
+    owner_of_key(request, app.settings, needs_user=False)
     data = [model_object(agent) for agent in app.ports.agents.values()]
     return json_response({"object": "list", "data": data})
 
@@ -39,10 +40,11 @@ async def list_models(request: Request, app: App) -> Response:
 @openai_operation(
     answers={200: Answer(text="The agent, as a model.", shape=object_schema("model", "id"), headers=("ETag",))},
     problems=(ModelNotFound,),
+    acts_for="anybody",
 )
 async def get_model(request: Request, app: App) -> Response:
     """See one agent."""
-    owner_of_key(request, app.settings)
+    owner_of_key(request, app.settings, needs_user=False)
     agent = app.ports.agents.get(request.path_params["model"])
     if agent is None:
         raise ModelNotFound(param="model")

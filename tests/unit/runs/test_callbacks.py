@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shared.api.http import EVERYBODY
+from shared.api.callers import EVERYBODY
 from shared.api.native import deliveries
 from shared.errors import CallbacksDisabled, IdempotencyKeyReused, InvalidRequest, NoCallback, RunNotEnded
 from shared.outbound.shares import Shares

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shared.api.http import owner_of
+from shared.api.callers import owner_of
 from shared.api.native.runs import own_run
 from shared.drivers import retention
 from shared.drivers.retention import retain

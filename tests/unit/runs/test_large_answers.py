@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared import wiring
-from shared.api.http import EVERYBODY
+from shared.api.callers import EVERYBODY
 from shared.api.native import batches, runs
 from shared.runs.batches.submit import submit_batch
 from shared.runs.commands.submission import Submission

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.api.http import EVERYBODY
+from shared.api.callers import EVERYBODY
 from shared.api.native import sessions
 from shared.errors import InvalidRequest
 from shared.runs.commands.delete import delete_run

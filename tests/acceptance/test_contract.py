@@ -358,7 +358,7 @@ async def viewers(api: Api, stack: Stack) -> None:
             assert (await api.call("GET", path, headers=key)).status == 429
 
 
-async def every_operation(api: Api) -> list[tuple[str, int]]:
+async def every_operation(api: Api, headers: Mapping[str, str] | None = None) -> list[tuple[str, int]]:
     """One request to each operation, and what came of it."""
     seen = []
     for path, operations in contract().document["paths"].items():
@@ -366,7 +366,8 @@ async def every_operation(api: Api) -> list[tuple[str, int]]:
             path = path.replace(f"{{{name}}}", value)
         for method, operation in operations.items():
             body: dict[str, Any] = {"json": {"input": "x"}} if method == "post" else {}
-            seen.append((operation["operationId"], (await api.call(method.upper(), path, **body)).status))
+            reply = await api.call(method.upper(), path, headers=headers, **body)
+            seen.append((operation["operationId"], reply.status))
     return seen
 
 
@@ -402,6 +403,19 @@ async def test_every_answer_that_the_contract_promises_is_given(own_stack: Calla
     async with Api((await asyncio.to_thread(own.host)).url) as api:
         for function, status in await every_operation(api):
             assert status in (401, 404) or function in ("get_health", "get_health_deep"), function
+    acting = own_stack(
+        "timer", DORMOUSE_DELEGATION="1", DORMOUSE_API_KEYS="a+delegate:0123456789abcdef,b:fedcba9876543210"
+    )
+    async with Api((await asyncio.to_thread(acting.host)).url) as api:
+        for key, user, refused in (("0123456789abcdef", "a b", 400), ("fedcba9876543210", "ann", 403)):
+            headers = {"Authorization": f"Bearer {key}", "Dormouse-On-Behalf-Of": user}
+            for function, status in await every_operation(api, headers):
+                assert status == refused or not function.startswith("v1_"), function
+    off = own_stack("timer")
+    async with Api((await asyncio.to_thread(off.host)).url) as api:
+        for function, status in await every_operation(api, {"Dormouse-On-Behalf-Of": "ann"}):
+            nobodys = ("get_health", "get_health_deep", "receive_webhook")
+            assert status == 403 or function in nobodys or function.startswith("v1_"), function
     gone = own_stack("timer", DORMOUSE_DEADLINE_SECONDS="x")
     async with Api((await asyncio.to_thread(gone.host)).url) as api:
         for function, status in await every_operation(api):

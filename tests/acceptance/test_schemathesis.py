@@ -75,7 +75,7 @@ def schemathesis(tmp_path: Path) -> Schemathesis:
 async def test_whatever_is_sent_the_answer_is_one_that_the_contract_has(
     own_stack: Callable[..., Stack], schemathesis: Schemathesis
 ) -> None:
-    stack = own_stack("durable")
+    stack = own_stack("durable", DORMOUSE_DELEGATION="1")  # else it were 403 wherever it names a user
     host = await asyncio.to_thread(stack.host)
     await schemathesis(host.url, "--exclude-operation-id", "create_batch", "--exclude-path-regex", "^/api/v1/")
 
@@ -84,14 +84,15 @@ async def test_whatever_is_sent_the_answer_is_one_that_the_contract_has(
 async def test_so_it_is_for_batches_in_which_a_bad_item_fails_alone(
     own_stack: Callable[..., Stack], schemathesis: Schemathesis
 ) -> None:
-    host = await asyncio.to_thread(own_stack("durable").host)
+    host = await asyncio.to_thread(own_stack("durable", DORMOUSE_DELEGATION="1").host)
     checks = [check for check in CHECKS if check != "negative_data_rejection"]
     await schemathesis(host.url, "--include-operation-id", "create_batch", checks=checks)
 
 
 @pytest.mark.slow
 async def test_so_it_is_for_openai_clients(own_stack: Callable[..., Stack], schemathesis: Schemathesis) -> None:
-    stack = own_stack("durable")
+    keys = f"ada+delegate:{CLIENT_KEYS['ada']}"
+    stack = own_stack("durable", DORMOUSE_DELEGATION="1", DORMOUSE_API_KEYS=keys)
     host = await asyncio.to_thread(stack.host)
     await stack.model.switches(think=0)
     key = f"Authorization: Bearer {CLIENT_KEYS['ada']}"

@@ -169,8 +169,8 @@ class Settings(BaseModel):
     allowed_origins: str | None = Field(
         None,
         alias="DORMOUSE_ALLOWED_ORIGINS",
-        description="Other origins whose pages may call, exactly as browsers send them (`https://app.example.com`), "
-        "with blanks or commas between.",
+        description="Other origins whose pages may call from a browser, exactly as browsers send them "
+        "(`https://app.example.com`), with blanks or commas between. Under `appservice` others change nothing (403).",
     )
     max_input_bytes: int = Field(
         1_048_576,

@@ -7,11 +7,14 @@ import json
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from local import ROOT
 from local.stack import FunctionsHost, NodeTools, find_node, free_port
@@ -19,6 +22,7 @@ from local.stack.setup import ensure_packages
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, admin
 from tests.acceptance.test_approvals import asking, parked, script
+from tests.parts.waiting import eventually
 
 SOURCE = Path(__file__).parent / "browser_npm"
 HOME = ROOT / ".dormouse" / "browser"
@@ -187,3 +191,86 @@ async def test_a_page_of_an_origin_that_was_named_works(node: NodeTools, scene: 
         (each["how"], each["address"].partition(str(host.port))[2]) for each in seen
     }
     assert (await api.call("GET", f"/api/runs/{run_id}")).status == 404
+
+
+ADA = {"x-ms-client-principal-id": "ada", "x-ms-client-principal-idp": "aad"}
+
+
+@asynccontextmanager
+async def sign_in(port: int, to: str) -> AsyncIterator[None]:
+    """A stand-in for the platform's sign-in on this port, before the app at ``to``.
+
+    The one browser that calls it is Ada's, whose cookie comes along from pages of all sites. `/page.html` is the app's.
+    """
+
+    async def passed_on(asked: web.Request) -> web.Response:
+        if asked.path == "/page.html":
+            return web.Response(text="<!doctype html><title>The app</title>", content_type="text/html")
+        given = {name: value for name, value in asked.headers.items() if not name.lower().startswith("x-ms-client-")}
+        del given["Host"]
+        async with session.request(
+            asked.method, to + asked.path_qs, headers={**given, **ADA}, data=await asked.read()
+        ) as answer:
+            kept = {
+                name: value for name, value in answer.headers.items() if name.lower().startswith(("content", "acc"))
+            }
+            kept.pop("Content-Length", None)
+            return web.Response(status=answer.status, headers=kept, body=await answer.read())
+
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", passed_on)
+    runner = web.AppRunner(app)
+    async with aiohttp.ClientSession() as session:
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            yield
+        finally:
+            await runner.cleanup()
+
+
+async def test_a_page_of_another_origin_changes_nothing_by_the_cookie_of_who_has_signed_in(
+    node: NodeTools, own_stack: Callable[..., Stack]
+) -> None:
+    """Neither one of another site nor one of the same site; the app's own page may."""
+    port, served = free_port(), free_port()
+    stack = own_stack(
+        "durable",
+        DORMOUSE_AUTH="appservice",
+        WEBSITE_AUTH_ENABLED="True",
+        DORMOUSE_PUBLIC_BASE_URL=f"http://127.0.0.1:{port}",
+    )
+    host = stack.host(args=["--cors", "*"])  # else the local host refuses them by itself
+    async with Api(host.url) as api, sign_in(port, host.url):
+
+        async def runs() -> list[tuple[str, str]]:
+            found = (await api.call("GET", "/api/runs", headers=ADA)).body["data"]
+            return [(each["id"], each["status"]) for each in found]
+
+        text = await script(stack.model, asking(("send", "a")))
+        made = await api.call("POST", "/api/runs", json={"input": text, "agent": "workshop"}, headers=ADA)
+        run = f"http://127.0.0.1:{port}/api/runs/{made['id']}"
+        requests = [("POST", f"http://127.0.0.1:{port}/api/runs"), ("POST", f"{run}/cancel"), ("DELETE", run)]
+        await eventually(lambda: _is_parked(api, made["id"]))
+        before = await runs()
+        other = f"http://127.0.0.1:{served}/"
+        pages = [
+            {"name": "same site", "address": other, "requests": requests},
+            {"name": "another site", "address": other, "requests": under("localhost", requests)},
+        ]
+        for page, readable in (await browse(node, pages)).items():
+            assert {(each["method"], each["status"]) for each in readable} >= {("POST", 403), ("DELETE", 403)}, page
+            assert [each for each in readable if '"cross_site"' not in each["text"]] == [], page
+        assert await runs() == before
+
+        own = {"name": "own", "address": f"http://127.0.0.1:{port}/page.html", "requests": requests, "served": True}
+        readable = (await browse(node, [own]))["own"]
+        assert [each for each in readable if "cross_site" in each["text"]] == []
+        cancelled = [each for each in readable if each["address"].endswith("/cancel")]
+        assert {each["status"] for each in cancelled if each["how"].startswith("fetch")} == {200}
+        assert await runs() != before
+
+
+async def _is_parked(api: Api, run_id: str) -> bool:
+    reply = await api.call("GET", f"/api/runs/{run_id}", headers=ADA)
+    return bool(reply["status"] == "requires_action")

@@ -1,5 +1,6 @@
 // A real browser with pages of several origins, each of which tries everything that a page can on the same addresses.
-// Takes {unpacked, pages: [{name, address, requests}]} as JSON; prints what each page could read, as JSON.
+// Takes {unpacked, pages: [{name, address, requests, served}]} as JSON; prints what each page could read, as JSON.
+// A page that is `served` is one that somebody else has there.
 import { existsSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { createServer, request } from "node:http";
 import { dirname, join } from "node:path";
@@ -92,7 +93,7 @@ const { chromium: driver } = await import("playwright-core");
 
 // Pages come from their own port of this machine. The name evil.test is one that leads to the attacker for the page, and
 // to the server on the same port of 127.0.0.1 for all that the page asks then.
-const servers = await Promise.all([...new Set(pages.map(({ address }) => new URL(address).host))].map(async (host) => {
+const servers = await Promise.all([...new Set(pages.filter(({ served }) => !served).map(({ address }) => new URL(address).host))].map(async (host) => {
   const { hostname, port } = new URL(`http://${host}`);
   const evil = hostname === "evil.test";
   const server = createServer((asked, reply) => {

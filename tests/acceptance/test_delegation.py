@@ -35,11 +35,11 @@ OF_OWNERS = {
 }
 """Parameters of addresses that name what has an owner, and what is said of another's."""
 
-PARTS = {"turn": "1", "index": "0"}
+PARTS = {"call": "1.0"}
 """Parameters that name a part of it."""
 
 BODIES: Mapping[str, Callable[[Mapping[str, str]], object]] = {
-    "answer_run": lambda ids: {"answers": {ids["call"]: {"approve": True}}},
+    "answer_run": lambda ids: {"answers": {ids["approval"]: {"approve": True}}},
 }
 """What is sent to an address of something that is there, from its ids; nothing to the others."""
 
@@ -159,7 +159,7 @@ async def things_of(ann: Caller, receiver: Receiver) -> dict[str, dict[str, str]
         "session_id": ended["session_id"],
         "batch_id": batches[0]["id"],
         "response_id": first["id"],
-        "call": asking["required_action"]["calls"][0]["id"],
+        "approval": asking["required_action"]["calls"][0]["id"],
     }
     return {
         "*": common,

@@ -7,8 +7,10 @@ from azurefunctions.extensions.http.fastapi import Request, Response
 
 from shared import settings
 from shared.api import routing, webhooks
+from shared.api.by_token import routes
+from shared.api.by_token.origins import answered_to_pages
 from shared.api.http import answered
-from shared.api.native import agents, batches, contract, deliveries, events, health, run_details, runs, sessions
+from shared.api.native import agents, batches, contract, deliveries, events, health, run_details, runs, sessions, tokens
 from shared.api.openai import chat, models, responses
 from shared.api.openai.http import answered_to_client
 from shared.api.openai.http import not_found as no_such_address
@@ -24,6 +26,8 @@ LEVEL = func.AuthLevel.FUNCTION if START.auth == "key" else OPEN
 # Open only where callers have other keys or signatures to send: what is open, strangers can hang (SECURITY.md).
 CLIENTS = OPEN if START.secrets_of_clients else LEVEL
 WEBHOOKS = OPEN if START.openai_webhook_secret else LEVEL
+SHARED = OPEN if START.run_token_secrets else LEVEL
+answered_to_page = answered_to_pages(START.origins_allowed)
 RUN = "{run_id:regex(^run_[0-9a-f]{{32}}_[0-9]{{1,8}}$)}"
 CALL = "{call:regex(^[0-9]{{1,4}}[.][0-9]{{1,4}}$)}"
 BATCH = "{batch_id:regex(^batch_[0-9a-f]{{32}}$)}"
@@ -114,6 +118,12 @@ async def watch_run(req: Request, client: str) -> Response:
     return await events.watch_run(req, dormouse(), dormouse().driver(client))
 
 
+@app.route(route=f"api/runs/{RUN}/tokens", methods=["POST"])
+@answered
+async def create_run_token(req: Request) -> Response:
+    return await tokens.create_run_token(req, dormouse())
+
+
 @app.route(route=f"api/sessions/{SESSION}", methods=["GET", "HEAD"])
 @answered
 async def get_session(req: Request) -> Response:
@@ -164,6 +174,12 @@ async def cancel_batch(req: Request, client: str) -> Response:
 @answered
 async def deliver_batch_again(req: Request, client: str) -> Response:
     return await batches.deliver_batch_again(req, dormouse(), dormouse().driver(client))
+
+
+@app.route(route=f"api/batches/{BATCH}/tokens", methods=["POST"])
+@answered
+async def create_batch_token(req: Request) -> Response:
+    return await tokens.create_batch_token(req, dormouse())
 
 
 @app.route(route=f"api/batches/{BATCH}", methods=["DELETE"])
@@ -261,6 +277,45 @@ async def v1_get_model(req: Request) -> Response:
 @answered_to_client
 async def v1_zz_not_found(req: Request) -> Response:
     return no_such_address(req, dormouse())
+
+
+@app.route(route=f"api/shared/runs/{RUN}", methods=["GET", "HEAD"], auth_level=SHARED)
+@answered_to_page
+async def shared_get_run(req: Request) -> Response:
+    return await routes.shared_get_run(req, dormouse())
+
+
+@app.route(route=f"api/shared/runs/{RUN}/events", methods=["GET", "HEAD"], auth_level=SHARED)
+@app.durable_client_input(client_name="client")
+@answered_to_page
+async def shared_watch_run(req: Request, client: str) -> Response:
+    return await routes.shared_watch_run(req, dormouse(), dormouse().driver(client))
+
+
+@app.route(route=f"api/shared/runs/{RUN}/answers", methods=["POST"], auth_level=SHARED)
+@app.durable_client_input(client_name="client")
+@answered_to_page
+async def shared_answer_run(req: Request, client: str) -> Response:
+    return await routes.shared_answer_run(req, dormouse(), dormouse().driver(client))
+
+
+@app.route(route=f"api/shared/runs/{RUN}/cancel", methods=["POST"], auth_level=SHARED)
+@app.durable_client_input(client_name="client")
+@answered_to_page
+async def shared_cancel_run(req: Request, client: str) -> Response:
+    return await routes.shared_cancel_run(req, dormouse(), dormouse().driver(client))
+
+
+@app.route(route=f"api/shared/batches/{BATCH}", methods=["GET", "HEAD"], auth_level=SHARED)
+@answered_to_page
+async def shared_get_batch(req: Request) -> Response:
+    return await routes.shared_get_batch(req, dormouse())
+
+
+@app.route(route=f"api/shared/{REST}", methods=routing.METHODS, auth_level=SHARED)
+@answered_to_page
+async def shared_zz_not_found(req: Request) -> Response:
+    return routes.shared_not_found(req, dormouse())
 
 
 @app.route(route=f"api/{REST}", methods=routing.METHODS)

@@ -307,6 +307,56 @@ class CrossSite(DormouseError):
     status = 403
 
 
+class TokensDisabled(DormouseError):
+    """This app gives out no run tokens. Set DORMOUSE_RUN_TOKEN_SECRET, or leave the token out."""
+
+    code = "tokens_disabled"
+    status = 400
+
+
+class TokenInQuery(DormouseError):
+    """Send the token as `Authorization: Bearer …`. What is in an address gets logged: do not use this token again."""
+
+    code = "token_in_query"
+    status = 400
+
+
+class TokenRequired(DormouseError):
+    """This takes a run token. Send it as `Authorization: Bearer …`."""
+
+    code = "token_required"
+    status = 401
+
+
+class InvalidToken(DormouseError):
+    """This is no run token of this app, or not one any more. Get a new one from whoever gave you this."""
+
+    # One for all that can be wrong: what exactly would help only who tries to make one.
+    code = "invalid_token"
+    status = 401
+
+
+class TokenExpired(DormouseError):
+    """This run token has expired. Get a new one from whoever gave you this."""
+
+    code = "token_expired"
+    status = 401
+
+
+class TokenRightMissing(DormouseError):
+    """This run token does not allow that. Ask for one with the right to `read`, `answer` or `cancel`."""
+
+    code = "token_right_missing"
+    status = 403
+
+
+class OriginNotAllowed(DormouseError):
+    """Pages of this origin may not call this app. Its operator names those that may in DORMOUSE_ALLOWED_ORIGINS."""
+
+    code = "origin_not_allowed"
+    status = 403
+
+
 class InvalidApiKey(DormouseError):
     """This API key is none of ours. Send one that the operator of this app gave you, as `Authorization: Bearer …`."""
 

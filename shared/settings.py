@@ -172,6 +172,12 @@ class Settings(BaseModel):
         description="Other origins whose pages may call from a browser, exactly as browsers send them "
         "(`https://app.example.com`), with blanks or commas between. Under `appservice` others change nothing (403).",
     )
+    run_token_secret: str | None = Field(
+        None,
+        alias="DORMOUSE_RUN_TOKEN_SECRET",
+        description="Signs run tokens; 32 visible ASCII characters or more. Two, with a blank between, to change one "
+        "for the other: the first signs, both are taken. Unset: there are none, and no `/api/shared`.",
+    )
     max_input_bytes: int = Field(
         1_048_576,
         alias="DORMOUSE_MAX_INPUT_BYTES",
@@ -447,6 +453,24 @@ class Settings(BaseModel):
             raise ValueError("must be origins, e.g. https://app.example.com: no *, no path, and no slash at the end")
         return value
 
+    @field_validator("run_token_secret")
+    @classmethod
+    def _are_token_secrets(cls, value: str | None) -> str | None:
+        secrets = (value or "").split()
+        # A shorter key than the digest is long would be the weakest part of HS256 (RFC 7518, section 3.2).
+        if any(re.fullmatch(r"[!-~]{32,512}", secret) is None for secret in secrets):
+            raise ValueError(
+                "each secret must have 32 to 512 visible ASCII characters, e.g. of openssl rand -base64 32"
+            )
+        # What the platform leaves there when the reference cannot be followed; whoever knows the vault could sign.
+        if any(secret.lower().startswith("@microsoft.keyvault(") for secret in secrets):
+            raise ValueError(
+                "is a reference that leads nowhere: let the app's identity read that secret of the Key Vault"
+            )
+        if len(secrets) > 2 or len(set(secrets)) < len(secrets):
+            raise ValueError("must be one secret, or two different ones with a blank between")
+        return value
+
     @field_validator("api_keys")
     @classmethod
     def _are_keys(cls, value: str | None) -> str | None:
@@ -513,6 +537,11 @@ class Settings(BaseModel):
         """Hosts that callbacks may reach wherever they are, each with its port; None: any port."""
         found = (HOST_AND_PORT.fullmatch(entry.strip()) for entry in (self.callback_allow or "").split(","))
         return frozenset((each[1].strip("[]").lower(), int(each[2]) if each[2] else None) for each in found if each)
+
+    @property
+    def run_token_secrets(self) -> tuple[str, ...]:
+        """The secrets that run tokens may be signed with; the first signs. None: there are no run tokens."""
+        return tuple((self.run_token_secret or "").split())
 
     @property
     def secrets_of_clients(self) -> Mapping[str, str]:

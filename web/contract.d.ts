@@ -71,6 +71,7 @@ export interface BatchBody {
   limits?: LimitsBody;
   concurrency?: number | null;
   callback_url?: string | null;
+  token?: BatchTokenBody | null;
   items: Array<ItemBody>;
 }
 
@@ -118,6 +119,13 @@ export interface BatchList {
 
 /** A batch's status, as callers see it. `completed` and `cancelled` never change. */
 export type BatchStatus = "queued" | "in_progress" | "cancelling" | "completed" | "cancelled";
+
+/** A token for one batch. Of a batch there is nothing else to be shared than how it stands. */
+export interface BatchTokenBody {
+  rights: Array<"read">;
+  seconds?: number;
+  label?: string | null;
+}
 
 /** What went wrong with a call, as the model was told. */
 export interface CallError {
@@ -398,6 +406,7 @@ export interface RunBody {
   deadline_seconds?: number | null;
   limits?: LimitsBody;
   callback_url?: string | null;
+  token?: TokenBody | null;
 }
 
 /** Why a run failed. */
@@ -487,6 +496,14 @@ export interface RunSummary {
   retry_after: number | null;
 }
 
+/** A run token, which is shown this once. */
+export interface RunToken {
+  /** Goes to `/api/shared/…` as `Authorization: Bearer …`. */
+  token: string;
+  /** RFC 3339, in UTC. */
+  expires_at: string;
+}
+
 /** One conversation with one agent. */
 export interface Session {
   id: string;
@@ -519,6 +536,84 @@ export interface StorageCheck {
   watched?: number;
   /** Rows that this version cannot read; counted up to 1,000. */
   quarantined?: number;
+}
+
+/** A batch as the answer to its submit has it. */
+export interface SubmittedBatch {
+  id: string;
+  object: "batch";
+  url: string;
+  items_url: string;
+  /** `completed` and `cancelled` are final and never change. */
+  status: BatchStatus;
+  counts: BatchCounts;
+  agent: string | null;
+  model: string | null;
+  /** How many items are active at once at most. */
+  concurrency: number;
+  metadata: Record<string, string>;
+  callback_url: string | null;
+  /** What became of the callback of its end; null before there is one. */
+  callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
+  /** How many there were, redeliveries included. */
+  callback_attempts: number;
+  /** The last one; a batch keeps no log of the others. */
+  callback_last: LastDelivery | null;
+  /** RFC 3339, in UTC. */
+  created_at: string;
+  /** RFC 3339, in UTC. */
+  updated_at: string;
+  completed_at: string | null;
+  /** Seconds between its last look and its next; null at the end. */
+  retry_after: number | null;
+  /** Only there when it was asked for, and in no other answer. */
+  token?: RunToken;
+}
+
+/** A run as the answer to its submit has it. */
+export interface SubmittedRun {
+  id: string;
+  object: "run";
+  url: string;
+  status: RunStatus;
+  title: string;
+  input_preview: string;
+  agent: string;
+  model: string | null;
+  stream: boolean;
+  session_id: string;
+  batch_id: string | null;
+  error: RunError | null;
+  incomplete_details: IncompleteDetails | null;
+  provider_status: string | null;
+  usage: Usage;
+  turn: number;
+  wakes: number;
+  active_seconds: number;
+  elapsed_seconds: number | null;
+  metadata: Record<string, string>;
+  callback_url: string | null;
+  callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
+  /** RFC 3339, in UTC. */
+  created_at: string;
+  /** RFC 3339, in UTC. */
+  updated_at: string;
+  completed_at: string | null;
+  deadline_at: string | null;
+  answer_by: string | null;
+  waiting_for: string;
+  waiting_text: string;
+  wake_at: string | null;
+  retry_after: number | null;
+  /** The text of the last turn; empty until there is one. */
+  text: string;
+  /** The result as an object, for agents that promise one. */
+  output: unknown;
+  required_action: RequiredAction | null;
+  tool_calls: Array<ToolCall>;
+  progress: Progress | null;
+  /** Only there when it was asked for, and in no other answer. */
+  token?: RunToken;
 }
 
 /** Text in a message. */
@@ -558,6 +653,13 @@ export interface TimelineEntry {
   by: string | null;
   /** The tool's name, for `tool`. */
   tool: string | null;
+}
+
+/** A token for one run: what it allows, for how long, and a name for whoever gets it. */
+export interface TokenBody {
+  rights: Array<"read" | "answer" | "cancel">;
+  seconds?: number;
+  label?: string | null;
 }
 
 /** One tool call of the run. */

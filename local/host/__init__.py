@@ -19,7 +19,8 @@ It is held against recordings of the real host (tests/contract/host). What it is
 - No keys of functions are asked for unless they are given, as with `func start`. `/admin/…` and the durable
   management routes always want one (`LOCAL_HOST_ADMIN_KEY`, or the one that is logged at each start).
 - It answers to loopback names alone (`--allow-host`, `Host.AllowedHosts`), and to no page of another origin
-  (`--cors`, `Host.CORS`): 403 and a sentence. On the platform both are settings of the site.
+  (`--cors`, `Host.CORS`): 403 and a sentence. On the platform both are settings of the site. Pages of the origins in
+  `DORMOUSE_ALLOWED_ORIGINS` get through, and the app answers them itself, as on a site without CORS settings.
 """
 
 from local.host.app import LoadError

@@ -40,6 +40,8 @@ from local.serving import listen
 
 _log = logging.getLogger("local.host")
 _CORS_ADVICE = "Name theirs in local.settings.json, under `Host` as `CORS`, or start it with `--cors ORIGIN`."
+ORIGINS_OF_THE_APP = "DORMOUSE_ALLOWED_ORIGINS"
+"""The setting by which the app itself lets pages of other origins call some of its addresses."""
 _KEY_ADVICE = "This takes the key that was printed at the start, as the header `x-functions-key`."
 _WELCOME = "<!doctype html><title>Functions</title><p>Your local functions host is up and running."
 
@@ -193,7 +195,9 @@ class Host:
                 allow_headers=["*"],
                 allow_credentials=local.cors_credentials,
             )
-        return AccessGuard(app, AccessRules(hosts=hosts, origins=origins, advice=_CORS_ADVICE))
+        # As on the platform these get no headers of the host: the app answers their preflights where they may call.
+        by_app = os.environ.get(ORIGINS_OF_THE_APP, "").replace(",", " ").split()
+        return AccessGuard(app, AccessRules(hosts=hosts, origins=(*origins, *by_app), advice=_CORS_ADVICE))
 
     async def _start(self, public: socket.socket, rpc: socket.socket, front_end: Application) -> None:
         _reset_durable_client()

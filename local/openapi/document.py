@@ -17,7 +17,7 @@ from shared import errors
 from shared.api.callers import CHANGING
 from shared.api.http import Problem
 from shared.api.openai.http import OpenAIError
-from shared.api.operations import OPERATIONS, Answer, Operation, Parameter
+from shared.api.operations import OPERATIONS, RUN_TOKEN, Answer, Operation, Parameter
 from shared.errors import DormouseError
 
 Json = dict[str, Any]
@@ -53,6 +53,13 @@ SECURITY: Json = {
         "type": "http",
         "scheme": "bearer",
         "description": "For OpenAI clients: a secret of `DORMOUSE_API_KEYS`. The header `api-key` will do as well.",
+    },
+    "runToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A run token, for one run or batch: from `POST /api/runs/{run_id}/tokens`, or from the submit. "
+        "What is in it is for this app alone. Never in an address.",
     },
 }
 
@@ -158,7 +165,8 @@ def _operation(trigger: Trigger, entry: Operation, shared: Json) -> Json:
             shared[name] = problem
             answers[status] = {"$ref": f"#/components/responses/{name}"}
     made["responses"] = {str(status): answers[status] for status in sorted(answers)}
-    made["security"] = [] if trigger.open and not entry.of_openai else [{name: []} for name in _security(entry)]
+    is_checked_by_app = entry.of_openai or entry.security == RUN_TOKEN
+    made["security"] = [] if trigger.open and not is_checked_by_app else [{name: []} for name in _security(entry)]
     return made
 
 

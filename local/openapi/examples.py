@@ -11,6 +11,7 @@ from typing import Any
 
 _KEPT: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
 _ONE_RUN = {"completed": _KEPT["completed"], "waiting for a person": _KEPT["parked"]}
+_A_TOKEN = {"a token": {"token": "eyJhbGciOi…", "expires_at": "2026-11-21T19:47:30.000Z"}}
 
 BODIES: Mapping[str, Mapping[str, Any]] = {
     "create_run": {
@@ -38,6 +39,11 @@ BODIES: Mapping[str, Mapping[str, Any]] = {
         "a refusal": {"answers": {"apr_5d41c8": {"approve": False, "reason": "Not before the audit."}}},
         "two approvals": {"answers": {"apr_5d41c8": {"approve": True}, "apr_77aa03": {"approve": True}}},
     },
+    "create_run_token": {
+        "for a page that shows the run": {"rights": ["read"], "seconds": 900},
+        "for who is to decide": {"rights": ["read", "answer"], "seconds": 86400, "label": "Ann, by mail"},
+    },
+    "create_batch_token": {"for a page that shows the batch": {"rights": ["read"], "seconds": 900}},
     "create_batch": {
         "two stories": {
             "agent": "novelist",
@@ -59,6 +65,11 @@ ANSWERS: Mapping[tuple[str, int], Mapping[str, Any]] = {
     ("get_run", 200): _ONE_RUN,
     ("cancel_run", 200): _ONE_RUN,
     ("answer_run", 200): _ONE_RUN,
+    ("create_run_token", 200): _A_TOKEN,
+    ("create_batch_token", 200): _A_TOKEN,
+    ("shared_get_run", 200): _ONE_RUN,
+    ("shared_answer_run", 200): _ONE_RUN,
+    ("shared_cancel_run", 200): _ONE_RUN,
     ("get_session", 200): {"one run": _KEPT["session"]},
     ("list_agents", 200): {"the samples": _KEPT["agents"]},
     ("get_health", 200): {"alive": {"status": "ok"}},

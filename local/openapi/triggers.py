@@ -12,8 +12,12 @@ from unittest import mock
 
 from local import ROOT
 
-CATCH_ALLS = ("zz_not_found", "v1_zz_not_found")
-_WITH_ALL = {"DORMOUSE_API_KEYS": f"name:{'0' * 16}", "OPENAI_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="}
+CATCH_ALLS = ("zz_not_found", "v1_zz_not_found", "shared_zz_not_found")
+_WITH_ALL = {
+    "DORMOUSE_API_KEYS": f"name:{'0' * 16}",
+    "DORMOUSE_RUN_TOKEN_SECRET": "0" * 32,
+    "OPENAI_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
+}
 """Settings without which some routes are as good as not there."""
 _PARAMETER = re.compile(r"\{(?P<name>\w+):regex\((?P<pattern>(?:\{\{|\}\}|[^{}])*)\)\}")
 

@@ -43,17 +43,24 @@ Render = Callable[[DormouseError], Response]
 
 
 def json_response(
-    body: Mapping[str, object], *, status: int = 200, headers: Mapping[str, str] | None = None
+    body: Mapping[str, object],
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    once: Mapping[str, object] | None = None,
 ) -> Response:
-    """A JSON answer that caches revalidate, with a strong ETag of its bytes."""
+    """A JSON answer that caches revalidate, with a strong ETag of its bytes.
+
+    ``once`` are fields of this answer alone, which nobody may keep: the ETag is that of the body without them.
+    """
     content = json.dumps(body, ensure_ascii=False).encode()
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     return Response(
-        content=content,
+        content=json.dumps({**body, **once}, ensure_ascii=False).encode() if once else content,
         status_code=status,
         media_type="application/json",
         # `no-cache` lets caches keep it, but not use it without asking.
-        headers={"Cache-Control": "no-cache", "ETag": etag, **(headers or {})},
+        headers={"Cache-Control": "no-store" if once else "no-cache", "ETag": etag, **(headers or {})},
     )
 
 

@@ -25,6 +25,7 @@ OF_OPENAI = "v1_"
 """What the names of the triggers for OpenAI's clients begin with."""
 
 KEY_OR_SIGN_IN = ("functionKey", "appService")
+RUN_TOKEN = ("runToken",)
 
 ActsFor = Literal["user", "anybody", "nobody"]
 """What a call has to do with the user whom it may name: it is for that user; its answer is the same for all, so that
@@ -92,7 +93,7 @@ class Operation:
     """Whether it speaks as OpenAI does: its errors have that shape, and its key is one of `DORMOUSE_API_KEYS`."""
 
     security: tuple[str, ...] = KEY_OR_SIGN_IN
-    """What may open it; one of them is enough. Nothing is asked where the trigger is open."""
+    """What may open it; one of them is enough. What the platform asks for, it does not where the trigger is open."""
 
     acts_for: ActsFor = "user"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,7 +28,11 @@ def add(template: str, methods: Iterable[str]) -> None:
 
 def not_found(request: Request) -> Response:
     """The problem for an address that no trigger took."""
-    methods = other_methods(request, request.path_params.get("rest", ""))
+    return not_allowed(other_methods(request, request.path_params.get("rest", "")))
+
+
+def not_allowed(methods: Sequence[str]) -> Response:
+    """The problem for an address that takes these methods and was asked for with another; with none it is not ours."""
     if methods:
         allow = ", ".join(methods)
         return problem(MethodNotAllowed(f"This address takes {allow}.", headers={"Allow": allow}))

@@ -31,6 +31,10 @@ class Watcher:
     text: str = ""
     last: str | None = None
     events: list[Event] = field(default_factory=list)
+    under: str = "/api/runs"
+    """The address that its run is below."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """What opens it."""
     connections: int = 0
     status: int = 0
     """That of the latest connection."""
@@ -60,8 +64,8 @@ class Watcher:
         return self
 
     async def _connect(self, by_query: bool) -> AsyncIterator[Event]:
-        url = f"{self.url}/api/runs/{self.run_id}/events"
-        headers = {} if self.last is None or by_query else {"Last-Event-ID": self.last}
+        url = f"{self.url}{self.under}/{self.run_id}/events"
+        headers = self.headers | ({} if self.last is None or by_query else {"Last-Event-ID": self.last})
         params = {"after": self.last} if self.last is not None and by_query else {}
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         async with (

@@ -14,8 +14,8 @@ import pytest
 from local import ROOT
 
 MAX_LINES = 400
-LONGER = {"shared/runs/store/azure.py": 450, "shared/settings.py": 640}
-"""Files that are over it, and how far. The settings are a table, four lines a setting, and stay in one piece."""
+LONGER = {"shared/runs/store/azure.py": 450, "shared/settings.py": 700, "shared/errors.py": 450}
+"""Files that are over it, and how far. Settings and errors are tables, a few lines an entry, and stay in one piece."""
 
 GROUND = {"settings", "errors"}
 MAY_IMPORT = {
@@ -54,6 +54,7 @@ ONLY_IMPORTER = {
     "azure.data.tables": {"shared/runs/store/azure.py"},
     "azure.durable_functions": {"shared/drivers/durable.py"},
     "azure.identity": {"shared/wiring.py"},
+    "jwt": {"shared/api/run_tokens.py"},
     "openai": {"shared/agentkit/provider.py", "shared/agentkit/provider_errors.py"},
 }
 """What only some may import; a folder of the same name (``azure/``) would count as the file."""

@@ -76,7 +76,7 @@ def test_every_path_parameter_is_constrained(http: dict[str, dict[str, Any]]) ->
             assert constraint.fullmatch("a\nb") is None, name
 
 
-@pytest.mark.parametrize("name", ["zz_not_found", "v1_zz_not_found"])
+@pytest.mark.parametrize("name", ["zz_not_found", "v1_zz_not_found", "shared_zz_not_found"])
 def test_the_catch_alls_take_any_address_that_hangs_nothing(http: dict[str, dict[str, Any]], name: str) -> None:
     """What they leave out gets an empty 404 of the host. A newline must not come through, not even as the last."""
     template = parse_template(http[name]["route"])
@@ -89,8 +89,9 @@ def test_the_catch_alls_take_any_address_that_hangs_nothing(http: dict[str, dict
 
 def test_get_takes_head_and_the_catch_all_takes_the_rest_last(http: dict[str, dict[str, Any]]) -> None:
     assert sorted(http, key=str.lower)[-1] == "zz_not_found"
-    assert sorted(name for name in http if name.startswith("v1_"))[-1] == "v1_zz_not_found"
-    assert set(methods(http["zz_not_found"])) == set(methods(http["v1_zz_not_found"])) == set(routing.METHODS)
+    for prefix in ("", "v1_", "shared_"):
+        assert sorted(name for name in http if name.startswith(prefix))[-1] == f"{prefix}zz_not_found"
+        assert set(methods(http[f"{prefix}zz_not_found"])) == set(routing.METHODS)
     for name, trigger in http.items():
         assert ("GET" in methods(trigger)) == ("HEAD" in methods(trigger)), name
 
@@ -110,9 +111,10 @@ def test_every_orchestrator_is_quiet_in_the_log_and_nothing_else_is(triggers: li
     [
         ({}, set()),
         ({"OPENAI_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="}, {"receive_webhook"}),
-        ({"DORMOUSE_API_KEYS": "ada:0123456789abcdef"}, {"v1"}),
+        ({"DORMOUSE_API_KEYS": "ada:0123456789abcdef"}, {"v1_"}),
+        ({"DORMOUSE_RUN_TOKEN_SECRET": "0123456789abcdef0123456789abcdef"}, {"shared_"}),
     ],
-    ids=["nothing set", "webhooks", "clients"],
+    ids=["nothing set", "webhooks", "clients", "run tokens"],
 )
 def test_only_liveness_is_open_and_what_has_keys_or_signatures_of_its_own(
     env: dict[str, str], more: set[str], monkeypatch: pytest.MonkeyPatch
@@ -123,8 +125,7 @@ def test_only_liveness_is_open_and_what_has_keys_or_signatures_of_its_own(
     levels = {name: str(getattr(level, "value", level)).lower() for name, level in found.items()}
     assert len(levels) > 30
     opened = {name for name, level in levels.items() if level == "anonymous"}
-    clients = {name for name in levels if name.startswith("v1_")}
-    assert opened == {"get_health"} | (more - {"v1"}) | (clients if "v1" in more else set())
+    assert opened == {"get_health"} | {name for name in levels if name.startswith(tuple(more))}
     assert set(levels.values()) == {"anonymous", "function"}
 
 
@@ -171,7 +172,7 @@ def test_health_and_status_load_neither_the_provider_nor_an_identity() -> None:
 async def main():
     health = await call("get_health")
     assert health.status_code == 200, health.body
-    early = sorted(n for n in ("openai", "azure.identity", "azure.data.tables") if n in sys.modules)
+    early = sorted(n for n in ("openai", "azure.identity", "azure.data.tables", "jwt") if n in sys.modules)
     print("health:", *early)
     from shared import wiring
     from tests.parts.memory import MemoryTables
@@ -183,7 +184,7 @@ async def main():
     assert json.loads(missing.body)["data"][0]["name"] == "novelist"
     document = await call("get_openapi")
     assert json.loads(document.body)["openapi"] == "3.1.0"
-    print("status:", *(name for name in ("openai", "azure.identity") if name in sys.modules))
+    print("status:", *(name for name in ("openai", "azure.identity", "jwt") if name in sys.modules))
 asyncio.run(main())
 """)
     assert printed.splitlines() == ["health:", "status:"]

@@ -110,6 +110,23 @@ def test_only_the_names_of_settings_are_read() -> None:
         ("DORMOUSE_CALLBACK_ALLOW", "localhost,,s3cret", "hosts"),
         ("DORMOUSE_CALLBACK_ALLOW", "*.s3cret", "hosts"),
         ("DORMOUSE_CALLBACK_ALLOW", "localhost:http", "hosts"),
+        ("DORMOUSE_RUN_TOKEN_SECRET", "s3cret", "32 to 512 visible ASCII characters"),
+        ("DORMOUSE_RUN_TOKEN_SECRET", f"s3cret{'x' * 25}", "32 to 512 visible ASCII characters"),
+        ("DORMOUSE_RUN_TOKEN_SECRET", f"{'x' * 32} s3cret", "32 to 512 visible ASCII characters"),
+        ("DORMOUSE_RUN_TOKEN_SECRET", f"s3cret{'ü' * 32}", "32 to 512 visible ASCII characters"),
+        ("DORMOUSE_RUN_TOKEN_SECRET", "x" * 513, "32 to 512 visible ASCII characters"),
+        ("DORMOUSE_RUN_TOKEN_SECRET", f"{'x' * 32} {'x' * 32}", "two different ones"),
+        ("DORMOUSE_RUN_TOKEN_SECRET", f"{'x' * 32} {'y' * 32} {'z' * 32}", "one secret, or two"),
+        (
+            "DORMOUSE_RUN_TOKEN_SECRET",
+            "@Microsoft.KeyVault(SecretUri=https://s3cret.vault.azure.net/secrets/tokens)",
+            "a reference that leads nowhere",
+        ),
+        ("DORMOUSE_ALLOWED_ORIGINS", "*", "no *"),
+        ("DORMOUSE_ALLOWED_ORIGINS", "https://*.s3cret.example", "no *"),
+        ("DORMOUSE_ALLOWED_ORIGINS", "https://s3cret.example/", "no slash at the end"),
+        ("DORMOUSE_ALLOWED_ORIGINS", "s3cret.example", "must be origins"),
+        ("DORMOUSE_ALLOWED_ORIGINS", "null", "must be origins"),
     ],
 )
 def test_a_malformed_value_is_named_and_never_repeated(name: str, value: str, sentence: str) -> None:
@@ -125,6 +142,20 @@ def test_callbacks_may_have_two_secrets_while_one_is_changed_for_the_other() -> 
     old, new = "whsec_YSBzZWNyZXQgb2YgdGhlIHRlc3Rzcw==", "whsec_YW5vdGhlciBvZiB0aGUgdGVzdHM"
     assert load({"DORMOUSE_CALLBACK_SECRET": f" {old}  {new} "}).callback_secrets == (old, new)
     assert load({}).callback_secrets == ()
+
+
+def test_run_tokens_may_have_two_secrets_while_one_is_changed_for_the_other() -> None:
+    old, new = "o" * 32, "n" * 512
+    assert load({"DORMOUSE_RUN_TOKEN_SECRET": f" {new}  {old} "}).run_token_secrets == (new, old)
+    assert load({}).run_token_secrets == ()
+
+
+def test_origins_are_compared_as_browsers_send_them() -> None:
+    given = "https://App.example.com:443, http://localhost:5173\thttp://a.example:80,https://b.example:8443"
+    assert load({"DORMOUSE_ALLOWED_ORIGINS": given}).origins_allowed == {
+        "https://app.example.com", "http://localhost:5173", "http://a.example", "https://b.example:8443"
+    }  # fmt: skip
+    assert load({}).origins_allowed == frozenset()
 
 
 def test_hosts_that_callbacks_may_reach_wherever_they_are() -> None:

@@ -14,7 +14,9 @@ from starlette.requests import Request
 from shared.api.bodies import MessageBody, MetadataKey, MetadataValue, TextOr, idempotency_key, input_items, invalid
 from shared.api.native.batch_items import BadItem, Items, of_lines, of_object
 from shared.api.native.run_bodies import MAX_OF_A_CALLBACK_URL, LimitsBody
+from shared.api.native.token_bodies import BatchTokenBody
 from shared.api.reading import Share, check_type, check_widths, read_bytes
+from shared.api.run_tokens import check_enabled
 from shared.errors import DormouseError, InvalidJson, InvalidRequest, UnsupportedMediaType
 from shared.runs.batches.submit import AskedItem, BatchSubmission
 from shared.runs.commands.submission import Submission
@@ -49,6 +51,7 @@ class OptionsBody(AskedBody):
 
     concurrency: int | None = Field(None, ge=1)
     callback_url: str | None = Field(None, min_length=1, max_length=MAX_OF_A_CALLBACK_URL)
+    token: BatchTokenBody | None = None
 
 
 class ItemBody(AskedBody):
@@ -65,14 +68,20 @@ class BatchBody(OptionsBody):
     items: list[ItemBody] = Field(min_length=1, max_length=MAX_ITEMS)
 
 
-async def read_batch(request: Request, owner: str, settings: Settings, share: Share) -> BatchSubmission:
-    """What ``POST /api/batches`` asks for. Raises what is wrong with the whole; a bad item is in its place.
+async def read_batch(
+    request: Request, owner: str, settings: Settings, share: Share
+) -> tuple[BatchSubmission, BatchTokenBody | None]:
+    """What ``POST /api/batches`` asks for, and the token that its answer is to hold.
+
+    Raises what is wrong with the whole; a bad item is in its place.
 
     The items stay the bytes that they came as, and each is made of them when it is asked for: all at once they would
     take many times as much memory. So the share is held until the batch is submitted.
     """
     key = idempotency_key(request.headers.getlist("idempotency-key"))
     options, items = await _read(request, settings, share)
+    if options.token is not None:
+        check_enabled(settings)
     payload = await _payload(options, items)
     most = settings.batch_concurrency
     if options.concurrency is not None and options.concurrency > most:
@@ -81,7 +90,7 @@ async def read_batch(request: Request, owner: str, settings: Settings, share: Sh
             errors=[{"field": "concurrency", "problem": f"may be at most {most}"}],
         )
     defaults = Submission(owner=owner, items=(), **_asked(options))
-    return BatchSubmission(
+    wanted = BatchSubmission(
         items=_Asked(items, defaults, settings),
         defaults=defaults,
         payload=payload,
@@ -89,6 +98,7 @@ async def read_batch(request: Request, owner: str, settings: Settings, share: Sh
         callback_url=options.callback_url,
         idempotency_key=key,
     )
+    return wanted, options.token
 
 
 async def _read(request: Request, settings: Settings, share: Share) -> tuple[OptionsBody, Items]:
@@ -229,8 +239,8 @@ async def _payload(options: OptionsBody, items: Items) -> str:
 
     On the way it raises what makes it no batch at all: no item, no object among them, an id that two of them have.
     """
-    # Without an address the digest is what it was before there were any.
-    unsaid = {"callback_url"} if options.callback_url is None else None
+    # Without an address the digest is what it was before there were any. A token is nothing that the batch is to do.
+    unsaid = {"token", "callback_url"} if options.callback_url is None else {"token"}
     asked = json.dumps(["batch", options.model_dump(exclude=unsaid)], sort_keys=True)
     # In pieces of what one JSON array would be: all items at once would take too much memory.
     digest = hashlib.sha256(f"{asked[:-1]}, [".encode())

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from shared.api.http import time_on_the_wire
 from shared.api.native.fields import BatchId, CallbackStatus, Count, IncompleteDetails, RunError, RunId, Time, Url
+from shared.api.native.token_bodies import RunToken
 from shared.runs.model.batch import Batch as BatchRecord
 from shared.runs.model.batch import BatchStatus, ItemStatus, counts
 from shared.runs.model.phases import RunStatus
@@ -76,6 +77,13 @@ class Batch(TypedDict):
 
     retry_after: float | None
     """Seconds between its last look and its next; null at the end."""
+
+
+class SubmittedBatch(Batch):
+    """A batch as the answer to its submit has it."""
+
+    token: NotRequired[RunToken]
+    """Only there when it was asked for, and in no other answer."""
 
 
 class BatchList(TypedDict):

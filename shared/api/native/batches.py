@@ -12,8 +12,16 @@ from shared import errors
 from shared.api.callers import owner_of
 from shared.api.http import json_response, not_modified
 from shared.api.native.batch_bodies import BatchBody, read_batch
-from shared.api.native.batch_shapes import Batch, BatchItemList, BatchList, batch_on_the_wire, item_on_the_wire
+from shared.api.native.batch_shapes import (
+    Batch,
+    BatchItemList,
+    BatchList,
+    SubmittedBatch,
+    batch_on_the_wire,
+    item_on_the_wire,
+)
 from shared.api.native.runs import run_url
+from shared.api.native.token_bodies import RunToken, subject_of, token_for
 from shared.api.operations import (
     IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
@@ -27,6 +35,7 @@ from shared.api.operations import (
 )
 from shared.api.pages import cursor_of, limit_of, query_of, statuses_of
 from shared.api.reading import Share
+from shared.api.run_tokens import Access
 from shared.drivers.driver import Driver
 from shared.errors import BatchNotFound
 from shared.runs.batches import cancel, delete
@@ -34,7 +43,7 @@ from shared.runs.batches.callbacks import redeliver_batch
 from shared.runs.batches.submit import submit_batch
 from shared.runs.model.batch import Batch as BatchRecord
 from shared.runs.model.batch import ItemStatus
-from shared.runs.queries.batches import batch_of_owner, batches_of_owner, items_of_batch
+from shared.runs.queries.batches import batch_if, batch_of_owner, batches_of_owner, items_of_batch
 from shared.wiring import App
 
 TAG = "batches"
@@ -63,12 +72,12 @@ _ITEM_CURSOR = re.compile(r"[0-9]{6}", re.ASCII)
     answers={
         202: Answer(
             text="The batch is on its way.",
-            shape=Batch,
+            shape=SubmittedBatch,
             headers=("Location", "Operation-Location", "Retry-After", "ETag"),
         ),
         200: Answer(
             text="The batch is over already: every item was wrong, or the key is that of an ended one.",
-            shape=Batch,
+            shape=SubmittedBatch,
             headers=("Location", "Operation-Location", "ETag"),
         ),
     },
@@ -76,6 +85,7 @@ _ITEM_CURSOR = re.compile(r"[0-9]{6}", re.ASCII)
         errors.UnknownAgent,
         errors.ModelNotAllowed,
         errors.CallbacksDisabled,
+        errors.TokensDisabled,
         errors.InvalidIdempotencyKey,
         errors.IdempotencyKeyReused,
         errors.BatchDeleted,
@@ -86,22 +96,24 @@ async def create_batch(request: Request, app: App, driver: Driver) -> Response:
 
     Up to 1,000 inputs, each of which becomes a run. What the batch says of `agent`, `model`, `metadata`,
     `deadline_seconds` and `limits` goes for items that say nothing else. An item that is wrong fails alone. The body
-    may be JSON Lines too (`application/jsonl`), one item a line, with those options in the query.
+    may be JSON Lines too (`application/jsonl`), one item a line, with those options in the query. With `token` the
+    answer holds a token for the batch, as `POST /api/batches/{batch_id}/tokens` gives it; it is in this answer alone.
     """
     # Held until all is written: the items are parsed from the body one by one.
     with Share(app.settings) as share:
-        wanted = await read_batch(request, owner_of(request, app.settings), app.settings, share)
+        wanted, asked = await read_batch(request, owner_of(request, app.settings), app.settings, share)
         submitted = await submit_batch(app.ports, wanted)
     # If this fails the answer is the same: the due row is written, and the sweep finds it.
     await driver.start_batch(submitted)
     batch = submitted.batch
-    return _answer(app, batch, status=200 if batch.status.over else 202, located=True)
+    token = None if asked is None else token_for(app.settings, batch, asked, app.ports.clock())
+    return _answer(app, batch, status=200 if batch.status.over else 202, located=True, token=token)
 
 
 @operation(tag=TAG, parameters=(IF_NONE_MATCH,), answers={200: A_BATCH, 304: UNCHANGED}, problems=(BatchNotFound,))
-async def get_batch(request: Request, app: App) -> Response:
+async def get_batch(request: Request, app: App, access: Access | None = None) -> Response:
     """See how a batch stands."""
-    return not_modified(request, _answer(app, await _own_batch(request, app)))
+    return not_modified(request, _answer(app, await own_batch(request, app, access)))
 
 
 @operation(
@@ -143,7 +155,7 @@ async def get_batch_items(request: Request, app: App) -> Response:
     query = query_of(request, "limit", "cursor", "status")
     limit, first = limit_of(query), int(cursor_of(query, _ITEM_CURSOR) or "0")
     statuses = statuses_of(query, ItemStatus)
-    batch = await _own_batch(request, app)
+    batch = await own_batch(request, app)
     page = await items_of_batch(app.ports, batch, first, limit, statuses)
     body: BatchItemList = {
         "data": [
@@ -162,7 +174,7 @@ async def cancel_batch(request: Request, app: App, driver: Driver) -> Response:
 
     What has not begun never does; what is active is cancelled, here and at the provider. May be repeated.
     """
-    batch = await cancel.cancel_batch(app.ports, (await _own_batch(request, app)).id)
+    batch = await cancel.cancel_batch(app.ports, (await own_batch(request, app)).id)
     if batch is None or batch.is_deleted:
         raise BatchNotFound
     # Also when it was cancelled before: that wake may have been lost.
@@ -181,7 +193,7 @@ async def deliver_batch_again(request: Request, app: App, driver: Driver) -> Res
 
     Under the same `webhook-id`, also after the receiver wanted no more, or when it was given up.
     """
-    batch = await redeliver_batch(app.ports, (await _own_batch(request, app)).id)
+    batch = await redeliver_batch(app.ports, (await own_batch(request, app)).id)
     if batch is None:
         raise BatchNotFound
     await driver.wake(batch.id)
@@ -194,18 +206,26 @@ async def delete_batch(request: Request, app: App, driver: Driver) -> Response:
 
     With its runs, here and at the provider; an active one is cancelled.
     """
-    batch = await _own_batch(request, app)
+    batch = await own_batch(request, app)
     if await delete.delete_batch(app.ports, batch.id):
         await driver.wake(batch.id)
     return Response(status_code=204)
 
 
-async def _own_batch(request: Request, app: App) -> BatchRecord:
-    owner = owner_of(request, app.settings)
-    return await batch_of_owner(app.ports, request.path_params["batch_id"], owner)
+async def own_batch(request: Request, app: App, access: Access | None = None) -> BatchRecord:
+    """The batch that the address names, if it is the caller's, or the one that ``access`` opens.
+
+    Raises ``BatchNotFound``, ``Unauthenticated``.
+    """
+    batch_id = request.path_params["batch_id"]
+    if access is not None:
+        return await batch_if(app.ports, batch_id, lambda batch: access.opens(subject_of(batch)))
+    return await batch_of_owner(app.ports, batch_id, owner_of(request, app.settings))
 
 
-def _answer(app: App, batch: BatchRecord, *, status: int = 200, located: bool = False) -> Response:
+def _answer(
+    app: App, batch: BatchRecord, *, status: int = 200, located: bool = False, token: RunToken | None = None
+) -> Response:
     url = _url(app, batch)
     headers: dict[str, str] = {}
     if located:
@@ -214,7 +234,8 @@ def _answer(app: App, batch: BatchRecord, *, status: int = 200, located: bool = 
         # In the header alone: a clock in the body would change the ETag with each request.
         seconds = (batch.schedule.wake_at - app.ports.clock()).total_seconds()
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
-    return json_response(batch_on_the_wire(batch, url=url), status=status, headers=headers)
+    once = None if token is None else {"token": token}
+    return json_response(batch_on_the_wire(batch, url=url), status=status, headers=headers, once=once)
 
 
 def _url(app: App, batch: BatchRecord) -> str:

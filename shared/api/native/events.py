@@ -16,9 +16,10 @@ from shared.api.http import time_on_the_wire
 from shared.api.native.call_shapes import ToolCall, call_on_the_wire
 from shared.api.native.fields import Count, Time
 from shared.api.native.run_shapes import Run
-from shared.api.native.runs import TAG, body_of, own_run, run_url
+from shared.api.native.runs import TAG, body_of, own_run, run_url, viewer_of
 from shared.api.operations import Answer, Parameter, operation
 from shared.api.pacing import HEADERS, MEDIA_TYPE, EventStream, TimeIsUp, paced
+from shared.api.run_tokens import Access
 from shared.drivers.driver import Driver
 from shared.errors import InvalidEventId, RunNotFound, TooManyViewers
 from shared.runs.model.calls import ToolCall as CallRecord
@@ -81,44 +82,48 @@ class Position(TypedDict):
     continuation_token: str
 
 
+PARAMETERS = (
+    Parameter(
+        name="Last-Event-ID",
+        place="header",
+        text="Go on exactly after this event; goes before `after`.",
+        schema=EVENT_ID,
+    ),
+    Parameter(
+        name="after",
+        place="query",
+        text="The same, for who cannot set headers.",
+        schema=EVENT_ID,
+        example="1.1.42",
+    ),
+)
+ANSWERS = {
+    200: Answer(
+        text="The events, each with one line of JSON, until the connection or the run ends.",
+        events={
+            "state": Run,
+            "status": Run,
+            "snapshot": Piece,
+            "delta": Piece,
+            "wake": Wake,
+            "tool_started": ToolCall,
+            "tool_progress": ToolCall,
+            "tool_finished": ToolCall,
+            "stale": Position,
+            "end": Run,
+        },
+    ),
+    204: Answer(text="The run has ended and the caller has its end."),
+}
+
+
 @operation(
     tag=TAG,
-    parameters=(
-        Parameter(
-            name="Last-Event-ID",
-            place="header",
-            text="Go on exactly after this event; goes before `after`.",
-            schema=EVENT_ID,
-        ),
-        Parameter(
-            name="after",
-            place="query",
-            text="The same, for who cannot set headers.",
-            schema=EVENT_ID,
-            example="1.1.42",
-        ),
-    ),
-    answers={
-        200: Answer(
-            text="The events, each with one line of JSON, until the connection or the run ends.",
-            events={
-                "state": Run,
-                "status": Run,
-                "snapshot": Piece,
-                "delta": Piece,
-                "wake": Wake,
-                "tool_started": ToolCall,
-                "tool_progress": ToolCall,
-                "tool_finished": ToolCall,
-                "stale": Position,
-                "end": Run,
-            },
-        ),
-        204: Answer(text="The run has ended and the caller has its end."),
-    },
+    parameters=PARAMETERS,
+    answers=ANSWERS,
     problems=(RunNotFound, InvalidEventId, TooManyViewers),
 )
-async def watch_run(request: Request, app: App, driver: Driver) -> Response:
+async def watch_run(request: Request, app: App, driver: Driver, access: Access | None = None) -> Response:
     """Watch a run.
 
     Server-Sent Events. First `state`, the whole run; then what happens, to the `end`. A client keeps one text, which
@@ -127,7 +132,7 @@ async def watch_run(request: Request, app: App, driver: Driver) -> Response:
     you do not know. The connection ends by itself after some minutes: come back with the last `id`, and nothing is
     lost. A run that was submitted without `stream` shows no `delta`.
     """
-    run = await own_run(request, app)
+    run = await own_run(request, app, access)
     given = request.headers.get("last-event-id") or request.query_params.get("after") or ""
     # 204 tells an EventSource to stop; when a stream just ends it reconnects.
     if given == END and run.terminal:
@@ -139,7 +144,7 @@ async def watch_run(request: Request, app: App, driver: Driver) -> Response:
     if request.method == "HEAD":
         return Response(headers=HEADERS, media_type=MEDIA_TYPE)
     wake = driver.wake
-    return EventStream(stream(app, run.id, after, wake), app.watching.limit.acquire(run.request.owner))
+    return EventStream(stream(app, run.id, after, wake), app.watching.limit.acquire(viewer_of(run, access)))
 
 
 async def stream(app: App, run_id: str, after: EventId | None, wake: WakeNow) -> AsyncGenerator[bytes, None]:

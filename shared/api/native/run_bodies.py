@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from starlette.requests import Request
 
 from shared.api.bodies import MessageBody, MetadataKey, MetadataValue, TextOr, idempotency_key, input_items, invalid
+from shared.api.native.token_bodies import TokenBody
 from shared.api.reading import Share, read_json
+from shared.api.run_tokens import check_enabled
 from shared.runs.commands.submission import Submission
 from shared.runs.model.facts import Approve
 from shared.runs.rules.preview import TITLE_LENGTH
@@ -47,6 +49,7 @@ class RunBody(BaseModel):
     deadline_seconds: float | None = Field(None, ge=1, allow_inf_nan=False)
     limits: LimitsBody = Field(default_factory=LimitsBody)
     callback_url: str | None = Field(None, min_length=1, max_length=MAX_OF_A_CALLBACK_URL)
+    token: TokenBody | None = None
 
 
 CallId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -81,8 +84,11 @@ async def read_answers(request: Request, settings: Settings) -> dict[str, Approv
     return {name: Approve(approve=each.approve, reason=each.reason) for name, each in body.answers.items()}
 
 
-async def read_submission(request: Request, owner: str, settings: Settings) -> Submission:
-    """What ``POST /api/runs`` asks for. Raises the errors that say what to change."""
+async def read_submission(request: Request, owner: str, settings: Settings) -> tuple[Submission, TokenBody | None]:
+    """What ``POST /api/runs`` asks for, and the token that its answer is to hold.
+
+    Raises the errors that say what to change.
+    """
     key = idempotency_key(request.headers.getlist("idempotency-key"))
     with Share(settings) as share:
         given = await read_json(request, settings.json_most, share)
@@ -92,8 +98,10 @@ async def read_submission(request: Request, owner: str, settings: Settings) -> S
         body = RunBody.model_validate(given)
     except ValidationError as error:
         raise invalid(error) from None
+    if body.token is not None:
+        check_enabled(settings)
     await asyncio.sleep(0)
-    return Submission(
+    wanted = Submission(
         owner=owner,
         items=input_items(body.input, settings),
         model=body.model,
@@ -109,3 +117,5 @@ async def read_submission(request: Request, owner: str, settings: Settings) -> S
         idempotency_key=key,
         callback_url=body.callback_url,
     )
+    # Beside it: no part of what is asked of the run, so that the same key may come with it or without.
+    return wanted, body.token

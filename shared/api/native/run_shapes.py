@@ -21,6 +21,7 @@ from shared.api.native.fields import (
     Time,
     Url,
 )
+from shared.api.native.token_bodies import RunToken
 from shared.runs.model.phases import RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Run as RunRecord
 from shared.runs.queries.runs import FullRun
@@ -155,6 +156,13 @@ class Run(RunSummary):
     required_action: RequiredAction | None
     tool_calls: list[ToolCall]
     progress: Progress | None
+
+
+class SubmittedRun(Run):
+    """A run as the answer to its submit has it."""
+
+    token: NotRequired[RunToken]
+    """Only there when it was asked for, and in no other answer."""
 
 
 class RunList(TypedDict):

@@ -13,7 +13,8 @@ from shared import errors
 from shared.api.callers import owner_of
 from shared.api.http import json_response, not_modified, wait_of_preference, wait_of_query
 from shared.api.native.run_bodies import AnswersBody, RunBody, read_answers, read_submission
-from shared.api.native.run_shapes import SOONER, Run, RunList, run_on_the_wire, summary_on_the_wire
+from shared.api.native.run_shapes import SOONER, Run, RunList, SubmittedRun, run_on_the_wire, summary_on_the_wire
+from shared.api.native.token_bodies import RunToken, subject_of, token_for
 from shared.api.operations import (
     IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
@@ -28,13 +29,14 @@ from shared.api.operations import (
     statuses_parameter,
 )
 from shared.api.pages import RUN_CURSOR, read_page
+from shared.api.run_tokens import Access
 from shared.drivers.driver import Driver
 from shared.errors import RunNotFound, TooManyViewers
 from shared.runs.commands import answer, cancel, delete, submit
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.phases import RunningTools, RunStatus
 from shared.runs.model.run import Run as RunRecord
-from shared.runs.queries.runs import calls_of, in_full, run_of_owner, runs_of_owner
+from shared.runs.queries.runs import calls_of, in_full, run_if, run_of_owner, runs_of_owner
 from shared.runs.rules.waiting import next_look_or_try
 from shared.runs.watching.views import RunRows
 from shared.wiring import App
@@ -46,13 +48,13 @@ A_RUN = Answer(
 )
 SUBMITTED = Answer(
     text="The run is on its way.",
-    shape=Run,
+    shape=SubmittedRun,
     headers=("Location", "Operation-Location", "Retry-After", "ETag", "Vary"),
     sometimes=("Preference-Applied",),
 )
 SUBMITTED_AND_FINAL = Answer(
     text="The run is final already: it answered within the request, or the key is that of an ended run.",
-    shape=Run,
+    shape=SubmittedRun,
     headers=("Location", "Operation-Location", "ETag", "Vary"),
     sometimes=("Preference-Applied",),
 )
@@ -67,6 +69,7 @@ SUBMITTED_AND_FINAL = Answer(
         errors.UnknownAgent,
         errors.ModelNotAllowed,
         errors.CallbacksDisabled,
+        errors.TokensDisabled,
         errors.InvalidIdempotencyKey,
         errors.SessionNotFound,
         errors.SessionBusy,
@@ -80,9 +83,10 @@ async def create_run(request: Request, app: App, driver: Driver) -> Response:
     """Start a run.
 
     The answer comes at once; the run goes on by itself. With `session_id` it is the next run of that session. Every
-    field but `input` may be left out.
+    field but `input` may be left out. With `token` the answer holds a token for the run, as `POST
+    /api/runs/{run_id}/tokens` gives it; it is in this answer alone.
     """
-    wanted = await read_submission(request, owner_of(request, app.settings), app.settings)
+    wanted, asked = await read_submission(request, owner_of(request, app.settings), app.settings)
     submitted = await submit.submit(app.ports, wanted)
     # If this fails the answer is the same: the due row is written, and the sweep finds it.
     await driver.start_run(submitted)
@@ -93,7 +97,8 @@ async def create_run(request: Request, app: App, driver: Driver) -> Response:
             run, calls = await _ended(app, run, calls, wait)
         except TooManyViewers:  # the run is submitted, and to wait was a preference
             wait = None
-    response = await _answer(app, run, calls, status=200 if run.terminal else 202, located=True)
+    token = None if asked is None else token_for(app.settings, run, asked, app.ports.clock())
+    response = await _answer(app, run, calls, status=200 if run.terminal else 202, located=True, token=token)
     if wait is not None:
         response.headers["Preference-Applied"] = f"wait={wait}"
     # A cache must not give this answer to a request that prefers to wait otherwise.
@@ -107,10 +112,10 @@ async def create_run(request: Request, app: App, driver: Driver) -> Response:
     answers={200: A_RUN, 304: UNCHANGED},
     problems=(errors.InvalidRequest, RunNotFound, TooManyViewers),
 )
-async def get_run(request: Request, app: App) -> Response:
+async def get_run(request: Request, app: App, access: Access | None = None) -> Response:
     """See how a run stands."""
     seconds = wait_of_query(request)
-    run = await own_run(request, app)
+    run = await own_run(request, app, access)
     if not seconds or run.terminal:
         return not_modified(request, await _answer(app, run, await calls_of(app.ports, run)))
     before: object = None
@@ -128,7 +133,7 @@ async def get_run(request: Request, app: App) -> Response:
         return seen is None or seen != before
 
     # Counted like a stream: a waiting request occupies the instance just as long.
-    with app.watching.limit.acquire(run.request.owner):
+    with app.watching.limit.acquire(viewer_of(run, access)):
         now = await app.watching.until(run.id, seconds, is_other)
     if now is None:
         raise RunNotFound
@@ -162,12 +167,13 @@ async def list_runs(request: Request, app: App) -> Response:
 
 
 @operation(tag=TAG, answers={200: A_RUN}, problems=(RunNotFound,))
-async def cancel_run(request: Request, app: App, driver: Driver) -> Response:
+async def cancel_run(request: Request, app: App, driver: Driver, access: Access | None = None) -> Response:
     """Cancel a run.
 
     Final here at once; at the provider it is tried for a day. A run that had ended stays as it was. May be repeated.
     """
-    run = await cancel.cancel(app.ports, (await own_run(request, app)).id, by=owner_of(request, app.settings))
+    run_id = (await own_run(request, app, access)).id
+    run = await cancel.cancel(app.ports, run_id, by=caller_of(request, app, access))
     if run is None:
         raise RunNotFound
     # Also when it was cancelled before: that wake may have been lost.
@@ -182,16 +188,16 @@ async def cancel_run(request: Request, app: App, driver: Driver) -> Response:
     answers={200: A_RUN},
     problems=(RunNotFound, errors.AlreadyAnswered, errors.AmbiguousCallId, errors.NotWaiting, errors.RunEnded),
 )
-async def answer_run(request: Request, app: App, driver: Driver) -> Response:
+async def answer_run(request: Request, app: App, driver: Driver, access: Access | None = None) -> Response:
     """Approve or refuse calls.
 
     By the `id` that `required_action` shows for each call; all at once or one by one. The same answers again are
     fine. A `call_id` is taken too, while the run has had only one call of that `call_id`.
     """
-    run_id = (await own_run(request, app)).id
+    run_id = (await own_run(request, app, access)).id
     # The body is read after the check: that of a stranger is not even waited for.
     answers = await read_answers(request, app.settings)
-    run = await answer.answer(app.ports, run_id, answers, by=owner_of(request, app.settings))
+    run = await answer.answer(app.ports, run_id, answers, by=caller_of(request, app, access))
     if run is None:
         raise RunNotFound
     # Also for a repeated answer: the wake of the first may have been lost.
@@ -212,10 +218,25 @@ async def delete_run(request: Request, app: App, driver: Driver) -> Response:
     return Response(status_code=204)
 
 
-async def own_run(request: Request, app: App) -> RunRecord:
-    """The run that the address names, if it is the caller's. Raises ``RunNotFound``, ``Unauthenticated``."""
-    owner = owner_of(request, app.settings)
-    return await run_of_owner(app.ports, request.path_params["run_id"], owner)
+async def own_run(request: Request, app: App, access: Access | None = None) -> RunRecord:
+    """The run that the address names, if it is the caller's, or the one that ``access`` opens.
+
+    Raises ``RunNotFound``, ``Unauthenticated``.
+    """
+    run_id = request.path_params["run_id"]
+    if access is not None:
+        return await run_if(app.ports, run_id, lambda run: access.opens(subject_of(run)))
+    return await run_of_owner(app.ports, run_id, owner_of(request, app.settings))
+
+
+def viewer_of(run: RunRecord, access: Access | None) -> str:
+    """Whose streams and waiting requests a call counts among."""
+    return run.request.owner if access is None else access.viewer
+
+
+def caller_of(request: Request, app: App, access: Access | None) -> str:
+    """Who calls, for what is written down."""
+    return owner_of(request, app.settings) if access is None else access.by
 
 
 def run_url(app: App, run_id: str) -> str:
@@ -246,7 +267,13 @@ async def _ended(
 
 
 async def _answer(
-    app: App, run: RunRecord, calls: Sequence[ToolCall], *, status: int = 200, located: bool = False
+    app: App,
+    run: RunRecord,
+    calls: Sequence[ToolCall],
+    *,
+    status: int = 200,
+    located: bool = False,
+    token: RunToken | None = None,
 ) -> Response:
     body = await body_of(app, run, calls)
     headers: dict[str, str] = {}
@@ -255,7 +282,7 @@ async def _answer(
     if not run.terminal:
         # In the header alone: a clock in the body would change the ETag with each request.
         headers["Retry-After"] = str(_retry_after(run, app.ports.clock()))
-    return json_response(body, status=status, headers=headers)
+    return json_response(body, status=status, headers=headers, once=None if token is None else {"token": token})
 
 
 def _retry_after(run: RunRecord, now: datetime) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shared.errors import BatchNotFound
@@ -57,9 +57,14 @@ class ItemPage:
 
 async def batch_of_owner(ports: Ports, batch_id: str, owner: str) -> Batch:
     """The batch. Raises ``BatchNotFound`` for one that is not there, deleted, or another owner's."""
+    return await batch_if(ports, batch_id, lambda batch: batch.request.owner == owner)
+
+
+async def batch_if(ports: Ports, batch_id: str, may_be_seen: Callable[[Batch], bool]) -> Batch:
+    """The batch. Raises ``BatchNotFound`` for one that is not there, deleted, or not to be seen by whoever asks."""
     stored = await ports.batches.load(batch_id)
     # One error for all three: nobody learns which ids other owners have.
-    if stored is None or stored.value.request.owner != owner or stored.value.is_deleted:
+    if stored is None or stored.value.is_deleted or not may_be_seen(stored.value):
         raise BatchNotFound
     return stored.value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shared.agentkit.agent import Item
@@ -90,9 +90,14 @@ class RunPage:
 
 async def run_of_owner(ports: Ports, run_id: str, owner: str) -> Run:
     """The run. Raises ``RunNotFound`` for one that is not there, deleted, or another owner's."""
+    return await run_if(ports, run_id, lambda run: run.request.owner == owner)
+
+
+async def run_if(ports: Ports, run_id: str, may_be_seen: Callable[[Run], bool]) -> Run:
+    """The run. Raises ``RunNotFound`` for one that is not there, deleted, or not to be seen by whoever asks."""
     stored = await ports.runs.load_visible(run_id)
     # One error for all: nobody learns which ids other owners have.
-    if stored is None or stored.value.request.owner != owner:
+    if stored is None or not may_be_seen(stored.value):
         raise RunNotFound
     return stored.value
 

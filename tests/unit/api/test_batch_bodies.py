@@ -24,7 +24,8 @@ async def read(body: Any, *, kind: str = "application/json", query: str = "", **
     given = request(body, headers={"Content-Type": kind})
     given.scope["query_string"] = query.encode()
     with Share(Settings(**settings)) as share:
-        return await read_batch(given, "me", share.settings, share)
+        wanted, _ = await read_batch(given, "me", share.settings, share)
+        return wanted
 
 
 async def lines(*given: Any, query: str = "") -> BatchSubmission:

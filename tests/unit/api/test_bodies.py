@@ -28,7 +28,8 @@ SETTINGS = Settings(max_input_bytes=LIMIT)
 
 
 async def read(body: Any, **options: Any) -> Submission:
-    return await read_submission(request(body, **options), "me", SETTINGS)
+    wanted, _ = await read_submission(request(body, **options), "me", SETTINGS)
+    return wanted
 
 
 async def refusal(body: Any, **options: Any) -> DormouseError:

@@ -66,13 +66,15 @@ async def refusal(given: Any) -> DormouseError:
     return caught.value
 
 
-def submission(body: Any) -> Any:
-    return read_submission(request(body), "me", SETTINGS)
+async def submission(body: Any) -> Any:
+    wanted, _ = await read_submission(request(body), "me", SETTINGS)
+    return wanted
 
 
 async def batch(body: bytes, kind: str = "application/json") -> Any:
     with Share(SETTINGS) as share:
-        return await read_batch(request(body, headers={"Content-Type": kind}), "me", SETTINGS, share)
+        wanted, _ = await read_batch(request(body, headers={"Content-Type": kind}), "me", SETTINGS, share)
+        return wanted
 
 
 def fields(count: int) -> bytes:

@@ -1,0 +1,78 @@
+"""What asks for a run token, and the token as it is answered with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from starlette.requests import Request
+from typing_extensions import TypedDict
+
+from shared.api.bodies import invalid
+from shared.api.http import time_on_the_wire
+from shared.api.native.fields import Time
+from shared.api.reading import Share, read_json
+from shared.api.run_tokens import DEFAULT_SECONDS, MOST_SECONDS, Right, Subject, sign
+from shared.runs.model.batch import Batch
+from shared.runs.model.run import Run
+from shared.settings import Settings
+
+MAX_BYTES = 65_536
+"""Of a body that asks for a token: far more than one can have, and little enough to need no counting."""
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class BatchTokenBody(BaseModel):
+    """A token for one batch. Of a batch there is nothing else to be shared than how it stands."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rights: list[Literal["read"]] = Field(min_length=1, max_length=1)
+    seconds: int = Field(DEFAULT_SECONDS, ge=1, le=MOST_SECONDS)
+    label: Label | None = None
+
+
+class TokenBody(BaseModel):
+    """A token for one run: what it allows, for how long, and a name for whoever gets it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rights: list[Literal["read", "answer", "cancel"]] = Field(min_length=1, max_length=3)
+    seconds: int = Field(DEFAULT_SECONDS, ge=1, le=MOST_SECONDS)
+    label: Label | None = None
+
+
+class RunToken(TypedDict):
+    """A run token, which is shown this once."""
+
+    token: str
+    """Goes to `/api/shared/…` as `Authorization: Bearer …`."""
+
+    expires_at: Time
+
+
+B = TypeVar("B", TokenBody, BatchTokenBody)
+
+
+async def read_token_body(request: Request, settings: Settings, kind: type[B]) -> B:
+    """What a token is asked for. Raises the errors that say what to change."""
+    with Share(settings) as share:
+        given = await read_json(request, MAX_BYTES, share)
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def token_for(settings: Settings, of: Run | Batch, asked: TokenBody | BatchTokenBody, now: datetime) -> RunToken:
+    """A token for this run or batch. Raises ``TokensDisabled``."""
+    rights = frozenset(Right(right) for right in asked.rights)
+    signed = sign(settings, subject_of(of), rights, asked.seconds, asked.label, now)
+    return {"token": signed.text, "expires_at": time_on_the_wire(signed.expires_at)}
+
+
+def subject_of(of: Run | Batch) -> Subject:
+    """The run or batch as tokens name it."""
+    return Subject(id=of.id, owner=of.request.owner, fingerprint=of.request.fingerprint)

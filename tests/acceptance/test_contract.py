@@ -36,6 +36,7 @@ NOBODYS = {
     "model": "nobody",
 }
 JSON = {"content-type": "application/json"}
+TOKEN_SECRET = "a-secret-of-the-tests-" * 2
 ELSEWHERE = {("*", 500)}
 """What only a defect brings."""
 
@@ -255,6 +256,71 @@ async def batches(api: Api, stack: Stack) -> None:
         assert (await api.call(method, address)).status == 404
 
 
+async def run_tokens(api: Api, stack: Stack) -> None:
+    """What whoever has a token is answered."""
+    await stack.model.script("asks", [{"calls": [{"name": "send", "arguments": {"label": "a"}}]}, {"text": "sent"}])
+    batch = await api.call("POST", "/api/batches", json={"agent": "workshop", "items": [{"input": 1}]})
+    run = await api.start("[script:asks]", agent="workshop")
+    asked = await api.until(run, lambda seen: seen["status"] == "requires_action")
+    yes = {"answers": {asked["required_action"]["calls"][0]["id"]: {"approve": True}}}
+    no = {"answers": {"call_x": {"approve": True}}}
+    tokens = {}
+    for kind, subject, rights in (("runs", run, ["read", "answer", "cancel"]), ("batches", batch["id"], ["read"])):
+        address = f"/api/{kind}/{subject}/tokens"
+        tokens[kind] = {
+            "Authorization": f"Bearer {(await api.call('POST', address, json={'rights': rights}))['token']}"
+        }
+        nobodys = f"/api/{kind}/{NOBODYS['run_id' if kind == 'runs' else 'batch_id']}/tokens"
+        for path, more, status in (
+            (nobodys, {"json": {"rights": ["read"]}}, 404),
+            (address, {"json": {"rights": ["write"]}}, 400),
+            (address, {"data": b" " * 70_000, "headers": JSON}, 413),
+            (address, {"data": b"{}", "headers": {"content-type": "text/plain"}}, 415),
+        ):
+            assert (await api.call("POST", path, **more)).status == status, more  # type: ignore[arg-type]
+    token = (await api.call("POST", f"/api/runs/{run}/tokens", json={"rights": ["cancel"]}))["token"]
+    only_cancels = {"Authorization": f"Bearer {token}"}
+    token = (await api.call("POST", f"/api/runs/{run}/tokens", json={"rights": ["read"]}))["token"]
+    only_reads = {"Authorization": f"Bearer {token}"}
+    path, events, answers, cancel, shared_batch = (
+        f"/api/shared/runs/{run}",
+        f"/api/shared/runs/{run}/events",
+        f"/api/shared/runs/{run}/answers",
+        f"/api/shared/runs/{run}/cancel",
+        f"/api/shared/batches/{batch['id']}",
+    )
+    text = {"content-type": "text/plain"}
+    for method, address, headers, more, status in (
+        ("GET", path, only_cancels, {}, 403),
+        ("GET", events, only_cancels, {}, 403),
+        ("POST", answers, only_reads, {"json": yes}, 403),
+        ("POST", cancel, only_reads, {}, 403),
+        ("POST", answers, tokens["runs"], {"json": {}}, 400),
+        ("POST", answers, tokens["runs"], {"json": no}, 409),
+        ("POST", answers, tokens["runs"], {"data": b" " * 1_000_000}, 413),
+        ("POST", answers, tokens["runs"] | text, {"data": b"{}"}, 415),
+        ("POST", answers, tokens["runs"], {"json": yes}, 200),
+        ("POST", cancel, tokens["runs"], {}, 200),
+        ("GET", events, tokens["runs"] | {"Last-Event-ID": "x"}, {}, 400),
+        ("GET", events, tokens["runs"], {}, 200),
+        ("GET", events, tokens["runs"] | {"Last-Event-ID": "end"}, {}, 204),
+    ):
+        given = headers | (JSON if "data" in more and "content-type" not in headers else {})
+        reply = await api.call(method, address, headers=given, **more)  # type: ignore[arg-type]
+        assert reply.status == status, (method, address, more, reply)
+    for address, headers in ((path, tokens["runs"]), (shared_batch, tokens["batches"])):
+        known = {"If-None-Match": (await api.call("GET", address, headers=headers)).headers["ETag"]}
+        assert (await api.call("GET", address, headers=headers | known)).status == 304
+    for address, method in ((path, "GET"), (events, "GET"), (answers, "POST"), (cancel, "POST"), (shared_batch, "GET")):
+        assert (await api.call(method, address)).status == 401
+        assert (await api.call(method, f"{address}?token=x")).status == 400
+    found = await api.call("GET", shared_batch.replace(batch["id"], NOBODYS["batch_id"]), headers=tokens["batches"])
+    assert found.status == 404
+    assert (await api.call("DELETE", f"/api/runs/{run}")).status == 204
+    for address, method in ((path, "GET"), (events, "GET"), (answers, "POST"), (cancel, "POST")):
+        assert (await api.call(method, address, headers=tokens["runs"])).status == 404
+
+
 async def openai_clients(api: Api, hasty: Api, stack: Stack) -> None:
     """What OpenAI's clients may be told, under a limit of two active runs; ``hasty`` hardly waits for an end."""
     key = {"Authorization": f"Bearer {CLIENT_KEYS['ada']}"}
@@ -329,7 +395,12 @@ async def slow_bodies(api: Api) -> None:
     """What is answered to a body that does not arrive, by a host that waits hardly for one."""
     key = {"Authorization": f"Bearer {CLIENT_KEYS['ada']}"}
     run_id = await api.start("Hello.", agent="workshop")
+    batch = await api.call("POST", "/api/batches", json={"items": [{"input": 1}]})
+    token = await api.call("POST", f"/api/runs/{run_id}/tokens", json={"rights": ["answer"]})
     for path, headers in (
+        (f"/api/runs/{run_id}/tokens", JSON),
+        (f"/api/batches/{batch['id']}/tokens", JSON),
+        (f"/api/shared/runs/{run_id}/answers", JSON | {"Authorization": f"Bearer {token['token']}"}),
         ("/api/runs", JSON),
         (f"/api/runs/{run_id}/answers", JSON),
         ("/api/batches", JSON),
@@ -350,6 +421,12 @@ async def viewers(api: Api, stack: Stack) -> None:
         async with session.get(f"/api/runs/{run_id}/events"):
             for path in ("/events", "?wait=1"):
                 assert (await api.call("GET", f"/api/runs/{run_id}{path}")).status == 429, path
+        token = await api.call("POST", f"/api/runs/{run_id}/tokens", json={"rights": ["read"]})
+        shared = {"Authorization": f"Bearer {token['token']}"}
+        async with session.get(f"/api/shared/runs/{run_id}/events", headers=shared):
+            for path in ("/events", "?wait=1"):
+                address = f"/api/shared/runs/{run_id}{path}"
+                assert (await api.call("GET", address, headers=shared)).status == 429, path
         async with session.post("/api/v1/responses", json=body, headers=key) as stream:
             first = await stream.content.readuntil(b"\n\n")
             assert stream.status == 200, first
@@ -395,7 +472,11 @@ async def test_every_answer_that_the_contract_promises_is_given(own_stack: Calla
     many = own_stack("timer")
     async with Api((await asyncio.to_thread(many.host)).url) as api:
         await batches(api, many)
-    busy = own_stack("timer", DORMOUSE_BODY_SECONDS="0.2", DORMOUSE_MAX_VIEWERS="1", OPENAI_WEBHOOK_SECRET=SECRET)
+    shared = own_stack("timer", DORMOUSE_RUN_TOKEN_SECRET=TOKEN_SECRET)
+    async with Api((await asyncio.to_thread(shared.host)).url) as api:
+        await run_tokens(api, shared)
+    hurried = {"DORMOUSE_BODY_SECONDS": "0.2", "DORMOUSE_MAX_VIEWERS": "1", "OPENAI_WEBHOOK_SECRET": SECRET}
+    busy = own_stack("timer", DORMOUSE_RUN_TOKEN_SECRET=TOKEN_SECRET, **hurried)
     async with Api((await asyncio.to_thread(busy.host)).url) as api:
         await slow_bodies(api)
         await viewers(api, busy)

@@ -19,14 +19,9 @@ from shared.drivers.driver import Driver
 from shared.errors import BatchNotFound, RunNotFound, TooManyViewers
 from shared.wiring import App
 
-WITHOUT_ACCESS = (
-    errors.TokenInQuery,
-    errors.TokenRequired,
-    errors.InvalidToken,
-    errors.TokenExpired,
-    errors.TokenRightMissing,
-)
-"""What the token of a call can be refused for."""
+WITHOUT_A_TOKEN = (errors.TokenInQuery, errors.TokenRequired, errors.InvalidToken, errors.TokenExpired)
+WITHOUT_ACCESS = (*WITHOUT_A_TOKEN, errors.TokenRightMissing)
+"""What the token of a call can be refused for. That of a batch has the one right that there is."""
 
 shared_operation = functools.partial(operation, tag="by run token", security=RUN_TOKEN)
 """Decorates a handler: what its route takes and answers with."""
@@ -91,7 +86,7 @@ async def shared_cancel_run(request: Request, app: App, driver: Driver) -> Respo
 @shared_operation(
     parameters=(IF_NONE_MATCH,),
     answers={200: batches.A_BATCH, 304: UNCHANGED},
-    problems=(*WITHOUT_ACCESS, BatchNotFound),
+    problems=(*WITHOUT_A_TOKEN, BatchNotFound),
 )
 async def shared_get_batch(request: Request, app: App) -> Response:
     """See how a shared batch stands.

@@ -25,8 +25,8 @@ async def create_run_token(request: Request, app: App) -> Response:
     Whoever has it can do what its `rights` say at `/api/shared/runs/{run_id}`, and nothing else, for so many `seconds`.
     `label` names who it is for. It cannot be taken back but by deleting the run, or by changing the app's secret.
     """
-    check_enabled(app.settings)
     run = await own_run(request, app)
+    check_enabled(app.settings)
     asked = await read_token_body(request, app.settings, TokenBody)
     return _answer(token_for(app.settings, run, asked, app.ports.clock()))
 
@@ -38,8 +38,8 @@ async def create_batch_token(request: Request, app: App) -> Response:
     Whoever has it can see how the batch stands at `/api/shared/batches/{batch_id}`, and nothing else, for so many
     `seconds`. It cannot be taken back but by deleting the batch, or by changing the app's secret.
     """
-    check_enabled(app.settings)
     batch = await own_batch(request, app)
+    check_enabled(app.settings)
     asked = await read_token_body(request, app.settings, BatchTokenBody)
     return _answer(token_for(app.settings, batch, asked, app.ports.clock()))
 

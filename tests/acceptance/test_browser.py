@@ -28,7 +28,7 @@ SOURCE = Path(__file__).parent / "browser_npm"
 HOME = ROOT / ".dormouse" / "browser"
 REFUSAL = "This server "
 
-Requests = Sequence[tuple[str, str]]
+Requests = Sequence[tuple[str, str] | tuple[str, str, Mapping[str, str]]]
 Page = Mapping[str, Any]
 Seen = Mapping[str, list[dict[str, Any]]]
 
@@ -274,3 +274,42 @@ async def test_a_page_of_another_origin_changes_nothing_by_the_cookie_of_who_has
 async def _is_parked(api: Api, run_id: str) -> bool:
     reply = await api.call("GET", f"/api/runs/{run_id}", headers=ADA)
     return bool(reply["status"] == "requires_action")
+
+
+async def test_a_page_with_a_run_token_uses_its_run_from_an_origin_that_was_named(
+    node: NodeTools, own_stack: Callable[..., Stack]
+) -> None:
+    served, key = free_port(), "the-function-key"
+    secret = {"DORMOUSE_RUN_TOKEN_SECRET": "a-secret-of-the-tests-" * 2}
+    stack = own_stack("durable", DORMOUSE_ALLOWED_ORIGINS=f"http://localhost:{served}", **secret)
+    host = stack.host(args=["--function-key", key])
+    async with Api(host.url, key) as api:
+        await stack.model.script("told", [{"text": "Once upon a time."}])
+        asked = {"rights": ["read", "cancel"]}
+        made = await api.submit("[script:told]", agent="workshop", stream=True, token=asked)
+        await api.finished(made["id"])
+    bearer = {"Authorization": f"Bearer {made['token']['token']}"}
+    path = f"{host.url}/api/shared/runs/{made['id']}"
+    requests: Requests = [
+        ("GET", path, bearer),
+        ("GET", f"{path}/events", {**bearer, "Last-Event-ID": ""}),
+        ("POST", f"{path}/cancel", {**bearer, "content-type": "application/json", "Idempotency-Key": "k"}),
+        ("GET", path, {"Authorization": "Bearer x"}),
+        ("GET", f"{host.url}/api/shared/else", bearer),
+        ("GET", f"{host.url}/api/runs/{made['id']}", bearer),
+        ("GET", f"{host.url}/api/runs/{made['id']}", {"x-functions-key": key}),
+        ("GET", path, {**bearer, "X-Another": "x"}),
+    ]
+    pages = [
+        {"name": "named", "address": f"http://localhost:{served}/", "requests": requests},
+        {"name": "another", "address": f"http://localhost:{free_port()}/", "requests": requests},
+    ]
+
+    seen = await browse(node, pages)
+
+    assert seen["another"] == []
+    run, events, cancelled, forged, other = seen["named"]
+    assert [each["status"] for each in (run, events, cancelled, forged, other)] == [200, 200, 200, 401, 404]
+    assert json.loads(run["text"])["text"] == "Once upon a time."
+    assert "event: end" in events["text"]
+    assert json.loads(forged["text"])["code"] == "invalid_token"

@@ -23,6 +23,9 @@ WITHOUT_A_TOKEN = (errors.TokenInQuery, errors.TokenRequired, errors.InvalidToke
 WITHOUT_ACCESS = (*WITHOUT_A_TOKEN, errors.TokenRightMissing)
 """What the token of a call can be refused for. That of a batch has the one right that there is."""
 
+USED = ("GET", "HEAD", "POST")
+"""The methods of all these routes together."""
+
 shared_operation = functools.partial(operation, tag="by run token", security=RUN_TOKEN)
 """Decorates a handler: what its route takes and answers with."""
 
@@ -101,8 +104,9 @@ def shared_not_found(request: Request, app: App) -> Response:
     """What no route above has taken: a browser's preflight, another method, or no address of ours."""
     check_there_are_tokens(app)
     methods = other_methods(request, f"shared/{request.path_params.get('rest', '')}")
-    if methods and is_preflight(request):
-        return answer_preflight(request, methods, app.settings.origins_allowed)
+    if is_preflight(request):
+        # For no address of ours as well: refused already now, its page could not even read that it is none.
+        return answer_preflight(request, methods or USED, app.settings.origins_allowed)
     return not_allowed(methods)
 
 

@@ -1,6 +1,7 @@
 // A real browser with pages of several origins, each of which tries everything that a page can on the same addresses.
-// Takes {unpacked, pages: [{name, address, requests, served}]} as JSON; prints what each page could read, as JSON.
-// A page that is `served` is one that somebody else has there.
+// Takes {unpacked, pages: [{name, address, requests, served}]} as JSON, each request with its method, its address and, if it is to
+// be sent as a page of ours would send it and in no other way, its headers; prints what each page could read, as JSON. A page that
+// is `served` is one that somebody else has there.
 import { existsSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { createServer, request } from "node:http";
 import { dirname, join } from "node:path";
@@ -63,11 +64,16 @@ async function tryAll(requests) {
   const asked = (address, options) => fetch(address, { ...options, signal: AbortSignal.timeout(3000) }).then(
     async (reply) => [reply.status, await reply.text().catch(() => "a stream")], () => [0, null],
   );
-  for (const [method, address] of requests) {
+  for (const [method, address, own] of requests) {
     const body = method === "GET" ? undefined : "{}";
     const note = (how, text, status = null) => {
       if (text) seen.push({ how, method, address, status, text });
     };
+    if (own) {
+      const [status, text] = await asked(address, { method, body, headers: own });
+      note("fetch with headers of its own", text, status);
+      continue;
+    }
     for (const type of ["text/plain", "application/json"]) {
       const headers = body === undefined ? {} : { "content-type": type };
       const [status, text] = await asked(address, { method, body, headers });

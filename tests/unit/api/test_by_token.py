@@ -165,9 +165,16 @@ async def test_what_is_no_preflight_is_another_method_or_another_address() -> No
     assert plain.headers["access-control-allow-origin"] == PAGE, "a page that may call reads the error, too"
     assert (await answer("OPTIONS", "thing", **ASKS)).status_code == 405
     assert (await answer("DELETE", "thing")).status_code == 405
-    for method in ("GET", "OPTIONS"):
-        response = await answer(method, "thing/else", origin=PAGE, **ASKS)
-        assert (response.status_code, content(response)["code"]) == (404, "not_found")
+    response = await answer("GET", "thing/else", origin=PAGE)
+    assert (response.status_code, content(response)["code"]) == (404, "not_found")
+
+
+@pytest.mark.usefixtures("routes")
+async def test_a_page_may_ask_for_an_address_that_is_none_so_that_it_can_read_that() -> None:
+    response = await answer("OPTIONS", "thing/else", origin=PAGE, **ASKS)
+    assert (response.status_code, response.headers["access-control-allow-methods"]) == (204, "GET, HEAD, POST")
+    assert (await answer("OPTIONS", "thing/else", origin=FOREIGN[0], **ASKS)).status_code == 403
+    assert (await answer("OPTIONS", "thing/else")).status_code == 404
 
 
 @pytest.mark.parametrize("outcome", [lambda: json_response({}), RunNotFound, lambda: RuntimeError("what")])

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -20,6 +21,8 @@ import pytest
 from local.openapi.triggers import triggers
 from local.stack import FunctionsHost
 from shared.api import routing
+from shared.api.run_tokens import Right, Subject, sign
+from shared.settings import Settings
 from tests.acceptance.batches import over
 from tests.acceptance.client import Api, Reply
 from tests.acceptance.conftest import Stack, move_clock, new_stack
@@ -287,6 +290,13 @@ async def test_what_is_forged_expired_swapped_or_revoked_is_refused(shop: Open, 
         await all_are({kind: each[name] for kind, each in made.items()}, 401, "invalid_token")
     await all_are(swapped, 404, "not_found")
     await all_are(crossed, 404, "not_found")
+    # As if there had been another run, or another owner, of this very id: nobody else can sign such a token.
+    settings, now = Settings(run_token_secret=SECRET), datetime.now(UTC)
+    others = {
+        kind: sign(settings, Subject(id=each, owner="user:eve", fingerprint="0" * 32), frozenset(Right), 60, None, now)
+        for kind, each in (("runs", run), ("batches", batch))
+    }
+    await all_are({kind: each.text for kind, each in others.items()}, 404, "not_found")
     for method, path, body in asks:
         for name in ("token", "access_token"):
             sign = "&" if "?" in path else "?"

@@ -26,6 +26,7 @@ CHECKS = (
     "unsupported_method",
     "allow_header_conformance",
 )
+TOKEN_SECRET = "a-secret-of-the-tests-" * 2
 EXAMPLES = 40
 """Requests an operation and phase, at most."""
 
@@ -103,13 +104,18 @@ async def test_so_it_is_for_openai_clients(own_stack: Callable[..., Stack], sche
 async def test_so_it_is_for_runs_and_sessions_that_are_there(
     own_stack: Callable[..., Stack], schemathesis: Schemathesis
 ) -> None:
-    stack = own_stack("durable", DORMOUSE_EVENTS_SECONDS="0.2")  # else it watches a run that waits for a person
+    # Else it watches a run that waits for a person.
+    stack = own_stack("durable", DORMOUSE_EVENTS_SECONDS="0.2", DORMOUSE_RUN_TOKEN_SECRET=TOKEN_SECRET)
     host = await asyncio.to_thread(stack.host)
     async with Api(host.url) as api:
         run = await api.until(
             await api.start("The payroll system", agent="compliance"), lambda run: run["status"] == "requires_action"
         )
-    there = ["--include-path-regex", "_id}", "--exclude-method", "DELETE"]
+        asked = {"rights": ["read", "answer", "cancel"], "seconds": 3_600}
+        token = (await api.call("POST", f"/api/runs/{run['id']}/tokens", json=asked))["token"]
+    shared = ["--include-path-regex", "^/api/shared/", "--header", f"Authorization: Bearer {token}"]
+    await schemathesis(host.url, *shared, run_id=run["id"])
+    there = ["--include-path-regex", "_id}", "--exclude-path-regex", "^/api/shared/", "--exclude-method", "DELETE"]
     await schemathesis(host.url, *there, run_id=run["id"], session_id=run["session_id"])
 
 

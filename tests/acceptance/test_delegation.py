@@ -40,6 +40,8 @@ PARTS = {"call": "1.0"}
 
 BODIES: Mapping[str, Callable[[Mapping[str, str]], object]] = {
     "answer_run": lambda ids: {"answers": {ids["approval"]: {"approve": True}}},
+    "create_run_token": lambda ids: {"rights": ["read"]},
+    "create_batch_token": lambda ids: {"rights": ["read"]},
 }
 """What is sent to an address of something that is there, from its ids; nothing to the others."""
 
@@ -186,7 +188,10 @@ def test_every_route_is_tried() -> None:
 async def test_no_call_for_one_user_reaches_anything_of_another(scene: Callable[..., Any]) -> None:
     async with Receiver() as receiver:
         api, stack = await scene(
-            DORMOUSE_DELEGATION="1", DORMOUSE_CALLBACK_SECRET=CALLBACK_SECRET, DORMOUSE_CALLBACK_ALLOW="127.0.0.1"
+            DORMOUSE_DELEGATION="1",
+            DORMOUSE_CALLBACK_SECRET=CALLBACK_SECRET,
+            DORMOUSE_CALLBACK_ALLOW="127.0.0.1",
+            DORMOUSE_RUN_TOKEN_SECRET="a-secret-of-the-tests-" * 2,
         )
         ann = Caller(api, "ann")
         things = await things_of(ann, receiver)

@@ -186,6 +186,7 @@ async def test_a_token_opens_its_own_run_or_batch_and_nothing_else_anywhere(
         "session_id": run.split("_")[1],
         "response_id": run.replace("run_", "resp_"),
         "model": "workshop",
+        "call": "1.0",
     }
     every = addresses(**values)
     assert {name for name, _, _ in every} == triggers().keys()
@@ -299,8 +300,8 @@ async def test_what_is_forged_expired_swapped_or_revoked_is_refused(shop: Open, 
     await all_are({kind: each.text for kind, each in others.items()}, 404, "not_found")
     for method, path, body in asks:
         for name in ("token", "access_token"):
-            sign = "&" if "?" in path else "?"
-            reply = await app.call(None, method, f"{path}{sign}{name}={long['runs']}", json=body)
+            mark = "&" if "?" in path else "?"
+            reply = await app.call(None, method, f"{path}{mark}{name}={long['runs']}", json=body)
             assert (reply.status, reply["code"]) == (400, "token_in_query")
     await move_clock(app.host, 61)
     await all_are(mine, 401, "token_expired")

@@ -26,7 +26,7 @@ WITHOUT_ACCESS = (*WITHOUT_A_TOKEN, errors.TokenRightMissing)
 USED = ("GET", "HEAD", "POST")
 """The methods of all these routes together."""
 
-shared_operation = functools.partial(operation, tag="by run token", security=RUN_TOKEN)
+shared_operation = functools.partial(operation, tag="by run token", security=RUN_TOKEN, acts_for="nobody")
 """Decorates a handler: what its route takes and answers with."""
 
 

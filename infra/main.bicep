@@ -399,6 +399,12 @@ output DORMOUSE_BASE_URL string = empty(publicBaseUrl) ? app.outputs.url : publi
 @description('For `func azure functionapp publish` and `az functionapp`.')
 output AZURE_FUNCTION_APP_NAME string = app.outputs.name
 
+@description('Object id of the app\'s identity: what a federated credential of the app registration names.')
+output AZURE_APP_IDENTITY_OBJECT_ID string = identity.outputs.principalId
+
+@description('What the app registration must allow as a redirect address, for sign-in in a browser.')
+output DORMOUSE_SIGN_IN_REDIRECT string = '${empty(publicBaseUrl) ? app.outputs.url : publicBaseUrl}/.auth/login/aad/callback'
+
 @description('Where everything is.')
 output AZURE_RESOURCE_GROUP string = group.name
 

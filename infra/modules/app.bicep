@@ -91,6 +91,9 @@ var azureOpenAi = {
   AZURE_OPENAI_ENDPOINT: openAiEndpoint
   AZURE_OPENAI_DEPLOYMENT: openAiDeployment
 }
+var signIn = {
+  OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID: identityClientId
+}
 var ownDomain = {
   DORMOUSE_PUBLIC_BASE_URL: publicBaseUrl
 }
@@ -180,6 +183,7 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
     always,
     empty(openAiEndpoint) ? {} : azureOpenAi,
     empty(publicBaseUrl) ? {} : ownDomain,
+    byAppService ? signIn : {},
     given
   )
 }

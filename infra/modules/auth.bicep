@@ -1,4 +1,5 @@
-// App Service authentication with Entra: who has no valid token gets 401 before the app is reached.
+// App Service authentication with Entra: who has neither a valid token nor a session gets 401 before the app is reached.
+// A page sends its user to `/.auth/login/aad?post_login_redirect_uri=…`, and gets a session cookie.
 
 @description('Name of the app.')
 param appName string
@@ -36,6 +37,8 @@ resource authentication 'Microsoft.Web/sites/config@2024-04-01' = {
         enabled: true
         registration: {
           clientId: clientId
+          // Not a secret: this app setting names a managed identity that the registration trusts (a federated credential).
+          clientSecretSettingName: 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID'
           openIdIssuer: '${environment().authentication.loginEndpoint}${tenantId}/v2.0'
         }
         validation: {
@@ -47,6 +50,8 @@ resource authentication 'Microsoft.Web/sites/config@2024-04-01' = {
       }
     }
     login: {
+      // Where a page was, also behind `#`: a run's address may be there.
+      preserveUrlFragmentsForLogins: true
       tokenStore: { enabled: false }
     }
   }

@@ -23,6 +23,7 @@ PLATFORM = {
     "AzureWebJobsStorage__queueServiceUri": "the task hub's queues",
     "APPLICATIONINSIGHTS_CONNECTION_STRING": "the host's telemetry",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "which identity sends it",
+    "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID": "the identity that signs the sign-in's requests, in place of a secret",
     "PYTHON_ENABLE_INIT_INDEXING": "streaming HTTP on Python 3.12 and earlier",
     "PYTHON_THREADPOOL_THREAD_COUNT": "the worker's threads, for orchestrators and sync code",
 }

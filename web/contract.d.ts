@@ -2,9 +2,13 @@
 
 /** An agent that this app serves. */
 export interface Agent {
+  /** What a request calls it. */
   name: string;
+  /** What this is: always `agent`. */
   object: "agent";
+  /** What it is for. */
   description: string;
+  /** The tools of this app that it may call. */
   tools: Array<ToolOfAgent>;
   /** Whether the model thinks while nothing runs here. */
   background: boolean;
@@ -18,34 +22,47 @@ export interface Agent {
 
 /** The agents of this app. */
 export interface AgentList {
+  /** The agents; the default one first. */
   data: Array<Agent>;
 }
 
 /** One person's word on one call. */
 export interface AnswerBody {
+  /** Whether the call may be made. */
   approve: boolean;
+  /** Why, for the model, which reads the reason of a refusal. */
   reason?: string;
 }
 
 /** The body of `POST /api/runs/{id}/answers`. */
 export interface AnswersBody {
+  /** By the `id` of each call in `required_action`. */
   answers: Record<string, AnswerBody>;
 }
 
 /** Many inputs, each of which becomes a run. */
 export interface Batch {
+  /** The batch's id. */
   id: string;
+  /** What this is: always `batch`. */
   object: "batch";
+  /** The batch's own address. */
   url: string;
+  /** Where its items are read, in pages. */
   items_url: string;
   /** `completed` and `cancelled` are final and never change. */
   status: BatchStatus;
+  /** How many items stand where. */
   counts: BatchCounts;
+  /** The agent of items that name none; null for the app's default. */
   agent: string | null;
+  /** The model of items that name none; null for the agent's own. */
   model: string | null;
   /** How many items are active at once at most. */
   concurrency: number;
+  /** What its caller noted on it at submit; its runs have it too. */
   metadata: Record<string, string>;
+  /** Where its end is told; null when nowhere. */
   callback_url: string | null;
   /** What became of the callback of its end; null before there is one. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
@@ -53,10 +70,11 @@ export interface Batch {
   callback_attempts: number;
   /** The last one; a batch keeps no log of the others. */
   callback_last: LastDelivery | null;
-  /** RFC 3339, in UTC. */
+  /** When it was submitted. */
   created_at: string;
-  /** RFC 3339, in UTC. */
+  /** When it last changed. */
   updated_at: string;
+  /** When its last item ended; null before. */
   completed_at: string | null;
   /** Seconds between its last look and its next; null at the end. */
   retry_after: number | null;
@@ -64,25 +82,41 @@ export interface Batch {
 
 /** Many inputs. An item that does not fit fails alone; the others run. */
 export interface BatchBody {
+  /** The agent's name (`GET /api/agents`); the app's default when nobody says another. */
   agent?: string | null;
+  /** One of the `models` of the agent; its own when left out. */
   model?: string | null;
+  /** Up to 16 notes of your own, which are kept with the run; those of the batch and of an item are put together. */
   metadata?: Record<string, string>;
+  /** Seconds after which a run fails if it has not ended; the app's default when left out. */
   deadline_seconds?: number | null;
+  /** What each run may use up. */
   limits?: LimitsBody;
+  /** How many items may be active at once; as many as the app allows when left out. */
   concurrency?: number | null;
+  /** An address of yours that is told when the batch ends. */
   callback_url?: string | null;
+  /** A run token for the batch, which the answer then holds. */
   token?: BatchTokenBody | null;
+  /** The inputs, in the order in which they are begun. */
   items: Array<ItemBody>;
 }
 
 /** How many items of a batch stand where. */
 export interface BatchCounts {
+  /** All of them. */
   total: number;
+  /** Not begun yet. */
   pending: number;
+  /** At work, or waiting for a person. */
   active: number;
+  /** Ended with a result. */
   completed: number;
+  /** Cut short, with part of a text. */
   incomplete: number;
+  /** Failed, or refused because the item does not fit. */
   failed: number;
+  /** Cancelled, here or at the provider. */
   cancelled: number;
 }
 
@@ -90,21 +124,33 @@ export interface BatchCounts {
 export interface BatchItem {
   /** The caller's own. */
   id: string | null;
+  /** What this is: always `batch.item`. */
   object: "batch.item";
+  /** Its place in the batch; the first is 0. */
   index: number;
+  /** Where it stands. An ended one has the word of its run. */
   status: ItemStatus;
+  /** The id of its run; null before it is begun, when it was refused, and when the run was deleted. */
   run_id: string | null;
+  /** The address of its run; null without one. */
   run_url: string | null;
+  /** The status of its run; null without one. */
   run_status: RunStatus | null;
+  /** The text of its run; empty until there is one. */
   text: string;
+  /** The result as an object, for agents that promise one; else null. */
   output: unknown;
+  /** Why it failed; null unless its status is `failed`. */
   error: RunError | null;
+  /** Why it was cut short; null unless its status is `incomplete`. */
   incomplete_details: IncompleteDetails | null;
+  /** When it ended; null before. */
   completed_at: string | null;
 }
 
 /** A page of a batch's items, in order. */
 export interface BatchItemList {
+  /** The items. */
   data: Array<BatchItem>;
   /** Only there when there is a next page. */
   next_cursor?: string;
@@ -112,6 +158,7 @@ export interface BatchItemList {
 
 /** A page of the caller's batches, newest first. */
 export interface BatchList {
+  /** The batches. */
   data: Array<Batch>;
   /** Only there when there is a next page. */
   next_cursor?: string;
@@ -122,14 +169,19 @@ export type BatchStatus = "queued" | "in_progress" | "cancelling" | "completed" 
 
 /** A token for one batch. Of a batch there is nothing else to be shared than how it stands. */
 export interface BatchTokenBody {
+  /** What it allows: to see how the batch stands. */
   rights: Array<"read">;
+  /** How long it holds. Default: `3600`. */
   seconds?: number;
+  /** A name for whoever gets it. */
   label?: string | null;
 }
 
 /** What went wrong with a call, as the model was told. */
 export interface CallError {
+  /** A stable word for programs. */
   code: string;
+  /** A sentence. */
   message: string;
 }
 
@@ -138,22 +190,31 @@ export type CallState = "waiting" | "open" | "started" | "finished";
 
 /** What was tried. */
 export interface Checks {
+  /** Table Storage. */
   storage: StorageCheck;
+  /** The model provider. */
   provider: ProviderCheck;
+  /** The app's settings. */
   settings: SettingsCheck;
 }
 
 /** Whether the app is well: storage, provider and settings, each tried now. */
 export interface DeepHealth {
+  /** `unwell` when storage or provider is. */
   status: "ok" | "unwell";
+  /** What wakes the runs. */
   driver: "durable" | "timer";
+  /** What was tried, and what came of it. */
   checks: Checks;
 }
 
 /** The log of a run's callbacks. */
 export interface Deliveries {
+  /** Where the run's end and its questions are told; null when nowhere. */
   callback_url: string | null;
+  /** What became of the last callback; null while none is due or was sent. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
+  /** When the next attempt is due; null when none is. */
   next_attempt_at: string | null;
   /** The latest attempts, newest first. */
   data: Array<Delivery>;
@@ -161,50 +222,67 @@ export interface Deliveries {
 
 /** One attempt to tell the caller's address. */
 export interface Delivery {
+  /** The message's id, the same in all attempts at it (the header `webhook-id`). */
   webhook_id: string;
+  /** What is told, such as `run.completed`. */
   type: string;
+  /** Its number among the attempts at this message; the first is 1. */
   attempt: number;
+  /** `sending`: under way, or cut off by a crash. */
   state: "sending" | "delivered" | "failed";
-  /** RFC 3339, in UTC. */
+  /** When it was sent. */
   sent_at: string;
+  /** What the receiver answered; null when no answer came. */
   http_status: number | null;
   /** A word for why there is no HTTP status. */
   error: string | null;
+  /** How long the answer took; null without one. */
   seconds: number | null;
+  /** When it was to be tried again; null when it was not. */
   next_attempt_at: string | null;
 }
 
 /** What is wrong with one field. */
 export interface FieldProblem {
+  /** Where in the body, with dots. */
   field: string;
+  /** What is wrong there. */
   problem: string;
 }
 
 /** A file in a message, by its URL. */
 export interface FilePart {
+  /** What this part is. */
   type: "input_file";
+  /** Where the provider fetches the file. */
   file_url: string;
 }
 
 /** Whether the app is alive. */
 export interface Health {
+  /** Always `ok`: another answer has another status code. */
   status: "ok";
 }
 
 /** An image in a message, by its URL. */
 export interface ImagePart {
+  /** What this part is. */
   type: "input_image";
+  /** Where the provider fetches the image. */
   image_url: string;
+  /** How closely the model looks at it. Default: `"auto"`. */
   detail?: "low" | "high" | "auto";
 }
 
 /** Why a run was cut short. */
 export interface IncompleteDetails {
+  /** The provider's word for it, such as `max_output_tokens` or `content_filter`. */
   reason: string;
 }
 
 /** A message as it was sent to the model. */
 export interface InputMessage {
+  /** Who says it: `user`. */
   role: string;
   /** Text, or the parts that the caller sent. */
   content: string | Array<Record<string, unknown>> | null;
@@ -212,12 +290,19 @@ export interface InputMessage {
 
 /** One of the `items`; `id` is the caller's own. */
 export interface ItemBody {
+  /** The agent's name (`GET /api/agents`); the app's default when nobody says another. */
   agent?: string | null;
+  /** One of the `models` of the agent; its own when left out. */
   model?: string | null;
+  /** Up to 16 notes of your own, which are kept with the run; those of the batch and of an item are put together. */
   metadata?: Record<string, string>;
+  /** Seconds after which a run fails if it has not ended; the app's default when left out. */
   deadline_seconds?: number | null;
+  /** What each run may use up. */
   limits?: LimitsBody;
+  /** A name of your own for it, which its result has too. */
   id?: string | null;
+  /** What the agent is to answer: a text, or messages with text, images and files. */
   input: string | Array<MessageBody>;
 }
 
@@ -226,57 +311,75 @@ export type ItemStatus = "pending" | "active" | "completed" | "incomplete" | "fa
 
 /** What the last attempt to tell of a batch met. Neither a status nor an error: it is under way, or was cut off. */
 export interface LastDelivery {
-  /** RFC 3339, in UTC. */
+  /** When it was sent. */
   sent_at: string;
+  /** What the receiver answered; null when no answer came. */
   http_status: number | null;
   /** A word for why there is no HTTP status. */
   error: string | null;
+  /** When it is tried again; null when it is not. */
   next_attempt_at: string | null;
 }
 
 /** What the run may use up. Each at most the app's own limit. */
 export interface LimitsBody {
+  /** Model responses, at most. */
   turns?: number | null;
+  /** Calls of tools, at most. */
   tool_calls?: number | null;
+  /** Tokens of input and output together: once they are used, no further turn begins, and the run fails. */
   total_tokens?: number | null;
 }
 
 /** What was said in a run: text, or the parts that the caller sent. */
 export interface Message {
+  /** The run in which it was said. */
   run_id: string;
+  /** Who said it: `user` or `assistant`. */
   role: string;
+  /** A text, or the parts that the caller sent; null when there is nothing to show. */
   content: string | Array<Record<string, unknown>> | null;
 }
 
 /** A message of the caller, in the shape of the Responses API. */
 export interface MessageBody {
+  /** What this item is. Default: `"message"`. */
   type?: "message";
+  /** Whose message it is: the caller's. Default: `"user"`. */
   role?: "user";
+  /** A text, or parts: text, images, files. */
   content: string | Array<TextPart | ImagePart | FilePart>;
 }
 
 /** A setting is malformed, the agents cannot be built, or old rows are in the tables; the sentence says which. */
 export interface Misconfigured {
+  /** Always `misconfigured`. */
   status: "misconfigured";
+  /** Which setting, and what is wrong with it. */
   detail: string;
 }
 
 /** An error as OpenAI's clients know it. */
 export interface OpenAIError {
+  /** What went wrong. */
   error: OpenAIProblem;
 }
 
 /** What went wrong, and what to do next. */
 export interface OpenAIProblem {
+  /** A sentence for people that says what to do. */
   message: string;
+  /** The kind of error, as OpenAI has it. */
   type: "invalid_request_error" | "rate_limit_error" | "server_error";
   /** A stable word for programs. */
   code: string;
+  /** The parameter that is wrong; null when none is, or several are. */
   param: string | null;
 }
 
 /** Text of a run that is watched: a snapshot takes the place of what was shown, a delta goes to its end. */
 export interface Piece {
+  /** The text so far (`snapshot`), or what comes after it (`delta`). */
   text: string;
   /** The event's id. */
   continuation_token: string;
@@ -284,13 +387,17 @@ export interface Piece {
 
 /** Where a watch stands. */
 export interface Position {
+  /** The event's id. */
   continuation_token: string;
 }
 
 /** An error (RFC 9457). Some have fields of their own besides, such as `active_run` or `limit`. */
 export interface Problem {
+  /** The code as a URN. */
   type: string;
+  /** The code in words. */
   title: string;
+  /** The HTTP status. */
   status: number;
   /** A stable word for programs. */
   code: string;
@@ -302,17 +409,23 @@ export interface Problem {
 
 /** The last word of a tool on how far it is. */
 export interface Progress {
+  /** The provider's id of the call that reports. */
   call_id: string;
+  /** The tool's name. */
   name: string;
+  /** What the tool says, in its own words. */
   message: string;
+  /** How much is done, from 0 to 1; null when the tool does not say. */
   fraction: number | null;
-  /** RFC 3339, in UTC. */
+  /** When the tool said so. */
   at: string;
 }
 
 /** Whether the model provider answers. */
 export interface ProviderCheck {
+  /** `unwell` when it does not answer in time, or refuses. */
   status: "ok" | "unwell";
+  /** What is wrong; not there when nothing is. */
   detail?: string;
 }
 
@@ -322,6 +435,7 @@ export interface Question {
   id: string;
   /** The provider's own id of the call, which it may use again. */
   call_id: string;
+  /** The tool's name. */
   name: string;
   /** The JSON text that the model wrote. */
   arguments: string;
@@ -331,14 +445,19 @@ export interface Question {
 
 /** What a person must decide before the run goes on. */
 export interface RequiredAction {
+  /** What is to be decided: whether calls may be made. */
   type: "approve";
+  /** The calls that wait for an answer. */
   calls: Array<Question>;
 }
 
 /** One request to an agent, from submit to a final status. */
 export interface Run {
+  /** The run's id: its session's, and its number in that session. */
   id: string;
+  /** What this is: always `run`. */
   object: "run";
+  /** The run's own address. */
   url: string;
   /** The last four are final and never change. */
   status: RunStatus;
@@ -346,17 +465,25 @@ export interface Run {
   title: string;
   /** The first 200 characters of the input's text; the whole is at `/input`. */
   input_preview: string;
+  /** The name of the agent that answers. */
   agent: string;
   /** The model that was asked for, else the agent's own; null where that is not known. */
   model: string | null;
   /** Whether its text can be watched while it is made. */
   stream: boolean;
+  /** The conversation that it belongs to. */
   session_id: string;
+  /** The batch that it is an item of; null for a run of its own. */
   batch_id: string | null;
+  /** Why it failed; null unless its status is `failed`. */
   error: RunError | null;
+  /** Why it was cut short; null unless its status is `incomplete`. */
   incomplete_details: IncompleteDetails | null;
+  /** The provider's last status or error code, for people; null before there is one. */
   provider_status: string | null;
+  /** Tokens of all its turns so far. */
   usage: Usage;
+  /** The turn that it is in, or ended in; the first is 1. */
   turn: number;
   /** How often the app was at work for it. */
   wakes: number;
@@ -364,14 +491,17 @@ export interface Run {
   active_seconds: number;
   /** From submit to the end; null before. */
   elapsed_seconds: number | null;
+  /** What its caller noted on it at submit. */
   metadata: Record<string, string>;
+  /** Where its end and its questions are told; null when nowhere. */
   callback_url: string | null;
   /** What became of the last callback; null while none is due or was sent. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
-  /** RFC 3339, in UTC. */
+  /** When it was submitted. */
   created_at: string;
-  /** RFC 3339, in UTC. */
+  /** When something last changed that a caller sees. */
   updated_at: string;
+  /** When it ended; null before. */
   completed_at: string | null;
   /** When it fails unless it has ended; null while it waits for a person, when this time stands still. */
   deadline_at: string | null;
@@ -389,23 +519,37 @@ export interface Run {
   text: string;
   /** The result as an object, for agents that promise one. */
   output: unknown;
+  /** What a person has to decide; null when nothing. */
   required_action: RequiredAction | null;
+  /** The calls of the run's tools, in the order in which they were asked for. */
   tool_calls: Array<ToolCall>;
+  /** The latest word of any of its tools; null when there is none. */
   progress: Progress | null;
 }
 
 /** The body of `POST /api/runs`. */
 export interface RunBody {
+  /** What the agent is to answer: a text, or messages with text, images and files. */
   input: string | Array<MessageBody>;
+  /** One of the `models` of the agent; its own when left out. */
   model?: string | null;
+  /** The agent's name (`GET /api/agents`); the session's, or else the app's default, when left out. */
   agent?: string | null;
+  /** The session that the run goes on with; a new one when left out. */
   session_id?: string | null;
+  /** One line for lists; the first line of the input when left out. */
   title?: string | null;
+  /** Whether its text can be watched while it is written. Default: `false`. */
   stream?: boolean;
+  /** Up to 16 notes of your own, which are kept with the run. */
   metadata?: Record<string, string>;
+  /** Seconds after which it fails if it has not ended, those in which a person is asked not counted; the app's default when left out. More than the app allows is refused. */
   deadline_seconds?: number | null;
+  /** What it may use up. */
   limits?: LimitsBody;
+  /** An address of yours that is told when the run ends, and when a person has to decide. */
   callback_url?: string | null;
+  /** A run token for the run, which the answer then holds. */
   token?: TokenBody | null;
 }
 
@@ -419,6 +563,7 @@ export interface RunError {
 
 /** The whole input of a run. */
 export interface RunInput {
+  /** The run. */
   run_id: string;
   /** As it was given; a text is one message. */
   input: Array<InputMessage>;
@@ -426,6 +571,7 @@ export interface RunInput {
 
 /** A page of the caller's runs, newest first. */
 export interface RunList {
+  /** The runs, without text and tool calls. */
   data: Array<RunSummary>;
   /** Only there when there is a next page. */
   next_cursor?: string;
@@ -433,11 +579,15 @@ export interface RunList {
 
 /** A run of a session. */
 export interface RunOfSession {
+  /** The run's id. */
   id: string;
+  /** The run's own address. */
   url: string;
+  /** The last four are final and never change. */
   status: RunStatus;
-  /** RFC 3339, in UTC. */
+  /** When it was submitted. */
   created_at: string;
+  /** When it ended; null before. */
   completed_at: string | null;
 }
 
@@ -446,8 +596,11 @@ export type RunStatus = "queued" | "in_progress" | "requires_action" | "complete
 
 /** A run in a list: without what is long, or lies elsewhere. */
 export interface RunSummary {
+  /** The run's id: its session's, and its number in that session. */
   id: string;
+  /** What this is: always `run`. */
   object: "run";
+  /** The run's own address. */
   url: string;
   /** The last four are final and never change. */
   status: RunStatus;
@@ -455,17 +608,25 @@ export interface RunSummary {
   title: string;
   /** The first 200 characters of the input's text; the whole is at `/input`. */
   input_preview: string;
+  /** The name of the agent that answers. */
   agent: string;
   /** The model that was asked for, else the agent's own; null where that is not known. */
   model: string | null;
   /** Whether its text can be watched while it is made. */
   stream: boolean;
+  /** The conversation that it belongs to. */
   session_id: string;
+  /** The batch that it is an item of; null for a run of its own. */
   batch_id: string | null;
+  /** Why it failed; null unless its status is `failed`. */
   error: RunError | null;
+  /** Why it was cut short; null unless its status is `incomplete`. */
   incomplete_details: IncompleteDetails | null;
+  /** The provider's last status or error code, for people; null before there is one. */
   provider_status: string | null;
+  /** Tokens of all its turns so far. */
   usage: Usage;
+  /** The turn that it is in, or ended in; the first is 1. */
   turn: number;
   /** How often the app was at work for it. */
   wakes: number;
@@ -473,14 +634,17 @@ export interface RunSummary {
   active_seconds: number;
   /** From submit to the end; null before. */
   elapsed_seconds: number | null;
+  /** What its caller noted on it at submit. */
   metadata: Record<string, string>;
+  /** Where its end and its questions are told; null when nowhere. */
   callback_url: string | null;
   /** What became of the last callback; null while none is due or was sent. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
-  /** RFC 3339, in UTC. */
+  /** When it was submitted. */
   created_at: string;
-  /** RFC 3339, in UTC. */
+  /** When something last changed that a caller sees. */
   updated_at: string;
+  /** When it ended; null before. */
   completed_at: string | null;
   /** When it fails unless it has ended; null while it waits for a person, when this time stands still. */
   deadline_at: string | null;
@@ -500,19 +664,23 @@ export interface RunSummary {
 export interface RunToken {
   /** Goes to `/api/shared/…` as `Authorization: Bearer …`. */
   token: string;
-  /** RFC 3339, in UTC. */
+  /** Until when it holds. */
   expires_at: string;
 }
 
 /** One conversation with one agent. */
 export interface Session {
+  /** The session's id. */
   id: string;
+  /** What this is: always `session`. */
   object: "session";
+  /** The agent that it is with. */
   agent: string;
+  /** The run that is active; null when none is, and the next may be submitted. */
   active_run: string | null;
-  /** RFC 3339, in UTC. */
+  /** When its first run was submitted. */
   created_at: string;
-  /** RFC 3339, in UTC. */
+  /** When a run of it last began or ended. */
   last_activity: string;
   /** A page of them, newest first. */
   runs: Array<RunOfSession>;
@@ -524,13 +692,17 @@ export interface Session {
 
 /** Whether all settings are known. */
 export interface SettingsCheck {
+  /** `warning` when some are unknown, which makes nothing unwell. */
   status: "ok" | "warning";
+  /** Names that begin with `DORMOUSE_` and mean nothing to this version. */
   unknown: Array<string>;
 }
 
 /** Whether storage answers. */
 export interface StorageCheck {
+  /** `unwell` when it does not answer in time. */
   status: "ok" | "unwell";
+  /** What is wrong; not there when nothing is. */
   detail?: string;
   /** Due rows: runs, batches and deletions still to come back to; up to 1,000. */
   watched?: number;
@@ -540,18 +712,27 @@ export interface StorageCheck {
 
 /** A batch as the answer to its submit has it. */
 export interface SubmittedBatch {
+  /** The batch's id. */
   id: string;
+  /** What this is: always `batch`. */
   object: "batch";
+  /** The batch's own address. */
   url: string;
+  /** Where its items are read, in pages. */
   items_url: string;
   /** `completed` and `cancelled` are final and never change. */
   status: BatchStatus;
+  /** How many items stand where. */
   counts: BatchCounts;
+  /** The agent of items that name none; null for the app's default. */
   agent: string | null;
+  /** The model of items that name none; null for the agent's own. */
   model: string | null;
   /** How many items are active at once at most. */
   concurrency: number;
+  /** What its caller noted on it at submit; its runs have it too. */
   metadata: Record<string, string>;
+  /** Where its end is told; null when nowhere. */
   callback_url: string | null;
   /** What became of the callback of its end; null before there is one. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
@@ -559,10 +740,11 @@ export interface SubmittedBatch {
   callback_attempts: number;
   /** The last one; a batch keeps no log of the others. */
   callback_last: LastDelivery | null;
-  /** RFC 3339, in UTC. */
+  /** When it was submitted. */
   created_at: string;
-  /** RFC 3339, in UTC. */
+  /** When it last changed. */
   updated_at: string;
+  /** When its last item ended; null before. */
   completed_at: string | null;
   /** Seconds between its last look and its next; null at the end. */
   retry_after: number | null;
@@ -572,45 +754,77 @@ export interface SubmittedBatch {
 
 /** A run as the answer to its submit has it. */
 export interface SubmittedRun {
+  /** The run's id: its session's, and its number in that session. */
   id: string;
+  /** What this is: always `run`. */
   object: "run";
+  /** The run's own address. */
   url: string;
+  /** The last four are final and never change. */
   status: RunStatus;
+  /** The caller's, else the first line of the input. One line. */
   title: string;
+  /** The first 200 characters of the input's text; the whole is at `/input`. */
   input_preview: string;
+  /** The name of the agent that answers. */
   agent: string;
+  /** The model that was asked for, else the agent's own; null where that is not known. */
   model: string | null;
+  /** Whether its text can be watched while it is made. */
   stream: boolean;
+  /** The conversation that it belongs to. */
   session_id: string;
+  /** The batch that it is an item of; null for a run of its own. */
   batch_id: string | null;
+  /** Why it failed; null unless its status is `failed`. */
   error: RunError | null;
+  /** Why it was cut short; null unless its status is `incomplete`. */
   incomplete_details: IncompleteDetails | null;
+  /** The provider's last status or error code, for people; null before there is one. */
   provider_status: string | null;
+  /** Tokens of all its turns so far. */
   usage: Usage;
+  /** The turn that it is in, or ended in; the first is 1. */
   turn: number;
+  /** How often the app was at work for it. */
   wakes: number;
+  /** How long the app was at work for it: from the start of each execution to its last write. While the model thinks nothing runs, so this is far less than the time that has passed. */
   active_seconds: number;
+  /** From submit to the end; null before. */
   elapsed_seconds: number | null;
+  /** What its caller noted on it at submit. */
   metadata: Record<string, string>;
+  /** Where its end and its questions are told; null when nowhere. */
   callback_url: string | null;
+  /** What became of the last callback; null while none is due or was sent. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
-  /** RFC 3339, in UTC. */
+  /** When it was submitted. */
   created_at: string;
-  /** RFC 3339, in UTC. */
+  /** When something last changed that a caller sees. */
   updated_at: string;
+  /** When it ended; null before. */
   completed_at: string | null;
+  /** When it fails unless it has ended; null while it waits for a person, when this time stands still. */
   deadline_at: string | null;
+  /** Until when a person can answer; null unless it waits for one. */
   answer_by: string | null;
+  /** What it waits for: `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take other words too: more may come. */
   waiting_for: string;
+  /** The same, in a sentence for people. */
   waiting_text: string;
+  /** When the app looks or tries next by itself; null while tools run, while a person is to answer, and at the end. */
   wake_at: string | null;
+  /** Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at most, as the header `Retry-After`, because the next change is not up to the schedule. */
   retry_after: number | null;
   /** The text of the last turn; empty until there is one. */
   text: string;
   /** The result as an object, for agents that promise one. */
   output: unknown;
+  /** What a person has to decide; null when nothing. */
   required_action: RequiredAction | null;
+  /** The calls of the run's tools, in the order in which they were asked for. */
   tool_calls: Array<ToolCall>;
+  /** The latest word of any of its tools; null when there is none. */
   progress: Progress | null;
   /** Only there when it was asked for, and in no other answer. */
   token?: RunToken;
@@ -618,22 +832,27 @@ export interface SubmittedRun {
 
 /** Text in a message. */
 export interface TextPart {
+  /** What this part is. */
   type: "input_text";
+  /** The text. */
   text: string;
 }
 
 /** What happened to a run, in order. */
 export interface Timeline {
+  /** The run. */
   run_id: string;
+  /** How often the app was at work for it. */
   wakes: number;
   /** How long the app was at work for it, all together. */
   active_seconds: number;
+  /** What happened, oldest first. */
   data: Array<TimelineEntry>;
 }
 
 /** What happened at one time, or several alike that followed each other. */
 export interface TimelineEntry {
-  /** RFC 3339, in UTC. */
+  /** When; of several the first. */
   at: string;
   /** When the last of several was, or the work was over; null for a single moment. */
   until: string | null;
@@ -657,8 +876,11 @@ export interface TimelineEntry {
 
 /** A token for one run: what it allows, for how long, and a name for whoever gets it. */
 export interface TokenBody {
+  /** What it allows: to see and watch the run, to answer its questions, to cancel it. */
   rights: Array<"read" | "answer" | "cancel">;
+  /** How long it holds. Default: `3600`. */
   seconds?: number;
+  /** A name for whoever gets it: the run tells who answered or cancelled by it. */
   label?: string | null;
 }
 
@@ -672,6 +894,7 @@ export interface ToolCall {
   call_id: string;
   /** The tool. */
   name: string;
+  /** The turn that asked for it; the first is 1. */
   turn: number;
   /** `cancelled` where its run ended before it was finished. */
   state: CallState | "cancelled";
@@ -687,6 +910,7 @@ export interface ToolCall {
   starts: number;
   /** When it was last started. */
   started_at: string | null;
+  /** When its result was kept; null before. */
   finished_at: string | null;
   /** What a person said of it; null where nobody was asked. */
   approval: "pending" | "approved" | "refused" | null;
@@ -694,23 +918,33 @@ export interface ToolCall {
   answer_reason: string | null;
   /** Who that was: a principal, a user or the label of a run token. */
   answered_by: string | null;
+  /** When that person answered; null where nobody has. */
   answered_at: string | null;
+  /** The last word of this call; null when its tool reports none. */
   progress: Progress | null;
 }
 
 /** A tool that an agent may call. */
 export interface ToolOfAgent {
+  /** The tool's name. */
   name: string;
+  /** What it does, as the model reads it. */
   description: string;
+  /** Whether a person is asked before a call of it, always or at times. */
   requires_approval: boolean;
 }
 
 /** Tokens, as the provider counted them. */
 export interface Usage {
+  /** Tokens that the model read, in all turns. */
   input_tokens: number;
+  /** Tokens that it wrote, its reasoning included. */
   output_tokens: number;
+  /** Both together. */
   total_tokens: number;
+  /** Those of the input that the provider had in its cache. */
   cached_tokens: number;
+  /** Those of the output that were reasoning. */
   reasoning_tokens: number;
 }
 
@@ -722,7 +956,9 @@ export interface Wake {
   active_seconds: number;
   /** When it looks or tries next by itself. */
   wake_at: string | null;
+  /** What it waits for, in a word, as in the run. */
   waiting_for: string;
+  /** The same, in a sentence for people. */
   waiting_text: string;
 }
 
@@ -736,6 +972,7 @@ export interface WholeToolCall {
   call_id: string;
   /** The tool. */
   name: string;
+  /** The turn that asked for it; the first is 1. */
   turn: number;
   /** `cancelled` where its run ended before it was finished. */
   state: CallState | "cancelled";
@@ -751,6 +988,7 @@ export interface WholeToolCall {
   starts: number;
   /** When it was last started. */
   started_at: string | null;
+  /** When its result was kept; null before. */
   finished_at: string | null;
   /** What a person said of it; null where nobody was asked. */
   approval: "pending" | "approved" | "refused" | null;
@@ -758,7 +996,9 @@ export interface WholeToolCall {
   answer_reason: string | null;
   /** Who that was: a principal, a user or the label of a run token. */
   answered_by: string | null;
+  /** When that person answered; null where nobody has. */
   answered_at: string | null;
+  /** The last word of this call; null when its tool reports none. */
   progress: Progress | null;
   /** All of the JSON text that the model wrote. */
   whole_arguments: string;

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from local import ROOT
-from local.openapi import examples
+from local.openapi import examples, head
 from local.openapi.headers import FOR_A_USER, HEADERS, REQUEST_ID
 from local.openapi.schemas import REF, schemas_of
 from local.openapi.triggers import Trigger, triggers
@@ -17,7 +17,7 @@ from shared import errors
 from shared.api.callers import CHANGING
 from shared.api.http import Problem
 from shared.api.openai.http import OpenAIError
-from shared.api.operations import OPERATIONS, RUN_TOKEN, Answer, Operation, Parameter
+from shared.api.operations import IN_PATHS, OPERATIONS, RUN_TOKEN, TAGS, Answer, Operation, Parameter
 from shared.errors import DormouseError
 
 Json = dict[str, Any]
@@ -33,9 +33,11 @@ WITH_A_BODY = (
 )
 ABOUT = """Long AI-agent runs, with nothing running while the model thinks.
 
-Errors are `application/problem+json` with a stable `code`. HEAD works wherever GET does. An unknown address is 404
-`not_found`; a known one with another method is 405 `method_not_allowed`, with `Allow`. Every answer has
-`X-Request-Id`."""
+Errors are `application/problem+json` with a stable `code`. An unknown address is 404 `not_found`; a known one with
+another method is 405 `method_not_allowed`, with `Allow`. Every answer of the app has `X-Request-Id`. What the platform
+refuses by itself, such as a call without its function key (401), has no body."""
+CONTACT = {"name": "Whoever runs this app"}
+
 SECURITY: Json = {
     "functionKey": {
         "type": "apiKey",
@@ -75,18 +77,24 @@ def document() -> Json:
     paths: dict[str, Json] = {}
     shared: Json = {}
     for name in sorted(bound, key=lambda name: (bound[name].path, name)):
-        paths.setdefault(bound[name].path, {})[bound[name].method] = _operation(bound[name], entries[name], shared)
-    headers = {name: {"required": True, **header} for name, header in HEADERS.items()}
+        operations = paths.setdefault(bound[name].path, {})
+        operations[bound[name].method] = made = _operation(bound[name], entries[name], shared)
+        if "HEAD" in bound[name].methods:
+            operations["head"] = head.operation(made, shared, [kind.code for kind in entries[name].never_to_head])
+    always = {name for entry in entries.values() for answer in entry.answers.values() for name in answer.headers}
+    always |= {"Retry-After", REQUEST_ID.name}
+    headers = {name: {"required": True, **header} for name, header in HEADERS.items() if name in always}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Dormouse",
             "version": tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"],
             "description": ABOUT,
+            "contact": CONTACT,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in sorted({entry.tag for entry in entries.values()})],
+        "tags": [{"name": tag, "description": TAGS[tag]} for tag in sorted({entry.tag for entry in entries.values()})],
         "paths": paths,
         "components": {
             "schemas": schemas(entries.values()),
@@ -140,8 +148,9 @@ def _about_users(entry: Operation) -> tuple[type[DormouseError], ...]:
 def _operation(trigger: Trigger, entry: Operation, shared: Json) -> Json:
     """An operation; the problems that it can answer with go into ``shared``, by their codes."""
     parameters = [
-        Parameter(name=name, place="path", text="", schema={"type": "string", "pattern": pattern})
+        Parameter(name=name, place="path", text=text, example=example, schema={"type": "string", "pattern": pattern})
         for name, pattern in trigger.parameters
+        for text, example in [IN_PATHS.get(name, ("", None))]
     ]
     made: Json = {"operationId": entry.function, "tags": [entry.tag], "summary": entry.summary}
     if entry.text:
@@ -150,9 +159,9 @@ def _operation(trigger: Trigger, entry: Operation, shared: Json) -> Json:
     common = (REQUEST_ID,) if entry.acts_for == "nobody" else (FOR_A_USER, REQUEST_ID)
     made["parameters"] += [{"$ref": f"#/components/parameters/{each.name}"} for each in common]
     if entry.body is not None:
-        made["requestBody"] = {"required": True, "content": _content(entry.body, examples.BODIES.get(entry.function))}
+        made["requestBody"] = {"required": True, "content": _content(entry.body, entry.examples)}
     answers = {
-        status: _answer(answer, examples.ANSWERS.get((entry.function, status)))
+        status: _answer(answer, examples.ANSWERS.get(f"{entry.function} {status}", {}))
         for status, answer in entry.answers.items()
     }
     for status, problems in _by_status(problems_of(trigger, entry)).items():
@@ -165,6 +174,11 @@ def _operation(trigger: Trigger, entry: Operation, shared: Json) -> Json:
             shared[name] = problem
             answers[status] = {"$ref": f"#/components/responses/{name}"}
     made["responses"] = {str(status): answers[status] for status in sorted(answers)}
+    # Whatever only the platform refuses: it does so before this app is asked, and in its own words.
+    if entry.bare:
+        made["responses"]["4XX"] = {"description": "Refused by the platform itself, such as headers that are too long."}
+    elif 401 not in answers:
+        made["responses"]["401"] = {"description": "Refused by the platform itself: there is no key that fits."}
     is_checked_by_app = entry.of_openai or entry.security == RUN_TOKEN
     made["security"] = [] if trigger.open and not is_checked_by_app else [{name: []} for name in _security(entry)]
     return made
@@ -188,15 +202,27 @@ def _parameter(parameter: Parameter) -> Json:
     return made
 
 
-def _content(shape: type | Mapping[str, Any], shown: Mapping[str, Any] | None) -> Json:
-    made: Json = {"schema": _ref(shape) if isinstance(shape, type) else dict(shape)}
-    if shown is not None:
-        made["examples"] = {name: {"value": value} for name, value in shown.items()}
-    return {"application/json": made}
+def _content(shape: type | Mapping[str, Any], shown: Mapping[str, Any]) -> Json:
+    schema = _ref(shape) if isinstance(shape, type) else dict(shape)
+    return {"application/json": {"schema": schema} | _examples(shown)}
+
+
+def _examples(shown: Mapping[str, Any]) -> Json:
+    return {"examples": {name: {"value": value} for name, value in shown.items()}} if shown else {}
 
 
 def _ref(shape: type) -> Json:
     return {"$ref": REF.format(model=shape.__name__)}
+
+
+def _stream(events: Mapping[str, type]) -> Json:
+    """The schema of Server-Sent Events: a text, and what it holds, as the list of events that the text is read as.
+
+    Generators that know nothing of event streams make a text of it, and nothing that fails.
+    """
+    media: Json = {"type": "string", "contentMediaType": "text/event-stream"}
+    kinds = [_event(kind, shape) for kind, shape in events.items()]
+    return media | ({"contentSchema": {"type": "array", "items": {"oneOf": kinds}}} if kinds else {})
 
 
 def _event(kind: str, shape: type) -> Json:
@@ -205,33 +231,41 @@ def _event(kind: str, shape: type) -> Json:
         "type": "object",
         "required": ["event", "data"],
         "properties": {
-            "id": {"type": "string"},
-            "event": {"const": kind},
-            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(shape)},
+            "id": {"type": "string", "description": "Where to go on: `Last-Event-ID`. Not there where none is needed."},
+            "event": {"const": kind, "description": "The kind of the event. Others may come: pass over them."},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": _ref(shape),
+                "description": "One line of JSON.",
+            },
         },
     }
 
 
-def _answer(answer: Answer, shown: Mapping[str, Any] | None) -> Json:
+def _answer(answer: Answer, shown: Mapping[str, Any]) -> Json:
     made: Json = {"description": answer.text, "headers": _headers(answer.headers, answer.sometimes)}
+    texts = {name: value for name, value in shown.items() if isinstance(value, str)}
     if answer.shape is not None:
-        made["content"] = _content(answer.shape, shown)
-    if answer.events:
-        kinds = [_event(kind, shape) for kind, shape in answer.events.items()]
-        made["content"] = {"text/event-stream": {"schema": {"oneOf": kinds}}}
-    if answer.or_stream:
-        made["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        values = {name: value for name, value in shown.items() if name not in texts}
+        made["content"] = _content(answer.shape, values)
+    if answer.events or answer.or_stream:
+        made.setdefault("content", {})["text/event-stream"] = {"schema": _stream(answer.events)} | _examples(texts)
     return made
 
 
 def _problem(problems: list[type[DormouseError]], *, of_openai: bool) -> Json:
     codes = [kind.code for kind in problems]
     text = " · ".join(f"`{kind.code}`: {inspect.cleandoc(kind.__doc__ or '')}" for kind in problems)
-    sometimes = ("Retry-After",) if {429, 503} & {kind.status for kind in problems} else ()
+    status = problems[0].status
+    always, sometimes = (("Retry-After",) if status == each else () for each in (429, 503))
     media = "application/json" if of_openai else "application/problem+json"
-    schema: Json = {"properties": {"code": {"enum": codes}}}
-    schema = _ref(OpenAIError) | {"properties": {"error": schema}} if of_openai else schema | _ref(Problem)
-    return {"description": text, "headers": _headers((), sometimes), "content": {media: {"schema": schema}}}
+    code = {"enum": codes, "description": "One of these here."}
+    schema: Json = {"properties": {"code": code}}
+    if of_openai:
+        schema = {"properties": {"error": schema | {"description": "What went wrong."}}}
+    schema |= _ref(OpenAIError if of_openai else Problem)
+    return {"description": text, "headers": _headers(always, sometimes), "content": {media: {"schema": schema}}}
 
 
 def _headers(always: Iterable[str], sometimes: Iterable[str]) -> Json:

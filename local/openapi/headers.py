@@ -23,6 +23,10 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": "^wait=[0-9]{1,2}$"},
     },
     "Vary": {"description": "What else the answer depends on.", "schema": {"type": "string"}},
+    "Content-Encoding": {
+        "description": "How the body is compressed; not there when it is as it is.",
+        "schema": {"const": "gzip", "type": "string"},
+    },
     "X-Request-Id": {
         "description": "The request's id, the caller's or a new one; the app's logs name it.",
         "schema": {"type": "string"},

@@ -44,7 +44,6 @@ def typed(schema: Mapping[str, Any]) -> str:
             return f"Array<{typed(schema['items'])}>"
         case "object":
             more = schema.get("additionalProperties", True)
-            more = next(iter(schema.get("patternProperties", {}).values()), more)
             return f"Record<string, {typed(more) if isinstance(more, dict) else 'unknown'}>"
         case None:
             return "unknown"

@@ -75,7 +75,10 @@ class TextPart(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["input_text"]
+    """What this part is."""
+
     text: str = Field(min_length=1)
+    """The text."""
 
 
 class ImagePart(BaseModel):
@@ -84,8 +87,13 @@ class ImagePart(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["input_image"]
+    """What this part is."""
+
     image_url: WebAddress
+    """Where the provider fetches the image."""
+
     detail: Literal["low", "high", "auto"] = "auto"
+    """How closely the model looks at it."""
 
 
 class FilePart(BaseModel):
@@ -94,7 +102,10 @@ class FilePart(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["input_file"]
+    """What this part is."""
+
     file_url: WebAddress
+    """Where the provider fetches the file."""
 
 
 Part = Annotated[TextPart | ImagePart | FilePart, Field(discriminator="type")]
@@ -106,8 +117,13 @@ class MessageBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["message"] = "message"
+    """What this item is."""
+
     role: Literal["user"] = "user"
+    """Whose message it is: the caller's."""
+
     content: TextOr[Part]
+    """A text, or parts: text, images, files."""
 
 
 def input_items(given: str | list[MessageBody], settings: Settings) -> tuple[Item, ...]:

@@ -81,15 +81,23 @@ class FieldProblem(TypedDict):
     """What is wrong with one field."""
 
     field: str
+    """Where in the body, with dots."""
+
     problem: str
+    """What is wrong there."""
 
 
 class Problem(TypedDict):
     """An error (RFC 9457). Some have fields of their own besides, such as `active_run` or `limit`."""
 
     type: Annotated[str, Field(pattern="^urn:dormouse:[a-z_]+$")]
+    """The code as a URN."""
+
     title: str
+    """The code in words."""
+
     status: Annotated[int, Field(ge=400, le=599)]
+    """The HTTP status."""
 
     code: str
     """A stable word for programs."""
@@ -234,7 +242,8 @@ def not_modified(request: Request, response: Response) -> Response:
     if etag not in tags and "*" not in tags:
         return response
     # These describe a body, and a 304 has none.
-    kept = {name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")}
+    of_a_body = ("content-length", "content-type", "content-encoding")
+    kept = {name: value for name, value in response.headers.items() if name not in of_a_body}
     return Response(status_code=304, headers=kept)
 
 

@@ -32,6 +32,27 @@ ActsFor = Literal["user", "anybody", "nobody"]
 none need be named; or nobody asks (is it alive, the provider's webhook).
 """
 
+TAGS: Mapping[str, str] = {
+    "OpenAI clients": "The same runs in OpenAI's shape, for clients that are made for it. `model` names the agent.",
+    "about": "What this app is, whether it is well, and this document.",
+    "batches": "Many inputs at once, each of which becomes a run.",
+    "by run token": "One run or batch, for whoever has a token for it, in a browser too.",
+    "runs": "One request to an agent, from submit to a final status.",
+    "sessions": "Conversations with an agent: runs that follow one another.",
+    "webhooks": "What the model provider calls.",
+}
+"""What the operations of a tag have in common."""
+
+IN_PATHS: Mapping[str, tuple[str, str]] = {
+    "batch_id": ("The batch's `id`.", "batch_0b5f8d1c2e3a4967a1b2c3d4e5f60718"),
+    "call": ("The call's `id`: its turn and its place in the turn.", "1.0"),
+    "model": ("The agent's name.", "novelist"),
+    "response_id": ("The response's `id`.", "resp_8ebb1060a8214390ef36ff68277817a0_1"),
+    "run_id": ("The run's `id`.", "run_8ebb1060a8214390ef36ff68277817a0_1"),
+    "session_id": ("The session's `id`.", "8ebb1060a8214390ef36ff68277817a0"),
+}
+"""The parameters of paths: what each is, and an example."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
@@ -81,10 +102,17 @@ class Operation:
     text: str = ""
     parameters: tuple[Parameter, ...] = ()
     body: type[BaseModel] | Schema | None = None
+
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    """Bodies that the app takes, by a few words on each."""
+
     answers: Mapping[int, Answer]
 
     problems: tuple[type[DormouseError], ...] = ()
     """Its own: those of every route are added, and those that a body with a model brings."""
+
+    never_to_head: tuple[type[DormouseError], ...] = ()
+    """Those of them that HEAD is never answered with."""
 
     bare: bool = False
     """Whether it has no problems but its own (liveness)."""
@@ -109,6 +137,8 @@ def operation(
     problems: tuple[type[DormouseError], ...] = (),
     parameters: tuple[Parameter, ...] = (),
     body: type[BaseModel] | Schema | None = None,
+    examples: Mapping[str, Any] | None = None,
+    never_to_head: tuple[type[DormouseError], ...] = (),
     bare: bool = False,
     of_openai: bool = False,
     security: tuple[str, ...] = KEY_OR_SIGN_IN,
@@ -127,8 +157,10 @@ def operation(
             text=" ".join(text.split()),
             parameters=parameters,
             body=body,
+            examples=examples or {},
             answers=answers,
             problems=problems,
+            never_to_head=never_to_head,
             bare=bare,
             of_openai=of_openai,
             security=security,

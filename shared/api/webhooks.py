@@ -60,10 +60,15 @@ KINDS = frozenset({"response.completed", "response.failed", "response.cancelled"
     body={
         "type": "object",
         "properties": {
-            "type": {"type": "string"},
-            "data": {"type": "object", "properties": {"id": {"type": "string"}}},
+            "type": {"type": "string", "description": "What happened. Events of other kinds are of no concern here."},
+            "data": {
+                "type": "object",
+                "description": "What it happened to.",
+                "properties": {"id": {"type": "string", "description": "The response's id at the provider."}},
+            },
         },
     },
+    examples={"done": {"type": "response.completed", "data": {"id": "resp_0123"}}},
     answers={200: Answer(text="Taken, or of no concern.")},
     problems=(NotFound, InvalidSignature, InvalidJson, BodyTimeout, InputTooLarge, ProviderUnavailable),
     acts_for="nobody",

@@ -11,7 +11,7 @@ from shared import errors
 from shared.api.by_token.access import access, check_there_are_tokens
 from shared.api.by_token.origins import answer_preflight, is_preflight
 from shared.api.native import batches, events, runs
-from shared.api.native.run_bodies import AnswersBody
+from shared.api.native.run_bodies import EXAMPLE_ANSWERS, AnswersBody
 from shared.api.operations import IF_NONE_MATCH, RUN_TOKEN, UNCHANGED, WAIT, operation
 from shared.api.routing import not_allowed, other_methods
 from shared.api.run_tokens import Access, Right
@@ -47,6 +47,7 @@ async def shared_get_run(request: Request, app: App) -> Response:
     parameters=events.PARAMETERS,
     answers=events.ANSWERS,
     problems=(*WITHOUT_ACCESS, RunNotFound, errors.InvalidEventId, TooManyViewers),
+    never_to_head=(TooManyViewers,),
 )
 async def shared_watch_run(request: Request, app: App, driver: Driver) -> Response:
     """Watch a shared run.
@@ -59,6 +60,7 @@ async def shared_watch_run(request: Request, app: App, driver: Driver) -> Respon
 
 @shared_operation(
     body=AnswersBody,
+    examples=EXAMPLE_ANSWERS,
     answers={200: runs.A_RUN},
     problems=(
         *WITHOUT_ACCESS,

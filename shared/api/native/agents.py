@@ -18,17 +18,29 @@ class ToolOfAgent(TypedDict):
     """A tool that an agent may call."""
 
     name: str
+    """The tool's name."""
+
     description: str
+    """What it does, as the model reads it."""
+
     requires_approval: bool
+    """Whether a person is asked before a call of it, always or at times."""
 
 
 class Agent(TypedDict):
     """An agent that this app serves."""
 
     name: str
+    """What a request calls it."""
+
     object: Literal["agent"]
+    """What this is: always `agent`."""
+
     description: str
+    """What it is for."""
+
     tools: list[ToolOfAgent]
+    """The tools of this app that it may call."""
 
     background: bool
     """Whether the model thinks while nothing runs here."""
@@ -47,11 +59,15 @@ class AgentList(TypedDict):
     """The agents of this app."""
 
     data: list[Agent]
+    """The agents; the default one first."""
 
 
 @operation(tag="about", answers={200: Answer(text="The agents.", shape=AgentList)}, acts_for="anybody")
 async def list_agents(request: Request, app: App) -> Response:
-    """List the agents."""
+    """List the agents.
+
+    What may be named as `agent`, with each one's tools and models.
+    """
     # For its check alone: agents are the same for all, but not for callers without a sign-in.
     owner_of(request, app.settings, needs_user=False)
     agents = app.ports.agents.values()

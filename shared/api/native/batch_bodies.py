@@ -40,25 +40,42 @@ class AskedBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     agent: str | None = Field(None, min_length=1, max_length=64)
+    """The agent's name (`GET /api/agents`); the app's default when nobody says another."""
+
     model: str | None = Field(None, min_length=1, max_length=128)
+    """One of the `models` of the agent; its own when left out."""
+
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=MAX_METADATA)
+    """Up to 16 notes of your own, which are kept with the run; those of the batch and of an item are put together."""
+
     deadline_seconds: float | None = Field(None, ge=1, allow_inf_nan=False)
+    """Seconds after which a run fails if it has not ended; the app's default when left out."""
+
     limits: LimitsBody = Field(default_factory=LimitsBody)
+    """What each run may use up."""
 
 
 class OptionsBody(AskedBody):
     """The body of ``POST /api/batches`` without its ``items``."""
 
     concurrency: int | None = Field(None, ge=1)
+    """How many items may be active at once; as many as the app allows when left out."""
+
     callback_url: str | None = Field(None, min_length=1, max_length=MAX_OF_A_CALLBACK_URL)
+    """An address of yours that is told when the batch ends."""
+
     token: BatchTokenBody | None = None
+    """A run token for the batch, which the answer then holds."""
 
 
 class ItemBody(AskedBody):
     """One of the ``items``; ``id`` is the caller's own."""
 
     id: ItemId | None = None
+    """A name of your own for it, which its result has too."""
+
     input: TextOr[MessageBody]
+    """What the agent is to answer: a text, or messages with text, images and files."""
 
 
 class BatchBody(OptionsBody):
@@ -66,6 +83,15 @@ class BatchBody(OptionsBody):
 
     # For the contract alone: a body is never validated as a whole, so that a bad item fails alone.
     items: list[ItemBody] = Field(min_length=1, max_length=MAX_ITEMS)
+    """The inputs, in the order in which they are begun."""
+
+
+EXAMPLE_BATCHES = {
+    "two stories": {
+        "agent": "novelist",
+        "items": [{"id": "a", "input": "A dormouse in space."}, {"id": "b", "input": "One on the moon."}],
+    }
+}
 
 
 async def read_batch(

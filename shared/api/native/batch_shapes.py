@@ -21,46 +21,78 @@ class LastDelivery(TypedDict):
     """What the last attempt to tell of a batch met. Neither a status nor an error: it is under way, or was cut off."""
 
     sent_at: Time
+    """When it was sent."""
+
     http_status: int | None
+    """What the receiver answered; null when no answer came."""
 
     error: str | None
     """A word for why there is no HTTP status."""
 
     next_attempt_at: Time | None
+    """When it is tried again; null when it is not."""
 
 
 class BatchCounts(TypedDict):
     """How many items of a batch stand where."""
 
     total: Count
+    """All of them."""
+
     pending: Count
+    """Not begun yet."""
+
     active: Count
+    """At work, or waiting for a person."""
+
     completed: Count
+    """Ended with a result."""
+
     incomplete: Count
+    """Cut short, with part of a text."""
+
     failed: Count
+    """Failed, or refused because the item does not fit."""
+
     cancelled: Count
+    """Cancelled, here or at the provider."""
 
 
 class Batch(TypedDict):
     """Many inputs, each of which becomes a run."""
 
     id: BatchId
+    """The batch's id."""
+
     object: Literal["batch"]
+    """What this is: always `batch`."""
+
     url: Url
+    """The batch's own address."""
+
     items_url: Url
+    """Where its items are read, in pages."""
 
     status: BatchStatus
     """`completed` and `cancelled` are final and never change."""
 
     counts: BatchCounts
+    """How many items stand where."""
+
     agent: str | None
+    """The agent of items that name none; null for the app's default."""
+
     model: str | None
+    """The model of items that name none; null for the agent's own."""
 
     concurrency: Count
     """How many items are active at once at most."""
 
     metadata: dict[str, str]
+    """What its caller noted on it at submit; its runs have it too."""
+
     callback_url: str | None
+    """Where its end is told; null when nowhere."""
 
     callback_status: CallbackStatus | None
     """What became of the callback of its end; null before there is one."""
@@ -72,8 +104,13 @@ class Batch(TypedDict):
     """The last one; a batch keeps no log of the others."""
 
     created_at: Time
+    """When it was submitted."""
+
     updated_at: Time
+    """When it last changed."""
+
     completed_at: Time | None
+    """When its last item ended; null before."""
 
     retry_after: float | None
     """Seconds between its last look and its next; null at the end."""
@@ -90,6 +127,7 @@ class BatchList(TypedDict):
     """A page of the caller's batches, newest first."""
 
     data: list[Batch]
+    """The batches."""
 
     next_cursor: NotRequired[str]
     """Only there when there is a next page."""
@@ -102,22 +140,44 @@ class BatchItem(TypedDict):
     """The caller's own."""
 
     object: Literal["batch.item"]
+    """What this is: always `batch.item`."""
+
     index: Count
+    """Its place in the batch; the first is 0."""
+
     status: ItemStatus
+    """Where it stands. An ended one has the word of its run."""
+
     run_id: RunId | None
+    """The id of its run; null before it is begun, when it was refused, and when the run was deleted."""
+
     run_url: Url | None
+    """The address of its run; null without one."""
+
     run_status: RunStatus | None
+    """The status of its run; null without one."""
+
     text: str
+    """The text of its run; empty until there is one."""
+
     output: Any
+    """The result as an object, for agents that promise one; else null."""
+
     error: RunError | None
+    """Why it failed; null unless its status is `failed`."""
+
     incomplete_details: IncompleteDetails | None
+    """Why it was cut short; null unless its status is `incomplete`."""
+
     completed_at: Time | None
+    """When it ended; null before."""
 
 
 class BatchItemList(TypedDict):
     """A page of a batch's items, in order."""
 
     data: list[BatchItem]
+    """The items."""
 
     next_cursor: NotRequired[str]
     """Only there when there is a next page."""

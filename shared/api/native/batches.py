@@ -11,7 +11,7 @@ from starlette.responses import Response
 from shared import errors
 from shared.api.callers import owner_of
 from shared.api.http import json_response, not_modified
-from shared.api.native.batch_bodies import BatchBody, read_batch
+from shared.api.native.batch_bodies import EXAMPLE_BATCHES, BatchBody, read_batch
 from shared.api.native.batch_shapes import (
     Batch,
     BatchItemList,
@@ -69,6 +69,7 @@ _ITEM_CURSOR = re.compile(r"[0-9]{6}", re.ASCII)
         ),
     ),
     body=BatchBody,
+    examples=EXAMPLE_BATCHES,
     answers={
         202: Answer(
             text="The batch is on its way.",
@@ -112,7 +113,10 @@ async def create_batch(request: Request, app: App, driver: Driver) -> Response:
 
 @operation(tag=TAG, parameters=(IF_NONE_MATCH,), answers={200: A_BATCH, 304: UNCHANGED}, problems=(BatchNotFound,))
 async def get_batch(request: Request, app: App, access: Access | None = None) -> Response:
-    """See how a batch stands."""
+    """See how a batch stands.
+
+    Its counts and its status; what became of each item is in its items.
+    """
     return not_modified(request, _answer(app, await own_batch(request, app, access)))
 
 

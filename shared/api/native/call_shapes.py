@@ -24,17 +24,29 @@ class Progress(TypedDict):
     """The last word of a tool on how far it is."""
 
     call_id: str
+    """The provider's id of the call that reports."""
+
     name: str
+    """The tool's name."""
+
     message: str
+    """What the tool says, in its own words."""
+
     fraction: Annotated[float, Field(ge=0, le=1)] | None
+    """How much is done, from 0 to 1; null when the tool does not say."""
+
     at: Time
+    """When the tool said so."""
 
 
 class CallError(TypedDict):
     """What went wrong with a call, as the model was told."""
 
     code: str
+    """A stable word for programs."""
+
     message: str
+    """A sentence."""
 
 
 class ToolCall(TypedDict):
@@ -53,6 +65,7 @@ class ToolCall(TypedDict):
     """The tool."""
 
     turn: Count
+    """The turn that asked for it; the first is 1."""
 
     state: CallState | Literal["cancelled"]
     """`cancelled` where its run ended before it was finished."""
@@ -78,6 +91,7 @@ class ToolCall(TypedDict):
     """When it was last started."""
 
     finished_at: Time | None
+    """When its result was kept; null before."""
 
     approval: Literal[Approval.PENDING, Approval.APPROVED, Approval.REFUSED] | None
     """What a person said of it; null where nobody was asked."""
@@ -89,8 +103,10 @@ class ToolCall(TypedDict):
     """Who that was: a principal, a user or the label of a run token."""
 
     answered_at: Time | None
+    """When that person answered; null where nobody has."""
 
     progress: Progress | None
+    """The last word of this call; null when its tool reports none."""
 
 
 def call_on_the_wire(call: CallRecord, *, run_url: str, is_over: bool) -> ToolCall:

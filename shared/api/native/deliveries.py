@@ -29,25 +29,44 @@ class Delivery(TypedDict):
     """One attempt to tell the caller's address."""
 
     webhook_id: str
+    """The message's id, the same in all attempts at it (the header `webhook-id`)."""
+
     type: str
+    """What is told, such as `run.completed`."""
+
     attempt: Annotated[int, Field(ge=1)]
+    """Its number among the attempts at this message; the first is 1."""
+
     state: Literal[DeliveryState.SENDING, DeliveryState.DELIVERED, DeliveryState.FAILED]
+    """`sending`: under way, or cut off by a crash."""
+
     sent_at: Time
+    """When it was sent."""
+
     http_status: int | None
+    """What the receiver answered; null when no answer came."""
 
     error: str | None
     """A word for why there is no HTTP status."""
 
     seconds: float | None
+    """How long the answer took; null without one."""
+
     next_attempt_at: Time | None
+    """When it was to be tried again; null when it was not."""
 
 
 class Deliveries(TypedDict):
     """The log of a run's callbacks."""
 
     callback_url: str | None
+    """Where the run's end and its questions are told; null when nowhere."""
+
     callback_status: CallbackStatus | None
+    """What became of the last callback; null while none is due or was sent."""
+
     next_attempt_at: Time | None
+    """When the next attempt is due; null when none is."""
 
     data: list[Delivery]
     """The latest attempts, newest first."""
@@ -60,7 +79,10 @@ class Deliveries(TypedDict):
     problems=(RunNotFound,),
 )
 async def list_deliveries(request: Request, app: App) -> Response:
-    """See what became of a run's callbacks."""
+    """See what became of a run's callbacks.
+
+    Each attempt, with what the receiver answered, or why no answer came.
+    """
     return not_modified(request, json_response(await _log(app, await own_run(request, app))))
 
 

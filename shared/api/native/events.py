@@ -55,6 +55,7 @@ class Piece(TypedDict):
     """Text of a run that is watched: a snapshot takes the place of what was shown, a delta goes to its end."""
 
     text: str
+    """The text so far (`snapshot`), or what comes after it (`delta`)."""
 
     continuation_token: str
     """The event's id."""
@@ -73,13 +74,17 @@ class Wake(TypedDict):
     """When it looks or tries next by itself."""
 
     waiting_for: str
+    """What it waits for, in a word, as in the run."""
+
     waiting_text: str
+    """The same, in a sentence for people."""
 
 
 class Position(TypedDict):
     """Where a watch stands."""
 
     continuation_token: str
+    """The event's id."""
 
 
 PARAMETERS = (
@@ -122,6 +127,7 @@ ANSWERS = {
     parameters=PARAMETERS,
     answers=ANSWERS,
     problems=(RunNotFound, InvalidEventId, TooManyViewers),
+    never_to_head=(TooManyViewers,),
 )
 async def watch_run(request: Request, app: App, driver: Driver, access: Access | None = None) -> Response:
     """Watch a run.

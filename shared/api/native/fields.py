@@ -13,7 +13,8 @@ from typing_extensions import TypedDict
 
 from shared.runs.model.outbox import CallbackState
 
-Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, in UTC.")]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""RFC 3339, in UTC."""
 Url = Annotated[str, Field(json_schema_extra={"format": "uri"})]
 RunId = Annotated[str, Field(pattern=r"^run_[0-9a-f]{32}_[1-9][0-9]{0,7}$")]
 BatchId = Annotated[str, Field(pattern=r"^batch_[0-9a-f]{32}$")]
@@ -36,3 +37,4 @@ class IncompleteDetails(TypedDict):
     """Why a run was cut short."""
 
     reason: str
+    """The provider's word for it, such as `max_output_tokens` or `content_filter`."""

@@ -31,20 +31,27 @@ class Health(TypedDict):
     """Whether the app is alive."""
 
     status: Literal["ok"]
+    """Always `ok`: another answer has another status code."""
 
 
 class Misconfigured(TypedDict):
     """A setting is malformed, the agents cannot be built, or old rows are in the tables; the sentence says which."""
 
     status: Literal["misconfigured"]
+    """Always `misconfigured`."""
+
     detail: str
+    """Which setting, and what is wrong with it."""
 
 
 class StorageCheck(TypedDict):
     """Whether storage answers."""
 
     status: Literal["ok", "unwell"]
+    """`unwell` when it does not answer in time."""
+
     detail: NotRequired[str]
+    """What is wrong; not there when nothing is."""
 
     watched: NotRequired[int]
     """Due rows: runs, batches and deletions still to come back to; up to 1,000."""
@@ -57,30 +64,46 @@ class ProviderCheck(TypedDict):
     """Whether the model provider answers."""
 
     status: Literal["ok", "unwell"]
+    """`unwell` when it does not answer in time, or refuses."""
+
     detail: NotRequired[str]
+    """What is wrong; not there when nothing is."""
 
 
 class SettingsCheck(TypedDict):
     """Whether all settings are known."""
 
     status: Literal["ok", "warning"]
+    """`warning` when some are unknown, which makes nothing unwell."""
+
     unknown: list[str]
+    """Names that begin with `DORMOUSE_` and mean nothing to this version."""
 
 
 class Checks(TypedDict):
     """What was tried."""
 
     storage: StorageCheck
+    """Table Storage."""
+
     provider: ProviderCheck
+    """The model provider."""
+
     settings: SettingsCheck
+    """The app's settings."""
 
 
 class DeepHealth(TypedDict):
     """Whether the app is well: storage, provider and settings, each tried now."""
 
     status: Literal["ok", "unwell"]
+    """`unwell` when storage or provider is."""
+
     driver: Literal["durable", "timer"]
+    """What wakes the runs."""
+
     checks: Checks
+    """What was tried, and what came of it."""
 
 
 @operation(

@@ -30,8 +30,13 @@ class LimitsBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     turns: int | None = Field(None, ge=1)
+    """Model responses, at most."""
+
     tool_calls: int | None = Field(None, ge=1)
+    """Calls of tools, at most."""
+
     total_tokens: int | None = Field(None, ge=1)
+    """Tokens of input and output together: once they are used, no further turn begins, and the run fails."""
 
 
 class RunBody(BaseModel):
@@ -40,16 +45,39 @@ class RunBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     input: TextOr[MessageBody]
+    """What the agent is to answer: a text, or messages with text, images and files."""
+
     model: str | None = Field(None, min_length=1, max_length=128)
+    """One of the `models` of the agent; its own when left out."""
+
     agent: str | None = Field(None, min_length=1, max_length=64)
+    """The agent's name (`GET /api/agents`); the session's, or else the app's default, when left out."""
+
     session_id: str | None = Field(None, min_length=1, max_length=64)
+    """The session that the run goes on with; a new one when left out."""
+
     title: str | None = Field(None, min_length=1, max_length=TITLE_LENGTH, pattern=ONE_LINE)
+    """One line for lists; the first line of the input when left out."""
+
     stream: bool = False
+    """Whether its text can be watched while it is written."""
+
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
+    """Up to 16 notes of your own, which are kept with the run."""
+
     deadline_seconds: float | None = Field(None, ge=1, allow_inf_nan=False)
+    """Seconds after which it fails if it has not ended, those in which a person is asked not counted; the app's default
+    when left out. More than the app allows is refused.
+    """
+
     limits: LimitsBody = Field(default_factory=LimitsBody)
+    """What it may use up."""
+
     callback_url: str | None = Field(None, min_length=1, max_length=MAX_OF_A_CALLBACK_URL)
+    """An address of yours that is told when the run ends, and when a person has to decide."""
+
     token: TokenBody | None = None
+    """A run token for the run, which the answer then holds."""
 
 
 CallId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -61,7 +89,10 @@ class AnswerBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     approve: bool
+    """Whether the call may be made."""
+
     reason: str = Field("", max_length=4_000)
+    """Why, for the model, which reads the reason of a refusal."""
 
 
 class AnswersBody(BaseModel):
@@ -71,6 +102,34 @@ class AnswersBody(BaseModel):
 
     # As many as a turn may have calls.
     answers: dict[CallId, AnswerBody] = Field(min_length=1, max_length=90)
+    """By the `id` of each call in `required_action`."""
+
+
+EXAMPLE_RUNS = {
+    "a story": {"input": "Write a short story about a dormouse in space."},
+    "a report, with limits": {
+        "input": "The payroll system",
+        "agent": "compliance",
+        "metadata": {"case": "2026-117"},
+        "deadline_seconds": 3600,
+        "limits": {"turns": 10, "total_tokens": 200000},
+    },
+    "an image": {
+        "input": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "What is on this picture?"},
+                    {"type": "input_image", "image_url": "https://example.com/dormouse.png"},
+                ],
+            }
+        ]
+    },
+}
+EXAMPLE_ANSWERS = {
+    "a refusal": {"answers": {"apr_5d41c8": {"approve": False, "reason": "Not before the audit."}}},
+    "two approvals": {"answers": {"apr_5d41c8": {"approve": True}, "apr_77aa03": {"approve": True}}},
+}
 
 
 async def read_answers(request: Request, settings: Settings) -> dict[str, Approve]:

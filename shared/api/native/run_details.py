@@ -27,6 +27,7 @@ class InputMessage(TypedDict):
     """A message as it was sent to the model."""
 
     role: str
+    """Who says it: `user`."""
 
     content: str | list[dict[str, Any]] | None
     """Text, or the parts that the caller sent."""
@@ -36,6 +37,7 @@ class RunInput(TypedDict):
     """The whole input of a run."""
 
     run_id: RunId
+    """The run."""
 
     input: list[InputMessage]
     """As it was given; a text is one message."""
@@ -92,11 +94,16 @@ class Timeline(TypedDict):
     """What happened to a run, in order."""
 
     run_id: RunId
+    """The run."""
+
     wakes: Count
+    """How often the app was at work for it."""
+
     active_seconds: Annotated[float, Field(ge=0)]
     """How long the app was at work for it, all together."""
 
     data: list[TimelineEntry]
+    """What happened, oldest first."""
 
 
 @operation(
@@ -106,7 +113,10 @@ class Timeline(TypedDict):
     problems=(RunNotFound,),
 )
 async def get_run_input(request: Request, app: App) -> Response:
-    """Read a run's whole input."""
+    """Read a run's whole input.
+
+    The run itself shows the first 200 characters of it.
+    """
     run = await own_run(request, app)
     items = await input_of(app.ports, run)
     body: RunInput = {
@@ -149,7 +159,10 @@ async def get_run_timeline(request: Request, app: App) -> Response:
     problems=(RunNotFound, ToolCallNotFound),
 )
 async def get_tool_call(request: Request, app: App) -> Response:
-    """Read one tool call with all of its arguments and its result."""
+    """Read one tool call with all of its arguments and its result.
+
+    The run itself shows the first 500 characters of each.
+    """
     run = await own_run(request, app)
     turn, _, index = request.path_params["call"].partition(".")
     found = await whole_call(app.ports, run, int(turn), int(index))

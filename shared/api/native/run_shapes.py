@@ -44,6 +44,7 @@ class Question(TypedDict):
     """The provider's own id of the call, which it may use again."""
 
     name: str
+    """The tool's name."""
 
     arguments: str
     """The JSON text that the model wrote."""
@@ -56,25 +57,42 @@ class RequiredAction(TypedDict):
     """What a person must decide before the run goes on."""
 
     type: Literal["approve"]
+    """What is to be decided: whether calls may be made."""
+
     calls: Annotated[list[Question], Field(min_length=1)]
+    """The calls that wait for an answer."""
 
 
 class Usage(TypedDict):
     """Tokens, as the provider counted them."""
 
     input_tokens: Count
+    """Tokens that the model read, in all turns."""
+
     output_tokens: Count
+    """Tokens that it wrote, its reasoning included."""
+
     total_tokens: Count
+    """Both together."""
+
     cached_tokens: Count
+    """Those of the input that the provider had in its cache."""
+
     reasoning_tokens: Count
+    """Those of the output that were reasoning."""
 
 
 class RunSummary(TypedDict):
     """A run in a list: without what is long, or lies elsewhere."""
 
     id: RunId
+    """The run's id: its session's, and its number in that session."""
+
     object: Literal["run"]
+    """What this is: always `run`."""
+
     url: Url
+    """The run's own address."""
 
     status: RunStatus
     """The last four are final and never change."""
@@ -86,6 +104,7 @@ class RunSummary(TypedDict):
     """The first 200 characters of the input's text; the whole is at `/input`."""
 
     agent: str
+    """The name of the agent that answers."""
 
     model: str | None
     """The model that was asked for, else the agent's own; null where that is not known."""
@@ -94,12 +113,26 @@ class RunSummary(TypedDict):
     """Whether its text can be watched while it is made."""
 
     session_id: SessionId
+    """The conversation that it belongs to."""
+
     batch_id: BatchId | None
+    """The batch that it is an item of; null for a run of its own."""
+
     error: RunError | None
+    """Why it failed; null unless its status is `failed`."""
+
     incomplete_details: IncompleteDetails | None
+    """Why it was cut short; null unless its status is `incomplete`."""
+
     provider_status: str | None
+    """The provider's last status or error code, for people; null before there is one."""
+
     usage: Usage
+    """Tokens of all its turns so far."""
+
     turn: Count
+    """The turn that it is in, or ended in; the first is 1."""
+
     wakes: Count
     """How often the app was at work for it."""
 
@@ -112,14 +145,22 @@ class RunSummary(TypedDict):
     """From submit to the end; null before."""
 
     metadata: dict[str, str]
+    """What its caller noted on it at submit."""
+
     callback_url: str | None
+    """Where its end and its questions are told; null when nowhere."""
 
     callback_status: CallbackStatus | None
     """What became of the last callback; null while none is due or was sent."""
 
     created_at: Time
+    """When it was submitted."""
+
     updated_at: Time
+    """When something last changed that a caller sees."""
+
     completed_at: Time | None
+    """When it ended; null before."""
 
     deadline_at: Time | None
     """When it fails unless it has ended; null while it waits for a person, when this time stands still."""
@@ -154,8 +195,13 @@ class Run(RunSummary):
     """The result as an object, for agents that promise one."""
 
     required_action: RequiredAction | None
+    """What a person has to decide; null when nothing."""
+
     tool_calls: list[ToolCall]
+    """The calls of the run's tools, in the order in which they were asked for."""
+
     progress: Progress | None
+    """The latest word of any of its tools; null when there is none."""
 
 
 class SubmittedRun(Run):
@@ -169,6 +215,7 @@ class RunList(TypedDict):
     """A page of the caller's runs, newest first."""
 
     data: list[RunSummary]
+    """The runs, without text and tool calls."""
 
     next_cursor: NotRequired[str]
     """Only there when there is a next page."""

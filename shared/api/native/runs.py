@@ -12,7 +12,14 @@ from starlette.responses import Response
 from shared import errors
 from shared.api.callers import owner_of
 from shared.api.http import json_response, not_modified, wait_of_preference, wait_of_query
-from shared.api.native.run_bodies import AnswersBody, RunBody, read_answers, read_submission
+from shared.api.native.run_bodies import (
+    EXAMPLE_ANSWERS,
+    EXAMPLE_RUNS,
+    AnswersBody,
+    RunBody,
+    read_answers,
+    read_submission,
+)
 from shared.api.native.run_shapes import SOONER, Run, RunList, SubmittedRun, run_on_the_wire, summary_on_the_wire
 from shared.api.native.token_bodies import RunToken, subject_of, token_for
 from shared.api.operations import (
@@ -64,6 +71,7 @@ SUBMITTED_AND_FINAL = Answer(
     tag=TAG,
     parameters=(IDEMPOTENCY_KEY, PREFER),
     body=RunBody,
+    examples=EXAMPLE_RUNS,
     answers={202: SUBMITTED, 200: SUBMITTED_AND_FINAL},
     problems=(
         errors.UnknownAgent,
@@ -113,7 +121,11 @@ async def create_run(request: Request, app: App, driver: Driver) -> Response:
     problems=(errors.InvalidRequest, RunNotFound, TooManyViewers),
 )
 async def get_run(request: Request, app: App, access: Access | None = None) -> Response:
-    """See how a run stands."""
+    """See how a run stands.
+
+    200 also for a run that failed: the call did not. `Retry-After` says when it is worth asking again; with `wait` the
+    answer comes as soon as something has changed.
+    """
     seconds = wait_of_query(request)
     run = await own_run(request, app, access)
     if not seconds or run.terminal:
@@ -185,6 +197,7 @@ async def cancel_run(request: Request, app: App, driver: Driver, access: Access 
 @operation(
     tag=TAG,
     body=AnswersBody,
+    examples=EXAMPLE_ANSWERS,
     answers={200: A_RUN},
     problems=(RunNotFound, errors.AlreadyAnswered, errors.AmbiguousCallId, errors.NotWaiting, errors.RunEnded),
 )

@@ -36,29 +36,54 @@ class RunOfSession(TypedDict):
     """A run of a session."""
 
     id: RunId
+    """The run's id."""
+
     url: Url
+    """The run's own address."""
+
     status: RunStatus
+    """The last four are final and never change."""
+
     created_at: Time
+    """When it was submitted."""
+
     completed_at: Time | None
+    """When it ended; null before."""
 
 
 class Message(TypedDict):
     """What was said in a run: text, or the parts that the caller sent."""
 
     run_id: RunId
+    """The run in which it was said."""
+
     role: str
+    """Who said it: `user` or `assistant`."""
+
     content: str | list[dict[str, Any]] | None
+    """A text, or the parts that the caller sent; null when there is nothing to show."""
 
 
 class Session(TypedDict):
     """One conversation with one agent."""
 
     id: SessionId
+    """The session's id."""
+
     object: Literal["session"]
+    """What this is: always `session`."""
+
     agent: str
+    """The agent that it is with."""
+
     active_run: RunId | None
+    """The run that is active; null when none is, and the next may be submitted."""
+
     created_at: Time
+    """When its first run was submitted."""
+
     last_activity: Time
+    """When a run of it last began or ended."""
 
     runs: list[RunOfSession]
     """A page of them, newest first."""

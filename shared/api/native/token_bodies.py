@@ -30,8 +30,13 @@ class BatchTokenBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     rights: list[Literal["read"]] = Field(min_length=1, max_length=1)
+    """What it allows: to see how the batch stands."""
+
     seconds: int = Field(DEFAULT_SECONDS, ge=1, le=MOST_SECONDS)
+    """How long it holds."""
+
     label: Label | None = None
+    """A name for whoever gets it."""
 
 
 class TokenBody(BaseModel):
@@ -40,8 +45,20 @@ class TokenBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     rights: list[Literal["read", "answer", "cancel"]] = Field(min_length=1, max_length=3)
+    """What it allows: to see and watch the run, to answer its questions, to cancel it."""
+
     seconds: int = Field(DEFAULT_SECONDS, ge=1, le=MOST_SECONDS)
+    """How long it holds."""
+
     label: Label | None = None
+    """A name for whoever gets it: the run tells who answered or cancelled by it."""
+
+
+EXAMPLE_RUN_TOKENS = {
+    "for a page that shows the run": {"rights": ["read"], "seconds": 900},
+    "for who is to decide": {"rights": ["read", "answer"], "seconds": 86400, "label": "Ann, by mail"},
+}
+EXAMPLE_BATCH_TOKENS = {"for a page that shows the batch": {"rights": ["read"], "seconds": 900}}
 
 
 class RunToken(TypedDict):
@@ -51,6 +68,7 @@ class RunToken(TypedDict):
     """Goes to `/api/shared/…` as `Authorization: Bearer …`."""
 
     expires_at: Time
+    """Until when it holds."""
 
 
 B = TypeVar("B", TokenBody, BatchTokenBody)

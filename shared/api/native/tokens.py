@@ -9,7 +9,15 @@ from shared.api.native.batches import TAG as BATCHES
 from shared.api.native.batches import own_batch
 from shared.api.native.runs import TAG as RUNS
 from shared.api.native.runs import own_run
-from shared.api.native.token_bodies import BatchTokenBody, RunToken, TokenBody, read_token_body, token_for
+from shared.api.native.token_bodies import (
+    EXAMPLE_BATCH_TOKENS,
+    EXAMPLE_RUN_TOKENS,
+    BatchTokenBody,
+    RunToken,
+    TokenBody,
+    read_token_body,
+    token_for,
+)
 from shared.api.operations import Answer, operation
 from shared.api.run_tokens import check_enabled
 from shared.errors import BatchNotFound, RunNotFound, TokensDisabled
@@ -18,7 +26,13 @@ from shared.wiring import App
 A_TOKEN = Answer(text="The token. It is kept nowhere, so that it cannot be shown again.", shape=RunToken)
 
 
-@operation(tag=RUNS, body=TokenBody, answers={200: A_TOKEN}, problems=(TokensDisabled, RunNotFound))
+@operation(
+    tag=RUNS,
+    body=TokenBody,
+    examples=EXAMPLE_RUN_TOKENS,
+    answers={200: A_TOKEN},
+    problems=(TokensDisabled, RunNotFound),
+)
 async def create_run_token(request: Request, app: App) -> Response:
     """Get a token for a run.
 
@@ -31,7 +45,13 @@ async def create_run_token(request: Request, app: App) -> Response:
     return _answer(token_for(app.settings, run, asked, app.ports.clock()))
 
 
-@operation(tag=BATCHES, body=BatchTokenBody, answers={200: A_TOKEN}, problems=(TokensDisabled, BatchNotFound))
+@operation(
+    tag=BATCHES,
+    body=BatchTokenBody,
+    examples=EXAMPLE_BATCH_TOKENS,
+    answers={200: A_TOKEN},
+    problems=(TokensDisabled, BatchNotFound),
+)
 async def create_batch_token(request: Request, app: App) -> Response:
     """Get a token for a batch.
 

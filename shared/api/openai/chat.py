@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from shared.agentkit.agent import Usage
 from shared.api.http import json_response
-from shared.api.openai.http import NO_RETRY, error_object, object_schema, openai_operation, owner_of_key
+from shared.api.openai.http import NO_RETRY, error_object, openai_operation, owner_of_key
 from shared.api.openai.objects import output_turns, response_id
 from shared.api.openai.requests import (
     invalid,
@@ -22,6 +22,7 @@ from shared.api.openai.requests import (
     unsupported,
     with_idempotency_key,
 )
+from shared.api.openai.schemas import COMPLETION, CREATE_COMPLETION
 from shared.api.openai.starting import START_PROBLEMS, loop_time, seconds_left, start_run, wait_for_end
 from shared.api.openai.streaming import PING, error_of_stream, response_events, sse
 from shared.api.operations import IDEMPOTENCY_KEY, Answer
@@ -134,15 +135,12 @@ class Chunk(TypedDict):
 
 @openai_operation(
     parameters=(IDEMPOTENCY_KEY,),
-    body={
-        "type": "object",
-        "required": ["model", "messages"],
-        "properties": {"model": {"type": "string"}, "messages": {"type": "array", "minItems": 1}},
-    },
+    body=CREATE_COMPLETION,
+    examples={"a question": {"model": "analyst", "messages": [{"role": "user", "content": "How is tea doing?"}]}},
     answers={
         200: Answer(
             text="The completion.",
-            shape=object_schema("chat.completion", "id", "choices", "usage"),
+            shape=COMPLETION,
             sometimes=("ETag",),
             or_stream=True,
         )

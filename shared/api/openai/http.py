@@ -31,23 +31,23 @@ class OpenAIProblem(TypedDict):
     """What went wrong, and what to do next."""
 
     message: str
+    """A sentence for people that says what to do."""
+
     type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    """The kind of error, as OpenAI has it."""
 
     code: str
     """A stable word for programs."""
 
     param: str | None
+    """The parameter that is wrong; null when none is, or several are."""
 
 
 class OpenAIError(TypedDict):
     """An error as OpenAI's clients know it."""
 
     error: OpenAIProblem
-
-
-def object_schema(word: str, *required: str) -> dict[str, Any]:
-    """The schema of an object of OpenAI's by its ``object`` and the fields that are always there."""
-    return {"type": "object", "required": ["object", *required], "properties": {"object": {"const": word}}}
+    """What went wrong."""
 
 
 def owner_of_key(request: Request, settings: Settings, *, needs_user: bool = True) -> str:

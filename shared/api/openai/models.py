@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from shared.agentkit.agent import Agent
 from shared.api.http import json_response
-from shared.api.openai.http import object_schema, openai_operation, owner_of_key
+from shared.api.openai.http import openai_operation, owner_of_key
+from shared.api.openai.schemas import MODEL, MODELS
 from shared.api.operations import Answer
 from shared.errors import ModelNotFound
 from shared.wiring import App
@@ -26,11 +27,14 @@ class ModelObject(TypedDict):
 
 
 @openai_operation(
-    answers={200: Answer(text="All of them, as models.", shape=object_schema("list", "data"), headers=("ETag",))},
+    answers={200: Answer(text="All of them, as models.", shape=MODELS, headers=("ETag",))},
     acts_for="anybody",
 )
 async def list_models(request: Request, app: App) -> Response:
-    """List the agents."""
+    """List the agents.
+
+    Each is a model: what a client names as `model`.
+    """
     # For its check alone: all keys see the same agents.
     owner_of_key(request, app.settings, needs_user=False)
     data = [model_object(agent) for agent in app.ports.agents.values()]
@@ -38,12 +42,15 @@ async def list_models(request: Request, app: App) -> Response:
 
 
 @openai_operation(
-    answers={200: Answer(text="The agent, as a model.", shape=object_schema("model", "id"), headers=("ETag",))},
+    answers={200: Answer(text="The agent, as a model.", shape=MODEL, headers=("ETag",))},
     problems=(ModelNotFound,),
     acts_for="anybody",
 )
 async def get_model(request: Request, app: App) -> Response:
-    """See one agent."""
+    """See one agent.
+
+    As a model: what a client names as `model`.
+    """
     owner_of_key(request, app.settings, needs_user=False)
     agent = app.ports.agents.get(request.path_params["model"])
     if agent is None:

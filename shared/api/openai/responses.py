@@ -8,9 +8,10 @@ from starlette.responses import Response
 from shared import errors
 from shared.api.http import json_response, not_modified
 from shared.api.openai.events import MAX_NUMBER
-from shared.api.openai.http import object_schema, openai_operation, owner_of_key
+from shared.api.openai.http import openai_operation, owner_of_key
 from shared.api.openai.objects import input_messages, response_id, response_object, run_id_of
 from shared.api.openai.requests import number_of_query, read_create
+from shared.api.openai.schemas import CREATE_RESPONSE, DELETED, INPUT_ITEMS, RESPONSE
 from shared.api.openai.starting import START_PROBLEMS, loop_time, start_run, wait_for_end
 from shared.api.openai.streaming import event_stream
 from shared.api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, UNCHANGED, Answer, Parameter, limit_parameter
@@ -24,16 +25,11 @@ from shared.runs.queries.conversation import input_of, turn_texts
 from shared.runs.queries.runs import run_of_owner
 from shared.wiring import App
 
-RESPONSE = object_schema("response", "id", "status", "model", "output")
-
 
 @openai_operation(
     parameters=(IDEMPOTENCY_KEY,),
-    body={
-        "type": "object",
-        "required": ["model", "input"],
-        "properties": {"model": {"type": "string"}, "input": {"type": ["string", "array"]}},
-    },
+    body=CREATE_RESPONSE,
+    examples={"a story": {"model": "novelist", "input": "A dormouse in space.", "background": True}},
     answers={200: Answer(text="The response.", shape=RESPONSE, sometimes=("ETag",), or_stream=True)},
     problems=(
         *START_PROBLEMS,
@@ -79,6 +75,7 @@ async def create_response(request: Request, app: App, driver: Driver) -> Respons
         304: UNCHANGED,
     },
     problems=(ResponseNotFound, InvalidRequest, errors.TooManyViewers),
+    never_to_head=(InvalidRequest, errors.TooManyViewers),
 )
 async def get_response(request: Request, app: App, driver: Driver) -> Response:
     """Retrieve a response.
@@ -100,7 +97,10 @@ async def get_response(request: Request, app: App, driver: Driver) -> Response:
     problems=(ResponseNotFound,),
 )
 async def cancel_response(request: Request, app: App, driver: Driver) -> Response:
-    """Cancel a response."""
+    """Cancel a response.
+
+    Also one that was created without `background`. One that had ended stays as it was. May be repeated.
+    """
     run = await cancel_run(app.ports, (await _own_run(request, app)).id)
     if run is None:
         raise ResponseNotFound
@@ -111,11 +111,14 @@ async def cancel_response(request: Request, app: App, driver: Driver) -> Respons
 
 
 @openai_operation(
-    answers={200: Answer(text="It is gone.", shape=object_schema("response.deleted", "id"), headers=("ETag",))},
+    answers={200: Answer(text="It is gone.", shape=DELETED, headers=("ETag",))},
     problems=(ResponseNotFound, errors.SessionBusy),
 )
 async def delete_response(request: Request, app: App, driver: Driver) -> Response:
-    """Delete a response."""
+    """Delete a response.
+
+    Here and at the provider; an active one is cancelled.
+    """
     run = await _own_run(request, app)
     if await delete_run(app.ports, run.id):
         await driver.wake(run.id)
@@ -133,11 +136,14 @@ async def delete_response(request: Request, app: App, driver: Driver) -> Respons
         ),
         Parameter(name="after", place="query", text="The last item of the page before.", schema={"type": "string"}),
     ),
-    answers={200: Answer(text="A page.", shape=object_schema("list", "data"), headers=("ETag",))},
+    answers={200: Answer(text="A page.", shape=INPUT_ITEMS, headers=("ETag",))},
     problems=(ResponseNotFound, InvalidRequest),
 )
 async def list_input_items(request: Request, app: App) -> Response:
-    """List what a response answers."""
+    """List what a response answers.
+
+    The messages that it was created with, not those of the responses before it.
+    """
     run = await _own_run(request, app)
     # OpenAI's own default.
     order = request.query_params.get("order", "desc")

@@ -195,8 +195,6 @@ def _parameter(parameter: Parameter) -> Json:
     if parameter.text:
         made["description"] = parameter.text
     made["schema"] = dict(parameter.schema)
-    if parameter.lists:
-        made |= {"style": "form", "explode": False}
     if parameter.example is not None:
         made["example"] = parameter.example
     return made
@@ -259,6 +257,10 @@ def _problem(problems: list[type[DormouseError]], *, of_openai: bool) -> Json:
     text = " · ".join(f"`{kind.code}`: {inspect.cleandoc(kind.__doc__ or '')}" for kind in problems)
     status = problems[0].status
     always, sometimes = (("Retry-After",) if status == each else () for each in (429, 503))
+    if problems == [errors.Unauthenticated]:
+        # No body is promised: clients that are made of the contract would fail at an empty one, which is usual here.
+        text += " That is a problem as any other; the platform's own 401 has no body."
+        return {"description": text, "headers": _headers((), ())}
     media = "application/json" if of_openai else "application/problem+json"
     code = {"enum": codes, "description": "One of these here."}
     schema: Json = {"properties": {"code": code}}

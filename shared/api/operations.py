@@ -64,9 +64,6 @@ class Parameter:
     schema: Schema
     example: object = None
 
-    lists: bool = False
-    """Whether several values are one, with commas."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -226,4 +223,4 @@ def cursor_parameter(pattern: str) -> Parameter:
 def statuses_parameter(text: str, statuses: type[Any]) -> Parameter:
     """The parameter that takes one or more statuses of this enumeration."""
     schema = {"type": "array", "items": {"enum": [status.value for status in statuses]}}
-    return Parameter(name="status", place="query", text=text, schema=schema, lists=True)
+    return Parameter(name="status", place="query", text=f"{text} Several: repeated, or with commas.", schema=schema)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from shared.errors import InvalidRequest
@@ -32,7 +33,7 @@ class Page:
 
 
 def read_page(request: Request) -> Page:
-    """``?limit=&cursor=&status=&agent=``; ``status`` takes several with commas. Raises ``InvalidRequest``."""
+    """``?limit=&cursor=&status=&agent=``; ``status`` takes several. Raises ``InvalidRequest``."""
     query = query_of(request, "limit", "cursor", "status", "agent")
     return Page(
         limit=limit_of(query),
@@ -41,9 +42,9 @@ def read_page(request: Request) -> Page:
     )
 
 
-def query_of(request: Request, *allowed: str) -> Mapping[str, str]:
+def query_of(request: Request, *allowed: str) -> QueryParams:
     """The query parameters. Raises ``InvalidRequest`` for one that is neither allowed nor the platform's."""
-    query: Mapping[str, str] = request.query_params
+    query = request.query_params
     for name in query:
         # A function key may come in the query, as `code` with `clientId`; the host leaves both there.
         if name not in (*allowed, "code", "clientId"):
@@ -68,9 +69,10 @@ def cursor_of(query: Mapping[str, str], pattern: re.Pattern[str]) -> str | None:
     return cursor
 
 
-def statuses_of(query: Mapping[str, str], kind: type[Word]) -> frozenset[Word]:
-    """``?status=``, one or more with commas; none: all of them. Raises ``InvalidRequest``."""
-    words = {word for word in query.get("status", "").split(",") if word}
+def statuses_of(query: QueryParams, kind: type[Word]) -> frozenset[Word]:
+    """``?status=``, one or more, repeated or with commas; none: all of them. Raises ``InvalidRequest``."""
+    # Generated clients repeat it, and of what is repeated a mapping has the last alone.
+    words = {word for each in query.getlist("status") for word in each.split(",") if word}
     if words - {status.value for status in kind}:
-        raise InvalidRequest(f"`status` is one or more of {', '.join(kind)}, with commas.", param="status")
+        raise InvalidRequest(f"`status` is one or more of {', '.join(kind)}, repeated or with commas.", param="status")
     return frozenset(kind(word) for word in words)

@@ -13,7 +13,7 @@ Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
 WHOLE: Schema = {"type": "integer", "minimum": 0}
-OBJECT: Schema = {"type": "object"}
+OBJECT: Schema = {"type": "object", "additionalProperties": True}
 
 
 def _field(text: str, schema: Schema) -> Schema:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
 
 from shared.api.pages import read_page
 from shared.errors import InvalidRequest
@@ -15,7 +17,7 @@ CURSOR = f"{1:014}:run_{'a' * 32}_7:{'b' * 16}"
 
 
 def request(**query: str) -> Any:
-    return SimpleNamespace(query_params=query)
+    return SimpleNamespace(query_params=QueryParams(query))
 
 
 def test_without_parameters_a_page_is_twenty_of_everything() -> None:
@@ -27,6 +29,17 @@ def test_filters_limit_and_cursor_are_taken() -> None:
     page = read_page(request(limit="100", cursor=CURSOR, status="failed,cancelled", agent="novelist", code="key"))
     assert (page.limit, page.cursor, page.wanted.agent) == (100, CURSOR, "novelist")
     assert page.wanted.statuses == {RunStatus.FAILED, RunStatus.CANCELLED}
+
+
+@pytest.mark.parametrize("query", ["status=failed&status=cancelled", "status=failed,&status=cancelled,failed"])
+def test_a_filter_that_is_repeated_means_all_of_its_values(query: str) -> None:
+    page = read_page(cast("Request", SimpleNamespace(query_params=QueryParams(query))))
+    assert page.wanted.statuses == {RunStatus.FAILED, RunStatus.CANCELLED}
+
+
+def test_each_value_of_a_repeated_filter_is_checked() -> None:
+    with pytest.raises(InvalidRequest):
+        read_page(cast("Request", SimpleNamespace(query_params=QueryParams("status=done&status=failed"))))
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from shared.runs.model.phases import RunStatus
 from tests.parts.contract import Contract, events_of
 
 DOCUMENT = document.document()
-NOBODYS = {"method_not_allowed", "origin_not_allowed"}
-"""Codes that belong to no operation: what is answered where there is none."""
+NOBODYS = {"method_not_allowed", "origin_not_allowed", "unauthenticated"}
+"""Codes that belong to no body of an operation: where there is none, or none is promised."""
 
 
 def nodes(node: Any) -> Iterator[dict[str, Any]]:

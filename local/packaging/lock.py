@@ -16,6 +16,7 @@ LOCKS = {
     "requirements.in": "requirements.txt",
     "requirements-dev.in": "requirements-dev.txt",
     "local/third_party_server/requirements.in": "local/third_party_server/requirements.txt",
+    "tests/acceptance/contract_python/requirements.in": "tests/acceptance/contract_python/requirements.txt",
 }
 """What a person writes, and the lock made from it. The second is locked to the first one's versions."""
 
@@ -41,7 +42,13 @@ def update_locks(python: Path, *, upgrade: bool = False, root: Path = ROOT) -> l
     return changed
 
 
-NODE_PROJECTS = ("local", ".github/core-tools", "tests/acceptance/browser_npm", "tests/acceptance/openai_npm")
+NODE_PROJECTS = (
+    "local",
+    ".github/core-tools",
+    "tests/acceptance/browser_npm",
+    "tests/acceptance/contract_npm",
+    "tests/acceptance/openai_npm",
+)
 """The folders with a package.json, which names exact versions, and its package-lock.json."""
 
 

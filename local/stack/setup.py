@@ -145,20 +145,21 @@ def ensure_venv(venv: Path) -> Path:
 def ensure_third_party_server(venv: Path) -> Path:
     """An environment of its own with a Responses server that is not ours; returns its interpreter."""
     home = THIRD_PARTY_SERVER_HOME / venv.name
-    python, stamp = venv_python(home), home / ".dormouse-requirements"
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    wanted = fingerprint([THIRD_PARTY_SERVER_REQUIREMENTS], version)
-    THIRD_PARTY_SERVER_HOME.mkdir(parents=True, exist_ok=True)
-    with install_lock(THIRD_PARTY_SERVER_HOME):
+    return ensure_environment("the third-party server", THIRD_PARTY_SERVER_REQUIREMENTS, home)
+
+
+def ensure_environment(name: str, requirements: Path, home: Path) -> Path:
+    """A virtual environment at `home` with what the lock names and nothing else; returns its interpreter."""
+    python, stamp, log = venv_python(home), home / ".dormouse-requirements", LOGS / f"{home.parent.name}.log"
+    wanted = fingerprint([requirements], f"{sys.version_info.major}.{sys.version_info.minor}")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with install_lock(home.parent):
         if not is_current(stamp, wanted):
-            run_step(
-                "making an environment for the third-party server",
-                [sys.executable, "-m", "venv", "--clear", home],
-                LOGS / "third-party-server.log",
-            )
-            command: list[str | Path] = [python, "-m", "pip", "install", "-r", THIRD_PARTY_SERVER_REQUIREMENTS]
+            making: list[str | Path] = [sys.executable, "-m", "venv", "--clear", home]
+            run_step(f"making an environment for {name}", making, log)
+            command: list[str | Path] = [python, "-m", "pip", "install", "-r", requirements]
             command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input"]
-            run_step("installing the third-party server", command, LOGS / "third-party-server.log")
+            run_step(f"installing {name}", command, log)
             stamp.write_text(wanted, "utf-8")
     return python
 

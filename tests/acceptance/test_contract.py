@@ -389,6 +389,8 @@ async def openai_clients(api: Api, hasty: Api, stack: Stack) -> None:
     assert unchanged.status == 304
     for path, status in (
         (f"/responses/{first}?stream=true&starting_after=x", 400),
+        (f"/responses/{first}?stream=maybe", 400),
+        (f"/responses/{first}?starting_after=x", 400),
         (f"/responses/{first}?stream=true", 200),
         (f"/responses/{first}/input_items", 200),
         (f"/responses/{first}/input_items?limit=x", 400),

@@ -221,6 +221,14 @@ def number_of_query(request: Request, name: str, most: int) -> int | None:
     return int(value)
 
 
+def flag_of_query(request: Request, name: str) -> bool:
+    """Whether it is `true` in the query. Raises ``InvalidRequest`` for another word than `true` and `false`."""
+    value = request.query_params.get(name, "false").lower()
+    if value not in ("true", "false"):
+        raise InvalidRequest(f"`{name}` is `true` or `false`.", param=name)
+    return value == "true"
+
+
 def without_nulls(value: Any, levels: int = NULL_LEVELS) -> Any:
     """The value without what is null in it, at any of the first levels."""
     if levels == 0:

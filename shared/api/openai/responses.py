@@ -10,7 +10,7 @@ from shared.api.http import json_response, not_modified
 from shared.api.openai.events import MAX_NUMBER
 from shared.api.openai.http import openai_operation, owner_of_key
 from shared.api.openai.objects import input_messages, response_id, response_object, run_id_of
-from shared.api.openai.requests import number_of_query, read_create
+from shared.api.openai.requests import flag_of_query, number_of_query, read_create
 from shared.api.openai.schemas import CREATE_RESPONSE, DELETED, INPUT_ITEMS, RESPONSE
 from shared.api.openai.starting import START_PROBLEMS, loop_time, start_run, wait_for_end
 from shared.api.openai.streaming import event_stream
@@ -75,7 +75,7 @@ async def create_response(request: Request, app: App, driver: Driver) -> Respons
         304: UNCHANGED,
     },
     problems=(ResponseNotFound, InvalidRequest, errors.TooManyViewers),
-    never_to_head=(InvalidRequest, errors.TooManyViewers),
+    never_to_head=(errors.TooManyViewers,),
 )
 async def get_response(request: Request, app: App, driver: Driver) -> Response:
     """Retrieve a response.
@@ -84,9 +84,9 @@ async def get_response(request: Request, app: App, driver: Driver) -> Response:
     OpenAI's events.
     """
     run = await _own_run(request, app)
+    stream, after = flag_of_query(request, "stream"), number_of_query(request, "starting_after", MAX_NUMBER)
     # A HEAD must not occupy a viewer's slot: it has no body to stream.
-    if request.query_params.get("stream", "false").lower() == "true" and request.method != "HEAD":
-        after = number_of_query(request, "starting_after", MAX_NUMBER)
+    if stream and request.method != "HEAD":
         slot = app.watching.limit.acquire(run.request.owner)
         return event_stream(run, after, app, driver, arrived=loop_time(), slot=slot)
     return not_modified(request, await _answer(run, app))

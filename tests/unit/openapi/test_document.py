@@ -200,7 +200,7 @@ def test_head_is_answered_as_get_is_without_the_bodies() -> None:
             continue
         get, head = operations["get"], operations["head"]
         missing = get["responses"].keys() - head["responses"].keys()
-        # A stream without its body takes nobody's place, and OpenAI's begins nowhere; a request that waits does.
+        # A stream without its body takes nobody's place; a request that waits does.
         held = ("watch_run", "shared_watch_run", "v1_get_response")
         assert missing == ({"429"} if get["operationId"] in held else set())
         assert not any("content" in node for node in nodes(head))

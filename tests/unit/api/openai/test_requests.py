@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from starlette.datastructures import QueryParams
 
 from shared.api.openai.http import error_object, openai_error, owner_of_key
 from shared.api.openai.objects import response_id, response_object, run_id_of
-from shared.api.openai.requests import DEFAULTS, IGNORED, check_size, read_messages, read_parameters
+from shared.api.openai.requests import DEFAULTS, IGNORED, check_size, flag_of_query, read_messages, read_parameters
 from shared.errors import DormouseError, InputTooLarge, InvalidApiKey, InvalidRequest, NotFound, UnsupportedParameter
 from shared.settings import Settings
 from tests.unit.api.conftest import content, request
@@ -162,3 +164,17 @@ def test_a_responses_name_is_its_runs() -> None:
     assert run_id_of(response_id(run)) == run
     for other in (run, "resp_", "resp_x", "resp_resp_" + run, f"{response_id(run)}\n", response_id(run).upper()):
         assert run_id_of(other) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "flag"), [("", False), ("stream=true", True), ("stream=True", True), ("stream=false", False)]
+)
+def test_a_flag_in_the_query_is_true_or_false(query: str, flag: bool) -> None:
+    assert flag_of_query(cast("Any", SimpleNamespace(query_params=QueryParams(query))), "stream") is flag
+
+
+@pytest.mark.parametrize("query", ["stream=", "stream=null", "stream=1", "stream=true&stream=yes", "stream=true "])
+def test_any_other_word_is_refused(query: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        flag_of_query(cast("Any", SimpleNamespace(query_params=QueryParams(query))), "stream")
+    assert caught.value.details["param"] == "stream"

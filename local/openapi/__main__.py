@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local import ROOT
-from local.openapi import docs, document, typescript
+from local.openapi import docs, document, python, typescript
 
 
 def files() -> dict[Path, str]:
     """What is written where."""
+    made = document.document()
     return {
         ROOT / "shared" / "api" / "openapi.json": document.rendered(),
-        ROOT / "web" / "contract.d.ts": typescript.rendered(document.document()),
+        ROOT / "web" / "contract.d.ts": typescript.rendered(made),
+        ROOT / "clients" / "python" / "src" / "dormouse_client" / "contract.py": python.rendered(made),
         **docs.pages(),
     }
 

@@ -14,8 +14,14 @@ import pytest
 from local import ROOT
 
 MAX_LINES = 400
-LONGER = {"shared/runs/store/azure.py": 450, "shared/settings.py": 700, "shared/errors.py": 450}
-"""Files that are over it, and how far. Settings and errors are tables, a few lines an entry, and stay in one piece."""
+LONGER = {
+    "shared/runs/store/azure.py": 450,
+    "shared/settings.py": 700,
+    "shared/errors.py": 450,
+    "clients/python/src/dormouse_client/contract.py": 2_000,
+}
+"""Files that are over it, and how far. Settings and errors are tables, a few lines an entry, and stay in one piece; the
+contract is written by a program."""
 
 GROUND = {"settings", "errors"}
 MAY_IMPORT = {
@@ -169,7 +175,7 @@ READERS = {"environ", "environb", "getenv", "getenvb"}
 
 
 def test_a_file_can_be_read_at_one_sitting() -> None:
-    for file in sources("shared", "local", "function_app.py", "dev.py"):
+    for file in sources("shared", "local", "clients", "function_app.py", "dev.py"):
         lines = len(file.read_text("utf-8").splitlines())
         assert lines <= LONGER.get(name_of(file), MAX_LINES), f"{name_of(file)} has {lines} lines"
 

@@ -1,0 +1,288 @@
+"""Dormouse on the command line.
+
+python -m dormouse_client submit "A story, please." --watch
+
+The app's address is --url or DORMOUSE_URL, its key --key or DORMOUSE_KEY. Ctrl-C never stops a run: it goes on, and the
+line that is printed then comes back to it.
+
+Exit codes: 0 it completed (or the call did what it should); 1 it ended otherwise; 2 the command line is wrong; 3 the
+app refused or could not be reached; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from dormouse_client._arguments import is_final
+from dormouse_client._steps import is_outage
+from dormouse_client._sync import Dormouse
+from dormouse_client._terminal import Terminal
+from dormouse_client.contract import VERSION, Batch, Run
+from dormouse_client.errors import DormouseError, InvalidArgument
+
+DONE, ENDED_BADLY, MISUSED, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Command:
+    """One call of the program."""
+
+    def __init__(self, client: Dormouse, options: argparse.Namespace, terminal: Terminal) -> None:
+        self._client = client
+        self._options = options
+        self._terminal = terminal
+
+    def submit(self) -> int:
+        """Start a run; with --watch or --wait to its end."""
+        options = self._options
+        run = self._client.submit(
+            sys.stdin.read() if options.text == "-" else options.text,
+            agent=options.agent,
+            model=options.model,
+            session_id=options.session,
+            stream=options.watch or None,
+            title=options.title,
+            metadata=pairs(options.metadata),
+            deadline_seconds=options.deadline,
+            callback_url=options.callback_url,
+            idempotency_key=self._key(),
+        )
+        # First of all: from here on a Ctrl-C must be able to say how to come back.
+        self._terminal.goes_on(run["id"], "watch")
+        if options.watch:
+            return self._watch(run)
+        if options.wait:
+            return self._wait(run)
+        return self._show(run)
+
+    def get(self) -> int:
+        """Show a run or a batch."""
+        name = self._options.id
+        return self._show(self._client.get_batch(name) if is_batch(name) else self._client.get(name))
+
+    def watch(self) -> int:
+        """Watch a run, or wait for a batch."""
+        check_writable(self._options.out)
+        name = self._options.id
+        self._terminal.goes_on(name, "watch")
+        return self._wait_batch(name) if is_batch(name) else self._watch(name)
+
+    def answer(self) -> int:
+        """Approve or refuse calls."""
+        options = self._options
+        answer: dict[str, Any] = {"approve": options.approve}
+        if options.reason is not None:
+            answer["reason"] = options.reason
+        return self._show(self._client.answer(options.id, dict.fromkeys(options.calls, answer)))
+
+    def cancel(self) -> int:
+        """Cancel a run or a batch."""
+        name = self._options.id
+        self._show(self._client.cancel_batch(name) if is_batch(name) else self._client.cancel(name))
+        return DONE
+
+    def batch(self) -> int:
+        """Run the inputs of a file."""
+        options = self._options
+        check_writable(options.out)
+        batch = self._client.submit_batch(
+            options.file,
+            agent=options.agent,
+            model=options.model,
+            metadata=pairs(options.metadata),
+            deadline_seconds=options.deadline,
+            concurrency=options.concurrency,
+            callback_url=options.callback_url,
+            idempotency_key=self._key(),
+        )
+        self._terminal.goes_on(batch["id"], "watch")
+        return self._show(batch) if options.no_wait else self._wait_batch(batch)
+
+    def items(self) -> int:
+        """Write the items of a batch, one JSON object a line."""
+        for item in self._client.batch_items(self._options.id):
+            self._terminal.write(json.dumps(item, ensure_ascii=False) + "\n")
+        return DONE
+
+    def _key(self) -> str:
+        key: str = self._options.idempotency_key or secrets.token_hex(16)
+        self._terminal.is_sent(key)
+        return key
+
+    def _watch(self, run: Run | str) -> int:
+        last: Run | None = None
+        for view in self._client.watch(run, on_outage=self._terminal.outage):
+            self._terminal.view(view)
+            last = view.run
+        # None: it had ended, and so had the stream.
+        return self._ended(last or self._client.get(run))
+
+    def _wait(self, run: Run) -> int:
+        run = self._client.wait(run, on_progress=self._terminal.progress, on_outage=self._terminal.outage)
+        if not self._options.json:
+            self._terminal.write(run["text"] + "\n")
+        return self._ended(run)
+
+    def _wait_batch(self, batch: Batch | str) -> int:
+        done = self._client.wait_batch(batch, on_progress=self._terminal.batch, on_outage=self._terminal.outage)
+        with self._terminal.output(self._options.out) as out:
+            for item in self._client.batch_items(done):
+                out.write(json.dumps(item, ensure_ascii=False) + "\n")
+        counts = done["counts"]
+        return DONE if counts["completed"] == counts["total"] else ENDED_BADLY
+
+    def _ended(self, run: Run) -> int:
+        self._terminal.end(run)
+        if self._options.json:
+            self._terminal.show(run)
+        return DONE if run["status"] == "completed" else ENDED_BADLY
+
+    def _show(self, one: Run | Batch) -> int:
+        self._terminal.show(one)
+        return ENDED_BADLY if is_final(one) and one["status"] != "completed" else DONE
+
+
+def is_batch(name: str) -> bool:
+    """Whether this is the id of a batch."""
+    return name.startswith("batch_")
+
+
+def check_writable(path: str | None) -> None:
+    """Before anything begins: results that took hours must have somewhere to go. Raises ``InvalidArgument``."""
+    if path is None:
+        return
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path) or not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        raise InvalidArgument(f"{path} cannot be written. Give the name of a file in a folder that is there.")
+
+
+def pairs(given: Sequence[str] | None) -> dict[str, str] | None:
+    """`name=value`, each as it was given. Raises ``InvalidArgument``."""
+    if not given:
+        return None
+    split = [each.partition("=") for each in given]
+    if wrong := [name for name, equals, _ in split if not (name and equals)]:
+        raise InvalidArgument(f"--metadata takes name=value, not {wrong[0]!r}.")
+    return {name: value for name, _, value in split}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    about, _, codes = (__doc__ or "").partition("\n\n")
+    top = argparse.ArgumentParser(
+        prog="python -m dormouse_client",
+        description=about,
+        epilog=codes,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"dormouse-client {VERSION}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(action=getattr(Command, name))
+        command.add_argument("--url", help="address of the app, without /api (else DORMOUSE_URL)")
+        command.add_argument("--key", help="its function key (else DORMOUSE_KEY, which no list of processes shows)")
+        command.add_argument("--on-behalf-of", metavar="USER", help="id of the user whom the call is made for")
+        return command
+
+    def add_asked(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--agent", help="which agent (default: the app's own)")
+        command.add_argument("--model", help="which model, of those that the agent allows")
+        command.add_argument("--metadata", action="append", metavar="NAME=VALUE", help="may be repeated")
+        command.add_argument("--deadline", type=float, metavar="SECONDS", help="when it must be done")
+        command.add_argument("--callback-url", metavar="URL", help="where the app tells of the end")
+        command.add_argument("--idempotency-key", metavar="KEY", help="the same key gives the same one for 24 hours")
+
+    command = add("submit", "start a run")
+    command.add_argument("text", help="the input; - reads it from the standard input")
+    add_asked(command)
+    command.add_argument("--session", metavar="ID", help="the conversation that it goes on with")
+    command.add_argument("--title", help="what lists call it")
+    how = command.add_mutually_exclusive_group()
+    how.add_argument("--watch", action="store_true", help="write its text as it is written, to its end")
+    how.add_argument("--wait", action="store_true", help="wait for its end, then write its text")
+    command.add_argument("--json", action="store_true", help="write the whole run as JSON, not its text alone")
+
+    command = add("get", "show a run or a batch as JSON")
+    command.add_argument("id", help="id of the run or batch")
+
+    command = add("watch", "watch a run, or wait for a batch, from now to its end")
+    command.add_argument("id", help="id of the run or batch")
+    command.add_argument("--json", action="store_true", help="write the whole run as JSON, not its text alone")
+    command.add_argument("--out", metavar="FILE", help="of a batch: where its items go (default: the standard output)")
+
+    command = add("answer", "approve or refuse calls that a run asks about")
+    command.add_argument("id", help="id of the run")
+    command.add_argument("calls", nargs="+", metavar="CALL", help="id of a call in the run's required_action")
+    verdict = command.add_mutually_exclusive_group(required=True)
+    verdict.add_argument("--approve", action="store_true")
+    verdict.add_argument("--refuse", action="store_false", dest="approve")
+    command.add_argument("--reason", help="what the model is told")
+
+    command = add("cancel", "cancel a run or a batch")
+    command.add_argument("id", help="id of the run or batch")
+
+    command = add("batch", "run the inputs of a file, and write what became of each as a line of JSON")
+    command.add_argument("file", help=".jsonl (an item a line), .txt (a text a line) or .csv (a column `input`)")
+    add_asked(command)
+    command.add_argument("--concurrency", type=int, metavar="N", help="how many are active at once at most")
+    command.add_argument("--out", metavar="FILE", help="where the items go (default: the standard output)")
+    command.add_argument("--no-wait", action="store_true", help="only start it, and show it as JSON")
+
+    command = add("items", "write the items of a batch, one JSON object a line")
+    command.add_argument("id", help="id of the batch")
+    return top
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    out: TextIO | None = None,
+    error: TextIO | None = None,
+) -> int:
+    """Run one command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    terminal = Terminal(sys.stdout if out is None else out, sys.stderr if error is None else error)
+    try:
+        url = options.url or environ.get("DORMOUSE_URL")
+        if not url:
+            raise InvalidArgument("Which app? Give its address with --url, or set DORMOUSE_URL.")
+        key = options.key or environ.get("DORMOUSE_KEY") or None
+        with Dormouse(url, key, on_behalf_of=options.on_behalf_of) as client:
+            code: int = options.action(Command(client, options, terminal))
+            return code
+    except InvalidArgument as wrong:
+        terminal.say(f"dormouse: {wrong.detail}")
+        return MISUSED
+    except DormouseError as refused:
+        terminal.say(f"dormouse: {refused}")
+        terminal.say_how_to_come_back(is_sent=is_outage(refused))
+        return REFUSED
+    except KeyboardInterrupt:
+        terminal.say("")
+        terminal.say_how_to_come_back(is_sent=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has enough (`… | head`). Else the interpreter complains as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return DONE
+
+
+def start() -> int:
+    """The program: on the real streams, whose encoding may not have every character."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(start())

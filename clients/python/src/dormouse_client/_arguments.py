@@ -1,0 +1,142 @@
+"""What a caller gives, checked before anything is sent."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from dormouse_client._steps import Request
+from dormouse_client.contract import Batch, BatchItem, ItemBody, Run, RunSummary
+from dormouse_client.errors import InvalidArgument
+
+RunOrId: TypeAlias = "Run | RunSummary | str"
+BatchOrId: TypeAlias = "Batch | str"
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_USER = re.compile(r"[A-Za-z0-9._~@-]{1,128}")
+_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_FINAL = frozenset({"completed", "incomplete", "failed", "cancelled"})
+
+
+def is_final(one: Mapping[str, Any] | Run | RunSummary | Batch | BatchItem) -> bool:
+    """Whether a run, a batch or an item has ended, for good."""
+    return one["status"] in _FINAL
+
+
+def checked_base_url(url: str) -> str:
+    """The address of the app without a slash at its end. Raises ``InvalidArgument``."""
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidArgument(f"`base_url` is the app's address, such as https://<app>.azurewebsites.net, not {url!r}.")
+    if parts.query or parts.fragment:
+        raise InvalidArgument("`base_url` ends before `?` and `#`. Give the function key as `key`.")
+    return url.strip().rstrip("/")
+
+
+def checked_user(user: str) -> str:
+    """The id of whom a call is made for. Raises ``InvalidArgument``."""
+    # A header with anything beyond ASCII can hang the platform, so it must never leave here.
+    if _USER.fullmatch(user) is None:
+        raise InvalidArgument("`on_behalf_of` is 1 to 128 letters, digits and `. _ ~ @ -`, such as an opaque user id.")
+    return user
+
+
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers that may be sent. Raises ``InvalidArgument``; the message shows no value, which may be a secret."""
+    for name, value in headers.items():
+        if _HEADER_VALUE.fullmatch(value) is None:
+            raise InvalidArgument(f"The value of `{name}` must be visible ASCII characters, with nothing around them.")
+        if name.lower() == "x-ms-invocation-id":
+            raise InvalidArgument(f"`{name}` belongs to the platform, which may hang when a caller sends it.")
+    return dict(headers)
+
+
+def id_of(one: RunOrId | BatchOrId | BatchItem, what: str) -> str:
+    """The id of something or the id that was given. Raises ``InvalidArgument``."""
+    found = one if isinstance(one, str) else one.get("id")
+    # An empty one, or dots, would make another address of it.
+    if not isinstance(found, str) or _ID.fullmatch(found) is None:
+        raise InvalidArgument(f"{found!r} is not the id of a {what}.")
+    return found
+
+
+def run_path(run: RunOrId) -> str:
+    """The address of a run."""
+    return f"/api/runs/{id_of(run, 'run')}"
+
+
+def batch_path(batch: BatchOrId) -> str:
+    """The address of a batch."""
+    return f"/api/batches/{id_of(batch, 'batch')}"
+
+
+def session_path(session_id: str) -> str:
+    """The address of a session."""
+    return f"/api/sessions/{id_of(session_id, 'session')}"
+
+
+def key_header(key: str | None) -> dict[str, str]:
+    """The Idempotency-Key, a fresh one unless one is given."""
+    if key is not None and not 1 <= len(key) <= 255:
+        raise InvalidArgument("`idempotency_key` has 1 to 255 visible ASCII characters.")
+    return {"Idempotency-Key": secrets.token_hex(16) if key is None else key}
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """The fields that were given."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def answers_of(run: RunOrId, answers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The answers as they are sent: ``True``, ``False``, or a whole answer with its reason, by the id of each call.
+
+    A `call_id` that one call of the given run has is sent as the `id` of that call: what was seen is what is answered.
+    """
+    if not answers:
+        raise InvalidArgument("Give an answer for at least one call of the run's `required_action`.")
+    required = None if isinstance(run, str) else run.get("required_action")
+    calls: list[dict[str, Any]] = required["calls"] if isinstance(required, dict) else []
+    named: dict[str, dict[str, Any]] = {}
+    for name, answer in answers.items():
+        meant = [call["id"] for call in calls if call["call_id"] == name]
+        if not isinstance(answer, bool) and not (isinstance(answer, Mapping) and "approve" in answer):
+            raise InvalidArgument(f"The answer to {name!r} is True, False or {{'approve': …, 'reason': …}}.")
+        named[meant[0] if len(meant) == 1 else name] = {"approve": answer} if isinstance(answer, bool) else dict(answer)
+    return named
+
+
+def run_request(
+    fields: Mapping[str, Any], extra: Mapping[str, Any] | None, *, wait: int | None, key: str | None
+) -> Request:
+    """``POST /api/runs`` with the fields that were given."""
+    headers = key_header(key) | ({} if wait is None else {"Prefer": f"wait={wait}"})
+    return Request("POST", "/api/runs", body={**given(**fields), **(extra or {})}, headers=headers, hold=wait or 0)
+
+
+def answer_request(run: RunOrId, answers: Mapping[str, Any]) -> Request:
+    """``POST /api/runs/{id}/answers``."""
+    return Request("POST", f"{run_path(run)}/answers", body={"answers": answers_of(run, answers)})
+
+
+def batch_request(
+    items: Sequence[ItemBody], fields: Mapping[str, Any], extra: Mapping[str, Any] | None, *, key: str | None
+) -> Request:
+    """``POST /api/batches`` with the fields that were given."""
+    return Request(
+        "POST",
+        "/api/batches",
+        body={"items": list(items), **given(**fields), **(extra or {})},
+        headers=key_header(key),
+    )
+
+
+def query(**filters: Any) -> dict[str, str | int]:
+    """A list's parameters; several statuses are joined."""
+    return {
+        name: value if isinstance(value, (str, int)) else ",".join(value)
+        for name, value in filters.items()
+        if value is not None
+    }

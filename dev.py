@@ -19,6 +19,7 @@ from local.dev.signals import interrupt, on_signals
 from local.dev.testing import test
 from local.packaging.lock import update_locks, update_node_locks
 from local.packaging.package import PYTHON_VERSION, build_package, report
+from local.packaging.python_client import build_wheel
 from local.stack import StackError
 from local.stack.node import find_node
 from local.stack.setup import ensure_venv, print_now
@@ -42,6 +43,7 @@ def package(options: argparse.Namespace) -> int:
     print_now(
         report(build_package(python, options.out, version=options.python_version, bytecode=bytecode, say=print_now))
     )
+    print_now(f"Python client: {build_wheel(python, options.out.parent)}")
     return 0
 
 
@@ -92,9 +94,13 @@ def parser() -> argparse.ArgumentParser:
     command = add("lock", lock, "write every lock file anew", what)
     command.add_argument("--upgrade", action="store_true", help="take the newest versions that the .in files allow")
 
-    what = "A folder and a zip with all dependencies, for `func azure functionapp publish --no-build`."
-    command = add("package", package, "make what can be deployed without a build in Azure", what)
-    folder = "where to build; the zip goes beside it (default: .dormouse/package)"
+    what = (
+        "A folder and a zip with all dependencies, for `func azure functionapp publish --no-build`; the client's wheel."
+    )
+    command = add(
+        "package", package, "make what can be deployed without a build in Azure, and the client's wheel", what
+    )
+    folder = "where to build; the zip and the wheel go beside it (default: .dormouse/package)"
     command.add_argument("--out", type=Path, default=ROOT / ".dormouse" / "package", metavar="DIR", help=folder)
     version = f"the app's Python in Azure (default: {PYTHON_VERSION})"
     command.add_argument("--python-version", default=PYTHON_VERSION, metavar="3.N", help=version)

@@ -12,14 +12,17 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tomllib
+import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local import ROOT
 from local.packaging.package import find_python
-from local.packaging.python_client import build_wheel
+from local.packaging.python_client import CLIENT, build_wheel
 from local.packaging.uv import run_uv
 from local.stack import machine_environment
 from tests.acceptance.batches import counts
@@ -137,6 +140,23 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str, s
     async with asyncio.timeout(90):
         out, error = await process.communicate()
     return process.returncode, out.decode(), error.decode()
+
+
+def test_the_wheel_is_the_same_for_the_same_files_and_holds_the_client_alone(tmp_path: Path) -> None:
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "dormouse_client-0.1.0-py3-none-any.whl").write_bytes(b"an earlier one")
+    one, two = (build_wheel(Path(sys.executable), tmp_path / name) for name in ("1", "2"))
+    assert one.read_bytes() == two.read_bytes()
+    with zipfile.ZipFile(one) as wheel:
+        names = set(wheel.namelist())
+        metadata = next(wheel.read(name).decode() for name in names if name.endswith("/METADATA"))
+    source = CLIENT / "src"
+    files = {file.relative_to(source).as_posix() for file in source.rglob("*") if "__pycache__" not in file.parts}
+    assert {name for name in names if ".dist-info/" not in name} == files - {"dormouse_client"}
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert f"\nVersion: {version}\n" in metadata
+    assert "\nRequires-Python: >=3.10\n" in metadata
 
 
 def test_its_types_hold_for_those_who_use_it(installed: Path, tmp_path: Path) -> None:
@@ -470,6 +490,28 @@ async def test_the_client_of_ordinary_code_works_in_a_notebook(target: Target, p
         """,
     )
     assert said == [True, True, "completed", "completed"]
+
+
+async def test_what_its_readme_shows_works(target: Target, python: Run) -> None:
+    text = (CLIENT / "README.md").read_text("utf-8").replace("http://localhost:7071", target.api.url)
+    first, watch, approvals, batch, errors, asynchronous, callback = re.findall(r"```python\n(.*?)```", text, re.S)
+    parts = [
+        first.replace('"https://<app>.azurewebsites.net", key="<function key>"', "url"),
+        watch,
+        'run = dormouse.submit("The payroll system", agent="compliance")\n' + approvals,
+        "end = dormouse.wait(asked)\n" + batch,
+        errors,
+        "async def main():\n" + textwrap.indent(asynchronous, "    ") + "asyncio.run(main())\n",
+        "class request:\n    headers = {}\nbody = b''\n" + callback.replace("whsec_…", "whsec_YQ=="),
+        'say([done["status"], end["output"]["filed"], batch["counts"]["completed"]])',
+    ]
+    script = "\n".join(parts)
+    said = await python(
+        target.api.url,
+        "import io\nshown, sys.stdout = sys.stdout, io.StringIO()\n"
+        + script.replace("say([", "sys.stdout = shown\nsay(["),
+    )
+    assert said == ["completed", False, 2]
 
 
 async def test_the_command_line_watches_a_run(

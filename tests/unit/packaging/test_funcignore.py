@@ -96,6 +96,7 @@ CLUTTER = [
     "__pycache__/function_app.cpython-311.pyc",
     "azure.yaml",
     "bench/cold_start.py",
+    "clients/python/src/dormouse_client/contract.py",
     "dev.py",
     "docs/package.md",
     "infra/main.bicep",

@@ -146,7 +146,8 @@ def test_the_exit_code_says_how_it_ended(program: Program, status: str, code: in
 
 
 def test_the_error_of_a_run_is_said(program: Program) -> None:
-    program.answers = [events(STREAM_STATE, end_of("failed", error={"code": "turn_limit", "message": "Too many."}))]
+    error = {"code": "turn_limit", "message": "Too many."}
+    program.answers = [events(STREAM_STATE, deltas("So far."), end_of("failed", text="So far.", error=error))]
     assert program("watch", RUN_ID, "--json") == 1
     assert f"{RUN_ID} failed: Too many. [turn_limit]" in program.error.getvalue()
     assert json.loads(program.out.getvalue())["error"]["code"] == "turn_limit"

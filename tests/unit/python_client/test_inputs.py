@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,13 @@ def test_a_table_has_a_column_for_the_input_and_what_is_not_known_is_metadata(tm
         {"id": "a", "input": 'one, "two"\nthree', "metadata": {"shelf": "7"}},
         {"input": f"x{separator}y", "agent": "n"},
     ]
+
+
+def test_an_input_of_a_table_may_be_long(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    long = "a" * 1_000_000
+    assert read_items(file(tmp_path, "x.csv", f"input\n{long}\n")) == [{"input": long}]
+    assert csv.field_size_limit() == limit
 
 
 @pytest.mark.parametrize(

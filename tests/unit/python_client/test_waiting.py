@@ -103,6 +103,14 @@ def test_where_the_places_for_waiting_are_taken_it_asks_without_a_hold() -> None
     assert server.pauses == [5.0, 2.0]
 
 
+def test_no_request_is_held_open_while_a_person_is_to_answer() -> None:
+    parked = reply(200, run("requires_action"), Retry_After="30")
+    server = Server([parked, reply(304, Retry_After="30"), reply(200, run()), reply(200, run("completed"))])
+    wait(server, hold=30)
+    assert [dict(each.query) for each in server.requests] == [{}, {}, {}, {"wait": 30}]
+    assert server.pauses == [30.0, 30.0]
+
+
 def test_after_its_time_it_raises_with_what_was_last_seen_and_the_run_goes_on() -> None:
     server = Server([reply(200, run(turn=3), ETag='"1"'), reply(304)], takes=[0, 5])
     with pytest.raises(WaitTimeout) as caught:

@@ -118,7 +118,7 @@ class Command:
     def _watch(self, run: Run | str) -> int:
         last: Run | None = None
         for view in self._client.watch(run, on_outage=self._terminal.outage):
-            self._terminal.view(view)
+            self._terminal.view(view, with_text=not self._options.json)
             last = view.run
         # None: it had ended, and so had the stream.
         return self._ended(last or self._client.get(run))

@@ -30,7 +30,7 @@ class AsyncClient:
         on_behalf_of: str | None = None,
         *,
         headers: Headers | None = None,
-        timeout: float = 30.0,
+        timeout: float = 60.0,
         retries: int = 5,
         http: httpx2.AsyncClient | None = None,
     ) -> None:
@@ -41,7 +41,7 @@ class AsyncClient:
             token: A run token instead: it opens one run or batch, as it was made to.
             on_behalf_of: The opaque id of the user whom every call is made for, where the app allows that.
             headers: More headers for every request, or a function that makes them (for tokens that expire).
-            timeout: Seconds for an answer, not counting what the server is asked to wait.
+            timeout: Seconds for an answer, besides what the server is asked to wait. A submit may take 30 by itself.
             retries: How often a request that failed is sent again.
             http: A client of httpx2's in place of an own one, for proxies and certificates; closing it is yours.
         """

@@ -67,7 +67,8 @@ def follow(
 ) -> Steps[One]:
     """What is at this address as soon as ``until`` holds, or it has ended.
 
-    With ``hold`` the server answers when something changes; without, it is asked again after `Retry-After`. The first
+    With ``hold`` the server answers when something changes; without, and while a person is to answer, it is asked again
+    after `Retry-After`. The first
     answer must come as for any call; after that no outage ends the wait, only ``timeout`` does.
 
     Raises:
@@ -82,7 +83,8 @@ def follow(
     yield from _told(on_progress, seen)
     failures, may_hold, tag = 0, True, reply.headers.get("etag")
     while not (until(seen) or is_final(seen)):
-        holding = min(hold, MAX_HOLD_SECONDS) if may_hold else 0.0
+        # Nobody knows when a person answers: no request is held open for that.
+        holding = min(hold, MAX_HOLD_SECONDS) if may_hold and seen["status"] != "requires_action" else 0.0
         if not holding:
             yield from _wait(_gap(seen, reply), end, seen, rules)
         asked = rules.clock()

@@ -96,11 +96,12 @@ class Terminal:
         self._bar = self._bar or ProgressBar(self._error)
         self._bar(batch)
 
-    def view(self, view: View) -> None:
+    def view(self, view: View, *, with_text: bool) -> None:
         """An event of a run that is watched."""
-        if view.replaced and self._in_a_line:
-            self._write_text("\n")
-        self._write_text(view.delta)
+        if with_text:
+            if view.replaced and self._in_a_line:
+                self._write_text("\n")
+            self._write_text(view.delta)
         if view.event == "stale":
             self.say("(the text goes on later)")
         elif view.call is not None:

@@ -47,7 +47,7 @@ def _of_file(path: Path) -> Iterator[ItemBody]:
     except OSError as error:
         raise InvalidArgument(f"{path} cannot be read: {error.strerror}.") from None
     if kind == ".csv":
-        yield from _of_csv(text, path)
+        yield from list(_of_csv(text, path))
         return
     # Not splitlines(): a text may hold other characters that it takes for the end of a line.
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
@@ -68,6 +68,7 @@ def _of_csv(text: str, path: Path) -> Iterator[ItemBody]:
     head = text.partition("\n")[0]
     separator = max(",;\t", key=head.count)
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    before = csv.field_size_limit(max(len(text), 1))  # an input may be longer than what csv takes by default
     try:
         columns = [column.strip() for column in rows.fieldnames or ()]
         if "input" not in columns:
@@ -85,6 +86,8 @@ def _of_csv(text: str, path: Path) -> Iterator[ItemBody]:
             yield cast(ItemBody, {"input": "", **item, **({"metadata": metadata} if metadata else {})})
     except csv.Error as error:
         raise InvalidArgument(f"{path}, line {rows.line_num}: not CSV ({error}).") from None
+    finally:
+        csv.field_size_limit(before)
 
 
 def _item(value: object, where: str) -> ItemBody:

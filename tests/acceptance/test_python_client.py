@@ -28,7 +28,6 @@ from local.stack import machine_environment
 from tests.acceptance.batches import counts
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, Target
-from tests.acceptance.test_javascript import finish_when_followed
 from tests.parts.cutting_proxy import cutting_proxy
 from tests.parts.receiver import SECRET, Receiver
 from tests.parts.waiting import eventually
@@ -266,6 +265,32 @@ async def test_a_refusal_has_its_class_and_its_code(target: Target, python: Run)
     ]
 
 
+async def test_a_function_key_opens_the_app_and_without_it_a_sentence_says_so(
+    own_stack: Callable[..., Stack], python: Run
+) -> None:
+    host = await asyncio.to_thread(lambda: own_stack().host(args=["--function-key", "the-key"]))
+    said = await python(
+        host.url,
+        """
+        def refused(call):
+            try:
+                call()
+            except NotAllowed as error:
+                return str(error)
+
+        known = Dormouse(url, key="the-key")
+        run = known.submit("A story.")
+        say([
+            known.wait(run)["status"], [each["id"] for each in known.runs()] == [run["id"]],
+            refused(lambda: client.get(run)), refused(lambda: next(client.watch(run))),
+            refused(lambda: Dormouse(url, key="another").submit("x")),
+        ])
+        """,
+    )
+    assert said[:2] == ["completed", True]
+    assert all("function key is missing or wrong" in each for each in said[2:])
+
+
 WATCH = """
 run = client.submit("[script:long]", agent="workshop", stream=True)
 events, ids, printed = [], [], ""
@@ -304,7 +329,16 @@ async def test_a_watch_survives_every_cut(
     asks = {"calls": [{"name": "work", "arguments": {"label": "a"}}], "text": "Let me see."}
     await stack.model.script("long", [asks, {"text": text, "stuck": True}])
     async with cutting_proxy(host.url, cut_at=3) as proxy:
-        said, _ = await asyncio.gather(python(proxy.url, script), finish_when_followed(stack.model, "long", 2, times=4))
+
+        async def second_turn() -> str | None:
+            """Its response, once the client has come back often enough in the middle of it."""
+            found = [each.id for each in await stack.model.responses() if each.turn == 1]
+            return found[0] if found and proxy.streams > 3 else None
+
+        async def go_on() -> None:
+            await stack.model.finish(await eventually(second_turn))
+
+        said, _ = await asyncio.gather(python(proxy.url, script), go_on())
         assert proxy.streams > 3
     assert said["text"] == said["printed"] == text
     assert said["events"][-1] == "end"
@@ -526,6 +560,19 @@ async def test_the_command_line_watches_a_run(
     assert (code, json.loads(out)) == (0, run)
     code, out, _ = await ended(await command(target.api.url, "watch", name))
     assert (code, out) == (0, run["text"] + "\n")
+
+
+async def test_the_command_line_ends_quietly_when_its_reader_has_enough(target: Target, installed: Path) -> None:
+    run_id = await target.api.start("A story.")
+    await target.api.finished(run_id)
+    script = f"{installed} -m dormouse_client get {run_id} | head -n 1"
+    process = await asyncio.create_subprocess_shell(
+        script,
+        env={**clean_environment(), "DORMOUSE_URL": target.api.url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert await ended(process) == (0, "{\n", "")
 
 
 async def test_ctrl_c_leaves_the_run_going(

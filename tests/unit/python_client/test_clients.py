@@ -305,10 +305,26 @@ def test_headers_that_a_function_makes_are_checked_too() -> None:
         sync_client(lambda _: httpx2.Response(200, json=run())).submit("x", idempotency_key="ä")
 
 
-@pytest.mark.parametrize("url", ["", "app", "ftp://app", "http://", "http://app?code=secret", "http://app#x", "//app"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "app",
+        "ftp://app",
+        "http://",
+        "http://app?code=secret",
+        "http://app#x",
+        "//app",
+        "http://a:b",
+        "http://a:99999",
+        "http://a b",
+        "http://[a",
+    ],
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument) as caught:
         Dormouse(url)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -326,6 +342,38 @@ def test_an_id_is_never_taken_for_an_address(name: str) -> None:
         next(client.watch(name))
     with pytest.raises(InvalidArgument):
         client.get({"status": "queued"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"input": b"x"},
+        {"input": "x", "deadline_seconds": float("nan")},
+        {"input": "x", "metadata": {"a": {1}}},
+        {"input": "x", "wait": 31},
+        {"input": "x", "wait": -1},
+        {"input": "x", "wait": "1"},
+        {"input": "x", "idempotency_key": ""},
+        {"input": "x", "idempotency_key": "a" * 256},
+    ],
+)
+def test_what_cannot_be_sent_is_told_before(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        sync_client(lambda _: httpx2.Response(200, json=run())).submit(**options)
+
+
+def test_a_text_is_sent_as_it_is_even_with_half_a_character() -> None:
+    bodies: list[bytes] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        assert request.headers["content-type"] == "application/json"
+        bodies.append(request.content)
+        return httpx2.Response(200, json=run())
+
+    client = sync_client(handler)
+    client.submit("ä🐭")
+    client.submit("ä\ud83d")
+    assert bodies == ['{"input":"ä🐭"}'.encode(), b'{"input": "\\u00e4\\ud83d"}']
 
 
 @pytest.mark.parametrize("given", [{}, {"apr_1": "yes"}, {"apr_1": None}, {"apr_1": {"reason": "x"}}])

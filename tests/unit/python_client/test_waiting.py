@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dormouse_client._calls import follow
-from dormouse_client.errors import InvalidArgument, NetworkError, NotAllowed, NotFound, WaitTimeout
+from dormouse_client.errors import InvalidArgument, NetworkError, NotAllowed, NotFound, UnexpectedResponse, WaitTimeout
 from tests.unit.python_client.parts import RUN_ID, Server, lost, problem, reply, run
 
 PATH = f"/api/runs/{RUN_ID}"
@@ -50,6 +50,22 @@ def test_a_proxy_that_drops_the_wait_makes_no_busy_loop(same: Any) -> None:
     server = Server([reply(200, run(), ETag='"1"'), *[same] * 20, reply(200, run("completed"))])
     wait(server, hold=30)
     assert server.pauses == [1.0] * 20
+
+
+def test_a_run_that_is_always_another_is_not_asked_in_a_hurry_and_the_time_is_kept() -> None:
+    server = Server([reply(200, run(turn=number)) for number in range(99)])
+    with pytest.raises(WaitTimeout):
+        wait(server, hold=30, timeout=2)
+    assert server.now == pytest.approx(2)
+    assert len(server.requests) <= 12
+
+
+@pytest.mark.parametrize("other", [{"id": "x"}, {"data": []}])
+def test_what_is_no_run_is_not_taken_for_one(other: Any) -> None:
+    with pytest.raises(UnexpectedResponse):
+        wait(Server([reply(200, other)]))
+    server = Server([reply(200, run()), reply(200, other), reply(200, run("completed"))])
+    assert wait(server)["status"] == "completed"
 
 
 def test_without_a_hold_it_asks_when_the_server_says() -> None:

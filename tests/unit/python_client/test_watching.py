@@ -151,16 +151,37 @@ def test_what_is_not_known_yet_is_passed_on_and_does_no_harm() -> None:
 
 @pytest.mark.parametrize("data", ["<html>", "[1]", "null", '{"text'])
 def test_an_event_that_is_not_the_apps_is_a_failed_connection(data: str) -> None:
+    for event in ("delta", "state"):
+        with pytest.raises(UnexpectedResponse):
+            fed(new_watch(), f"event: {event}\ndata: {data}\n\n".encode())
+
+
+def test_a_run_without_a_status_is_none() -> None:
     with pytest.raises(UnexpectedResponse):
-        fed(new_watch(), f"event: delta\ndata: {data}\n\n".encode())
+        fed(new_watch(), sse("state", {"id": RUN_ID}))
 
 
 def test_a_planned_end_is_followed_after_the_servers_own_pause() -> None:
     watch = new_watch()
     fed(watch, b"retry: 2500\n\n", STATE)
     assert watch.pause(None) == 2.5
-    fed(watch, b"retry: 99999999999\n\n")
+    fed(watch, b"retry: 99999999999\n\n", STATE)
     assert watch.pause(None) == 30.0
+    fed(watch, b"retry: 0\n\n", STATE)
+    assert watch.pause(None) == 0.5
+
+
+def test_a_stream_that_ends_before_its_first_event_is_a_failed_connection() -> None:
+    watch = new_watch()
+    fed(watch, b"retry: 1\n\n: ping\n\n")
+    assert watch.pause(None) == 0.5
+    assert watch.pause(None) == 0.5
+    with pytest.raises(UnexpectedResponse):
+        watch.pause(None)
+    watch = new_watch()
+    fed(watch, STATE)
+    watch.pause(None)
+    assert [watch.pause(None) for _ in range(9)][-1] == 15.0
 
 
 def test_once_it_has_begun_no_outage_ends_it() -> None:

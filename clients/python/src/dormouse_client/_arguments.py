@@ -28,9 +28,14 @@ def is_final(one: Mapping[str, Any] | Run | RunSummary | Batch | BatchItem) -> b
 
 def checked_base_url(url: str) -> str:
     """The address of the app without a slash at its end. Raises ``InvalidArgument``."""
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidArgument(f"`base_url` is the app's address, such as https://<app>.azurewebsites.net, not {url!r}.")
+    try:
+        parts = urlsplit(url.strip())
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        fits = False
+    if not fits or re.search(r"\s", url.strip()):
+        # Not shown: a key may be in it.
+        raise InvalidArgument("`base_url` is the app's address, such as https://<app>.azurewebsites.net.")
     if parts.query or parts.fragment:
         raise InvalidArgument("`base_url` ends before `?` and `#`. Give the function key as `key`.")
     return url.strip().rstrip("/")
@@ -111,7 +116,9 @@ def answers_of(run: RunOrId, answers: Mapping[str, Any]) -> dict[str, dict[str, 
 def run_request(
     fields: Mapping[str, Any], extra: Mapping[str, Any] | None, *, wait: int | None, key: str | None
 ) -> Request:
-    """``POST /api/runs`` with the fields that were given."""
+    """``POST /api/runs`` with the fields that were given. Raises ``InvalidArgument``."""
+    if wait is not None and not (isinstance(wait, int) and 0 <= wait <= 30):
+        raise InvalidArgument("`wait` is whole seconds, from 0 to 30. To wait for longer, call `wait` afterwards.")
     headers = key_header(key) | ({} if wait is None else {"Prefer": f"wait={wait}"})
     return Request("POST", "/api/runs", body={**given(**fields), **(extra or {})}, headers=headers, hold=wait or 0)
 

@@ -31,7 +31,10 @@ MAX_HOLD_SECONDS = 30
 """How long the server keeps a request open at most."""
 
 SHORTEST_GAP_SECONDS = 1.0
-"""Between two questions that brought nothing new, whatever a proxy in between makes of `wait`."""
+"""Between two questions of which the first brought nothing new, whatever a proxy in between makes of `wait`."""
+
+SHORTEST_GAP_AFTER_NEWS_SECONDS = 0.2
+"""The same where it did: no more than a person can follow."""
 
 
 def body(kind: type[T], request: Request, rules: Rules) -> Steps[T]:
@@ -49,7 +52,7 @@ def page(
     path: str, filters: Mapping[str, Any], cursor: str | None, rules: Rules
 ) -> Steps[tuple[list[Any], str | None]]:
     """A page of a list, and the cursor of the next; None: that was the last."""
-    found = yield from body(dict[str, Any], Request("GET", path, query(**filters, cursor=cursor)), rules)
+    found = (yield from call(Request("GET", path, query(**filters, cursor=cursor)), rules)).json("data")
     following = found.get("next_cursor")
     # The same cursor again would be a circle.
     return found["data"], following if following != cursor else None
@@ -79,7 +82,7 @@ def follow(
         raise InvalidArgument("`timeout` and `hold` are seconds, 0 or more.")
     end = None if timeout is None else rules.clock() + timeout
     reply = yield from call(Request("GET", path), rules)
-    seen: One = reply.json()
+    seen: One = reply.json("status")
     yield from _told(on_progress, seen)
     failures, may_hold, tag = 0, True, reply.headers.get("etag")
     while not (until(seen) or is_final(seen)):
@@ -91,7 +94,7 @@ def follow(
         left = MAX_HOLD_SECONDS if end is None else max(0.0, end - asked)
         try:
             reply = checked((yield _question(path, tag, min(holding, left))))
-            now: One = seen if reply.status == 304 else reply.json()
+            now: One = seen if reply.status == 304 else reply.json("status")
         except DormouseError as error:
             if not is_outage(error):
                 raise
@@ -104,12 +107,13 @@ def follow(
             yield from _wait(pause, end, seen, rules)
             continue
         failures, may_hold, tag = 0, True, reply.headers.get("etag", tag)
-        if now == seen:
-            spent = rules.clock() - asked
-            yield from _wait(max(0.0, SHORTEST_GAP_SECONDS - spent) if holding else 0.0, end, seen, rules)
-        else:
+        is_new = now != seen
+        if is_new:
             yield from _told(on_progress, now)
         seen = now
+        if not (until(seen) or is_final(seen)):
+            gap = SHORTEST_GAP_AFTER_NEWS_SECONDS if is_new else SHORTEST_GAP_SECONDS
+            yield from _wait(max(0.0, gap - (rules.clock() - asked)) if holding else 0.0, end, seen, rules)
     return seen
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import re
 import time
@@ -82,13 +83,14 @@ class Connection:
     def arguments(self, request: Request, *, stream: bool = False) -> dict[str, Any]:
         """The request as httpx2 takes it. Raises ``InvalidArgument``."""
         own = self.own_headers() if callable(self.own_headers) else self.own_headers
+        kind = {} if request.body is None else {"Content-Type": "application/json"}
         read = SILENCE_SECONDS if stream else self.timeout + request.hold
         return {
             "method": request.method,
             "url": self.base_url + self._path(request.path),
             "params": dict(request.query) or None,
-            "headers": {**self.fixed_headers, **checked_headers({**own, **request.headers})},
-            "json": request.body,
+            "headers": {**self.fixed_headers, **checked_headers({**own, **kind, **request.headers})},
+            "content": None if request.body is None else json_of(request.body),
             "timeout": httpx2.Timeout(self.timeout, read=read),
         }
 
@@ -102,6 +104,18 @@ class Connection:
                 "A run token opens one run or batch, to read, watch, answer or cancel it. Use a `key` for this call."
             )
         return f"/api/shared/{path.removeprefix('/api/')}"
+
+
+def json_of(body: object) -> bytes:
+    """The body as it is sent. Raises ``InvalidArgument``."""
+    try:
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"What is to be sent is no JSON: {error}.") from error
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half a character: the app says what is wrong with it
+        return json.dumps(body).encode()
 
 
 def is_stream(response: httpx2.Response) -> bool:

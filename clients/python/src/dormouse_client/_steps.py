@@ -61,13 +61,17 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes = b""
 
-    def json(self) -> Any:
-        """The object in the body. Raises ``UnexpectedResponse``: something in between gave this answer."""
+    def json(self, *fields: str) -> Any:
+        """The object in the body, which has these fields at least.
+
+        Raises:
+            UnexpectedResponse: something in between gave this answer.
+        """
         try:
             found = json.loads(self.content)
         except ValueError:
             found = None
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or not found.keys() >= set(fields):
             raise UnexpectedResponse(
                 "The answer is not Dormouse's: a proxy in between gave it, or the address leads elsewhere.",
                 status=self.status,

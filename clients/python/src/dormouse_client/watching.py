@@ -15,6 +15,9 @@ from dormouse_client.errors import DormouseError, UnexpectedResponse
 SILENCE_SECONDS = 45.0
 """After so long without a byte a connection is dead: the server sends a ping every 15 seconds."""
 
+SHORTEST_PAUSE_SECONDS = 0.5
+"""Between two connections, whatever `retry` says."""
+
 _RUN_EVENTS = frozenset({"state", "status", "end"})
 _CALL_EVENTS = frozenset({"tool_started", "tool_progress", "tool_finished"})
 
@@ -83,6 +86,8 @@ class Watch:
         self._failures = 0
         self._heard = False
         """Whether there has been a connection: from then on no outage ends the watch."""
+        self._heard_now = False
+        """Whether the present connection, or the last one, has brought an event."""
         self._between = 1.0
         """Seconds between two connections, as the server wants it (`retry`)."""
         self.ended = False
@@ -104,11 +109,12 @@ class Watch:
             UnexpectedResponse: the event is not the app's.
         """
         if event.retry is not None:
-            self._between = min(event.retry / 1_000, LONGEST_PAUSE_SECONDS)
+            self._between = min(max(event.retry / 1_000, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
         if not event.data:
             return None
-        data = _object(event.data)
-        self._heard, self._failures = True, 0
+        data = _object(event.data, "status" if event.event in _RUN_EVENTS else None)
+        self._heard = self._heard_now = True
+        self._failures = 0
         self._id = event.id or self._id
         before, call = self._text, None
         if event.event in _RUN_EVENTS:
@@ -149,6 +155,9 @@ class Watch:
         """Seconds until the next connection, after one that ended as planned or with this error. Raises that error
         when it is the app's word, or when nothing was ever heard and trying again is over.
         """
+        if error is None and not self._heard_now:
+            error = UnexpectedResponse("The stream ended before its first event.", status=200)
+        self._heard_now = False
         if error is None:
             return self._between
         if not is_outage(error):
@@ -184,11 +193,11 @@ def _key(call: Mapping[str, Any] | ToolCall) -> tuple[object, object]:
     return call.get("turn"), call.get("call_id")
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(text: str, field: str | None) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError:
         found = None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not (field is None or field in found):
         raise UnexpectedResponse("An event of the stream is not Dormouse's; it is opened again.", status=200)
     return found

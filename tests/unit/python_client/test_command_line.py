@@ -153,6 +153,24 @@ def test_the_error_of_a_run_is_said(program: Program) -> None:
     assert json.loads(program.out.getvalue())["error"]["code"] == "turn_limit"
 
 
+def test_what_a_run_waits_for_is_said_when_it_changes(program: Program) -> None:
+    thinks = {"waiting_for": "provider", "waiting_text": "The model is thinking. Next look in 12 s."}
+    states = [
+        thinks,
+        {**thinks, "waiting_text": "The model is thinking. Next look in 9 s."},
+        {"waiting_for": "the moon", "waiting_text": "The moon is not up yet."},
+        {"waiting_for": "nothing", "waiting_text": None},
+    ]
+    program.answers = [events(*(sse("status", whole(**state)) for state in states), end_of())]
+    assert program("watch", RUN_ID) == 0
+    assert program.error.getvalue().splitlines()[1:] == [
+        "[in_progress] The model is thinking. Next look in 12 s.",
+        "[in_progress] The moon is not up yet.",
+        "[in_progress]",
+        "[completed]",
+    ]
+
+
 def test_a_question_is_shown_once_with_the_command_that_answers_it(program: Program) -> None:
     question = {"id": "apr_1", "call_id": "c", "name": "file_report", "arguments": '{"a": 1}', "reason": "It is final."}
     asked = whole("requires_action", required_action={"type": "approve", "calls": [question]})

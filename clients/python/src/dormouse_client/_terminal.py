@@ -30,7 +30,7 @@ class Terminal:
         self._bar: ProgressBar | None = None
         self._in_a_line = False
         """Whether the standard output stands in the middle of a line."""
-        self._status = ""
+        self._stands: tuple[str, object] | None = None
         self._asked: set[str] = set()
         self._back: tuple[str, str] | None = None
         self._key: str | None = None
@@ -110,9 +110,11 @@ class Terminal:
 
     def progress(self, run: Run) -> None:
         """Where a run stands, when that has changed."""
-        if run["status"] != self._status:
-            self._status = run["status"]
-            self.say(f"[{self._status}]")
+        told: Mapping[str, Any] = {**run}  # an older app does not say what a run waits for
+        stands = run["status"], told.get("waiting_for")
+        if stands != self._stands:
+            self._stands = stands
+            self.say(f"[{run['status']}] {told.get('waiting_text') or ''}".rstrip())
         required = run["required_action"]
         for call in required["calls"] if required else []:
             if call["id"] not in self._asked:

@@ -16,6 +16,7 @@ from generated.models import (
     Run,
     RunBody,
     RunBodyMetadata,
+    SubmittedRun,
     V1CreateCompletionBody,
     V1CreateCompletionBodyMessagesItem,
     V1CreateResponseBody,
@@ -24,9 +25,9 @@ from generated.models import (
 FINAL = {"completed", "incomplete", "failed", "cancelled"}
 
 
-def run_of(answer: Run | Problem | None) -> Run:
+def run_of(answer: Run | SubmittedRun | Problem | None) -> Run | SubmittedRun:
     """The run in an answer."""
-    assert isinstance(answer, Run), answer
+    assert isinstance(answer, Run | SubmittedRun), answer
     return answer
 
 

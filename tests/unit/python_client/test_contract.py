@@ -13,6 +13,7 @@ import pytest
 from dormouse_client import _arguments, contract, watching
 from local.openapi import document, python
 from shared.runs.model.phases import RunStatus
+from tests.parts.contract import events_of
 from tests.unit.python_client.test_clients import CALLS
 
 DOCUMENT = document.document()
@@ -96,9 +97,7 @@ def test_the_final_statuses_are_those_of_the_app() -> None:
 
 
 def test_every_event_of_the_app_is_described() -> None:
-    stream = DOCUMENT["paths"]["/api/runs/{run_id}/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
-    shapes = [each["properties"] for each in stream["schema"]["oneOf"]]
-    events = {each["event"]["const"]: each["data"]["contentSchema"].get("$ref", "") for each in shapes}
+    events = {kind: shape.get("$ref", "") for kind, shape in events_of(DOCUMENT).items()}
     described = re.search(r'event: str\n +"""(.*?)"""', Path(watching.__file__).read_text("utf-8"), re.S)
     assert described is not None
     assert set(events) <= set(re.findall(r"`(\w+)`", described[1]))

@@ -54,6 +54,14 @@ def test_a_text_grows_by_deltas_to_the_runs_text() -> None:
     assert views[-1].run["status"] == "completed"
 
 
+def test_a_wake_changes_what_it_names_of_the_run_and_nothing_else() -> None:
+    woken = {"wakes": 3, "waiting_for": "provider", "waiting_text": "Next look in 8 s."}
+    views = fed(new_watch(), STATE, sse("wake", woken), END)
+    assert [view.event for view in views] == ["state", "wake", "end"]
+    assert views[1].run == {**run(), **woken}
+    assert views[1].text == ""
+
+
 def test_bytes_may_be_cut_anywhere() -> None:
     whole = b"".join(
         [b": ping\n\n", STATE, deltas("Hel", "lö ☃ 🐭"), sse("end", run("completed", text="Hello ☃"), "end")]

@@ -127,6 +127,8 @@ class Watch:
             self._text += added
         elif event.event == "stale":
             self._stale = True
+        elif event.event == "wake" and self._run is not None:
+            self._run = cast(Run, {**self._run, **data})  # what has changed of it, and nothing else
         elif event.event in _CALL_EVENTS:
             call = cast(ToolCall, data)
         if not self._half:

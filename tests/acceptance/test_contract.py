@@ -36,6 +36,7 @@ NOBODYS = {
     "batch_id": f"batch_{'0' * 32}",
     "response_id": f"resp_{'0' * 32}_1",
     "model": "nobody",
+    "call": "9.9",
 }
 JSON = {"content-type": "application/json"}
 TOKEN_SECRET = "a-secret-of-the-tests-" * 2
@@ -110,12 +111,15 @@ async def good_and_bad_requests(api: Api, stack: Stack) -> None:
     assert (await api.call("POST", answers, data=b"{}", headers={"content-type": "text/plain"})).status == 415
     assert (await api.call("POST", f"{NOBODY}/answers", json={"answers": {"c": {"approve": True}}})).status == 404
 
-    for address in (path, session, "/api/runs", "/api/openapi.json"):
+    of_a_run = ("input", "timeline", "tool_calls/1.0")
+    details = [f"/api/runs/{asked}/{part}" for part in of_a_run]
+    for address in (path, session, "/api/runs", "/api/openapi.json", *details):
         reply = await api.call("GET", address)
         assert (await api.call("GET", address, headers={"If-None-Match": reply.headers["ETag"]})).status == 304
     for address, status in (
         (NOBODY, 404),
         (NO_SESSION, 404),
+        *((f"{NOBODY}/{part}", 404) for part in of_a_run),
         (f"{path}?wait=x", 400),
         ("/api/runs?limit=0", 400),
         ("/api/runs?status=completed,failed&limit=1", 200),

@@ -555,7 +555,7 @@ async def test_the_command_line_watches_a_run(
     name = error.split("\n")[0]
     run = await target.api.run(name)
     assert (code, out) == (0, run["text"] + "\n")
-    assert error.endswith("[completed]\n")
+    assert error.splitlines()[-1].startswith("[completed] ")
     code, out, _ = await ended(await command(target.api.url, "get", name))
     assert (code, json.loads(out)) == (0, run)
     code, out, _ = await ended(await command(target.api.url, "watch", name))

@@ -131,6 +131,7 @@ class MemoryTables:
         self,
         table: Table,
         *,
+        partition: str | None = None,
         partitions: tuple[str, str] | None = None,
         first: str | None = None,
         before: str | None = None,
@@ -140,8 +141,8 @@ class MemoryTables:
         size: int,
     ) -> Page:
         """The next page of a long query: see the port."""
-        after = None if place is None else tuple(ordinal(each) for each in json.loads(place))
-        everything = self.query(table, None, first=first, before=before)
+        after = None if place is None else _keys_of(place)
+        everything = self.query(table, partition, first=first, before=before)
         found = [
             row
             async for row in everything
@@ -159,6 +160,8 @@ class MemoryTables:
     def _changed(self, partition: str, row: Row | None, change: Change) -> Row | None:
         if change.kind is Kind.INSERT and row is not None:
             raise Conflict(change.key, "there already")
+        if change.kind is Kind.OVERWRITE and row is None:
+            raise Conflict(change.key, "gone")
         if change.etag is not None:
             if row is None:
                 raise Conflict(change.key, "gone")
@@ -213,6 +216,13 @@ async def _run(
         await hook(operation, table, partition, changes)
     finally:
         _in_hook.reset(token)
+
+
+def _keys_of(place: str) -> tuple[bytes, ...]:
+    keys = json.loads(place)
+    if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+        raise ValueError("no place of this store")
+    return tuple(ordinal(key) for key in keys)
 
 
 def _selected(row: Row, select: Sequence[str]) -> Row:

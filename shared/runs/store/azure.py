@@ -192,6 +192,7 @@ class AzureTables:
         self,
         table: Table,
         *,
+        partition: str | None = None,
         partitions: tuple[str, str] | None = None,
         first: str | None = None,
         before: str | None = None,
@@ -205,7 +206,7 @@ class AzureTables:
         pages = (
             self._client(table)
             .query_entities(
-                filter_of(None, first, before, {}, partitions, any_of),
+                filter_of(partition, first, before, {}, partitions, any_of),
                 select=None if select is None else [*dict.fromkeys((*_SYSTEM, *select, *compared))],
                 results_per_page=min(size, PAGE_ROWS),
             )
@@ -219,6 +220,8 @@ class AzureTables:
         except _FAILURES as error:
             if _is_gone(error):
                 return Page(rows=(), place=None)
+            if place is not None and getattr(error, "status_code", None) == 400:
+                raise ValueError("no place of the service") from error
             raise _unavailable(error) from error
         token = getattr(pages, "continuation_token", None)
         found = [_narrowed(row, select) for row in rows if fits(row, any_of)]
@@ -262,7 +265,7 @@ async def _send_one(client: TableClient, partition: str, change: Change) -> Mapp
             answer = await client.create_entity(entity, **options)
         case Kind.UPSERT:
             answer = await client.upsert_entity(entity, **options)
-        case Kind.MERGE | Kind.REPLACE:
+        case Kind.MERGE | Kind.REPLACE | Kind.OVERWRITE:
             answer = await client.update_entity(entity, **options)
         case Kind.DELETE:
             await _delete(client, entity, options, change)
@@ -296,14 +299,13 @@ def _operation(partition: str, change: Change) -> _Operation:
             return "create", entity, {"response_preference": "return-no-content"}
         case Kind.UPSERT:
             return "upsert", entity, {"mode": UpdateMode.REPLACE}
+        case Kind.OVERWRITE:
+            return "update", entity, {"mode": UpdateMode.REPLACE, "match_condition": MatchConditions.Unconditionally}
     unchanged = {"etag": change.etag, "match_condition": MatchConditions.IfNotModified}
-    match change.kind:
-        case Kind.MERGE:
-            return "update", entity, {"mode": UpdateMode.MERGE, **unchanged}
-        case Kind.REPLACE:
-            return "update", entity, {"mode": UpdateMode.REPLACE, **unchanged}
-        case Kind.DELETE:
-            return "delete", entity, unchanged
+    if change.kind is Kind.DELETE:
+        return "delete", entity, unchanged
+    mode = UpdateMode.MERGE if change.kind is Kind.MERGE else UpdateMode.REPLACE
+    return "update", entity, {"mode": mode, **unchanged}
 
 
 def _typed(value: Value) -> Any:

@@ -83,12 +83,16 @@ class Page:
 
 
 class Kind(StrEnum):
-    """What a change does. There is no delete without an ETag, and no blind replace but ``UPSERT``."""
+    """What a change does. There is no delete without an ETag, and no blind write but ``UPSERT`` and ``OVERWRITE``.
+
+    ``OVERWRITE`` replaces a row that is there, whatever it holds. It never makes one: ``Conflict`` where there is none.
+    """
 
     INSERT = "insert"
     MERGE = "merge"
     REPLACE = "replace"
     UPSERT = "upsert"
+    OVERWRITE = "overwrite"
     DELETE = "delete"
 
 
@@ -178,6 +182,7 @@ class Tables(Protocol):
         self,
         table: Table,
         *,
+        partition: str | None = None,
         partitions: tuple[str, str] | None = None,
         first: str | None = None,
         before: str | None = None,
@@ -188,8 +193,9 @@ class Tables(Protocol):
     ) -> Page:
         """The next page of a long query, from ``place`` on, so that it can be continued at another time.
 
-        Rows of all partitions, or of those with ``first <= name < before`` in ``partitions``, with
+        Rows of all partitions, of ``partition``, or of those with ``first <= name < before`` in ``partitions``, with
         ``first <= key < before``, for which all conditions of one of the alternatives hold. At most ``size`` rows.
+        Raises ``ValueError`` for a place that none of its pages gave out.
         """
         ...
 

@@ -331,3 +331,13 @@ async def test_an_entity_just_under_a_mebibyte_is_stored(tables: Tables) -> None
     await put(tables, "a", **values)
 
     assert dict((await read(tables, "a")).values) == values
+
+
+async def test_an_overwrite_replaces_whatever_is_there_and_makes_no_row(tables: Tables) -> None:
+    old = await put(tables, "a", x=1, y=2)
+    new = (await tables.commit(RUNS, "p", [Change(kind=Kind.OVERWRITE, key="a", values={"x": 3})]))["a"]
+    row = await read(tables, "a")
+    assert (dict(row.values), row.etag) == ({"x": 3}, new)
+    assert await refusal(tables, [under(old, Kind.MERGE, "a", x=4)]) == "a", "its ETag has moved"
+    assert await refusal(tables, [Change(kind=Kind.OVERWRITE, key="b", values={"x": 3})]) == "b"
+    assert await keys(tables) == ["a"]

@@ -203,3 +203,16 @@ async def test_one_of_several_alternatives_must_hold_in_full(tables: Tables) -> 
 async def test_a_table_that_is_not_there_has_one_empty_page(tables: Tables) -> None:
     page = await tables.page(RUNS, size=10, first="a")
     assert ([*page.rows], page.place) == ([], None)
+
+
+async def test_a_page_of_one_partition_is_gone_on_with_and_shows_no_other(tables: Tables) -> None:
+    for partition in ("p", "p!", "q"):
+        await fill(tables, partition, {f"{number}": {"odd": number % 2 == 1} for number in range(6)})
+    odd = [[("odd", "eq", True)]]
+    first = await tables.page(RUNS, partition="p", any_of=odd, size=2)
+    assert [(row.partition, row.key) for row in first.rows] == [("p", "1"), ("p", "3")]
+    second = await tables.page(RUNS, partition="p", any_of=odd, place=first.place, size=2)
+    assert [row.key for row in second.rows] == ["5"]
+    assert second.place is None
+    elsewhere = await tables.page(RUNS, partition="p!", any_of=odd, place=first.place, size=9)
+    assert {row.partition for row in elsewhere.rows} <= {"p!"}, "whatever place it is given"

@@ -23,6 +23,7 @@ from shared.outbound.sender import CallbackSender
 from shared.runs.ports import Ports, log
 from shared.runs.store.batches import BatchStore
 from shared.runs.store.due import DueStore
+from shared.runs.store.history import HistoryStore
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore
 from shared.runs.store.slots import SlotStore
@@ -97,6 +98,7 @@ def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: C
     """The app of these agents over these tables and this clock."""
     ports = Ports(
         runs=RunStore(tables),
+        history=HistoryStore(tables),
         due=DueStore(tables),
         index=IndexStore(tables),
         slots=SlotStore(tables),

@@ -571,7 +571,7 @@ export interface RunInput {
 
 /** A page of the caller's runs, newest first. */
 export interface RunList {
-  /** The runs, without text and tool calls. */
+  /** The runs, without what is long or changes often. */
   data: Array<RunSummary>;
   /** Only there when there is a next page. */
   next_cursor?: string;
@@ -594,7 +594,7 @@ export interface RunOfSession {
 /** A run's status, as callers see it. The last four are terminal and never change. */
 export type RunStatus = "queued" | "in_progress" | "requires_action" | "completed" | "incomplete" | "failed" | "cancelled";
 
-/** A run in a list: without what is long, or lies elsewhere. */
+/** A run in a list, as of its last change of status. What changes more often is at its own address. */
 export interface RunSummary {
   /** The run's id: its session's, and its number in that session. */
   id: string;
@@ -606,7 +606,7 @@ export interface RunSummary {
   status: RunStatus;
   /** The caller's, else the first line of the input. One line. */
   title: string;
-  /** The first 200 characters of the input's text; the whole is at `/input`. */
+  /** The first 200 characters of the input's text. */
   input_preview: string;
   /** The name of the agent that answers. */
   agent: string;
@@ -622,42 +622,16 @@ export interface RunSummary {
   error: RunError | null;
   /** Why it was cut short; null unless its status is `incomplete`. */
   incomplete_details: IncompleteDetails | null;
-  /** The provider's last status or error code, for people; null before there is one. */
-  provider_status: string | null;
-  /** Tokens of all its turns so far. */
+  /** Up to the last change of status: while the run goes on, its own `usage` has more. */
   usage: Usage;
-  /** The turn that it is in, or ended in; the first is 1. */
-  turn: number;
-  /** How often the app was at work for it. */
-  wakes: number;
-  /** How long the app was at work for it: from the start of each execution to its last write. While the model thinks nothing runs, so this is far less than the time that has passed. */
-  active_seconds: number;
-  /** From submit to the end; null before. */
-  elapsed_seconds: number | null;
   /** What its caller noted on it at submit. */
   metadata: Record<string, string>;
-  /** Where its end and its questions are told; null when nowhere. */
-  callback_url: string | null;
-  /** What became of the last callback; null while none is due or was sent. */
-  callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
   /** When it was submitted. */
   created_at: string;
-  /** When something last changed that a caller sees. */
-  updated_at: string;
   /** When it ended; null before. */
   completed_at: string | null;
-  /** When it fails unless it has ended; null while it waits for a person, when this time stands still. */
-  deadline_at: string | null;
-  /** Until when a person can answer; null unless it waits for one. */
-  answer_by: string | null;
-  /** What it waits for: `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take other words too: more may come. */
-  waiting_for: string;
-  /** The same, in a sentence for people. */
-  waiting_text: string;
-  /** When the app looks or tries next by itself; null while tools run, while a person is to answer, and at the end. */
-  wake_at: string | null;
-  /** Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at most, as the header `Retry-After`, because the next change is not up to the schedule. */
-  retry_after: number | null;
+  /** From submit to the end; null before. */
+  elapsed_seconds: number | null;
 }
 
 /** A run token, which is shown this once. */

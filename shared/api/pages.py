@@ -18,7 +18,9 @@ from shared.runs.queries.runs import RunFilter
 DEFAULT_LIMIT = 20
 MOST = 100
 # Checked strictly, since it becomes the key at which a query begins.
-RUN_CURSOR = re.compile(r"[0-9]{14}:run_[0-9a-f]{32}_[0-9]{1,8}:[0-9a-f]{1,16}", re.ASCII)
+# After `~`: where the service itself goes on, while a filter has found nothing. Whoever makes one up sees their own
+# list all the same, since the query names it.
+RUN_CURSOR = re.compile(r"[0-9]{14}:run_[0-9a-f]{32}_[0-9]{1,8}:[0-9a-f]{1,16}|~[A-Za-z0-9_-]{1,1200}", re.ASCII)
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -65,8 +67,13 @@ def cursor_of(query: Mapping[str, str], pattern: re.Pattern[str]) -> str | None:
     """``?cursor=``, which has to fit the pattern; None: the first page. Raises ``InvalidRequest``."""
     cursor = query.get("cursor")
     if cursor is not None and pattern.fullmatch(cursor) is None:
-        raise InvalidRequest("`cursor` is none of ours. Take `next_cursor` of the page before.", param="cursor")
+        raise not_a_cursor()
     return cursor
+
+
+def not_a_cursor() -> InvalidRequest:
+    """What is said of a cursor that no page gave out."""
+    return InvalidRequest("`cursor` is none of ours. Take `next_cursor` of the page before.", param="cursor")
 
 
 def statuses_of(query: QueryParams, kind: type[Word]) -> frozenset[Word]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from shared.drivers.driver import Driver
-from shared.drivers.due_times import is_driven_by_due_row, set_due_from_state, set_due_in
+from shared.drivers.due_times import is_driven_by_due_row, remove_due, set_due_at, set_due_from_state, set_due_in
 from shared.runs.actions.advance import advance
 from shared.runs.actions.outcome import Outcome
 from shared.runs.batches.advance import advance_batch
@@ -52,9 +52,11 @@ async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
     # Without a status there is no run (yet): its submit may still be writing it, and needs the due row.
     if row is not None and outcome.status is not None:
         if outcome.wake_in is None:
-            await ports.due.remove(row, ports.clock())
-        elif not await set_due_in(ports, row, timedelta(seconds=outcome.wake_in)):
-            await set_due_from_state(ports, subject)  # a sweep has changed the row meanwhile
+            await remove_due(ports, row, outcome.to_list, outcome.listing)
+        else:
+            due = ports.clock() + timedelta(seconds=outcome.wake_in)
+            if not await set_due_at(ports, row, due, outcome.to_list, outcome.listing):
+                await set_due_from_state(ports, subject)  # a sweep has changed the row meanwhile
     return outcome if ports.settings.driver == "timer" else not_too_early(outcome)
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from shared.runs.actions.outcome import Outcome
+from shared.runs.actions.outcome import Outcome, list_status
 from shared.runs.commands.delete import SessionStatus, removal_time
 from shared.runs.model.batch import is_batch_id
 from shared.runs.model.ids import session_of_due_row
+from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Session
 from shared.runs.ports import Ports
 from shared.runs.rules.agenda import next_time
@@ -25,6 +26,9 @@ class NextWake:
     """None: nothing is left to do."""
 
     deadline_at: datetime | None = None
+
+    to_list: RunStatus | None = None
+    """What a run's owner's list is to show; None: nothing."""
 
 
 async def next_wake_of(ports: Ports, subject: str) -> NextWake | None:
@@ -44,7 +48,12 @@ async def next_wake_of(ports: Ports, subject: str) -> NextWake | None:
     # Worked out from the row each time, never stored: a stored time could contradict the row that it is about.
     soonest = next_time(run.value)
     deadline = run.value.schedule.deadline_at
-    return NextWake(status=run.value.status, wake_at=None if soonest is None else soonest.due, deadline_at=deadline)
+    return NextWake(
+        status=run.value.status,
+        wake_at=None if soonest is None else soonest.due,
+        deadline_at=deadline,
+        to_list=list_status(run.value),
+    )
 
 
 def _of_session(ports: Ports, session: Session) -> NextWake:

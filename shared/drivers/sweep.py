@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from shared.drivers.activity import NEWER_SCHEMA_WAIT
 from shared.drivers.driver import Driver
-from shared.drivers.due_times import is_driven_by_due_row, set_due_from_state, set_due_in
+from shared.drivers.due_times import is_driven_by_due_row, remove_due, set_due_at, set_due_from_state, set_due_in
 from shared.drivers.next_wake import next_wake_of, stored_outcome
 from shared.runs.actions.advance import advance
 from shared.runs.actions.outcome import Outcome
@@ -116,10 +116,11 @@ async def _check(ports: Ports, row: DueRow, driver: Driver) -> str:
     found = await next_wake_of(ports, row.run_id)
     now = ports.clock()
     if found is None or found.wake_at is None:
-        return await _set_or_remove_due(ports, row, Outcome(found.status if found else None, None))
+        ended = Outcome(None, None) if found is None else Outcome(found.status, None, to_list=found.to_list)
+        return await _set_or_remove_due(ports, row, ended)
     overdue_at = found.wake_at + timedelta(seconds=ports.settings.overdue)
     if now < overdue_at:
-        await ports.due.set_due(row, overdue_at, now)
+        await set_due_at(ports, row, overdue_at, found.to_list)
         return "in_time"
     # Half a sweep, so that the next one surely finds it, however late this one began.
     again = now + timedelta(seconds=ports.settings.sweep_every / 2)
@@ -144,7 +145,8 @@ async def _set_or_remove_due(ports: Ports, row: DueRow, outcome: Outcome) -> str
     """Make the row due at the next wake; remove it when nothing is left to do."""
     now = ports.clock()
     if outcome.wake_in is not None:
-        await ports.due.set_due(row, now + timedelta(seconds=outcome.wake_in), now)
+        due = now + timedelta(seconds=outcome.wake_in)
+        await set_due_at(ports, row, due, outcome.to_list, outcome.listing)
         return "polled"
     if outcome.status is None and now - row.announced_at < ORPHAN_AGE:
         await ports.due.set_due(row, row.announced_at + ORPHAN_AGE, now)  # its submit may still commit
@@ -153,5 +155,5 @@ async def _set_or_remove_due(ports: Ports, row: DueRow, outcome: Outcome) -> str
     remove_leftovers = remove_leftovers_of_batch if is_batch_id(row.run_id) else remove_leftovers_of_run
     if outcome.status is None and not await remove_leftovers(ports, row):
         return "absent"
-    await ports.due.remove(row, now)
+    await remove_due(ports, row, outcome.to_list, outcome.listing)
     return "done"

@@ -17,6 +17,7 @@ from shared.agentkit.agent import AgentResponse, ResponseStatus
 from shared.agentkit.redaction import without_secrets
 from shared.runs.concurrency import LostRace, Races
 from shared.runs.execution import time_at_work, time_is_written
+from shared.runs.listing import after_change, before_change
 from shared.runs.model import facts
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
@@ -103,7 +104,8 @@ async def commit(
         # Deleted meanwhile: there is nothing left to decide on.
         if again is None:
             raise LostRace(stored.value.id)
-        stored, calls = again, None
+        # The list's row as it was before a write is good for a later one, too.
+        stored, calls = replace(again, listing=stored.listing), None
         races.lost()
 
 
@@ -202,7 +204,7 @@ async def _write(
         calls.append(CallChange(before=was, after=fitting))
     # Long values go first: a crash then leaves parts that nothing names, not a row that names nothing.
     items = [await ports.runs.store_text(after, item) for item in decision.items]
-    after = await _with_parts(ports, after)
+    after = await _with_parts(ports, _with_items(after, decision.items))
     change = None
     # In the same transaction: a session that named an ended run as active would be busy for ever.
     if (after.terminal and not before.terminal) or isinstance(fact, facts.Deleted):
@@ -213,7 +215,9 @@ async def _write(
     line = None if beside is None else beside(after)
     if due is not None:  # long values may have taken their time
         await ports.due.keep_announced(due, ports.clock())
+    listing = await before_change(ports, stored, after)
     saved = await ports.runs.save(stored, after, session=change, calls=calls, items=items, delivery=line)
+    listing = await after_change(ports, before, after, listing)
     await _log_status(ports, before, after)
     if (
         after.status is RunStatus.FAILED
@@ -221,11 +225,21 @@ async def _write(
         and isinstance(fact, facts.Looked | facts.ResponseCreated)
     ):
         _log_failure(after, fact.answer.response)
-    return Committed(run=saved.run, calls=saved.calls, beside=saved.delivery)
+    return Committed(run=replace(saved.run, listing=listing), calls=saved.calls, beside=saved.delivery)
 
 
 def _is_of(session: Session, run: Run) -> bool:
     return session.active_run == run.request.number
+
+
+def _with_items(run: Run, items: Sequence[str]) -> Run:
+    added = sum(bytes_of(item) for item in items)
+    return replace(run, chain=replace(run.chain, item_bytes=run.chain.item_bytes + added)) if added else run
+
+
+def bytes_of(text: str) -> int:
+    """Bytes of a text as UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 async def _with_parts(ports: Ports, run: Run) -> Run:

@@ -14,6 +14,7 @@ from shared.runs.interruptions import Interruptions
 from shared.runs.model.callbacks import Sender
 from shared.runs.store.batches import BatchStore
 from shared.runs.store.due import DueStore
+from shared.runs.store.history import HistoryStore
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore
 from shared.runs.store.slots import SlotStore
@@ -42,6 +43,9 @@ class Ports:
 
     runs: RunStore
     """Runs, sessions, calls, items: one partition a session."""
+
+    history: HistoryStore
+    """What a session's runs said, in ranges."""
 
     due: DueStore
     """When somebody must come back to what."""

@@ -38,7 +38,17 @@ MAY_IMPORT = {
 }
 """The parts of ``shared`` and what each may know besides itself: arrows point down. ``wiring`` puts them together."""
 
-BELOW_ACTIONS = {"model", "rules", "store", "ports", "commit", "concurrency", "execution", "interruptions"}
+BELOW_ACTIONS = {
+    "model",
+    "rules",
+    "store",
+    "ports",
+    "commit",
+    "listing",
+    "concurrency",
+    "execution",
+    "interruptions",
+}
 MAY_IMPORT_IN_RUNS = {
     "model": set[str](),
     "concurrency": set[str](),
@@ -47,7 +57,8 @@ MAY_IMPORT_IN_RUNS = {
     "rules": {"model"},
     "store": {"model", "concurrency"},
     "ports": {"model", "store", "interruptions"},
-    "commit": {"model", "rules", "store", "ports", "concurrency", "execution"},
+    "listing": {"model", "store", "ports", "concurrency"},
+    "commit": {"model", "rules", "store", "ports", "listing", "concurrency", "execution"},
     "actions": BELOW_ACTIONS,
     "commands": {"actions", *BELOW_ACTIONS},
     "batches": {"commands", "actions", *BELOW_ACTIONS},

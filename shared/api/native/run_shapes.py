@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, NotRequired, cast
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from shared.agentkit.agent import Usage as UsageRecord
 from shared.api.http import time_on_the_wire
 from shared.api.native.call_shapes import Progress, ToolCall, call_on_the_wire, progress_of
 from shared.api.native.fields import (
@@ -82,8 +83,8 @@ class Usage(TypedDict):
     """Those of the output that were reasoning."""
 
 
-class RunSummary(TypedDict):
-    """A run in a list: without what is long, or lies elsewhere."""
+class Run(TypedDict):
+    """One request to an agent, from submit to a final status."""
 
     id: RunId
     """The run's id: its session's, and its number in that session."""
@@ -184,10 +185,6 @@ class RunSummary(TypedDict):
     at most, as the header `Retry-After`, because the next change is not up to the schedule.
     """
 
-
-class Run(RunSummary):
-    """One request to an agent, from submit to a final status."""
-
     text: str
     """The text of the last turn; empty until there is one."""
 
@@ -209,16 +206,6 @@ class SubmittedRun(Run):
 
     token: NotRequired[RunToken]
     """Only there when it was asked for, and in no other answer."""
-
-
-class RunList(TypedDict):
-    """A page of the caller's runs, newest first."""
-
-    data: list[RunSummary]
-    """The runs, without text and tool calls."""
-
-    next_cursor: NotRequired[str]
-    """Only there when there is a next page."""
 
 
 def run_on_the_wire(full: FullRun, *, url: str, model: str | None = None) -> Run:
@@ -249,7 +236,7 @@ def run_on_the_wire(full: FullRun, *, url: str, model: str | None = None) -> Run
         "tool_calls": [call_on_the_wire(call, run_url=url, is_over=run.terminal) for call in full.calls],
         "progress": progress_of(full.calls),
         "provider_status": run.chain.provider_status,
-        "usage": _usage(run),
+        "usage": usage_on_the_wire(run.counters.usage),
         "turn": run.turn.number,
         "wakes": run.counters.wakes,
         "active_seconds": run.counters.active_ms / 1_000,
@@ -267,13 +254,6 @@ def run_on_the_wire(full: FullRun, *, url: str, model: str | None = None) -> Run
         "wake_at": time_on_the_wire(waiting.next_try),
         "retry_after": _gap(run),
     }
-
-
-def summary_on_the_wire(run: RunRecord, *, url: str) -> RunSummary:
-    """A run as a list shows it."""
-    # Only the row: a page that read every long text would take a hundred reads more.
-    whole = run_on_the_wire(FullRun(run=run), url=url)
-    return cast("RunSummary", {name: value for name, value in whole.items() if name in RunSummary.__annotations__})
 
 
 def _error(run: RunRecord) -> RunError | None:
@@ -305,8 +285,8 @@ def _question(asked: QuestionRecord) -> Question:
     }
 
 
-def _usage(run: RunRecord) -> Usage:
-    usage = run.counters.usage
+def usage_on_the_wire(usage: UsageRecord) -> Usage:
+    """Tokens as callers see them."""
     return {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,

@@ -20,7 +20,8 @@ from shared.api.native.run_bodies import (
     read_answers,
     read_submission,
 )
-from shared.api.native.run_shapes import SOONER, Run, RunList, SubmittedRun, run_on_the_wire, summary_on_the_wire
+from shared.api.native.run_list import RunList, summary_on_the_wire
+from shared.api.native.run_shapes import SOONER, Run, SubmittedRun, run_on_the_wire
 from shared.api.native.token_bodies import RunToken, subject_of, token_for
 from shared.api.operations import (
     IDEMPOTENCY_KEY,
@@ -35,7 +36,7 @@ from shared.api.operations import (
     operation,
     statuses_parameter,
 )
-from shared.api.pages import RUN_CURSOR, read_page
+from shared.api.pages import RUN_CURSOR, not_a_cursor, read_page
 from shared.api.run_tokens import Access
 from shared.drivers.driver import Driver
 from shared.errors import RunNotFound, TooManyViewers
@@ -167,12 +168,20 @@ async def get_run(request: Request, app: App, access: Access | None = None) -> R
 async def list_runs(request: Request, app: App) -> Response:
     """List your runs.
 
-    Newest first. A page may hold fewer runs than `limit`, or none, and still have a next one.
+    Newest first, each as of its last change of status. A page may hold fewer runs than `limit`, or none, and still
+    have a next one.
     """
     asked = read_page(request)
     owner = owner_of(request, app.settings)
-    page = await runs_of_owner(app.ports, owner, asked.cursor, asked.limit, asked.wanted)
-    body: RunList = {"data": [summary_on_the_wire(run, url=run_url(app, run.id)) for run in page.runs]}
+    try:
+        page = await runs_of_owner(app.ports, owner, asked.cursor, asked.limit, asked.wanted)
+    except ValueError as error:
+        raise not_a_cursor() from error
+    body: RunList = {
+        "data": [
+            summary_on_the_wire(run, url=run_url(app, run.id), model=_own_model(app, run.agent)) for run in page.runs
+        ]
+    }
     if page.cursor is not None:
         body["next_cursor"] = page.cursor
     return not_modified(request, json_response(body))
@@ -259,9 +268,13 @@ def run_url(app: App, run_id: str) -> str:
 
 async def body_of(app: App, run: RunRecord, calls: Sequence[ToolCall]) -> Run:
     """A run as callers see it, with its long values read. Raises ``RunNotFound`` if it is deleted meanwhile."""
-    own = app.ports.agents.get(run.request.agent)
     full = await in_full(app.ports, run, calls)
-    return run_on_the_wire(full, url=run_url(app, run.id), model=None if own is None else own.model)
+    return run_on_the_wire(full, url=run_url(app, run.id), model=_own_model(app, run.request.agent))
+
+
+def _own_model(app: App, name: str) -> str | None:
+    agent = app.ports.agents.get(name)
+    return None if agent is None else agent.model
 
 
 def _visible_state(run: RunRecord, calls: Sequence[ToolCall]) -> object:

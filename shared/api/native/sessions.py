@@ -22,9 +22,9 @@ from shared.errors import SessionNotFound
 from shared.runs.commands import delete
 from shared.runs.model.ids import run_id
 from shared.runs.model.phases import RunStatus
-from shared.runs.model.run import Run
 from shared.runs.model.run import Session as SessionRecord
 from shared.runs.queries.sessions import RunWithMessages, runs_of_session, session_of_owner
+from shared.runs.store.history import RunHead
 from shared.wiring import App
 
 TAG = "sessions"
@@ -157,7 +157,7 @@ def _on_the_wire(app: App, session: SessionRecord, page: Sequence[RunWithMessage
     }
 
 
-def _run(run: Run, app: App) -> RunOfSession:
+def _run(run: RunHead, app: App) -> RunOfSession:
     return {
         "id": run.id,
         "url": run_url(app, run.id),

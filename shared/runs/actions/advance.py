@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from shared.agentkit.agent import Agent
 from shared.runs.actions import outbox
 from shared.runs.actions.create import Request, attempt_of, create, send
 from shared.runs.actions.look import look
-from shared.runs.actions.outcome import Outcome, outcome
+from shared.runs.actions.outcome import Outcome, outcome_of
 from shared.runs.actions.tools import run_tools
 from shared.runs.commit import commit
 from shared.runs.concurrency import LostRace
@@ -44,7 +45,7 @@ async def send_first(ports: Ports, stored: Stored[Run], request: Request, agent:
     """
 
     async def work() -> Outcome:
-        return outcome((await send(ports, stored, request, agent)).value, ports.clock())
+        return outcome_of(await send(ports, stored, request, agent), ports.clock())
 
     return await _guarded(ports, stored, work())
 
@@ -71,13 +72,13 @@ async def _go_on(ports: Ports, stored: Stored[Run], only: frozenset[ActionKind] 
     while action := _next(stored.value, ports.clock(), has_blocked=has_blocked):
         # A wake must stay far below functionTimeout: the host restarts the worker then, with all that runs on it.
         if action.blocks and (has_blocked or (only is not None and action.kind not in only)):
-            return Outcome(stored.value.status, 0.0)
+            return replace(outcome_of(stored, ports.clock()), wake_in=0.0, may_be_early=False)
         has_blocked |= action.blocks
         after = await _act(ports, action, stored)
         if after is None:
             return Outcome(None, None)
         stored = after
-    return outcome(stored.value, ports.clock())
+    return outcome_of(stored, ports.clock())
 
 
 def _next(run: Run, now: datetime, *, has_blocked: bool) -> Action | None:
@@ -112,7 +113,7 @@ async def _act(ports: Ports, action: Action, stored: Stored[Run]) -> Stored[Run]
 
 async def _outcome_from_row(ports: Ports, run_id: str) -> Outcome:
     stored = await ports.runs.load(run_id)
-    return Outcome(None, None) if stored is None else outcome(stored.value, ports.clock())
+    return Outcome(None, None) if stored is None else outcome_of(stored, ports.clock())
 
 
 async def _count_crash(ports: Ports, run_id: str, seen: int, error: Exception) -> Outcome:
@@ -123,6 +124,6 @@ async def _count_crash(ports: Ports, run_id: str, seen: int, error: Exception) -
     # The class only: an exception's text may hold a secret, and callers read this.
     fact = WakeCrashed(seen=seen, error=type(error).__name__, jitter=ports.random())
     try:
-        return outcome((await commit(ports, stored, fact)).run.value, ports.clock())
+        return outcome_of((await commit(ports, stored, fact)).run, ports.clock())
     except LostRace:
         return await _outcome_from_row(ports, run_id)

@@ -52,7 +52,9 @@ async def process(ports: Ports, stored: Stored[Run], entry: Entry, agent: Agent 
             await ports.index.unlist(ports.index.list_row_of(stored.value))
             await ports.runs.delete_rows(stored.value)
             return (await commit(ports, stored, OutboxDone(entry=name_of(entry)))).run
-    await ports.runs.delete_rows(stored.value)  # parts that a late wake has written since
+    # Once more: a late wake may have written parts since, and a late write the list's row.
+    await ports.runs.delete_rows(stored.value)
+    await ports.index.unlist(ports.index.list_row_of(stored.value))
     try:
         await ports.runs.delete_run(stored)
     except Conflict as error:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
 from shared.runs.rules.agenda import next_time
+from shared.runs.store.index import Listing
+from shared.runs.store.runs import Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +26,28 @@ class Outcome:
     may_be_early: bool = field(default=False, compare=False)
     """Whether a wake that comes a moment before that does its work all the same, as a look at the provider does."""
 
+    to_list: RunStatus | None = field(default=None, compare=False)
+    """What the owner's list is to show; None: nothing, as for whatever is no run or is deleted."""
+
+    listing: Listing | None = field(default=None, compare=False)
+    """The row there, where the wake has written it."""
+
 
 def outcome(run: Run, now: datetime) -> Outcome:
     """What the row says."""
-    soonest = next_time(run)
+    soonest, to_list = next_time(run), list_status(run)
     if soonest is None:
-        return Outcome(run.status, None)
+        return Outcome(run.status, None, to_list=to_list)
     # Relative, not a time: the driver's clock may differ from this one.
-    return Outcome(run.status, max(0.0, (soonest.due - now).total_seconds()), may_be_early=soonest.may_be_early)
+    wake_in = max(0.0, (soonest.due - now).total_seconds())
+    return Outcome(run.status, wake_in, may_be_early=soonest.may_be_early, to_list=to_list)
+
+
+def outcome_of(stored: Stored[Run], now: datetime) -> Outcome:
+    """The same, with what the call knows of the run's row in the list."""
+    return replace(outcome(stored.value, now), listing=stored.listing)
+
+
+def list_status(run: Run) -> RunStatus | None:
+    """What its owner's list is to show of it; None: nothing."""
+    return None if run.is_deleted else run.status

@@ -100,6 +100,8 @@ async def _delete_some(ports: Ports, session: Stored[Session], now: datetime) ->
         [due, *announced], lambda row: ports.due.keep_announced(row, ports.clock()), at_once=READS
     )
     await ports.runs.save_session(SessionChange(before=session, after=after), gone)
+    with contextlib.suppress(StoreUnavailable):  # their rows in the list are removed by their wakes
+        await side_by_side(gone, lambda each: ports.index.hide(each[1]), at_once=READS)
     for stored, run in gone:  # ``commit`` does this for a run that it ends, but these were written with their session
         if not stored.value.terminal:
             await give_slot_back(ports, run)

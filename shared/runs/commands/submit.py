@@ -26,9 +26,10 @@ from shared.runs.commands.admission import admit, check_in_time
 from shared.runs.commands.checks import agent_of, check_callback, check_limits, check_model
 from shared.runs.commands.keys import known_key, new_key
 from shared.runs.commands.submission import Submission, Submitted
-from shared.runs.commit import give_slot_back
+from shared.runs.commit import bytes_of, give_slot_back
 from shared.runs.concurrency import Races
 from shared.runs.execution import execution, time_at_work, time_is_written
+from shared.runs.listing import is_shown, shown
 from shared.runs.model.ids import is_session_id, run_id
 from shared.runs.model.phases import Creating, RunStatus
 from shared.runs.model.run import Chain, Limits, Request, Run, Schedule, Session
@@ -162,20 +163,24 @@ async def _begun(
     ports: Ports, stored: Stored[Run], due: DueRow | None, first: create.Request | None = None
 ) -> Submitted:
     """Make the first create. Whatever becomes of it: the run is written, so the answer is 202 and its wakes go on."""
-    run = stored.value
+    run, listing = stored.value, stored.listing
     agent = ports.agents.get(run.request.agent)
     if isinstance(run.phase, Creating) and agent is not None and agent.background:
         try:
             # Only the call whose own claim was written sends: another with the same key has another nonce.
             if first is not None and create.attempt_of(run) == first.attempt:
-                await send_first(ports, stored, first, agent)
+                listing = (await send_first(ports, stored, first, agent)).listing
             elif run.turn.attempt == 0:  # nobody has claimed it, so a wake of this call may
-                await advance(ports, run.id, only=frozenset({ActionKind.CREATE}))
-            stored = await ports.runs.load(run.id) or stored
+                listing = (await advance(ports, run.id, only=frozenset({ActionKind.CREATE}))).listing
+            stored = replace(await ports.runs.load(run.id) or stored, listing=listing)
         except StoreUnavailable:
             log.warning("run %s: the store went away during submit", run.id, extra={"run_id": run.id})
         except RowUnreadable as error:  # a row of its session: another version may read it
             log.warning("run %s is left to its wakes: %s", run.id, error, extra={"run_id": run.id})
+    # After the create: one write, most often with the status that it then has for a while.
+    stored = await shown(ports, stored)
+    if due is not None and is_shown(stored.value.status, stored.listing):
+        due = replace(due, listed_status=stored.value.status.value)
     return Submitted(run=stored.value, due=due)
 
 
@@ -275,9 +280,11 @@ async def _write(
     # A number that is past can never be had again, whether its run is still there or was removed.
     if session is not None and session.value.next_number != run.request.number:
         return await ports.runs.load(run.id), None
-    # Listed before the run is there: a list skips what is missing, but would never learn of a run that it lacks.
-    await ports.index.list_run(run)
+    # Its row is in the list before the run is there, hidden: what a crash leaves behind is found by the due row.
+    due = await ports.due.keep_announced(due, ports.clock())
+    listing = await ports.index.list_hidden(run)
     kept = await ports.runs.store_text(run, given)
+    run = replace(run, chain=replace(run.chain, item_bytes=bytes_of(given)))
     # Claimed last: long inputs take their time to be written, and the claim has to outlast the whole request.
     run, first = await _with_first_claim(ports, run, given)
     if first is None:
@@ -286,10 +293,11 @@ async def _write(
     check_in_time(ports, run)
     try:
         change = SessionChange(before=session, after=_session_after(run, session))
-        return await ports.runs.create(run, change, kept), first
+        return replace(await ports.runs.create(run, change, kept), listing=listing), first
     except Conflict:
         # It may be there, of the same key even. The nonce shows whose claim it then has.
-        return await ports.runs.load(run.id), first
+        found = await ports.runs.load(run.id)
+    return None if found is None else replace(found, listing=listing), first
 
 
 async def _not_written(

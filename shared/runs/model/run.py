@@ -144,6 +144,10 @@ class Chain:
     items: int = 0
     """Conversation items appended so far; item 0 is the input."""
 
+    # So that a page of a session knows what fits before it reads it.
+    item_bytes: int = 0
+    """Bytes of all of them together, as UTF-8, also of those that are kept in parts."""
+
     provider_status: str | None = None
     """The last status or error code from the provider, for people."""
 
@@ -239,15 +243,7 @@ class Run:
     @property
     def status(self) -> RunStatus:
         """What a caller sees; it follows from the phase."""
-        match self.phase:
-            case Ended(status=status):
-                return status
-            case WaitingForAnswers():
-                return RunStatus.REQUIRES_ACTION
-            # A restart was in progress before: a caller must not see a run go back to queued.
-            case Creating() if self.turn.number == 1 and not self.turn.restarts:
-                return RunStatus.QUEUED
-        return RunStatus.IN_PROGRESS
+        return status_of(self.phase, self.turn)
 
     @property
     def terminal(self) -> bool:
@@ -295,6 +291,19 @@ class Run:
             outbox=replace(self.outbox, callback_state=None),
             journal=Journal(),
         )
+
+
+def status_of(phase: Phase, turn: Turn) -> RunStatus:
+    """What a caller sees of a run in this phase of this turn."""
+    match phase:
+        case Ended(status=status):
+            return status
+        case WaitingForAnswers():
+            return RunStatus.REQUIRES_ACTION
+        # A restart was in progress before: a caller must not see a run go back to queued.
+        case Creating() if turn.number == 1 and not turn.restarts:
+            return RunStatus.QUEUED
+    return RunStatus.IN_PROGRESS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ from shared.runs.model.batch import Batch, BatchItem, ItemResult, ItemStatus, it
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.queries.runs import MAX_BYTES, is_gone
-from shared.runs.store.index import BATCHES
 from shared.runs.store.runs import READS
 
 
@@ -71,7 +70,7 @@ async def batch_if(ports: Ports, batch_id: str, may_be_seen: Callable[[Batch], b
 
 async def batches_of_owner(ports: Ports, owner: str, cursor: str | None, limit: int) -> BatchPage:
     """The page after the cursor. It may hold fewer than ``limit``, or none, and still have a next one."""
-    places, following = await ports.index.page(owner, cursor, limit, of=BATCHES)
+    places, following = await ports.index.batches(owner, cursor, limit)
     loaded = await side_by_side(places, lambda place: ports.batches.load(place.run_id), at_once=READS)
     found = [
         stored.value
@@ -139,6 +138,6 @@ async def _texts(ports: Ports, run: Run | None) -> tuple[str, str]:
         return await ports.runs.load_text(run, run.result.text), await ports.runs.load_text(run, run.result.output)
     except LookupError:
         # The parts of a deleted run are removed while its row is still there, as a tombstone.
-        if await is_gone(ports, run):
+        if await is_gone(ports, run.id):
             return "", ""
         raise

@@ -7,19 +7,15 @@ from dataclasses import dataclass
 
 from shared.agentkit.agent import Item
 from shared.errors import RunNotFound
-from shared.runs.concurrency import side_by_side
 from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.deliveries import Delivery
+from shared.runs.model.listed import ListedRun
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
-from shared.runs.store.runs import READS
 
 MAX_BYTES = 4_000_000
 """Bytes of text that a page of anything holds at most, but for its first entry: the rest is on the next page."""
-
-PAGES_READ = 10
-"""Pages of the index that one list reads at most while it looks for runs that a filter lets through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +69,12 @@ class RunFilter:
     agent: str | None = None
     """None: any agent."""
 
-    def wants(self, run: Run) -> bool:
-        """Whether the run is one of them."""
-        return (not self.statuses or run.status in self.statuses) and self.agent in (None, run.request.agent)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
     """A page of an owner's runs, newest first."""
 
-    runs: Sequence[Run]
+    runs: Sequence[ListedRun]
 
     cursor: str | None
     """Where the next page begins; None: this is the last."""
@@ -124,7 +116,7 @@ async def in_full(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> FullRun:
         )
     except LookupError:
         # The parts of a deleted run are removed while its row is still there, as a tombstone.
-        if await is_gone(ports, run):
+        if await is_gone(ports, run.id):
             raise RunNotFound from None
         raise
 
@@ -142,7 +134,7 @@ async def whole_call(ports: Ports, run: Run, turn: int, index: int) -> WholeCall
             result=await ports.runs.load_text(run, call.result),
         )
     except LookupError:
-        if await is_gone(ports, run):
+        if await is_gone(ports, run.id):
             raise RunNotFound from None
         raise
 
@@ -152,38 +144,24 @@ async def input_of(ports: Ports, run: Run) -> Sequence[Item]:
     try:
         return await ports.runs.given_items(run)
     except LookupError:
-        if await is_gone(ports, run):
+        if await is_gone(ports, run.id):
             raise RunNotFound from None
         raise
 
 
-async def is_gone(ports: Ports, run: Run) -> bool:
+async def is_gone(ports: Ports, run_id: str) -> bool:
     """Whether the run was deleted since it was read, which takes its long values away."""
-    again = await ports.runs.load(run.id)
+    again = await ports.runs.load(run_id)
     return again is None or again.value.is_deleted
 
 
 async def runs_of_owner(ports: Ports, owner: str, cursor: str | None, limit: int, wanted: RunFilter) -> RunPage:
-    """The page after the cursor. It may hold fewer than ``limit``, or none, and still have a next one."""
-    found: list[Run] = []
-    # A filter may let nothing through: without a bound one request would read the owner's whole history.
-    for _ in range(PAGES_READ):
-        places, cursor = await ports.index.page(owner, cursor, limit)
-        loaded = await side_by_side(places, lambda place: ports.runs.load_visible(place.run_id), at_once=READS)
-        for number, (place, stored) in enumerate(zip(places, loaded, strict=True)):
-            # The list's row is written first: until the run is, or after a lost race, it leads nowhere.
-            if stored is None or stored.value.request.fingerprint != place.fingerprint:
-                continue
-            if not wanted.wants(stored.value):
-                continue
-            found.append(stored.value)
-            if len(found) == limit:
-                # The cursor of this run and not of the index page, which may hold more.
-                is_last = number + 1 == len(places) and cursor is None
-                return RunPage(runs=found, cursor=None if is_last else place.cursor)
-        if cursor is None:
-            break
-    return RunPage(runs=found, cursor=cursor)
+    """The page after the cursor. It may hold fewer than ``limit``, or none, and still have a next one.
+
+    From the list's own rows: no run is read. Raises ``ValueError`` for a cursor that is none.
+    """
+    runs, following = await ports.index.runs(owner, cursor, limit, statuses=wanted.statuses, agent=wanted.agent)
+    return RunPage(runs=runs, cursor=following)
 
 
 async def deliveries_of(ports: Ports, run: Run) -> Sequence[Delivery]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from shared.agentkit.agent import Item
 from shared.errors import SessionNotFound
-from shared.runs.model.run import Run, Session
+from shared.runs.model.run import Session
 from shared.runs.ports import Ports
 from shared.runs.queries.runs import MAX_BYTES, is_gone
-from shared.runs.store.runs import READS
+from shared.runs.store.history import RunHead
 
-LOOKED_AT = 400
-"""Numbers of runs that are looked at for one page: those of deleted ones bring nothing."""
+LOOKED_AT = 250
+"""Numbers of runs that are looked at besides for one page, where some of its own are of deleted runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,18 +27,12 @@ class Message:
     content: Any
     """Text, or the parts as the caller sent them (JSON)."""
 
-    @property
-    def size(self) -> int:
-        """Bytes of its content."""
-        content = self.content
-        return len((content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)).encode())
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunWithMessages:
     """A run of a session, and its messages in their order."""
 
-    run: Run
+    run: RunHead
     messages: Sequence[Message]
 
 
@@ -64,36 +58,65 @@ async def session_of_owner(ports: Ports, session_id: str, owner: str, *, or_dele
 async def runs_of_session(ports: Ports, session: Session, newest: int | None, limit: int) -> SessionPage:
     """Runs from number ``newest`` down (None: from the last), with their messages.
 
-    A page has at most ``limit`` runs, and ``MAX_BYTES`` but for its first. It may be short where runs were deleted.
+    A page has at most ``limit`` runs, and ``MAX_BYTES`` of items but for its first. It may be short where runs were
+    deleted.
     """
     last = session.next_number - 1
     newest = last if newest is None else min(newest, last)
-    page: list[RunWithMessages] = []
+    shown, following = await _heads(ports, session.session_id, newest, limit)
     held = 0
-    # By number: keys sort ascending, and the service reads no range backwards.
-    for first in range(newest, max(newest - LOOKED_AT, 0), -READS):
-        for run in await ports.runs.runs_of(session.session_id, range(first, max(first - READS, 0), -1)):
-            if len(page) == limit:
-                return SessionPage(runs=page, following=run.request.number)
-            messages = await _messages_of(ports, run)
-            if messages is None:
-                continue
-            held += sum(message.size for message in messages)
-            # A hundred runs of 1 MiB would be one answer of 100 MB, in memory at once.
-            if page and held > MAX_BYTES:
-                return SessionPage(runs=page, following=run.request.number)
-            page.append(RunWithMessages(run=run, messages=messages))
-    return SessionPage(runs=page, following=newest - LOOKED_AT)
-
-
-async def _messages_of(ports: Ports, run: Run) -> list[Message] | None:
-    """The messages of a run; None: it is deleted while we read it. Its other items may be many, and are not kept."""
+    for index, head in enumerate(shown):
+        held += head.chain.item_bytes
+        # A hundred runs of 1 MiB would be one answer of 100 MB, in memory at once.
+        if index and held > MAX_BYTES:
+            shown, following = shown[:index], head.number
+            break
     try:
-        return [message async for items in ports.runs.each_appended(run) for message in _messages(items)]
+        runs = await _with_messages(ports, session.session_id, shown)
     except LookupError:
-        if await is_gone(ports, run):
-            return None
-        raise
+        # One of them was deleted while it was read, and its long values are gone: which, only its row says.
+        alive = [head for head in shown if not await is_gone(ports, head.id)]
+        if len(alive) == len(shown):
+            raise
+        runs = await _with_messages(ports, session.session_id, alive)
+    return SessionPage(runs=runs, following=following)
+
+
+async def _heads(ports: Ports, session_id: str, newest: int, limit: int) -> tuple[list[RunHead], int]:
+    """Up to ``limit`` runs, newest first, and the number from which on nothing was looked at."""
+    found: list[RunHead] = []
+    # Most often the first range is enough; the second is for sessions of which much was deleted.
+    for reach in (limit, LOOKED_AT):
+        oldest = max(newest - reach + 1, 1)
+        if len(found) == limit or newest < 1:
+            break
+        # By number: keys sort ascending, and the service reads no range backwards.
+        heads = await ports.history.heads(session_id, oldest, newest)
+        for head in reversed(heads):
+            if head.is_deleted:
+                continue
+            if len(found) == limit:
+                return found, head.number
+            found.append(head)
+        newest = oldest - 1
+    return found, newest
+
+
+async def _with_messages(ports: Ports, session_id: str, heads: Sequence[RunHead]) -> list[RunWithMessages]:
+    """The runs with their messages, newest first; without those that are deleted while we read them."""
+    if not heads:
+        return []
+    messages: dict[int, list[Message]] = {head.number: [] for head in heads}
+    appended: Counter[int] = Counter()
+    async for number, items in ports.history.items(session_id, messages.keys()):
+        appended[number] += 1
+        # A run's other items may be many, and are not kept.
+        messages[number] += _messages(items)
+    return [
+        RunWithMessages(run=head, messages=messages[head.number])
+        for head in heads
+        if appended[head.number] >= head.chain.items
+    ]
 
 
 def _messages(items: Iterable[Item]) -> list[Message]:

@@ -34,6 +34,7 @@ class DueRow:
 
     ``announced_at``: when a call last announced that it is about to change the run (or to create it).
     ``listed``: the place in the owner's list that is removed with the row if the run is never created.
+    ``listed_status``: what that place was last seen to show; empty where nobody has looked since an announcement.
     ``quarantined``: why its run could not be read; empty when it can be.
     """
 
@@ -43,6 +44,7 @@ class DueRow:
     etag: str
     overdue_sweeps: int = 0
     listed: str = ""
+    listed_status: str = ""
     quarantined: str = ""
 
 
@@ -157,6 +159,8 @@ def _announced_again(row: DueRow, due: datetime, now: datetime, listed: str) -> 
         due=min(row.due, due),
         announced_at=max(row.announced_at, now),
         listed=listed or row.listed,
+        # What is announced may bring the run back to a status that it had before, with another one listed in between.
+        listed_status="",
         quarantined="",
     )
 
@@ -182,6 +186,7 @@ def _values(row: DueRow) -> dict[str, Value]:
         "announced_at": seconds_of(row.announced_at),
         "overdue_sweeps": row.overdue_sweeps,
         "listed": row.listed,
+        "listed_status": row.listed_status,
         "quarantined": row.quarantined,
     }
 
@@ -196,5 +201,6 @@ def _due_row(row: Row) -> DueRow:
         etag=row.etag,
         overdue_sweeps=overdue if isinstance(overdue, int) else 0,
         listed=str(row.values.get("listed", "")),
+        listed_status=str(row.values.get("listed_status", "")),
         quarantined=str(row.values.get("quarantined", "")),
     )

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import hashlib
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.runs.model.batch import Batch
+from shared.runs.model.listed import ListedRun, Summary, summary_of
+from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
-from shared.runs.store.rows import moment_of, seconds_of
-from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
+from shared.runs.store.rows import RowUnreadable, decode, encode, moment_of, seconds_of
+from shared.runs.store.tables import Change, Condition, Conflict, Kind, Row, Table, Tables, Value
+
+log = logging.getLogger("dormouse")
 
 RUNS = "owner"
 BATCHES = "batches"
@@ -19,6 +27,14 @@ BATCHES = "batches"
 _KEY_ROW = "key"
 _PLACES = "places"
 _END_OF_TIME_MS = 10**14  # in the year 5138
+
+RACES = 5
+
+PAGES_READ = 3
+"""Pages of the service that one page of a list takes at most. It may send short or empty ones while it filters."""
+
+_SCAN = "~"
+"""Begins a cursor that is the service's own place, where a filter has found nothing yet. Keys begin with a digit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +50,30 @@ class KeyRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A run's row in its owner's list, as a call last wrote or read it."""
+
+    etag: str
+
+    status: RunStatus | None
+    """What it showed; None: nothing, for it is hidden."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RunRow:
+    """That row. Status and agent are properties of their own, so that the service can filter by them."""
+
+    status: RunStatus | None
+    agent: str
+    summary: Summary | None
+
+
+_HIDDEN = _RunRow(status=None, agent="", summary=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListRow:
-    """A run (or a batch) in its owner's list. ``fingerprint`` tells whether the one there is the one listed."""
+    """A batch in its owner's list. ``fingerprint`` tells whether the one there is the one listed."""
 
     cursor: str
     run_id: str
@@ -108,12 +146,39 @@ class IndexStore:
         request = batch.request
         return f"{_owner(request.owner, BATCHES)}/{_list_key(batch.id, request.created_at, request.fingerprint)}"
 
-    async def list_run(self, run: Run) -> None:
-        """Put the run into its owner's list, or there again. ``fingerprint`` tells a list whose row it is."""
-        partition, _, key = self.list_row_of(run).partition("/")
-        # Written blind: a list shows what the run's own row says, and this row only leads to it.
-        values = {"agent": run.request.agent, "status": run.status.value, "fingerprint": run.request.fingerprint}
-        await self._tables.commit(Table.INDEX, partition, [Change(kind=Kind.UPSERT, key=key, values=values)])
+    async def list_hidden(self, run: Run) -> Listing:
+        """Put a run into its owner's list before it is there; no list shows it until ``show``."""
+        # Blind: the new ETag protects it from whoever removes the leftovers of an earlier try.
+        return await self._write(run, _HIDDEN, Kind.UPSERT)
+
+    async def listing(self, place: str) -> Listing | None:
+        """How the row at a place stands; None when there is none."""
+        row = await self.listed(place)
+        if row is None:
+            return None
+        word = str(row.values.get("status", ""))
+        known = row.values.get("summary") and word in set(RunStatus)
+        return Listing(etag=row.etag, status=RunStatus(word) if known else None)
+
+    async def show(self, run: Run, before: Listing | None) -> Listing:
+        """Show the run as it is, in the row as it was before the run was read (None: there was none).
+
+        Raises ``Conflict`` when another has written the row since.
+        """
+        # Under the ETag: a process that was frozen must not show an earlier status again.
+        if before is None:
+            return await self._write(run, _run_row(run), Kind.INSERT)
+        return await self._write(run, _run_row(run), Kind.REPLACE, before.etag)
+
+    async def show_ended(self, run: Run) -> Listing:
+        """Show a run that has ended, whatever its row holds. Raises ``Conflict`` when there is no row."""
+        # No other write is newer: the status is final, and all earlier ones are written under an ETag.
+        return await self._write(run, _run_row(run), Kind.OVERWRITE)
+
+    async def hide(self, run: Run) -> None:
+        """Show a deleted run no more; its row is removed with its others."""
+        with contextlib.suppress(Conflict):  # it is removed already
+            await self._write(run, _HIDDEN, Kind.OVERWRITE)
 
     async def list_batch(self, batch: Batch) -> None:
         """Put the batch into its owner's list, or there again."""
@@ -121,12 +186,46 @@ class IndexStore:
         change = Change(kind=Kind.UPSERT, key=key, values={"fingerprint": batch.request.fingerprint})
         await self._tables.commit(Table.INDEX, partition, [change])
 
-    async def page(
-        self, owner: str, after: str | None, limit: int, *, of: str = RUNS
-    ) -> tuple[list[ListRow], str | None]:
-        """Up to ``limit`` places of an owner's list after the cursor, newest first, and the cursor of the next page."""
-        first = None if after is None else after + "!"  # the least key that can come after it
-        rows = self._tables.query(Table.INDEX, _owner(owner, of), first=first, limit=limit)
+    async def runs(
+        self, owner: str, after: str | None, limit: int, *, statuses: Collection[RunStatus], agent: str | None
+    ) -> tuple[list[ListedRun], str | None]:
+        """Up to ``limit`` of an owner's runs after the cursor, newest first, and the cursor of the next page.
+
+        Of these statuses (none: of any) and this agent (None: of any). There may be fewer, or none, and a next page.
+        Raises ``ValueError`` for a cursor that is none.
+        """
+        wanted: list[list[Condition]] = [[("status", "eq", each.value)] for each in sorted(statuses)]
+        wanted = wanted or [[("status", "gt", "")]]  # the empty status is a hidden row's
+        if agent is not None:
+            wanted = [[*each, ("agent", "eq", agent)] for each in wanted]
+        first = place = None
+        if after is not None and after.startswith(_SCAN):
+            place = _place_of(after)
+        elif after is not None:
+            first = after + "!"  # the least key that can come after it
+        found: list[Row] = []
+        for _ in range(PAGES_READ):
+            page = await self._tables.page(
+                Table.INDEX,
+                partition=_owner(owner),
+                first=first,
+                any_of=wanted,
+                place=place,
+                size=limit - len(found),
+            )
+            found += page.rows
+            place = page.place
+            if place is None or len(found) >= limit:
+                break
+        runs = [run for row in found if (run := _listed_run(row)) is not None]
+        if place is None:
+            return runs, None
+        return runs, found[-1].key if found else _cursor_of(place)
+
+    async def batches(self, owner: str, after: str | None, limit: int) -> tuple[list[ListRow], str | None]:
+        """Up to ``limit`` places of an owner's batches after the cursor, newest first, and the next page's cursor."""
+        first = None if after is None else after + "!"
+        rows = self._tables.query(Table.INDEX, _owner(owner, BATCHES), first=first, limit=limit)
         places = [_list_row(row) async for row in rows]
         # A full page may be the last one: the next is then empty, which is cheaper than to look ahead.
         return places, places[-1].cursor if len(places) == limit else None
@@ -145,9 +244,15 @@ class IndexStore:
 
     async def unlist(self, place: str) -> None:
         """Take what is at a place out of the list; nothing there is fine."""
-        row = await self.listed(place)
-        if row is not None:
-            await self.remove(row)
+        for _ in range(RACES):
+            row = await self.listed(place)
+            if row is None:
+                return
+            # A late write of the run's last status must not keep it in the list.
+            change = Change(kind=Kind.DELETE, key=row.key, etag=row.etag)
+            with contextlib.suppress(Conflict):
+                await self._tables.commit(Table.INDEX, row.partition, [change])
+                return
 
     async def keys_older_than(self, moment: datetime, *, place: str | None, size: int) -> tuple[list[Row], str | None]:
         """A page of the idempotency keys taken before ``moment``, to be removed, and the place of the next."""
@@ -170,6 +275,12 @@ class IndexStore:
         """Keep where it continues."""
         change = Change(kind=Kind.UPSERT, key=name, values={"place": place or ""})
         await self._tables.commit(Table.INDEX, _PLACES, [change])
+
+    async def _write(self, run: Run, row: _RunRow, kind: Kind, etag: str | None = None) -> Listing:
+        partition, _, key = self.list_row_of(run).partition("/")
+        change = Change(kind=kind, key=key, values=encode(row), etag=etag)
+        etags = await self._tables.commit(Table.INDEX, partition, [change])
+        return Listing(etag=etags[key], status=row.status)
 
 
 def _key_values(record: KeyRecord) -> dict[str, Value]:
@@ -206,6 +317,33 @@ def _list_key(subject_id: str, created_at: datetime, fingerprint: str) -> str:
     # Keys sort ascending, so the time counts down. The fingerprint keeps two requests for one number apart.
     countdown = _END_OF_TIME_MS - int(created_at.timestamp() * 1_000)
     return f"{countdown:014}:{subject_id}:{fingerprint[:16]}"
+
+
+def _run_row(run: Run) -> _RunRow:
+    return _RunRow(status=run.status, agent=run.request.agent, summary=summary_of(run))
+
+
+def _listed_run(row: Row) -> ListedRun | None:
+    try:
+        read = decode(_RunRow, row.values)
+    except RowUnreadable as error:  # one bad row must not hide the whole list; the run's next change of status mends it
+        log.error("the list's row %s cannot be read: %s", row.key, error)
+        return None
+    if read.status is None or read.summary is None:
+        return None
+    return ListedRun(id=row.key.split(":")[1], status=read.status, agent=read.agent, summary=read.summary)
+
+
+def _cursor_of(place: str) -> str:
+    return _SCAN + base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _place_of(cursor: str) -> str:
+    text = cursor.removeprefix(_SCAN)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise ValueError("no cursor of ours") from error
 
 
 def _list_row(row: Row) -> ListRow:

@@ -28,6 +28,9 @@ Decode = Callable[[Any], Any]
 PIECE = 16_000
 """Characters that one property takes of a value: at most two UTF-16 units each, of the 32,768 that it can hold."""
 
+PIECES = 4
+"""Properties that a part of a run may take: metadata, an address and what else a caller gives have their limits."""
+
 KIND = "is"
 """Says in a part's JSON which of several classes it is."""
 
@@ -80,6 +83,12 @@ def decode(kind: type[T], values: Mapping[str, Value]) -> T:
     # One error for whatever is wrong with a row, so that a sweep can quarantine it and go on.
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise RowUnreadable(f"{type(error).__name__}: {error}") from error
+
+
+def property_names(kind: type) -> list[str]:
+    """The properties to select for a record of this kind, long values aside."""
+    names = [column.name for column in _columns(kind)]
+    return ["schema", *(_piece(name, index) for name in names for index in range(1, PIECES + 1))]
 
 
 def seconds_of(moment: datetime) -> float:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Generic, TypedDict, TypeVar
 
@@ -21,6 +21,7 @@ from shared.runs.model.ids import parse_run_id, run_id
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run, Session, Text
 from shared.runs.store import parts
+from shared.runs.store.index import Listing
 from shared.runs.store.rows import RowTooNew, RowUnreadable, changes, check_schema, decode, encode
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
 
@@ -47,6 +48,9 @@ class Stored(Generic[T]):
 
     value: T
     etag: str
+
+    listing: Listing | None = field(default=None, compare=False)
+    """Of a run: its row in its owner's list, where this call has written or read it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from shared.runs.model.batch import (
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import PartRef
 from shared.runs.store.batches import BYTES_A_TRANSACTION, ITEMS_A_TRANSACTION, BatchStore
-from shared.runs.store.index import BATCHES, IndexStore
+from shared.runs.store.index import IndexStore
 from shared.runs.store.tables import Change, Conflict, Table, Tables
 from tests.contract.store.records import NOW, changed, new_run
 from tests.parts.limits import change_bytes
@@ -193,16 +193,16 @@ async def test_an_owner_has_a_list_of_batches_beside_that_of_runs(tables: Tables
     for batch in (*made, new_batch(owner="another")):
         await index.list_batch(batch)
         await index.list_batch(batch)
-    await index.list_run(new_run())
-    places, cursor = await index.page("o", None, 2, of=BATCHES)
+    await index.show(new_run(), None)
+    places, cursor = await index.batches("o", None, 2)
     assert [(place.run_id, place.fingerprint) for place in places] == [
         (b.id, b.request.fingerprint) for b in made[:0:-1]
     ]
-    places, cursor = await index.page("o", cursor, 2, of=BATCHES)
+    places, cursor = await index.batches("o", cursor, 2)
     assert ([place.run_id for place in places], cursor) == ([made[0].id], None)
     await index.unlist(index.list_row_of_batch(made[0]))
-    assert len((await index.page("o", None, 9, of=BATCHES))[0]) == 2
-    assert len((await index.page("o", None, 9))[0]) == 1
+    assert len((await index.batches("o", None, 9))[0]) == 2
+    assert len((await index.runs("o", None, 9, statuses=(), agent=None))[0]) == 1
 
 
 async def test_a_transaction_of_items_stays_small() -> None:

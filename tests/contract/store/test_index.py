@@ -8,8 +8,9 @@ from datetime import timedelta
 
 import pytest
 
+from shared.runs.model.phases import Ended, RunStatus
 from shared.runs.store.index import IndexStore, KeyRecord, key_digest
-from shared.runs.store.tables import Table, Tables
+from shared.runs.store.tables import Conflict, Table, Tables
 from tests.contract.store.records import NOW, changed, new_run
 
 
@@ -48,8 +49,8 @@ def test_owner_and_key_do_not_run_into_each_other() -> None:
 async def test_an_owners_runs_are_listed_newest_first(index: IndexStore, tables: Tables) -> None:
     runs = [new_run(created_at=NOW + timedelta(milliseconds=i)) for i in range(3)]
     for run in (*runs, new_run(owner="p")):
-        await index.list_run(run)
-        await index.list_run(run)
+        await index.list_hidden(run)
+        await index.list_hidden(run)
     partition = index.list_row_of(runs[0]).split("/")[0]
     keys = [row.key async for row in tables.query(Table.INDEX, partition)]
     assert [key.split(":")[1] for key in keys] == [run.id for run in reversed(runs)]
@@ -58,15 +59,14 @@ async def test_an_owners_runs_are_listed_newest_first(index: IndexStore, tables:
 async def test_two_submissions_for_one_run_do_not_share_a_place(index: IndexStore) -> None:
     won = new_run()
     lost = changed(won, fingerprint="f" * 32)
-    await index.list_run(lost)
-    await index.list_run(won)
+    await index.list_hidden(lost)
+    await index.list_hidden(won)
     await index.unlist(index.list_row_of(lost))
     await index.unlist(index.list_row_of(lost))
     assert await index.listed(index.list_row_of(lost)) is None
     row = await index.listed(index.list_row_of(won))
     assert row is not None
-    assert row.values["fingerprint"] == won.request.fingerprint
-    await index.list_run(won)
+    await index.list_hidden(won)
     await index.remove(row)
     assert await index.listed(index.list_row_of(won)) is not None
     assert await index.listed("") is None
@@ -75,7 +75,7 @@ async def test_two_submissions_for_one_run_do_not_share_a_place(index: IndexStor
 async def test_only_old_keys_are_forgotten(index: IndexStore) -> None:
     old = await index.claim_key(record())
     young = await index.claim_key(replace(record(), digest="e", created_at=NOW + timedelta(hours=1)))
-    await index.list_run(new_run(created_at=NOW))
+    await index.show(new_run(created_at=NOW), None)
     assert old is not None
     assert await index.keys_older_than(NOW, place=None, size=9) == ([], None), "not what is exactly as old"
     (old,), place = await index.keys_older_than(NOW + timedelta(minutes=59), place=None, size=9)
@@ -83,23 +83,55 @@ async def test_only_old_keys_are_forgotten(index: IndexStore) -> None:
     await index.remove(old)
     assert await index.keys_older_than(NOW + timedelta(minutes=59), place=None, size=9) == ([], None)
     assert (await index.key("d"), await index.key("e")) == (None, young)
-    assert len((await index.page("o", None, 5))[0]) == 1, "places in lists are not keys"
+    assert len(await ids(index)) == 1, "places in lists are not keys"
 
 
 async def test_a_list_is_read_in_pages_that_neither_skip_nor_repeat(index: IndexStore) -> None:
     runs = [new_run(created_at=NOW + timedelta(milliseconds=i // 2)) for i in range(5)]  # two in one instant
     for run in runs:
-        await index.list_run(run)
-    found: list[str] = []
-    cursor: str | None = None
-    for _ in range(4):
-        places, cursor = await index.page("o", cursor, 2)
-        found += [place.run_id for place in places]
-        if cursor is None:
-            break
+        await index.show(run, None)
+    found = await ids(index, 2)
     assert sorted(found) == sorted(run.id for run in runs)
     assert found[0] == runs[4].id
-    assert await index.page("p", None, 2) == ([], None)
+    assert await index.runs("p", None, 2, statuses=(), agent=None) == ([], None)
+
+
+async def test_a_run_is_shown_from_its_first_status_to_its_last(index: IndexStore) -> None:
+    run, ended = new_run(title="Once"), Ended(status=RunStatus.COMPLETED, completed_at=NOW + timedelta(seconds=2))
+    hidden = await index.list_hidden(run)
+    assert (hidden.status, await ids(index)) == (None, [])
+    assert await index.listing(index.list_row_of(run)) == hidden
+    first = await index.show(run, hidden)
+    assert await index.listing(index.list_row_of(run)) == first == replace(first, status=RunStatus.QUEUED)
+    with pytest.raises(Conflict):
+        await index.show(run, hidden)
+    with pytest.raises(Conflict):
+        await index.show(run, None)
+    await index.show_ended(changed(run, phase=ended))
+    ((listed,), _) = await index.runs("o", None, 5, statuses=(), agent=None)
+    assert (listed.id, listed.status, listed.agent) == (run.id, RunStatus.COMPLETED, "a")
+    assert (listed.summary.title, listed.summary.elapsed_seconds) == ("Once", 2.0)
+    with pytest.raises(Conflict):
+        await index.show(run, first)
+    await index.hide(run)
+    assert await ids(index) == []
+    await index.unlist(index.list_row_of(run))
+    await index.hide(run)
+    with pytest.raises(Conflict):
+        await index.show_ended(changed(run, phase=ended))
+    assert await index.listing(index.list_row_of(run)) is None
+
+
+async def ids(index: IndexStore, size: int = 5) -> list[str]:
+    """All that the list shows."""
+    found: list[str] = []
+    cursor: str | None = None
+    for _ in range(20):
+        runs, cursor = await index.runs("o", cursor, size, statuses=(), agent=None)
+        found += [run.id for run in runs]
+        if cursor is None:
+            return found
+    raise AssertionError("no end")
 
 
 async def test_a_run_without_a_caller_is_given_to_one_repeat_of_its_request(index: IndexStore) -> None:

@@ -16,6 +16,7 @@ from shared.runs.model.phases import Creating, Ended, Pending, RunStatus
 from shared.runs.model.run import Run, Session
 from shared.runs.ports import Ports
 from shared.runs.store.due import DueStore
+from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore, SessionChange
 from shared.settings import Settings
 from tests.parts.memory import MemoryTables
@@ -54,6 +55,7 @@ def ports_of(driver: str) -> Ports:
         settings=Settings(driver=driver),
         due=DueStore(tables),
         runs=RunStore(tables),
+        index=IndexStore(tables),
         clock=lambda: NOW,
     )
     return cast(Ports, used)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -291,7 +292,7 @@ async def test_two_answers_at_the_same_instant_are_both_heard(rig: Rig) -> None:
 async def test_of_two_different_answers_to_one_call_one_is_taken(rig: Rig) -> None:
     run_id, (a,) = await parked(rig, "send")
     most = await operations(rig, lambda: answer(rig.app.ports, run_id, {a: YES}))
-    for at in range(1, most + 1):
+    for at in range(1, most):  # the last one shows in the list what is taken already
         run_id, (a,) = await parked(rig, "send")
         with (
             RunBefore(rig, at, lambda: answer(rig.app.ports, run_id, {a: NO})) as race,  # noqa: B023
@@ -359,8 +360,14 @@ async def test_an_answer_that_is_interrupted_can_be_sent_again(rig: Rig, error: 
         watch = await rig.app.ports.due.get(run_id)
         assert watch is not None
         await rig.app.ports.due.set_due(watch, rig.clock.now, rig.clock.now)  # far in the past by now
-        with FailAt(rig, at=at, applied=applied, error=error), pytest.raises(type(error)):
+        # Before the run's row and after it the list's is read and written: that it cannot be concerns no caller.
+        concerns_caller = isinstance(error, Killed) or at not in (most - 2, most)
+        with (
+            FailAt(rig, at=at, applied=applied, error=error) as trap,
+            pytest.raises(type(error)) if concerns_caller else contextlib.nullcontext(),
+        ):
             await answer(rig.app.ports, run_id, {a: YES})
+        assert trap.sprung
         if isinstance((await rig.run(run_id)).phase, RunningTools):  # taken: the sweep would see to it within a minute
             dated = await rig.app.ports.due.get(run_id)
             assert dated is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from shared.errors import InvalidRequest
 from shared.runs.commands.delete import delete_run
 from shared.runs.model.phases import RunStatus
 from shared.runs.queries import sessions as queries
+from shared.runs.store.tables import Table
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.conftest import Rig
+from tests.unit.runs.crashes import RunBefore
 
 
 @pytest.fixture
@@ -82,10 +85,11 @@ async def test_deleted_runs_take_no_page_and_end_no_list(scripted: Rig, monkeypa
     session_id = await a_session(scripted, [str(i) for i in range(6)])
     for number in (2, 3, 4, 6):
         await delete_run(scripted.app.ports, f"run_{session_id}_{number}")
-    monkeypatch.setattr(queries, "READS", 2)
-    monkeypatch.setattr(queries, "LOOKED_AT", 2)
-    found = await pages(scripted, session_id)
+    monkeypatch.setattr(queries, "LOOKED_AT", 1)
+    found = await pages(scripted, session_id, "limit=1")
     assert [numbers(page) for page in found] == [[5], [], [1]], "a page may be short, and have a next one"
+    (whole,) = await pages(scripted, session_id)
+    assert numbers(whole) == [5, 1]
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "cursor=0", "cursor=x", "cursor=123456789", "page=2"])
@@ -95,15 +99,62 @@ async def test_what_is_no_page_is_refused(scripted: Rig, query: str) -> None:
         await sessions.get_session(asked(session_id, query), scripted.app)
 
 
-async def test_a_page_reads_no_run_that_it_does_not_show(scripted: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_is_read_in_ranges_however_many_runs_it_has(scripted: Rig) -> None:
     session_id = await a_session(scripted, [str(i) for i in range(12)])
-    loaded: list[str] = []
-    store, load = scripted.app.ports.runs, scripted.app.ports.runs.load
+    seen: list[str] = []
 
-    async def counted(run_id: str) -> Any:
-        loaded.append(run_id)
-        return await load(run_id)
+    async def count(operation: str, *_: object) -> None:
+        seen.append(operation)
 
-    monkeypatch.setattr(store, "load", counted)
-    await sessions.get_session(asked(session_id, "limit=1"), scripted.app)
-    assert len(loaded) <= queries.READS
+    scripted.tables.before = count
+    await sessions.get_session(asked(session_id, "limit=12"), scripted.app)
+    scripted.tables.before = None
+    assert seen == ["get", "query", "query"], "the session, its runs, what they said"
+
+
+async def test_long_texts_are_read_back_for_each_run_of_a_page(scripted: Rig) -> None:
+    texts = ["a" * 30_000, "b", "é" * 30_000, "c", "d" * 1_000_000]
+    session_id = await a_session(scripted, texts)
+    (page,) = await pages(scripted, session_id, "limit=100")
+    said = [message["content"] for message in page["messages"] if message["role"] == "user"]
+    assert said == [f"[script:s] {text}" for text in texts]
+
+
+async def test_what_a_page_holds_is_known_before_it_is_read(scripted: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    session_id = await a_session(scripted, ["a" * 30_000, "é" * 30_000, "c"])
+    held = [(await scripted.run(f"run_{session_id}_{number}")).chain.item_bytes for number in (1, 2, 3)]
+    written = [
+        len(json.dumps(await scripted.items(f"run_{session_id}_{number}"), ensure_ascii=False).encode())
+        for number in (1, 2, 3)
+    ]
+    assert held == [pytest.approx(each, rel=0.05, abs=100) for each in written]
+    monkeypatch.setattr(queries, "MAX_BYTES", 100_000)
+    seen: list[str] = []
+
+    async def count(operation: str, table: Table, *_: object) -> None:
+        seen.append(operation)
+
+    scripted.tables.before = count
+    answer = content(await sessions.get_session(asked(session_id), scripted.app))
+    scripted.tables.before = None
+    assert numbers(answer) == [3]
+    assert seen == ["get", "query", "query"], "nothing of the long ones"
+
+
+async def test_a_run_that_is_deleted_while_a_page_is_read_is_left_out_or_shown_whole(scripted: Rig) -> None:
+    for at in range(1, 30):
+        session_id = await a_session(scripted, ["x" * 30_000, "y" * 30_000, "z"])
+
+        async def delete(session_id: str = session_id) -> None:
+            await delete_run(scripted.app.ports, f"run_{session_id}_2")
+            for _ in range(3):
+                await scripted.wake(f"run_{session_id}_2")
+
+        with RunBefore(scripted, at, delete) as race:
+            page = content(await sessions.get_session(asked(session_id), scripted.app))
+        assert numbers(page) in ([3, 1], [3, 2, 1])
+        said = [message["content"] for message in page["messages"] if message["role"] == "user"]
+        assert len(said) == len(numbers(page))
+        if not race.happened:
+            break
+    assert at > 3

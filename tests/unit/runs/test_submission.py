@@ -49,10 +49,10 @@ def committed(rig: Rig) -> set[str]:
 
 
 def listed(rig: Rig) -> list[str]:
-    """What a list shows: the runs whose row has the same fingerprint."""
-    fingerprints = {run.id: run.request.fingerprint for run in runs_of(rig)}
-    found = [(row.key.split(":")[1], row.values["fingerprint"]) for row in rows_of(rig, "list")]
-    return [run for run, fingerprint in found if fingerprints.get(run) == fingerprint]
+    """What a list shows rightly: the runs whose own row there has the run's status."""
+    runs = {(run.id, run.request.fingerprint[:16]): run.status.value for run in runs_of(rig)}
+    shown = [(*row.key.split(":")[1:], row.values["status"]) for row in rows_of(rig, "list") if row.values["status"]]
+    return [run for run, fingerprint, status in shown if runs.get((run, fingerprint)) == status]
 
 
 def wake_at(run: Run) -> datetime:

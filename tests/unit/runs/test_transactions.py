@@ -6,7 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.unit.runs.conftest import Rig
+import pytest
+
+from shared.runs.store.tables import Table
+from tests.unit.runs.conftest import NewRig, Rig
+from tests.unit.runs.crashes import Driver as Host
 
 
 async def operations(rig: Rig, act: Callable[[], Coroutine[Any, Any, Any]]) -> dict[str, int]:
@@ -30,11 +34,57 @@ async def test_a_look_without_news_reads_the_run_and_merges_it(rig: Rig) -> None
         assert await operations(rig, lambda: rig.wake(run_id)) == {"get": 1, "commit": 1}
 
 
-async def test_a_look_that_completes_the_run_is_one_transaction_with_its_session(rig: Rig) -> None:
+async def test_a_look_that_completes_the_run_is_one_transaction_with_its_session_and_one_for_the_list(rig: Rig) -> None:
     await rig.model.script("s", [{"text": "Once."}])
     run_id = await rig.start()
     rig.clock.move(2)
-    assert await operations(rig, lambda: rig.wake(run_id)) == {"get": 2, "commit": 1}
+    assert await operations(rig, lambda: rig.wake(run_id)) == {"get": 2, "commit": 2}
+
+
+async def test_a_wake_that_parks_a_run_reads_and_writes_its_row_in_the_list_besides(rig: Rig) -> None:
+    await rig.model.script("s", [{"calls": [{"name": "send", "arguments": {"label": "a"}}]}])
+    run_id = await rig.start()
+    rig.clock.move(2)
+    await rig.wake(run_id)
+    assert await operations(rig, lambda: rig.wake(run_id)) == {"get": 2, "query": 2, "commit": 2}
+
+
+@pytest.mark.parametrize(("driver", "dated"), [("durable", 0), ("timer", 1)])
+async def test_a_submit_shows_the_run_in_the_list_by_one_write(rigs: NewRig, driver: str, dated: int) -> None:
+    rig = await rigs(driver=driver)
+    await rig.model.script("s", [{"stuck": True}])
+    host = Host(rig)
+
+    async def submit() -> None:
+        await host.start_run(await rig.submit())
+
+    # The due row is looked for and written; the list's row, hidden; the run; what was created, read once more; the
+    # list's row.
+    assert await operations(rig, submit) == {"get": 2, "commit": 5 + dated}
+
+
+@pytest.mark.parametrize("driver", ["durable", "timer"])
+async def test_the_sweep_looks_into_the_list_once_for_each_status_and_no_more(rigs: NewRig, driver: str) -> None:
+    rig = await rigs(driver=driver)
+    await rig.model.script("s", [{"text": "Once.", "think": 900}])
+    host = Host(rig)
+    submitted = await rig.submit()
+    await host.start_run(submitted)
+    run_id = submitted.run.id
+    looks = Counter[str]()
+
+    async def count(operation: str, table: Table, *_: object) -> None:
+        looks[operation] += operation == "get" and table is Table.INDEX
+
+    rig.tables.before = count
+    await host.pass_time(800)
+    # Under `timer` the submit has said what it listed, in the due row that it dated.
+    assert looks["get"] == (1 if driver == "durable" else 0)
+    await host.pass_time(600)
+    rig.tables.before = None
+    assert (await rig.run(run_id)).terminal
+    assert rig.tables.rows(Table.DUE) == []
+    assert looks["get"] == (2 if driver == "durable" else 0)
 
 
 async def test_a_turn_with_tools_reads_its_calls_before_they_run_and_after(rig: Rig) -> None:

@@ -787,7 +787,7 @@ class RunList(TypedDict):
     """A page of the caller's runs, newest first."""
 
     data: list[RunSummary]
-    """The runs, without text and tool calls."""
+    """The runs, without what is long or changes often."""
 
     next_cursor: NotRequired[str]
     """Only there when there is a next page."""
@@ -813,7 +813,7 @@ class RunOfSession(TypedDict):
 
 
 class RunSummary(TypedDict):
-    """A run in a list: without what is long, or lies elsewhere."""
+    """A run in a list, as of its last change of status. What changes more often is at its own address."""
 
     id: str
     """The run's id: its session's, and its number in that session."""
@@ -831,7 +831,7 @@ class RunSummary(TypedDict):
     """The caller's, else the first line of the input. One line."""
 
     input_preview: str
-    """The first 200 characters of the input's text; the whole is at `/input`."""
+    """The first 200 characters of the input's text."""
 
     agent: str
     """The name of the agent that answers."""
@@ -854,65 +854,20 @@ class RunSummary(TypedDict):
     incomplete_details: IncompleteDetails | None
     """Why it was cut short; null unless its status is `incomplete`."""
 
-    provider_status: str | None
-    """The provider's last status or error code, for people; null before there is one."""
-
     usage: Usage
-    """Tokens of all its turns so far."""
-
-    turn: int
-    """The turn that it is in, or ended in; the first is 1."""
-
-    wakes: int
-    """How often the app was at work for it."""
-
-    active_seconds: float
-    """How long the app was at work for it: from the start of each execution to its last write. While the model thinks
-    nothing runs, so this is far less than the time that has passed.
-    """
-
-    elapsed_seconds: float | None
-    """From submit to the end; null before."""
+    """Up to the last change of status: while the run goes on, its own `usage` has more."""
 
     metadata: dict[str, str]
     """What its caller noted on it at submit."""
 
-    callback_url: str | None
-    """Where its end and its questions are told; null when nowhere."""
-
-    callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None
-    """What became of the last callback; null while none is due or was sent."""
-
     created_at: str
     """When it was submitted."""
-
-    updated_at: str
-    """When something last changed that a caller sees."""
 
     completed_at: str | None
     """When it ended; null before."""
 
-    deadline_at: str | None
-    """When it fails unless it has ended; null while it waits for a person, when this time stands still."""
-
-    answer_by: str | None
-    """Until when a person can answer; null unless it waits for one."""
-
-    waiting_for: str
-    """What it waits for: `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take
-    other words too: more may come.
-    """
-
-    waiting_text: str
-    """The same, in a sentence for people."""
-
-    wake_at: str | None
-    """When the app looks or tries next by itself; null while tools run, while a person is to answer, and at the end."""
-
-    retry_after: float | None
-    """Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at
-    most, as the header `Retry-After`, because the next change is not up to the schedule.
-    """
+    elapsed_seconds: float | None
+    """From submit to the end; null before."""
 
 
 class RunToken(TypedDict):

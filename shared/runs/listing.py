@@ -1,0 +1,117 @@
+"""The row of a run in its owner's list, kept as the run's own row is.
+
+It is written after each change of status, best effort. Whoever dates a run's due row, or removes it, sees to it first
+that the list is right (``ensure_listed``), so that a crash between the two rows is found and repaired.
+
+A status that is not final is written under the ETag that the list's row had *before* the run's row was written: a
+process that was frozen in between cannot show it over a later one. A final one is written over whatever is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+from shared.runs.model.listed import summary_of
+from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run
+from shared.runs.ports import Ports, log
+from shared.runs.store.index import Listing
+from shared.runs.store.runs import Stored
+from shared.runs.store.tables import Conflict, StoreUnavailable
+
+RACES = 5
+
+PATIENCE_SECONDS = 2.0
+"""How long the list may keep a run's own row waiting to be written."""
+
+
+def is_shown(status: RunStatus, listing: Listing | None) -> bool:
+    """Whether a list's row is known to show this status."""
+    return listing is not None and listing.status is status
+
+
+async def before_change(ports: Ports, stored: Stored[Run], after: Run) -> Listing | None:
+    """The list's row as it is before the run's is written; None where nothing will be written under its ETag."""
+    is_needed = after.status is not stored.value.status and not after.terminal
+    if stored.listing is not None or not is_needed:
+        return stored.listing
+    with contextlib.suppress(StoreUnavailable, TimeoutError):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await ports.index.listing(ports.index.list_row_of(stored.value))
+    return None
+
+
+async def after_change(ports: Ports, before: Run, after: Run, listing: Listing | None) -> Listing | None:
+    """Have the list show what has changed in the run, whose row is written; the row as it then is.
+
+    ``listing``: from ``before_change``. What fails is left to whoever looks at the due row next.
+    """
+    try:
+        if after.is_deleted:
+            if not before.is_deleted:
+                await ports.index.hide(after)
+            return None
+        if after.terminal:
+            # A late cancel's tokens are counted after the end.
+            return listing if summary_of(before) == summary_of(after) else await ports.index.show_ended(after)
+        if after.status is before.status or listing is None:
+            return listing
+        return await ports.index.show(after, listing)
+    except Conflict:
+        log.info("run %s: another call has written its list's row", after.id, extra={"run_id": after.id})
+    except StoreUnavailable as error:
+        log.warning("run %s: its list's row is not written: %s", after.id, error, extra={"run_id": after.id})
+        return None
+    return await repaired(ports, after)
+
+
+async def shown(ports: Ports, stored: Stored[Run]) -> Stored[Run]:
+    """Have the list show a run that was submitted (again), best effort."""
+    run, listing = stored.value, stored.listing
+    if run.is_deleted or is_shown(run.status, listing):
+        return stored
+    try:
+        if listing is None:
+            return replace(stored, listing=await ensure_listed(ports, run.id, run.status, ports.index.list_row_of(run)))
+        return replace(stored, listing=await ports.index.show(run, listing))
+    except Conflict:
+        return replace(stored, listing=await repaired(ports, run))
+    except StoreUnavailable as error:
+        log.warning("run %s: its list's row is not written: %s", run.id, error, extra={"run_id": run.id})
+        return replace(stored, listing=None)
+
+
+async def repaired(ports: Ports, run: Run) -> Listing | None:
+    """Have the list show the run as its row now is, best effort."""
+    with contextlib.suppress(StoreUnavailable):
+        return await ensure_listed(ports, run.id, None, ports.index.list_row_of(run))
+    return None
+
+
+async def ensure_listed(ports: Ports, run_id: str, status: RunStatus | None, place: str = "") -> Listing | None:
+    """The list's row of a run, once it shows the run's status; None where that has no row, or changes too often.
+
+    ``status``: the run's, if it was read before. ``place``: where its row is, if that is known. Raises
+    ``StoreUnavailable``.
+    """
+    for _ in range(RACES):
+        if not place:
+            stored = await ports.runs.load(run_id)
+            if stored is None:
+                return None
+            place = ports.index.list_row_of(stored.value)
+        # In this order: if the run's row is written after it was read here, so is the list's, and its ETag moves.
+        listing = await ports.index.listing(place)
+        if status is not None and is_shown(status, listing):
+            return listing
+        stored = await ports.runs.load(run_id)
+        if stored is None or stored.value.is_deleted:
+            return None
+        status = stored.value.status
+        if is_shown(status, listing):
+            return listing
+        with contextlib.suppress(Conflict):
+            return await ports.index.show(stored.value, listing)
+    return None

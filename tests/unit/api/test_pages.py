@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,7 +10,8 @@ import pytest
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
-from shared.api.pages import read_page
+from shared.api.operations import cursor_parameter
+from shared.api.pages import RUN_CURSOR, read_page
 from shared.errors import InvalidRequest
 from shared.runs.model.phases import RunStatus
 
@@ -61,3 +63,11 @@ def test_what_is_none_of_ours_is_refused_by_name(query: dict[str, str], named: s
     with pytest.raises(InvalidRequest) as caught:
         read_page(request(**query))
     assert caught.value.details["param"] == named
+
+
+def test_the_contract_s_pattern_of_a_cursor_is_for_the_whole_of_it() -> None:
+    pattern = str(cursor_parameter(RUN_CURSOR.pattern).schema["pattern"])
+    key = f"98204713147120:run_{'a' * 32}_1:65aa8f48b9b48faa"
+    for cursor, fits in ((key, True), ("~eyJ9", True), (f"{key}x", False), ("x~eyJ9", False), (f"{key}~eyJ9", False)):
+        assert (re.search(pattern, cursor) is not None) is fits
+        assert (RUN_CURSOR.fullmatch(cursor) is not None) is fits

@@ -11,6 +11,7 @@ from local.model.script import Turn
 
 NAME = "analyst"
 PRICES = "price_history"
+NEWS = "The news of the week is quiet; the prices say more."
 _SYMBOL = re.compile(r"\b[A-Z]{2,5}\b")
 
 
@@ -31,13 +32,14 @@ def next_turn(conversation: Conversation, request: Json) -> Turn:
         known = dict.fromkeys(("symbol", "ticker"), symbol[0]) if symbol else {}
         search = {"type": "web_search_call", "action": {"type": "search", "query": topic}}
         return Turn(hosted=(search,), calls=(call(tools[PRICES], topic, **known),))
-    return Turn(
-        text="\n\n".join(
-            (
-                f"An analysis: {topic}",
-                "The news of the week is quiet; the prices say more.",
-                outputs.get(PRICES, "There are no prices."),
-                "Nothing in this is advice: it was written by a script.",
-            )
+    text = "\n\n".join(
+        (
+            f"An analysis: {topic}",
+            NEWS,
+            outputs.get(PRICES, "There are no prices."),
+            "Nothing in this is advice: it was written by a script.",
         )
     )
+    at = text.index(NEWS)
+    source = {"type": "url_citation", "url": "https://example.com/news", "title": "The news of the week"}
+    return Turn(text=text, annotations=({**source, "start_index": at, "end_index": at + len(NEWS)},))

@@ -84,7 +84,9 @@ def _output_events(output: tuple[Json, ...]) -> Iterator[Json]:
             arguments = item["arguments"]
             yield from _deltas("response.function_call_arguments", at, arguments, {"arguments": arguments})
         elif item["type"] == "reasoning":
-            yield from _summary_events({**at, "summary_index": 0}, item["summary"][0])
+            yield from chain.from_iterable(
+                _summary_events({**at, "summary_index": i}, part) for i, part in enumerate(item["summary"])
+            )
         else:
             yield from phase_events(at, item)
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
@@ -94,9 +96,15 @@ def _part_events(at: Json, part: Json) -> Iterator[Json]:
     is_text = part["type"] == "output_text"
     key = "text" if is_text else "refusal"
     extra: Json = {"logprobs": []} if is_text else {}
-    yield {"type": "response.content_part.added", **at, "part": {**part, key: ""}}
+    empty: Json = {"annotations": []} if is_text else {}
+    yield {"type": "response.content_part.added", **at, "part": {**part, key: "", **empty}}
     name = "response.output_text" if is_text else "response.refusal"
-    yield from _deltas(name, {**at, **extra}, part[key], {key: part[key]})
+    *deltas, done = _deltas(name, {**at, **extra}, part[key], {key: part[key]})
+    yield from deltas
+    for index, note in enumerate(part.get("annotations") or ()):
+        added = {"annotation_index": index, "annotation": note}
+        yield {"type": "response.output_text.annotation.added", **at, **added}
+    yield done
     yield {"type": "response.content_part.done", **at, "part": part}
 
 

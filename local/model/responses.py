@@ -38,7 +38,7 @@ def compose(turn: Turn, conversation: Conversation, request: Json) -> Ending:
     if text is not None and limit and len(text) > limit * _CHARS_A_TOKEN:
         text, cut = text[: limit * _CHARS_A_TOKEN], True
         status = turn.status or "incomplete"
-    output = tuple(_output(turn, text, "incomplete" if status == "incomplete" else "completed"))
+    output = tuple(_output(turn, text, "incomplete" if status == "incomplete" else "completed", request))
     # No usage: the API does not count what a failed response has used.
     if status == "failed":
         code = turn.error.get("code", "server_error")
@@ -59,15 +59,18 @@ def _text(turn: Turn, conversation: Conversation) -> str | None:
     return "\n".join([*own, conversation.latest_user_message, *outputs, *conversation.approvals])
 
 
-def _output(turn: Turn, text: str | None, status: str) -> list[Json]:
+def _output(turn: Turn, text: str | None, status: str, request: Json) -> list[Json]:
     items: list[Json] = []
     if turn.reasoning is not None:
-        summary = [{"type": "summary_text", "text": turn.reasoning}]
+        # Only a request that asks for them gets summaries; the item itself is always there.
+        asked = (request.get("reasoning") or {}).get("summary")
+        summary = [{"type": "summary_text", "text": each} for each in turn.reasoning.split("\n\n") if asked]
         items.append({"id": new_id("rs"), "type": "reasoning", "summary": summary})
     items += [hosted.completed(item) for item in turn.hosted]
     content: list[Json] = []
     if text is not None:
-        content.append({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+        notes = [dict(each) for each in turn.annotations]
+        content.append({"type": "output_text", "text": text, "annotations": notes, "logprobs": []})
     if turn.refusal is not None:
         content.append({"type": "refusal", "refusal": turn.refusal})
     if content:

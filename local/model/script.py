@@ -46,12 +46,15 @@ class Turn:
     queued: float | None = None
     """`None`: a tenth of `think`, at most 0.25."""
     reasoning: str | None = None
+    """A summary of the model's thoughts: a `reasoning` item, with this only where the request asks for summaries."""
     hosted: tuple[Json, ...] = ()
     """Items of tools that ran at the provider, `{type: "web_search_call", …}`: what is left out is filled in.
 
     Over Chat Completions, which has neither these nor `approvals`, they are left out.
     """
     text: str | None = None
+    annotations: tuple[Json, ...] = ()
+    """Of the text: `{type: "url_citation", …}`, as sent."""
     echo: bool = False
     """Append the latest user message, and the tool outputs and approvals since then, to the text."""
     refusal: str | None = None
@@ -135,7 +138,10 @@ def parse_turn(data: Any, where: str) -> Turn:
         asked = enumerate(fields["approvals"])
         fields["approvals"] = tuple(_approval(each, f"{where}.approvals[{i}]") for i, each in asked)
     if "hosted" in fields:
-        fields["hosted"] = tuple(_hosted(item, f"{where}.hosted[{i}]") for i, item in enumerate(fields["hosted"]))
+        fields["hosted"] = tuple(_typed(item, f"{where}.hosted[{i}]") for i, item in enumerate(fields["hosted"]))
+    if "annotations" in fields:
+        marks = enumerate(fields["annotations"])
+        fields["annotations"] = tuple(_typed(mark, f"{where}.annotations[{i}]") for i, mark in marks)
     if "faults" in fields:
         fields["faults"] = parse_faults(fields["faults"], f"{where}.faults")
     if fields.get("id_gone") is True:
@@ -176,9 +182,9 @@ def _called(fields: Json, where: str, *required: str) -> Json:
     return fields
 
 
-def _hosted(data: Any, where: str) -> Json:
+def _typed(data: Any, where: str) -> Json:
     if not isinstance(data, dict) or not isinstance(data.get("type"), str):
-        raise ScriptError(f"{where} must be an item with a type")
+        raise ScriptError(f"{where} must be an object with a type")
     return data
 
 

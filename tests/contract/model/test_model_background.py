@@ -132,6 +132,14 @@ async def test_a_refusal_and_reasoning_are_items_of_their_own(client: AsyncOpenA
     assert [item.type for item in response.output] == ["reasoning", "message"]
 
 
+async def test_summaries_of_reasoning_come_only_to_who_asks(client: AsyncOpenAI, control: ModelControl) -> None:
+    await control.script("s", [{"reasoning": "First.\n\nThen.", "text": "So."}])
+    for asked, summaries in (({"effort": "low"}, []), ({"summary": "auto"}, ["First.", "Then."])):
+        created = await start(client, "[script:s]", reasoning=asked)
+        item: Any = (await until(client, created.id, "completed")).output[0]
+        assert [part.text for part in item.summary] == summaries
+
+
 async def test_a_text_longer_than_max_output_tokens_is_cut(client: AsyncOpenAI) -> None:
     created = await start(client, "word " * 100, max_output_tokens=16)
     response = await until(client, created.id, "incomplete")

@@ -18,6 +18,9 @@ ANY_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 RICH = {
     "reasoning": "Let me see what there is to see.",
     "text": "A text that is long enough for several deltas.",
+    "annotations": [
+        {"type": "url_citation", "url": "https://example.com/", "title": "A page", "start_index": 0, "end_index": 6}
+    ],
     "refusal": "No.",
     "calls": [{"name": "a", "arguments": {"question": "What is there to be seen?"}}],
 }
@@ -61,15 +64,15 @@ def text(events: list[dict[str, Any]]) -> str:
 
 async def test_a_stream_tells_everything_in_order(client: AsyncOpenAI, control: ModelControl) -> None:
     await control.script("rich", [{"think": 0.1, **RICH}])
-    events = await streamed(client, "[script:rich]", background=True)
+    events = await streamed(client, "[script:rich]", background=True, reasoning={"summary": "auto"})
     assert kinds(events) == [
         "created", "queued", "in_progress",
         "output_item.added", "reasoning_summary_part.added", "reasoning_summary_text.delta",
         "reasoning_summary_text.done", "reasoning_summary_part.done", "output_item.done",
-        "output_item.added", "content_part.added", "output_text.delta", "output_text.done", "content_part.done",
-        "content_part.added", "refusal.delta", "refusal.done", "content_part.done", "output_item.done",
-        "output_item.added", "function_call_arguments.delta", "function_call_arguments.done", "output_item.done",
-        "completed",
+        "output_item.added", "content_part.added", "output_text.delta", "output_text.annotation.added",
+        "output_text.done", "content_part.done", "content_part.added", "refusal.delta", "refusal.done",
+        "content_part.done", "output_item.done", "output_item.added", "function_call_arguments.delta",
+        "function_call_arguments.done", "output_item.done", "completed",
     ]  # fmt: skip
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert text(events) == RICH["text"]

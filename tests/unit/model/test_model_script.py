@@ -138,7 +138,7 @@ def test_arguments_are_json_or_the_very_text() -> None:
         ([{"status": "done"}], "turn 0.status must be one of"),
         ([{"calls": [{}]}], r"turn 0.calls\[0\] needs a name"),
         ([{"approvals": [{"name": "x"}]}], r"turn 0.approvals\[0\] needs a server_label"),
-        ([{"hosted": [{"id": "x"}]}], r"turn 0.hosted\[0\] must be an item with a type"),
+        ([{"hosted": [{"id": "x"}]}], r"turn 0.hosted\[0\] must be an object with a type"),
         ([{"faults": {"created": []}}], "turn 0.faults has an unknown key 'created'"),
         ([{"faults": {"create": [{"stat": 1}]}}], r"turn 0.faults.create\[0\] has an unknown key 'stat'"),
         ([{"attempts": [{"attempts": []}]}], "cannot have attempts"),

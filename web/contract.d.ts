@@ -1,5 +1,13 @@
 // The bodies of the contract. Written by `python -m local.openapi` from shared/api/openapi.json's sources.
 
+/** A citation, or another mark on the text, as it comes. */
+export interface AddedAnnotation {
+  /** The one that is added. */
+  annotation: Annotation;
+  /** The event's id. */
+  continuation_token: string;
+}
+
 /** An agent that this app serves. */
 export interface Agent {
   /** What a request calls it. */
@@ -24,6 +32,26 @@ export interface Agent {
 export interface AgentList {
   /** The agents; the default one first. */
   data: Array<Agent>;
+}
+
+/** A citation, or another mark that the provider has put on the text. What does not apply is null. */
+export interface Annotation {
+  /** The provider's word: `url_citation`, `file_citation`, `container_file_citation`; more may come. */
+  type: string;
+  /** The address that is cited. */
+  url: string | null;
+  /** The title of what is there. */
+  title: string | null;
+  /** The provider's id of the file that is cited. */
+  file_id: string | null;
+  /** That file's name. */
+  filename: string | null;
+  /** The provider's id of the container that the file is in. */
+  container_id: string | null;
+  /** Where in the text it begins, counted in Unicode characters, as the provider does; null where that is unknown. */
+  start_index: number | null;
+  /** The first character after it; of a mark at one point the same as `start_index`. */
+  end_index: number | null;
 }
 
 /** One person's word on one call. */
@@ -264,6 +292,22 @@ export interface Health {
   status: "ok";
 }
 
+/** What one of the provider's own tools (web search, code interpreter, an MCP server's, …) did. */
+export interface HostedCall {
+  /** The provider's. Together with `turn` it names this call. */
+  id: string;
+  /** The provider's word: `web_search_call`, `file_search_call`, `code_interpreter_call`, `mcp_call`; more may come. */
+  type: string;
+  /** The provider's word: `in_progress`, `completed`, `failed`; more may come. */
+  status: string;
+  /** What it was about, in at most 200 characters: the query, the first line of the code, the tool and its input. */
+  summary: string;
+  /** Why it failed. */
+  error: string | null;
+  /** The turn that it belongs to; the first is 1. */
+  turn: number;
+}
+
 /** An image in a message, by its URL. */
 export interface ImagePart {
   /** What this part is. */
@@ -359,6 +403,14 @@ export interface Misconfigured {
   detail: string;
 }
 
+/** A call of one of the provider's own tools that has begun or ended, as it now is. */
+export interface MovedHostedCall {
+  /** The call: one of the same `id` and `turn` takes the place of the one before. */
+  hosted_call: HostedCall;
+  /** The event's id. */
+  continuation_token: string;
+}
+
 /** An error as OpenAI's clients know it. */
 export interface OpenAIError {
   /** What went wrong. */
@@ -377,7 +429,7 @@ export interface OpenAIProblem {
   param: string | null;
 }
 
-/** Text of a run that is watched: a snapshot takes the place of what was shown, a delta goes to its end. */
+/** More text of a run that is watched: it goes to the end of what was shown. */
 export interface Piece {
   /** The text so far (`snapshot`), or what comes after it (`delta`). */
   text: string;
@@ -441,6 +493,14 @@ export interface Question {
   arguments: string;
   /** Why approval is asked. */
   reason: string | null;
+}
+
+/** What the model says of its reasoning in one turn: the provider's summaries. */
+export interface Reasoning {
+  /** The turn that it belongs to; the first is 1. */
+  turn: number;
+  /** The summaries; an empty line ends each paragraph. */
+  text: string;
 }
 
 /** What a person must decide before the run goes on. */
@@ -525,6 +585,12 @@ export interface Run {
   tool_calls: Array<ToolCall>;
   /** The latest word of any of its tools; null when there is none. */
   progress: Progress | null;
+  /** Citations and other marks on `text`: the first 500. Empty until the run has ended. */
+  annotations: Array<Annotation>;
+  /** What the provider's own tools did in the turns that are over: the latest 100 calls. */
+  hosted_calls: Array<HostedCall>;
+  /** Summaries of the model's reasoning in the turns that are over, where the agent asks its provider for them. */
+  reasoning: Array<Reasoning>;
 }
 
 /** The body of `POST /api/runs`. */
@@ -800,6 +866,12 @@ export interface SubmittedRun {
   tool_calls: Array<ToolCall>;
   /** The latest word of any of its tools; null when there is none. */
   progress: Progress | null;
+  /** Citations and other marks on `text`: the first 500. Empty until the run has ended. */
+  annotations: Array<Annotation>;
+  /** What the provider's own tools did in the turns that are over: the latest 100 calls. */
+  hosted_calls: Array<HostedCall>;
+  /** Summaries of the model's reasoning in the turns that are over, where the agent asks its provider for them. */
+  reasoning: Array<Reasoning>;
   /** Only there when it was asked for, and in no other answer. */
   token?: RunToken;
 }
@@ -934,6 +1006,20 @@ export interface Wake {
   waiting_for: string;
   /** The same, in a sentence for people. */
   waiting_text: string;
+}
+
+/** The text of a run that is watched, and what goes with it in this turn: it takes the place of what was shown. */
+export interface WholeText {
+  /** The text so far (`snapshot`), or what comes after it (`delta`). */
+  text: string;
+  /** The event's id. */
+  continuation_token: string;
+  /** Citations and other marks on the text. */
+  annotations: Array<Annotation>;
+  /** What the provider's own tools did. */
+  hosted_calls: Array<HostedCall>;
+  /** The summary of the model's reasoning in this turn. */
+  reasoning: string;
 }
 
 /** A tool call with all that the run shows only the beginning of. */

@@ -46,8 +46,8 @@
  * What a viewer of a run gets. `text` is the whole text so far; `stale`: it does not grow for now. `call` is
  * the tool call that the event is about, `id` where to go on from.
  * @typedef {object} View
- * @property {"state" | "status" | "snapshot" | "delta" | "tool_started" | "tool_progress" | "tool_finished" | "stale"
- *   | "wake" | "end"} event
+ * @property {"state" | "status" | "snapshot" | "delta" | "annotation" | "hosted_call" | "reasoning" | "tool_started"
+ *   | "tool_progress" | "tool_finished" | "stale" | "wake" | "end"} event
  * @property {Run} run
  * @property {string} text
  * @property {boolean} stale

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from shared.agentkit.extras import Annotation, HostedCall
 from shared.agentkit.output import OutputFormat
 from shared.agentkit.tools import Tool
 
@@ -168,11 +169,16 @@ Send = Callable[[], Coroutine[Any, Any, AgentResponse]]
 
 
 class UpdateKind(StrEnum):
-    """What an update is: more text; a new start, with all text before it void; the end of the response."""
+    """What an update is: more text; a new start, with all before it void; the end of the response. Or something beside
+    the text: a mark on it, a hosted tool's call as it now is, more of a summary of the model's reasoning.
+    """
 
     TEXT = "text"
     RESET = "reset"
     ENDED = "ended"
+    ANNOTATION = "annotation"
+    HOSTED_CALL = "hosted_call"
+    REASONING = "reasoning"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,12 +186,16 @@ class AgentUpdate:
     """One piece of a response while it is made.
 
     ``sequence`` is the provider's number of it: to follow the response after that number begins with the next.
-    ``response`` is there at the end, as a poll would have it.
+    ``text`` is that of the answer, or of the summary. ``part`` tells the parts of an answer apart: the indices of an
+    ``annotation`` count from the start of its part. ``response`` is there at the end, as a poll would have it.
     """
 
     kind: UpdateKind
     sequence: int
     text: str = ""
+    part: tuple[int, int] | None = None
+    annotation: Annotation | None = None
+    hosted_call: HostedCall | None = None
     response: AgentResponse | None = None
 
 

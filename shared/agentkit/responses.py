@@ -26,6 +26,7 @@ from shared.agentkit.agent import (
     Usage,
     text_of,
 )
+from shared.agentkit.extras import PARAGRAPH, annotation, hosted_call
 from shared.agentkit.items import approvals_of, calls_of, read_items
 from shared.agentkit.provided import ProvidedAgent, check_sendable
 
@@ -186,7 +187,7 @@ def read_response(body: Mapping[str, Any]) -> AgentResponse:
 
 
 def read_event(event: Mapping[str, Any], sequence: int) -> AgentUpdate | None:
-    """An event of a followed response as an update; None for one that has no part in the text or the end.
+    """An event of a followed response as an update; None for one that shows nothing.
 
     Goes by the event's own ``type``. ``response.in_progress`` is a reset here: the first one is the caller's to
     recognise. Raises ``NoNews`` for an error inside the stream.
@@ -194,9 +195,9 @@ def read_event(event: Mapping[str, Any], sequence: int) -> AgentUpdate | None:
     kind = str(event.get("type"))
     if kind in TEXT_EVENTS:
         text = event.get("delta")
-        return (
-            AgentUpdate(kind=UpdateKind.TEXT, sequence=sequence, text=text) if text and isinstance(text, str) else None
-        )
+        if not text or not isinstance(text, str):
+            return None
+        return AgentUpdate(kind=UpdateKind.TEXT, sequence=sequence, text=text, part=_part_of(event))
     if kind == "response.in_progress":
         return AgentUpdate(kind=UpdateKind.RESET, sequence=sequence)
     if kind.removeprefix("response.") in TERMINAL and isinstance(event.get("response"), dict):
@@ -204,7 +205,32 @@ def read_event(event: Mapping[str, Any], sequence: int) -> AgentUpdate | None:
         return AgentUpdate(kind=UpdateKind.ENDED, sequence=sequence, response=response)
     if kind == "error":
         raise faults.NoNews(lenient.text(event.get("message")) or "The stream told of an error.", code="stream_error")
+    return _read_extra(kind, event, sequence)
+
+
+def _read_extra(kind: str, event: Mapping[str, Any], sequence: int) -> AgentUpdate | None:
+    """What goes on beside the text: citations, the provider's own tools, summaries of the model's reasoning."""
+    match kind:
+        case "response.output_text.annotation.added":
+            note = annotation(event.get("annotation"))
+            if note is not None:
+                return AgentUpdate(kind=UpdateKind.ANNOTATION, sequence=sequence, annotation=note, part=_part_of(event))
+        case "response.output_item.added" | "response.output_item.done":
+            status = "in_progress" if kind.endswith("added") else "completed"
+            call = hosted_call(event.get("item"), lenient.count(event.get("output_index")), status=status)
+            if call is not None:
+                return AgentUpdate(kind=UpdateKind.HOSTED_CALL, sequence=sequence, hosted_call=call)
+        case "response.reasoning_summary_text.delta":
+            if text := lenient.text(event.get("delta")):
+                return AgentUpdate(kind=UpdateKind.REASONING, sequence=sequence, text=text)
+        # After each and not before the next: whoever follows from here cannot know whether there was one before.
+        case "response.reasoning_summary_part.done":
+            return AgentUpdate(kind=UpdateKind.REASONING, sequence=sequence, text=PARAGRAPH)
     return None
+
+
+def _part_of(event: Mapping[str, Any]) -> tuple[int, int]:
+    return lenient.count(event.get("output_index")), lenient.count(event.get("content_index"))
 
 
 def _ended(body: Mapping[str, Any], response_id: str, own_status: str, status: ResponseStatus) -> AgentResponse:

@@ -244,10 +244,11 @@ def bytes_of(text: str) -> int:
 
 async def _with_parts(ports: Ports, run: Run) -> Run:
     result = run.result
-    if not isinstance(run.phase, Ended) or not (_is_long(result.text) or _is_long(result.output)):
+    values = (result.text, result.output, result.annotations)
+    if not isinstance(run.phase, Ended) or not any(map(_is_long, values)):
         return run
-    text, output = await _kept(ports, run, result.text), await _kept(ports, run, result.output)
-    return replace(run, result=replace(result, text=text, output=output))
+    text, output, annotations = [await _kept(ports, run, value) for value in values]
+    return replace(run, result=replace(result, text=text, output=output, annotations=annotations))
 
 
 def _room_of_each(calls: Sequence[ToolCall]) -> int:

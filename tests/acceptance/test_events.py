@@ -102,6 +102,25 @@ async def test_a_run_is_told_from_its_state_to_its_end(driver: str, target: Targ
     assert (again.status, again.events[-1]) == (204, end), "nothing is left"
 
 
+async def test_what_goes_on_beside_the_text_is_told_as_it_comes_and_is_in_the_run(driver: str, target: Target) -> None:
+    search = {"type": "web_search_call", "action": {"type": "search", "query": "dormouse"}}
+    cited = {"type": "url_citation", "url": "https://example.com/", "title": "A", "start_index": 4, "end_index": 12}
+    turn = {"reasoning": "First I look.\n\nThen I write.", "hosted": [search], "text": TEXT, "annotations": [cited]}
+    watcher = await start(target, {"think": 0.5, **turn}, agent="studio")
+    await watcher.to_the_end()
+    watcher.check()
+    run = watcher.events[-1].data
+    assert [event.data["hosted_call"]["status"] for event in watcher.of("hosted_call")] == ["in_progress", "completed"]
+    assert run["hosted_calls"] == [watcher.of("hosted_call")[-1].data["hosted_call"]]
+    assert run["annotations"] == [event.data["annotation"] for event in watcher.of("annotation")]
+    assert run["text"][4:12] == "dormouse"
+    said = "".join(event.data["text"] for event in watcher.of("reasoning"))
+    assert run["reasoning"] == [{"turn": 1, "text": said.strip()}]
+    late = await Watcher(target.api.url, watcher.run_id).to_the_end()
+    (snapshot,) = late.of("snapshot")
+    assert (snapshot.data["annotations"], snapshot.data["hosted_calls"]) == (run["annotations"], run["hosted_calls"])
+
+
 # Coming back
 
 

@@ -72,6 +72,12 @@ async def test_the_analyst_searches_at_the_provider_and_looks_prices_up_here(dri
     assert run["status"] == "completed", run
     assert [(call["name"], call["starts"]) for call in run["tool_calls"]] == [("price_history", 1)]
     assert "An analysis" in run["text"]
+    assert run["reasoning"] == []
+    assert {(call["type"], call["turn"]) for call in run["hosted_calls"]} >= {("web_search_call", 1)}
+    assert run["annotations"]
+    for note in run["annotations"]:
+        assert note["url"].startswith("https://")
+        assert run["text"][note["start_index"] : note["end_index"]].strip()
     if target.stack is None:
         return
     first, second = await target.model.creates(run=run_id)

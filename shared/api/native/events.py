@@ -14,6 +14,12 @@ from typing_extensions import TypedDict
 
 from shared.api.http import time_on_the_wire
 from shared.api.native.call_shapes import ToolCall, call_on_the_wire
+from shared.api.native.extra_shapes import (
+    Annotation,
+    HostedCall,
+    annotation_on_the_wire,
+    hosted_call_on_the_wire,
+)
 from shared.api.native.fields import Count, Time
 from shared.api.native.run_shapes import Run
 from shared.api.native.runs import TAG, body_of, own_run, run_url, viewer_of
@@ -27,9 +33,12 @@ from shared.runs.model.run import Run as RunRecord
 from shared.runs.ports import log
 from shared.runs.rules.waiting import waiting_of
 from shared.runs.watching.views import (
+    AnnotationAdded,
     Delta,
     End,
     EventId,
+    HostedCallMoved,
+    ReasoningDelta,
     Snapshot,
     Stale,
     State,
@@ -52,7 +61,7 @@ EVENT_ID = {"type": "string", "pattern": r"^([1-9][0-9]{0,5}\.[1-9][0-9]{0,5}\.(
 
 
 class Piece(TypedDict):
-    """Text of a run that is watched: a snapshot takes the place of what was shown, a delta goes to its end."""
+    """More text of a run that is watched: it goes to the end of what was shown."""
 
     text: str
     """The text so far (`snapshot`), or what comes after it (`delta`)."""
@@ -78,6 +87,39 @@ class Wake(TypedDict):
 
     waiting_text: str
     """The same, in a sentence for people."""
+
+
+class WholeText(Piece):
+    """The text of a run that is watched, and what goes with it in this turn: it takes the place of what was shown."""
+
+    annotations: list[Annotation]
+    """Citations and other marks on the text."""
+
+    hosted_calls: list[HostedCall]
+    """What the provider's own tools did."""
+
+    reasoning: str
+    """The summary of the model's reasoning in this turn."""
+
+
+class AddedAnnotation(TypedDict):
+    """A citation, or another mark on the text, as it comes."""
+
+    annotation: Annotation
+    """The one that is added."""
+
+    continuation_token: str
+    """The event's id."""
+
+
+class MovedHostedCall(TypedDict):
+    """A call of one of the provider's own tools that has begun or ended, as it now is."""
+
+    hosted_call: HostedCall
+    """The call: one of the same `id` and `turn` takes the place of the one before."""
+
+    continuation_token: str
+    """The event's id."""
 
 
 class Position(TypedDict):
@@ -108,8 +150,11 @@ ANSWERS = {
         events={
             "state": Run,
             "status": Run,
-            "snapshot": Piece,
+            "snapshot": WholeText,
             "delta": Piece,
+            "annotation": AddedAnnotation,
+            "hosted_call": MovedHostedCall,
+            "reasoning": Piece,
             "wake": Wake,
             "tool_started": ToolCall,
             "tool_progress": ToolCall,
@@ -134,9 +179,12 @@ async def watch_run(request: Request, app: App, driver: Driver, access: Access |
 
     Server-Sent Events. First `state`, the whole run; then what happens, to the `end`. A client keeps one text, which
     `snapshot` replaces and `delta` continues; at the end it is the run's. After `stale` the text shown stays as it is
-    until a `snapshot` makes it good. `wake` says that the app was at work and when it looks next. Ignore events that
-    you do not know. The connection ends by itself after some minutes: come back with the last `id`, and nothing is
-    lost. A run that was submitted without `stream` shows no `delta`.
+    until a `snapshot` makes it good. What goes with the text comes beside it: `annotation` adds a citation,
+    `hosted_call` tells of a call of the provider's own tools (the same `id` and `turn` again takes the place of the one
+    before), `reasoning` continues the summary of the model's reasoning in this turn; a `snapshot` replaces these of its
+    turn too. `wake` says that the app was at work and when it looks next. Ignore events that you do not know: more may
+    come. The connection ends by itself after some minutes: come back with the last `id`, and nothing is lost. A run
+    that was submitted without `stream` shows no `delta`.
     """
     run = await own_run(request, app, access)
     given = request.headers.get("last-event-id") or request.query_params.get("after") or ""
@@ -189,9 +237,23 @@ async def _written(app: App, event: ViewEvent) -> bytes:
         case Woken():
             return sse("wake", _wake(event.run, event.calls))
         case Snapshot():
-            return sse("snapshot", _piece(event.event_id, event.text), str(event.event_id))
+            return sse("snapshot", _whole(event), str(event.event_id))
         case Delta():
             return sse("delta", _piece(event.event_id, event.text), str(event.event_id))
+        case AnnotationAdded():
+            added: AddedAnnotation = {
+                "annotation": annotation_on_the_wire(event.annotation),
+                "continuation_token": str(event.event_id),
+            }
+            return sse("annotation", added, str(event.event_id))
+        case HostedCallMoved():
+            call: MovedHostedCall = {
+                "hosted_call": hosted_call_on_the_wire(event.call),
+                "continuation_token": str(event.event_id),
+            }
+            return sse("hosted_call", call, str(event.event_id))
+        case ReasoningDelta():
+            return sse("reasoning", _piece(event.event_id, event.text), str(event.event_id))
         case ToolStarted():
             return sse("tool_started", _call(app, event.call))
         case ToolFinished():
@@ -223,6 +285,15 @@ def _wake(run: RunRecord, calls: Sequence[CallRecord]) -> Wake:
 
 def _piece(event_id: EventId, text: str) -> Piece:
     return {"text": text, "continuation_token": str(event_id)}
+
+
+def _whole(event: Snapshot) -> WholeText:
+    return {
+        **_piece(event.event_id, event.text),
+        "annotations": [annotation_on_the_wire(each) for each in event.annotations],
+        "hosted_calls": [hosted_call_on_the_wire(each) for each in event.hosted_calls],
+        "reasoning": event.reasoning,
+    }
 
 
 def sse(kind: str, data: Mapping[str, object], event_id: str | None = None) -> bytes:

@@ -9,8 +9,17 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from shared.agentkit.agent import Usage as UsageRecord
+from shared.agentkit.extras import annotations_from_json
 from shared.api.http import time_on_the_wire
 from shared.api.native.call_shapes import Progress, ToolCall, call_on_the_wire, progress_of
+from shared.api.native.extra_shapes import (
+    Annotation,
+    HostedCall,
+    Reasoning,
+    annotation_on_the_wire,
+    hosted_call_on_the_wire,
+    reasoning_on_the_wire,
+)
 from shared.api.native.fields import (
     BatchId,
     CallbackStatus,
@@ -200,6 +209,15 @@ class Run(TypedDict):
     progress: Progress | None
     """The latest word of any of its tools; null when there is none."""
 
+    annotations: list[Annotation]
+    """Citations and other marks on `text`: the first 500. Empty until the run has ended."""
+
+    hosted_calls: list[HostedCall]
+    """What the provider's own tools did in the turns that are over: the latest 100 calls."""
+
+    reasoning: list[Reasoning]
+    """Summaries of the model's reasoning in the turns that are over, where the agent asks its provider for them."""
+
 
 class SubmittedRun(Run):
     """A run as the answer to its submit has it."""
@@ -253,6 +271,9 @@ def run_on_the_wire(full: FullRun, *, url: str, model: str | None = None) -> Run
         "waiting_text": waiting.sentence,
         "wake_at": time_on_the_wire(waiting.next_try),
         "retry_after": _gap(run),
+        "annotations": [annotation_on_the_wire(each) for each in annotations_from_json(full.annotations)],
+        "hosted_calls": [hosted_call_on_the_wire(each) for each in run.extras.hosted_calls],
+        "reasoning": [reasoning_on_the_wire(each) for each in run.extras.reasoning],
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from shared.agentkit.agent import ContinuationToken, Usage
+from shared.agentkit.extras import HostedCall
 from shared.runs.model.ids import run_id
 from shared.runs.model.journal import Journal
 from shared.runs.model.outbox import CallbackState, Outbox
@@ -208,6 +209,30 @@ class Result:
     incomplete_reason: str | None = None
     """Why the provider stopped early; None unless the run is incomplete."""
 
+    annotations: Text = ""
+    """Citations and other marks on the text, as JSON; empty without any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnReasoning:
+    """What the model said of its reasoning in one turn."""
+
+    turn: int
+    """The turn's number."""
+    text: str
+    """The provider's summaries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """What the provider gave besides text and calls, of the turns that are over. Emptied when the run is deleted."""
+
+    hosted_calls: tuple[HostedCall, ...] = ()
+    """What its own tools did: the latest, up to a bound."""
+
+    reasoning: tuple[TurnReasoning, ...] = ()
+    """Summaries of the model's reasoning, where the agent asks for them: the latest turns, up to a bound."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -234,6 +259,8 @@ class Run:
     """What is still to be done elsewhere."""
     journal: Journal = field(default_factory=Journal)
     """What happened, for people; emptied when it is deleted."""
+    extras: Extras = field(default_factory=Extras)
+    """What the provider gave besides text and calls."""
 
     @property
     def id(self) -> str:
@@ -290,6 +317,7 @@ class Run:
             chain=replace(self.chain, provider_status=None),
             outbox=replace(self.outbox, callback_state=None),
             journal=Journal(),
+            extras=Extras(),
         )
 
 

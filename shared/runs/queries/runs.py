@@ -45,6 +45,9 @@ class FullRun:
 
     questions: Sequence[Question] = ()
 
+    annotations: str = ""
+    """The citations of the text, as JSON; empty without any."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholeCall:
@@ -113,6 +116,7 @@ async def in_full(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> FullRun:
             questions=[
                 Question(call=call, arguments=await ports.runs.load_text(run, call.arguments)) for call in waiting
             ],
+            annotations=await ports.runs.load_text(run, run.result.annotations),
         )
     except LookupError:
         # The parts of a deleted run are removed while its row is still there, as a tombstone.

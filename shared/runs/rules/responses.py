@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.agentkit.agent import AgentResponse, ResponseStatus, Usage
+from shared.agentkit.extras import annotations_of, annotations_to_json
 from shared.agentkit.redaction import for_callers, plain_code
 from shared.runs.model.calls import Approval, CallKind, CallState, ToolCall
 from shared.runs.model.facts import Answer, Looked, NoNews, ResponseCreated
@@ -18,6 +19,7 @@ from shared.runs.rules import schedule
 from shared.runs.rules.approvals import awaiting_approval
 from shared.runs.rules.change import Before, Change, Decision, Refused, cancel_of, end_run, fail, later
 from shared.runs.rules.creating import phase_awaiting
+from shared.runs.rules.extras import with_extras
 from shared.settings import Settings
 
 TRANSIENT_CODES = frozenset({"server_error", "rate_limit_exceeded"})
@@ -135,7 +137,7 @@ def _look_gap(age: float, settings: Settings, jitter: float) -> float:
 def _tools_asked(run: Run, answer: Answer, now: datetime) -> Change:
     """The calls get their rows in the write that begins RunningTools: they are never fetched again."""
     response = answer.response
-    run = _adding_usage(run, response.usage)
+    run = with_extras(_adding_usage(run, response.usage), response.items)
     asked = len(response.calls) + len(response.approvals)
     refused = limit_broken_by(run, asked)
     if refused is not None:
@@ -172,7 +174,7 @@ def _recreated(run: Run, response: AgentResponse, now: datetime, jitter: float) 
 
 def _final(run: Run, answer: Answer, now: datetime) -> Change:
     response = answer.response
-    run = _adding_usage(run, response.usage)
+    run = with_extras(_adding_usage(run, response.usage), response.items)
     # A refusal to answer is text of a completed response, not a failure.
     status = RunStatus(response.status.value)
     code = message = None
@@ -191,7 +193,8 @@ def _final(run: Run, answer: Answer, now: datetime) -> Change:
     if status is RunStatus.INCOMPLETE and response.incomplete_reason is not None:
         reason = plain_code(response.incomplete_reason, otherwise="unknown")
     output = answer.output if status is RunStatus.COMPLETED else ""
-    result = Result(text=response.text, output=output, incomplete_reason=reason)
+    notes = annotations_to_json(annotations_of(response.items))
+    result = Result(text=response.text, output=output, incomplete_reason=reason, annotations=notes)
     last = response.response_id or run.chain.last_response_id
     run = replace(run, chain=replace(run.chain, last_response_id=last))
     ended = end_run(run, now, status, code=code, message=message, result=result)

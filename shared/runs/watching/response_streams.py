@@ -27,6 +27,9 @@ MAX_UPDATES_KEPT = 10_000
 MAX_CHARACTERS_KEPT = 1_000_000
 """What is kept of one stream: some megabytes at most."""
 
+CHARACTERS_BESIDE = 2_000
+"""What an update counts as that is not text: about as much as the longest of them."""
+
 
 class ResponseStreams:
     """The streams of one process, by response."""
@@ -215,7 +218,7 @@ class ResponseStream:
 
     def _keep(self, update: AgentUpdate) -> None:
         self._kept.append(update)
-        self._characters += len(update.text)
+        self._characters += _size(update)
         self._drop()
         self._notify()
 
@@ -227,7 +230,7 @@ class ResponseStream:
             dropped = self._kept.popleft()
             self._dropped += 1
             self._floor = dropped.sequence
-            self._characters -= len(dropped.text)
+            self._characters -= _size(dropped)
 
     def _end(self) -> None:
         self.ended = True
@@ -236,3 +239,8 @@ class ResponseStream:
     def _notify(self) -> None:
         for cursor in self.cursors:
             cursor.available.set()
+
+
+def _size(update: AgentUpdate) -> int:
+    beside = update.annotation is not None or update.hosted_call is not None
+    return len(update.text) + (CHARACTERS_BESIDE if beside else 0)

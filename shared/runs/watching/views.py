@@ -7,12 +7,21 @@ A client keeps one text: a ``Snapshot`` replaces it, a ``Delta`` is appended. Wh
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from shared.agentkit.agent import AgentUpdate, ResponseStatus, UpdateKind
+from shared.agentkit.agent import AgentUpdate, Item, ResponseStatus, UpdateKind, text_of
+from shared.agentkit.extras import (
+    Annotation,
+    HostedCall,
+    annotations_from_json,
+    annotations_of,
+    reasoning_of,
+)
 from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.phases import RunningTools, WaitingForAnswers
 from shared.runs.model.run import Run
+from shared.runs.rules.extras import calls_of_turn
 from shared.runs.rules.waiting import next_look_or_try
 
 
@@ -79,16 +88,44 @@ class Snapshot:
 
     Empty, with sequence 0, at the start of each turn and attempt; empty at a reset by the provider; the whole text of
     a turn, with sequence ``ALL``, where the provider does not send it and the rows have it; and the run's whole text
-    before ``End`` wherever the deltas alone have not given it.
+    before ``End`` wherever the deltas alone have not given it. The rest is what the provider gave beside this text: of
+    this turn alone, and in place of what was shown of it.
     """
+
+    event_id: EventId
+    text: str
+    annotations: tuple[Annotation, ...] = ()
+    hosted_calls: tuple[HostedCall, ...] = ()
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """More text, never empty. Refusals count as text, as they do in the run's ``text``."""
 
     event_id: EventId
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delta:
-    """More text, never empty. Refusals count as text, as they do in the run's ``text``."""
+class AnnotationAdded:
+    """A citation, or another mark on the text. Its place is None where the beginning of the text is not known here."""
+
+    event_id: EventId
+    annotation: Annotation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedCallMoved:
+    """A tool of the provider's has begun or ended a call: the call as it now is."""
+
+    event_id: EventId
+    call: HostedCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningDelta:
+    """More of the summary of the model's reasoning, never empty. An empty line ends each paragraph."""
 
     event_id: EventId
     text: str
@@ -131,7 +168,10 @@ class End:
     text: str
 
 
-ViewEvent = State | StatusChanged | Woken | Snapshot | Delta | ToolStarted | ToolFinished | ToolProgress | Stale | End
+Moved = Snapshot | Delta | AnnotationAdded | HostedCallMoved | ReasoningDelta
+"""What comes from the provider's stream, and has a place in it to go on from."""
+
+ViewEvent = State | StatusChanged | Woken | Moved | ToolStarted | ToolFinished | ToolProgress | Stale | End
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +234,18 @@ def response_of(run: Run) -> str | None:
     return run.chain.last_response_id if has_answered(run) else None
 
 
+def final_snapshot(run: Run, event_id: EventId, text: str, annotations: str) -> Snapshot:
+    """The whole text of an ended run, with what its row has of the last turn. ``annotations``: as JSON."""
+    here = run.turn.number
+    return Snapshot(
+        event_id=event_id,
+        text=text,
+        annotations=annotations_from_json(annotations),
+        hosted_calls=tuple(call for call in run.extras.hosted_calls if call.turn == here),
+        reasoning=next((each.text for each in run.extras.reasoning if each.turn == here), ""),
+    )
+
+
 @dataclass(slots=True)
 class ClientText:
     """The text that a client has: all of it when ``whole``, else what followed a beginning that we do not know."""
@@ -204,16 +256,22 @@ class ClientText:
     ended: bool = False
     _pieces: list[str] = field(default_factory=list)
     _final: str | None = None
+    _length: int = 0
+    _part: tuple[int, int] | None = None
+    _part_start: int | None = None
+    """Where in the text its current part begins; None: not known."""
 
-    def apply(self, update: AgentUpdate) -> Snapshot | Delta | None:
+    def apply(self, update: AgentUpdate) -> Moved | None:
         """Apply an update from the provider; returns the event for the client, if any."""
         self.position = EventId(self.position.turn, self.position.attempt, update.sequence)
         match update.kind:
             case UpdateKind.TEXT:
+                self._begin_part(update.part)
                 self._pieces.append(update.text)
+                self._length += len(update.text)
                 return Delta(event_id=self.position, text=update.text)
             case UpdateKind.RESET:
-                self.whole, self._pieces = True, []
+                self.whole, self._pieces, self._length, self._part = True, [], 0, None
                 return Snapshot(event_id=self.position, text="")
             case UpdateKind.ENDED:
                 self.ended = True
@@ -221,13 +279,34 @@ class ClientText:
                 # A failed response is created again, or fails the run: its text is no result.
                 if response is not None and response.status in (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE):
                     self._final = response.text
+            case _:
+                return self._beside(update)
         return None
 
-    def replace(self, text: str) -> Snapshot:
-        """Put the whole text of the response, from the rows, in place of what the client has."""
+    def _beside(self, update: AgentUpdate) -> AnnotationAdded | HostedCallMoved | ReasoningDelta | None:
+        if update.annotation is not None:
+            self._begin_part(update.part)
+            return AnnotationAdded(event_id=self.position, annotation=update.annotation.moved(self._part_start))
+        if update.hosted_call is not None:
+            return HostedCallMoved(event_id=self.position, call=replace(update.hosted_call, turn=self.position.turn))
+        return ReasoningDelta(event_id=self.position, text=update.text) if update.text else None
+
+    def _begin_part(self, part: tuple[int, int] | None) -> None:
+        if part != self._part:
+            self._part, self._part_start = part, self._length if self.whole else None
+
+    def replace(self, items: Sequence[Item]) -> Snapshot:
+        """Put the whole response, from the rows, in place of what the client has of it."""
+        text = text_of(items)
         self.position = EventId(self.position.turn, self.position.attempt, ALL)
         self.whole, self.stale, self._pieces = True, False, [text]
-        return Snapshot(event_id=self.position, text=text)
+        return Snapshot(
+            event_id=self.position,
+            text=text,
+            annotations=annotations_of(items),
+            hosted_calls=calls_of_turn(self.position.turn, items),
+            reasoning=reasoning_of(items),
+        )
 
     def has_text(self, run: Run, text: str) -> bool:
         """Whether the client surely has the run's text: all of it was sent, or the rest of what it had before."""

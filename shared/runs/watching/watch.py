@@ -10,9 +10,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
-from shared.agentkit.agent import text_of
 from shared.runs.model.phases import RunStatus
-from shared.runs.model.run import Run
+from shared.runs.model.run import Run, Text
 from shared.runs.ports import Ports
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.watching.response_streams import Cursor, ResponseStreams
@@ -30,6 +29,7 @@ from shared.runs.watching.views import (
     ViewEvent,
     attempt_of,
     changes_between,
+    final_snapshot,
     has_answered,
     response_of,
 )
@@ -191,12 +191,15 @@ class _Watch:
                 yield event
             seen = rows
             await self._request_wake(seen.run)
-        text = await self._text(seen.run)
+        text = await self._loaded(seen.run, seen.run.result.text)
         if text is None:
             return
         # Whatever was lost on the way is made up for here: the client's text ends as the run's.
         if self._shown is None or not self._shown.has_text(seen.run, text):
-            yield Snapshot(event_id=self._last_id(seen.run), text=text)
+            notes = await self._loaded(seen.run, seen.run.result.annotations)
+            if notes is None:
+                return
+            yield final_snapshot(seen.run, self._last_id(seen.run), text, notes)
         yield End(run=seen.run, calls=seen.calls, text=text)
 
     async def close(self) -> None:
@@ -273,11 +276,11 @@ class _Watch:
         if not self._is_stalled(shown):
             return None
         try:
-            text = text_of(await self._ports.runs.last_items(run))
+            items = await self._ports.runs.last_items(run)
         except (StoreUnavailable, LookupError):  # tried again later, or the next read finds the run deleted
             return None
         await self.close()
-        return shown.replace(text)
+        return shown.replace(items)
 
     def _is_stalled(self, shown: ClientText) -> bool:
         """Whether the provider sends no more though this viewer has not seen the end of the response."""
@@ -318,11 +321,11 @@ class _Watch:
         mine = here is not None and self._shown is not None and self._shown.position.same_attempt(here)
         return has_text and mine and self._is_behind()
 
-    async def _text(self, run: Run) -> str | None:
-        """The run's text; None when it was deleted while we were reading."""
+    async def _loaded(self, run: Run, value: Text) -> str | None:
+        """A long value of the run's; None when the run was deleted while we were reading."""
         while True:
             try:
-                return await self._ports.runs.load_text(run, run.result.text)
+                return await self._ports.runs.load_text(run, value)
             except StoreUnavailable:
                 await asyncio.sleep(STORE_RETRY_SECONDS)
             except LookupError:

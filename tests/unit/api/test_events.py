@@ -12,13 +12,17 @@ from typing import Any
 
 import pytest
 
+from shared.agentkit.extras import Annotation, HostedCall
 from shared.api import pacing
 from shared.api.http import answered
 from shared.api.native.events import sse, stream
 from shared.runs.ports import log
 from shared.runs.watching.views import (
+    AnnotationAdded,
     Delta,
     EventId,
+    HostedCallMoved,
+    ReasoningDelta,
     Snapshot,
     Stale,
     ToolFinished,
@@ -78,7 +82,7 @@ def test_half_a_surrogate_pair_goes_over_the_wire_as_it_came() -> None:
     assert json.loads(data[0])["text"] + json.loads(data[1])["text"] == "a\ud83d\udc2db"
 
 
-async def test_each_kind_of_event_has_its_name_and_only_what_moves_the_text_has_an_id() -> None:
+async def test_each_kind_of_event_has_its_name_and_only_what_has_a_place_in_the_stream_has_an_id() -> None:
     from shared.runs.model.calls import ToolCall
 
     call = ToolCall(session_id=SESSION, number=1, turn=2, index=0, call_id="c", name="work", arguments="{}")
@@ -90,6 +94,9 @@ async def test_each_kind_of_event_has_its_name_and_only_what_moves_the_text_has_
         yield ToolProgress(call=call)
         yield ToolFinished(call=call)
         yield Stale(event_id=EventId(1, 1, 5))
+        yield AnnotationAdded(event_id=EventId(1, 1, 6), annotation=Annotation(type="url_citation", url="u"))
+        yield HostedCallMoved(event_id=EventId(1, 1, 7), call=HostedCall(id="ws", type="w", status="completed", turn=1))
+        yield ReasoningDelta(event_id=EventId(1, 1, 8), text="Hm.")
         yield Woken(run=a_run(wakes=3), calls=())
 
     retry, *rest = await chunks(watching)
@@ -102,13 +109,26 @@ async def test_each_kind_of_event_has_its_name_and_only_what_moves_the_text_has_
         ["event: tool_progress"],
         ["event: tool_finished"],
         ["event: stale"],
+        ["id: 1.1.6", "event: annotation"],
+        ["id: 1.1.7", "event: hosted_call"],
+        ["id: 1.1.8", "event: reasoning"],
         ["event: wake"],
     ]
-    assert lines[0][-1] == 'data: {"text": "", "continuation_token": "1.1.0"}'
+    assert json.loads(lines[0][-1].removeprefix("data: ")) == {
+        "text": "",
+        "continuation_token": "1.1.0",
+        "annotations": [],
+        "hosted_calls": [],
+        "reasoning": "",
+    }
     assert lines[1][-1] == 'data: {"text": "Hello", "continuation_token": "1.1.5"}'
     assert lines[5][-1] == 'data: {"continuation_token": "1.1.5"}'
-    woken = json.loads(lines[6][-1].removeprefix("data: "))
+    woken = json.loads(lines[9][-1].removeprefix("data: "))
     assert (woken["wakes"], woken["waiting_for"]) == (3, "provider")
+    added, moved, thought = (json.loads(line[-1].removeprefix("data: ")) for line in lines[6:9])
+    assert (added["annotation"]["url"], added["annotation"]["start_index"]) == ("u", None)
+    assert (moved["hosted_call"]["status"], moved["hosted_call"]["error"]) == ("completed", None)
+    assert thought == {"text": "Hm.", "continuation_token": "1.1.8"}
 
 
 # Time

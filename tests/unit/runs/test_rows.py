@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.agentkit.agent import ContinuationToken, Usage
+from shared.agentkit.extras import HostedCall
 from shared.runs.model import batch
 from shared.runs.model.calls import Approval, CallKind, CallState, ToolCall
 from shared.runs.model.deliveries import Delivery, DeliveryState
@@ -22,6 +23,7 @@ from shared.runs.model.run import (
     SCHEMA,
     Chain,
     Counters,
+    Extras,
     Limits,
     PartRef,
     Request,
@@ -30,6 +32,7 @@ from shared.runs.model.run import (
     Schedule,
     Session,
     Turn,
+    TurnReasoning,
 )
 from shared.runs.store.rows import RowTooNew, RowTooOld, RowUnreadable, changes, decode, encode
 from shared.runs.store.tables import Value
@@ -137,8 +140,17 @@ RUNS = st.builds(
         error_code=st.none() | texts,
         error_message=st.none() | texts,
         incomplete_reason=st.none() | texts,
+        annotations=long_texts,
     ),
     outbox=OUTBOXES,
+    extras=st.builds(
+        Extras,
+        hosted_calls=st.lists(
+            st.builds(HostedCall, id=texts, type=texts, status=texts, summary=texts, error=texts, turn=counts),
+            max_size=3,
+        ).map(tuple),
+        reasoning=st.lists(st.builds(TurnReasoning, turn=counts, text=texts), max_size=3).map(tuple),
+    ),
 )
 SESSIONS = st.builds(
     Session,

@@ -10,7 +10,19 @@ from typing import Any, TypeGuard
 
 from shared.runs.actions.outcome import outcome
 from shared.runs.store.tables import StoreUnavailable
-from shared.runs.watching.views import Delta, End, EventId, Snapshot, State, StatusChanged, ViewEvent
+from shared.runs.watching.views import (
+    AnnotationAdded,
+    Delta,
+    End,
+    EventId,
+    HostedCallMoved,
+    Moved,
+    ReasoningDelta,
+    Snapshot,
+    State,
+    StatusChanged,
+    ViewEvent,
+)
 from shared.runs.watching.watch import Wake
 from tests.unit.runs.conftest import Rig
 
@@ -33,6 +45,8 @@ class Client:
                 self.text, self.last = event.text, event.event_id
             case Delta():
                 self.text, self.last = self.text + event.text, event.event_id
+            case AnnotationAdded() | HostedCallMoved() | ReasoningDelta():
+                self.last = event.event_id
 
     @property
     def ended(self) -> bool:
@@ -137,6 +151,6 @@ async def staged(rig: Rig) -> AsyncIterator[LiveRig]:
         await asyncio.gather(*stage.tasks, return_exceptions=True)
 
 
-def has_id(event: ViewEvent) -> TypeGuard[Snapshot | Delta]:
+def has_id(event: ViewEvent) -> TypeGuard[Moved]:
     """Whether a client remembers it as where it stands."""
-    return isinstance(event, Snapshot | Delta)
+    return isinstance(event, Moved)

@@ -17,6 +17,16 @@ VERSION = "0.1.0"
 """The app's version that this is the contract of, and the client's own."""
 
 
+class AddedAnnotation(TypedDict):
+    """A citation, or another mark on the text, as it comes."""
+
+    annotation: Annotation
+    """The one that is added."""
+
+    continuation_token: str
+    """The event's id."""
+
+
 class Agent(TypedDict):
     """An agent that this app serves."""
 
@@ -50,6 +60,34 @@ class AgentList(TypedDict):
 
     data: list[Agent]
     """The agents; the default one first."""
+
+
+class Annotation(TypedDict):
+    """A citation, or another mark that the provider has put on the text. What does not apply is null."""
+
+    type: str
+    """The provider's word: `url_citation`, `file_citation`, `container_file_citation`; more may come."""
+
+    url: str | None
+    """The address that is cited."""
+
+    title: str | None
+    """The title of what is there."""
+
+    file_id: str | None
+    """The provider's id of the file that is cited."""
+
+    filename: str | None
+    """That file's name."""
+
+    container_id: str | None
+    """The provider's id of the container that the file is in."""
+
+    start_index: int | None
+    """Where in the text it begins, counted in Unicode characters, as the provider does; null where that is unknown."""
+
+    end_index: int | None
+    """The first character after it; of a mark at one point the same as `start_index`."""
 
 
 class AnswerBody(TypedDict):
@@ -366,6 +404,29 @@ class Health(TypedDict):
     """Always `ok`: another answer has another status code."""
 
 
+class HostedCall(TypedDict):
+    """What one of the provider's own tools (web search, code interpreter, an MCP server's, …) did."""
+
+    id: str
+    """The provider's. Together with `turn` it names this call."""
+
+    type: str
+    """The provider's word: `web_search_call`, `file_search_call`, `code_interpreter_call`, `mcp_call`; more may come.
+    """
+
+    status: str
+    """The provider's word: `in_progress`, `completed`, `failed`; more may come."""
+
+    summary: str
+    """What it was about, in at most 200 characters: the query, the first line of the code, the tool and its input."""
+
+    error: str | None
+    """Why it failed."""
+
+    turn: int
+    """The turn that it belongs to; the first is 1."""
+
+
 class ImagePart(TypedDict):
     """An image in a message, by its URL."""
 
@@ -486,6 +547,16 @@ class Misconfigured(TypedDict):
     """Which setting, and what is wrong with it."""
 
 
+class MovedHostedCall(TypedDict):
+    """A call of one of the provider's own tools that has begun or ended, as it now is."""
+
+    hosted_call: HostedCall
+    """The call: one of the same `id` and `turn` takes the place of the one before."""
+
+    continuation_token: str
+    """The event's id."""
+
+
 class OpenAIError(TypedDict):
     """An error as OpenAI's clients know it."""
 
@@ -510,7 +581,7 @@ class OpenAIProblem(TypedDict):
 
 
 class Piece(TypedDict):
-    """Text of a run that is watched: a snapshot takes the place of what was shown, a delta goes to its end."""
+    """More text of a run that is watched: it goes to the end of what was shown."""
 
     text: str
     """The text so far (`snapshot`), or what comes after it (`delta`)."""
@@ -594,6 +665,16 @@ class Question(TypedDict):
 
     reason: str | None
     """Why approval is asked."""
+
+
+class Reasoning(TypedDict):
+    """What the model says of its reasoning in one turn: the provider's summaries."""
+
+    turn: int
+    """The turn that it belongs to; the first is 1."""
+
+    text: str
+    """The summaries; an empty line ends each paragraph."""
 
 
 class RequiredAction(TypedDict):
@@ -722,6 +803,15 @@ class Run(TypedDict):
 
     progress: Progress | None
     """The latest word of any of its tools; null when there is none."""
+
+    annotations: list[Annotation]
+    """Citations and other marks on `text`: the first 500. Empty until the run has ended."""
+
+    hosted_calls: list[HostedCall]
+    """What the provider's own tools did in the turns that are over: the latest 100 calls."""
+
+    reasoning: list[Reasoning]
+    """Summaries of the model's reasoning in the turns that are over, where the agent asks its provider for them."""
 
 
 class RunBody(TypedDict):
@@ -1115,6 +1205,15 @@ class SubmittedRun(TypedDict):
     progress: Progress | None
     """The latest word of any of its tools; null when there is none."""
 
+    annotations: list[Annotation]
+    """Citations and other marks on `text`: the first 500. Empty until the run has ended."""
+
+    hosted_calls: list[HostedCall]
+    """What the provider's own tools did in the turns that are over: the latest 100 calls."""
+
+    reasoning: list[Reasoning]
+    """Summaries of the model's reasoning in the turns that are over, where the agent asks its provider for them."""
+
     token: NotRequired[RunToken]
     """Only there when it was asked for, and in no other answer."""
 
@@ -1304,6 +1403,25 @@ class Wake(TypedDict):
 
     waiting_text: str
     """The same, in a sentence for people."""
+
+
+class WholeText(TypedDict):
+    """The text of a run that is watched, and what goes with it in this turn: it takes the place of what was shown."""
+
+    text: str
+    """The text so far (`snapshot`), or what comes after it (`delta`)."""
+
+    continuation_token: str
+    """The event's id."""
+
+    annotations: list[Annotation]
+    """Citations and other marks on the text."""
+
+    hosted_calls: list[HostedCall]
+    """What the provider's own tools did."""
+
+    reasoning: str
+    """The summary of the model's reasoning in this turn."""
 
 
 class WholeToolCall(TypedDict):

@@ -169,6 +169,13 @@ async def cancel_batch(req: Request, client: str) -> Response:
     return await batches.cancel_batch(req, dormouse(), dormouse().driver(client))
 
 
+@app.route(route=f"api/batches/{BATCH}/retry", methods=["POST"])
+@app.durable_client_input(client_name="client")
+@answered
+async def retry_batch(req: Request, client: str) -> Response:
+    return await batches.retry_batch(req, dormouse(), dormouse().driver(client))
+
+
 @app.route(route=f"api/batches/{BATCH}/deliveries", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered

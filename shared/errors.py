@@ -222,9 +222,17 @@ class RunNotEnded(DormouseError):
 
 
 class BatchNotEnded(DormouseError):
-    """The batch has not ended, so there is nothing to deliver again. Its callback comes when it ends."""
+    """The batch has not ended, so there is nothing to deliver or to retry yet. Wait for its end, or cancel it."""
 
     code = "batch_not_ended"
+    status = 409
+
+
+class NothingToRetry(DormouseError):
+    """No item of the batch that could run again has ended so. One that was wrong at submit is to be sent corrected."""
+
+    # Not an empty batch: whoever retries in a loop needs a plain sign that nothing is left.
+    code = "nothing_to_retry"
     status = 409
 
 

@@ -106,6 +106,8 @@ export interface Batch {
   completed_at: string | null;
   /** Seconds between its last look and its next; null at the end. */
   retry_after: number | null;
+  /** The batch whose items it runs again; null when its items are new. That batch may be deleted since. */
+  retry_of: string | null;
 }
 
 /** Many inputs. An item that does not fit fails alone; the others run. */
@@ -174,6 +176,8 @@ export interface BatchItem {
   incomplete_details: IncompleteDetails | null;
   /** When it ended; null before. */
   completed_at: string | null;
+  /** Its `index` in the batch that is retried; null where it is new. */
+  retry_of_index: number | null;
 }
 
 /** A page of a batch's items, in order. */
@@ -296,7 +300,7 @@ export interface Health {
 export interface HostedCall {
   /** The provider's. Together with `turn` it names this call. */
   id: string;
-  /** The provider's word: `web_search_call`, `file_search_call`, `code_interpreter_call`, `mcp_call`; more may come. */
+  /** The provider's word: `web_search_call`, `code_interpreter_call`, `mcp_call`; more may come. */
   type: string;
   /** The provider's word: `in_progress`, `completed`, `failed`; more may come. */
   status: string;
@@ -788,6 +792,8 @@ export interface SubmittedBatch {
   completed_at: string | null;
   /** Seconds between its last look and its next; null at the end. */
   retry_after: number | null;
+  /** The batch whose items it runs again; null when its items are new. That batch may be deleted since. */
+  retry_of: string | null;
   /** Only there when it was asked for, and in no other answer. */
   token?: RunToken;
 }

@@ -217,6 +217,54 @@ async def test_cancel_ends_what_waits_and_reaches_the_provider(driver: str, targ
     await eventually(stopped)
 
 
+async def test_the_failed_items_of_a_batch_run_again(driver: str, target: Target) -> None:
+    bad = secrets.token_hex(6)
+    await target.model.script("s", [{"text": "done"}])
+    await target.model.script(bad, [{"status": "failed", "error": {"code": "invalid_prompt", "message": "No."}}])
+    texts = ("[script:s]", f"[script:{bad}] " + "é" * 60_000, "", f"[script:{bad}]")
+    given = [{"id": f"n-{i}", "input": text, "metadata": {"n": str(i)}} for i, text in enumerate(texts)]
+    first = await submit(target.api, given, metadata={"job": "night"}, concurrency=2)
+    assert (first["retry_of"], first.status) == (None, 202)
+    address = f"/api/batches/{first['id']}/retry"
+    before = await over(target.api, first["id"])
+    assert before["counts"] == counts(total=4, completed=1, failed=3)
+    await target.model.script(bad, [{"text": "now it goes"}])
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    new, same = await asyncio.gather(*(target.api.call("POST", address, headers=key) for _ in range(2)))
+    assert (new.status, same.status, same["id"]) == (202, 202, new["id"])
+    assert new.headers["Location"] == new["url"] != before["url"]
+    assert (new["retry_of"], new["counts"]["total"], new["concurrency"]) == (first["id"], 2, 2)
+    after = await over(target.api, new["id"])
+    assert (after["counts"], after["metadata"]) == (counts(total=2, completed=2), {"job": "night"})
+    items = await items_of(target.api, new["id"])
+    assert [(item["id"], item["index"], item["retry_of_index"], item["text"]) for item in items] == [
+        ("n-1", 0, 1, "now it goes"),
+        ("n-3", 1, 3, "now it goes"),
+    ]
+    assert (await target.api.run(items[1]["run_id"]))["metadata"] == {"job": "night", "n": "3"}
+    assert await over(target.api, first["id"]) == before
+    assert (await target.api.call("POST", address, headers=key)).status == 200, "it is over"
+    assert [item["retry_of_index"] for item in await items_of(target.api, first["id"])] == [None] * 4
+
+
+async def test_what_cannot_be_retried_is_refused(driver: str, target: Target) -> None:
+    await target.model.script("s", [{"text": "done", "think": 0.5}])
+    batch = await submit(target.api, [{"input": "[script:s]"}])
+    address = f"/api/batches/{batch['id']}/retry"
+    running = await target.api.call("POST", address)
+    assert (running.status, running["code"]) == (409, "batch_not_ended")
+    await over(target.api, batch["id"])
+    nothing = await target.api.call("POST", address)
+    assert (nothing.status, nothing["code"]) == (409, "nothing_to_retry")
+    for query in ("?status=completed", "?status=lost", "?limit=3"):
+        wrong = await target.api.call("POST", address + query)
+        assert (wrong.status, wrong["code"]) == (400, "invalid_request"), query
+    wrong = await target.api.call("POST", address, headers={"Idempotency-Key": "a, b"})
+    assert (wrong.status, wrong["code"]) == (400, "invalid_idempotency_key")
+    gone = await target.api.call("POST", f"/api/batches/batch_{'0' * 32}/retry")
+    assert (gone.status, gone["code"]) == (404, "batch_not_found")
+
+
 async def test_a_deleted_batch_is_gone_with_its_runs(driver: str, target: Target) -> None:
     await target.model.script("s", [{"text": "done"}])
     key = secrets.token_hex(8)
@@ -224,7 +272,7 @@ async def test_a_deleted_batch_is_gone_with_its_runs(driver: str, target: Target
     await over(target.api, reply["id"])
     (item,) = await items_of(target.api, reply["id"])
     assert (await target.api.call("DELETE", reply["url"])).status == 204
-    for method, path in (("GET", ""), ("GET", "/items"), ("POST", "/cancel"), ("DELETE", "")):
+    for method, path in (("GET", ""), ("GET", "/items"), ("POST", "/cancel"), ("POST", "/retry"), ("DELETE", "")):
         gone = await target.api.call(method, reply["url"] + path)
         assert (gone.status, gone["code"]) == (404, "batch_not_found")
     again = await submit(target.api, [{"input": "[script:s]"}], key=key)
@@ -254,7 +302,7 @@ async def test_batches_are_listed_newest_first_and_are_nobody_elses(own_stack: C
         assert [each["id"] for each in (*page["data"], *rest["data"])] == made[::-1]
         assert "next_cursor" not in rest.body
         assert (await call("bob", "GET", "/api/batches")).body == {"data": []}
-        for method, path in (("GET", ""), ("GET", "/items"), ("POST", "/cancel"), ("DELETE", "")):
+        for method, path in (("GET", ""), ("GET", "/items"), ("POST", "/cancel"), ("POST", "/retry"), ("DELETE", "")):
             reply = await call("bob", method, f"/api/batches/{made[0]}{path}")
             assert (reply.status, reply["code"]) == (404, "batch_not_found")
         assert (await api.call("GET", "/api/batches")).status == 401

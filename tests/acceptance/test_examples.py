@@ -106,7 +106,23 @@ async def told(to: Recorder) -> None:
     await to.keep("create_batch", 200, "no item fits", "POST", "/api/batches", json={"items": [{"input": ""}]})
     other = await to.api.call("POST", "/api/batches", json={"items": [{"input": "A story."}]})
     await to.keep("cancel_batch", 200, "being cancelled", "POST", f"/api/batches/{other['id']}/cancel")
+    await cancelled(to.api, other["id"])
+    retry = {"method": "POST", "path": f"/api/batches/{other['id']}/retry?status=cancelled"}
+    key = {"Idempotency-Key": "0d6f7c1e-9a55-4a0e-8d1b-6a3f0c8e2b17"}
+    again = await to.keep("retry_batch", 202, "begun", **retry, headers=key)
+    await to.api.call("POST", f"/api/batches/{again['id']}/cancel")
+    await cancelled(to.api, again["id"])
+    await to.keep("retry_batch", 200, "cancelled", **retry, headers=key)
     await to.keep("list_batches", 200, "a page", "GET", "/api/batches?limit=1")
+
+
+async def cancelled(api: Api, batch: str) -> None:
+    """Wait until that batch is."""
+
+    async def over() -> bool:
+        return bool((await api.call("GET", f"/api/batches/{batch}"))["status"] == "cancelled")
+
+    await eventually(over)
 
 
 async def by_run_token(to: Recorder) -> None:

@@ -17,7 +17,7 @@ MAX_LINES = 400
 LONGER = {
     "shared/runs/store/azure.py": 450,
     "shared/settings.py": 700,
-    "shared/errors.py": 450,
+    "shared/errors.py": 500,
     "clients/python/src/dormouse_client/contract.py": 2_000,
 }
 """Files that are over it, and how far. Settings and errors are tables, a few lines an entry, and stay in one piece; the

@@ -115,6 +115,9 @@ class Batch(TypedDict):
     retry_after: float | None
     """Seconds between its last look and its next; null at the end."""
 
+    retry_of: BatchId | None
+    """The batch whose items it runs again; null when its items are new. That batch may be deleted since."""
+
 
 class SubmittedBatch(Batch):
     """A batch as the answer to its submit has it."""
@@ -172,6 +175,9 @@ class BatchItem(TypedDict):
     completed_at: Time | None
     """When it ended; null before."""
 
+    retry_of_index: Count | None
+    """Its `index` in the batch that is retried; null where it is new."""
+
 
 class BatchItemList(TypedDict):
     """A page of a batch's items, in order."""
@@ -204,6 +210,7 @@ def batch_on_the_wire(batch: BatchRecord, *, url: str) -> Batch:
         "updated_at": time_on_the_wire(batch.updated_at),
         "completed_at": time_on_the_wire(batch.over_at),
         "retry_after": None if batch.status.over else batch.schedule.retry_after,
+        "retry_of": batch.request.retry_of,
     }
 
 
@@ -224,6 +231,7 @@ def item_on_the_wire(batch: BatchRecord, full: FullItem, *, run_url: str | None)
         "error": _error(batch, full),
         "incomplete_details": None if incomplete is None else {"reason": incomplete},
         "completed_at": None if result is None else time_on_the_wire(result.ended_at),
+        "retry_of_index": full.item.retry_of_index,
     }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from enum import StrEnum
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import errors
+from shared.api.bodies import idempotency_key
 from shared.api.callers import owner_of
 from shared.api.http import json_response, not_modified
 from shared.api.native.batch_bodies import EXAMPLE_BATCHES, BatchBody, read_batch
@@ -40,6 +42,7 @@ from shared.drivers.driver import Driver
 from shared.errors import BatchNotFound
 from shared.runs.batches import cancel, delete
 from shared.runs.batches.callbacks import redeliver_batch
+from shared.runs.batches.retry import retry_batch as retry
 from shared.runs.batches.submit import submit_batch
 from shared.runs.model.batch import Batch as BatchRecord
 from shared.runs.model.batch import ItemStatus
@@ -51,6 +54,14 @@ A_BATCH = Answer(text="The batch as it stands.", shape=Batch, headers=("ETag",),
 
 _CURSOR = re.compile(r"[0-9]{14}:batch_[0-9a-f]{32}:[0-9a-f]{1,16}", re.ASCII)
 _ITEM_CURSOR = re.compile(r"[0-9]{6}", re.ASCII)
+
+
+class Retried(StrEnum):
+    """How an item may have ended that is run again."""
+
+    FAILED = ItemStatus.FAILED.value
+    INCOMPLETE = ItemStatus.INCOMPLETE.value
+    CANCELLED = ItemStatus.CANCELLED.value
 
 
 @operation(
@@ -185,6 +196,58 @@ async def cancel_batch(request: Request, app: App, driver: Driver) -> Response:
     if not batch.is_done:
         await driver.wake(batch.id)
     return _answer(app, batch)
+
+
+@operation(
+    tag=TAG,
+    parameters=(
+        IDEMPOTENCY_KEY,
+        statuses_parameter("Which items are run again: those that ended so. Without it those that failed.", Retried),
+    ),
+    answers={
+        202: Answer(
+            text="The new batch is on its way.",
+            shape=Batch,
+            headers=("Location", "Operation-Location", "Retry-After", "ETag"),
+        ),
+        200: Answer(
+            text="The key is that of a retry whose batch is over already.",
+            shape=Batch,
+            headers=("Location", "Operation-Location", "ETag"),
+        ),
+    },
+    problems=(
+        BatchNotFound,
+        errors.BatchNotEnded,
+        errors.NothingToRetry,
+        errors.InvalidRequest,
+        errors.UnknownAgent,
+        errors.ModelNotAllowed,
+        errors.CallbacksDisabled,
+        errors.InvalidIdempotencyKey,
+        errors.IdempotencyKeyReused,
+        errors.BatchDeleted,
+    ),
+)
+async def retry_batch(request: Request, app: App, driver: Driver) -> Response:
+    """Run the failed items of a batch again.
+
+    In a new batch with the options of the old one, which must have ended and stays as it is: `retry_of` of the new one
+    is its id. Each item keeps its own `id`, and has its place in the old batch as `retry_of_index`. Items that were
+    wrong when they were submitted are left out, for they never became a request.
+    """
+    statuses = statuses_of(query_of(request, "status"), Retried) or {Retried.FAILED}
+    submitted = await retry(
+        app.ports,
+        request.path_params["batch_id"],
+        owner_of(request, app.settings),
+        frozenset(ItemStatus(each.value) for each in statuses),
+        idempotency_key(request.headers.getlist("idempotency-key")),
+    )
+    # As when it is submitted: if this fails the answer is the same.
+    await driver.start_batch(submitted)
+    batch = submitted.batch
+    return _answer(app, batch, status=200 if batch.status.over else 202, located=True)
 
 
 @operation(

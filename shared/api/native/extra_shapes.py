@@ -48,7 +48,7 @@ class HostedCall(TypedDict):
     """The provider's. Together with `turn` it names this call."""
 
     type: str
-    """The provider's word: `web_search_call`, `file_search_call`, `code_interpreter_call`, `mcp_call`; more may come."""
+    """The provider's word: `web_search_call`, `code_interpreter_call`, `mcp_call`; more may come."""
 
     status: str
     """The provider's word: `in_progress`, `completed`, `failed`; more may come."""

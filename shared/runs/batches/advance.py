@@ -28,10 +28,10 @@ from shared.runs.model.batch import (
     Deleted,
     Ended,
     ItemResult,
-    result_of,
     run_of,
 )
 from shared.runs.model.batch_facts import BatchWakeCrashed, RunsLookedAt, RunsStopped, RunsSubmitted
+from shared.runs.model.phases import Ended as RunEnded
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import PartRef, Run
 from shared.runs.ports import Ports, log
@@ -142,7 +142,7 @@ async def _last_of(ports: Ports, batch: Batch, active_item: Active, said: str, s
             await signals.wake(run.id)
         # One that had ended before keeps what it came to, though the batch is given up.
         if run is not None and run.status is not RunStatus.CANCELLED:
-            return result_of(active_item.index, run)
+            return _result_of(active_item.index, run)
     except Exception:  # nothing may keep the batch from its end; the run has its own deadline
         log.exception("%s: the run of item %d could not be stopped", batch.id, active_item.index)
     return _failure(ports, active_item, "internal_error", said)
@@ -267,10 +267,21 @@ async def _seen(ports: Ports, batch: Batch, active_item: Active) -> Run | RowUnr
 def _ended(ports: Ports, active_item: Active, seen: Run | RowUnreadable | None) -> ItemResult | None:
     """The result of an item whose run has ended, or cannot be read; None while it is active."""
     if isinstance(seen, Run):
-        return result_of(active_item.index, seen) if seen.terminal else None
+        return _result_of(active_item.index, seen) if seen.terminal else None
     if seen is None or isinstance(seen, RowTooNew):  # in a deploy an older version meets newer rows: it leaves them
         return None
     return _failure(ports, active_item, "internal_error", "The row of its run cannot be read. The app's logs say why.")
+
+
+def _result_of(index: int, run: Run) -> ItemResult:
+    """How an item ended whose run is terminal."""
+    return ItemResult(
+        index=index,
+        status=run.status,
+        ended_at=run.phase.completed_at if isinstance(run.phase, RunEnded) else run.updated_at,
+        error_code=run.result.error_code,
+        error_message=run.result.error_message,
+    )
 
 
 def _failure(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from shared.errors import BatchDeleted, DormouseError
@@ -55,11 +55,8 @@ class AskedItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchSubmission:
-    """A request for a batch."""
-
-    items: Sequence[AskedItem]
-    """May make each item only when it is asked for."""
+class BatchOptions:
+    """What a request for a batch says besides its items."""
 
     defaults: Submission
     """What items ask for that say nothing else: without input, to be checked once for all."""
@@ -72,6 +69,21 @@ class BatchSubmission:
 
     callback_url: str | None = None
     idempotency_key: str | None = None
+
+    retry_of: str | None = None
+    """The batch whose items are run again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSubmission(BatchOptions):
+    """A request for a batch."""
+
+    items: Sequence[AskedItem]
+    """May make each item only when it is asked for."""
+
+
+PutItems = Callable[[str], Awaitable[tuple[int, ...]]]
+"""Writes the items into the batch of this id, always the same ones; gives the numbers of the bad ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +102,34 @@ async def submit_batch(ports: Ports, wanted: BatchSubmission) -> BatchSubmitted:
     Raises ``IdempotencyKeyReused``, ``BatchDeleted``, what is wrong with the batch's own agent, model, limits and
     address for its callback, and ``StoreUnavailable`` at any point.
     """
+
+    async def put(batch: str) -> tuple[int, ...]:
+        return await _put_items(ports, batch, wanted.items)
+
+    return await begin_batch(ports, wanted, len(wanted.items), put)
+
+
+async def begin_batch(ports: Ports, wanted: BatchOptions, total: int, put: PutItems) -> BatchSubmitted:
+    """Write the batch, wherever its items come from; ``total`` is how many these are. Raises as ``submit_batch``."""
     races = Races("a batch")
-    while (submitted := await _try(ports, wanted)) is None:
+    while (submitted := await _try(ports, wanted, total, put)) is None:
         races.lost()
     return submitted
 
 
-async def _try(ports: Ports, wanted: BatchSubmission) -> BatchSubmitted | None:
+async def batch_of_key(ports: Ports, wanted: BatchOptions) -> BatchSubmitted | None:
+    """The batch that the request's key started, as it stands; None: there is none yet.
+
+    Raises ``IdempotencyKeyReused``, ``BatchDeleted``.
+    """
+    if wanted.idempotency_key is None:
+        return None
+    record = await known_key(ports, wanted.defaults.owner, wanted.idempotency_key, wanted.payload)
+    there = None if record is None else await ports.batches.load(batch_id(record.session_id))
+    return None if there is None else _again(there)
+
+
+async def _try(ports: Ports, wanted: BatchOptions, total: int, put: PutItems) -> BatchSubmitted | None:
     """One try. None when a request with the same key was faster: look again."""
     record, key = None, wanted.idempotency_key
     if key is not None:
@@ -113,11 +146,11 @@ async def _try(ports: Ports, wanted: BatchSubmission) -> BatchSubmitted | None:
         record = await ports.index.claim_key(fresh)
         if record is None:
             return None
-    batch = _new_batch(ports, wanted, record)
+    batch = _new_batch(ports, wanted, total, record)
     listed = ports.index.list_row_of_batch(batch)
     due = await ports.due.announce(batch.id, ports.clock(), listed=listed)
     # The items before the batch: a thousand fit in no transaction, and whoever can read the batch must find them all.
-    refused = await _put_items(ports, batch.id, wanted.items)
+    refused = await put(batch.id)
     request, progress = replace(batch.request, refused=refused), replace(batch.progress, failed=len(refused))
     # One whose items are all bad is over at once, and its callback is due: no wake would find anything to end.
     batch = end_if_done(replace(batch, request=request, progress=progress), batch.updated_at)
@@ -138,7 +171,7 @@ def _again(stored: Stored[Batch]) -> BatchSubmitted:
     return BatchSubmitted(batch=stored.value, due=None)
 
 
-def _new_batch(ports: Ports, wanted: BatchSubmission, record: KeyRecord | None) -> Batch:
+def _new_batch(ports: Ports, wanted: BatchOptions, total: int, record: KeyRecord | None) -> Batch:
     """The batch as it begins, before its items were looked at."""
     now, most, asked = ports.clock(), ports.settings.batch_concurrency, wanted.defaults
     # More than the app allows is not refused: how wide a batch runs changes when it ends, and nothing of its results.
@@ -148,12 +181,13 @@ def _new_batch(ports: Ports, wanted: BatchSubmission, record: KeyRecord | None) 
         owner=asked.owner,
         fingerprint=secrets.token_hex(16) if record is None else record.digest,
         created_at=now if record is None else record.created_at,
-        total=len(wanted.items),
+        total=total,
         concurrency=concurrency,
         agent=asked.agent,
         model=asked.model,
         metadata=dict(asked.metadata),
         callback_url=wanted.callback_url,
+        retry_of=wanted.retry_of,
     )
     return Batch(
         request=request,

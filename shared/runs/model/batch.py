@@ -10,9 +10,8 @@ from enum import StrEnum
 
 from shared.runs.model.ids import run_id
 from shared.runs.model.outbox import Outbox
-from shared.runs.model.phases import Ended as RunEnded
 from shared.runs.model.phases import RunStatus
-from shared.runs.model.run import SCHEMA, Run, Text
+from shared.runs.model.run import SCHEMA, Text
 
 MAX_ITEMS = 1_000
 
@@ -77,6 +76,9 @@ class BatchRequest:
 
     callback_url: str | None = None
     """Where its end is reported; None: nowhere."""
+
+    retry_of: str | None = None
+    """The batch whose items it runs again; None: its items are new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,6 +299,10 @@ class BatchItem:
     """What was wrong with it, for programs."""
     error_message: str | None = None
     """The same, for people."""
+
+    retry_of_index: int | None = None
+    """Its place in the batch whose items are run again; None: it is new."""
+
     schema: int = SCHEMA
     """Version of its row's format."""
 
@@ -350,17 +356,6 @@ def run_of(batch: str, index: int) -> str:
 def fingerprint_of(batch: str, index: int) -> str:
     """The fingerprint of an item's run, derived like its session: who submits it again submits the same."""
     return hashlib.sha256(f"{batch}:{index}:submission".encode()).hexdigest()
-
-
-def result_of(index: int, run: Run) -> ItemResult:
-    """How an item ended whose run is terminal."""
-    return ItemResult(
-        index=index,
-        status=run.status,
-        ended_at=run.phase.completed_at if isinstance(run.phase, RunEnded) else run.updated_at,
-        error_code=run.result.error_code,
-        error_message=run.result.error_message,
-    )
 
 
 def counts(batch: Batch) -> dict[str, int]:

@@ -68,7 +68,7 @@ class BatchStore:
             first=_item_key(first),
             before="item:~",
             # An input may be long, and no list shows it.
-            select=["index", "id", "error_code", "error_message", "schema"],
+            select=["index", "id", "error_code", "error_message", "retry_of_index", "schema"],
             limit=limit,
         )
         return [decode(BatchItem, row.values) async for row in found]

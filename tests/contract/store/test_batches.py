@@ -128,6 +128,7 @@ async def test_items_come_back_in_order_and_may_be_written_again(batches: BatchS
     batch = new_batch()
     items = [BatchItem(index=i, id=f"id {i}" if i % 2 else None, asked=f'{{"n": {i}}}') for i in range(250)]
     items[7] = BatchItem(index=7, error_code="bad", error_message="Say it otherwise.")
+    items[8] = BatchItem(index=8, asked="{}", retry_of_index=0)
     await batches.put_items(batch.id, items)
     await batches.put_items(batch.id, items)
     assert await batches.heads(batch.id, 0) == [replace(each, asked="") for each in items]

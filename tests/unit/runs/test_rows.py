@@ -234,6 +234,7 @@ BATCHES = st.builds(
         metadata=st.dictionaries(texts, texts, max_size=3),
         refused=st.lists(counts, max_size=3).map(tuple),
         callback_url=st.none() | texts,
+        retry_of=st.none() | texts,
     ),
     schedule=st.builds(
         batch.BatchSchedule,
@@ -279,6 +280,7 @@ ITEMS = st.builds(
     asked=long_texts,
     error_code=maybe_texts,
     error_message=maybe_texts,
+    retry_of_index=st.none() | counts,
 )
 RESULTS = st.builds(
     batch.ItemResult,

@@ -164,6 +164,9 @@ class Batch(TypedDict):
     retry_after: float | None
     """Seconds between its last look and its next; null at the end."""
 
+    retry_of: str | None
+    """The batch whose items it runs again; null when its items are new. That batch may be deleted since."""
+
 
 class BatchBody(TypedDict):
     """Many inputs. An item that does not fit fails alone; the others run."""
@@ -259,6 +262,9 @@ class BatchItem(TypedDict):
 
     completed_at: str | None
     """When it ended; null before."""
+
+    retry_of_index: int | None
+    """Its `index` in the batch that is retried; null where it is new."""
 
 
 class BatchItemList(TypedDict):
@@ -411,8 +417,7 @@ class HostedCall(TypedDict):
     """The provider's. Together with `turn` it names this call."""
 
     type: str
-    """The provider's word: `web_search_call`, `file_search_call`, `code_interpreter_call`, `mcp_call`; more may come.
-    """
+    """The provider's word: `web_search_call`, `code_interpreter_call`, `mcp_call`; more may come."""
 
     status: str
     """The provider's word: `in_progress`, `completed`, `failed`; more may come."""
@@ -1083,6 +1088,9 @@ class SubmittedBatch(TypedDict):
 
     retry_after: float | None
     """Seconds between its last look and its next; null at the end."""
+
+    retry_of: str | None
+    """The batch whose items it runs again; null when its items are new. That batch may be deleted since."""
 
     token: NotRequired[RunToken]
     """Only there when it was asked for, and in no other answer."""

@@ -221,7 +221,8 @@ def _read_extra(kind: str, event: Mapping[str, Any], sequence: int) -> AgentUpda
             if call is not None:
                 return AgentUpdate(kind=UpdateKind.HOSTED_CALL, sequence=sequence, hosted_call=call)
         case "response.reasoning_summary_text.delta":
-            if text := lenient.text(event.get("delta")):
+            text = event.get("delta")
+            if text and isinstance(text, str):
                 return AgentUpdate(kind=UpdateKind.REASONING, sequence=sequence, text=text)
         # After each and not before the next: whoever follows from here cannot know whether there was one before.
         case "response.reasoning_summary_part.done":

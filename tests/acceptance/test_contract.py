@@ -17,6 +17,7 @@ import pytest
 
 from local.openapi.triggers import triggers
 from shared.api.operations import OPERATIONS
+from tests.acceptance.batches import over
 from tests.acceptance.client import Api, Reply
 from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target
 from tests.acceptance.eventsource import Watcher
@@ -265,10 +266,7 @@ async def batches(api: Api, stack: Stack) -> None:
     ):
         assert (await api.call("POST", "/api/batches", **more)).status == status, more  # type: ignore[arg-type]
 
-    async def over() -> bool:
-        return bool((await api.call("GET", path))["status"] == "completed")
-
-    await eventually(over)
+    await over(api, made["id"])
     items = await api.call("GET", f"{path}/items")
     assert [item["status"] for item in items["data"]] == ["completed", "failed"]
     for address in (path, f"{path}/items", "/api/batches"):
@@ -347,6 +345,25 @@ async def run_tokens(api: Api, stack: Stack) -> None:
     assert (await api.call("DELETE", f"/api/runs/{run}")).status == 204
     for address, method in ((path, "GET"), (events, "GET"), (answers, "POST"), (cancel, "POST")):
         assert (await api.call(method, address, headers=tokens["runs"])).status == 404
+
+
+async def retried_batches(api: Api, stack: Stack) -> None:
+    """The failed items of a batch once more, and what is refused about that."""
+    await stack.model.script("bad", [{"think": 0, "status": "failed", "error": {"code": "invalid_prompt"}}])
+    key = {"Idempotency-Key": "retry"}
+    made = await api.call("POST", "/api/batches", json={"agent": "workshop", "items": [{"input": "[script:bad]"}]})
+    address = f"/api/batches/{made['id']}/retry"
+    assert (await api.call("POST", address)).status == 409
+    await over(api, made["id"])
+    assert (await api.call("POST", f"{address}?status=completed")).status == 400
+    new = await api.call("POST", address, headers=key)
+    assert new.status == 202
+    assert (await api.call("POST", f"{address}?status=cancelled", headers=key)).status == 422
+    await over(api, new["id"])
+    assert (await api.call("POST", address, headers=key)).status == 200
+    assert (await api.call("DELETE", f"/api/batches/{new['id']}")).status == 204
+    assert (await api.call("POST", address, headers=key)).status == 410
+    assert (await api.call("POST", f"/api/batches/{NOBODYS['batch_id']}/retry")).status == 404
 
 
 async def openai_clients(api: Api, hasty: Api, stack: Stack) -> None:
@@ -502,6 +519,7 @@ async def test_every_answer_that_the_contract_promises_is_given(own_stack: Calla
     many = own_stack("timer")
     async with WithHead((await asyncio.to_thread(many.host)).url) as api:
         await batches(api, many)
+        await retried_batches(api, many)
     shared = own_stack("timer", DORMOUSE_RUN_TOKEN_SECRET=TOKEN_SECRET)
     async with WithHead((await asyncio.to_thread(shared.host)).url) as api:
         await run_tokens(api, shared)

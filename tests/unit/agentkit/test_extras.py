@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.agentkit import extras
-from shared.agentkit.agent import text_of
+from shared.agentkit.agent import UpdateKind, text_of
 from shared.agentkit.extras import (
     MAX_ANNOTATIONS,
     MAX_REASONING,
@@ -21,6 +21,7 @@ from shared.agentkit.extras import (
     reasoning_of,
 )
 from shared.agentkit.items import read_items
+from shared.agentkit.responses import read_event
 
 URL = "https://example.com/a"
 
@@ -144,3 +145,35 @@ def test_reasoning_is_the_summaries_and_never_the_thoughts() -> None:
     assert reasoning_of(items) == "First.\n\nThen."
     long = [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "a" * 9_000}] * 5}]
     assert len(reasoning_of(long)) == MAX_REASONING
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ({"type": "response.output_text.annotation.added", "annotation": cited(1, 2)}, UpdateKind.ANNOTATION),
+        ({"type": "response.output_text.annotation.added", "annotation": ["no"], "output_index": "x"}, None),
+        ({"type": "response.output_text.annotation.added"}, None),
+        ({"type": "response.output_item.added", "item": {"type": "web_search_call"}}, UpdateKind.HOSTED_CALL),
+        ({"type": "response.output_item.done", "item": {"type": "message"}}, None),
+        ({"type": "response.output_item.done", "item": 7}, None),
+        ({"type": "response.reasoning_summary_text.delta", "delta": "half \ud83d"}, UpdateKind.REASONING),
+        ({"type": "response.reasoning_summary_text.delta", "delta": {"text": "no"}}, None),
+        ({"type": "response.reasoning_summary_part.done"}, UpdateKind.REASONING),
+        ({"type": "response.reasoning_text.delta", "delta": "my very own thoughts"}, None),
+        ({"type": "response.of_tomorrow", "item": {"type": "web_search_call"}}, None),
+    ],
+)
+def test_what_is_streamed_beside_the_text_is_read_leniently(event: dict[str, Any], kind: UpdateKind | None) -> None:
+    update = read_event(event, 7)
+    assert (None if update is None else update.kind) is kind
+    if update is not None:
+        assert update.sequence == 7
+
+
+def test_a_call_that_has_no_status_is_what_its_event_says() -> None:
+    item = {"type": "web_search_call"}
+    for name, status in (("added", "in_progress"), ("done", "completed")):
+        update = read_event({"type": f"response.output_item.{name}", "item": item, "output_index": 2}, 1)
+        assert update is not None
+        assert update.hosted_call is not None
+        assert (update.hosted_call.status, update.hosted_call.id) == (status, "web_search_call_2")

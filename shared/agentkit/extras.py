@@ -21,6 +21,8 @@ MAX_URL = 2_000
 MAX_TITLE = 300
 MAX_SUMMARY = 200
 """Characters of what is said of a hosted call."""
+MAX_HOSTED_CALLS = 100
+"""Calls of hosted tools that a response, and a run, shows, the latest: each wake reads them with the run's row."""
 MAX_REASONING = 8_000
 """Characters of the summaries of one response."""
 
@@ -84,8 +86,10 @@ def annotations_of(items: Iterable[Mapping[str, Any]]) -> tuple[Annotation, ...]
     before = 0
     parts = (part for item in items if item.get("type") == "message" for part in listed(item.get("content")))
     for part in parts:
-        given = listed(part.get("annotations")) if part.get("type") == "output_text" else []
         room = MAX_ANNOTATIONS - len(found)
+        if room == 0:
+            break
+        given = listed(part.get("annotations")) if part.get("type") == "output_text" else []
         found += [each for one in given[:room] if (each := annotation(one, before)) is not None]
         before += len(_said(part))
     return tuple(found)
@@ -144,16 +148,18 @@ def annotations_from_json(stored: str) -> tuple[Annotation, ...]:
 
 
 def hosted_calls_of(items: Iterable[Mapping[str, Any]]) -> tuple[HostedCall, ...]:
-    """The calls of the provider's own tools among the items, in order."""
-    calls = (hosted_call(item, index, status="completed") for index, item in enumerate(items))
+    """The calls of the provider's own tools among the items, in order: the latest, up to a number."""
+    # Chosen first: each takes its time to read, and a provider may send thousands.
+    hosted = [(index, item) for index, item in enumerate(items) if _hosted_kind(item) is not None]
+    calls = (hosted_call(item, index, status="completed") for index, item in hosted[-MAX_HOSTED_CALLS:])
     return tuple(call for call in calls if call is not None)
 
 
 def hosted_call(item: Any, index: int, *, status: str) -> HostedCall | None:
     """The call that the item at that place of a response is; None for any other. ``status``: where it has none."""
     item = mapping(item)
-    kind = word(item.get("type"))
-    if kind is None or not kind.endswith("_call") or kind in RUN_HERE:
+    kind = _hosted_kind(item)
+    if kind is None:
         return None
     error = item.get("error")
     message = mapping(error).get("message") or mapping(error).get("code") or error
@@ -169,15 +175,22 @@ def hosted_call(item: Any, index: int, *, status: str) -> HostedCall | None:
 
 def reasoning_of(items: Iterable[Mapping[str, Any]]) -> str:
     """The summaries of the model's reasoning. Its thoughts themselves, where a server sends them, are never shown."""
-    found = [
-        said
-        for item in items
-        if item.get("type") == "reasoning"
-        for part in listed(item.get("summary"))
-        if part.get("type") == "summary_text" and (said := text(part.get("text"), MAX_REASONING).strip())
-    ]
+    parts = (part for item in items if item.get("type") == "reasoning" for part in listed(item.get("summary")))
+    found: list[str] = []
+    size = 0
+    for part in parts:
+        said = text(part.get("text"), MAX_REASONING).strip() if part.get("type") == "summary_text" else ""
+        found += [said] if said else []
+        size += len(said)
+        if size > MAX_REASONING:
+            break
     whole = PARAGRAPH.join(found)
     return whole if len(whole) <= MAX_REASONING else f"{whole[: MAX_REASONING - 1]}…"
+
+
+def _hosted_kind(item: Mapping[str, Any]) -> str | None:
+    kind = word(item.get("type"))
+    return None if kind is None or not kind.endswith("_call") or kind in RUN_HERE else kind
 
 
 def _said(part: Mapping[str, Any]) -> str:

@@ -6,11 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from shared.agentkit.agent import Item
-from shared.agentkit.extras import HostedCall, hosted_calls_of, reasoning_of
+from shared.agentkit.extras import MAX_HOSTED_CALLS, HostedCall, hosted_calls_of, reasoning_of
 from shared.runs.model.run import Extras, Run, TurnReasoning
-
-MAX_HOSTED_CALLS = 100
-"""Calls of hosted tools that a run shows, the latest: each wake reads them with the row."""
 
 MAX_REASONING_OF_ALL = 16_000
 """Characters of the summaries of all turns together: those of the earliest turns go first."""

@@ -132,6 +132,13 @@ def test_calls_without_ids_stay_apart_and_a_failed_one_says_why_without_secrets(
     assert max(len(call.id) for call in calls) <= 100
 
 
+def test_of_thousands_of_calls_the_latest_are_read() -> None:
+    items = [{"type": "web_search_call", "action": {"query": str(number)}, "error": "no"} for number in range(10_000)]
+    calls = hosted_calls_of(items)
+    assert [call.summary for call in calls] == [str(number) for number in range(9_900, 10_000)]
+    assert calls[-1].id == "web_search_call_9999"
+
+
 def test_reasoning_is_the_summaries_and_never_the_thoughts() -> None:
     items = [
         {

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from shared.agentkit.agent import AgentUpdate, UpdateKind
-from shared.agentkit.extras import MAX_ANNOTATIONS, MAX_REASONING, Annotation
+from shared.agentkit.extras import MAX_ANNOTATIONS, MAX_HOSTED_CALLS, MAX_REASONING, Annotation
 from shared.api.native.run_shapes import run_on_the_wire
 from shared.runs.commands.delete import delete_run
 from shared.runs.model.run import Extras, PartRef, Run, Turn, TurnReasoning
 from shared.runs.queries.runs import calls_of, in_full
-from shared.runs.rules.extras import MAX_HOSTED_CALLS, MAX_REASONING_OF_ALL, with_extras
+from shared.runs.rules.extras import MAX_REASONING_OF_ALL, with_extras
 from shared.runs.watching.views import (
     ALL,
     AnnotationAdded,

@@ -27,7 +27,8 @@ class View:
     """One event, and everything that is known after it."""
 
     event: str
-    """`state`, `status`, `snapshot`, `delta`, `tool_started`, `tool_progress`, `tool_finished`, `stale`, `wake`, `end`.
+    """`state`, `status`, `snapshot`, `delta`, `tool_started`, `tool_progress`, `tool_finished`, `annotation`,
+    `hosted_call`, `reasoning`, `stale`, `wake`, `end`.
     More may come: leave alone what you do not know."""
 
     data: Any

@@ -122,6 +122,7 @@ async def scene(own_stack: OwnStack) -> AsyncIterator[Callable[..., Any]]:
     async def make(*args: str, **env: str) -> tuple[Api, Stack]:
         stack = own_stack("timer", **{"DORMOUSE_API_KEYS": API_KEYS, "DORMOUSE_EVENTS_SECONDS": "0.5", **env})
         await stack.model.script("soon", [{"think": 0, "text": f"{MARK} as well"}])
+        await stack.model.script("bad", [{"think": 0, "status": "failed", "error": {"code": "invalid_prompt"}}])
         await stack.model.script("never", [{"think": 600.0, "text": "done"}])
         asks = [{"name": "send", "arguments": {"label": MARK}}]
         await stack.model.script("asks", [{"think": 0, "calls": asks}, {"think": 0, "text": MARK}])
@@ -144,12 +145,14 @@ async def things_of(ann: Caller, receiver: Receiver) -> dict[str, dict[str, str]
         for items, more in (
             ([{"input": f"[script:soon] {MARK}"}], {"callback_url": receiver.url}),
             ([{"input": f"[script:never] {MARK}"}], {}),
+            ([{"input": f"[script:bad] {MARK}"}], {}),
         )
     ]
     for each in (ended, deleted):
         await ann.until(f"/api/runs/{each['id']}", *TERMINAL)
     asking = await ann.until(f"/api/runs/{parked['id']}", "requires_action")
-    await ann.until(f"/api/batches/{batches[0]['id']}", "completed")
+    for each in (batches[0], batches[2]):
+        await ann.until(f"/api/batches/{each['id']}", "completed")
     response = {"model": "bench", "input": f"[script:soon] {MARK}"}
     first = await ann.call("POST", "/api/v1/responses", json=response)
     lasting = {"model": "bench", "input": f"[script:never] {MARK}", "background": True}
@@ -170,6 +173,7 @@ async def things_of(ann: Caller, receiver: Receiver) -> dict[str, dict[str, str]
         "deliver_again": {"run_id": ended["id"]},
         "cancel_batch": {"batch_id": batches[1]["id"]},
         "delete_batch": {"batch_id": batches[1]["id"]},
+        "retry_batch": {"batch_id": batches[2]["id"]},
         "v1_cancel_response": {"response_id": second["id"]},
         "v1_delete_response": {"response_id": second["id"]},
     }

@@ -53,6 +53,9 @@ FIELDS = {
     "waiting_text",
     "wake_at",
     "retry_after",
+    "annotations",
+    "hosted_calls",
+    "reasoning",
 }
 
 

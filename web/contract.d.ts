@@ -90,7 +90,7 @@ export interface Batch {
   concurrency: number;
   /** What its caller noted on it at submit; its runs have it too. */
   metadata: Record<string, string>;
-  /** Where its end is told; null when nowhere. */
+  /** Where its end is reported; null when nowhere. */
   callback_url: string | null;
   /** What became of the callback of its end; null before there is one. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
@@ -124,7 +124,7 @@ export interface BatchBody {
   limits?: LimitsBody;
   /** How many items may be active at once; as many as the app allows when left out. */
   concurrency?: number | null;
-  /** An address of yours that is told when the batch ends. */
+  /** An address of yours that gets a callback when the batch ends. */
   callback_url?: string | null;
   /** A run token for the batch, which the answer then holds. */
   token?: BatchTokenBody | null;
@@ -209,7 +209,7 @@ export interface BatchTokenBody {
   label?: string | null;
 }
 
-/** What went wrong with a call, as the model was told. */
+/** What went wrong with a call, as the model reads it. */
 export interface CallError {
   /** A stable word for programs. */
   code: string;
@@ -242,7 +242,7 @@ export interface DeepHealth {
 
 /** The log of a run's callbacks. */
 export interface Deliveries {
-  /** Where the run's end and its questions are told; null when nowhere. */
+  /** Where the run's end and its questions are reported; null when nowhere. */
   callback_url: string | null;
   /** What became of the last callback; null while none is due or was sent. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
@@ -256,7 +256,7 @@ export interface Deliveries {
 export interface Delivery {
   /** The message's id, the same in all attempts at it (the header `webhook-id`). */
   webhook_id: string;
-  /** What is told, such as `run.completed`. */
+  /** What is reported, such as `run.completed`. */
   type: string;
   /** Its number among the attempts at this message; the first is 1. */
   attempt: number;
@@ -557,7 +557,7 @@ export interface Run {
   elapsed_seconds: number | null;
   /** What its caller noted on it at submit. */
   metadata: Record<string, string>;
-  /** Where its end and its questions are told; null when nowhere. */
+  /** Where its end and its questions are reported; null when nowhere. */
   callback_url: string | null;
   /** What became of the last callback; null while none is due or was sent. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
@@ -617,7 +617,7 @@ export interface RunBody {
   deadline_seconds?: number | null;
   /** What it may use up. */
   limits?: LimitsBody;
-  /** An address of yours that is told when the run ends, and when a person has to decide. */
+  /** An address of yours that gets a callback when the run ends, and when a person has to decide. */
   callback_url?: string | null;
   /** A run token for the run, which the answer then holds. */
   token?: TokenBody | null;
@@ -776,7 +776,7 @@ export interface SubmittedBatch {
   concurrency: number;
   /** What its caller noted on it at submit; its runs have it too. */
   metadata: Record<string, string>;
-  /** Where its end is told; null when nowhere. */
+  /** Where its end is reported; null when nowhere. */
   callback_url: string | null;
   /** What became of the callback of its end; null before there is one. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
@@ -840,7 +840,7 @@ export interface SubmittedRun {
   elapsed_seconds: number | null;
   /** What its caller noted on it at submit. */
   metadata: Record<string, string>;
-  /** Where its end and its questions are told; null when nowhere. */
+  /** Where its end and its questions are reported; null when nowhere. */
   callback_url: string | null;
   /** What became of the last callback; null while none is due or was sent. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;

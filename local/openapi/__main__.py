@@ -19,7 +19,7 @@ def files() -> dict[Path, str]:
     """What is written where."""
     made = document.document()
     return {
-        ROOT / "shared" / "api" / "openapi.json": document.rendered(),
+        ROOT / "shared" / "api" / "openapi.json": document.rendered(made),
         ROOT / "web" / "contract.d.ts": typescript.rendered(made),
         ROOT / "clients" / "python" / "src" / "dormouse_client" / "contract.py": python.rendered(made),
         **docs.pages(),

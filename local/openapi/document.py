@@ -106,9 +106,9 @@ def document() -> Json:
     }
 
 
-def rendered() -> str:
+def rendered(made: Json) -> str:
     """The document as the file has it."""
-    return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
 
 
 def schemas(entries: Iterable[Operation]) -> Json:

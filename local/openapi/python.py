@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from local.openapi.notation import Notation
+
 HEAD = '''"""The bodies of the contract. Written by `python -m local.openapi` from the code of the app; not by hand.
 
 An app that is older or newer than this client may leave fields out or have more: nothing is checked when they arrive.
@@ -35,39 +37,6 @@ def rendered(document: Mapping[str, Any]) -> str:
     aliases = [_alias(name, schema) for name, schema in schemas.items() if "properties" not in schema]
     head = HEAD.format(version=document["info"]["version"])
     return head + "".join(f"\n\n{each}" for each in classes) + "\n" + "".join(f"\n{each}" for each in aliases)
-
-
-def typed(schema: Mapping[str, Any]) -> str:
-    """A schema as a type. Raises ``ValueError`` for one that has no notation here."""
-    if "$ref" in schema:
-        return str(schema["$ref"].rsplit("/", 1)[1])
-    for alternatives in ("anyOf", "oneOf"):
-        if alternatives in schema:
-            return " | ".join(dict.fromkeys(typed(each) for each in schema[alternatives]))
-    if "const" in schema:
-        return f"Literal[{_quoted(schema['const'])}]"
-    if "enum" in schema:
-        return f"Literal[{', '.join(_quoted(each) for each in schema['enum'])}]"
-    match schema.get("type"):
-        case "string":
-            return "str"
-        case "boolean":
-            return "bool"
-        case "null":
-            return "None"
-        case "integer":
-            return "int"
-        case "number":
-            return "float"
-        case "array":
-            return f"list[{typed(schema['items'])}]"
-        case "object":
-            more = schema.get("additionalProperties", True)
-            more = next(iter(schema.get("patternProperties", {}).values()), more)
-            return f"dict[str, {typed(more) if isinstance(more, dict) else 'Any'}]"
-        case None:
-            return "Any"
-    raise ValueError(f"no notation for {schema}")
 
 
 def _class(name: str, schema: Mapping[str, Any]) -> str:
@@ -107,3 +76,13 @@ def _docstring(schema: Mapping[str, Any], indent: str) -> Iterator[str]:
 def _quoted(value: Any) -> str:
     """In double quotes, as everywhere in the code."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' if isinstance(value, str) else repr(value)
+
+
+typed = Notation(
+    plain={"string": "str", "boolean": "bool", "null": "None", "integer": "int", "number": "float"},
+    anything="Any",
+    array="list[{}]",
+    record="dict[str, {}]",
+    literals=lambda values: f"Literal[{', '.join(map(_quoted, values))}]",
+).typed
+"""A schema as a type. Raises ``ValueError`` for one that has no notation here."""

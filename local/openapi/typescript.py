@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from local.openapi.notation import Notation
+
 HEAD = "// The bodies of the contract. Written by `python -m local.openapi` from shared/api/openapi.json's sources.\n"
 
 
@@ -24,30 +26,14 @@ def declared(name: str, schema: Mapping[str, Any]) -> str:
     return f"{comment}export interface {name} {{\n{''.join(_members(schema))}}}\n"
 
 
-def typed(schema: Mapping[str, Any]) -> str:
-    """A schema as a type. Raises ``ValueError`` for one that has no notation here."""
-    if "$ref" in schema:
-        return str(schema["$ref"].rsplit("/", 1)[1])
-    for alternatives in ("anyOf", "oneOf"):
-        if alternatives in schema:
-            return " | ".join(dict.fromkeys(typed(each) for each in schema[alternatives]))
-    if "const" in schema:
-        return json.dumps(schema["const"])
-    if "enum" in schema:
-        return " | ".join(json.dumps(each) for each in schema["enum"])
-    match schema.get("type"):
-        case "string" | "boolean" | "null" as same:
-            return str(same)
-        case "integer" | "number":
-            return "number"
-        case "array":
-            return f"Array<{typed(schema['items'])}>"
-        case "object":
-            more = schema.get("additionalProperties", True)
-            return f"Record<string, {typed(more) if isinstance(more, dict) else 'unknown'}>"
-        case None:
-            return "unknown"
-    raise ValueError(f"no notation for {schema}")
+typed = Notation(
+    plain={"string": "string", "boolean": "boolean", "null": "null", "integer": "number", "number": "number"},
+    anything="unknown",
+    array="Array<{}>",
+    record="Record<string, {}>",
+    literals=lambda values: " | ".join(map(json.dumps, values)),
+).typed
+"""A schema as a type. Raises ``ValueError`` for one that has no notation here."""
 
 
 def _members(schema: Mapping[str, Any]) -> Iterator[str]:

@@ -229,7 +229,7 @@ class Agent(Protocol):
 
     @property
     def model(self) -> str | None:
-        """The agent's own model, as callers are told it; None where it is not known here."""
+        """The agent's own model, as callers see it; None where it is not known here."""
         ...
 
     @property

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.api.http import problem
-from shared.errors import MethodNotAllowed, NotFound
+from shared.errors import DormouseError, MethodNotAllowed, NotFound
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -28,15 +28,15 @@ def add(template: str, methods: Iterable[str]) -> None:
 
 def not_found(request: Request) -> Response:
     """The problem for an address that no trigger took."""
-    return not_allowed(other_methods(request, request.path_params.get("rest", "")))
+    return problem(refusal(other_methods(request, request.path_params.get("rest", "")), NotFound()))
 
 
-def not_allowed(methods: Sequence[str]) -> Response:
-    """The problem for an address that takes these methods and was asked for with another; with none it is not ours."""
-    if methods:
-        allow = ", ".join(methods)
-        return problem(MethodNotAllowed(f"This address takes {allow}.", headers={"Allow": allow}))
-    return problem(NotFound())
+def refusal(methods: Sequence[str], unknown: DormouseError) -> DormouseError:
+    """What is wrong with a call of an address that takes these methods, but not its own; ``unknown`` without any."""
+    if not methods:
+        return unknown
+    allow = ", ".join(methods)
+    return MethodNotAllowed(f"This address takes {allow}.", headers={"Allow": allow})
 
 
 def other_methods(request: Request, rest: str) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ from shared.api.by_token.origins import answer_preflight, is_preflight
 from shared.api.native import batches, events, runs
 from shared.api.native.run_bodies import EXAMPLE_ANSWERS, AnswersBody
 from shared.api.operations import IF_NONE_MATCH, RUN_TOKEN, UNCHANGED, WAIT, operation
-from shared.api.routing import not_allowed, other_methods
+from shared.api.routing import other_methods, refusal
 from shared.api.run_tokens import Access, Right
 from shared.drivers.driver import Driver
-from shared.errors import BatchNotFound, RunNotFound, TooManyViewers
+from shared.errors import BatchNotFound, NotFound, RunNotFound, TooManyViewers
 from shared.wiring import App
 
 WITHOUT_A_TOKEN = (errors.TokenInQuery, errors.TokenRequired, errors.InvalidToken, errors.TokenExpired)
@@ -103,13 +103,16 @@ async def shared_get_batch(request: Request, app: App) -> Response:
 
 
 def shared_not_found(request: Request, app: App) -> Response:
-    """What no route above has taken: a browser's preflight, another method, or no address of ours."""
+    """What no route above has taken: a browser's preflight, another method, or no address of ours.
+
+    Raises what is wrong with the last two.
+    """
     check_there_are_tokens(app)
     methods = other_methods(request, f"shared/{request.path_params.get('rest', '')}")
     if is_preflight(request):
         # For no address of ours as well: refused already now, its page could not even read that it is none.
         return answer_preflight(request, methods or USED, app.settings.origins_allowed)
-    return not_allowed(methods)
+    raise refusal(methods, NotFound())
 
 
 def _run(request: Request, app: App, right: Right) -> Access:

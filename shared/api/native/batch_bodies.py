@@ -62,7 +62,7 @@ class OptionsBody(AskedBody):
     """How many items may be active at once; as many as the app allows when left out."""
 
     callback_url: str | None = Field(None, min_length=1, max_length=MAX_OF_A_CALLBACK_URL)
-    """An address of yours that is told when the batch ends."""
+    """An address of yours that gets a callback when the batch ends."""
 
     token: BatchTokenBody | None = None
     """A run token for the batch, which the answer then holds."""

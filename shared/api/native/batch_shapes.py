@@ -92,7 +92,7 @@ class Batch(TypedDict):
     """What its caller noted on it at submit; its runs have it too."""
 
     callback_url: str | None
-    """Where its end is told; null when nowhere."""
+    """Where its end is reported; null when nowhere."""
 
     callback_status: CallbackStatus | None
     """What became of the callback of its end; null before there is one."""

@@ -40,7 +40,7 @@ class Progress(TypedDict):
 
 
 class CallError(TypedDict):
-    """What went wrong with a call, as the model was told."""
+    """What went wrong with a call, as the model reads it."""
 
     code: str
     """A stable word for programs."""

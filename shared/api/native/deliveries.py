@@ -32,7 +32,7 @@ class Delivery(TypedDict):
     """The message's id, the same in all attempts at it (the header `webhook-id`)."""
 
     type: str
-    """What is told, such as `run.completed`."""
+    """What is reported, such as `run.completed`."""
 
     attempt: Annotated[int, Field(ge=1)]
     """Its number among the attempts at this message; the first is 1."""
@@ -60,7 +60,7 @@ class Deliveries(TypedDict):
     """The log of a run's callbacks."""
 
     callback_url: str | None
-    """Where the run's end and its questions are told; null when nowhere."""
+    """Where the run's end and its questions are reported; null when nowhere."""
 
     callback_status: CallbackStatus | None
     """What became of the last callback; null while none is due or was sent."""

@@ -74,7 +74,7 @@ class RunBody(BaseModel):
     """What it may use up."""
 
     callback_url: str | None = Field(None, min_length=1, max_length=MAX_OF_A_CALLBACK_URL)
-    """An address of yours that is told when the run ends, and when a person has to decide."""
+    """An address of yours that gets a callback when the run ends, and when a person has to decide."""
 
     token: TokenBody | None = None
     """A run token for the run, which the answer then holds."""

@@ -19,7 +19,8 @@ from shared.errors import RunNotFound, ToolCallNotFound
 from shared.runs.model.calls import ToolCall as CallRecord
 from shared.runs.model.journal import Line, LineKind
 from shared.runs.model.run import Run
-from shared.runs.queries.runs import WholeCall, calls_of, input_of, whole_call
+from shared.runs.queries.conversation import input_of
+from shared.runs.queries.runs import WholeCall, calls_of, whole_call
 from shared.wiring import App
 
 
@@ -141,7 +142,7 @@ async def get_run_timeline(request: Request, app: App) -> Response:
     run = await own_run(request, app)
     calls = await calls_of(app.ports, run)
     entries = [_entry(line) for line in run.journal.lines]
-    entries += [_entry_of_call(call, run) for call in calls if call.started_at is not None]
+    entries += [_entry_of_call(call, call.started_at, run) for call in calls if call.started_at is not None]
     body: Timeline = {
         "run_id": run.id,
         "wakes": run.counters.wakes,
@@ -195,9 +196,9 @@ def _entry(line: Line) -> TimelineEntry:
     }
 
 
-def _entry_of_call(call: CallRecord, run: Run) -> TimelineEntry:
+def _entry_of_call(call: CallRecord, started_at: datetime, run: Run) -> TimelineEntry:
     return {
-        "at": time_on_the_wire(call.started_at) or "",
+        "at": time_on_the_wire(started_at),
         "until": time_on_the_wire(call.finished_at or run.completed_at),
         "kind": "tool",
         "turn": call.turn,

@@ -158,7 +158,7 @@ class Run(TypedDict):
     """What its caller noted on it at submit."""
 
     callback_url: str | None
-    """Where its end and its questions are told; null when nowhere."""
+    """Where its end and its questions are reported; null when nowhere."""
 
     callback_status: CallbackStatus | None
     """What became of the last callback; null while none is due or was sent."""

@@ -313,10 +313,10 @@ async def _answer(
 
 def _retry_after(run: RunRecord, now: datetime) -> int:
     """Seconds until it is worth asking again: the next wake; sooner where tools or people decide, not the schedule."""
-    times = [each for each in (next_look_or_try(run), run.schedule.deadline_at) if each is not None]
-    seconds = max(1, math.ceil((min(times) - now).total_seconds())) if times else 1
-    sooner = SOONER.get(type(run.phase))
+    next_try, sooner = next_look_or_try(run), SOONER.get(type(run.phase))
     # Nothing to wait for by the schedule: whoever runs the tools, or answers, may be done at any time.
-    if sooner is not None and next_look_or_try(run) is None:
+    if sooner is not None and next_try is None:
         return sooner
+    times = [each for each in (next_try, run.schedule.deadline_at) if each is not None]
+    seconds = max(1, math.ceil((min(times) - now).total_seconds())) if times else 1
     return seconds if sooner is None else min(seconds, sooner)

@@ -15,8 +15,8 @@ from typing_extensions import TypedDict
 from shared.api.callers import user_of
 from shared.api.http import answered_as
 from shared.api.operations import operation
-from shared.api.routing import other_methods
-from shared.errors import DormouseError, InvalidApiKey, MethodNotAllowed, NotFound, ResponseNotFound, RunNotFound
+from shared.api.routing import other_methods, refusal
+from shared.errors import DormouseError, InvalidApiKey, NotFound, ResponseNotFound, RunNotFound
 from shared.settings import Settings
 from shared.wiring import App
 
@@ -120,10 +120,8 @@ def not_found(request: Request, app: App) -> NoReturn:
     # First: without a key nobody learns which addresses there are.
     owner_of_key(request, app.settings, needs_user=False)
     methods = other_methods(request, f"v1/{request.path_params.get('rest', '')}")
-    if methods:
-        allow = ", ".join(methods)
-        raise MethodNotAllowed(f"This address takes {allow}.", headers={"Allow": allow})
-    raise NotFound("No such address here. This app has `/responses`, `/chat/completions` and `/models`.")
+    unknown = NotFound("No such address here. This app has `/responses`, `/chat/completions` and `/models`.")
+    raise refusal(methods, unknown)
 
 
 def _type_of(status: int) -> Literal["invalid_request_error", "rate_limit_error", "server_error"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shared.agentkit.agent import Item
 from shared.errors import RunNotFound
 from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.deliveries import Delivery
@@ -13,6 +12,7 @@ from shared.runs.model.listed import ListedRun
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
+from shared.runs.queries.conversation import current
 
 MAX_BYTES = 4_000_000
 """Bytes of text that a page of anything holds at most, but for its first entry: the rest is on the next page."""
@@ -120,8 +120,7 @@ async def in_full(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> FullRun:
         )
     except LookupError:
         # The parts of a deleted run are removed while its row is still there, as a tombstone.
-        if await is_gone(ports, run.id):
-            raise RunNotFound from None
+        await current(ports, run)
         raise
 
 
@@ -138,18 +137,7 @@ async def whole_call(ports: Ports, run: Run, turn: int, index: int) -> WholeCall
             result=await ports.runs.load_text(run, call.result),
         )
     except LookupError:
-        if await is_gone(ports, run.id):
-            raise RunNotFound from None
-        raise
-
-
-async def input_of(ports: Ports, run: Run) -> Sequence[Item]:
-    """The run's input. Raises ``RunNotFound`` if it is deleted meanwhile."""
-    try:
-        return await ports.runs.given_items(run)
-    except LookupError:
-        if await is_gone(ports, run.id):
-            raise RunNotFound from None
+        await current(ports, run)
         raise
 
 

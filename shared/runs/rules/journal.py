@@ -46,32 +46,32 @@ def begun(created_at: datetime) -> Journal:
 
 def noted(before: Run, after: Run, fact: Fact, now: datetime, took_ms: int) -> Journal:
     """The journal after the fact. ``took_ms``: how long the app was at work since it last wrote."""
-    lines, wakes = list(before.journal.lines), after.counters.wakes - before.counters.wakes
-    told = _line_of(before, after, fact)
-    if told is None and wakes == 0:
+    kind_and_code = _line_of(before, after, fact)
+    if kind_and_code is None:
         # Renewals and the like: what they took belongs to the line of the work that they are part of.
         return before.journal
-    kind, code = told or (LineKind.SENT, "")
+    kind, code = kind_and_code
     line = Line(
         at=milliseconds(now),
         kind=kind,
-        wakes=wakes,
+        wakes=after.counters.wakes - before.counters.wakes,
         ms=took_ms,
         turn=before.turn.number,
         code=_cut(code),
         by=_cut(fact.by) if isinstance(fact, facts.Answered | facts.CancelRequested) else "",
     )
+    lines = list(before.journal.lines)
     _append(lines, line)
     if after.terminal and not before.terminal and line.kind is not LineKind.ENDED:
-        ended = Line(at=line.at, kind=LineKind.ENDED, code=_cut(after.result.error_code or after.status.value))
-        lines.append(replace(ended, by=line.by))
+        code = _cut(after.result.error_code or after.status.value)
+        lines.append(Line(at=line.at, kind=LineKind.ENDED, code=code, by=line.by))
     elif isinstance(after.phase, WaitingForAnswers) and not isinstance(before.phase, WaitingForAnswers):
         lines.append(Line(at=line.at, kind=LineKind.PARKED, turn=after.turn.number))
     return Journal(lines=_thinned(lines))
 
 
 def _line_of(before: Run, after: Run, fact: Fact) -> tuple[LineKind, str] | None:
-    """Kind and code; None for what is not told by itself."""
+    """Kind and code; None for what has no line of its own: no such fact counts a wake."""
     match fact:
         case facts.Claimed():
             return LineKind.SENT, ""

@@ -71,16 +71,15 @@ def next_look_or_try(run: Run) -> datetime | None:
 
 
 def _said(run: Run, calls: Sequence[ToolCall], next_try: datetime | None) -> tuple[WaitingFor, str]:
-    again = f"Next try in {_seconds(run)}."
     match run.phase:
         case Ended(status=status):
             return WaitingFor.NOTHING, f"The run is {_STATUS[status]}."
         case WaitingForAnswers():
             names = _names(call for call in calls if call.state is CallState.WAITING)
-            return WaitingFor.PERSON, f"Waiting for somebody to approve {names or 'a tool call'}."
+            return WaitingFor.PERSON, f"Waiting for somebody to approve {_listed(names) or 'a tool call'}."
         case RunningTools() if next_try is None:
             names = _names(call for call in calls if call.turn == run.turn.number and call.state.runnable)
-            return WaitingFor.TOOLS, f"{names} {'is' if _is_one(names) else 'are'} running." if names else _TOOLS
+            return WaitingFor.TOOLS, f"{_listed(names)} {_are(names)} running." if names else _TOOLS
         case Pending(no_news=failures) if failures:
             return WaitingFor.PROVIDER, f"The provider did not answer the last look. Next look in {_seconds(run)}."
         case Pending():
@@ -89,7 +88,7 @@ def _said(run: Run, calls: Sequence[ToolCall], next_try: datetime | None) -> tup
             return WaitingFor.PROVIDER, "The request is at the provider, and its answer is not known yet."
         case Creating(not_before=None) if run.schedule.resume_at is None:
             return WaitingFor.PROVIDER, "The request to the model is about to be sent."
-    return WaitingFor.RETRY, f"{_why(run)} {again}"
+    return WaitingFor.RETRY, f"{_why(run)} Next try in {_seconds(run)}."
 
 
 _TOOLS = "The run's tools are running."
@@ -115,13 +114,17 @@ def _seconds(run: Run) -> str:
     return f"{max(1, round(run.schedule.retry_after))} s"
 
 
-def _names(calls: Iterable[ToolCall]) -> str:
-    names = list(dict.fromkeys(call.name for call in calls))
+def _names(calls: Iterable[ToolCall]) -> list[str]:
+    return list(dict.fromkeys(call.name for call in calls))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Some of the names as a sentence has them; empty without any."""
     shown = names[:MAX_NAMES]
     if len(names) > MAX_NAMES:
         return f"{', '.join(shown)} and {len(names) - MAX_NAMES} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
-def _is_one(names: str) -> bool:
-    return " and " not in names
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from dormouse_client._steps import Pause, Reply, Request, Rules, Steps, Tell
+from dormouse_client._steps import CallBack, Pause, Reply, Request, Rules, Steps
 from dormouse_client.errors import DormouseError, NetworkError
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Server:
                     assert step.seconds > 0
                     self.pauses.append(step.seconds)
                     self.now += step.seconds
-                elif isinstance(step, Tell):
+                elif isinstance(step, CallBack):
                     self.told.append(step.values)
                     step.callback(*step.values)
                 step = steps.throw(answer) if isinstance(answer, DormouseError) else steps.send(answer)

@@ -224,7 +224,7 @@ def parser() -> argparse.ArgumentParser:
     verdict = command.add_mutually_exclusive_group(required=True)
     verdict.add_argument("--approve", action="store_true")
     verdict.add_argument("--refuse", action="store_false", dest="approve")
-    command.add_argument("--reason", help="what the model is told")
+    command.add_argument("--reason", help="what the model reads")
 
     command = add("cancel", "cancel a run or a batch")
     command.add_argument("id", help="id of the run or batch")

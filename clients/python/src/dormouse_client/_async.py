@@ -235,8 +235,8 @@ class AsyncDormouse(AsyncClient):
             options: As for `submit_batch`.
         """
         batch = await self.submit_batch(inputs, **options)
-        told = shown(on_progress, progress)
-        return await self.wait_batch(batch, on_progress=told, timeout=timeout, on_outage=on_outage)
+        reported = shown(on_progress, progress)
+        return await self.wait_batch(batch, on_progress=reported, timeout=timeout, on_outage=on_outage)
 
     async def submit_batch(
         self,

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from dormouse_client._arguments import is_final, query
 from dormouse_client._steps import (
     MAX_PAUSE_SECONDS,
+    CallBack,
     Pause,
     Reply,
     Request,
     Rules,
     Steps,
-    Tell,
     call,
     checked,
     is_outage,
@@ -103,7 +103,7 @@ def follow(
             may_hold = not isinstance(error, TooManyRequests)
             pause = min(pause_after(failures, error.retry_after, rules.random()), MAX_PAUSE_SECONDS)
             if on_outage is not None:
-                yield Tell(on_outage, error, pause)
+                yield CallBack(on_outage, error, pause)
             yield from _wait(pause, end, seen, rules)
             continue
         failures, may_hold, tag = 0, True, reply.headers.get("etag", tag)
@@ -119,7 +119,7 @@ def follow(
 
 def _told(callback: Callable[[One], object] | None, value: One) -> Steps[None]:
     if callback is not None:
-        yield Tell(callback, value)
+        yield CallBack(callback, value)
 
 
 def _question(path: str, tag: str | None, hold: float) -> Request:

@@ -45,7 +45,7 @@ class Pause:
     seconds: float
 
 
-class Tell:
+class CallBack:
     """Somebody wants to know. What the callback returns is awaited, where that can be."""
 
     def __init__(self, callback: Callable[..., object], *values: object) -> None:
@@ -55,7 +55,7 @@ class Tell:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back. The headers' names are in lower case. Of a pause and of what is told: nothing."""
+    """What came back. The headers' names are in lower case. Of a pause and of a callback: nothing."""
 
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Reply:
         return seconds(self.headers)
 
 
-Step: TypeAlias = "Request | Pause | Tell"
+Step: TypeAlias = "Request | Pause | CallBack"
 Steps: TypeAlias = Generator[Step, Reply, T]
 
 

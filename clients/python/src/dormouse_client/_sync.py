@@ -232,8 +232,8 @@ class Dormouse(SyncClient):
             options: As for `submit_batch`.
         """
         batch = self.submit_batch(inputs, **options)
-        told = shown(on_progress, progress)
-        return self.wait_batch(batch, on_progress=told, timeout=timeout, on_outage=on_outage)
+        reported = shown(on_progress, progress)
+        return self.wait_batch(batch, on_progress=reported, timeout=timeout, on_outage=on_outage)
 
     def submit_batch(
         self,

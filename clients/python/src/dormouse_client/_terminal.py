@@ -110,11 +110,11 @@ class Terminal:
 
     def progress(self, run: Run) -> None:
         """Where a run stands, when that has changed."""
-        told: Mapping[str, Any] = {**run}  # an older app does not say what a run waits for
-        stands = run["status"], told.get("waiting_for")
+        shown: Mapping[str, Any] = {**run}  # an older app does not say what a run waits for
+        stands = run["status"], shown.get("waiting_for")
         if stands != self._stands:
             self._stands = stands
-            self.say(f"[{run['status']}] {told.get('waiting_text') or ''}".rstrip())
+            self.say(f"[{run['status']}] {shown.get('waiting_text') or ''}".rstrip())
         required = run["required_action"]
         for call in required["calls"] if required else []:
             if call["id"] not in self._asked:

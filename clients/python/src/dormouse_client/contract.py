@@ -141,7 +141,7 @@ class Batch(TypedDict):
     """What its caller noted on it at submit; its runs have it too."""
 
     callback_url: str | None
-    """Where its end is told; null when nowhere."""
+    """Where its end is reported; null when nowhere."""
 
     callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None
     """What became of the callback of its end; null before there is one."""
@@ -190,7 +190,7 @@ class BatchBody(TypedDict):
     """How many items may be active at once; as many as the app allows when left out."""
 
     callback_url: NotRequired[str | None]
-    """An address of yours that is told when the batch ends."""
+    """An address of yours that gets a callback when the batch ends."""
 
     token: NotRequired[BatchTokenBody | None]
     """A run token for the batch, which the answer then holds."""
@@ -301,7 +301,7 @@ class BatchTokenBody(TypedDict):
 
 
 class CallError(TypedDict):
-    """What went wrong with a call, as the model was told."""
+    """What went wrong with a call, as the model reads it."""
 
     code: str
     """A stable word for programs."""
@@ -340,7 +340,7 @@ class Deliveries(TypedDict):
     """The log of a run's callbacks."""
 
     callback_url: str | None
-    """Where the run's end and its questions are told; null when nowhere."""
+    """Where the run's end and its questions are reported; null when nowhere."""
 
     callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None
     """What became of the last callback; null while none is due or was sent."""
@@ -359,7 +359,7 @@ class Delivery(TypedDict):
     """The message's id, the same in all attempts at it (the header `webhook-id`)."""
 
     type: str
-    """What is told, such as `run.completed`."""
+    """What is reported, such as `run.completed`."""
 
     attempt: int
     """Its number among the attempts at this message; the first is 1."""
@@ -758,7 +758,7 @@ class Run(TypedDict):
     """What its caller noted on it at submit."""
 
     callback_url: str | None
-    """Where its end and its questions are told; null when nowhere."""
+    """Where its end and its questions are reported; null when nowhere."""
 
     callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None
     """What became of the last callback; null while none is due or was sent."""
@@ -852,7 +852,7 @@ class RunBody(TypedDict):
     """What it may use up."""
 
     callback_url: NotRequired[str | None]
-    """An address of yours that is told when the run ends, and when a person has to decide."""
+    """An address of yours that gets a callback when the run ends, and when a person has to decide."""
 
     token: NotRequired[TokenBody | None]
     """A run token for the run, which the answer then holds."""
@@ -1066,7 +1066,7 @@ class SubmittedBatch(TypedDict):
     """What its caller noted on it at submit; its runs have it too."""
 
     callback_url: str | None
-    """Where its end is told; null when nowhere."""
+    """Where its end is reported; null when nowhere."""
 
     callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None
     """What became of the callback of its end; null before there is one."""
@@ -1162,7 +1162,7 @@ class SubmittedRun(TypedDict):
     """What its caller noted on it at submit."""
 
     callback_url: str | None
-    """Where its end and its questions are told; null when nowhere."""
+    """Where its end and its questions are reported; null when nowhere."""
 
     callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None
     """What became of the last callback; null while none is due or was sent."""

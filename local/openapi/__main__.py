@@ -19,7 +19,7 @@ def files() -> dict[Path, str]:
     """What is written where."""
     return {
         ROOT / "shared" / "api" / "openapi.json": document.rendered(),
-        ROOT / "web" / "contract.d.ts": typescript.rendered(document.document()),
+        ROOT / "clients" / "js" / "src" / "contract.ts": typescript.rendered(document.document()),
         **docs.pages(),
     }
 

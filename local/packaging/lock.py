@@ -41,7 +41,13 @@ def update_locks(python: Path, *, upgrade: bool = False, root: Path = ROOT) -> l
     return changed
 
 
-NODE_PROJECTS = ("local", ".github/core-tools", "tests/acceptance/browser_npm", "tests/acceptance/openai_npm")
+NODE_PROJECTS = (
+    "local",
+    "clients/js",
+    ".github/core-tools",
+    "tests/acceptance/browser_npm",
+    "tests/acceptance/openai_npm",
+)
 """The folders with a package.json, which names exact versions, and its package-lock.json."""
 
 

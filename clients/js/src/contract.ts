@@ -24,7 +24,7 @@ export interface AgentList {
 /** One person's word on one call. */
 export interface AnswerBody {
   approve: boolean;
-  reason?: string;
+  reason?: string | undefined;
 }
 
 /** The body of `POST /api/runs/{id}/answers`. */
@@ -64,13 +64,13 @@ export interface Batch {
 
 /** Many inputs. An item that does not fit fails alone; the others run. */
 export interface BatchBody {
-  agent?: string | null;
-  model?: string | null;
-  metadata?: Record<string, string>;
-  deadline_seconds?: number | null;
-  limits?: LimitsBody;
-  concurrency?: number | null;
-  callback_url?: string | null;
+  agent?: string | null | undefined;
+  model?: string | null | undefined;
+  metadata?: Record<string, string> | undefined;
+  deadline_seconds?: number | null | undefined;
+  limits?: LimitsBody | undefined;
+  concurrency?: number | null | undefined;
+  callback_url?: string | null | undefined;
   items: Array<ItemBody>;
 }
 
@@ -106,14 +106,14 @@ export interface BatchItem {
 export interface BatchItemList {
   data: Array<BatchItem>;
   /** Only there when there is a next page. */
-  next_cursor?: string;
+  next_cursor?: string | undefined;
 }
 
 /** A page of the caller's batches, newest first. */
 export interface BatchList {
   data: Array<Batch>;
   /** Only there when there is a next page. */
-  next_cursor?: string;
+  next_cursor?: string | undefined;
 }
 
 /** A batch's status, as callers see it. `completed` and `cancelled` never change. */
@@ -181,7 +181,7 @@ export interface Health {
 export interface ImagePart {
   type: "input_image";
   image_url: string;
-  detail?: "low" | "high" | "auto";
+  detail?: "low" | "high" | "auto" | undefined;
 }
 
 /** Why a run was cut short. */
@@ -191,12 +191,12 @@ export interface IncompleteDetails {
 
 /** One of the `items`; `id` is the caller's own. */
 export interface ItemBody {
-  agent?: string | null;
-  model?: string | null;
-  metadata?: Record<string, string>;
-  deadline_seconds?: number | null;
-  limits?: LimitsBody;
-  id?: string | null;
+  agent?: string | null | undefined;
+  model?: string | null | undefined;
+  metadata?: Record<string, string> | undefined;
+  deadline_seconds?: number | null | undefined;
+  limits?: LimitsBody | undefined;
+  id?: string | null | undefined;
   input: string | Array<MessageBody>;
 }
 
@@ -215,9 +215,9 @@ export interface LastDelivery {
 
 /** What the run may use up. Each at most the app's own limit. */
 export interface LimitsBody {
-  turns?: number | null;
-  tool_calls?: number | null;
-  total_tokens?: number | null;
+  turns?: number | null | undefined;
+  tool_calls?: number | null | undefined;
+  total_tokens?: number | null | undefined;
 }
 
 /** What was said in a run: text, or the parts that the caller sent. */
@@ -229,8 +229,8 @@ export interface Message {
 
 /** A message of the caller, in the shape of the Responses API. */
 export interface MessageBody {
-  type?: "message";
-  role?: "user";
+  type?: "message" | undefined;
+  role?: "user" | undefined;
   content: string | Array<TextPart | ImagePart | FilePart>;
 }
 
@@ -276,7 +276,7 @@ export interface Problem {
   /** A sentence for people that says what to do. */
   detail: string;
   /** Which fields of the request do not fit. */
-  errors?: Array<FieldProblem>;
+  errors?: Array<FieldProblem> | undefined;
 }
 
 /** The last word of a tool on how far it is. */
@@ -292,7 +292,7 @@ export interface Progress {
 /** Whether the model provider answers. */
 export interface ProviderCheck {
   status: "ok" | "unwell";
-  detail?: string;
+  detail?: string | undefined;
 }
 
 /** A call that waits for a person. */
@@ -355,14 +355,14 @@ export interface Run {
 /** The body of `POST /api/runs`. */
 export interface RunBody {
   input: string | Array<MessageBody>;
-  model?: string | null;
-  agent?: string | null;
-  session_id?: string | null;
-  stream?: boolean;
-  metadata?: Record<string, string>;
-  deadline_seconds?: number | null;
-  limits?: LimitsBody;
-  callback_url?: string | null;
+  model?: string | null | undefined;
+  agent?: string | null | undefined;
+  session_id?: string | null | undefined;
+  stream?: boolean | undefined;
+  metadata?: Record<string, string> | undefined;
+  deadline_seconds?: number | null | undefined;
+  limits?: LimitsBody | undefined;
+  callback_url?: string | null | undefined;
 }
 
 /** Why a run failed. */
@@ -377,7 +377,7 @@ export interface RunError {
 export interface RunList {
   data: Array<RunSummary>;
   /** Only there when there is a next page. */
-  next_cursor?: string;
+  next_cursor?: string | undefined;
 }
 
 /** A run of a session. */
@@ -439,7 +439,7 @@ export interface Session {
   /** Of the runs of this page, in the order in which they were said. */
   messages: Array<Message>;
   /** Only there when there are older runs. */
-  next_cursor?: string;
+  next_cursor?: string | undefined;
 }
 
 /** Whether all settings are known. */
@@ -451,11 +451,11 @@ export interface SettingsCheck {
 /** Whether storage answers. */
 export interface StorageCheck {
   status: "ok" | "unwell";
-  detail?: string;
+  detail?: string | undefined;
   /** Due rows: runs, batches and deletions still to come back to; up to 1,000. */
-  watched?: number;
+  watched?: number | undefined;
   /** Rows that this version cannot read; counted up to 1,000. */
-  quarantined?: number;
+  quarantined?: number | undefined;
 }
 
 /** Text in a message. */

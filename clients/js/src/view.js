@@ -78,7 +78,9 @@ export function after({ run, text, stale, id: before, connection }, { event, dat
 
 /** The run with one call as it is now, in its place. @param {Run} run @param {ToolCall} call @returns {Run} */
 function withCall(run, call) {
-  const same = (/** @type {ToolCall} */ each) => each.turn === call.turn && each.call_id === call.call_id;
+  // A provider may use a `call_id` again; an `id` names one call, where the app gives one.
+  const name = (/** @type {ToolCall & { id?: string }} */ each) => each.id ?? `${each.turn} ${each.call_id}`;
+  const same = (/** @type {ToolCall} */ each) => name(each) === name(call);
   const calls = run.tool_calls;
   const tool_calls = calls.some(same) ? calls.map((each) => (same(each) ? call : each)) : [...calls, call];
   return { ...run, tool_calls, progress: call.progress ?? run.progress };

@@ -119,6 +119,15 @@ test("tool events are merged into tool_calls, unknown events and fields do no ha
   assert.equal(seen.views[1].run.tool_calls[0].state, "started", "a view that was given is not changed later");
 });
 
+test("calls that have an id are told apart by it", async () => {
+  const seen = watch();
+  await settle();
+  const call = { call_id: "c", name: "work", turn: 1, state: "started", progress: null };
+  server.last.send(...["1.0", "1.1"].map((id) => sse("tool_started", { ...call, id })), sse("tool_finished", { ...call, id: "1.1", state: "finished" }));
+  await settle();
+  assert.deepEqual(seen.views.at(-1).run.tool_calls.map((each) => [each.id, each.state]), [["1.0", "started"], ["1.1", "finished"]]);
+});
+
 test("an event that should have JSON and has none breaks only that connection", async () => {
   const seen = watch();
   await settle();

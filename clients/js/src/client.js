@@ -79,7 +79,6 @@ import { Watch, isFinal } from "./watch.js";
 
 /** @typedef {{ token: string, expires_at: string }} Token */
 
-const MAX_WAIT_SECONDS = 30;
 const USER_ID = /^[A-Za-z0-9._~@-]{1,128}$/;
 
 /**
@@ -97,7 +96,7 @@ export class Dormouse {
     const given = typeof url === "string" ? { ...options, url } : { ...options, ...url };
     const { onBehalfOf, token, headers = {}, retries = 4, fetch = (...all) => globalThis.fetch(...all) } = given;
     if (onBehalfOf !== undefined && !(typeof onBehalfOf === "string" && USER_ID.test(onBehalfOf))) {
-      throw new DormouseError("invalid_user", "onBehalfOf is 1 to 128 of A-Za-z0-9._~@-");
+      throw new DormouseError("invalid_user", `onBehalfOf must match ${USER_ID}`);
     }
     const base = (given.url ?? "").replace(/\/+$/, "");
     this.#transport = new Transport({ url: base, onBehalfOf, token, headers, retries, fetch });
@@ -133,7 +132,7 @@ export class Dormouse {
    * @param {CallOptions & WaitOptions} [options]
    * @returns {Promise<Run>}
    */
-  async wait(run, { hold = MAX_WAIT_SECONDS, ...options } = {}) {
+  async wait(run, { hold = 30, ...options } = {}) {
     return this.#waited("runs", run, { ...options, hold });
   }
 

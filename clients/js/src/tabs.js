@@ -24,7 +24,7 @@ import { Linked, isVisible } from "./timing.js";
 const ASK_MS = 20_000;
 const ANSWER_MS = 5_000; // within which a leader answers; one whose tab is frozen does not
 const GATHER_MS = 1_000;
-const WANTED_MS = 2 * ASK_MS + ANSWER_MS;
+const WANTED_MS = 45_000; // two questions and an answer
 
 /** Whether tabs can share a stream here: a page, in a browser that has what it takes, on https or this machine. */
 export const canShare = () =>
@@ -45,7 +45,6 @@ export class Tabs {
   /** Whom and how far this tab has heard. */
   #has = "";
   #heardAt = 0;
-  #askedAt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #askingSoon;
   #wantedUntil = 0;
   /** Gives up waiting in the queue. */ #waiting = new Linked();
@@ -138,7 +137,7 @@ export class Tabs {
         if (this.#watch.ended) this.#waiting.abort();
       } else if (this.#has !== `${leader} ${n}`) {
         // Not for each of the messages that it cannot place: one answer makes all of them good.
-        this.#askingSoon ??= setTimeout(() => this.#ask(), this.#askedAt + GATHER_MS - Date.now());
+        this.#askingSoon ??= setTimeout(() => this.#ask(), GATHER_MS);
       }
     }
   }
@@ -149,7 +148,7 @@ export class Tabs {
     this.#askingSoon = undefined;
     if (this.#leads || this.#watch.ended) return;
     this.#say({ ask: true, isVisible: isVisible(), has: this.#has });
-    const now = (this.#askedAt = Date.now());
+    const now = Date.now();
     const { signal } = this.#waiting;
     setTimeout(() => {
       if (!isVisible() || this.#leads || this.#heardAt >= now || signal.aborted) return;

@@ -85,17 +85,18 @@ export class Transport {
     if (globalThis.navigator?.onLine === false) {
       return new DormouseError("offline", "This device is offline.", { cause });
     }
-    const { origin } = globalThis.location ?? {};
-    const server = origin && new URL(this.options.url || origin, origin).origin;
-    if (server && server !== origin && !this.#reached && globalThis.document) {
+    const { url } = this.options;
+    const origin = globalThis.document && globalThis.location.origin;
+    const [server] = /^https?:..[^/]+/.exec(url.toLowerCase()) ?? [];
+    if (origin && server && server !== origin && !this.#reached) {
       /** @type {RequestInit} */
       const blind = { mode: "no-cors", cache: "no-store", signal: signal ?? null };
-      const answer = await this.options.fetch(`${this.options.url}/api/health`, blind).catch(() => undefined);
+      const answer = await this.options.fetch(`${url}/api/health`, blind).catch(() => undefined);
       signal?.throwIfAborted();
       if (answer) {
         const message =
           `${server} answers, but pages of ${origin} may not read it: allow them there ` +
-          "(DORMOUSE_ALLOWED_ORIGINS for run tokens, else CORS). A gateway's own error looks the same.";
+          "(DORMOUSE_ALLOWED_ORIGINS for run tokens, else CORS). A gateway's error looks the same.";
         return new DormouseError("origin_not_allowed", message, { cause });
       }
     }
@@ -121,7 +122,7 @@ export function seconds(reply) {
 
 /** The error of an answer that cannot be one of Dormouse's. @param {Response} reply @param {unknown} [cause] */
 export function unexpected(reply, cause) {
-  const message = "The answer is not Dormouse's: it may be a proxy's.";
+  const message = "The answer is not Dormouse's: a proxy's?";
   return new DormouseError("unexpected_response", message, { status: reply.status, cause });
 }
 

@@ -136,6 +136,12 @@ test("a server that is down, a device that is offline and a page of the app's ow
   assert.equal(await code(client().get(RUN)), "offline");
 });
 
+test("a page without an origin gets an error with a code as well", async () => {
+  page = new Page({ origin: "null" });
+  server.down = true;
+  for (const url of ["", "/my-server", "https://", "https://app.test"]) assert.equal(await code(client({ url }).get(RUN)), "network_error");
+});
+
 test("in Node.js nothing is asked about origins", async () => {
   server.down = true;
   assert.equal(await code(client().get(RUN)), "network_error");

@@ -107,7 +107,7 @@ await show(hidden, "hidden");
 await until(async () => (await seenBy(hidden)).states.at(-1) === "polling", 40);
 const left = streams.size - before;
 await show(hidden, "visible");
-await until(() => streams.size === before + 1, 5);
+await until(async () => streams.size === before + 1 && (await seenBy(hidden)).states.at(-1) === "open", 5);
 say({ part: "hidden", left, states: (await seenBy(hidden)).states });
 
 // A page of another origin, which the app does not name; and an address where nobody is.

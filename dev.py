@@ -17,6 +17,7 @@ from local.dev.checking import check
 from local.dev.running import run
 from local.dev.signals import interrupt, on_signals
 from local.dev.testing import test
+from local.packaging.javascript import build_javascript
 from local.packaging.lock import update_locks, update_node_locks
 from local.packaging.package import PYTHON_VERSION, build_package, report
 from local.packaging.python_client import build_wheel
@@ -44,6 +45,7 @@ def package(options: argparse.Namespace) -> int:
         report(build_package(python, options.out, version=options.python_version, bytecode=bytecode, say=print_now))
     )
     print_now(f"Python client: {build_wheel(python, options.out.parent)}")
+    print_now(f"JavaScript client: {build_javascript(find_node(options.venv), options.out.parent)}")
     return 0
 
 

@@ -20,7 +20,7 @@ def files() -> dict[Path, str]:
     made = document.document()
     return {
         ROOT / "shared" / "api" / "openapi.json": document.rendered(made),
-        ROOT / "web" / "contract.d.ts": typescript.rendered(made),
+        ROOT / "clients" / "js" / "src" / "contract.ts": typescript.rendered(made),
         ROOT / "clients" / "python" / "src" / "dormouse_client" / "contract.py": python.rendered(made),
         **docs.pages(),
     }

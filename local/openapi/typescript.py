@@ -40,7 +40,9 @@ def _members(schema: Mapping[str, Any]) -> Iterator[str]:
     required = schema.get("required", ())
     for name, member in schema["properties"].items():
         shown = name if re.fullmatch(r"[A-Za-z_]\w*", name) else json.dumps(name)
-        yield f"{_comment(member, '  ')}  {shown}{'' if name in required else '?'}: {typed(member)};\n"
+        # `undefined` by name: with exactOptionalPropertyTypes a caller could not pass on a value that may be missing.
+        kind = f": {typed(member)}" if name in required else f"?: {typed(member)} | undefined"
+        yield f"{_comment(member, '  ')}  {shown}{kind};\n"
 
 
 def _comment(schema: Mapping[str, Any], indent: str) -> str:

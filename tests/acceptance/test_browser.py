@@ -47,14 +47,20 @@ def node() -> NodeTools:
     tools = find_node(Path(sys.prefix))
     packed = HOME / "node_modules" / "@sparticuz" / "chromium" / "bin" / "chromium.br"
     ensure_packages("a headless Chromium", SOURCE, HOME, packed, tools)
-    shutil.copyfile(SOURCE / "browser.mjs", HOME / "browser.mjs")
+    for each in SOURCE.glob("*.mjs"):
+        shutil.copyfile(each, HOME / each.name)
     return tools
+
+
+def unpacked() -> str:
+    """Where the browser is, once it was unpacked."""
+    version = json.loads((SOURCE / "package.json").read_text())["dependencies"]["@sparticuz/chromium"]
+    return str(HOME / f"chromium-{version}")
 
 
 async def browse(node: NodeTools, pages: Sequence[Page]) -> Seen:
     """What each page could read, by the page's name."""
-    version = json.loads((SOURCE / "package.json").read_text())["dependencies"]["@sparticuz/chromium"]
-    given = json.dumps({"unpacked": str(HOME / f"chromium-{version}"), "pages": pages})
+    given = json.dumps({"unpacked": unpacked(), "pages": pages})
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(node.node, HOME / "browser.mjs", given, stdout=pipe, stderr=pipe)
     try:

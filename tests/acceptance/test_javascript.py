@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,27 +14,15 @@ import pytest
 
 from local import ROOT
 from local.model.control import ModelControl
-from local.stack import find_node, npm_environment
+from local.stack import find_node
 from tests.acceptance.batches import counts
 from tests.acceptance.conftest import Stack, Target
 from tests.parts.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
-TYPESCRIPT = "typescript@5.9.3"
-STRICT = ["--noEmit", "--allowJs", "--checkJs", "--strict", "--noUncheckedIndexedAccess"]
-BROWSER = [
-    "--target",
-    "es2022",
-    "--module",
-    "esnext",
-    "--moduleResolution",
-    "bundler",
-    "--lib",
-    "es2022,dom,dom.iterable",
-]
 HEAD = """
-import { Dormouse, DormouseError, isFinal } from "./dormouse.mjs";
+import { Dormouse, DormouseError, isFinal } from "./src/index.js";
 const url = process.argv[2];
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 const code = (promise) =>
@@ -57,7 +43,8 @@ def driver() -> str:
 def node(tmp_path: Path) -> Node:
     """Run a script with a client in it; what it gives to ``say``."""
     tools = find_node(Path(sys.prefix))
-    shutil.copyfile(ROOT / "web" / "dormouse.js", tmp_path / "dormouse.mjs")
+    shutil.copytree(ROOT / "clients" / "js" / "src", tmp_path / "src")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
 
     async def run(url: str, script: str) -> Any:
         file = tmp_path / "script.mjs"
@@ -84,34 +71,6 @@ async def finish_when_followed(model: ModelControl, script: str, turn: int, time
     await model.finish(await eventually(followed))
 
 
-def test_its_types_hold(tmp_path: Path) -> None:
-    """``tsc`` finds no mistake in it, and finds one in a page that mistakes a field."""
-    tools = find_node(Path(sys.prefix))
-    install = [*tools.npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(tmp_path)]
-    subprocess.run([*install, TYPESCRIPT], env=npm_environment(tools), check=True, capture_output=True)
-    for file in ("dormouse.js", "contract.d.ts"):
-        shutil.copyfile(ROOT / "web" / file, tmp_path / file)
-    (tmp_path / "page.js").write_text(
-        'import { Dormouse } from "./dormouse.js";\n'
-        'const run = await new Dormouse().submit({ input: "x" });\n'
-        "console.log(run.text, run.txt);\n"
-        'await new Dormouse().submit({ inputs: "x" });\n'
-        "for await (const view of new Dormouse().watch(run)) console.log(view.call?.state, view.text.length);\n"
-        'const batch = await new Dormouse().waitBatch(await new Dormouse().submitBatch({ items: [{ input: "x" }] }));\n'
-        "console.log(batch.counts.failed, (await new Dormouse().batchItems(batch)).data[0]?.text, batch.texts);\n"
-        'await new Dormouse().submitBatch({ items: ["x"] });\n'
-        'await new Dormouse().batchItems(batch, { status: ["queued"] });\n'
-    )
-    tsc = [str(tools.node), str(tmp_path / "node_modules" / "typescript" / "bin" / "tsc"), *STRICT, *BROWSER]
-
-    def mistakes(file: str) -> list[str]:
-        answer = subprocess.run([*tsc, str(tmp_path / file)], capture_output=True, text=True, check=False)
-        return re.findall(r"\((\d+),\d+\): error", answer.stdout)
-
-    assert mistakes("dormouse.js") == []
-    assert mistakes("page.js") == ["3", "4", "7", "8", "9"]
-
-
 async def test_a_run_is_submitted_and_waited_for(target: Target, node: Node) -> None:
     said = await node(
         target.api.url,
@@ -122,8 +81,10 @@ async def test_a_run_is_submitted_and_waited_for(target: Target, node: Node) -> 
         const same = (await client.get(done)) === done;
         const polled = await client.wait((await client.submit({ input: "Another story." })).id, { hold: 0 });
         const page = await client.list({ status: ["completed"], agent: "novelist", limit: 1 });
+        const ids = [];
+        for await (const { id } of client.runs({ agent: "novelist", limit: 1 })) if (ids.push(id) === 2) break;
         const session = await client.session(done.session_id);
-        say({ run, done, seen, same, polled: polled.status, page, session, final: isFinal(done) });
+        say({ run, done, seen, same, polled: polled.status, page, ids, session, final: isFinal(done) });
         """,
     )
     assert said["done"] == await target.api.run(said["run"]["id"])
@@ -132,6 +93,7 @@ async def test_a_run_is_submitted_and_waited_for(target: Target, node: Node) -> 
     assert said["seen"][-1] == "completed"
     assert len(said["page"]["data"]) == 1
     assert "next_cursor" in said["page"]
+    assert len(set(said["ids"])) == 2
     assert said["session"]["messages"][-1]["content"] == said["done"]["text"]
 
 
@@ -222,8 +184,10 @@ async def test_a_batch_is_submitted_waited_for_and_read_in_pages(target: Target,
           pages.push(page.data);
           cursor = page.next_cursor;
         }
+        const every = [];
+        for await (const item of client.items(done, { limit: 4 })) every.push(item.id);
         say({
-          ids: [batch.id, same.id, byId.id, (await client.batches({ limit: 1 })).data[0].id],
+          all: every, ids: [batch.id, same.id, byId.id, (await client.batches({ limit: 1 })).data[0].id],
           done, seen, pages, failed, unchanged: (await client.batch(done)) === done, final: isFinal(done),
         });
         """,
@@ -233,6 +197,7 @@ async def test_a_batch_is_submitted_waited_for_and_read_in_pages(target: Target,
     assert said["done"]["counts"] == counts(total=6, completed=5, failed=1)
     assert (said["done"]["metadata"], said["seen"][-1]) == ({"job": "ä"}, "completed")
     assert (said["unchanged"], said["final"]) == (True, True)
+    assert said["all"] == ["a", "b", "c", "d", "e", "bad"]
     assert [[item["id"] for item in page] for page in said["pages"]] == [["a", "b", "c", "d"], ["e", "bad"]]
     for item in [*said["pages"][0], said["pages"][1][0]]:
         assert f"item {item['id']}" in item["text"]

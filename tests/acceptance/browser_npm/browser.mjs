@@ -2,34 +2,12 @@
 // Takes {unpacked, pages: [{name, address, requests, served}]} as JSON, each request with its method, its address and, if it is to
 // be sent as a page of ours would send it and in no other way, its headers; prints what each page could read, as JSON. A page that
 // is `served` is one that somebody else has there.
-import { existsSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { createServer, request } from "node:http";
-import { dirname, join } from "node:path";
+import { launch } from "./chromium.mjs";
 
 const { unpacked, pages } = JSON.parse(process.argv[2]);
 const HTML = "<!doctype html><title>A page</title>";
 const EVIL = "127.0.0.2"; // where the name evil.test leads
-
-// The package unpacks itself, and the libraries that it brings, into the folder for temporary files, and only where it
-// believes to be on AWS. Renamed when it is whole: another process may be at it, too.
-async function unpack() {
-  if (existsSync(unpacked)) return;
-  const folder = mkdtempSync(join(dirname(unpacked), "unpacking-"));
-  const { TMPDIR: before } = process.env;
-  process.env.TMPDIR = folder;
-  process.env.AWS_EXECUTION_ENV = "AWS_Lambda_nodejs20.x";
-  const { default: chromium } = await import("@sparticuz/chromium");
-  chromium.setGraphicsMode = false;
-  await chromium.executablePath();
-  if (before === undefined) delete process.env.TMPDIR;
-  else process.env.TMPDIR = before;
-  try {
-    renameSync(folder, unpacked);
-  } catch (error) {
-    if (!existsSync(unpacked)) throw error;
-    rmSync(folder, { recursive: true });
-  }
-}
 
 // Runs in the page. What comes back is everything that it could read, and what loaded.
 async function tryAll(requests) {
@@ -94,9 +72,6 @@ async function tryAll(requests) {
   return seen;
 }
 
-await unpack();
-const { chromium: driver } = await import("playwright-core");
-
 // Pages come from their own port of this machine. The name evil.test is one that leads to the attacker for the page, and
 // to the server on the same port of 127.0.0.1 for all that the page asks then.
 const servers = await Promise.all([...new Set(pages.filter(({ served }) => !served).map(({ address }) => new URL(address).host))].map(async (host) => {
@@ -118,11 +93,7 @@ const servers = await Promise.all([...new Set(pages.filter(({ served }) => !serv
   await new Promise((listening) => server.listen(Number(port), evil ? EVIL : "127.0.0.1", listening));
   return server;
 }));
-const browser = await driver.launch({
-  executablePath: join(unpacked, "chromium"),
-  args: ["--no-sandbox", `--host-resolver-rules=MAP evil.test ${EVIL}`],
-  env: { ...process.env, LD_LIBRARY_PATH: join(unpacked, "al2023", "lib"), FONTCONFIG_PATH: join(unpacked, "fonts") },
-});
+const browser = await launch(unpacked, [`--host-resolver-rules=MAP evil.test ${EVIL}`]);
 const seen = {};
 for (const { name, address, requests } of pages) {
   const page = await browser.newPage();

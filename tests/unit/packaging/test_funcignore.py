@@ -76,8 +76,9 @@ SECRETS = [
     "shared/runs/dump.json",
     "shared/runs/store/rows.csv",
     "shared/runs/x.pfx",
-    "web/.env",
-    "web/key.pem",
+    "clients/js/.env",
+    "clients/js/.npmrc",
+    "clients/js/key.pem",
     "\u043a\u043b\u044e\u0447.txt",
 ]
 """What nobody names in advance, and nobody wants to have sent."""
@@ -96,6 +97,10 @@ CLUTTER = [
     "__pycache__/function_app.cpython-311.pyc",
     "azure.yaml",
     "bench/cold_start.py",
+    "clients/js/node_modules/esbuild/x.js",
+    "clients/js/package.json",
+    "clients/js/src/client.js",
+    "clients/js/types/index.d.ts",
     "clients/python/src/dormouse_client/contract.py",
     "dev.py",
     "docs/package.md",
@@ -113,7 +118,6 @@ CLUTTER = [
     "shared/api/__pycache__/y.pyc",
     "shared/README.md",
     "tests/unit/shared/test_x.py",
-    "web/dormouse.js",
 ]
 
 APP = [

@@ -59,7 +59,7 @@ export interface AnswerBody {
   /** Whether the call may be made. */
   approve: boolean;
   /** Why, for the model, which reads the reason of a refusal. */
-  reason?: string;
+  reason?: string | undefined;
 }
 
 /** The body of `POST /api/runs/{id}/answers`. */
@@ -113,21 +113,21 @@ export interface Batch {
 /** Many inputs. An item that does not fit fails alone; the others run. */
 export interface BatchBody {
   /** The agent's name (`GET /api/agents`); the app's default when nobody says another. */
-  agent?: string | null;
+  agent?: string | null | undefined;
   /** One of the `models` of the agent; its own when left out. */
-  model?: string | null;
+  model?: string | null | undefined;
   /** Up to 16 notes of your own, which are kept with the run; those of the batch and of an item are put together. */
-  metadata?: Record<string, string>;
+  metadata?: Record<string, string> | undefined;
   /** Seconds after which a run fails if it has not ended; the app's default when left out. */
-  deadline_seconds?: number | null;
+  deadline_seconds?: number | null | undefined;
   /** What each run may use up. */
-  limits?: LimitsBody;
+  limits?: LimitsBody | undefined;
   /** How many items may be active at once; as many as the app allows when left out. */
-  concurrency?: number | null;
+  concurrency?: number | null | undefined;
   /** An address of yours that gets a callback when the batch ends. */
-  callback_url?: string | null;
+  callback_url?: string | null | undefined;
   /** A run token for the batch, which the answer then holds. */
-  token?: BatchTokenBody | null;
+  token?: BatchTokenBody | null | undefined;
   /** The inputs, in the order in which they are begun. */
   items: Array<ItemBody>;
 }
@@ -185,7 +185,7 @@ export interface BatchItemList {
   /** The items. */
   data: Array<BatchItem>;
   /** Only there when there is a next page. */
-  next_cursor?: string;
+  next_cursor?: string | undefined;
 }
 
 /** A page of the caller's batches, newest first. */
@@ -193,7 +193,7 @@ export interface BatchList {
   /** The batches. */
   data: Array<Batch>;
   /** Only there when there is a next page. */
-  next_cursor?: string;
+  next_cursor?: string | undefined;
 }
 
 /** A batch's status, as callers see it. `completed` and `cancelled` never change. */
@@ -204,9 +204,9 @@ export interface BatchTokenBody {
   /** What it allows: to see how the batch stands. */
   rights: Array<"read">;
   /** How long it holds. Default: `3600`. */
-  seconds?: number;
+  seconds?: number | undefined;
   /** A name for whoever gets it. */
-  label?: string | null;
+  label?: string | null | undefined;
 }
 
 /** What went wrong with a call, as the model reads it. */
@@ -319,7 +319,7 @@ export interface ImagePart {
   /** Where the provider fetches the image. */
   image_url: string;
   /** How closely the model looks at it. Default: `"auto"`. */
-  detail?: "low" | "high" | "auto";
+  detail?: "low" | "high" | "auto" | undefined;
 }
 
 /** Why a run was cut short. */
@@ -339,17 +339,17 @@ export interface InputMessage {
 /** One of the `items`; `id` is the caller's own. */
 export interface ItemBody {
   /** The agent's name (`GET /api/agents`); the app's default when nobody says another. */
-  agent?: string | null;
+  agent?: string | null | undefined;
   /** One of the `models` of the agent; its own when left out. */
-  model?: string | null;
+  model?: string | null | undefined;
   /** Up to 16 notes of your own, which are kept with the run; those of the batch and of an item are put together. */
-  metadata?: Record<string, string>;
+  metadata?: Record<string, string> | undefined;
   /** Seconds after which a run fails if it has not ended; the app's default when left out. */
-  deadline_seconds?: number | null;
+  deadline_seconds?: number | null | undefined;
   /** What each run may use up. */
-  limits?: LimitsBody;
+  limits?: LimitsBody | undefined;
   /** A name of your own for it, which its result has too. */
-  id?: string | null;
+  id?: string | null | undefined;
   /** What the agent is to answer: a text, or messages with text, images and files. */
   input: string | Array<MessageBody>;
 }
@@ -372,11 +372,11 @@ export interface LastDelivery {
 /** What the run may use up. Each at most the app's own limit. */
 export interface LimitsBody {
   /** Model responses, at most. */
-  turns?: number | null;
+  turns?: number | null | undefined;
   /** Calls of tools, at most. */
-  tool_calls?: number | null;
+  tool_calls?: number | null | undefined;
   /** Tokens of input and output together: once they are used, no further turn begins, and the run fails. */
-  total_tokens?: number | null;
+  total_tokens?: number | null | undefined;
 }
 
 /** What was said in a run: text, or the parts that the caller sent. */
@@ -392,9 +392,9 @@ export interface Message {
 /** A message of the caller, in the shape of the Responses API. */
 export interface MessageBody {
   /** What this item is. Default: `"message"`. */
-  type?: "message";
+  type?: "message" | undefined;
   /** Whose message it is: the caller's. Default: `"user"`. */
-  role?: "user";
+  role?: "user" | undefined;
   /** A text, or parts: text, images, files. */
   content: string | Array<TextPart | ImagePart | FilePart>;
 }
@@ -460,7 +460,7 @@ export interface Problem {
   /** A sentence for people that says what to do. */
   detail: string;
   /** Which fields of the request do not fit. */
-  errors?: Array<FieldProblem>;
+  errors?: Array<FieldProblem> | undefined;
 }
 
 /** The last word of a tool on how far it is. */
@@ -482,7 +482,7 @@ export interface ProviderCheck {
   /** `unwell` when it does not answer in time, or refuses. */
   status: "ok" | "unwell";
   /** What is wrong; not there when nothing is. */
-  detail?: string;
+  detail?: string | undefined;
 }
 
 /** A call that waits for a person. */
@@ -602,25 +602,25 @@ export interface RunBody {
   /** What the agent is to answer: a text, or messages with text, images and files. */
   input: string | Array<MessageBody>;
   /** One of the `models` of the agent; its own when left out. */
-  model?: string | null;
+  model?: string | null | undefined;
   /** The agent's name (`GET /api/agents`); the session's, or else the app's default, when left out. */
-  agent?: string | null;
+  agent?: string | null | undefined;
   /** The session that the run goes on with; a new one when left out. */
-  session_id?: string | null;
+  session_id?: string | null | undefined;
   /** One line for lists; the first line of the input when left out. */
-  title?: string | null;
+  title?: string | null | undefined;
   /** Whether its text can be watched while it is written. Default: `false`. */
-  stream?: boolean;
+  stream?: boolean | undefined;
   /** Up to 16 notes of your own, which are kept with the run. */
-  metadata?: Record<string, string>;
+  metadata?: Record<string, string> | undefined;
   /** Seconds after which it fails if it has not ended, those in which a person is asked not counted; the app's default when left out. More than the app allows is refused. */
-  deadline_seconds?: number | null;
+  deadline_seconds?: number | null | undefined;
   /** What it may use up. */
-  limits?: LimitsBody;
+  limits?: LimitsBody | undefined;
   /** An address of yours that gets a callback when the run ends, and when a person has to decide. */
-  callback_url?: string | null;
+  callback_url?: string | null | undefined;
   /** A run token for the run, which the answer then holds. */
-  token?: TokenBody | null;
+  token?: TokenBody | null | undefined;
 }
 
 /** Why a run failed. */
@@ -644,7 +644,7 @@ export interface RunList {
   /** The runs, without what is long or changes often. */
   data: Array<RunSummary>;
   /** Only there when there is a next page. */
-  next_cursor?: string;
+  next_cursor?: string | undefined;
 }
 
 /** A run of a session. */
@@ -731,7 +731,7 @@ export interface Session {
   /** Of the runs of this page, in the order in which they were said. */
   messages: Array<Message>;
   /** Only there when there are older runs. */
-  next_cursor?: string;
+  next_cursor?: string | undefined;
 }
 
 /** Whether all settings are known. */
@@ -747,11 +747,11 @@ export interface StorageCheck {
   /** `unwell` when it does not answer in time. */
   status: "ok" | "unwell";
   /** What is wrong; not there when nothing is. */
-  detail?: string;
+  detail?: string | undefined;
   /** Due rows: runs, batches and deletions still to come back to; up to 1,000. */
-  watched?: number;
+  watched?: number | undefined;
   /** Rows that this version cannot read; counted up to 1,000. */
-  quarantined?: number;
+  quarantined?: number | undefined;
 }
 
 /** A batch as the answer to its submit has it. */
@@ -795,7 +795,7 @@ export interface SubmittedBatch {
   /** The batch whose items it runs again; null when its items are new. That batch may be deleted since. */
   retry_of: string | null;
   /** Only there when it was asked for, and in no other answer. */
-  token?: RunToken;
+  token?: RunToken | undefined;
 }
 
 /** A run as the answer to its submit has it. */
@@ -879,7 +879,7 @@ export interface SubmittedRun {
   /** Summaries of the model's reasoning in the turns that are over, where the agent asks its provider for them. */
   reasoning: Array<Reasoning>;
   /** Only there when it was asked for, and in no other answer. */
-  token?: RunToken;
+  token?: RunToken | undefined;
 }
 
 /** Text in a message. */
@@ -931,9 +931,9 @@ export interface TokenBody {
   /** What it allows: to see and watch the run, to answer its questions, to cancel it. */
   rights: Array<"read" | "answer" | "cancel">;
   /** How long it holds. Default: `3600`. */
-  seconds?: number;
+  seconds?: number | undefined;
   /** A name for whoever gets it: the run tells who answered or cancelled by it. */
-  label?: string | null;
+  label?: string | null | undefined;
 }
 
 /** One tool call of the run. */

@@ -123,7 +123,15 @@ def is_folder(module: str) -> bool:
 
 def test_what_ships_imports_nothing_that_does_not() -> None:
     for file in DEPLOYED:
-        assert not {name.split(".")[0] for name in imports(file)} & {"local", "tests", "bench", "dev"}, name_of(file)
+        assert not {name.split(".")[0] for name in imports(file)} & {"local", "tests", "bench", "dev", "examples"}, (
+            name_of(file)
+        )
+
+
+def test_an_example_can_be_copied_without_the_app() -> None:
+    for file in sources("examples"):
+        used = {name.split(".")[0] for name in imports(file)}
+        assert not used & {"function_app", "shared", "local", "tests", "bench", "dev"}, name_of(file)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +194,7 @@ READERS = {"environ", "environb", "getenv", "getenvb"}
 
 
 def test_a_file_can_be_read_at_one_sitting() -> None:
-    for file in sources("shared", "local", "clients", "function_app.py", "dev.py"):
+    for file in sources("shared", "local", "clients", "examples", "function_app.py", "dev.py"):
         lines = len(file.read_text("utf-8").splitlines())
         assert lines <= LONGER.get(name_of(file), MAX_LINES), f"{name_of(file)} has {lines} lines"
 

@@ -104,6 +104,8 @@ CLUTTER = [
     "clients/python/src/dormouse_client/contract.py",
     "dev.py",
     "docs/package.md",
+    "examples/page/page.js",
+    "examples/your_server.py",
     "infra/main.bicep",
     "LICENSE",
     "local/host/host.py",

@@ -1,5 +1,5 @@
 // The headless Chromium of the package, and its driver.
-import { existsSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 // The package unpacks itself, and the libraries that it brings, into the folder for temporary files, and only where it
@@ -23,10 +23,21 @@ async function unpack(unpacked) {
   }
 }
 
+/** Where its fonts are: its own file has the place that they had on AWS, and without any, a page with an input field crashes. */
+function fontSettings(unpacked) {
+  const file = join(unpacked, "fonts-here.conf");
+  if (existsSync(file)) return file;
+  const made = `${file}-${process.pid}`; // renamed when it is whole, as above
+  writeFileSync(made, `<fontconfig><dir>${join(unpacked, "fonts")}</dir><cachedir>${join(unpacked, "fonts-cache")}</cachedir></fontconfig>`);
+  renameSync(made, file);
+  return file;
+}
+
 /** Start it; `unpacked` is where it is, or is to be, unpacked. */
 export async function launch(unpacked, args = []) {
   await unpack(unpacked);
   const { chromium: driver } = await import("playwright-core");
-  const env = { ...process.env, LD_LIBRARY_PATH: join(unpacked, "al2023", "lib"), FONTCONFIG_PATH: join(unpacked, "fonts") };
+  const fonts = fontSettings(unpacked);
+  const env = { ...process.env, LD_LIBRARY_PATH: join(unpacked, "al2023", "lib"), FONTCONFIG_FILE: fonts };
   return driver.launch({ executablePath: join(unpacked, "chromium"), args: ["--no-sandbox", ...args], env });
 }

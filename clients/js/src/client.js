@@ -262,7 +262,8 @@ export class Dormouse {
    */
   async *watch(run, { after, text = "", signal, onConnection, share = true } = {}) {
     const id = typeof run === "string" ? run : run.id;
-    const start = typeof run !== "string" && this.#known.has(run) ? run : undefined;
+    // What a submit has brought besides the run is nobody else's: what is known goes to other tabs.
+    const start = typeof run !== "string" && this.#known.has(run) ? { ...run, token: undefined } : undefined;
     /** @type {import("./watch.js").Server} */
     const server = {
       id,
@@ -337,9 +338,8 @@ export class Dormouse {
     return one;
   }
 
-  /** @param {string} where @param {RequestOptions & SubmitOptions} [options] */
+  /** On plain http there is no `crypto.randomUUID`. @param {string} where @param {RequestOptions & SubmitOptions} [options] */
   #submitted(where, { key = crypto.getRandomValues(new Uint32Array(4)).join("-"), ...options } = {}) {
-    // Not `crypto.randomUUID`, which is not there on plain http.
     return this.#one("POST", where, { ...options, headers: { "Idempotency-Key": key, ...options.headers } });
   }
 

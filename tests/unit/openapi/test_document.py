@@ -20,9 +20,9 @@ from shared.api import routing
 from shared.api.operations import OPERATIONS, RUN_TOKEN
 from shared.errors import DormouseError
 from shared.runs.model.phases import RunStatus
-from tests.parts.contract import Contract, events_of
+from tests.parts.contract import FILE, Contract, events_of
 
-DOCUMENT = document.document()
+DOCUMENT: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
 NOBODYS = {"method_not_allowed", "origin_not_allowed", "unauthenticated"}
 """Codes that belong to no body of an operation: where there is none, or none is promised."""
 

@@ -27,7 +27,7 @@ def tier_arguments(options: argparse.Namespace) -> list[str]:
         return marks  # and no other processes: what they print, and a debugger, would be out of reach
     # Acceptance tests mostly wait for processes, so that more of them than there are cores run at once.
     cores = os.cpu_count() or 1
-    workers = ["-n", str(cores + 1 if options.quick else 2 * cores), "--dist", "worksteal"]
+    workers = ["-n", str(cores + 2 if options.quick else 2 * cores), "--dist", "worksteal"]
     return [*workers, *marks, *(["tests/unit", "tests/contract"] if options.quick else [])]
 
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,6 +111,11 @@ def http_status(port: int, path: str = "/", timeout: float = 2.0) -> int | None:
         connection.close()
 
 
+def _wait(process: subprocess.Popen[bytes], ended: threading.Event) -> None:
+    process.wait()
+    ended.set()
+
+
 class Child:
     """A process in a group of its own, so that Ctrl-C in a terminal reaches only whoever started it.
 
@@ -133,6 +139,7 @@ class Child:
         self.cwd = cwd
         self.log_path = log or LOGS / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._ended = threading.Event()
         self._started_before = False
 
     @property
@@ -143,12 +150,12 @@ class Child:
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and not self._ended.is_set()
 
     @property
     def exit_code(self) -> int | None:
         """The exit code of the last process; None while it runs or before the first start."""
-        return None if self._process is None else self._process.poll()
+        return None if self._process is None else self._process.returncode
 
     def start(self) -> Self:
         """Start the process; returns at once, before it is ready. Nothing happens when it runs already."""
@@ -162,6 +169,10 @@ class Child:
         except OSError as error:
             raise StackError(f"{self.name} cannot be started: {error}") from error
         self._started_before = True
+        # A thread waits, so that nobody else asks: an interrupt that cuts `Popen.poll` short in the main thread can
+        # leave its lock taken, and every later `wait` would hang.
+        self._ended = threading.Event()
+        threading.Thread(target=_wait, args=(self._process, self._ended), daemon=True).start()
         return self
 
     def is_ready(self) -> bool:
@@ -192,19 +203,19 @@ class Child:
         process = self._process
         if process is None:
             return None
-        if process.poll() is None:
+        if self.alive:
             with contextlib.suppress(OSError):
-                process.send_signal(_STOP_SIGNAL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(self.stop_timeout if timeout is None else timeout)
-        self._kill_group(process)
-        return process.wait()
+                os.kill(process.pid, _STOP_SIGNAL)
+            self._ended.wait(self.stop_timeout if timeout is None else timeout)
+        self._kill_group(process.pid)
+        self._ended.wait()
+        return process.returncode
 
     def kill(self) -> None:
         """End the whole process group at once, as a crash would, and wait until it is gone."""
         if self._process is not None:
-            self._kill_group(self._process)
-            self._process.wait()
+            self._kill_group(self._process.pid)
+            self._ended.wait()
 
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of the log, for a message."""
@@ -242,15 +253,14 @@ class Child:
             creationflags=group,
         )
 
-    @staticmethod
-    def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    def _kill_group(self, pid: int) -> None:
         if sys.platform == "win32":
-            if process.poll() is None:
-                subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
+            if self.alive:
+                subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False)
         else:
             # The group outlives its leader as long as one member runs, so this is right after a clean end too.
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import random
@@ -25,6 +26,8 @@ from shared.agentkit.provider_errors import is_unreadable, of_a_create, of_a_que
 from shared.agentkit.within import within
 
 if TYPE_CHECKING:
+    import ssl
+
     from openai import AsyncOpenAI
 
 Credential = str | Callable[[], Awaitable[str]]
@@ -52,6 +55,14 @@ class ProviderConfig:
     concurrency: int = 16
     blocking: int = 8
     retry_after_most: float = 120.0
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """The one TLS context: to read the machine's certificates takes longer than all else that a client needs."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 class Provider:
@@ -90,7 +101,7 @@ class Provider:
                 api_key=self._config.credential,
                 base_url=self._config.base_url,
                 max_retries=0,
-                http_client=DefaultAioHttpClient(limits=limits),
+                http_client=DefaultAioHttpClient(limits=limits, verify=_tls()),
             )
         return self._client
 

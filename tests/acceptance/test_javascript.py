@@ -15,7 +15,6 @@ import pytest
 from local import ROOT
 from local.model.control import ModelControl
 from local.stack import find_node
-from tests.acceptance.batches import counts
 from tests.acceptance.conftest import Stack, Target
 from tests.parts.waiting import eventually
 
@@ -163,74 +162,6 @@ async def test_a_person_approves_and_the_rest_is_cleared_away(target: Target, no
         [True, "run_not_found", 404],
         "novelist",
         [True, "session_not_found", 404],
-    ]
-
-
-async def test_a_batch_is_submitted_waited_for_and_read_in_pages(target: Target, node: Node) -> None:
-    await target.model.script("s", [{"text": "You said:", "echo": True}])
-    said = await node(
-        target.api.url,
-        """
-        const items = [..."abcde"].map((id) => ({ id, input: `[script:s] item ${id}` }));
-        const asked = { agent: "workshop", items: [...items, { id: "bad", input: "" }], metadata: { job: "ä" } };
-        const batch = await client.submitBatch(asked, { key: "the night's" });
-        const same = await client.submitBatch(asked, { key: "the night's" });
-        const seen = [];
-        const done = await client.waitBatch(batch, { onChange: (now) => seen.push(now.status) });
-        const byId = await client.waitBatch(batch.id);
-        const [pages, failed] = [[], await client.batchItems(batch.id, { status: ["failed", "cancelled"] })];
-        for (let cursor; pages.length === 0 || cursor; ) {
-          const page = await client.batchItems(done, { limit: 4, cursor });
-          pages.push(page.data);
-          cursor = page.next_cursor;
-        }
-        const every = [];
-        for await (const item of client.items(done, { limit: 4 })) every.push(item.id);
-        say({
-          all: every, ids: [batch.id, same.id, byId.id, (await client.batches({ limit: 1 })).data[0].id],
-          done, seen, pages, failed, unchanged: (await client.batch(done)) === done, final: isFinal(done),
-        });
-        """,
-    )
-    assert said["done"] == (await target.api.call("GET", f"/api/batches/{said['done']['id']}")).body
-    assert set(said["ids"]) == {said["done"]["id"]}
-    assert said["done"]["counts"] == counts(total=6, completed=5, failed=1)
-    assert (said["done"]["metadata"], said["seen"][-1]) == ({"job": "ä"}, "completed")
-    assert (said["unchanged"], said["final"]) == (True, True)
-    assert said["all"] == ["a", "b", "c", "d", "e", "bad"]
-    assert [[item["id"] for item in page] for page in said["pages"]] == [["a", "b", "c", "d"], ["e", "bad"]]
-    for item in [*said["pages"][0], said["pages"][1][0]]:
-        assert f"item {item['id']}" in item["text"]
-    assert [(item["id"], item["error"]["code"]) for item in said["failed"]["data"]] == [("bad", "invalid_request")]
-
-
-async def test_a_batch_is_cancelled_and_deleted(target: Target, node: Node) -> None:
-    await target.model.script("stuck", [{"stuck": True}])
-    said = await node(
-        target.api.url,
-        """
-        const batch = await client.submitBatch({ agent: "workshop", items: [{ input: "[script:stuck]" }] });
-        await client.cancelBatch(batch);
-        const done = await client.waitBatch(batch);
-        await client.deleteBatch(done.id);
-        say([
-          done.status, done.counts.cancelled,
-          await code(client.batch(done)),
-          await code(client.batchItems(done)),
-          await code(client.cancelBatch("../agents")),
-          await code(client.submitBatch({ items: [] })),
-          await code(client.batches({ limit: 0 })),
-        ]);
-        """,
-    )
-    assert said == [
-        "cancelled",
-        1,
-        [True, "batch_not_found", 404],
-        [True, "batch_not_found", 404],
-        [True, "not_found", 404],
-        [True, "invalid_request", 400],
-        [True, "invalid_request", 400],
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from local import ROOT
 from local.packaging.javascript import ensure_javascript
-from local.stack import NodeTools
+from local.stack import NodeTools, free_port
 from tests.acceptance import test_browser
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack
@@ -58,17 +58,22 @@ def bundled(tools: NodeTools, folder: Path) -> Path:
 async def test_pages_share_a_stream_and_live_through_everything(
     node: NodeTools, own_stack: Callable[..., Stack], tmp_path: Path
 ) -> None:
-    stack = own_stack("durable")
+    port, secret = free_port(), "a-secret-of-the-tests-" * 2
+    settings = {"DORMOUSE_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}", "DORMOUSE_RUN_TOKEN_SECRET": secret}
+    stack = own_stack("durable", **settings)
     host = await asyncio.to_thread(stack.host)
     await stack.model.script("long", [{"text": TEXT, "stuck": True}])
     async with Api(host.url) as api:
-        run_id = await api.start("[script:long]", agent="workshop", stream=True)
+        run = await api.submit("[script:long]", agent="workshop", stream=True, token={"rights": ["read"]})
+        run_id = str(run["id"])
         given = {
             "unpacked": unpacked(),
             "app": host.url,
             "client": str(CLIENT),
             "story": str(await asyncio.to_thread(bundled, node, tmp_path)),
             "run": run_id,
+            "token": run["token"]["token"],
+            "port": port,
         }
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
@@ -95,14 +100,15 @@ async def test_pages_share_a_stream_and_live_through_everything(
         text = (await api.run(run_id))["text"]
     assert text == TEXT
     assert said["tabs"] == {"most": 1, "streams": 1}
-    assert said["closed"] == {"most": 1, "streams": 1}
+    assert said["closed"] == {"streams": 1}
     assert said["outage"] == {"lost": [["lost", None]] * 7, "most": 1}
     assert said["hidden"] == {"left": 0, "states": ["open", "polling", "open"]}
     assert said["foreign"].pop("seconds") < 5
     assert said["foreign"] == {"codes": ["origin_not_allowed"] * 3, "nobody": "network_error"}
+    assert said["token"] == {"status": "in_progress", "unchanged": True, "cancel": "token_right_missing", "streams": 1}
     assert said["end"] == {
-        "over": ["ended"] * 8,
-        "texts": [TEXT] * 8,
+        "over": ["ended"] * 9,
+        "texts": [TEXT] * 9,
         "twice": False,
         "story": f"completed true {TEXT}",
     }

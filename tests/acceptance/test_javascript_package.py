@@ -39,7 +39,7 @@ OPTIONS = {
 }
 PROGRAM = """
 import { Dormouse, DormouseError, isFinal } from "dormouse-client";
-import type { Connection, Run, RunBody, View, WaitOptions } from "dormouse-client";
+import type { Batch, Connection, Run, RunBody, RunToken, TimelineEntry, View, WaitOptions } from "dormouse-client";
 import type { Agent } from "dormouse-client/contract";
 
 declare const process: { argv: string[] };
@@ -60,8 +60,22 @@ const code: string = await client.get("run_").then(() => "", (error: unknown) =>
   throw error;
 });
 const known = done.text.length > 0 && done.tool_calls.every((call) => call.name) && isFinal(done);
+const input: string | object = (await client.input(run)).input[0]?.content ?? "";
+const entries: TimelineEntry[] = (await client.timeline(done)).data;
+const whole = async (): Promise<string[]> =>
+  Promise.all(done.tool_calls.map(async (call) => (await client.toolCall(done, call)).whole_arguments));
+const tokens = async (batch: Batch): Promise<(RunToken | undefined)[]> => [
+  await client.createToken(run, { rights: ["read", "answer", "cancel"], seconds: 60, label: maybe ?? null }),
+  await client.createToken(batch, { rights: ["read"] }),
+  await client.createToken(batch.id, { rights: ["read"] }),
+  (await client.submit({ input: "x", token: { rights: ["read"] } })).token,
+];
+const again = async (batch: Batch): Promise<string | null> =>
+  (await client.waitBatch(await client.retryBatch(batch, { status: ["failed"], key: maybe }))).retry_of;
+const wholes = (await whole()).length === done.tool_calls.length;
+const details = [input !== "", entries.at(0)?.kind, wholes, typeof tokens, typeof again];
 const shown = [done.status, events.at(0), events.at(-1), told, known, code];
-console.log(JSON.stringify([...shown, names.length > 0, first.data.length, rest.data.length <= 1]));
+console.log(JSON.stringify([...shown, ...details, names.length > 0, first.data.length, rest.data.length <= 1]));
 """
 COMPONENT = """
 import { createElement } from "react";
@@ -87,6 +101,10 @@ await client.submitBatch({ items: ["x"] });
 const text: number = useRun(client, run).text;
 const name: string = (await client.list()).next_cursor;
 await client.answer(run, { a: { approve: "yes" } });
+await client.createToken(await client.batch("batch_"), { rights: ["cancel"] });
+await client.retryBatch("batch_", { status: ["completed"] });
+await client.toolCall(run);
+await client.submitBatch({ items: [], token: { rights: ["answer"] } });
 """
 
 
@@ -163,7 +181,8 @@ async def test_a_strict_typescript_project_compiles_and_runs(tools: NodeTools, p
         out, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     said = json.loads(out)
-    assert said == ["completed", "state", "end", ["open"], True, "not_found", True, 1, True]
+    details = [True, "created", True, "function", "function"]
+    assert said == ["completed", "state", "end", ["open"], True, "not_found", *details, True, 1, True]
 
 
 def test_the_file_for_pages_without_a_build_step_is_the_same_client(tools: NodeTools, project: Path) -> None:
@@ -192,4 +211,4 @@ def test_the_hook_has_types_and_react_is_asked_for_only_by_who_uses_it(
 
 def test_mistakes_do_not_compile(tools: NodeTools, project: Path) -> None:
     (project / "mistakes.ts").write_text(MISTAKES)
-    assert compiled(tools, project, "mistakes.ts") == [f"mistakes.ts:{line}" for line in range(4, 14)]
+    assert compiled(tools, project, "mistakes.ts") == [f"mistakes.ts:{line}" for line in range(4, 18)]

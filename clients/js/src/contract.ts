@@ -543,30 +543,30 @@ export interface Run {
   error: RunError | null;
   /** Why it was cut short; null unless its status is `incomplete`. */
   incomplete_details: IncompleteDetails | null;
+  /** Tokens of all its turns so far; in a list, up to the last change of status. */
+  usage: Usage;
+  /** What its caller noted on it at submit. */
+  metadata: Record<string, string>;
+  /** When it was submitted. */
+  created_at: string;
+  /** When it ended; null before. */
+  completed_at: string | null;
+  /** From submit to the end; null before. */
+  elapsed_seconds: number | null;
   /** The provider's last status or error code, for people; null before there is one. */
   provider_status: string | null;
-  /** Tokens of all its turns so far. */
-  usage: Usage;
   /** The turn that it is in, or ended in; the first is 1. */
   turn: number;
   /** How often the app was at work for it. */
   wakes: number;
   /** How long the app was at work for it: from the start of each execution to its last write. While the model thinks nothing runs, so this is far less than the time that has passed. */
   active_seconds: number;
-  /** From submit to the end; null before. */
-  elapsed_seconds: number | null;
-  /** What its caller noted on it at submit. */
-  metadata: Record<string, string>;
   /** Where its end and its questions are reported; null when nowhere. */
   callback_url: string | null;
   /** What became of the last callback; null while none is due or was sent. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
-  /** When it was submitted. */
-  created_at: string;
   /** When something last changed that a caller sees. */
   updated_at: string;
-  /** When it ended; null before. */
-  completed_at: string | null;
   /** When it fails unless it has ended; null while it waits for a person, when this time stands still. */
   deadline_at: string | null;
   /** Until when a person can answer; null unless it waits for one. */
@@ -676,7 +676,7 @@ export interface RunSummary {
   status: RunStatus;
   /** The caller's, else the first line of the input. One line. */
   title: string;
-  /** The first 200 characters of the input's text. */
+  /** The first 200 characters of the input's text; the whole is at `/input`. */
   input_preview: string;
   /** The name of the agent that answers. */
   agent: string;
@@ -692,7 +692,7 @@ export interface RunSummary {
   error: RunError | null;
   /** Why it was cut short; null unless its status is `incomplete`. */
   incomplete_details: IncompleteDetails | null;
-  /** Up to the last change of status: while the run goes on, its own `usage` has more. */
+  /** Tokens of all its turns so far; in a list, up to the last change of status. */
   usage: Usage;
   /** What its caller noted on it at submit. */
   metadata: Record<string, string>;
@@ -826,30 +826,30 @@ export interface SubmittedRun {
   error: RunError | null;
   /** Why it was cut short; null unless its status is `incomplete`. */
   incomplete_details: IncompleteDetails | null;
+  /** Tokens of all its turns so far; in a list, up to the last change of status. */
+  usage: Usage;
+  /** What its caller noted on it at submit. */
+  metadata: Record<string, string>;
+  /** When it was submitted. */
+  created_at: string;
+  /** When it ended; null before. */
+  completed_at: string | null;
+  /** From submit to the end; null before. */
+  elapsed_seconds: number | null;
   /** The provider's last status or error code, for people; null before there is one. */
   provider_status: string | null;
-  /** Tokens of all its turns so far. */
-  usage: Usage;
   /** The turn that it is in, or ended in; the first is 1. */
   turn: number;
   /** How often the app was at work for it. */
   wakes: number;
   /** How long the app was at work for it: from the start of each execution to its last write. While the model thinks nothing runs, so this is far less than the time that has passed. */
   active_seconds: number;
-  /** From submit to the end; null before. */
-  elapsed_seconds: number | null;
-  /** What its caller noted on it at submit. */
-  metadata: Record<string, string>;
   /** Where its end and its questions are reported; null when nowhere. */
   callback_url: string | null;
   /** What became of the last callback; null while none is due or was sent. */
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
-  /** When it was submitted. */
-  created_at: string;
   /** When something last changed that a caller sees. */
   updated_at: string;
-  /** When it ended; null before. */
-  completed_at: string | null;
   /** When it fails unless it has ended; null while it waits for a person, when this time stands still. */
   deadline_at: string | null;
   /** Until when a person can answer; null unless it waits for one. */

@@ -12,23 +12,21 @@
 
 /** A refusal, or a failure on the way. Programs go by `code`, people read the message. */
 export class DormouseError extends Error {
-  /** A stable word: the server's own, or one of this client's (README). @type {string} */
+  /** A stable word: the server's own, or one of this client's (README). */
   code;
   /** The HTTP status; 0 when there was no answer. @type {number} */
-  status;
+  status = 0;
   /** The whole body of the refusal. @type {Partial<Problem> | undefined} */
   problem;
   /** Seconds, when the server said so. @type {number | undefined} */
   retryAfter;
 
   /** @param {string} code @param {string} message @param {ErrorDetails} [details] */
-  constructor(code, message, { status = 0, problem, retryAfter, cause } = {}) {
+  constructor(code, message, { cause, ...details } = {}) {
     super(message, { cause });
     this.name = "DormouseError";
     this.code = code;
-    this.status = status;
-    this.problem = problem;
-    this.retryAfter = retryAfter;
+    Object.assign(this, details);
   }
 }
 

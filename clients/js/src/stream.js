@@ -1,5 +1,5 @@
 // @ts-check
-/** @typedef {{ id?: string, event?: string, data?: string, retry?: number }} ServerSentEvent */
+/** @typedef {Record<string, string>} ServerSentEvent its fields: `id`, `event`, `data`, `retry` and whatever may come */
 
 /**
  * The events of a stream (WHATWG HTML, section 9.2.6).
@@ -25,10 +25,8 @@ export async function* messages(body, heard) {
         message = {};
         continue;
       }
-      const [, name, value = ""] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? [];
-      if (name === "id" || name === "event") message[name] = value;
-      if (name === "data") message.data = message.data === undefined ? value : `${message.data}\n${value}`;
-      if (name === "retry" && /^\d+$/.test(value)) message.retry = Number(value);
+      const [, name = "", value = ""] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? [];
+      message[name] = name === "data" && name in message ? `${message[name]}\n${value}` : value;
     }
   }
 }

@@ -13,12 +13,16 @@ import { backoff, sleep } from "./timing.js";
  */
 
 /**
+ * What a request is made of; any other option is a parameter of its address.
  * @typedef {object} RequestOptions
  * @property {unknown} [body]
  * @property {Record<string, string> | undefined} [headers]
  * @property {AbortSignal | undefined} [signal]
  * @property {number | undefined} [retries] in place of the client's
+ * @property {number | undefined} [wait] how many seconds the server may wait
  */
+
+const OPENED_BY_TOKENS = /^\/api\/(runs\/[^/]+(\/(events|answers|cancel))?|batches\/[^/]+)$/;
 
 /** Sends requests: the caller's headers, tries again where that may help, and says what went wrong. */
 export class Transport {
@@ -35,13 +39,15 @@ export class Transport {
    * One request, again and again where that may help; an answer that is good, or 304.
    * @param {string} method
    * @param {string} where
-   * @param {RequestOptions} more
+   * @param {RequestOptions} [more]
    * @returns {Promise<Response>}
    */
-  async call(method, where, { body, headers = {}, signal, retries = this.options.retries }) {
-    if (this.options.token !== undefined && !where.startsWith("/api/shared/")) {
-      const message = "A run token does not open this. Ask your server for it.";
-      throw new DormouseError("not_with_a_token", message);
+  async call(method, where, { body, headers, signal, retries = this.options.retries, ...parameters } = {}) {
+    if (this.options.token !== undefined) {
+      if (method === "DELETE" || !OPENED_BY_TOKENS.test(where)) {
+        throw new DormouseError("not_with_a_token", "A run token does not open this. Ask your server for it.");
+      }
+      where = where.replace("/api", "/api/shared");
     }
     for (let failures = 0; ; ) {
       const json = body === undefined ? {} : { "Content-Type": "application/json" };
@@ -50,7 +56,7 @@ export class Transport {
       /** @type {DormouseError} */
       let error;
       try {
-        const reply = await this.options.fetch(this.options.url + where, init);
+        const reply = await this.options.fetch(this.options.url + where + query(parameters), init);
         this.#reached = true;
         if (reply.ok || reply.status === 304) return reply;
         if (method === "DELETE" && reply.status === 404 && failures) return reply; // gone by the try before
@@ -68,9 +74,9 @@ export class Transport {
   async #own() {
     const { headers, token, onBehalfOf } = this.options;
     return {
-      ...(typeof headers === "function" ? await headers() : headers),
+      ...(await valueOf(headers)),
       ...(onBehalfOf === undefined ? {} : { "Dormouse-On-Behalf-Of": onBehalfOf }),
-      ...(token === undefined ? {} : { Authorization: `Bearer ${typeof token === "function" ? await token() : token}` }),
+      ...(token === undefined ? {} : { Authorization: `Bearer ${await valueOf(token)}` }),
     };
   }
 
@@ -100,9 +106,18 @@ export class Transport {
         return new DormouseError("origin_not_allowed", message, { cause });
       }
     }
-    const message = "No answer: the server or the network is down, or something keeps the request back.";
-    return new DormouseError("network_error", message, { cause });
+    return new DormouseError("network_error", "No answer: the server or the network is down.", { cause });
   }
+}
+
+/** What was given, or what the function that was given says now. @template Value @param {Value | (() => Value | Promise<Value>)} given */
+const valueOf = (given) => (given instanceof Function ? given() : given);
+
+/** Of several values: with commas in between. @param {Record<string, unknown>} parameters */
+function query(parameters) {
+  const given = Object.entries(parameters).filter(([, value]) => `${value ?? ""}`);
+  const text = new URLSearchParams(/** @type {any} */ (given)).toString();
+  return text && `?${text}`;
 }
 
 /** @param {Response} reply @returns {Promise<DormouseError>} */
@@ -116,8 +131,8 @@ async function refusal(reply) {
 
 /** @param {Response} reply @returns {number | undefined} what `Retry-After` says */
 export function seconds(reply) {
-  const given = reply.headers.get("Retry-After");
-  return given !== null && /^\d+$/.test(given) ? Number(given) : undefined;
+  const given = parseInt(reply.headers.get("Retry-After") ?? "");
+  return given >= 0 ? given : undefined;
 }
 
 /** The error of an answer that cannot be one of Dormouse's. @param {Response} reply @param {unknown} [cause] */
@@ -132,6 +147,6 @@ export async function content(reply, signal) {
     signal?.throwIfAborted();
     throw unexpected(reply, cause);
   });
-  if (typeof read !== "object" || read === null) throw unexpected(reply);
+  if (Object(read) !== read) throw unexpected(reply);
   return read;
 }

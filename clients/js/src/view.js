@@ -1,6 +1,7 @@
 // @ts-check
 /** @typedef {import("./contract.js").Run} Run */
 /** @typedef {import("./contract.js").ToolCall} ToolCall */
+/** @typedef {import("./contract.js").WholeText} WholeText */
 
 /**
  * How a watch hears of its run. `open`: by a stream, of its own or of another tab. `polling`: it asks now and then,
@@ -13,9 +14,10 @@
  */
 
 /**
- * What a viewer of a run gets. `run` has every tool call as it was last heard of, `text` is the whole text so far.
- * `stale`: the text does not grow for now. `call` is the tool call that the event is about, `id` where to go on from.
- * `connection`, as an event, means that the connection is another; `wake` that the run was looked at.
+ * What a viewer of a run gets. `run` has every tool call as it was last heard of, and the citations, hosted calls and
+ * reasoning of the turn that is being made; `text` is the whole text so far. `stale`: the text does not grow for now.
+ * `call` is the tool call that the event is about, `id` where to go on from. `connection`, as an event, means that the
+ * connection is another; `wake` that the app was at work for the run: `run.wake_at` is when it will be next.
  * @typedef {object} View
  * @property {"state" | "status" | "snapshot" | "delta" | "annotation" | "hosted_call" | "reasoning" | "tool_started"
  *   | "tool_progress" | "tool_finished" | "stale" | "wake" | "end" | "connection"} event
@@ -23,18 +25,18 @@
  * @property {string} text
  * @property {boolean} stale
  * @property {Connection} connection
- * @property {ToolCall} [call]
+ * @property {ToolCall | undefined} [call]
  * @property {string | undefined} id
  */
 
 /**
- * What a watch knows: a view of which nothing has been said yet.
- * @typedef {object} Known
- * @property {Run | undefined} run
- * @property {string} text
- * @property {boolean} stale
- * @property {string | undefined} id
- * @property {Connection} connection
+ * What a turn has brought so far, as a snapshot tells it.
+ * @typedef {Omit<WholeText, "continuation_token">} Turn
+ */
+
+/**
+ * What a watch knows. `run` is what the app keeps of it; the rest is of the turn that is being made, up to `id`.
+ * @typedef {Turn & { run: Run | undefined, stale: boolean, id: string | undefined, connection: Connection }} Known
  */
 
 /**
@@ -42,53 +44,75 @@
  * @typedef {{ event: string, data: any, id?: string | undefined }} Message
  */
 
+/** A turn from here on. @param {{ [Field in keyof Turn]?: Turn[Field] | undefined }} given @returns {Turn} */
+export const begun = ({ text = "", annotations = [], hosted_calls = [], reasoning = "" }) => ({ text, annotations, hosted_calls, reasoning });
+
 /**
  * What is known once a message has come. Undefined: the message says nothing, or nothing that this client understands.
  * @param {Known} known
  * @param {Message} message
  * @returns {Known & { event: View["event"], call?: ToolCall } | undefined}
  */
-export function after({ run, text, stale, id: before, connection }, { event, data, id = before }) {
-  const known = { run, text, stale, id, connection };
+export function after(known, { event, data, id = known.id }) {
+  const { run } = known;
+  /** @type {any} */
+  const next = { ...known, id, event };
   switch (event) {
     case "state":
     case "status":
-      return { ...known, event, run: data };
+      return { ...next, run: data };
     case "end":
-      return { ...known, event, run: data, text: data.text, stale: false };
+      return { ...next, ...begun({ text: data.text }), run: data, stale: false };
     case "snapshot":
-      return { ...known, event, text: data.text, stale: false };
+      return { ...next, ...begun(data), stale: false };
     case "delta":
-      return { ...known, event, text: text + data.text };
-    case "annotation":
-    case "hosted_call":
+      return { ...next, text: known.text + data.text };
     case "reasoning":
-      return { ...known, event };
+      return { ...next, reasoning: known.reasoning + data.text };
+    case "annotation":
+      return { ...next, annotations: [...known.annotations, data.annotation] };
+    case "hosted_call":
+      return { ...next, hosted_calls: withCall(known.hosted_calls, data.hosted_call) };
     case "stale":
-      return { ...known, event, stale: true };
+      return { ...next, stale: true };
     case "tool_started":
     case "tool_progress":
     case "tool_finished":
-      return { ...known, event, call: data, run: run && withCall(run, data) };
+      return { ...next, call: data, run: run && { ...run, tool_calls: withCall(run.tool_calls, data), progress: data.progress ?? run.progress } };
     case "wake":
-      return { ...known, event, run: run && withFields(run, data) };
+      return { ...next, run: run && { ...run, ...data } };
     case "connection":
-      return { ...known, event, connection: data };
+      return { ...next, connection: data };
     case "sync":
       return JSON.stringify(data) === JSON.stringify(known) ? undefined : { ...data, event: "state" };
   }
   return undefined;
 }
 
-/** The run with one call as it is now, in its place. @param {Run} run @param {ToolCall} call @returns {Run} */
-function withCall(run, call) {
-  const same = (/** @type {ToolCall} */ each) => each.id === call.id;
-  const calls = run.tool_calls;
-  const tool_calls = calls.some(same) ? calls.map((each) => (same(each) ? call : each)) : [...calls, call];
-  return { ...run, tool_calls, progress: call.progress ?? run.progress };
+/**
+ * How it is shown: the run with what its turn has brought so far. What the run has of that turn is all of it.
+ * @param {Known & { run: Run }} known
+ */
+export function shown({ run, annotations, hosted_calls, reasoning, ...known }) {
+  const turn = parseInt(known.id ?? "");
+  /** @type {<One extends { turn: number }>(kept: One[], more: One[]) => One[]} */
+  const all = (kept, more) => (kept.some((each) => each.turn === turn) ? kept : [...kept, ...more]);
+  const whole = {
+    ...run,
+    annotations: run.annotations.length ? run.annotations : annotations,
+    hosted_calls: all(run.hosted_calls, hosted_calls),
+    reasoning: all(run.reasoning, reasoning ? [{ turn, text: reasoning }] : []),
+  };
+  return { ...known, run: whole };
 }
 
-/** The run with what a wake says of it: only fields that a run has. @param {Run} run @param {Record<string, unknown> | undefined} data */
-function withFields(run, data) {
-  return { ...run, ...Object.fromEntries(Object.entries(data ?? {}).filter(([name]) => name in run && name !== "id")) };
+/**
+ * The calls with one as it is now, in its place.
+ * @template {{ id: string, turn: number }} Call
+ * @param {Call[]} calls
+ * @param {Call} call
+ */
+function withCall(calls, call) {
+  const same = (/** @type {Call} */ each) => each.id === call.id && each.turn === call.turn;
+  return calls.some(same) ? calls.map((each) => (same(each) ? call : each)) : [...calls, call];
 }

@@ -4,7 +4,7 @@ import { messages } from "./stream.js";
 import { Tabs } from "./tabs.js";
 import { Linked, Watchdog, backoff, isVisible, sleep } from "./timing.js";
 import { unexpected } from "./transport.js";
-import { after } from "./view.js";
+import { after, begun, shown } from "./view.js";
 
 /** @typedef {import("./contract.js").Run} Run */
 /** @typedef {import("./view.js").View} View */
@@ -18,7 +18,8 @@ import { after } from "./view.js";
  * @property {(headers: Record<string, string>, signal: AbortSignal) => Promise<Response>} events
  * @property {(run: Run | undefined, signal: AbortSignal) => Promise<Run>} read
  * @property {(one: Run) => number} retryAfter
- * @property {string} name of the run, the same in every tab
+ * @property {string} id of the run
+ * @property {string} name of it, the same in every tab
  */
 
 const FINAL = new Set(["completed", "incomplete", "failed", "cancelled"]);
@@ -47,20 +48,21 @@ export class Watch {
 
   /**
    * @param {Server} server
-   * @param {Omit<Known, "stale" | "connection">} start
+   * @param {{ run: Run | undefined, text: string | undefined, id: string | undefined }} start
    * @param {((connection: Connection) => void) | undefined} onConnection
    * @param {boolean} share
    */
   constructor(server, start, onConnection, share) {
     this.#server = server;
-    this.known = { ...start, stale: false, connection: { state: "connecting" } };
+    this.known = { ...begun(start), run: start.run, id: start.id, stale: false, connection: { state: "connecting" } };
     this.#onConnection = onConnection;
     if (!isVisible()) this.#idleSince = 0; // a tab that was opened in the background
     if (share) this.#tabs = new Tabs(server.name, this);
   }
 
-  /** Look at once, instead of waiting for the next time: the run was answered or cancelled here. */
-  look() {
+  /** Look at once, instead of waiting for the next time: this run was answered or cancelled here. @param {string} id */
+  look(id) {
+    if (id !== this.#server.id) return;
     this.#tabs?.look();
     this.wakeUp();
   }
@@ -107,11 +109,11 @@ export class Watch {
     this.#tabs?.tell(message);
     if (event === "end") this.ended = true;
     const { run, connection } = known;
-    if (connection !== before && (connection.state !== before.state || connection.state === "lost")) this.#onConnection?.(connection);
+    if (event === "connection" || connection.state !== before.state) this.#onConnection?.(connection);
     // That a connection was made at first is no news: the run comes with it.
     const isFirst = event === "connection" && before.state === "connecting" && connection.state !== "lost";
     if (!run || isFirst) return;
-    this.#views.push({ ...known, run, event, ...(call && { call }) });
+    this.#views.push({ ...shown({ ...known, run }), event, call });
     this.#hasViews();
   }
 
@@ -178,7 +180,7 @@ export class Watch {
         if (Date.now() - begun > STEADY_MS) this.#failures = 0;
       };
       for await (const { id, event, data, retry } of messages(reply.body, heard)) {
-        if (retry !== undefined) pause = Math.max(retry / 1_000, 0.1);
+        if (retry) pause = Math.max(Number(retry) / 1_000 || 1, 0.1);
         if (event === undefined || data === undefined) continue;
         this.#tell({ state: "open" });
         this.push({ event, data: parsed(data), id });

@@ -45,6 +45,7 @@ test("a run token opens the routes of its own, and this client asks for nothing 
     guest.submit({ input: "x" }), guest.list(), guest.runs().next(), guest.delete(RUN), guest.session("s"), guest.deleteSession("s"),
     guest.submitBatch({ items: [] }), guest.batches(), guest.batchItems(BATCH), guest.items(BATCH).next(), guest.cancelBatch(BATCH),
     guest.deleteBatch(BATCH), guest.agents(), guest.deliveries(RUN), guest.redeliver(RUN), guest.createToken(RUN, { rights: ["read"] }),
+    guest.input(RUN), guest.timeline(RUN), guest.toolCall(RUN, "1.0"), guest.retryBatch(BATCH), guest.get(""),
   ];
   assert.deepEqual(new Set(await Promise.all(others.map(code))), new Set(["not_with_a_token"]));
   assert.equal(server.asked.length, 6);
@@ -82,6 +83,37 @@ test("the iterators go from page to page, and ask for a page when it is needed",
   for await (const { id } of client().items(BATCH, { status: ["failed"], cursor: "1" })) if (id.endsWith("1b")) break;
   assert.equal(server.asked.length, 4, "no page is asked for that nobody wants");
   assert.equal(server.asked[3].path, `/api/batches/${BATCH}/items?status=failed&cursor=1`);
+});
+
+test("what is long, or past, has addresses of its own", async () => {
+  const call = { id: "2.1", call_id: "c" };
+  await client().input(RUN);
+  await client().timeline({ id: RUN });
+  await client().toolCall({ id: RUN }, call);
+  await client().toolCall(RUN, "1.0");
+  await client().toolCall(RUN, "../input");
+  assert.deepEqual(server.paths(), ["input", "timeline", "tool_calls/2.1", "tool_calls/1.0", "tool_calls/..%2Finput"].map((end) => `/api/runs/${RUN}/${end}`));
+});
+
+test("a retry of a batch has a key that its own tries keep, and says which items", async () => {
+  const answers = [problem(503, "busy", { "Retry-After": "0" }), json({ id: BATCH, retry_of: BATCH })];
+  server.answer = () => answers.shift() ?? json({ id: BATCH });
+  const made = await client({ retries: 1 }).retryBatch(BATCH);
+  await client().retryBatch({ id: BATCH }, { status: ["failed", "cancelled"], key: "mine" });
+  assert.equal(made.retry_of, BATCH);
+  const [first, second, other] = server.asked;
+  assert.deepEqual([first.method, first.path], ["POST", `/api/batches/${BATCH}/retry`]);
+  assert.equal(first.headers["Idempotency-Key"], second.headers["Idempotency-Key"]);
+  assert.match(first.headers["Idempotency-Key"], /^\d+(-\d+){3}$/);
+  assert.deepEqual([other.path, other.headers["Idempotency-Key"]], [`/api/batches/${BATCH}/retry?status=failed%2Ccancelled`, "mine"]);
+});
+
+test("an option that is not given is no parameter", async () => {
+  server.answer = () => json({ data: [] });
+  await client().list({ status: [], agent: undefined, cursor: "", limit: 0, signal: undefined });
+  await client().get(RUN, { wait: 0 });
+  await client().session("s", { cursor: null });
+  assert.deepEqual(server.paths(), ["/api/runs?limit=0", `/api/runs/${RUN}?wait=0`, "/api/sessions/s"]);
 });
 
 test("deliveries are read and asked for again", async () => {

@@ -6,7 +6,8 @@ export const RUN = `run_${"0a".repeat(16)}_1`;
 /** A run as the server shows it, with what is another. */
 export const run = (more = {}) => ({
   id: RUN, object: "run", url: `https://app.test/api/runs/${RUN}`, status: "in_progress", text: "", turn: 1, wakes: 1,
-  tool_calls: [], progress: null, required_action: null, retry_after: 2, wake_at: null, ...more,
+  tool_calls: [], progress: null, required_action: null, retry_after: 2, wake_at: null, annotations: [], hosted_calls: [], reasoning: [],
+  ...more,
 });
 
 export const json = (body, { status = 200, ...headers } = {}) =>

@@ -59,6 +59,24 @@ test("twelve tabs have one stream, each sees every letter once, and the end", as
   assert.equal(server.streams.length, 1, "nobody asks for what is over");
 });
 
+test("the token that came with a submit is told to no other tab", async () => {
+  const said = [];
+  new BroadcastChannel(`dormouse-client 1 https://app.test ${RUN}`).onmessage = ({ data }) => said.push(JSON.stringify(data));
+  const client = new Dormouse("https://app.test", { fetch: server.fetch });
+  server.run = run({ token: { token: "secret", expires_at: "2026-11-28T12:00:00Z" } });
+  const made = await client.submit({ input: "x", token: { rights: ["cancel"] } });
+  assert.equal(made.token.token, "secret");
+  server.run = run();
+  stops.push(new AbortController());
+  const seen = viewsOf(client.watch(made, { signal: stops[0].signal }));
+  const other = tab();
+  await move(1);
+  assert.equal(server.streams.length, 1);
+  assert.ok(said.some((each) => each.includes("sync")));
+  assert.ok(!said.some((each) => each.includes("secret")));
+  for (const { views } of [seen, other.seen]) assert.ok(!views.some((view) => view.run.token));
+});
+
 test("a tab that comes later has all that was said", async () => {
   const [first] = await tabs(1);
   say(1, "A dor");

@@ -103,17 +103,16 @@ test("tool events are merged into tool_calls, unknown events and fields do no ha
     sse("tool_progress", { ...call, progress: { message: "half", fraction: 0.5 } }),
     sse("tool_started", { ...call, id: "2.0", turn: 2 }),
     sse("tool_finished", { ...call, state: "finished", result: "fine", colour: "red" }),
-    sse("wake", { wakes: 7, wake_at: "2026-11-28T12:00:00Z", colour: "red", id: "x" }),
-    "event: wake\ndata: no JSON\n\n",
+    sse("wake", { wakes: 7, wake_at: "2026-11-28T12:00:00Z" }),
   );
   await settle();
   const { run: last } = seen.views.at(-1);
   assert.deepEqual(last.tool_calls.map((each) => [each.turn, each.state, each.result]), [[1, "finished", "fine"], [2, "started", undefined]]);
   assert.equal(last.progress.fraction, 0.5);
-  assert.deepEqual([last.wakes, last.wake_at, last.id, "colour" in last], [7, "2026-11-28T12:00:00Z", RUN, false]);
+  assert.deepEqual([last.wakes, last.wake_at, last.id], [7, "2026-11-28T12:00:00Z", RUN]);
   assert.deepEqual(
     seen.views.map((view) => view.event),
-    ["state", "tool_started", "tool_progress", "tool_started", "tool_finished", "wake", "wake"],
+    ["state", "tool_started", "tool_progress", "tool_started", "tool_finished", "wake"],
   );
   assert.equal(seen.views[1].call.state, "started");
   assert.equal(seen.views[1].run.tool_calls[0].state, "started", "a view that was given is not changed later");
@@ -126,6 +125,64 @@ test("calls that have an id are told apart by it", async () => {
   server.last.send(...["1.0", "1.1"].map((id) => sse("tool_started", { ...call, id })), sse("tool_finished", { ...call, id: "1.1", state: "finished" }));
   await settle();
   assert.deepEqual(seen.views.at(-1).run.tool_calls.map((each) => [each.id, each.state]), [["1.0", "started"], ["1.1", "finished"]]);
+});
+
+const search = (status, more = {}) => ({ id: "ws", type: "web_search_call", status, summary: "mice", error: null, turn: 1, ...more });
+const cited = (url) => ({ type: "url_citation", url, start_index: 0, end_index: 1 });
+const beside = ({ run: { annotations, hosted_calls, reasoning } }) => [annotations.map((each) => each.url), hosted_calls.map((each) => `${each.turn} ${each.status}`), reasoning];
+
+test("citations, hosted calls and reasoning of the turn are in the run as they come, over whatever happens", async () => {
+  const seen = watch();
+  await settle();
+  server.last.send(
+    sse("snapshot", { text: "", annotations: [], hosted_calls: [], reasoning: "" }, "1.1.0"),
+    sse("reasoning", { text: "First " }, "1.1.1"),
+    sse("reasoning", { text: "I look." }, "1.1.2"),
+    sse("hosted_call", { hosted_call: search("in_progress") }, "1.1.3"),
+    sse("hosted_call", { hosted_call: search("completed") }, "1.1.4"),
+    sse("delta", { text: "A dormouse" }, "1.1.5"),
+    sse("annotation", { annotation: cited("a") }, "1.1.6"),
+  );
+  await settle();
+  const all = [["a"], ["1 completed"], [{ turn: 1, text: "First I look." }]];
+  assert.deepEqual(beside(seen.views.at(-1)), all);
+  assert.deepEqual(seen.views.slice(1).map((view) => view.event), ["snapshot", "reasoning", "reasoning", "hosted_call", "hosted_call", "delta", "annotation"]);
+  assert.deepEqual(beside(seen.views[2]), [[], [], [{ turn: 1, text: "First " }]], "a view that was given is not changed later");
+
+  server.last.send(sse("status", run({ provider_status: "in_progress" })));
+  server.last.cut();
+  await move(2);
+  assert.equal(server.streams.length, 2);
+  assert.deepEqual(beside(seen.views.at(-1)), all, "the run from the app has nothing of a turn that is being made");
+  assert.equal(seen.views.at(-1).text, "A dormouse");
+
+  // The turn is over, and the run has it, without a call that the provider took back.
+  const kept = { hosted_calls: [search("failed")], reasoning: [{ turn: 1, text: "Kept." }] };
+  server.last.send(sse("status", run(kept)));
+  await settle();
+  assert.deepEqual(beside(seen.views.at(-1)), [["a"], ["1 failed"], [{ turn: 1, text: "Kept." }]]);
+  server.last.send(sse("status", run({ turn: 2, ...kept })), sse("snapshot", { text: "", annotations: [], hosted_calls: [], reasoning: "Now" }, "2.1.0"));
+  server.last.send(sse("hosted_call", { hosted_call: search("completed", { turn: 2 }) }, "2.1.1"));
+  await settle();
+  assert.deepEqual(beside(seen.views.at(-1)), [[], ["1 failed", "2 completed"], [{ turn: 1, text: "Kept." }, { turn: 2, text: "Now" }]]);
+
+  // Another attempt at that turn begins anew; the end is the run's.
+  server.last.send(sse("snapshot", { text: "", annotations: [cited("x")], hosted_calls: [], reasoning: "" }, "2.2.0"));
+  await settle();
+  assert.deepEqual(beside(seen.views.at(-1)), [["x"], ["1 failed"], [{ turn: 1, text: "Kept." }]]);
+  server.last.send(sse("end", run({ status: "completed", turn: 2, text: "Done.", annotations: [cited("b")] }), "end"));
+  await settle();
+  assert.deepEqual(beside(seen.views.at(-1)), [["b"], [], []]);
+  assert.equal(seen.isOver, true);
+});
+
+test("the second of two calls of a provider that has one id in two turns does not take the place of the first", async () => {
+  const seen = watch({ after: "2.1.4", text: "A dor" });
+  await settle();
+  server.last.send(sse("hosted_call", { hosted_call: search("completed") }, "2.1.5"), sse("hosted_call", { hosted_call: search("in_progress", { turn: 2 }) }, "2.1.6"));
+  await settle();
+  assert.deepEqual(beside(seen.views.at(-1))[1], ["1 completed", "2 in_progress"]);
+  assert.equal(seen.views.at(-1).text, "A dor");
 });
 
 test("an event that should have JSON and has none breaks only that connection", async () => {

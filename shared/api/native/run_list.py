@@ -2,74 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NotRequired
+from typing import NotRequired
 
-from pydantic import Field
 from typing_extensions import TypedDict
 
 from shared.api.http import time_on_the_wire
-from shared.api.native.fields import BatchId, IncompleteDetails, RunError, RunId, SessionId, Time, Url
-from shared.api.native.run_shapes import Usage, usage_on_the_wire
+from shared.api.native.fields import RunError
+from shared.api.native.run_shapes import RunSummary, usage_on_the_wire
 from shared.runs.model.listed import ListedRun
-from shared.runs.model.phases import RunStatus
-
-
-class RunSummary(TypedDict):
-    """A run in a list, as of its last change of status. What changes more often is at its own address."""
-
-    id: RunId
-    """The run's id: its session's, and its number in that session."""
-
-    object: Literal["run"]
-    """What this is: always `run`."""
-
-    url: Url
-    """The run's own address."""
-
-    status: RunStatus
-    """The last four are final and never change."""
-
-    title: str
-    """The caller's, else the first line of the input. One line."""
-
-    input_preview: str
-    """The first 200 characters of the input's text."""
-
-    agent: str
-    """The name of the agent that answers."""
-
-    model: str | None
-    """The model that was asked for, else the agent's own; null where that is not known."""
-
-    stream: bool
-    """Whether its text can be watched while it is made."""
-
-    session_id: SessionId
-    """The conversation that it belongs to."""
-
-    batch_id: BatchId | None
-    """The batch that it is an item of; null for a run of its own."""
-
-    error: RunError | None
-    """Why it failed; null unless its status is `failed`."""
-
-    incomplete_details: IncompleteDetails | None
-    """Why it was cut short; null unless its status is `incomplete`."""
-
-    usage: Usage
-    """Up to the last change of status: while the run goes on, its own `usage` has more."""
-
-    metadata: dict[str, str]
-    """What its caller noted on it at submit."""
-
-    created_at: Time
-    """When it was submitted."""
-
-    completed_at: Time | None
-    """When it ended; null before."""
-
-    elapsed_seconds: Annotated[float, Field(ge=0)] | None
-    """From submit to the end; null before."""
 
 
 class RunList(TypedDict):

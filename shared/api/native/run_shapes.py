@@ -92,8 +92,8 @@ class Usage(TypedDict):
     """Those of the output that were reasoning."""
 
 
-class Run(TypedDict):
-    """One request to an agent, from submit to a final status."""
+class RunSummary(TypedDict):
+    """A run in a list, as of its last change of status. What changes more often is at its own address."""
 
     id: RunId
     """The run's id: its session's, and its number in that session."""
@@ -134,11 +134,27 @@ class Run(TypedDict):
     incomplete_details: IncompleteDetails | None
     """Why it was cut short; null unless its status is `incomplete`."""
 
+    usage: Usage
+    """Tokens of all its turns so far; in a list, up to the last change of status."""
+
+    metadata: dict[str, str]
+    """What its caller noted on it at submit."""
+
+    created_at: Time
+    """When it was submitted."""
+
+    completed_at: Time | None
+    """When it ended; null before."""
+
+    elapsed_seconds: Annotated[float, Field(ge=0)] | None
+    """From submit to the end; null before."""
+
+
+class Run(RunSummary):
+    """One request to an agent, from submit to a final status."""
+
     provider_status: str | None
     """The provider's last status or error code, for people; null before there is one."""
-
-    usage: Usage
-    """Tokens of all its turns so far."""
 
     turn: Count
     """The turn that it is in, or ended in; the first is 1."""
@@ -151,26 +167,14 @@ class Run(TypedDict):
     nothing runs, so this is far less than the time that has passed.
     """
 
-    elapsed_seconds: Annotated[float, Field(ge=0)] | None
-    """From submit to the end; null before."""
-
-    metadata: dict[str, str]
-    """What its caller noted on it at submit."""
-
     callback_url: str | None
     """Where its end and its questions are reported; null when nowhere."""
 
     callback_status: CallbackStatus | None
     """What became of the last callback; null while none is due or was sent."""
 
-    created_at: Time
-    """When it was submitted."""
-
     updated_at: Time
     """When something last changed that a caller sees."""
-
-    completed_at: Time | None
-    """When it ended; null before."""
 
     deadline_at: Time | None
     """When it fails unless it has ended; null while it waits for a person, when this time stands still."""

@@ -1,5 +1,5 @@
 // The JavaScript client in pages of a real browser. Between them and the app is a server that counts the streams, cuts
-// them and plays dead. Takes {unpacked, app, client, story, run} as JSON; prints what was seen, a line of JSON
+// them and plays dead. Takes {unpacked, app, port, client, story, run, token} as JSON; prints what was seen, a line of JSON
 // for each part, and waits for a line on its input where the run is to go on.
 import { readFileSync } from "node:fs";
 import { createServer, request } from "node:http";
@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { launch } from "./chromium.mjs";
 
-const { unpacked, app, client, story, run } = JSON.parse(process.argv[2]);
+const { unpacked, app, port, client, story, run, token } = JSON.parse(process.argv[2]);
 const say = (what) => console.log(JSON.stringify(what));
 const input = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
@@ -38,8 +38,7 @@ const server = createServer((asked, reply) => {
   reply.end(file ? readFileSync(file) : `<!doctype html><p id="story"></p>${url.startsWith("/story") ? '<script type="module" src="/story.js"></script>' : ""}`);
 });
 server.on("connection", (socket) => (sockets.add(socket), socket.on("close", () => sockets.delete(socket))));
-await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
-const { port } = server.address();
+await new Promise((listening) => server.listen(port, "127.0.0.1", listening));
 const own = `http://127.0.0.1:${port}`;
 
 const browser = await launch(unpacked);
@@ -50,12 +49,12 @@ const until = async (what, seconds = 60) => {
 };
 
 /** Runs in the page. */
-async function begin(run) {
+async function begin([run, options]) {
   const { Dormouse } = await import("/client/index.js");
   const seen = (window.seen = { texts: [], states: [], over: null, last: null });
   const onConnection = ({ state }) => seen.states.push(state);
   (async () => {
-    for await (const view of new Dormouse().watch(run, { onConnection })) {
+    for await (const view of new Dormouse(options).watch(run, { onConnection })) {
       seen.last = view;
       if (view.event === "delta") seen.texts.push(view.text);
     }
@@ -63,10 +62,10 @@ async function begin(run) {
 }
 
 const seenBy = (page) => page.evaluate(() => window.seen);
-async function open(context) {
+async function open(context, options = {}) {
   const page = await context.newPage();
   await page.goto(own);
-  await page.evaluate(begin, run);
+  await page.evaluate(begin, [run, options]);
   await page.waitForFunction(() => window.seen.last);
   return page;
 }
@@ -87,7 +86,8 @@ say({ part: "tabs", most, streams: streams.size });
 // The first one, which leads, is closed.
 await pages.shift().close();
 await until(() => streams.size === 1 && opened === 2);
-say({ part: "closed", most, streams: streams.size });
+say({ part: "closed", streams: streams.size });
+most = streams.size; // the next leader's may have come before the end of the last one's was noticed here
 
 // An outage.
 down = true;
@@ -127,6 +127,17 @@ const codes = await foreign.evaluate(async ([app, run]) => {
 }, [app, run]);
 say({ part: "foreign", ...codes });
 
+// A page with a run token, on the app itself: nothing of it passes through the server between.
+const guest = await open(await browser.newContext(), { url: app, token });
+await guest.waitForFunction(() => window.seen.last.connection.state === "open");
+const more = await guest.evaluate(async ([app, token, run]) => {
+  const { Dormouse } = await import("/client/index.js");
+  const one = new Dormouse({ url: app, token });
+  const first = await one.get(run);
+  return { status: first.status, unchanged: (await one.get(first)) === first, cancel: await one.cancel(run).catch((error) => error.code) };
+}, [app, token, run]);
+say({ part: "token", ...more, streams: streams.size - before });
+
 // A component. It is taken away before the end, and its stream with it.
 const shown = await (await browser.newContext()).newPage();
 await shown.goto(`${own}/story?${run}`);
@@ -139,7 +150,7 @@ say({ part: "react" });
 
 // The run goes on to its end.
 await input.next();
-const all = [...pages, hidden];
+const all = [...pages, hidden, guest];
 await until(async () => (await Promise.all(all.map(seenBy))).every(({ over }) => over), 60);
 await shown.waitForFunction(() => document.querySelector("#story").textContent.startsWith("completed"));
 say({

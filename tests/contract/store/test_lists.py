@@ -143,6 +143,7 @@ async def a_session(tables: Tables, count: int) -> Any:
     return session.value
 
 
+@pytest.mark.thorough
 async def test_a_page_of_a_session_of_two_hundred_runs_is_read_in_ranges(tables: Tables, costs: Costs) -> None:
     session = await a_session(tables, 200)
     ports = cast(Ports, _Reading(tables))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -74,6 +76,32 @@ def test_a_stop_lets_the_process_end_in_order(stand_ins: dict[str, str], tmp_pat
 def test_a_process_that_ignores_the_stop_is_killed(stand_ins: dict[str, str], tmp_path: Path) -> None:
     part = host(stand_ins, tmp_path, "--deaf").start().wait_ready()
     assert part.stop(timeout=0.2) == -9
+
+
+@posix_only
+def test_a_part_stops_however_often_a_look_at_it_was_interrupted(stand_ins: dict[str, str], tmp_path: Path) -> None:
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    part = host(stand_ins, tmp_path).start().wait_ready()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 2e-5 * (1 + number % 10))
+                while part.alive:
+                    pass
+            except Interrupted:
+                continue
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    stop = threading.Thread(target=part.stop, daemon=True)
+    stop.start()
+    stop.join(20)
+    assert not stop.is_alive()
 
 
 @posix_only

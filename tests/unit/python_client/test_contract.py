@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing
 from pathlib import Path
@@ -11,12 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from dormouse_client import _arguments, contract, watching
-from local.openapi import document, python
+from local.openapi import python
 from shared.runs.model.phases import RunStatus
-from tests.parts.contract import events_of
+from tests.parts.contract import FILE, events_of
 from tests.unit.python_client.test_clients import CALLS
 
-DOCUMENT = document.document()
+DOCUMENT: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 
 

@@ -734,11 +734,23 @@ class Run(TypedDict):
     incomplete_details: IncompleteDetails | None
     """Why it was cut short; null unless its status is `incomplete`."""
 
+    usage: Usage
+    """Tokens of all its turns so far; in a list, up to the last change of status."""
+
+    metadata: dict[str, str]
+    """What its caller noted on it at submit."""
+
+    created_at: str
+    """When it was submitted."""
+
+    completed_at: str | None
+    """When it ended; null before."""
+
+    elapsed_seconds: float | None
+    """From submit to the end; null before."""
+
     provider_status: str | None
     """The provider's last status or error code, for people; null before there is one."""
-
-    usage: Usage
-    """Tokens of all its turns so far."""
 
     turn: int
     """The turn that it is in, or ended in; the first is 1."""
@@ -751,26 +763,14 @@ class Run(TypedDict):
     nothing runs, so this is far less than the time that has passed.
     """
 
-    elapsed_seconds: float | None
-    """From submit to the end; null before."""
-
-    metadata: dict[str, str]
-    """What its caller noted on it at submit."""
-
     callback_url: str | None
     """Where its end and its questions are reported; null when nowhere."""
 
     callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None
     """What became of the last callback; null while none is due or was sent."""
 
-    created_at: str
-    """When it was submitted."""
-
     updated_at: str
     """When something last changed that a caller sees."""
-
-    completed_at: str | None
-    """When it ended; null before."""
 
     deadline_at: str | None
     """When it fails unless it has ended; null while it waits for a person, when this time stands still."""
@@ -926,7 +926,7 @@ class RunSummary(TypedDict):
     """The caller's, else the first line of the input. One line."""
 
     input_preview: str
-    """The first 200 characters of the input's text."""
+    """The first 200 characters of the input's text; the whole is at `/input`."""
 
     agent: str
     """The name of the agent that answers."""
@@ -950,7 +950,7 @@ class RunSummary(TypedDict):
     """Why it was cut short; null unless its status is `incomplete`."""
 
     usage: Usage
-    """Up to the last change of status: while the run goes on, its own `usage` has more."""
+    """Tokens of all its turns so far; in a list, up to the last change of status."""
 
     metadata: dict[str, str]
     """What its caller noted on it at submit."""
@@ -1138,11 +1138,23 @@ class SubmittedRun(TypedDict):
     incomplete_details: IncompleteDetails | None
     """Why it was cut short; null unless its status is `incomplete`."""
 
+    usage: Usage
+    """Tokens of all its turns so far; in a list, up to the last change of status."""
+
+    metadata: dict[str, str]
+    """What its caller noted on it at submit."""
+
+    created_at: str
+    """When it was submitted."""
+
+    completed_at: str | None
+    """When it ended; null before."""
+
+    elapsed_seconds: float | None
+    """From submit to the end; null before."""
+
     provider_status: str | None
     """The provider's last status or error code, for people; null before there is one."""
-
-    usage: Usage
-    """Tokens of all its turns so far."""
 
     turn: int
     """The turn that it is in, or ended in; the first is 1."""
@@ -1155,26 +1167,14 @@ class SubmittedRun(TypedDict):
     nothing runs, so this is far less than the time that has passed.
     """
 
-    elapsed_seconds: float | None
-    """From submit to the end; null before."""
-
-    metadata: dict[str, str]
-    """What its caller noted on it at submit."""
-
     callback_url: str | None
     """Where its end and its questions are reported; null when nowhere."""
 
     callback_status: Literal["pending", "delivered", "given_up", "disabled"] | None
     """What became of the last callback; null while none is due or was sent."""
 
-    created_at: str
-    """When it was submitted."""
-
     updated_at: str
     """When something last changed that a caller sees."""
-
-    completed_at: str | None
-    """When it ended; null before."""
 
     deadline_at: str | None
     """When it fails unless it has ended; null while it waits for a person, when this time stands still."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from shared import wiring
 from shared.errors import BatchNotFound, RunNotFound, SessionNotFound
 from shared.runs.model.batch import (
     Active,
@@ -26,49 +25,22 @@ from shared.runs.model.batch import (
 )
 from shared.runs.model.calls import Approval, CallState, ToolCall
 from shared.runs.model.phases import Ended, RunningTools, RunStatus
-from shared.runs.model.run import Counters, Limits, PartRef, Result, Run, Session
+from shared.runs.model.run import Counters, Limits, PartRef, Result, Run
 from shared.runs.ports import Ports
 from shared.runs.queries import batches as batch_queries
 from shared.runs.queries.batches import batch_of_owner, batches_of_owner, items_of_batch
 from shared.runs.queries.runs import calls_of, in_full, is_gone, run_of_owner, whole_call
 from shared.runs.queries.sessions import session_of_owner
-from shared.runs.store.runs import TOGETHER, CallChange, SessionChange, Stored
+from shared.runs.store.runs import TOGETHER, CallChange
 from shared.runs.store.tables import Change, Table
-from shared.settings import Settings
 from tests.parts.memory import MemoryTables
-from tests.unit.runs.conftest import Clock
-from tests.unit.runs.records import NOW, SESSION, a_run, at
+from tests.unit.runs.records import NOW, SESSION, a_run, a_session, at, put
 from tests.unit.runs.test_batch import ID, a_batch
 
 COMPLETED = Ended(status=RunStatus.COMPLETED, completed_at=NOW)
 TOMB = Ended(status=RunStatus.COMPLETED, completed_at=NOW, deleted_at=NOW)
 GONE = PartRef("0" * 32, 1, "its beginning")
 """A long value whose parts are not there, as those of a deleted run are not."""
-
-
-@pytest.fixture
-def tables() -> MemoryTables:
-    return MemoryTables()
-
-
-@pytest.fixture
-def ports(tables: MemoryTables) -> Ports:
-    return wiring.build(Settings(openai_api_key="k", app_name="unit"), {}, tables, Clock()).ports
-
-
-def a_session(**changes: Any) -> Session:
-    session = Session(
-        session_id=SESSION, agent="novelist", owner="app", created_at=NOW, last_activity=NOW, active_run=None
-    )
-    return replace(session, **{"next_number": 2, **changes})
-
-
-async def put(ports: Ports, run: Run, session: Session | None = None) -> Stored[Run]:
-    """Write this run, and its session if that is not there."""
-    number = run.request.number
-    there = await ports.runs.load_session(run.request.session_id)
-    after = session or a_session(session_id=run.request.session_id, next_number=number + 1)
-    return await ports.runs.create(run, SessionChange(before=there, after=after), "[]")
 
 
 def counted(ports: Ports, tables: MemoryTables) -> list[str]:
@@ -239,7 +211,7 @@ async def test_a_page_of_items_holds_so_many_bytes_but_never_less_than_one_item(
     ports: Ports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = await written(ports, a_batch(total=4, cursor=4), *(a_result(index) for index in range(4)))
-    for index, (text, output) in enumerate([("a" * 60, ""), ("é" * 25, "b" * 50), ("c" * 40, ""), ("d", "")]):
+    for index, (text, output) in enumerate([("a" * 60, ""), ("é" * 25, "b" * 50), ("c" * 40, ""), ("d" * 60, "")]):
         await run_of_item(ports, index, text, output=output)
     monkeypatch.setattr(batch_queries, "MAX_BYTES", 100)
     pages, first = [], 0
@@ -249,7 +221,7 @@ async def test_a_page_of_items_holds_so_many_bytes_but_never_less_than_one_item(
         if page.following is None:
             break
         first = page.following
-    assert pages == [[(0, 60, 0)], [(1, 25, 50)], [(2, 40, 0), (3, 1, 0)]]
+    assert pages == [[(0, 60, 0)], [(1, 25, 50)], [(2, 40, 0), (3, 60, 0)]]
 
 
 async def test_an_item_is_shown_with_its_run_where_it_has_one(ports: Ports, tables: MemoryTables) -> None:

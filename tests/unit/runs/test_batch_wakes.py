@@ -17,7 +17,7 @@ from shared.runs.batches.cancel import cancel_batch
 from shared.runs.batches.commit import commit_batch
 from shared.runs.batches.delete import RUNS_A_WAKE, delete_batch
 from shared.runs.commands.submission import AssignedIds, Submission, Submitted
-from shared.runs.concurrency import LostRace
+from shared.runs.concurrency import MAX_RACES, LostRace, TooManyRaces
 from shared.runs.model.batch import (
     Batch,
     BatchItem,
@@ -35,6 +35,7 @@ from shared.runs.model.batch_facts import (
     BatchFact,
     RunsLookedAt,
 )
+from shared.runs.model.outbox import EntryKind
 from shared.runs.model.phases import Ended as RunEnded
 from shared.runs.model.phases import RunningTools, RunStatus
 from shared.runs.model.run import Run
@@ -193,6 +194,44 @@ async def test_a_crash_is_counted_and_the_next_wake_comes_later(
     assert (await load(ports)).schedule.crashes == 2
 
 
+@pytest.mark.parametrize("crashes", [0, MAX_CRASHES - 2])
+async def test_a_crash_that_does_not_end_the_batch_stops_none_of_its_runs(
+    ports: Ports, signals: Woken, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, crashes: int
+) -> None:
+    batch = begun(0)
+    await written(ports, replace(batch, schedule=replace(batch.schedule, crashes=crashes)))
+    run = await run_of_item(ports, 0, phase=pending("resp_1"))
+    crashing(monkeypatch, ZeroDivisionError())
+    await advance_batch(ports, ID, signals)
+    there = await ports.runs.load(run.id)
+    assert there is not None
+    assert (there.value.status, signals.woken) == (RunStatus.IN_PROGRESS, [])
+    assert "a wake crashed" in caplog.text
+
+
+async def test_a_run_that_cannot_be_stopped_does_not_keep_its_batch_from_the_end(
+    ports: Ports, signals: Woken, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch = begun(0)
+    await written(ports, replace(batch, schedule=replace(batch.schedule, crashes=MAX_CRASHES - 1)))
+
+    async def cancel(*_: object) -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(wakes, "cancel", cancel)
+    crashing(monkeypatch, ZeroDivisionError())
+    assert await advance_batch(ports, ID, signals) == Outcome(BatchStatus.COMPLETED, None)
+    assert "the run of item 0 could not be stopped" in caplog.text
+
+
+async def test_an_ended_batch_waits_for_the_time_of_its_callback(ports: Ports, signals: Woken) -> None:
+    callback = an_entry("completed", due=7, kind=EntryKind.CALLBACK)
+    batch = begun(phase=OVER, entries=(callback,), callback_url="https://x.example", wake_at=at(7))
+    await written(ports, batch)
+    assert await advance_batch(ports, ID, signals) == Outcome(BatchStatus.COMPLETED, 7.0)
+    assert await load(ports) == batch
+
+
 async def test_runs_of_a_batch_that_is_given_up_are_stopped_and_woken_to_be(
     ports: Ports, signals: Woken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +296,7 @@ async def items_of(ports: Ports, batch: Batch, asked: str = '{"items": []}') -> 
         ((refusal("9", errors.StorageUnavailable), None, None), 9),
         ((LostRace("x"), None, None), 2),
         ((RowTooNew("x"), None, None), 2),
+        ((refusal(None, errors.DormouseError), None, None), 2),
         ((ZeroDivisionError(), None, None), 2),
         ((None, None, None), None),
     ],
@@ -265,6 +305,7 @@ async def test_a_batch_waits_as_long_as_the_longest_of_its_submits_asks(
     ports: Ports,
     signals: Woken,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     fates: tuple[Exception | None, ...],
     wait: float | None,
 ) -> None:
@@ -276,6 +317,8 @@ async def test_a_batch_waits_as_long_as_the_longest_of_its_submits_asks(
     assert batch.pace.crashes == sum(isinstance(each, ZeroDivisionError) for each in fates)
     assert batch.progress.active == active(0, 1, 2)
     assert signals.started == [run_of(ID, index) for index, fate in enumerate(fates) if fate is None]
+    said = sum(" waits: " in each.message or "could not be submitted" in each.message for each in caplog.records)
+    assert said == sum(not isinstance(fate, errors.DormouseError | None) for fate in fates), "what no caller is told"
 
 
 async def test_what_waits_is_submitted_when_its_time_has_come(
@@ -370,8 +413,9 @@ async def test_a_look_takes_what_has_ended_and_leaves_what_it_cannot_judge(
 async def test_a_wake_that_another_was_faster_than_submits_nothing(
     ports: Ports, tables: MemoryTables, signals: Woken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = submits(monkeypatch, *[None] * 4)
-    await items_of(ports, a_batch(total=2, concurrency=1, window=1))
+    asked = submits(monkeypatch, None, None)
+    await items_of(ports, begun(0, 1))
+    await run_of_item(ports, 1, phase=RunEnded(status=RunStatus.COMPLETED, completed_at=NOW))
 
     async def before(operation: str, table: Table, *_: object) -> None:
         if operation == "commit" and table is Table.BATCHES:
@@ -379,8 +423,8 @@ async def test_a_wake_that_another_was_faster_than_submits_nothing(
             await advance_batch(ports, ID, signals)
 
     tables.before = before
-    await advance_batch(ports, ID, signals)
-    assert len(asked) == 1
+    assert (await advance_batch(ports, ID, signals)).status is BatchStatus.IN_PROGRESS
+    assert [each.session_id for each in asked] == [session_of(ID, 0)]
 
 
 # --- cancel and delete --------------------------------------------------------------------------------
@@ -388,15 +432,17 @@ async def test_a_wake_that_another_was_faster_than_submits_nothing(
 
 @pytest.mark.parametrize("deleted", [False, True])
 async def test_a_cancelled_batch_stops_what_is_active(
-    ports: Ports, signals: Woken, monkeypatch: pytest.MonkeyPatch, deleted: bool
+    ports: Ports, tables: MemoryTables, signals: Woken, monkeypatch: pytest.MonkeyPatch, deleted: bool
 ) -> None:
     asked = submits(monkeypatch, None, None, None, errors.InvalidRequest("no"), refusal("9"))
-    await items_of(ports, a_batch(total=6, concurrency=6, cursor=5, active=active(0, 1, 2, 3, 4)))
+    await items_of(ports, a_batch(total=7, concurrency=6, cursor=6, active=active(0, 1, 2, 3, 4, 5)))
     await cancel_batch(ports, ID)
     if deleted:
         await delete_batch(ports, ID)
     await run_of_item(ports, 0, phase=pending("resp_0"))
     await run_of_item(ports, 1, phase=RunEnded(status=RunStatus.COMPLETED, completed_at=at(3)))
+    await run_of_item(ports, 5, phase=pending("resp_5"))
+    await spoil(tables, 5, phase="[")
     await advance_batch(ports, ID, signals)
     assert [each.cancelled for each in asked] == [True] * 3, "so that whoever submits it just now creates nothing"
     results = await ports.batches.results(ID, 0, 9)
@@ -405,6 +451,7 @@ async def test_a_cancelled_batch_stops_what_is_active(
         1: RunStatus.COMPLETED,
         2: RunStatus.CANCELLED,
         3: RunStatus.CANCELLED,
+        5: RunStatus.FAILED,
     }
     assert (await load(ports)).progress.active == active(4)
     assert signals.woken == [run_of(ID, 0), run_of(ID, 2)], "their responses are still to be cancelled"
@@ -418,6 +465,7 @@ async def test_a_tombstone_deletes_its_runs_then_its_rows_and_itself_last(
     batch = a_batch(total=total, cursor=total, completed=begun, cancelled=total - begun, phase=OVER)
     batch = replace(batch, progress=replace(batch.progress, cancelled_from=cancelled_from))
     await items_of(ports, batch)
+    await ports.index.list_batch(batch)
     for index in (0, RUNS_A_WAKE - 1, RUNS_A_WAKE, begun - 1):
         await run_of_item(ports, index, phase=RunEnded(status=RunStatus.COMPLETED, completed_at=NOW))
     assert await delete_batch(ports, ID) is True
@@ -427,7 +475,7 @@ async def test_a_tombstone_deletes_its_runs_then_its_rows_and_itself_last(
         assert (await load(ports)).phase == Deleted(status=BatchStatus.COMPLETED, deleted_at=NOW, purged=purged)
         assert signals.woken == [run_of(ID, index) for index in woken]
     assert await advance_batch(ports, ID, signals) == Outcome(BatchStatus.COMPLETED, 0.0)
-    assert await ports.batches.rows(ID) == []
+    assert (await ports.batches.rows(ID), await ports.index.batches("app", None, 9)) == ([], ([], None))
     two_days = 48 * 3_600.0
     assert await advance_batch(ports, ID, signals) == Outcome(BatchStatus.COMPLETED, two_days)
     clock.move(two_days - 1)
@@ -477,3 +525,41 @@ async def test_a_lost_race_is_decided_again_but_for_the_right_to_call_back(ports
     await ports.batches.remove(current)
     with pytest.raises(LostRace):
         await commit_batch(ports, current, BatchDeleted(runs=True))
+
+
+async def test_what_is_refused_leaves_the_batch_as_it_was_read(ports: Ports) -> None:
+    batch = await written(ports, begun(phase=OVER))
+    assert await cancel_batch(ports, ID) == batch
+    assert await ports.due.get(ID) is None
+
+
+async def test_who_is_never_fast_enough_gives_up(ports: Ports, tables: MemoryTables) -> None:
+    stored = await ports.batches.create(a_batch())
+    races = 0
+
+    async def before(operation: str, table: Table, *_: object) -> None:
+        nonlocal races
+        if operation == "commit" and table is Table.BATCHES:
+            races += 1
+            assert races <= MAX_RACES
+            current = await ports.batches.load(ID)
+            assert current is not None
+            await ports.batches.save(current, replace(current.value, updated_at=at(races)))
+
+    tables.before = before
+    with pytest.raises(TooManyRaces):
+        await commit_batch(ports, stored, BatchCancelRequested())
+    assert races == MAX_RACES
+
+
+@pytest.mark.parametrize(("fact", "said"), [(BatchCancelRequested(), 1), (BatchDeleted(runs=True), 1), ("look", 0)])
+async def test_each_new_status_is_logged(
+    ports: Ports, caplog: pytest.LogCaptureFixture, fact: BatchFact | str, said: int
+) -> None:
+    stored = await ports.batches.create(a_batch())
+    caplog.set_level("INFO", "dormouse")
+    if isinstance(fact, str):
+        stored = await ports.batches.save(stored, a_batch(window=0))
+        fact = RunsLookedAt(active=(), ended=(), runs=(), missing=0, jitter=0.0)
+    await commit_batch(ports, stored, fact)
+    assert [each.getMessage() for each in caplog.records] == [f"{ID} is cancelled"] * said

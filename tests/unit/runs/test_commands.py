@@ -134,6 +134,9 @@ def test_which_model_may_be_asked_for(ports: Ports, name: str, model: str | None
     else:
         with pytest.raises(errors.ModelNotAllowed, match=said):
             checks.check_model(serving(ports, **AGENTS), wanted(model=model), name)
+        if name in AGENTS:
+            with pytest.raises(errors.ModelNotAllowed):
+                checks.check_new_session(serving(ports, **AGENTS), wanted(agent=name, model=model))
 
 
 LIMITS = {"deadline_most": 100.0, "deadline": 50.0, "max_turns": 5, "max_tool_calls": 7, "max_total_tokens": 1_000}

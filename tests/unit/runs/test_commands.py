@@ -46,6 +46,7 @@ from shared.runs.model.run import Run, Session
 from shared.runs.ports import Ports
 from shared.runs.store.rows import RowTooNew
 from shared.runs.store.runs import TOGETHER, CallChange, SessionChange, Stored
+from shared.runs.store.slots import Slot
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
 from shared.settings import Settings
 from tests.parts.memory import MemoryTables
@@ -506,6 +507,19 @@ async def test_who_loses_every_race_for_a_session_gives_up(ports: Ports, tables:
     tables.before = before
     with pytest.raises(Exception, match="too many races"):
         await delete_session(ports, SESSION)
+
+
+async def test_runs_that_go_with_their_session_leave_the_list_and_give_their_slots_back(ports: Ports) -> None:
+    ended = await put(ports, a_run(phase=COMPLETED, slot=1))
+    active = await put(ports, a_run(number=2, slot=0), a_session(active_run=2, next_number=3))
+    for number, stored in ((0, active), (1, ended)):
+        slot = Slot(number=number, run_id=stored.value.id, fingerprint="s", taken_at=NOW)
+        await ports.slots.take("app", slot)
+        await ports.index.show(stored.value, None)
+    assert len((await ports.index.runs("app", None, 9, statuses=(), agent=None))[0]) == 2
+    assert await delete_session(ports, SESSION) == ids(1, 2)
+    assert await ports.index.runs("app", None, 9, statuses=(), agent=None) == ([], None)
+    assert [slot.number for slot in await ports.slots.held("app")] == [1], "that of an ended run was given back before"
 
 
 async def test_a_list_that_cannot_be_written_keeps_no_session(ports: Ports, tables: MemoryTables) -> None:

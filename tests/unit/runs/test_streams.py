@@ -53,12 +53,16 @@ def end(sequence: int) -> AgentUpdate:
 
 
 class Followed:
-    """An agent whose response is followed connection by connection: each gives its updates, then what stands last."""
+    """An agent whose response is followed connection by connection: each gives its updates, or raises what is there.
+
+    The last one stays open; with ``stay_open`` each.
+    """
 
     streams = True
 
-    def __init__(self, *connections: list[AgentUpdate | Exception]) -> None:
+    def __init__(self, *connections: list[AgentUpdate | Exception], stay_open: bool = False) -> None:
         self.connections = list(connections)
+        self.stay_open = stay_open
         self.after: list[int] = []
         self.given = 0
         self.closed = 0
@@ -74,7 +78,7 @@ class Followed:
                 if each.sequence > after:
                     self.given += 1
                     yield each
-            if not self.connections and not any(isinstance(each, Exception) for each in connection):
+            if self.stay_open or not self.connections:
                 await asyncio.Event().wait()  # more would come
         finally:
             self.closed += 1
@@ -225,7 +229,7 @@ async def test_who_waits_is_told_of_each_end() -> None:
 async def test_what_was_dropped_is_asked_for_again_by_who_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(response_streams, "MAX_UPDATES_KEPT", 2)
     whole = [update(number) for number in range(1, 5)]
-    agent = Followed(whole, whole)
+    agent = Followed(whole, whole, stay_open=True)
     streams, fast = opened(agent)
     _, slow = opened(agent, streams)
     await settle()
@@ -235,9 +239,10 @@ async def test_what_was_dropped_is_asked_for_again_by_who_needs_it(monkeypatch: 
     await settle()
     assert taken(slow) == [1, 2, 3, 4]
     assert agent.after == [0, 0]
-    # Caught up, it has everything that the older one still has to give, and joins it.
-    slow.take()
-    assert len(streams._by_response[RESPONSE]) == 1
+    # Caught up, it has joined the older one, which has all that is still to come; its own is held until it has ended.
+    assert (len(streams._by_response[RESPONSE]), len(streams._stopping)) == (1, 1)
+    await settle()
+    assert (agent.closed, streams._stopping) == (1, set())
     _, later = opened(agent, streams, after=2)
     await settle()
     assert taken(later) == [3, 4], "what is kept is shared"

@@ -230,7 +230,6 @@ class AzureTables:
     async def close(self) -> None:
         """Give back connections."""
         service, self._service = self._service, None
-        self._clients.clear()
         if service is not None:
             await service.close()
 

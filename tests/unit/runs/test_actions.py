@@ -11,7 +11,7 @@ import pytest
 
 from shared.agentkit import faults
 from shared.agentkit.agent import AgentResponse, ContinuationToken, ResponseStatus, RunOptions, Send, Usage
-from shared.agentkit.tools import Tool, tool
+from shared.agentkit.tools import Progress, Tool, tool
 from shared.runs.actions import call_row, outbox, provider, tools
 from shared.runs.actions.advance import advance
 from shared.runs.actions.call_row import MAX_TRIES, CallRow
@@ -630,6 +630,40 @@ async def test_a_result_is_written_through_outages_and_races(
     assert slept == pytest.approx(pauses)
     (call,) = [each.value for each in await ports.runs.calls(row.run)]
     assert (call.state, call.result, call.finished_at) == (CallState.FINISHED, "done", NOW)
+
+
+@pytest.mark.parametrize(
+    ("errors", "operations", "progress"),
+    [
+        ([], [], "half"),
+        ([StoreUnavailable("x")], ["query"], "half"),
+        ([Conflict("k", "x")], ["query"], "half"),
+        ([Conflict("k", "x")] * 2, ["query"], ""),
+        ([StoreUnavailable("x")] * 3, ["query"] * 3, "half"),
+    ],
+)
+async def test_progress_is_written_once_and_after_a_failure_as_the_row_then_is(
+    ports: Ports,
+    tables: MemoryTables,
+    monkeypatch: pytest.MonkeyPatch,
+    errors: list[Exception],
+    operations: list[str],
+    progress: str,
+) -> None:
+    row, _, slept = await a_row(ports, monkeypatch)
+    failing(ports, monkeypatch, *errors)
+    seen: list[str] = []
+
+    async def note(operation: str, *_: object) -> None:
+        seen.append(operation)
+
+    tables.before = note
+    row._remember(Progress(message="half", fraction=0.5))
+    assert row._writer is not None
+    await row._writer
+    assert seen == [*operations, *(["commit"] if progress else [])]
+    assert slept == [call_row.PROGRESS_GAP] * (len(errors) + 1 if progress else 1)
+    assert row.call.progress == progress
 
 
 async def test_a_result_that_never_wins_its_race_is_another_s(ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:

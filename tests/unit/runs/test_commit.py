@@ -26,12 +26,13 @@ from shared.runs.model.listed import ListedRun, Summary
 from shared.runs.model.phases import Claim, Creating, Ended, RunningTools, RunStatus
 from shared.runs.model.run import Chain, Limits, PartRef, Run
 from shared.runs.ports import Ports
+from shared.runs.rules.agenda import ActionKind
 from shared.runs.rules.callbacks import NextStep
 from shared.runs.rules.preview import preview_of, title_of
 from shared.runs.store import due as due_rows
 from shared.runs.store.due import DueRow
 from shared.runs.store.index import KeyRecord, Listing
-from shared.runs.store.rows import moment_of
+from shared.runs.store.rows import RowUnreadable, moment_of
 from shared.runs.store.runs import READS, Stored
 from shared.runs.store.slots import Slot
 from shared.runs.store.tables import StoreUnavailable, Table
@@ -596,6 +597,31 @@ async def test_a_key_gives_its_run_its_age_and_its_place(ports: Ports, clock: Cl
     run = submits._new_run(with_agent(ports), wanted(), "novelist", None, record)
     assert (run.id, run.request.fingerprint, run.request.created_at) == (RUN, "d" * 64, at(-30))
     assert (run.updated_at, run.schedule.deadline_at) == (NOW, at(ports.settings.deadline))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StoreUnavailable("gone"), "the store went away during submit"),
+        (RowUnreadable("bad"), "is left to its wakes: bad"),
+    ],
+)
+async def test_what_fails_after_the_run_is_written_changes_no_answer(
+    ports: Ports, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, said: str
+) -> None:
+    asked: list[object] = []
+
+    async def advance(*given: object, only: object) -> None:
+        asked.append(only)
+        raise error
+
+    monkeypatch.setattr(submits, "advance", advance)
+    agent = SimpleNamespace(background=True, models=frozenset(), streams=False, chains=True)
+    submitted = await submit(replace(ports, agents=cast(Any, {"novelist": agent})), wanted())
+    assert (submitted.run.status, asked) == (RunStatus.QUEUED, [frozenset({ActionKind.CREATE})])
+    assert f"run {submitted.run.id}" in caplog.text
+    assert said in caplog.text
+    assert submitted.due is not None, "a sweep comes to it"
 
 
 @pytest.mark.parametrize("tries", [1, 2, 3])

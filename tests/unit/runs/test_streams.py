@@ -218,8 +218,9 @@ async def test_a_stream_that_cannot_go_on_ends_for_its_viewers(
     assert streams._by_response == {}
 
 
-async def test_who_waits_is_told_of_each_end() -> None:
-    agent = Followed([ZeroDivisionError("x")])
+@pytest.mark.parametrize("first", [update(1), ZeroDivisionError("x"), faults.NotStreamed("x", code="c")])
+async def test_who_waits_is_told_of_each_update_and_of_the_end(first: AgentUpdate | Exception) -> None:
+    agent = Followed([first])
     _, cursor = opened(agent)
     await settle()
     assert cursor.available.is_set()

@@ -735,6 +735,33 @@ def test_when_each_thing_that_a_tombstone_has_to_do_is_due(ids: tuple[str, ...],
     assert tomb.updated_at == at(10)
 
 
+KNOWS = [
+    (Creating(nonce="n"), facts.Claimed(attempt=replace(ATTEMPT, number=2), seconds=60, grace=30), True),
+    (CLAIMED, facts.NotCreated(attempt=ATTEMPT, fault=faults.NotAccepted("x", code="c"), jitter=0.0), False),
+    (CLAIMED, facts.OutcomeUnknown(attempt=ATTEMPT, code="c", within_call=False), False),
+    (
+        CLAIMED,
+        facts.ResponseCreated(attempt=ATTEMPT, answer=Answer(response=still_pending(), tools={}), jitter=0.0),
+        True,
+    ),
+    (pending(), looked(still_pending()), True),
+    (pending(), no_news(), True),
+    (RunningTools(), facts.LeaseTaken(turn=1, owner="p", tools=PAY), True),
+    (AT_WORK, facts.LeaseRenewed(owner="o"), False),
+    (AT_WORK, facts.ToolsSettled(turn=1, owner="o", outputs=None), True),
+    (pending(), facts.AgentUnknown(), False),
+    (pending(), facts.WakeCrashed(seen=0, error="E", jitter=0.0), False),
+]
+
+
+@pytest.mark.parametrize(("phase", "fact", "knows"), KNOWS, ids=lambda each: type(each).__name__)
+def test_what_only_a_build_with_the_agent_brings_ends_the_wait_for_one(
+    phase: Phase, fact: facts.Fact, knows: bool
+) -> None:
+    run = a_run(phase=phase, attempt=1, agent_unknown_since=at(5))
+    assert after(run, fact, at(10), a_call()).schedule.agent_unknown_since == (None if knows else at(5))
+
+
 # --- what every fact does -----------------------------------------------------------------------------
 
 

@@ -68,6 +68,7 @@ def change(key: str = "a", *, kind: Kind = Kind.INSERT, etag: str | None = None,
 def test_what_a_value_adds_to_a_request(value: Value, added: int) -> None:
     empty: Value = b"" if isinstance(value, bytes) else ""
     least = 4 if isinstance(value, bytes) else 0
+    assert change(v=empty).size - change(v=0).size == least
     assert change(v=value).size - change(v=empty).size == added
     if isinstance(value, bytes):
         assert added + least >= len(base64.b64encode(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from shared import errors
-from shared.agentkit.agent import AgentResponse, ContinuationToken, ResponseStatus, Usage
+from shared.agentkit.agent import AgentResponse, ContinuationToken, FunctionCall, ResponseStatus, Usage
 from shared.runs import commit as commits
 from shared.runs.actions.outcome import list_status, outcome
 from shared.runs.commands import submit as submits
@@ -18,8 +19,10 @@ from shared.runs.commands.submission import Submission
 from shared.runs.commands.submit import submit
 from shared.runs.commit import bytes_of, calls_of_turn, commit, commit_through, give_slot_back, session_after
 from shared.runs.concurrency import MAX_RACES, LostRace, TooManyRaces
+from shared.runs.execution import execution
 from shared.runs.listing import after_change, before_change, ensure_listed, is_shown, shown
 from shared.runs.model import facts
+from shared.runs.model.calls import CallState
 from shared.runs.model.facts import Answer, Attempt
 from shared.runs.model.ids import due_row_of, run_id
 from shared.runs.model.listed import ListedRun, Summary
@@ -111,6 +114,24 @@ async def test_what_comes_from_no_wake_is_announced_to_the_sweep_first(
 ) -> None:
     await commit(ports, await put(ports, a_run(phase=phase, attempt=1)), fact, outside=outside)
     assert (await ports.due.get(RUN) is not None) is announced
+
+
+@pytest.mark.parametrize(("seconds", "announced"), [(29, 0), (30, 30)])
+async def test_what_takes_long_to_write_is_announced_again(
+    ports: Ports, clock: Clock, tables: MemoryTables, seconds: float, announced: float
+) -> None:
+    stored = await put(ports, a_run(phase=pending()))
+
+    async def before(operation: str, table: Table, *_: object) -> None:
+        if operation == "get" and table is Table.RUNS:  # its session
+            tables.before = None
+            clock.move(seconds)
+
+    tables.before = before
+    await commit(ports, stored, facts.CancelRequested())
+    due = await ports.due.get(RUN)
+    assert due is not None
+    assert due.announced_at == at(announced)
 
 
 @pytest.mark.parametrize(("nonce", "announced"), [("n", False), ("m", True)])
@@ -251,6 +272,44 @@ async def test_long_texts_of_an_ended_run_lie_in_parts(ports: Ports, long: bool)
     assert isinstance(run.result.text, PartRef) is isinstance(run.result.output, PartRef) is long
     assert await ports.runs.load_text(run, run.result.text) == text
     assert await ports.runs.load_text(run, run.result.output) == text
+
+
+async def test_the_time_at_work_is_written_once(ports: Ports, clock: Clock) -> None:
+    stored = await put(ports, a_run(phase=pending()))
+    with execution(clock):
+        for milliseconds in (250, 500):
+            clock.move(0.25)
+            stored = (await commit(ports, stored, facts.AgentUnknown())).run
+            assert stored.value.counters.active_ms == milliseconds
+
+
+def a_turn_of_tools(arguments: str) -> facts.Looked:
+    response = AgentResponse(
+        status=ResponseStatus.COMPLETED,
+        provider_status="completed",
+        response_id="resp_1",
+        items=({"type": "function_call", "name": "é"},),
+        calls=(FunctionCall(call_id="c", name="pay", arguments=arguments),),
+    )
+    return facts.Looked(response_id="resp_1", answer=Answer(response=response, tools={}), jitter=0.0)
+
+
+@pytest.mark.parametrize("long", [False, True])
+async def test_calls_are_written_with_the_response_that_asked_for_them(ports: Ports, long: bool) -> None:
+    arguments = "x" * (30_000 if long else 10)
+    stored = await put(ports, a_run(phase=pending(), item_bytes=7))
+    saved = await commit(ports, stored, a_turn_of_tools(arguments))
+    run = saved.run.value
+    (call,) = await ports.runs.calls(run)
+    assert (call.value,) == tuple(each.value for each in saved.calls)
+    assert isinstance(call.value.arguments, PartRef) is long
+    assert await ports.runs.load_text(run, call.value.arguments) == arguments
+    items = await ports.runs.last_items(run)
+    assert run.chain.item_bytes == 7 + len(json.dumps(items, ensure_ascii=False).encode())
+    lease = facts.LeaseTaken(turn=1, owner="o", tools={})
+    (taken,) = (await commit(ports, saved.run, lease)).calls
+    assert taken.value.arguments == call.value.arguments, "they never change"
+    assert taken.value.state is CallState.FINISHED, "there is no such tool here"
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,11 @@ from shared.runs.watching.run_reader import RunReaders, _calls_may_differ, _long
 from shared.runs.watching.views import (
     ALL,
     ClientText,
+    End,
     EventId,
     RunRows,
     Snapshot,
+    State,
     StatusChanged,
     ToolFinished,
     ToolProgress,
@@ -491,6 +493,84 @@ async def test_which_text_is_still_streamed_though_its_run_has_ended(
 async def test_the_id_of_the_last_snapshot(attempt: int, position: EventId, last: EventId) -> None:
     viewer = following(a_viewer()[0], shown=ClientText(position))
     assert viewer._last_id(streamed(attempt=attempt, phase=OVER)) == last
+
+
+WHOLE = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "whole"}]}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown", "ended", "rows", "text"),
+    [
+        ({}, {}, True, WHOLE, "whole"),
+        ({"phase": PARKED}, {}, True, WHOLE, "whole"),
+        ({"phase": pending()}, {}, True, WHOLE, None),  # it is not stored yet
+        ({"phase": OVER}, {}, True, WHOLE, None),  # the run's own text comes at the end
+        ({"attempt": 2}, {}, True, WHOLE, None),
+        ({"attempt": 0}, {}, True, WHOLE, None),
+        ({}, {}, False, WHOLE, None),  # the provider may send it still
+        ({}, {"ended": True}, True, WHOLE, None),
+        ({}, {}, True, StoreUnavailable("gone"), None),
+        ({}, {}, True, LookupError("deleted"), None),
+    ],
+)
+async def test_when_a_turn_s_text_comes_from_the_rows(
+    changes: dict[str, Any], shown: dict[str, Any], ended: bool, rows: Any, text: str | None
+) -> None:
+    async def last_items(run: Run) -> Any:
+        if isinstance(rows, Exception):
+            raise rows
+        return rows
+
+    viewer, _ = a_viewer()
+    viewer._ports = SimpleNamespace(runs=SimpleNamespace(last_items=last_items))
+    following(viewer, ended=ended, shown=ClientText(**{"position": HERE, **shown}))
+    viewer._following.close = settle
+    viewer._updated_at = viewer._time()
+    snapshot = await viewer._text_from_rows(streamed(**{"phase": RunningTools(), **changes}))
+    if text is None:
+        assert snapshot is None
+    else:
+        assert (snapshot.text, snapshot.event_id, viewer._following) == (text, EventId(1, 1, ALL), None)
+    viewer._shown = None
+    assert await viewer._text_from_rows(streamed(phase=RunningTools())) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "kinds"),
+    [
+        (None, []),
+        ({"phase": replace(OVER, deleted_at=NOW)}, []),
+        ({"phase": OVER, "text": "said"}, [State, Snapshot, End]),
+        ({"phase": OVER, "text": ""}, [State, Snapshot, End]),
+    ],
+)
+async def test_what_who_comes_after_the_end_is_shown(
+    ports: Ports, changes: dict[str, Any] | None, kinds: list[type[Any]]
+) -> None:
+    run = a_run() if changes is None else (await put(ports, a_run(attempt=1, **changes))).value
+    events = [event async for event in Watching(ports).watch(run.id)]
+    assert [type(event) for event in events] == kinds
+    for event in events[1:]:
+        assert isinstance(event, Snapshot | End)
+        assert event.text == run.result.text
+
+
+async def test_who_watches_is_told_of_each_change_and_of_the_end(ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_reader, "READ_SOON", 60.0)  # no read but those that are asked for
+    stored = await put(ports, a_run(phase=pending(), attempt=1))
+    watched = Watching(ports)
+    kinds: list[type[Any]] = []
+    async with asyncio.timeout(20):
+        async for event in watched.watch(stored.value.id):
+            kinds.append(type(event))
+            if isinstance(event, State):
+                run = replace(stored.value, phase=PARKED)
+                stored = (await ports.runs.save(stored, run)).run
+                watched.read_now(stored.value.id)
+            if isinstance(event, StatusChanged):
+                stored = (await ports.runs.save(stored, replace(stored.value, phase=OVER))).run
+                watched.read_now(stored.value.id)
+    assert kinds == [State, StatusChanged, Snapshot, End]
 
 
 # --- the rows -----------------------------------------------------------------------------------------

@@ -96,9 +96,7 @@ async def _delete_some(ports: Ports, session: Stored[Session], now: datetime) ->
     gone = [(stored, decision.run) for stored, decision in decided if isinstance(decision, Change)]
     # A sweep that comes to an announcement whose minute is over, and finds nothing changed yet, removes the due row:
     # nobody would come back to the tombstones. So what was announced too long ago is announced again before the write.
-    kept = await side_by_side(
-        [due, *announced], lambda row: ports.due.keep_announced(row, ports.clock()), at_once=READS
-    )
+    await side_by_side([due, *announced], lambda row: ports.due.keep_announced(row, ports.clock()), at_once=READS)
     await ports.runs.save_session(SessionChange(before=session, after=after), gone)
     with contextlib.suppress(StoreUnavailable):  # their rows in the list are removed by their wakes
         await side_by_side(gone, lambda each: ports.index.hide(each[1]), at_once=READS)
@@ -106,12 +104,8 @@ async def _delete_some(ports: Ports, session: Stored[Session], now: datetime) ->
         if not stored.value.terminal:
             await give_slot_back(ports, run)
     ids = [stored.value.id for stored in runs]
-    if not after.emptied:
-        return [*ids, due.run_id]
-    # Nothing is left to do before its row goes; without this a sweep would look a minute from now, and date it then.
-    with contextlib.suppress(StoreUnavailable):
-        await ports.due.set_due(kept[0], removal_time(after, ports.settings), ports.clock())
-    return ids
+    # Emptied, it has nothing left to do before its row goes: the sweep that comes to the announcement dates that.
+    return ids if after.emptied else [*ids, due.run_id]
 
 
 async def expire(ports: Ports, session: Session, idle: timedelta) -> list[str]:

@@ -230,7 +230,6 @@ class AzureTables:
     async def close(self) -> None:
         """Give back connections."""
         service, self._service = self._service, None
-        self._clients.clear()
         if service is not None:
             await service.close()
 
@@ -446,5 +445,6 @@ def _unavailable(error: Exception) -> StoreUnavailable:
 
 def _text(error: Exception) -> str:
     status = getattr(error, "status_code", None)
-    first = str(getattr(error, "message", None) or error or type(error).__name__).splitlines()[0]
+    # By its text and not by itself: an exception is never false, and `TimeoutError()` has no text.
+    first = (str(getattr(error, "message", None) or error) or type(error).__name__).splitlines()[0]
     return " ".join(str(part) for part in (status, _code(error), first) if part is not None)

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +33,7 @@ from shared.runs.commands.submission import Submission, Submitted
 from shared.runs.commands.submit import submit
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.run import Run, Session
+from shared.runs.ports import Ports
 from shared.settings import Settings
 from shared.wiring import App
 from tests.parts import workshop
@@ -232,3 +233,22 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def sending(rigs: NewRig) -> Rig:
     """A process that sends callbacks."""
     return await rigs(callback_secret=SECRET, callback_allow="127.0.0.1", public_base_url="https://app.example")
+
+
+@pytest.fixture
+def tables() -> MemoryTables:
+    """Empty tables, for what needs no process around them."""
+    return MemoryTables()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands at the time of the records."""
+    return Clock()
+
+
+@pytest.fixture
+def ports(tables: MemoryTables, clock: Clock) -> Ports:
+    """The stores over these tables, and no agents."""
+    ports = wiring.build(Settings(openai_api_key="k", app_name="unit"), {}, tables, clock).ports
+    return replace(ports, random=lambda: 0.0)

@@ -233,6 +233,8 @@ def test_a_look_gives_as_many_turns_as_there_is_room_for() -> None:
         (waiting(5, 30, not_accepted=0, provider_status="failed: server_error"), None),
         (waiting(5, 3_600, unknown_outcomes=2), None),
         (a_run(phase=Pending(token=ContinuationToken(response_id="resp_1"), next_look=at(35)), retry_after=30.0), None),
+        (waiting(5, 0.5), at(5)),
+        (waiting(5, 0), NOW),  # no wait to count from: when the row was written
         (a_run(phase=Creating(not_accepted=1)), None),
     ],
 )

@@ -36,13 +36,30 @@ def test_many_interruptions_are_one_line(caplog: pytest.LogCaptureFixture) -> No
 
 def test_the_next_restart_is_a_line_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     noticed = Interruptions()
-    for begin in (NOW, NOW + timedelta(hours=1)):
-        noticed.add(begin, "run_1", tools=2)
+    for begin, run_id in ((NOW, "run_1"), (NOW + timedelta(hours=1), "run_3")):
+        noticed.add(begin, run_id, tools=2)
         noticed.add(begin, "run_2")
         noticed.report(begin + GATHERED_FOR)
     assert [line.partition("2 tool calls, 0 requests to the model, of 1 runs")[1] != "" for line in told(caplog)] == [
         True
     ] * 2
+
+
+def test_what_was_interrupted_is_told_once_half_a_minute_after_the_first_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    noticed = Interruptions()
+    noticed.report(NOW)
+    noticed.add(NOW, "run_1")
+    noticed.report(NOW + timedelta(hours=1))
+    assert told(caplog) == [], "nothing was interrupted"
+    noticed.add(NOW, "run_1", requests=1)
+    noticed.add(NOW + timedelta(seconds=20), "run_1", tools=1)
+    noticed.report(NOW + GATHERED_FOR - timedelta(seconds=1))
+    assert told(caplog) == []
+    noticed.report(NOW + GATHERED_FOR)
+    (line,) = told(caplog)
+    assert "1 tool calls, 1 requests to the model, of 1 runs" in line
 
 
 async def test_a_new_process_tells_what_the_old_one_was_cut_off_from(

@@ -1,0 +1,216 @@
+"""What each fact is told as in the journal, and which of them share a line: as tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from shared.agentkit import faults
+from shared.agentkit.agent import AgentResponse, ContinuationToken, FunctionCall, ResponseStatus
+from shared.runs.model import facts
+from shared.runs.model.calls import CallState
+from shared.runs.model.facts import Attempt, Fact
+from shared.runs.model.journal import LineKind
+from shared.runs.model.outbox import CallbackState, EntryKind
+from shared.runs.model.phases import (
+    Claim,
+    Creating,
+    Ended,
+    Lease,
+    Phase,
+    RunningTools,
+    RunStatus,
+    WaitingForAnswers,
+)
+from shared.runs.model.run import Run
+from shared.runs.rules.change import Before, Change
+from shared.runs.rules.decide import decide
+from shared.runs.rules.journal import milliseconds
+from shared.settings import Settings
+from tests.unit.runs.records import NOW, a_run, an_entry, at
+from tests.unit.runs.test_transitions import a_call, after, asked, name_of, pending
+
+ATTEMPT = Attempt(turn=1, number=1, nonce="n")
+CLAIMED = Creating(nonce="n", claim=Claim(until=at(60), unknown_at=at(90)))
+AT_WORK = RunningTools(lease=Lease(owner="o", until=at(160)))
+PARKED = WaitingForAnswers(answer_by=at(70), seconds_left=5.0)
+OVER = Ended(status=RunStatus.COMPLETED, completed_at=NOW)
+CALLBACK = an_entry("completed", kind=EntryKind.CALLBACK)
+DELETE = an_entry("", kind=EntryKind.DELETE)
+CLAIM = facts.Claimed(attempt=replace(ATTEMPT, number=2), seconds=60, grace=30)
+YES = facts.Answered(answers={"c": facts.Approve(approve=True)}, by="ann")
+
+
+def a_response(status: ResponseStatus, **fields: Any) -> facts.Answer:
+    token = ContinuationToken(response_id="resp_1") if status is ResponseStatus.PENDING else None
+    given = {"status": status, "provider_status": status.value, "response_id": "resp_1", "continuation_token": token}
+    return facts.Answer(response=AgentResponse(**{**given, **fields}), tools={})
+
+
+def created(status: ResponseStatus = ResponseStatus.PENDING, attempt: Attempt = ATTEMPT, **fields: Any) -> Fact:
+    return facts.ResponseCreated(attempt=attempt, answer=a_response(status, **fields), jitter=0.0)
+
+
+def looked(status: ResponseStatus, **fields: Any) -> Fact:
+    return facts.Looked(response_id="resp_1", answer=a_response(status, **fields), jitter=0.0)
+
+
+def not_created(code: str = "c") -> Fact:
+    return facts.NotCreated(attempt=ATTEMPT, fault=faults.NotAccepted("x", code=code), jitter=0.0)
+
+
+TOLD: list[tuple[Phase, Fact, list[tuple[str, str]]]] = [
+    (Creating(), CLAIM, [("sent", "")]),
+    (
+        Creating(),
+        facts.NotBuilt(turn=1, attempt=1, fault=faults.RequestNotBuilt("x", code="c"), jitter=0.0),
+        [("retry", "c")],
+    ),
+    (CLAIMED, not_created(), [("retry", "c")]),
+    (
+        CLAIMED,
+        facts.NotCreated(attempt=ATTEMPT, fault=faults.Refused("x", code="c"), jitter=0.0),
+        [("retry", "c"), ("ended", "c")],
+    ),
+    (CLAIMED, facts.OutcomeUnknown(attempt=ATTEMPT, code="c", within_call=False), [("retry", "c")]),
+    (CLAIMED, facts.ClaimRanOut(attempt=ATTEMPT), [("retry", "outcome_unknown")]),
+    (CLAIMED, created(), [("turn_started", "")]),
+    (CLAIMED, created(attempt=replace(ATTEMPT, nonce="m")), []),  # nobody waits for it
+    (pending("resp_0"), created(), []),
+    (
+        CLAIMED,
+        created(ResponseStatus.FAILED, error_code="server_error"),
+        [("retry", "failed: server_error")],
+    ),
+    (CLAIMED, created(ResponseStatus.COMPLETED), [("turn_ended", "completed"), ("ended", "completed")]),
+    (pending(), looked(ResponseStatus.PENDING), [("looked", "")]),
+    (
+        pending(),
+        looked(ResponseStatus.COMPLETED, calls=(FunctionCall(call_id="c", name="pay", arguments="{}"),)),
+        [("turn_ended", "tool_calls")],
+    ),
+    (
+        pending(),
+        looked(ResponseStatus.FAILED, error_code="invalid_prompt"),
+        [("turn_ended", "failed"), ("ended", "invalid_prompt")],
+    ),
+    (
+        pending(),
+        facts.NoNews(response_id="resp_1", fault=faults.NoNews("x", code="c"), jitter=0.0),
+        [("no_answer", "c")],
+    ),
+    (RunningTools(), facts.LeaseTaken(turn=1, owner="p", tools={}), [("tools", "")]),
+    (AT_WORK, facts.LeaseRenewed(owner="o"), []),
+    (AT_WORK, facts.ToolsSettled(turn=1, owner="o", outputs=None), [("tools", ""), ("parked", "")]),
+    (PARKED, YES, [("answered", "")]),
+    (pending(), facts.AgentUnknown(), [("waiting", "agent_unknown")]),
+    (pending(), facts.WakeCrashed(seen=0, error="E", jitter=0.0), [("crashed", "E")]),
+    (pending(), facts.CancelRequested(by="ann"), [("ended", "cancelled")]),
+    (pending(), facts.DeadlinePassed(), [("ended", "deadline_exceeded")]),
+    (OVER, facts.OutboxTried(entry=name_of(CALLBACK), seconds=9), [("callback", "retry")]),
+    (OVER, facts.OutboxTried(entry=name_of(CALLBACK), seconds=9, counts=False), []),
+    (OVER, facts.OutboxTried(entry=name_of(DELETE), seconds=9), []),
+    (
+        OVER,
+        facts.OutboxDone(entry=name_of(CALLBACK), callback_state=CallbackState.DELIVERED),
+        [("callback", "delivered")],
+    ),
+    (OVER, facts.OutboxDone(entry=name_of(CALLBACK)), [("callback", "")]),
+    (OVER, facts.OutboxDone(entry=name_of(DELETE)), []),
+    (OVER, facts.CallbackClaimed(entry=name_of(CALLBACK), tries=0, seconds=60), []),
+    (OVER, facts.ResponsesDeleted(entry=name_of(DELETE), gone=("resp_0",), failed=()), []),
+]
+
+
+@pytest.mark.parametrize(("phase", "fact", "lines"), TOLD, ids=lambda each: type(each).__name__)
+def test_each_fact_is_told_in_its_own_words(phase: Phase, fact: Fact, lines: list[tuple[str, str]]) -> None:
+    run = a_run(
+        phase=phase, attempt=1, deadline_at=at(100), entries=(CALLBACK, DELETE), response_ids=("resp_0", "resp_x")
+    )
+    call = asked() if isinstance(fact, facts.ToolsSettled | facts.Answered) else a_call()
+    settled = 99 if isinstance(fact, facts.Claimed | facts.LeaseTaken) else 200
+    told = after(run, fact, at(settled), call).journal.lines
+    assert [(line.kind.value, line.code) for line in told] == lines
+    assert [line.at for line in told] == [milliseconds(at(settled))] * len(lines)
+    named = isinstance(fact, facts.Answered | facts.CancelRequested)
+    assert [line.by for line in told] == ["ann" if named else ""] * len(lines)
+    about_the_run = [line.turn for line in told[1:] if line.kind is LineKind.ENDED]
+    assert set(about_the_run) <= {0}
+
+
+def told(run: Run, *steps: tuple[Fact, float]) -> list[tuple[str, int, float | None, int, int, int]]:
+    """What is told after these facts at their times: word, count, last, wakes and milliseconds at work, turn."""
+    for fact, seconds in steps:
+        decision = decide(Before(run=run, calls=(a_call(),), took_ms=7), fact, at(seconds), Settings.model_validate({}))
+        assert isinstance(decision, Change), decision
+        run = decision.run
+    return [
+        (
+            f"{line.kind.value} {line.code}".strip(),
+            line.count,
+            None if line.last is None else line.last / 1_000 - NOW.timestamp(),
+            line.wakes,
+            line.ms,
+            line.turn,
+        )
+        for line in run.journal.lines
+    ]
+
+
+def claim(number: int) -> Fact:
+    return replace(CLAIM, attempt=Attempt(turn=1, number=number, nonce="n"))
+
+
+def failed(number: int, code: str) -> Fact:
+    fault = faults.NotAccepted("x", code=code)
+    return facts.NotCreated(attempt=Attempt(turn=1, number=number, nonce="n"), fault=fault, jitter=0.0)
+
+
+def test_what_became_of_a_request_takes_the_place_of_that_it_was_sent() -> None:
+    run = a_run(phase=Creating())
+    assert told(run, (claim(1), 1)) == [("sent", 1, None, 1, 7, 1)]
+    first = ((claim(1), 1), (failed(1, "a"), 2))
+    assert told(run, *first) == [("retry a", 1, 2, 1, 14, 1)]
+    assert told(run, *first, (claim(2), 10), (failed(2, "a"), 11)) == [("retry a", 2, 11, 2, 28, 1)]
+    other = told(run, *first, (claim(2), 10), (failed(2, "b"), 11))
+    assert other == [("retry a", 1, 2, 1, 14, 1), ("retry b", 1, 11, 1, 14, 1)]
+    assert told(run, (claim(1), 1), (facts.CancelRequested(), 3)) == [
+        ("sent", 1, None, 1, 7, 1),
+        ("ended cancelled", 1, None, 0, 7, 1),
+    ]
+
+
+def test_the_tools_of_a_turn_are_one_line_and_two_turns_are_two() -> None:
+    lease = facts.LeaseTaken(turn=1, owner="p", tools={})
+    run = a_run(phase=RunningTools())
+    assert told(run, (lease, 1)) == [("tools", 1, None, 1, 7, 1)]
+    run = after(run, lease, at(1), a_call())
+    settled = decide(
+        Before(run=run, calls=(a_call(state=CallState.FINISHED),), took_ms=7),
+        facts.ToolsSettled(turn=1, owner="p", outputs="[]"),
+        at(5),
+        Settings.model_validate({}),
+    )
+    assert isinstance(settled, Change)
+    (line,) = settled.run.journal.lines
+    assert (line.kind, line.count, line.last, line.wakes, line.ms) == (LineKind.TOOLS, 1, milliseconds(at(5)), 1, 7)
+    again = replace(settled.run, phase=RunningTools())
+    lines = told(again, (replace(lease, turn=2), 9))
+    assert [(word, turn) for word, *_, turn in lines] == [("tools", 1), ("tools", 2)]
+
+
+def test_answers_and_crashes_of_another_kind_stay_apart() -> None:
+    crashes = [(facts.WakeCrashed(seen=seen, error=error, jitter=0.0), float(seen)) for seen, error in enumerate("EEF")]
+    assert told(a_run(phase=pending()), *crashes) == [("crashed E", 2, 1, 2, 14, 1), ("crashed F", 1, None, 1, 7, 1)]
+    looks = [(looked(ResponseStatus.PENDING), 1.0), (looked(ResponseStatus.PENDING), 2.0)]
+    assert told(a_run(phase=pending()), *looks) == [("looked", 2, 2, 2, 14, 1)]
+
+
+@pytest.mark.parametrize(("length", "kept"), [(99, 99), (100, 100), (101, 100)])
+def test_a_long_word_is_cut(length: int, kept: int) -> None:
+    run = after(a_run(phase=pending()), facts.CancelRequested(by="a" * length), NOW)
+    assert [len(line.by) for line in run.journal.lines] == [kept]
+    run = after(a_run(phase=pending()), facts.WakeCrashed(seen=0, error="E" * length, jitter=0.0), NOW)
+    assert [len(line.code) for line in run.journal.lines] == [kept]

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from dormouse_client import Batch, Dormouse, ProgressBar, _sync_client
+from dormouse_client import Batch, Dormouse, ProgressBar, _sync_client, _sync_io
 from dormouse_client.__main__ import main, parser
 from dormouse_client._terminal import printable
 from dormouse_client.progress import line_of
@@ -60,7 +60,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Program:
         return real(transport=httpx2.MockTransport(made.handle))
 
     monkeypatch.setattr(_sync_client.httpx2, "Client", client)
-    monkeypatch.setattr(_sync_client.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(_sync_io.time, "sleep", lambda seconds: None)
     return made
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
@@ -22,10 +20,10 @@ from dormouse_client._arguments import (
     run_request,
     session_path,
 )
-from dormouse_client._async_client import AsyncClient, called
+from dormouse_client._async_client import AsyncClient
 from dormouse_client._calls import MAX_HOLD_SECONDS, Outage
-from dormouse_client._connection import is_stream, network_errors, reply_of
-from dormouse_client._steps import Request, checked
+from dormouse_client._connection import is_stream, reply_of
+from dormouse_client._steps import CallBack, Pause, Request, checked
 from dormouse_client.contract import (
     Agent,
     AgentList,
@@ -145,10 +143,7 @@ class AsyncDormouse(AsyncClient):
         while not watch.ended:
             error: DormouseError | None = None
             try:
-                request = self._connection.arguments(watch.request(), stream=True)
-                async with contextlib.AsyncExitStack() as stack:
-                    stack.enter_context(network_errors())
-                    response = await stack.enter_async_context(self._http.stream(**request))
+                async with self._opened(watch.request()) as response:
                     if not is_stream(response):
                         await response.aread()
                         checked(reply_of(response))
@@ -163,8 +158,8 @@ class AsyncDormouse(AsyncClient):
                 error = caught
             pause = watch.pause(error)
             if error is not None and on_outage is not None:
-                await called(on_outage, error, pause)
-            await asyncio.sleep(pause)
+                await self._carry_out(CallBack(on_outage, error, pause))
+            await self._carry_out(Pause(pause))
 
     async def answer(self, run: RunOrId, answers: Mapping[str, Any]) -> Run:
         """Approve or refuse the calls in the run's `required_action`.
@@ -211,7 +206,8 @@ class AsyncDormouse(AsyncClient):
 
     async def agents(self) -> list[Agent]:
         """The agents of the app, their tools and models."""
-        return (await self._body(AgentList, Request("GET", "/api/agents")))["data"]
+        found = await self._body(AgentList, Request("GET", "/api/agents"))
+        return found["data"]
 
     # --- batches ---
 

@@ -1,8 +1,7 @@
-"""The client for ordinary code: scripts, notebooks, threads."""
+"""The client for ordinary code: scripts, notebooks, threads. Generated from the one for asyncio."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -22,8 +21,8 @@ from dormouse_client._arguments import (
     session_path,
 )
 from dormouse_client._calls import MAX_HOLD_SECONDS, Outage
-from dormouse_client._connection import is_stream, network_errors, reply_of
-from dormouse_client._steps import Request, checked
+from dormouse_client._connection import is_stream, reply_of
+from dormouse_client._steps import CallBack, Pause, Request, checked
 from dormouse_client._sync_client import SyncClient
 from dormouse_client.contract import (
     Agent,
@@ -144,8 +143,7 @@ class Dormouse(SyncClient):
         while not watch.ended:
             error: DormouseError | None = None
             try:
-                request = self._connection.arguments(watch.request(), stream=True)
-                with network_errors(), self._http.stream(**request) as response:
+                with self._opened(watch.request()) as response:
                     if not is_stream(response):
                         response.read()
                         checked(reply_of(response))
@@ -160,8 +158,8 @@ class Dormouse(SyncClient):
                 error = caught
             pause = watch.pause(error)
             if error is not None and on_outage is not None:
-                on_outage(error, pause)
-            time.sleep(pause)
+                self._carry_out(CallBack(on_outage, error, pause))
+            self._carry_out(Pause(pause))
 
     def answer(self, run: RunOrId, answers: Mapping[str, Any]) -> Run:
         """Approve or refuse the calls in the run's `required_action`.
@@ -208,7 +206,8 @@ class Dormouse(SyncClient):
 
     def agents(self) -> list[Agent]:
         """The agents of the app, their tools and models."""
-        return self._body(AgentList, Request("GET", "/api/agents"))["data"]
+        found = self._body(AgentList, Request("GET", "/api/agents"))
+        return found["data"]
 
     # --- batches ---
 

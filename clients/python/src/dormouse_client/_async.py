@@ -10,15 +10,20 @@ import httpx2
 from dormouse_client import _calls
 from dormouse_client._arguments import (
     BatchOrId,
+    CallOrId,
+    Right,
     RunOrId,
     answer_request,
     batch_path,
     batch_request,
     is_final,
     query,
+    retry_request,
     run_path,
     run_request,
     session_path,
+    token_request,
+    tool_call_path,
 )
 from dormouse_client._async_client import AsyncClient
 from dormouse_client._calls import MAX_HOLD_SECONDS, Outage
@@ -29,14 +34,23 @@ from dormouse_client.contract import (
     AgentList,
     Batch,
     BatchItem,
+    BatchTokenBody,
     Deliveries,
+    InputMessage,
     ItemStatus,
     LimitsBody,
     MessageBody,
     Run,
+    RunInput,
     RunStatus,
     RunSummary,
+    RunToken,
     Session,
+    SubmittedBatch,
+    SubmittedRun,
+    Timeline,
+    TokenBody,
+    WholeToolCall,
 )
 from dormouse_client.errors import DormouseError
 from dormouse_client.inputs import Inputs, read_items
@@ -66,16 +80,18 @@ class AsyncDormouse(AsyncClient):
         deadline_seconds: float | None = None,
         limits: LimitsBody | None = None,
         callback_url: str | None = None,
+        token: TokenBody | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
         extra: Mapping[str, Any] | None = None,
-    ) -> Run:
+    ) -> SubmittedRun:
         """Start a run, and return it as it stands.
 
         Args:
             input: A text, or messages in the shape of the Responses API.
             session_id: Makes it the next run of that conversation.
             stream: Whether its text can be watched as it is written.
+            token: What a run token is to allow, which the answer then holds as `token`: see `create_token`.
             wait: Seconds to wait for its end, 30 at most; it goes on in any case.
             idempotency_key: The same key gives the same run for 24 hours; a fresh one unless it is given.
             extra: Fields of the body that this version does not know.
@@ -91,8 +107,9 @@ class AsyncDormouse(AsyncClient):
             "deadline_seconds": deadline_seconds,
             "limits": limits,
             "callback_url": callback_url,
+            "token": token,
         }
-        return await self._body(Run, run_request(fields, extra, wait=wait, key=idempotency_key))
+        return await self._body(SubmittedRun, run_request(fields, extra, wait=wait, key=idempotency_key))
 
     async def get(self, run: RunOrId) -> Run:
         """The run as it stands now."""
@@ -183,6 +200,40 @@ class AsyncDormouse(AsyncClient):
         """Your runs, newest first, page after page. `limit` is how many a page has at most (100)."""
         return self._pages("/api/runs", status=status, agent=agent, limit=limit)
 
+    async def input(self, run: RunOrId) -> list[InputMessage]:
+        """The whole input of the run, of which the run itself shows the beginning; a text is one message."""
+        found = await self._body(RunInput, Request("GET", f"{run_path(run)}/input"))
+        return found["input"]
+
+    async def timeline(self, run: RunOrId) -> Timeline:
+        """What has happened to the run so far, oldest first, and when the app was at work for it."""
+        return await self._body(Timeline, Request("GET", f"{run_path(run)}/timeline"))
+
+    async def tool_call(self, run: RunOrId, call: CallOrId) -> WholeToolCall:
+        """One of the run's tool calls with `whole_arguments` and `whole_result`: the run shows the beginning of each.
+
+        Args:
+            call: One of the run's `tool_calls`, or its `id`, such as `1.0`.
+        """
+        return await self._body(WholeToolCall, Request("GET", tool_call_path(run, call)))
+
+    async def create_token(
+        self,
+        one: RunOrId | BatchOrId,
+        *,
+        rights: Iterable[Right] = ("read",),
+        seconds: int | None = None,
+        label: str | None = None,
+    ) -> RunToken:
+        """A run token, which opens this run or batch, and nothing else, to whoever has it.
+
+        Args:
+            rights: Of a run `read` (and watch), `answer` and `cancel`; of a batch `read` alone.
+            seconds: How long it holds; an hour unless it is given.
+            label: A name for whoever gets it: the run tells who answered or cancelled by it.
+        """
+        return await self._body(RunToken, token_request(one, rights, seconds=seconds, label=label))
+
     async def deliveries(self, run: RunOrId) -> Deliveries:
         """Where the run's callbacks stand, and the latest attempts, newest first."""
         return await self._body(Deliveries, Request("GET", f"{run_path(run)}/deliveries"))
@@ -245,14 +296,16 @@ class AsyncDormouse(AsyncClient):
         limits: LimitsBody | None = None,
         concurrency: int | None = None,
         callback_url: str | None = None,
+        token: BatchTokenBody | None = None,
         idempotency_key: str | None = None,
         extra: Mapping[str, Any] | None = None,
-    ) -> Batch:
+    ) -> SubmittedBatch:
         """Start a batch, and return it as it stands. What is given here is for items that do not say otherwise.
 
         Args:
             inputs: As for `batch`.
             concurrency: How many are active at once at most.
+            token: What a run token for the batch is to allow, which the answer then holds as `token`.
             idempotency_key: The same key gives the same batch for 24 hours; a fresh one unless it is given.
             extra: Fields of the body that this version does not know.
         """
@@ -264,8 +317,9 @@ class AsyncDormouse(AsyncClient):
             "limits": limits,
             "concurrency": concurrency,
             "callback_url": callback_url,
+            "token": token,
         }
-        return await self._body(Batch, batch_request(read_items(inputs), fields, extra, key=idempotency_key))
+        return await self._body(SubmittedBatch, batch_request(read_items(inputs), fields, extra, key=idempotency_key))
 
     async def get_batch(self, batch: BatchOrId) -> Batch:
         """The batch as it stands now."""
@@ -306,6 +360,21 @@ class AsyncDormouse(AsyncClient):
     async def cancel_batch(self, batch: BatchOrId) -> Batch:
         """Cancel the batch: what is active is cancelled, what has not begun never does."""
         return await self._body(Batch, Request("POST", f"{batch_path(batch)}/cancel"))
+
+    async def retry_batch(
+        self,
+        batch: BatchOrId,
+        *,
+        status: Iterable[ItemStatus] | ItemStatus | None = None,
+        idempotency_key: str | None = None,
+    ) -> Batch:
+        """Run the failed items of an ended batch again, in a new batch with its options, which is returned.
+
+        Args:
+            status: Which items: those that ended as `failed` (also without it), `incomplete` or `cancelled`.
+            idempotency_key: The same key gives the same new batch for 24 hours; a fresh one unless it is given.
+        """
+        return await self._body(Batch, retry_request(batch, status, key=idempotency_key))
 
     async def delete_batch(self, batch: BatchOrId) -> None:
         """Delete the batch with its runs."""

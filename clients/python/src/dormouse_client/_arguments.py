@@ -9,11 +9,11 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from dormouse_client._steps import Request
-from dormouse_client.contract import Batch, BatchItem, ItemBody, Run, RunSummary, ToolCall
+from dormouse_client.contract import Batch, BatchItem, BatchSummary, ItemBody, Run, RunSummary, ToolCall
 from dormouse_client.errors import InvalidArgument
 
 RunOrId: TypeAlias = "Run | RunSummary | str"
-BatchOrId: TypeAlias = "Batch | str"
+BatchOrId: TypeAlias = "Batch | BatchSummary | str"
 CallOrId: TypeAlias = "ToolCall | str"
 Right: TypeAlias = Literal["read", "answer", "cancel"]
 """What a run token may allow."""

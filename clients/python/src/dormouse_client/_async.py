@@ -34,6 +34,7 @@ from dormouse_client.contract import (
     AgentList,
     Batch,
     BatchItem,
+    BatchSummary,
     BatchTokenBody,
     Deliveries,
     InputMessage,
@@ -353,8 +354,8 @@ class AsyncDormouse(AsyncClient):
         """The items of the batch in order, each with what became of it, page after page."""
         return self._pages(f"{batch_path(batch)}/items", status=status, limit=limit)
 
-    def batches(self, *, limit: int = 100) -> AsyncIterator[Batch]:
-        """Your batches, newest first, page after page."""
+    def batches(self, *, limit: int = 100) -> AsyncIterator[BatchSummary]:
+        """Your batches, newest first, page after page. `counts` is there once all items have ended: see `get_batch`."""
         return self._pages("/api/batches", limit=limit)
 
     async def cancel_batch(self, batch: BatchOrId) -> Batch:

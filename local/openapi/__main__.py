@@ -1,4 +1,4 @@
-"""Writes the contract, and the tables of the pages in docs/, from the code.
+"""Writes the contract, the tables of the pages in docs/, and half of the Python client, from the code.
 
 python -m local.openapi            # writes the files
 python -m local.openapi --check    # exits with 1 when one is not what it would write
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local import ROOT
-from local.openapi import docs, document, python, typescript
+from local.openapi import blocking, docs, document, python, typescript
 
 
 def files() -> dict[Path, str]:
@@ -22,6 +22,7 @@ def files() -> dict[Path, str]:
         ROOT / "shared" / "api" / "openapi.json": document.rendered(made),
         ROOT / "clients" / "js" / "src" / "contract.ts": typescript.rendered(made),
         ROOT / "clients" / "python" / "src" / "dormouse_client" / "contract.py": python.rendered(made),
+        **blocking.files(),
         **docs.pages(),
     }
 

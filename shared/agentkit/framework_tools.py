@@ -9,7 +9,8 @@ from typing import Any
 
 import agent_framework as af
 
-from shared.agentkit.tools import Json, Tool, ToolContext, json_object
+from shared.agentkit.strict import Json
+from shared.agentkit.tools import Tool, ToolContext, json_object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from shared.agentkit.tools import strict_schema
+from shared.agentkit.strict import strict_schema
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -20,12 +20,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, overload
 
-from shared.agentkit.lenient import well_formed
+from shared.agentkit.lenient import parse_json, well_formed
+from shared.agentkit.strict import Json, is_strict, strict_schema
 
 if typing.TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
-
-Json = dict[str, Any]
 
 PROBLEMS_SHOWN = 20
 PROBLEMS_BUILT = 10_000
@@ -101,7 +100,7 @@ class Tool:
     @property
     def strict(self) -> bool:
         """Whether the provider can be held to the schema. A ``dict`` or ``Any`` parameter is open: it cannot."""
-        return _is_strict(self.schema)
+        return is_strict(self.schema)
 
     def definition(self) -> Json:
         """The tool as the Responses API wants it."""
@@ -152,9 +151,25 @@ class Tool:
             return error_output("tool_error", f"{type(error).__name__}: {error}")
 
 
+_ERROR_BEGINS = '{"error": {"code": '
+
+
 def error_output(code: str, message: str, **more: object) -> str:
     """An output that tells the model of an error."""
     return json.dumps({"error": {"code": code, "message": message, **more}}, ensure_ascii=False)
+
+
+def error_of(output: str) -> tuple[str, str] | None:
+    """Code and message of an output that tells of an error; None for any other, as a tool returns it."""
+    if not output.startswith(_ERROR_BEGINS):  # most are something else, and may be long
+        return None
+    try:
+        error = parse_json(output)["error"]
+        code, message = error["code"], error["message"]
+    except (ValueError, KeyError, TypeError):  # a tool may return what only begins like one
+        return None
+    # Escaped halves of characters become real ones when they are parsed, and those cannot be sent.
+    return (well_formed(code), well_formed(message)) if isinstance(code, str) and isinstance(message, str) else None
 
 
 @overload
@@ -316,77 +331,6 @@ def _guarded(function: Callable[..., Any], keywords: Mapping[str, Any], context:
 @functools.cache
 def _schema(function: Callable[..., Any]) -> Json:
     return strict_schema(_parameters(function).model.model_json_schema())
-
-
-def strict_schema(schema: Json) -> Json:
-    """The schema as strict function calling wants it: every property required, nothing else allowed.
-
-    An object of free keys (``dict``) stays as it is.
-    """
-
-    def clean(node: Any) -> Any:
-        if isinstance(node, list):
-            return [clean(each) for each in node]
-        if not isinstance(node, dict):
-            return node
-        # Strict mode takes neither defaults nor ``oneOf``; titles only cost tokens.
-        kept = {
-            {"oneOf": "anyOf"}.get(key, key): {name: clean(each) for name, each in value.items()}
-            if key in ("properties", "$defs")
-            else clean(value)
-            for key, value in node.items()
-            if key not in ("title", "default", "discriminator")
-        }
-        if kept.get("type") == "object" and (kept.get("properties") or not kept.get("additionalProperties")):
-            kept.setdefault("properties", {})
-            kept["required"] = list(kept["properties"])
-            kept["additionalProperties"] = False
-        if "$ref" in kept and len(kept) > 1:  # strict mode takes nothing beside a reference
-            kept["anyOf"] = [{"$ref": kept.pop("$ref")}]
-        return kept
-
-    cleaned: Json = clean(schema)
-    return cleaned
-
-
-# With any other keyword in a strict schema OpenAI refuses the whole request.
-_STRICT_KEYWORDS = frozenset(
-    [
-        "type",
-        "description",
-        "properties",
-        "required",
-        "additionalProperties",
-        "$defs",
-        "$ref",
-        "items",
-        "anyOf",
-        "enum",
-        "const",
-        "pattern",
-        "format",
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "multipleOf",
-        "minItems",
-        "maxItems",
-    ]
-)
-_STRICT_FORMATS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"])
-
-
-def _is_strict(schema: Any) -> bool:
-    """Whether a closed schema keeps to the subset of JSON Schema that strict function calling takes."""
-    if not isinstance(schema, dict) or not schema.keys() & {"type", "$ref", "anyOf", "enum", "const"}:
-        return False
-    if not schema.keys() <= _STRICT_KEYWORDS or schema.get("format", "uuid") not in _STRICT_FORMATS:
-        return False
-    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
-        return False
-    inner = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", ())]
-    return all(map(_is_strict, [*inner, *([schema["items"]] if "items" in schema else [])]))
 
 
 def _to_json(result: object) -> str:

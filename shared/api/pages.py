@@ -20,7 +20,9 @@ MOST = 100
 # Checked strictly, since it becomes the key at which a query begins.
 # After `~`: where the service itself goes on, while a filter has found nothing. Whoever makes one up sees their own
 # list all the same, since the query names it.
-RUN_CURSOR = re.compile(r"(?:[0-9]{14}:run_[0-9a-f]{32}_[0-9]{1,8}:[0-9a-f]{1,16}|~[A-Za-z0-9_-]{1,1200})", re.ASCII)
+_SCAN = "~[A-Za-z0-9_-]{1,1200}"
+RUN_CURSOR = re.compile(rf"(?:[0-9]{{14}}:run_[0-9a-f]{{32}}_[0-9]{{1,8}}:[0-9a-f]{{1,16}}|{_SCAN})", re.ASCII)
+BATCH_CURSOR = re.compile(rf"(?:[0-9]{{14}}:batch_[0-9a-f]{{32}}:[0-9a-f]{{1,16}}|{_SCAN})", re.ASCII)
 
 Word = TypeVar("Word", bound=StrEnum)
 

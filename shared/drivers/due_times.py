@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from shared.drivers.next_wake import next_wake_of
 from shared.runs.listing import ensure_listed, is_shown
 from shared.runs.model.ids import session_of_due_row
-from shared.runs.model.phases import RunStatus
+from shared.runs.model.listed import ListStatus
 from shared.runs.ports import Ports
 from shared.runs.store.due import AHEAD, DueRow
 from shared.runs.store.index import Listing
@@ -29,7 +29,7 @@ async def set_due_in(ports: Ports, row: DueRow, gap: timedelta) -> bool:
 
 
 async def set_due_at(
-    ports: Ports, row: DueRow, due: datetime, to_list: RunStatus | None, listing: Listing | None = None
+    ports: Ports, row: DueRow, due: datetime, to_list: ListStatus | None, listing: Listing | None = None
 ) -> bool:
     """Make the row due, once the list shows ``to_list``; False when another has changed it since it was read.
 
@@ -41,7 +41,7 @@ async def set_due_at(
 
 
 async def remove_due(
-    ports: Ports, row: DueRow, to_list: RunStatus | None = None, listing: Listing | None = None
+    ports: Ports, row: DueRow, to_list: ListStatus | None = None, listing: Listing | None = None
 ) -> bool:
     """Remove the row of what is over, once the list shows ``to_list``, as ``set_due_at`` does."""
     row = await _with_list(ports, row, to_list, listing)
@@ -51,7 +51,7 @@ async def remove_due(
     return await ports.due.remove(row, now)
 
 
-async def _with_list(ports: Ports, row: DueRow, to_list: RunStatus | None, listing: Listing | None) -> DueRow:
+async def _with_list(ports: Ports, row: DueRow, to_list: ListStatus | None, listing: Listing | None) -> DueRow:
     """The due row with what the list shows, which is made right if it is not. It is kept there: one look is enough."""
     if _is_right(row, to_list):
         return row
@@ -60,7 +60,7 @@ async def _with_list(ports: Ports, row: DueRow, to_list: RunStatus | None, listi
     return replace(row, listed_status="" if listing is None or listing.status is None else listing.status.value)
 
 
-def _is_right(row: DueRow, to_list: RunStatus | None) -> bool:
+def _is_right(row: DueRow, to_list: ListStatus | None) -> bool:
     return to_list is None or row.listed_status == to_list.value
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from shared.runs.actions.outcome import Outcome, list_status
+from shared.runs.actions.outcome import Outcome
 from shared.runs.commands.delete import SessionStatus, removal_time
 from shared.runs.model.batch import is_batch_id
 from shared.runs.model.ids import session_of_due_row
-from shared.runs.model.phases import RunStatus
+from shared.runs.model.listed import ListStatus, list_status
 from shared.runs.model.run import Session
 from shared.runs.ports import Ports
 from shared.runs.rules.agenda import next_time
@@ -27,8 +27,8 @@ class NextWake:
 
     deadline_at: datetime | None = None
 
-    to_list: RunStatus | None = None
-    """What a run's owner's list is to show; None: nothing."""
+    to_list: ListStatus | None = None
+    """What the owner's list is to show; None: nothing."""
 
 
 async def next_wake_of(ports: Ports, subject: str) -> NextWake | None:
@@ -38,7 +38,7 @@ async def next_wake_of(ports: Ports, subject: str) -> NextWake | None:
         if batch is None:
             return None
         wake_at = None if batch.value.is_done else batch.value.schedule.wake_at
-        return NextWake(status=batch.value.status, wake_at=wake_at)
+        return NextWake(status=batch.value.status, wake_at=wake_at, to_list=list_status(batch.value))
     if (session_id := session_of_due_row(subject)) is not None:
         session = await ports.runs.load_session(session_id)
         return None if session is None else _of_session(ports, session.value)
@@ -67,6 +67,7 @@ def _of_session(ports: Ports, session: Session) -> NextWake:
 async def stored_outcome(ports: Ports, subject: str) -> Outcome:
     """The outcome that a wake would return, from the stored row and without a wake."""
     found = await next_wake_of(ports, subject)
-    if found is None or found.wake_at is None:
-        return Outcome(found.status if found else None, None)
-    return Outcome(found.status, max(0.0, (found.wake_at - ports.clock()).total_seconds()))
+    if found is None:
+        return Outcome(None, None)
+    left = None if found.wake_at is None else max(0.0, (found.wake_at - ports.clock()).total_seconds())
+    return Outcome(found.status, left, to_list=found.to_list)

@@ -1,9 +1,9 @@
-"""The row of a run in its owner's list, kept as the run's own row is.
+"""The row of a run or a batch in its owner's list, kept as its own row is.
 
-It is written after each change of status, best effort. Whoever dates a run's due row, or removes it, sees to it first
-that the list is right (``ensure_listed``), so that a crash between the two rows is found and repaired.
+It is written after each change of status, best effort. Whoever dates a due row, or removes it, sees to it first that
+the list is right (``ensure_listed``), so that a crash between the two rows is found and repaired.
 
-A status that is not final is written under the ETag that the list's row had *before* the run's row was written: a
+A status that is not final is written under the ETag that the list's row had *before* the own row was written: a
 process that was frozen in between cannot show it over a later one. A final one is written over whatever is there.
 """
 
@@ -12,29 +12,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
+from typing import TypeVar
 
-from shared.runs.model.listed import summary_of
-from shared.runs.model.phases import RunStatus
+from shared.runs.model.batch import Batch, is_batch_id
+from shared.runs.model.listed import ListStatus, summary_of
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
 from shared.runs.store.index import Listing
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 
+Subject = TypeVar("Subject", Run, Batch)
+"""What is listed."""
+
 RACES = 5
 
 PATIENCE_SECONDS = 2.0
-"""How long the list may keep a run's own row waiting to be written."""
+"""How long the list may keep the own row waiting to be written."""
 
 
-def is_shown(status: RunStatus, listing: Listing | None) -> bool:
+def is_shown(status: ListStatus, listing: Listing | None) -> bool:
     """Whether a list's row is known to show this status."""
     return listing is not None and listing.status is status
 
 
-async def before_change(ports: Ports, stored: Stored[Run], after: Run) -> Listing | None:
-    """The list's row as it is before the run's is written; None where nothing will be written under its ETag."""
-    is_needed = after.status is not stored.value.status and not after.terminal
+async def before_change(ports: Ports, stored: Stored[Subject], after: Subject) -> Listing | None:
+    """The list's row as it is before the own row is written; None where nothing will be written under its ETag."""
+    is_needed = after.status is not stored.value.status and not after.status.terminal
     if stored.listing is not None or not is_needed:
         return stored.listing
     with contextlib.suppress(StoreUnavailable, TimeoutError):
@@ -43,8 +47,8 @@ async def before_change(ports: Ports, stored: Stored[Run], after: Run) -> Listin
     return None
 
 
-async def after_change(ports: Ports, before: Run, after: Run, listing: Listing | None) -> Listing | None:
-    """Have the list show what has changed in the run, whose row is written; the row as it then is.
+async def after_change(ports: Ports, before: Subject, after: Subject, listing: Listing | None) -> Listing | None:
+    """Have the list show what has changed in a run or batch, whose row is written; the list's row as it then is.
 
     ``listing``: from ``before_change``. What fails is left to whoever looks at the due row next.
     """
@@ -53,60 +57,60 @@ async def after_change(ports: Ports, before: Run, after: Run, listing: Listing |
             if not before.is_deleted:
                 await ports.index.hide(after)
             return None
-        if after.terminal:
+        if after.status.terminal:
             # A late cancel's tokens are counted after the end.
             return listing if summary_of(before) == summary_of(after) else await ports.index.show_ended(after)
         if after.status is before.status or listing is None:
             return listing
         return await ports.index.show(after, listing)
     except Conflict:
-        log.info("run %s: another call has written its list's row", after.id, extra={"run_id": after.id})
+        log.info("%s: another call has written its list's row", after.id, extra={"run_id": after.id})
     except StoreUnavailable as error:
-        log.warning("run %s: its list's row is not written: %s", after.id, error, extra={"run_id": after.id})
+        log.warning("%s: its list's row is not written: %s", after.id, error, extra={"run_id": after.id})
         return None
     return await repaired(ports, after)
 
 
-async def shown(ports: Ports, stored: Stored[Run]) -> Stored[Run]:
-    """Have the list show a run that was submitted (again), best effort."""
-    run, listing = stored.value, stored.listing
-    if run.is_deleted or is_shown(run.status, listing):
+async def shown(ports: Ports, stored: Stored[Subject]) -> Stored[Subject]:
+    """Have the list show what was submitted (again), best effort."""
+    one, listing = stored.value, stored.listing
+    if one.is_deleted or is_shown(one.status, listing):
         return stored
     try:
         if listing is None:
-            return replace(stored, listing=await ensure_listed(ports, run.id, run.status, ports.index.list_row_of(run)))
-        return replace(stored, listing=await ports.index.show(run, listing))
+            return replace(stored, listing=await ensure_listed(ports, one.id, one.status, ports.index.list_row_of(one)))
+        return replace(stored, listing=await ports.index.show(one, listing))
     except Conflict:
-        return replace(stored, listing=await repaired(ports, run))
+        return replace(stored, listing=await repaired(ports, one))
     except StoreUnavailable as error:
-        log.warning("run %s: its list's row is not written: %s", run.id, error, extra={"run_id": run.id})
+        log.warning("%s: its list's row is not written: %s", one.id, error, extra={"run_id": one.id})
         return replace(stored, listing=None)
 
 
-async def repaired(ports: Ports, run: Run) -> Listing | None:
-    """Have the list show the run as its row now is, best effort."""
+async def repaired(ports: Ports, one: Run | Batch) -> Listing | None:
+    """Have the list show it as its row now is, best effort."""
     with contextlib.suppress(StoreUnavailable):
-        return await ensure_listed(ports, run.id, None, ports.index.list_row_of(run))
+        return await ensure_listed(ports, one.id, None, ports.index.list_row_of(one))
     return None
 
 
-async def ensure_listed(ports: Ports, run_id: str, status: RunStatus | None, place: str = "") -> Listing | None:
-    """The list's row of a run, once it shows the run's status; None where that has no row, or changes too often.
+async def ensure_listed(ports: Ports, subject: str, status: ListStatus | None, place: str = "") -> Listing | None:
+    """The list's row of a run or batch, once it shows the status; None where that has no row, or changes too often.
 
-    ``status``: the run's, if it was read before. ``place``: where its row is, if that is known. Raises
+    ``status``: its own, if that was read before. ``place``: where its row is, if that is known. Raises
     ``StoreUnavailable``.
     """
     for _ in range(RACES):
         if not place:
-            stored = await ports.runs.load(run_id)
+            stored = await _load(ports, subject)
             if stored is None:
                 return None
             place = ports.index.list_row_of(stored.value)
-        # In this order: if the run's row is written after it was read here, so is the list's, and its ETag moves.
+        # In this order: if the own row is written after it was read here, so is the list's, and its ETag moves.
         listing = await ports.index.listing(place)
         if status is not None and is_shown(status, listing):
             return listing
-        stored = await ports.runs.load(run_id)
+        stored = await _load(ports, subject)
         if stored is None or stored.value.is_deleted:
             return None
         status = stored.value.status
@@ -115,3 +119,7 @@ async def ensure_listed(ports: Ports, run_id: str, status: RunStatus | None, pla
         with contextlib.suppress(Conflict):
             return await ports.index.show(stored.value, listing)
     return None
+
+
+async def _load(ports: Ports, subject: str) -> Stored[Run] | Stored[Batch] | None:
+    return await (ports.batches.load(subject) if is_batch_id(subject) else ports.runs.load(subject))

@@ -459,6 +459,124 @@ async def test_a_batch_of_a_file_shows_how_far_it_is_and_is_read_in_pages(
     assert said["gone"] == ["NotFound", "batch_not_found", 404]
 
 
+async def test_a_run_token_alone_opens_its_run_and_no_more(own_stack: Callable[..., Stack], python: Run) -> None:
+    stack = own_stack(DORMOUSE_RUN_TOKEN_SECRET="a-secret-of-the-tests-" * 2)
+    host = await asyncio.to_thread(lambda: stack.host(args=["--function-key", "the-key"]))
+    await stack.model.script("long", [{"text": "Fine.", "stuck": True}])
+    said = await python(
+        host.url,
+        """
+        known = Dormouse(url, key="the-key")
+        asked = known.submit("The payroll system", agent="compliance", token={"rights": ["read"]})
+        reader = Dormouse(url, token=asked["token"]["token"])
+        seen = reader.wait(asked["id"], until=lambda now: now["status"] == "requires_action")
+        answers = {seen["required_action"]["calls"][0]["id"]: {"approve": False, "reason": "Not today."}}
+        may_not = code(lambda: reader.answer(seen, answers))
+        person = Dormouse(url, token=known.create_token(asked, rights=["read", "answer"], label="Ada")["token"])
+        person.answer(seen, answers)
+        texts = [view.event for view in person.watch(asked["id"])]
+        done = person.get(asked["id"])
+
+        other = known.submit("[script:long]", agent="workshop")
+        not_theirs = code(lambda: person.get(other))
+        canceller = known.create_token(other, rights=["cancel"], seconds=60)
+        batch = known.submit_batch(["A story."], token={"rights": ["read"]})
+        onlooker = Dormouse(url, token=known.create_token(batch)["token"])
+        another = Dormouse(url, token=batch["token"]["token"])
+
+        async def cancel():
+            async with AsyncDormouse(url, token=canceller["token"]) as client:
+                return await client.cancel(other)
+
+        say({
+            "may_not": may_not, "events": texts[-1],
+            "answered_by": [each["answered_by"] for each in done["tool_calls"] if each["approval"]],
+            "same": done == known.get(asked), "not_theirs": not_theirs, "cancelled": asyncio.run(cancel())["status"],
+            "batch": [onlooker.wait_batch(batch)["status"], another.get_batch(batch)["id"] == batch["id"]],
+            "in_no_other_answer": "token" not in known.get(asked), "here": code(lambda: person.input(asked)),
+        })
+        """,
+    )
+    assert said == {
+        "may_not": ["NotAllowed", "token_right_missing", 403],
+        "events": "end",
+        "answered_by": ["token:Ada"],
+        "same": True,
+        "not_theirs": ["NotFound", "run_not_found", 404],
+        "cancelled": "cancelled",
+        "batch": ["completed", True],
+        "in_no_other_answer": True,
+        "here": ["InvalidArgument", "invalid_argument", 0],
+    }
+
+
+async def test_what_a_run_does_not_show_is_read_whole(target: Target, python: Run) -> None:
+    long = "a word " * 400
+    await target.model.script("whole", [{"calls": [{"name": "work", "arguments": {"label": long}}]}, {"text": "Fine."}])
+    said = await python(
+        target.api.url,
+        f"""
+        long = {long!r}
+        done = client.wait(client.submit("[script:whole] " + long, agent="workshop"))
+        [call] = done["tool_calls"]
+        whole = client.tool_call(done, call)
+
+        given, line = client.input(done), client.timeline(done["id"])
+
+        async def same():
+            async with AsyncDormouse(url) as other:
+                return [await other.input(done) == given, await other.timeline(done) == line,
+                        await other.tool_call(done["id"], call["id"]) == whole]
+
+        say({{
+            "input": given == [{{"role": "user", "content": "[script:whole] " + long}}],
+            "cut": [long in call["arguments"], call["truncated"]],
+            "whole": json.loads(whole["whole_arguments"])["label"] == long,
+            "kinds": [each["kind"] for each in line["data"]], "wakes": line["wakes"] == done["wakes"],
+            "same": asyncio.run(same()), "none": code(lambda: client.tool_call(done, "9.9")),
+        }})
+        """,
+    )
+    assert {"created", "tool", "ended"} <= set(said.pop("kinds"))
+    assert said == {
+        "input": True,
+        "cut": [False, True],
+        "whole": True,
+        "wakes": True,
+        "same": [True, True, True],
+        "none": ["NotFound", "tool_call_not_found", 404],
+    }
+
+
+async def test_the_failed_items_of_a_batch_are_run_again(target: Target, python: Run) -> None:
+    await target.model.script("once", [{"status": "failed", "error": {"code": "invalid_prompt", "message": "No."}}])
+    said = await python(
+        target.api.url,
+        """
+        items = [{"id": "bad", "input": "[script:once]"}, {"id": "good", "input": "A story."}]
+        before = client.batch(items, agent="workshop", progress=False)
+        again = client.retry_batch(before, idempotency_key="again")
+        same = client.retry_batch(before["id"], status="failed", idempotency_key="again")
+        after = client.wait_batch(again)
+        say({
+            "before": before["counts"]["failed"],
+            "of": again["retry_of"] == before["id"], "same": same["id"] == again["id"],
+            "items": [[item["id"], item["retry_of_index"]] for item in client.batch_items(after)],
+            "none": code(lambda: client.retry_batch(before, status=["cancelled"])),
+            "early": code(lambda: client.retry_batch(client.submit_batch(["x"]))),
+        })
+        """,
+    )
+    assert said == {
+        "before": 1,
+        "of": True,
+        "same": True,
+        "items": [["bad", 0]],
+        "none": ["Conflict", "nothing_to_retry", 409],
+        "early": ["Conflict", "batch_not_ended", 409],
+    }
+
+
 async def test_a_real_callback_is_verified_and_another_is_not(
     own_stack: Callable[..., Stack], python: Run, tmp_path: Path
 ) -> None:

@@ -190,14 +190,48 @@ export interface BatchItemList {
 
 /** A page of the caller's batches, newest first. */
 export interface BatchList {
-  /** The batches. */
-  data: Array<Batch>;
+  /** The batches, without what changes often. */
+  data: Array<BatchSummary>;
   /** Only there when there is a next page. */
   next_cursor?: string | undefined;
 }
 
 /** A batch's status, as callers see it. `completed` and `cancelled` never change. */
 export type BatchStatus = "queued" | "in_progress" | "cancelling" | "completed" | "cancelled";
+
+/** A batch in a list, as of its last change of status. What changes more often is at its own address. */
+export interface BatchSummary {
+  /** The batch's id. */
+  id: string;
+  /** What this is: always `batch`. */
+  object: "batch";
+  /** The batch's own address. */
+  url: string;
+  /** Where its items are read, in pages. */
+  items_url: string;
+  /** `completed` and `cancelled` are final and never change. */
+  status: BatchStatus;
+  /** How many items it has. */
+  total: number;
+  /** How many items ended how; null until all have, for until then it changes with each: the batch itself has it. */
+  counts: BatchCounts | null;
+  /** The agent of items that name none; null for the app's default. */
+  agent: string | null;
+  /** The model of items that name none; null for the agent's own. */
+  model: string | null;
+  /** How many items are active at once at most. */
+  concurrency: number;
+  /** What its caller noted on it at submit; its runs have it too. */
+  metadata: Record<string, string>;
+  /** The batch whose items it runs again; null when its items are new. That batch may be deleted since. */
+  retry_of: string | null;
+  /** When it was submitted. */
+  created_at: string;
+  /** When its last item ended; null before. */
+  completed_at: string | null;
+  /** From submit to the end; null before. */
+  elapsed_seconds: number | null;
+}
 
 /** A token for one batch. Of a batch there is nothing else to be shared than how it stands. */
 export interface BatchTokenBody {

@@ -126,16 +126,6 @@ class SubmittedBatch(Batch):
     """Only there when it was asked for, and in no other answer."""
 
 
-class BatchList(TypedDict):
-    """A page of the caller's batches, newest first."""
-
-    data: list[Batch]
-    """The batches."""
-
-    next_cursor: NotRequired[str]
-    """Only there when there is a next page."""
-
-
 class BatchItem(TypedDict):
     """One input of a batch, and what became of it."""
 
@@ -209,7 +199,7 @@ def batch_on_the_wire(batch: BatchRecord, *, url: str) -> Batch:
         "created_at": time_on_the_wire(batch.request.created_at),
         "updated_at": time_on_the_wire(batch.updated_at),
         "completed_at": time_on_the_wire(batch.over_at),
-        "retry_after": None if batch.status.over else batch.schedule.retry_after,
+        "retry_after": None if batch.status.terminal else batch.schedule.retry_after,
         "retry_of": batch.request.retry_of,
     }
 

@@ -14,10 +14,10 @@ from shared.api.bodies import idempotency_key
 from shared.api.callers import owner_of
 from shared.api.http import json_response, not_modified
 from shared.api.native.batch_bodies import EXAMPLE_BATCHES, BatchBody, read_batch
+from shared.api.native.batch_list import BatchList, batch_summary_on_the_wire
 from shared.api.native.batch_shapes import (
     Batch,
     BatchItemList,
-    BatchList,
     SubmittedBatch,
     batch_on_the_wire,
     item_on_the_wire,
@@ -35,7 +35,7 @@ from shared.api.operations import (
     operation,
     statuses_parameter,
 )
-from shared.api.pages import cursor_of, limit_of, query_of, statuses_of
+from shared.api.pages import BATCH_CURSOR, cursor_of, limit_of, not_a_cursor, query_of, statuses_of
 from shared.api.reading import Share
 from shared.api.run_tokens import Access
 from shared.drivers.driver import Driver
@@ -46,13 +46,13 @@ from shared.runs.batches.retry import retry_batch as retry
 from shared.runs.batches.submit import submit_batch
 from shared.runs.model.batch import Batch as BatchRecord
 from shared.runs.model.batch import ItemStatus
+from shared.runs.model.listed import ListedBatch
 from shared.runs.queries.batches import batch_if, batch_of_owner, batches_of_owner, items_of_batch
 from shared.wiring import App
 
 TAG = "batches"
 A_BATCH = Answer(text="The batch as it stands.", shape=Batch, headers=("ETag",), sometimes=("Retry-After",))
 
-_CURSOR = re.compile(r"[0-9]{14}:batch_[0-9a-f]{32}:[0-9a-f]{1,16}", re.ASCII)
 _ITEM_CURSOR = re.compile(r"[0-9]{6}", re.ASCII)
 
 
@@ -119,7 +119,7 @@ async def create_batch(request: Request, app: App, driver: Driver) -> Response:
     await driver.start_batch(submitted)
     batch = submitted.batch
     token = None if asked is None else token_for(app.settings, batch, asked, app.ports.clock())
-    return _answer(app, batch, status=200 if batch.status.over else 202, located=True, token=token)
+    return _answer(app, batch, status=200 if batch.status.terminal else 202, located=True, token=token)
 
 
 @operation(tag=TAG, parameters=(IF_NONE_MATCH,), answers={200: A_BATCH, 304: UNCHANGED}, problems=(BatchNotFound,))
@@ -133,19 +133,23 @@ async def get_batch(request: Request, app: App, access: Access | None = None) ->
 
 @operation(
     tag=TAG,
-    parameters=(limit_parameter(), cursor_parameter(_CURSOR.pattern), IF_NONE_MATCH),
+    parameters=(limit_parameter(), cursor_parameter(BATCH_CURSOR.pattern), IF_NONE_MATCH),
     answers={200: Answer(text="A page.", shape=BatchList, headers=("ETag",)), 304: UNCHANGED},
     problems=(errors.InvalidRequest,),
 )
 async def list_batches(request: Request, app: App) -> Response:
     """List your batches.
 
-    Newest first. A page may hold fewer than `limit`, or none, and still have a next one.
+    Newest first, each as of its last change of status. A page may hold fewer than `limit`, or none, and still have a
+    next one.
     """
     query = query_of(request, "limit", "cursor")
-    cursor = cursor_of(query, _CURSOR)
-    page = await batches_of_owner(app.ports, owner_of(request, app.settings), cursor, limit_of(query))
-    body: BatchList = {"data": [batch_on_the_wire(batch, url=_url(app, batch)) for batch in page.batches]}
+    cursor, owner = cursor_of(query, BATCH_CURSOR), owner_of(request, app.settings)
+    try:
+        page = await batches_of_owner(app.ports, owner, cursor, limit_of(query))
+    except ValueError as error:
+        raise not_a_cursor() from error
+    body: BatchList = {"data": [batch_summary_on_the_wire(each, url=_url(app, each)) for each in page.batches]}
     if page.cursor is not None:
         body["next_cursor"] = page.cursor
     return not_modified(request, json_response(body))
@@ -247,7 +251,7 @@ async def retry_batch(request: Request, app: App, driver: Driver) -> Response:
     # As when it is submitted: if this fails the answer is the same.
     await driver.start_batch(submitted)
     batch = submitted.batch
-    return _answer(app, batch, status=200 if batch.status.over else 202, located=True)
+    return _answer(app, batch, status=200 if batch.status.terminal else 202, located=True)
 
 
 @operation(
@@ -297,7 +301,7 @@ def _answer(
     headers: dict[str, str] = {}
     if located:
         headers |= {"Location": url, "Operation-Location": url}
-    if not batch.status.over:
+    if not batch.status.terminal:
         # In the header alone: a clock in the body would change the ETag with each request.
         seconds = (batch.schedule.wake_at - app.ports.clock()).total_seconds()
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
@@ -305,5 +309,5 @@ def _answer(
     return json_response(batch_on_the_wire(batch, url=url), status=status, headers=headers, once=once)
 
 
-def _url(app: App, batch: BatchRecord) -> str:
+def _url(app: App, batch: BatchRecord | ListedBatch) -> str:
     return f"{app.settings.base_url}/api/batches/{batch.id}"

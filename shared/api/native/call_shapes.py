@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from shared.agentkit.tools import error_of
 from shared.api.http import time_on_the_wire
 from shared.api.native.fields import Count, Time, Url
 from shared.runs.model.calls import Approval, CallState
@@ -150,14 +150,9 @@ def shown(value: Text) -> tuple[str, bool]:
 
 
 def _error(result: Text) -> CallError | None:
-    """What the result says, if it is an error of ours: always short, so that it lies in the row."""
-    if not isinstance(result, str) or not result.startswith('{"error": {"code": '):
-        return None
-    try:
-        error = json.loads(result)["error"]
-        return {"code": str(error["code"]), "message": str(error["message"])}
-    except (ValueError, KeyError, TypeError):  # a tool of the app may return what only begins like one
-        return None
+    # An error of ours is always short, so that it lies in the row.
+    error = error_of(result) if isinstance(result, str) else None
+    return None if error is None else {"code": error[0], "message": error[1]}
 
 
 def progress_of(calls: Iterable[CallRecord]) -> Progress | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from shared.runs.model.phases import RunStatus
+from shared.runs.model.listed import ListStatus, list_status
 from shared.runs.model.run import Run
 from shared.runs.rules.agenda import next_time
 from shared.runs.store.index import Listing
@@ -26,8 +26,8 @@ class Outcome:
     may_be_early: bool = field(default=False, compare=False)
     """Whether a wake that comes a moment before that does its work all the same, as a look at the provider does."""
 
-    to_list: RunStatus | None = field(default=None, compare=False)
-    """What the owner's list is to show; None: nothing, as for whatever is no run or is deleted."""
+    to_list: ListStatus | None = field(default=None, compare=False)
+    """What the owner's list is to show; None: nothing, as for whatever is deleted."""
 
     listing: Listing | None = field(default=None, compare=False)
     """The row there, where the wake has written it."""
@@ -46,8 +46,3 @@ def outcome(run: Run, now: datetime) -> Outcome:
 def outcome_of(stored: Stored[Run], now: datetime) -> Outcome:
     """The same, with what the call knows of the run's row in the list."""
     return replace(outcome(stored.value, now), listing=stored.listing)
-
-
-def list_status(run: Run) -> RunStatus | None:
-    """What its owner's list is to show of it; None: nothing."""
-    return None if run.is_deleted else run.status

@@ -31,6 +31,7 @@ from shared.runs.model.batch import (
     run_of,
 )
 from shared.runs.model.batch_facts import BatchWakeCrashed, RunsLookedAt, RunsStopped, RunsSubmitted
+from shared.runs.model.listed import list_status
 from shared.runs.model.phases import Ended as RunEnded
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import PartRef, Run
@@ -77,7 +78,7 @@ async def advance_batch(ports: Ports, batch_id: str, signals: Signals) -> Outcom
         return Outcome(None, None)
     try:
         after = await _go_on(ports, stored, signals)
-        return Outcome(None, None) if after is None else batch_outcome(ports, after.value)
+        return Outcome(None, None) if after is None else batch_outcome(ports, after)
     except LostRace:
         return await _outcome_from_row(ports, batch_id)
     except (StoreUnavailable, RowTooNew):
@@ -87,19 +88,20 @@ async def advance_batch(ports: Ports, batch_id: str, signals: Signals) -> Outcom
         return await _count_crash(ports, batch_id, error, signals)
 
 
-def batch_outcome(ports: Ports, batch: Batch) -> Outcome:
+def batch_outcome(ports: Ports, stored: Stored[Batch]) -> Outcome:
     """What the row says of the next wake."""
+    batch, listing, to_list = stored.value, stored.listing, list_status(stored.value)
     if batch.is_done:
-        return Outcome(batch.status, None)
+        return Outcome(batch.status, None, to_list=to_list, listing=listing)
     gap = max(0.0, (batch.schedule.wake_at - ports.clock()).total_seconds())
     # A host's timer may be a second early: a look does its work then, but a callback's attempt would find nothing due.
-    return Outcome(batch.status, gap, may_be_early=not batch.status.over)
+    return Outcome(batch.status, gap, may_be_early=not batch.status.terminal, to_list=to_list, listing=listing)
 
 
 async def _go_on(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored[Batch] | None:
     match stored.value.phase:
         # Stopped before anything goes: a run that was purged while it was being submitted would come to life again.
-        case Deleted(status=status) as phase if status.over:
+        case Deleted(status=status) as phase if status.terminal:
             return await purge(ports, stored, phase, signals.wake)
         case Ended():
             return await call_back(ports, stored)
@@ -110,7 +112,7 @@ async def _go_on(ports: Ports, stored: Stored[Batch], signals: Signals) -> Store
 
 async def _outcome_from_row(ports: Ports, batch_id: str) -> Outcome:
     stored = await ports.batches.load(batch_id)
-    return Outcome(None, None) if stored is None else batch_outcome(ports, stored.value)
+    return Outcome(None, None) if stored is None else batch_outcome(ports, stored)
 
 
 async def _count_crash(ports: Ports, batch_id: str, error: Exception, signals: Signals) -> Outcome:
@@ -121,7 +123,7 @@ async def _count_crash(ports: Ports, batch_id: str, error: Exception, signals: S
     batch, seen = stored.value, stored.value.schedule.crashes
     ended: tuple[ItemResult, ...] = ()
     name = type(error).__name__
-    if seen + 1 >= MAX_CRASHES and not batch.status.over:
+    if seen + 1 >= MAX_CRASHES and not batch.status.terminal:
         # Its runs are stopped before it is written down: nothing would come back to one that is left running.
         said = f"{seen + 1} wakes of the batch failed in a row, the last with {name}."
         ended = tuple(
@@ -129,7 +131,7 @@ async def _count_crash(ports: Ports, batch_id: str, error: Exception, signals: S
         )
     fact = BatchWakeCrashed(seen=seen, error=name, ended=ended, jitter=ports.random())
     try:
-        return batch_outcome(ports, (await commit_batch(ports, stored, fact)).batch.value)
+        return batch_outcome(ports, (await commit_batch(ports, stored, fact)).batch)
     except LostRace:
         return await _outcome_from_row(ports, batch.id)
 

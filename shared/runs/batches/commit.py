@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.runs.concurrency import LostRace, Races
+from shared.runs.listing import after_change, before_change
 from shared.runs.model import batch_facts as facts
 from shared.runs.model.batch import Active, Batch
 from shared.runs.model.batch_facts import BatchFact
@@ -44,6 +45,7 @@ async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> 
         # As for a run: should the caller die before it signals the driver, the sweep looks.
         if isinstance(fact, FROM_OUTSIDE):
             await ports.due.announce(stored.value.id, now)
+        listing = await before_change(ports, stored, decision.batch)
         try:
             saved = await ports.batches.save(stored, decision.batch, decision.results)
         except Conflict as error:
@@ -51,9 +53,11 @@ async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> 
             # A claim is never decided again: the other wake sends, and the receiver should get it once.
             if again is None or isinstance(fact, facts.BatchCallbackClaimed):
                 raise LostRace(stored.value.id) from error
-            stored = again
+            # As for a run: the list's row as it was before a write is good for a later one, too.
+            stored = replace(again, listing=stored.listing)
             races.lost()
             continue
         if saved.value.status is not stored.value.status:
             log.info("%s is %s", saved.value.id, saved.value.status)
+        saved = replace(saved, listing=await after_change(ports, stored.value, saved.value, listing))
         return CommittedBatch(batch=saved, started=decision.started)

@@ -44,7 +44,7 @@ async def purge(ports: Ports, stored: Stored[Batch], phase: Deleted, wake: Wake)
     keep = tombstone_kept(ports.settings).total_seconds()
     if not phase.emptied:
         # From the list first: what is listed should be there to be read.
-        await ports.index.unlist(ports.index.list_row_of_batch(batch))
+        await ports.index.unlist(ports.index.list_row_of(batch))
         rows = await ports.batches.rows(batch.id, limit=ROWS_A_WAKE)
         if rows:
             await ports.batches.remove_rows(batch.id, rows)

@@ -68,7 +68,7 @@ async def _ended(ports: Ports, batch_id: str, owner: str) -> Batch:
     # One error for all: nobody learns which ids other owners have.
     if stored is None or stored.value.request.owner != owner or stored.value.is_deleted:
         raise BatchNotFound
-    if not stored.value.status.over:
+    if not stored.value.status.terminal:
         raise BatchNotEnded(status_of_batch=stored.value.status.value)
     return stored.value
 

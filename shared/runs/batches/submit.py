@@ -18,6 +18,7 @@ from shared.runs.commands.keys import known_key, new_key
 from shared.runs.commands.leftovers import is_unchanged
 from shared.runs.commands.submission import AssignedIds, Submission
 from shared.runs.concurrency import Races
+from shared.runs.listing import is_shown, shown
 from shared.runs.model.batch import (
     Active,
     Batch,
@@ -147,20 +148,26 @@ async def _try(ports: Ports, wanted: BatchOptions, total: int, put: PutItems) ->
         if record is None:
             return None
     batch = _new_batch(ports, wanted, total, record)
-    listed = ports.index.list_row_of_batch(batch)
+    listed = ports.index.list_row_of(batch)
     due = await ports.due.announce(batch.id, ports.clock(), listed=listed)
     # The items before the batch: a thousand fit in no transaction, and whoever can read the batch must find them all.
     refused = await put(batch.id)
     request, progress = replace(batch.request, refused=refused), replace(batch.progress, failed=len(refused))
     # One whose items are all bad is over at once, and its callback is due: no wake would find anything to end.
     batch = end_if_done(replace(batch, request=request, progress=progress), batch.updated_at)
-    await ports.index.list_batch(batch)
+    listing = await ports.index.list_hidden(batch)
     due = await ports.due.keep_announced(due, ports.clock())
     try:
-        await ports.batches.create(batch)
+        stored = await ports.batches.create(batch)
     except Conflict:  # a call with the same key was faster, and has written the same items
         found = await ports.batches.load(batch.id)
-        return None if found is None else _again(found)
+        if found is None:
+            return None
+        # This call has hidden the row that the other may have shown.
+        return _again(await shown(ports, replace(found, listing=listing)))
+    stored = await shown(ports, replace(stored, listing=listing))
+    if is_shown(batch.status, stored.listing):
+        due = replace(due, listed_status=batch.status.value)
     return BatchSubmitted(batch=batch, due=due)
 
 

@@ -26,7 +26,7 @@ class BatchStatus(StrEnum):
     CANCELLED = "cancelled"
 
     @property
-    def over(self) -> bool:
+    def terminal(self) -> bool:
         """Whether every item has ended."""
         return self in (BatchStatus.COMPLETED, BatchStatus.CANCELLED)
 

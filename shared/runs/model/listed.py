@@ -1,4 +1,4 @@
-"""What a list shows of a run: kept in the list's own row, so that a page of a list reads no run."""
+"""What a list shows of a run or a batch: kept in the list's own row, so that a page of a list reads nothing else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared.agentkit.agent import Usage
+from shared.runs.model.batch import Batch, BatchStatus, Progress
 from shared.runs.model.ids import parse_run_id
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
@@ -45,8 +46,7 @@ class Summary:
     @property
     def elapsed_seconds(self) -> float | None:
         """Seconds from submit to the end; None before."""
-        ended = self.completed_at
-        return None if ended is None else max(0.0, round((ended - self.created_at).total_seconds(), 3))
+        return _seconds_between(self.created_at, self.completed_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,94 @@ class ListedRun:
         return parsed[0]
 
 
-def summary_of(run: Run) -> Summary:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSummary:
+    """What a list shows of a batch besides id and status. It is as of the batch's last change of status."""
+
+    created_at: datetime
+    """When it was submitted."""
+    completed_at: datetime | None = None
+    """When its last item ended, if all have."""
+
+    total: int
+    """How many items."""
+    # Until then they change with each wake, and this row would have to be written as often.
+    completed: int = 0
+    """Items that ended with a result, once all have ended; before 0, as ..."""
+    incomplete: int = 0
+    """... those that were cut short, ..."""
+    failed: int = 0
+    """... those that failed, ..."""
+    cancelled: int = 0
+    """... and those that were cancelled."""
+
+    agent: str | None = None
+    """For items that name none."""
+    model: str | None = None
+    """The same."""
+    concurrency: int = 1
+    """How many items may be active at once."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """The caller's own words."""
+    retry_of: str | None = None
+    """The batch whose items it runs again, if any."""
+
+    @property
+    def elapsed_seconds(self) -> float | None:
+        """Seconds from submit to the end; None before."""
+        return _seconds_between(self.created_at, self.completed_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedBatch:
+    """A batch as its owner's list has it."""
+
+    id: str
+    """``batch_`` and 32 hex digits."""
+    status: BatchStatus
+    """As a caller sees it."""
+    summary: BatchSummary
+    """All else."""
+
+
+ListStatus = RunStatus | BatchStatus
+"""What a row of a list shows: a run's status or a batch's."""
+
+
+def list_status(one: Run | Batch) -> ListStatus | None:
+    """What its owner's list is to show of it; None: nothing."""
+    return None if one.is_deleted else one.status
+
+
+def summary_of(one: Run | Batch) -> Summary | BatchSummary:
+    """What a list is to show of it as it is now."""
+    return run_summary(one) if isinstance(one, Run) else batch_summary(one)
+
+
+def batch_summary(batch: Batch) -> BatchSummary:
+    """What a list is to show of the batch as it is now."""
+    request, ended = batch.request, batch.progress if batch.status.terminal else Progress()
+    return BatchSummary(
+        created_at=request.created_at,
+        completed_at=batch.over_at,
+        total=request.total,
+        completed=ended.completed,
+        incomplete=ended.incomplete,
+        failed=ended.failed,
+        cancelled=ended.cancelled,
+        agent=request.agent,
+        model=request.model,
+        concurrency=request.concurrency,
+        metadata=request.metadata,
+        retry_of=request.retry_of,
+    )
+
+
+def _seconds_between(begun: datetime, ended: datetime | None) -> float | None:
+    return None if ended is None else max(0.0, round((ended - begun).total_seconds(), 3))
+
+
+def run_summary(run: Run) -> Summary:
     """What a list is to show of the run as it is now."""
     request, result = run.request, run.result
     return Summary(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from shared.errors import BatchNotFound
 from shared.runs.concurrency import side_by_side
 from shared.runs.model.batch import Batch, BatchItem, ItemResult, ItemStatus, item_status, run_of
+from shared.runs.model.listed import ListedBatch
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.queries.runs import MAX_BYTES, is_gone
@@ -18,7 +19,7 @@ from shared.runs.store.runs import READS
 class BatchPage:
     """A page of an owner's batches, newest first."""
 
-    batches: Sequence[Batch]
+    batches: Sequence[ListedBatch]
 
     cursor: str | None
     """Where the next page begins; None: this is the last."""
@@ -69,16 +70,12 @@ async def batch_if(ports: Ports, batch_id: str, may_be_seen: Callable[[Batch], b
 
 
 async def batches_of_owner(ports: Ports, owner: str, cursor: str | None, limit: int) -> BatchPage:
-    """The page after the cursor. It may hold fewer than ``limit``, or none, and still have a next one."""
-    places, following = await ports.index.batches(owner, cursor, limit)
-    loaded = await side_by_side(places, lambda place: ports.batches.load(place.run_id), at_once=READS)
-    found = [
-        stored.value
-        for place, stored in zip(places, loaded, strict=True)
-        # The list's row is written first: until the batch is, or after a lost race, it leads nowhere.
-        if stored is not None and stored.value.request.fingerprint == place.fingerprint and not stored.value.is_deleted
-    ]
-    return BatchPage(batches=found, cursor=following)
+    """The page after the cursor. It may hold fewer than ``limit``, or none, and still have a next one.
+
+    From the list's own rows: no batch is read. Raises ``ValueError`` for a cursor that is none.
+    """
+    batches, following = await ports.index.batches(owner, cursor, limit)
+    return BatchPage(batches=batches, cursor=following)
 
 
 async def items_of_batch(

@@ -153,7 +153,7 @@ def wake_crashed(batch: Batch, fact: facts.BatchWakeCrashed, now: datetime, sett
     after = replace(batch, schedule=timed)
     ended = tuple(each for each in fact.ended if any(each.index == item.index for item in batch.progress.active))
     # An ended batch has only its callback or its rows left to do, and these are never given up.
-    if crashes < MAX_CRASHES or batch.status.over:
+    if crashes < MAX_CRASHES or batch.status.terminal:
         return BatchChange(batch=after)
     reason = f"{crashes} wakes of the batch failed in a row, the last with {fact.error}."
     # A range instead of a row for each item: a thousand rows do not fit one transaction of 100 operations.
@@ -249,7 +249,7 @@ def end_if_done(batch: Batch, now: datetime) -> Batch:
 
     So the callback is put into the outbox here, in the same write.
     """
-    if batch.status.over or batch.pending or batch.progress.active:
+    if batch.status.terminal or batch.pending or batch.progress.active:
         return batch
     if isinstance(batch.phase, Deleted):
         # No callback for a tombstone: it may now delete the runs that it has stopped.
@@ -338,7 +338,7 @@ def last_refused(run: Run) -> datetime | None:
 
 def _with_next_wake(batch: Batch, now: datetime, settings: Settings, jitter: float) -> Batch:
     """The batch with its next wake: soon after something has moved, ever later while nothing does."""
-    if batch.status.over:
+    if batch.status.terminal:
         return batch
     quiet = (now - batch.schedule.progress_at).total_seconds()
     most = max(settings.poll_first, min(settings.poll_max, LONGEST_GAP))

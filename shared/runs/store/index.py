@@ -10,15 +10,26 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
-from shared.runs.model.batch import Batch
-from shared.runs.model.listed import ListedRun, Summary, summary_of
+from shared.runs.model.batch import Batch, BatchStatus
+from shared.runs.model.listed import (
+    BatchSummary,
+    ListedBatch,
+    ListedRun,
+    ListStatus,
+    Summary,
+    batch_summary,
+    run_summary,
+)
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
 from shared.runs.store.rows import RowUnreadable, decode, encode, moment_of, seconds_of
 from shared.runs.store.tables import Change, Condition, Conflict, Kind, Row, Table, Tables, Value
 
 log = logging.getLogger("dormouse")
+
+T = TypeVar("T")
 
 RUNS = "owner"
 BATCHES = "batches"
@@ -51,33 +62,33 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A run's row in its owner's list, as a call last wrote or read it."""
+    """The row of a run or batch in its owner's list, as a call last wrote or read it."""
 
     etag: str
 
-    status: RunStatus | None
+    status: ListStatus | None
     """What it showed; None: nothing, for it is hidden."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunRow:
-    """That row. Status and agent are properties of their own, so that the service can filter by them."""
+    """That row of a run. Status and agent are properties of their own, so that the service can filter by them."""
 
     status: RunStatus | None
     agent: str
     summary: Summary | None
 
 
-_HIDDEN = _RunRow(status=None, agent="", summary=None)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListRow:
-    """A batch in its owner's list. ``fingerprint`` tells whether the one there is the one listed."""
+class _BatchRow:
+    """That row of a batch."""
 
-    cursor: str
-    run_id: str
-    fingerprint: str
+    status: BatchStatus | None
+    summary: BatchSummary | None
+
+
+_HIDDEN_RUN = _RunRow(status=None, agent="", summary=None)
+_HIDDEN_BATCH = _BatchRow(status=None, summary=None)
 
 
 def key_digest(owner: str, key: str) -> str:
@@ -136,20 +147,15 @@ class IndexStore:
             return row.key.partition(":")[2]
         return None
 
-    def list_row_of(self, run: Run) -> str:
-        """Where its owner's list has the run: partition and key, with a slash between, which neither can hold."""
-        request = run.request
-        return f"{_owner(request.owner)}/{_list_key(run.id, request.created_at, request.fingerprint)}"
+    def list_row_of(self, one: Run | Batch) -> str:
+        """Where its owner's list has it: partition and key, with a slash between, which neither can hold."""
+        request, of = one.request, RUNS if isinstance(one, Run) else BATCHES
+        return f"{_owner(request.owner, of)}/{_list_key(one.id, request.created_at, request.fingerprint)}"
 
-    def list_row_of_batch(self, batch: Batch) -> str:
-        """Where its owner's list of batches has it."""
-        request = batch.request
-        return f"{_owner(request.owner, BATCHES)}/{_list_key(batch.id, request.created_at, request.fingerprint)}"
-
-    async def list_hidden(self, run: Run) -> Listing:
-        """Put a run into its owner's list before it is there; no list shows it until ``show``."""
+    async def list_hidden(self, one: Run | Batch) -> Listing:
+        """Put a run or batch into its owner's list before it is there; no list shows it until ``show``."""
         # Blind: the new ETag protects it from whoever removes the leftovers of an earlier try.
-        return await self._write(run, _HIDDEN, Kind.UPSERT)
+        return await self._write(one, Kind.UPSERT, hidden=True)
 
     async def listing(self, place: str) -> Listing | None:
         """How the row at a place stands; None when there is none."""
@@ -157,34 +163,29 @@ class IndexStore:
         if row is None:
             return None
         word = str(row.values.get("status", ""))
-        known = row.values.get("summary") and word in set(RunStatus)
-        return Listing(etag=row.etag, status=RunStatus(word) if known else None)
+        kind = BatchStatus if place.startswith(f"{BATCHES}:") else RunStatus
+        known = row.values.get("summary") and word in set(kind)
+        return Listing(etag=row.etag, status=kind(word) if known else None)
 
-    async def show(self, run: Run, before: Listing | None) -> Listing:
-        """Show the run as it is, in the row as it was before the run was read (None: there was none).
+    async def show(self, one: Run | Batch, before: Listing | None) -> Listing:
+        """Show it as it is, in the row as it was before it was read (None: there was none).
 
         Raises ``Conflict`` when another has written the row since.
         """
         # Under the ETag: a process that was frozen must not show an earlier status again.
         if before is None:
-            return await self._write(run, _run_row(run), Kind.INSERT)
-        return await self._write(run, _run_row(run), Kind.REPLACE, before.etag)
+            return await self._write(one, Kind.INSERT)
+        return await self._write(one, Kind.REPLACE, before.etag)
 
-    async def show_ended(self, run: Run) -> Listing:
-        """Show a run that has ended, whatever its row holds. Raises ``Conflict`` when there is no row."""
+    async def show_ended(self, one: Run | Batch) -> Listing:
+        """Show one that has ended, whatever its row holds. Raises ``Conflict`` when there is no row."""
         # No other write is newer: the status is final, and all earlier ones are written under an ETag.
-        return await self._write(run, _run_row(run), Kind.OVERWRITE)
+        return await self._write(one, Kind.OVERWRITE)
 
-    async def hide(self, run: Run) -> None:
-        """Show a deleted run no more; its row is removed with its others."""
+    async def hide(self, one: Run | Batch) -> None:
+        """Show a deleted one no more; its row is removed with its others."""
         with contextlib.suppress(Conflict):  # it is removed already
-            await self._write(run, _HIDDEN, Kind.OVERWRITE)
-
-    async def list_batch(self, batch: Batch) -> None:
-        """Put the batch into its owner's list, or there again."""
-        partition, _, key = self.list_row_of_batch(batch).partition("/")
-        change = Change(kind=Kind.UPSERT, key=key, values={"fingerprint": batch.request.fingerprint})
-        await self._tables.commit(Table.INDEX, partition, [change])
+            await self._write(one, Kind.OVERWRITE, hidden=True)
 
     async def runs(
         self, owner: str, after: str | None, limit: int, *, statuses: Collection[RunStatus], agent: str | None
@@ -198,6 +199,18 @@ class IndexStore:
         wanted = wanted or [[("status", "gt", "")]]  # the empty status is a hidden row's
         if agent is not None:
             wanted = [[*each, ("agent", "eq", agent)] for each in wanted]
+        rows, cursor = await self._page(_owner(owner), after, limit, wanted)
+        return [run for row in rows if (run := _listed_run(row)) is not None], cursor
+
+    async def batches(self, owner: str, after: str | None, limit: int) -> tuple[list[ListedBatch], str | None]:
+        """The same of an owner's batches."""
+        rows, cursor = await self._page(_owner(owner, BATCHES), after, limit, [[("status", "gt", "")]])
+        return [batch for row in rows if (batch := _listed_batch(row)) is not None], cursor
+
+    async def _page(
+        self, partition: str, after: str | None, limit: int, wanted: list[list[Condition]]
+    ) -> tuple[list[Row], str | None]:
+        """Up to ``limit`` rows of a list after the cursor that fit, and the cursor of the next page."""
         first = place = None
         if after is not None and after.startswith(_SCAN):
             place = _place_of(after)
@@ -207,7 +220,7 @@ class IndexStore:
         for _ in range(PAGES_READ):
             page = await self._tables.page(
                 Table.INDEX,
-                partition=_owner(owner),
+                partition=partition,
                 first=first,
                 any_of=wanted,
                 place=place,
@@ -217,18 +230,9 @@ class IndexStore:
             place = page.place
             if place is None or len(found) >= limit:
                 break
-        runs = [run for row in found if (run := _listed_run(row)) is not None]
         if place is None:
-            return runs, None
-        return runs, found[-1].key if found else _cursor_of(place)
-
-    async def batches(self, owner: str, after: str | None, limit: int) -> tuple[list[ListRow], str | None]:
-        """Up to ``limit`` places of an owner's batches after the cursor, newest first, and the next page's cursor."""
-        first = None if after is None else after + "!"
-        rows = self._tables.query(Table.INDEX, _owner(owner, BATCHES), first=first, limit=limit)
-        places = [_list_row(row) async for row in rows]
-        # A full page may be the last one: the next is then empty, which is cheaper than to look ahead.
-        return places, places[-1].cursor if len(places) == limit else None
+            return found, None
+        return found, found[-1].key if found else _cursor_of(place)
 
     async def listed(self, place: str) -> Row | None:
         """The row at a place in a list; None when there is none."""
@@ -276,8 +280,13 @@ class IndexStore:
         change = Change(kind=Kind.UPSERT, key=name, values={"place": place or ""})
         await self._tables.commit(Table.INDEX, _PLACES, [change])
 
-    async def _write(self, run: Run, row: _RunRow, kind: Kind, etag: str | None = None) -> Listing:
-        partition, _, key = self.list_row_of(run).partition("/")
+    async def _write(self, one: Run | Batch, kind: Kind, etag: str | None = None, *, hidden: bool = False) -> Listing:
+        row: _RunRow | _BatchRow
+        if isinstance(one, Run):
+            row = _HIDDEN_RUN if hidden else _run_row(one)
+        else:
+            row = _HIDDEN_BATCH if hidden else _BatchRow(status=one.status, summary=batch_summary(one))
+        partition, _, key = self.list_row_of(one).partition("/")
         change = Change(kind=kind, key=key, values=encode(row), etag=etag)
         etags = await self._tables.commit(Table.INDEX, partition, [change])
         return Listing(etag=etags[key], status=row.status)
@@ -320,18 +329,29 @@ def _list_key(subject_id: str, created_at: datetime, fingerprint: str) -> str:
 
 
 def _run_row(run: Run) -> _RunRow:
-    return _RunRow(status=run.status, agent=run.request.agent, summary=summary_of(run))
+    return _RunRow(status=run.status, agent=run.request.agent, summary=run_summary(run))
 
 
 def _listed_run(row: Row) -> ListedRun | None:
-    try:
-        read = decode(_RunRow, row.values)
-    except RowUnreadable as error:  # one bad row must not hide the whole list; the run's next change of status mends it
-        log.error("the list's row %s cannot be read: %s", row.key, error)
-        return None
-    if read.status is None or read.summary is None:
+    read = _decoded(_RunRow, row)
+    if read is None or read.status is None or read.summary is None:
         return None
     return ListedRun(id=row.key.split(":")[1], status=read.status, agent=read.agent, summary=read.summary)
+
+
+def _listed_batch(row: Row) -> ListedBatch | None:
+    read = _decoded(_BatchRow, row)
+    if read is None or read.status is None or read.summary is None:
+        return None
+    return ListedBatch(id=row.key.split(":")[1], status=read.status, summary=read.summary)
+
+
+def _decoded(kind: type[T], row: Row) -> T | None:
+    try:
+        return decode(kind, row.values)
+    except RowUnreadable as error:  # one bad row must not hide the whole list; the next change of status mends it
+        log.error("the list's row %s cannot be read: %s", row.key, error)
+        return None
 
 
 def _cursor_of(place: str) -> str:
@@ -344,7 +364,3 @@ def _place_of(cursor: str) -> str:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
         raise ValueError("no cursor of ours") from error
-
-
-def _list_row(row: Row) -> ListRow:
-    return ListRow(cursor=row.key, run_id=row.key.split(":")[1], fingerprint=str(row.values.get("fingerprint", "")))

@@ -50,7 +50,7 @@ class Stored(Generic[T]):
     etag: str
 
     listing: Listing | None = field(default=None, compare=False)
-    """Of a run: its row in its owner's list, where this call has written or read it."""
+    """Of a run or batch: its row in its owner's list, where this call has written or read it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

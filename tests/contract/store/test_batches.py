@@ -25,6 +25,7 @@ from shared.runs.model.batch import (
     Pace,
     Running,
 )
+from shared.runs.model.listed import batch_summary
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import PartRef
 from shared.runs.store.batches import BYTES_A_TRANSACTION, ITEMS_A_TRANSACTION, BatchStore
@@ -192,16 +193,18 @@ async def test_an_owner_has_a_list_of_batches_beside_that_of_runs(tables: Tables
     index = IndexStore(tables)
     made = [new_batch(created_at=NOW + timedelta(seconds=i)) for i in range(3)]
     for batch in (*made, new_batch(owner="another")):
-        await index.list_batch(batch)
-        await index.list_batch(batch)
+        hidden = await index.list_hidden(batch)
+        assert await index.listing(index.list_row_of(batch)) == hidden
+        await index.show(batch, hidden)
     await index.show(new_run(), None)
-    places, cursor = await index.batches("o", None, 2)
-    assert [(place.run_id, place.fingerprint) for place in places] == [
-        (b.id, b.request.fingerprint) for b in made[:0:-1]
+    await index.list_hidden(new_batch())
+    page, cursor = await index.batches("o", None, 2)
+    assert [(each.id, each.status, each.summary) for each in page] == [
+        (each.id, each.status, batch_summary(each)) for each in made[:0:-1]
     ]
-    places, cursor = await index.batches("o", cursor, 2)
-    assert ([place.run_id for place in places], cursor) == ([made[0].id], None)
-    await index.unlist(index.list_row_of_batch(made[0]))
+    page, cursor = await index.batches("o", cursor, 2)
+    assert ([each.id for each in page], cursor) == ([made[0].id], None)
+    await index.unlist(index.list_row_of(made[0]))
     assert len((await index.batches("o", None, 9))[0]) == 2
     assert len((await index.runs("o", None, 9, statuses=(), agent=None))[0]) == 1
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from shared.runs.model.batch import BatchPhase, BatchStatus, Ended, Running
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
@@ -21,6 +22,7 @@ from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore, SessionChange, Stored
 from shared.runs.store.tables import Page, Table, Tables, fits
 from tests.contract.store.records import COMPLETED, NOW, changed, new_run, session_of
+from tests.contract.store.test_batches import new_batch
 from tests.parts.memory import MemoryTables
 
 ANY = frozenset[RunStatus]()
@@ -81,6 +83,26 @@ async def test_a_page_of_a_list_is_one_request_whatever_the_filter(tables: Table
     assert requests <= 3, "nothing among a thousand"
     (page, cursor), requests = await costs(index.runs("o", None, 20, statuses=ANY, agent="it's nobody"))
     assert (page, cursor, requests <= 3) == ([], None, True)
+
+
+@pytest.mark.parametrize("phase", [Running(begun=True), Ended(status=BatchStatus.COMPLETED, completed_at=NOW)])
+async def test_a_page_of_batches_is_one_request_whatever_their_state(
+    tables: Tables, costs: Costs, phase: BatchPhase
+) -> None:
+    index = IndexStore(tables)
+    made = [new_batch(created_at=NOW + timedelta(seconds=number), phase=phase) for number in range(50)]
+    for batch in made:
+        await index.show(batch, None)
+    # Submits that were cut off left hidden rows in between.
+    for number in range(40):
+        await index.list_hidden(new_batch(created_at=NOW + timedelta(seconds=number + 0.5)))
+    found, cursor = [], None
+    while len(found) < 50:
+        (page, cursor), requests = await costs(index.batches("o", cursor, 20))
+        assert requests <= 3
+        assert len(page) == min(20, 50 - len(found))
+        found += [batch.id for batch in page]
+    assert found == [batch.id for batch in reversed(made)]
 
 
 class Sparse:

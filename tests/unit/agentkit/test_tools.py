@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, field_validator
 
-from shared.agentkit.tools import Tool, ToolContext, ToolError, by_name, tool
+from shared.agentkit.tools import Tool, ToolContext, ToolError, by_name, error_of, error_output, tool
 
 CONTEXT = ToolContext(
     run_id="run_1", session_id="1", owner="app", call_id="call_1", idempotency_key="run_1:1:0", start=1
@@ -535,3 +535,39 @@ async def test_of_arguments_that_do_not_fit_in_far_too_many_places_none_is_built
         given = json.dumps({str(number): 0 for number in range(count)} | {"name": "x"})
         told = json.loads(await narrow.invoke(given, CONTEXT, threads))["error"]
         assert (told["code"], len(told["problems"])) == ("invalid_arguments", shown)
+
+
+@pytest.mark.parametrize("message", ["It broke.", "", 'a "b" \\ \n ä 🐭'])
+def test_what_an_output_tells_of_an_error_is_read_again(message: str) -> None:
+    assert error_of(error_output("tool_error", message)) == ("tool_error", message)
+    assert error_of(error_output("invalid_arguments", message, problems=[{"argument": "a"}]))
+    assert error_of(error_output("tool_error", "half \ud83d")) == ("tool_error", "half \ufffd")
+
+
+BEGINS = '{"error": {"code": '
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "",
+        "fine",
+        '{"error": null}',
+        BEGINS,
+        BEGINS + '"a"}}',
+        BEGINS + '"a", "message": 7}}',
+        BEGINS + '{"a": 1}, "message": "b"}}',
+        BEGINS + '"a", "message": "b"}} and more',
+        BEGINS + "[" * 20_000,
+        BEGINS + "[" * 5_000 + "]" * 5_000 + ', "message": ""}}',
+        BEGINS + "9" * 20_000 + ', "message": ""}}',
+        BEGINS + 'NaN, "message": ""}}',
+    ],
+)
+def test_what_a_tool_returns_is_no_error_of_ours_though_it_begins_like_one(output: str) -> None:
+    assert error_of(output) is None
+
+
+def test_a_tools_own_words_that_pass_for_an_error_can_be_sent() -> None:
+    found = error_of(BEGINS + '"\\ud800", "message": "\\udc00"}}')
+    assert found == ("\ufffd", "\ufffd")

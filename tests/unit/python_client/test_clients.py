@@ -18,6 +18,7 @@ from tests.unit.python_client.test_watching import END, STATE, deltas
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
 FILTERED = "status=failed%2Ccompleted&limit=100"
+BATCH_ID = f"batch_{'b' * 32}"
 NOT_SHARED = {"close", "aclose"}
 
 
@@ -77,6 +78,11 @@ CALLS: list[tuple[Callable[[Any], Any], str, str]] = [
     (lambda client: client.answer(RUN_ID, {"apr_1": True}), "POST", f"/api/runs/{RUN_ID}/answers"),
     (lambda client: client.cancel(RUN_ID), "POST", f"/api/runs/{RUN_ID}/cancel"),
     (lambda client: client.delete(RUN_ID), "DELETE", f"/api/runs/{RUN_ID}"),
+    (lambda client: client.input(RUN_ID), "GET", f"/api/runs/{RUN_ID}/input"),
+    (lambda client: client.timeline({"id": RUN_ID}), "GET", f"/api/runs/{RUN_ID}/timeline"),
+    (lambda client: client.tool_call(RUN_ID, {"id": "2.10"}), "GET", f"/api/runs/{RUN_ID}/tool_calls/2.10"),
+    (lambda client: client.create_token(RUN_ID, label="Ada"), "POST", f"/api/runs/{RUN_ID}/tokens"),
+    (lambda client: client.create_token({"id": BATCH_ID}), "POST", f"/api/batches/{BATCH_ID}/tokens"),
     (lambda client: client.deliveries(RUN_ID), "GET", f"/api/runs/{RUN_ID}/deliveries"),
     (lambda client: client.redeliver(RUN_ID), "POST", f"/api/runs/{RUN_ID}/deliveries"),
     (lambda client: client.session("s1", limit=2), "GET", "/api/sessions/s1?limit=2"),
@@ -87,6 +93,12 @@ CALLS: list[tuple[Callable[[Any], Any], str, str]] = [
     (lambda client: client.wait_batch("batch_1"), "GET", "/api/batches/batch_1"),
     (lambda client: client.cancel_batch("batch_1"), "POST", "/api/batches/batch_1/cancel"),
     (lambda client: client.delete_batch("batch_1"), "DELETE", "/api/batches/batch_1"),
+    (
+        lambda client: client.retry_batch(BATCH_ID, status=["failed", "cancelled"]),
+        "POST",
+        f"/api/batches/{BATCH_ID}/retry?status=failed%2Ccancelled",
+    ),
+    (lambda client: client.retry_batch(BATCH_ID, idempotency_key="k"), "POST", f"/api/batches/{BATCH_ID}/retry"),
     (lambda client: client.redeliver_batch("batch_1"), "POST", "/api/batches/batch_1/deliveries"),
     (
         lambda client: client.runs(status=["failed", "completed"]),
@@ -108,7 +120,7 @@ async def test_each_call_goes_where_it_belongs_by_either_client(call: Any, metho
 
     def handler(request: httpx2.Request) -> httpx2.Response:
         seen.append(request)
-        return httpx2.Response(200, json={**run("completed"), "data": [run("completed")]})
+        return httpx2.Response(200, json={**run("completed"), "data": [run("completed")], "input": [3]})
 
     mine = call(sync_client(handler, key="secret"))
     if inspect.isgenerator(mine):
@@ -120,7 +132,7 @@ async def test_each_call_goes_where_it_belongs_by_either_client(call: Any, metho
         assert (request.method, str(request.url)) == (method, f"http://app/base{path}")
         assert request.headers["x-functions-key"] == "secret"
         assert request.headers["user-agent"].startswith("dormouse-client/")
-        assert ("idempotency-key" in request.headers) == (path in ("/api/runs", "/api/batches"))
+        assert ("idempotency-key" in request.headers) == (path in ("/api/runs", "/api/batches") or "/retry" in path)
     assert len(seen) == 2
     assert seen[0].content == seen[1].content
 
@@ -141,6 +153,36 @@ def test_a_submit_sends_what_was_given_and_no_more() -> None:
         {"input": "x", "stream": False, "title": "T", "colour": "red"},
         {"items": [{"input": "x"}], "concurrency": 2},
     ]
+
+
+def test_a_token_is_asked_for_with_what_was_given() -> None:
+    bodies: list[Any] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        bodies.append(json.loads(request.content))
+        return httpx2.Response(200, json={**run(), "token": "t", "expires_at": "x"})
+
+    client = sync_client(handler)
+    client.create_token(RUN_ID)
+    client.create_token(RUN_ID, rights="cancel")  # type: ignore[arg-type]  # a text, as who forgets the brackets gives it
+    client.create_token(BATCH_ID, rights={"read"}, seconds=60, label="Ada")
+    assert client.submit("x", token={"rights": ["read"], "seconds": 5})["token"] == "t"
+    client.submit_batch(["x"], token={"rights": ["read"]})
+    assert bodies == [
+        {"rights": ["read"]},
+        {"rights": ["cancel"]},
+        {"rights": ["read"], "seconds": 60, "label": "Ada"},
+        {"input": "x", "token": {"rights": ["read"], "seconds": 5}},
+        {"items": [{"input": "x"}], "token": {"rights": ["read"]}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "call", ["", "call_1", "1", "1.", "1.0/../2.0", "1.0\n", "1.0 ", "¹.0", {}, {"id": 1}, {"call_id": "1.0"}]
+)
+def test_a_call_is_named_by_turn_and_place(call: Any) -> None:
+    with pytest.raises(InvalidArgument):
+        sync_client(lambda _: httpx2.Response(200, json=run())).tool_call(RUN_ID, call)
 
 
 async def test_a_watch_goes_on_over_cuts_and_planned_ends(pauses: list[float]) -> None:
@@ -428,9 +470,17 @@ def test_a_run_token_opens_the_routes_that_are_made_for_it() -> None:
         lambda: client.submit("x"),
         lambda: next(client.runs()),
         lambda: client.deliveries(RUN_ID),
+        lambda: client.delete(RUN_ID),
+        lambda: client.input(RUN_ID),
+        lambda: client.timeline(RUN_ID),
+        lambda: client.tool_call(RUN_ID, "1.0"),
+        lambda: client.create_token(RUN_ID),
+        lambda: next(client.batch_items("batch_1")),
+        lambda: client.cancel_batch("batch_1"),
+        lambda: client.retry_batch("batch_1"),
         client.agents,
     ):
-        with pytest.raises(InvalidArgument):
+        with pytest.raises(InvalidArgument, match="key"):
             call()
     assert len(seen) == 5
 

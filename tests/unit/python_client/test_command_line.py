@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from dormouse_client import Batch, Dormouse, ProgressBar, _sync_client
+from dormouse_client import Batch, Dormouse, ProgressBar, _sync_client, _sync_io
 from dormouse_client.__main__ import main, parser
 from dormouse_client._terminal import printable
 from dormouse_client.progress import line_of
@@ -60,7 +60,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Program:
         return real(transport=httpx2.MockTransport(made.handle))
 
     monkeypatch.setattr(_sync_client.httpx2, "Client", client)
-    monkeypatch.setattr(_sync_client.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(_sync_io.time, "sleep", lambda seconds: None)
     return made
 
 
@@ -264,6 +264,33 @@ def test_options_go_before_the_environment_and_an_empty_key_is_none(program: Pro
     assert (mine.url.host, mine.headers["x-functions-key"]) == ("other", "mine")
     assert mine.headers["dormouse-on-behalf-of"] == "ada"
     assert "x-functions-key" not in other.headers
+
+
+def test_a_run_token_takes_the_place_of_the_key(program: Program) -> None:
+    program.answers = [json_of(whole()) for _ in range(3)]
+    assert program("get", RUN_ID, "--token", "t") == 0, "though the environment has a key"
+    assert program("get", RUN_ID, environ={"DORMOUSE_URL": "http://app", "DORMOUSE_TOKEN": "t"}) == 0
+    assert program("get", RUN_ID, "--key", "k", environ={"DORMOUSE_URL": "http://app", "DORMOUSE_TOKEN": "t"}) == 0
+    sent = [(r.url.path, r.headers.get("authorization"), r.headers.get("x-functions-key")) for r in program.requests]
+    shared = (f"/api/shared/runs/{RUN_ID}", "Bearer t", None)
+    assert sent == [shared, shared, (f"/api/runs/{RUN_ID}", None, "k")]
+    assert program("get", RUN_ID, environ={**HERE, "DORMOUSE_TOKEN": "t"}) == 2, "which of them is meant?"
+    assert program("submit", "A story.", "--token", "t") == 2
+    assert program("get", RUN_ID, "--token", "t", "--key", "k") == 2
+    assert len(program.requests) == 3
+
+
+def test_who_waits_for_a_batch_with_a_token_gets_the_batch_which_is_all_that_it_opens(
+    program: Program, tmp_path: Path
+) -> None:
+    done = batch("completed", total=1, completed=1)
+    program.answers = [json_of(done), json_of(done)]
+    assert program("watch", "batch_1", "--token", "t") == 0
+    assert json.loads(program.out.getvalue()) == done
+    assert program("watch", "batch_1", "--token", "t", "--out", str(tmp_path / "out.jsonl")) == 0
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == done
+    assert program("items", "batch_1", "--token", "t") == 2
+    assert len(program.requests) == 2
 
 
 def batch(status: str, **counts: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from dormouse_client import _arguments, contract, watching
+from dormouse_client import _arguments, _connection, contract, watching
 from local.openapi import python
 from shared.runs.model.phases import RunStatus
 from tests.parts.contract import FILE, events_of
@@ -88,6 +88,33 @@ def test_every_address_that_is_called_is_one_of_the_app(method: str, path: str) 
             assert parse_qs(address.query).keys() <= known
             return
     pytest.fail(f"the app has no {method} {address.path}")
+
+
+def test_everything_that_the_app_has_can_be_called() -> None:
+    """But for what is OpenAI's face, the operator's or the contract's own."""
+    others = r"/api/(v1|webhooks|health|openapi\.json|shared)"
+    called = {(method, urlsplit(path).path) for _, method, path in CALLS}
+    for template, operations in DOCUMENT["paths"].items():
+        if re.match(others, template):
+            continue
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
+        for method in operations.keys() - {"head"}:
+            is_called = any(way == method.upper() and re.fullmatch(pattern, path) for way, path in called)
+            assert is_called or template.endswith("/events"), f"{method} {template}"  # watched by tests of their own
+
+
+def test_a_run_token_may_be_used_for_what_the_app_opens_by_one_and_nothing_else() -> None:
+    opened = {
+        (method.upper(), template.replace("/shared", ""))
+        for template, operations in DOCUMENT["paths"].items()
+        for method in operations.keys() - {"head"}
+        if template.startswith("/api/shared/")
+    }
+    assert opened
+    for template, operations in DOCUMENT["paths"].items():
+        for method in operations.keys() - {"head"}:
+            is_opened = _connection._OF_A_TOKEN.fullmatch(f"{method.upper()} {template}") is not None
+            assert is_opened == ((method.upper(), template) in opened), f"{method} {template}"
 
 
 def test_the_final_statuses_are_those_of_the_app() -> None:

@@ -38,8 +38,8 @@ async def submit(rig: Rig, *texts: str, **fields: Any) -> BatchSubmitted:
     return await submit_batch(rig.app.ports, asked(*texts, **fields))
 
 
-async def ended(rig: Rig, callback_url: str, **fields: Any) -> Batch:
-    """A batch that is over at once, its one item being bad, and whose callback is still to be sent."""
+async def ended(rig: Rig, callback_url: str | None, **fields: Any) -> Batch:
+    """A batch that is over at once, its one item being bad, and whose callback (if any) is still to be sent."""
     bad = [AskedItem(id="bad", asked=errors.InvalidJson("no"))]
     defaults = one("", metadata={"job": "night"})
     wanted = BatchSubmission(items=bad, defaults=defaults, payload="p", callback_url=callback_url, **fields)

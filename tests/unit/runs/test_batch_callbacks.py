@@ -23,6 +23,7 @@ from shared.runs.model.callbacks import NoShare, Sent, Share
 from shared.runs.model.outbox import CallbackState
 from shared.runs.rules.callbacks import callback_status
 from shared.runs.rules.schedule import CALLBACK_WAITS, DAY
+from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Table
 from tests.parts.receiver import SECRET, Receiver
 from tests.unit.runs.batches import ended, load, submit
@@ -42,7 +43,7 @@ async def finish(rig: Rig, batch_id: str) -> Batch:
     """Wake it, being over, whenever it asks for it, moving the clock, until nothing is left to do."""
     for _ in range(MAX_WAKES):
         batch = await load(rig, batch_id)
-        gap = batch_outcome(rig.app.ports, batch).wake_in
+        gap = batch_outcome(rig.app.ports, Stored(batch, "")).wake_in
         if gap is None:
             return batch
         rig.clock.move(gap)

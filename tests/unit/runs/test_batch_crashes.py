@@ -102,7 +102,7 @@ async def test_a_wake_that_works_ends_a_row_of_crashes(
                 await rig.run_activity(batch_id, host)
         await rig.run_activity(batch_id, host)
         assert (await load(rig, batch_id)).schedule.crashes == 0
-    assert not (await load(rig, batch_id)).status.over
+    assert not (await load(rig, batch_id)).status.terminal
 
 
 async def test_a_cancelled_batch_whose_wakes_crash_ends_as_cancelled(

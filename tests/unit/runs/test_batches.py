@@ -49,7 +49,7 @@ async def finished(rig: Rig, batch_id: str, host: Driver | None = None, *, withi
     """Let the time pass until the batch is over."""
     host = host or Driver(rig)
     for _ in range(int(within // 30)):
-        if (await load(rig, batch_id)).status.over:
+        if (await load(rig, batch_id)).status.terminal:
             return
         await host.pass_time(30)
     raise AssertionError(await load(rig, batch_id))

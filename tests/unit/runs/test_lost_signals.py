@@ -102,7 +102,7 @@ async def test_a_deleted_batch_goes_with_its_runs(either: Rig) -> None:
     submitted = await batches.submit(either, "[script:s]")
     await host.start_batch(submitted)
     await host.pass_time(MINUTES)
-    assert (await batches.load(either, submitted.batch.id)).status.over
+    assert (await batches.load(either, submitted.batch.id)).status.terminal
     await delete_batch(either.app.ports, submitted.batch.id)
     await Driver(either).pass_time(2 * MINUTES)
     assert all(response.deleted for response in await either.model.responses())

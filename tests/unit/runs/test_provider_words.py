@@ -135,7 +135,7 @@ async def test_an_item_of_a_batch_says_no_more_than_a_run(rig: Rig) -> None:
     await rig.finish(run_of(batch_id, 0))
     rig.clock.move(120)
     await rig.run_activity(batch_id)
-    assert (await load(rig, batch_id)).status.over
+    assert (await load(rig, batch_id)).status.terminal
     rows = [json.dumps(row.values, default=str) for table in Table for row in rig.tables.rows(table)]
     assert any("The rest helps." in row for row in rows)
     assert [each for each in HIDDEN if any(each in row for row in rows)] == []

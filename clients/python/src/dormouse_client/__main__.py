@@ -2,8 +2,8 @@
 
 python -m dormouse_client submit "A story, please." --watch
 
-The app's address is --url or DORMOUSE_URL, its key --key or DORMOUSE_KEY. Ctrl-C never stops a run: it goes on, and the
-line that is printed then comes back to it.
+The app's address is --url or DORMOUSE_URL, its key --key or DORMOUSE_KEY; whoever was given a run token has that as
+--token or DORMOUSE_TOKEN. Ctrl-C never stops a run: it goes on, and the line that is printed then comes back to it.
 
 Exit codes: 0 it completed (or the call did what it should); 1 it ended otherwise; 2 the command line is wrong; 3 the
 app refused or could not be reached; 130 Ctrl-C.
@@ -27,14 +27,16 @@ from dormouse_client._terminal import Terminal
 from dormouse_client.contract import VERSION, Batch, Run
 from dormouse_client.errors import DormouseError, InvalidArgument
 
+IN_ENVIRONMENT = ("DORMOUSE_KEY", "DORMOUSE_TOKEN")
 DONE, ENDED_BADLY, MISUSED, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class Command:
     """One call of the program."""
 
-    def __init__(self, client: Dormouse, options: argparse.Namespace, terminal: Terminal) -> None:
+    def __init__(self, client: Dormouse, options: argparse.Namespace, terminal: Terminal, *, has_token: bool) -> None:
         self._client = client
+        self._has_token = has_token
         self._options = options
         self._terminal = terminal
 
@@ -132,8 +134,9 @@ class Command:
     def _wait_batch(self, batch: Batch | str) -> int:
         done = self._client.wait_batch(batch, on_progress=self._terminal.batch, on_outage=self._terminal.outage)
         with self._terminal.output(self._options.out) as out:
-            for item in self._client.batch_items(done):
-                out.write(json.dumps(item, ensure_ascii=False) + "\n")
+            # A token opens the batch and not its items.
+            for each in [done] if self._has_token else self._client.batch_items(done):
+                out.write(json.dumps(each, ensure_ascii=False) + "\n")
         counts = done["counts"]
         return DONE if counts["completed"] == counts["total"] else ENDED_BADLY
 
@@ -189,6 +192,7 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(action=getattr(Command, name))
         command.add_argument("--url", help="address of the app, without /api (else DORMOUSE_URL)")
         command.add_argument("--key", help="its function key (else DORMOUSE_KEY, which no list of processes shows)")
+        command.add_argument("--token", help="a run token in place of the key (else DORMOUSE_TOKEN)")
         command.add_argument("--on-behalf-of", metavar="USER", help="id of the user whom the call is made for")
         return command
 
@@ -255,9 +259,11 @@ def main(
         url = options.url or environ.get("DORMOUSE_URL")
         if not url:
             raise InvalidArgument("Which app? Give its address with --url, or set DORMOUSE_URL.")
-        key = options.key or environ.get("DORMOUSE_KEY") or None
-        with Dormouse(url, key, on_behalf_of=options.on_behalf_of) as client:
-            code: int = options.action(Command(client, options, terminal))
+        # One that is given goes before both of the environment's.
+        said = (options.key, options.token) if options.key or options.token else map(environ.get, IN_ENVIRONMENT)
+        key, token = (each or None for each in said)
+        with Dormouse(url, key, token, on_behalf_of=options.on_behalf_of) as client:
+            code: int = options.action(Command(client, options, terminal, has_token=token is not None))
             return code
     except InvalidArgument as wrong:
         terminal.say(f"dormouse: {wrong.detail}")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from dormouse_client._steps import Request
-from dormouse_client.contract import Batch, BatchItem, ItemBody, Run, RunSummary
+from dormouse_client.contract import Batch, BatchItem, BatchSummary, ItemBody, Run, RunSummary, ToolCall
 from dormouse_client.errors import InvalidArgument
 
 RunOrId: TypeAlias = "Run | RunSummary | str"
-BatchOrId: TypeAlias = "Batch | str"
+BatchOrId: TypeAlias = "Batch | BatchSummary | str"
+CallOrId: TypeAlias = "ToolCall | str"
+Right: TypeAlias = Literal["read", "answer", "cancel"]
+"""What a run token may allow."""
 
+_CALL = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _USER = re.compile(r"[A-Za-z0-9._~@-]{1,128}")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
@@ -83,6 +87,16 @@ def session_path(session_id: str) -> str:
     return f"/api/sessions/{id_of(session_id, 'session')}"
 
 
+def tool_call_path(run: RunOrId, call: CallOrId) -> str:
+    """The address of a tool call of a run. Raises ``InvalidArgument``."""
+    found = call if isinstance(call, str) else call.get("id")
+    if not isinstance(found, str) or _CALL.fullmatch(found) is None:
+        raise InvalidArgument(
+            f"{found!r} is not the id of a tool call: that is turn and place, such as '1.0', and not the `call_id`."
+        )
+    return f"{run_path(run)}/tool_calls/{found}"
+
+
 def key_header(key: str | None) -> dict[str, str]:
     """The Idempotency-Key, a fresh one unless one is given."""
     if key is not None and not 1 <= len(key) <= 255:
@@ -126,6 +140,22 @@ def run_request(
 def answer_request(run: RunOrId, answers: Mapping[str, Any]) -> Request:
     """``POST /api/runs/{id}/answers``."""
     return Request("POST", f"{run_path(run)}/answers", body={"answers": answers_of(run, answers)})
+
+
+def token_request(
+    one: RunOrId | BatchOrId, rights: Iterable[Right], *, seconds: int | None, label: str | None
+) -> Request:
+    """``POST /api/runs/{id}/tokens`` or ``POST /api/batches/{id}/tokens``. Raises ``InvalidArgument``."""
+    name = id_of(one, "run or batch")
+    path = batch_path(name) if name.startswith("batch_") else run_path(name)
+    # A text is made of texts: "read" would ask for the rights "r", "e", "a" and "d".
+    asked = [rights] if isinstance(rights, str) else list(rights)
+    return Request("POST", f"{path}/tokens", body={"rights": asked, **given(seconds=seconds, label=label)})
+
+
+def retry_request(batch: BatchOrId, status: Iterable[str] | None, *, key: str | None) -> Request:
+    """``POST /api/batches/{id}/retry``. Raises ``InvalidArgument``."""
+    return Request("POST", f"{batch_path(batch)}/retry", query(status=status), headers=key_header(key))
 
 
 def batch_request(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,33 +10,48 @@ import httpx2
 from dormouse_client import _calls
 from dormouse_client._arguments import (
     BatchOrId,
+    CallOrId,
+    Right,
     RunOrId,
     answer_request,
     batch_path,
     batch_request,
     is_final,
     query,
+    retry_request,
     run_path,
     run_request,
     session_path,
+    token_request,
+    tool_call_path,
 )
-from dormouse_client._async_client import AsyncClient, called
+from dormouse_client._async_client import AsyncClient
 from dormouse_client._calls import MAX_HOLD_SECONDS, Outage
-from dormouse_client._connection import is_stream, network_errors, reply_of
-from dormouse_client._steps import Request, checked
+from dormouse_client._connection import is_stream, reply_of
+from dormouse_client._steps import CallBack, Pause, Request, checked
 from dormouse_client.contract import (
     Agent,
     AgentList,
     Batch,
     BatchItem,
+    BatchSummary,
+    BatchTokenBody,
     Deliveries,
+    InputMessage,
     ItemStatus,
     LimitsBody,
     MessageBody,
     Run,
+    RunInput,
     RunStatus,
     RunSummary,
+    RunToken,
     Session,
+    SubmittedBatch,
+    SubmittedRun,
+    Timeline,
+    TokenBody,
+    WholeToolCall,
 )
 from dormouse_client.errors import DormouseError
 from dormouse_client.inputs import Inputs, read_items
@@ -68,16 +81,18 @@ class AsyncDormouse(AsyncClient):
         deadline_seconds: float | None = None,
         limits: LimitsBody | None = None,
         callback_url: str | None = None,
+        token: TokenBody | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
         extra: Mapping[str, Any] | None = None,
-    ) -> Run:
+    ) -> SubmittedRun:
         """Start a run, and return it as it stands.
 
         Args:
             input: A text, or messages in the shape of the Responses API.
             session_id: Makes it the next run of that conversation.
             stream: Whether its text can be watched as it is written.
+            token: What a run token is to allow, which the answer then holds as `token`: see `create_token`.
             wait: Seconds to wait for its end, 30 at most; it goes on in any case.
             idempotency_key: The same key gives the same run for 24 hours; a fresh one unless it is given.
             extra: Fields of the body that this version does not know.
@@ -93,8 +108,9 @@ class AsyncDormouse(AsyncClient):
             "deadline_seconds": deadline_seconds,
             "limits": limits,
             "callback_url": callback_url,
+            "token": token,
         }
-        return await self._body(Run, run_request(fields, extra, wait=wait, key=idempotency_key))
+        return await self._body(SubmittedRun, run_request(fields, extra, wait=wait, key=idempotency_key))
 
     async def get(self, run: RunOrId) -> Run:
         """The run as it stands now."""
@@ -145,10 +161,7 @@ class AsyncDormouse(AsyncClient):
         while not watch.ended:
             error: DormouseError | None = None
             try:
-                request = self._connection.arguments(watch.request(), stream=True)
-                async with contextlib.AsyncExitStack() as stack:
-                    stack.enter_context(network_errors())
-                    response = await stack.enter_async_context(self._http.stream(**request))
+                async with self._opened(watch.request()) as response:
                     if not is_stream(response):
                         await response.aread()
                         checked(reply_of(response))
@@ -163,8 +176,8 @@ class AsyncDormouse(AsyncClient):
                 error = caught
             pause = watch.pause(error)
             if error is not None and on_outage is not None:
-                await called(on_outage, error, pause)
-            await asyncio.sleep(pause)
+                await self._carry_out(CallBack(on_outage, error, pause))
+            await self._carry_out(Pause(pause))
 
     async def answer(self, run: RunOrId, answers: Mapping[str, Any]) -> Run:
         """Approve or refuse the calls in the run's `required_action`.
@@ -187,6 +200,40 @@ class AsyncDormouse(AsyncClient):
     ) -> AsyncIterator[RunSummary]:
         """Your runs, newest first, page after page. `limit` is how many a page has at most (100)."""
         return self._pages("/api/runs", status=status, agent=agent, limit=limit)
+
+    async def input(self, run: RunOrId) -> list[InputMessage]:
+        """The whole input of the run, of which the run itself shows the beginning; a text is one message."""
+        found = await self._body(RunInput, Request("GET", f"{run_path(run)}/input"))
+        return found["input"]
+
+    async def timeline(self, run: RunOrId) -> Timeline:
+        """What has happened to the run so far, oldest first, and when the app was at work for it."""
+        return await self._body(Timeline, Request("GET", f"{run_path(run)}/timeline"))
+
+    async def tool_call(self, run: RunOrId, call: CallOrId) -> WholeToolCall:
+        """One of the run's tool calls with `whole_arguments` and `whole_result`: the run shows the beginning of each.
+
+        Args:
+            call: One of the run's `tool_calls`, or its `id`, such as `1.0`.
+        """
+        return await self._body(WholeToolCall, Request("GET", tool_call_path(run, call)))
+
+    async def create_token(
+        self,
+        one: RunOrId | BatchOrId,
+        *,
+        rights: Iterable[Right] = ("read",),
+        seconds: int | None = None,
+        label: str | None = None,
+    ) -> RunToken:
+        """A run token, which opens this run or batch, and nothing else, to whoever has it.
+
+        Args:
+            rights: Of a run `read` (and watch), `answer` and `cancel`; of a batch `read` alone.
+            seconds: How long it holds; an hour unless it is given.
+            label: A name for whoever gets it: the run tells who answered or cancelled by it.
+        """
+        return await self._body(RunToken, token_request(one, rights, seconds=seconds, label=label))
 
     async def deliveries(self, run: RunOrId) -> Deliveries:
         """Where the run's callbacks stand, and the latest attempts, newest first."""
@@ -211,7 +258,8 @@ class AsyncDormouse(AsyncClient):
 
     async def agents(self) -> list[Agent]:
         """The agents of the app, their tools and models."""
-        return (await self._body(AgentList, Request("GET", "/api/agents")))["data"]
+        found = await self._body(AgentList, Request("GET", "/api/agents"))
+        return found["data"]
 
     # --- batches ---
 
@@ -249,14 +297,16 @@ class AsyncDormouse(AsyncClient):
         limits: LimitsBody | None = None,
         concurrency: int | None = None,
         callback_url: str | None = None,
+        token: BatchTokenBody | None = None,
         idempotency_key: str | None = None,
         extra: Mapping[str, Any] | None = None,
-    ) -> Batch:
+    ) -> SubmittedBatch:
         """Start a batch, and return it as it stands. What is given here is for items that do not say otherwise.
 
         Args:
             inputs: As for `batch`.
             concurrency: How many are active at once at most.
+            token: What a run token for the batch is to allow, which the answer then holds as `token`.
             idempotency_key: The same key gives the same batch for 24 hours; a fresh one unless it is given.
             extra: Fields of the body that this version does not know.
         """
@@ -268,8 +318,9 @@ class AsyncDormouse(AsyncClient):
             "limits": limits,
             "concurrency": concurrency,
             "callback_url": callback_url,
+            "token": token,
         }
-        return await self._body(Batch, batch_request(read_items(inputs), fields, extra, key=idempotency_key))
+        return await self._body(SubmittedBatch, batch_request(read_items(inputs), fields, extra, key=idempotency_key))
 
     async def get_batch(self, batch: BatchOrId) -> Batch:
         """The batch as it stands now."""
@@ -303,13 +354,28 @@ class AsyncDormouse(AsyncClient):
         """The items of the batch in order, each with what became of it, page after page."""
         return self._pages(f"{batch_path(batch)}/items", status=status, limit=limit)
 
-    def batches(self, *, limit: int = 100) -> AsyncIterator[Batch]:
-        """Your batches, newest first, page after page."""
+    def batches(self, *, limit: int = 100) -> AsyncIterator[BatchSummary]:
+        """Your batches, newest first, page after page. `counts` is there once all items have ended: see `get_batch`."""
         return self._pages("/api/batches", limit=limit)
 
     async def cancel_batch(self, batch: BatchOrId) -> Batch:
         """Cancel the batch: what is active is cancelled, what has not begun never does."""
         return await self._body(Batch, Request("POST", f"{batch_path(batch)}/cancel"))
+
+    async def retry_batch(
+        self,
+        batch: BatchOrId,
+        *,
+        status: Iterable[ItemStatus] | ItemStatus | None = None,
+        idempotency_key: str | None = None,
+    ) -> Batch:
+        """Run the failed items of an ended batch again, in a new batch with its options, which is returned.
+
+        Args:
+            status: Which items: those that ended as `failed` (also without it), `incomplete` or `cancelled`.
+            idempotency_key: The same key gives the same new batch for 24 hours; a fresh one unless it is given.
+        """
+        return await self._body(Batch, retry_request(batch, status, key=idempotency_key))
 
     async def delete_batch(self, batch: BatchOrId) -> None:
         """Delete the batch with its runs."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx2
 
-from dormouse_client import _calls
-from dormouse_client._connection import Connection, Headers, network_errors, reply_of
-from dormouse_client._steps import Pause, Reply, Request, Step, Steps
+from dormouse_client import _async_io, _calls
+from dormouse_client._connection import Connection, Headers
+from dormouse_client._steps import Reply, Request, Step, Steps
 from dormouse_client.errors import DormouseError
 
 T = TypeVar("T")
@@ -109,18 +108,7 @@ class AsyncClient:
             steps.close()
 
     async def _carry_out(self, step: Step) -> Reply:
-        if isinstance(step, Request):
-            with network_errors():
-                return reply_of(await self._http.request(**self._connection.arguments(step)))
-        if isinstance(step, Pause):
-            await asyncio.sleep(step.seconds)
-        else:
-            await called(step.callback, *step.values)
-        return Reply()
+        return await _async_io.carry_out(self._http, self._connection, step)
 
-
-async def called(callback: Callable[..., object], *values: object) -> None:
-    """Call back, and wait for what is a coroutine."""
-    result = callback(*values)
-    if inspect.isawaitable(result):
-        await result
+    def _opened(self, request: Request) -> AbstractAsyncContextManager[httpx2.Response]:
+        return _async_io.opened(self._http, self._connection, request)

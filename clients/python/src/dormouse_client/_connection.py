@@ -21,7 +21,8 @@ from dormouse_client.watching import SILENCE_SECONDS
 
 Headers: TypeAlias = "Mapping[str, str] | Callable[[], Mapping[str, str]]"
 
-_OF_A_TOKEN = re.compile(r"/api/(runs|batches)/([^/]+)(/(?!tokens$|deliveries$).*)?")
+_OF_A_TOKEN = re.compile(r"GET /api/runs/[^/]+(/events)?|POST /api/runs/[^/]+/(answers|cancel)|GET /api/batches/[^/]+")
+"""What a run token may open; what it does open is for its rights to say."""
 
 
 @dataclass(frozen=True)
@@ -87,23 +88,22 @@ class Connection:
         read = SILENCE_SECONDS if stream else self.timeout + request.hold
         return {
             "method": request.method,
-            "url": self.base_url + self._path(request.path),
+            "url": self.base_url + self._path(request),
             "params": dict(request.query) or None,
             "headers": {**self.fixed_headers, **checked_headers({**own, **kind, **request.headers})},
             "content": None if request.body is None else json_of(request.body),
             "timeout": httpx2.Timeout(self.timeout, read=read),
         }
 
-    def _path(self, path: str) -> str:
+    def _path(self, request: Request) -> str:
         """The path, or that of the routes which a run token opens."""
         if not self.has_token:
-            return path
-        found = _OF_A_TOKEN.fullmatch(path)
-        if found is None:
+            return request.path
+        if _OF_A_TOKEN.fullmatch(f"{request.method} {request.path}") is None:
             raise InvalidArgument(
                 "A run token opens one run or batch, to read, watch, answer or cancel it. Use a `key` for this call."
             )
-        return f"/api/shared/{path.removeprefix('/api/')}"
+        return f"/api/shared/{request.path.removeprefix('/api/')}"
 
 
 def json_of(body: object) -> bytes:

@@ -1,8 +1,7 @@
-"""The client for ordinary code: scripts, notebooks, threads."""
+"""The client for ordinary code: scripts, notebooks, threads. Generated from the one for asyncio."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,33 +10,48 @@ import httpx2
 from dormouse_client import _calls
 from dormouse_client._arguments import (
     BatchOrId,
+    CallOrId,
+    Right,
     RunOrId,
     answer_request,
     batch_path,
     batch_request,
     is_final,
     query,
+    retry_request,
     run_path,
     run_request,
     session_path,
+    token_request,
+    tool_call_path,
 )
 from dormouse_client._calls import MAX_HOLD_SECONDS, Outage
-from dormouse_client._connection import is_stream, network_errors, reply_of
-from dormouse_client._steps import Request, checked
+from dormouse_client._connection import is_stream, reply_of
+from dormouse_client._steps import CallBack, Pause, Request, checked
 from dormouse_client._sync_client import SyncClient
 from dormouse_client.contract import (
     Agent,
     AgentList,
     Batch,
     BatchItem,
+    BatchSummary,
+    BatchTokenBody,
     Deliveries,
+    InputMessage,
     ItemStatus,
     LimitsBody,
     MessageBody,
     Run,
+    RunInput,
     RunStatus,
     RunSummary,
+    RunToken,
     Session,
+    SubmittedBatch,
+    SubmittedRun,
+    Timeline,
+    TokenBody,
+    WholeToolCall,
 )
 from dormouse_client.errors import DormouseError
 from dormouse_client.inputs import Inputs, read_items
@@ -67,16 +81,18 @@ class Dormouse(SyncClient):
         deadline_seconds: float | None = None,
         limits: LimitsBody | None = None,
         callback_url: str | None = None,
+        token: TokenBody | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
         extra: Mapping[str, Any] | None = None,
-    ) -> Run:
+    ) -> SubmittedRun:
         """Start a run, and return it as it stands.
 
         Args:
             input: A text, or messages in the shape of the Responses API.
             session_id: Makes it the next run of that conversation.
             stream: Whether its text can be watched as it is written.
+            token: What a run token is to allow, which the answer then holds as `token`: see `create_token`.
             wait: Seconds to wait for its end, 30 at most; it goes on in any case.
             idempotency_key: The same key gives the same run for 24 hours; a fresh one unless it is given.
             extra: Fields of the body that this version does not know.
@@ -92,8 +108,9 @@ class Dormouse(SyncClient):
             "deadline_seconds": deadline_seconds,
             "limits": limits,
             "callback_url": callback_url,
+            "token": token,
         }
-        return self._body(Run, run_request(fields, extra, wait=wait, key=idempotency_key))
+        return self._body(SubmittedRun, run_request(fields, extra, wait=wait, key=idempotency_key))
 
     def get(self, run: RunOrId) -> Run:
         """The run as it stands now."""
@@ -144,8 +161,7 @@ class Dormouse(SyncClient):
         while not watch.ended:
             error: DormouseError | None = None
             try:
-                request = self._connection.arguments(watch.request(), stream=True)
-                with network_errors(), self._http.stream(**request) as response:
+                with self._opened(watch.request()) as response:
                     if not is_stream(response):
                         response.read()
                         checked(reply_of(response))
@@ -160,8 +176,8 @@ class Dormouse(SyncClient):
                 error = caught
             pause = watch.pause(error)
             if error is not None and on_outage is not None:
-                on_outage(error, pause)
-            time.sleep(pause)
+                self._carry_out(CallBack(on_outage, error, pause))
+            self._carry_out(Pause(pause))
 
     def answer(self, run: RunOrId, answers: Mapping[str, Any]) -> Run:
         """Approve or refuse the calls in the run's `required_action`.
@@ -184,6 +200,40 @@ class Dormouse(SyncClient):
     ) -> Iterator[RunSummary]:
         """Your runs, newest first, page after page. `limit` is how many a page has at most (100)."""
         return self._pages("/api/runs", status=status, agent=agent, limit=limit)
+
+    def input(self, run: RunOrId) -> list[InputMessage]:
+        """The whole input of the run, of which the run itself shows the beginning; a text is one message."""
+        found = self._body(RunInput, Request("GET", f"{run_path(run)}/input"))
+        return found["input"]
+
+    def timeline(self, run: RunOrId) -> Timeline:
+        """What has happened to the run so far, oldest first, and when the app was at work for it."""
+        return self._body(Timeline, Request("GET", f"{run_path(run)}/timeline"))
+
+    def tool_call(self, run: RunOrId, call: CallOrId) -> WholeToolCall:
+        """One of the run's tool calls with `whole_arguments` and `whole_result`: the run shows the beginning of each.
+
+        Args:
+            call: One of the run's `tool_calls`, or its `id`, such as `1.0`.
+        """
+        return self._body(WholeToolCall, Request("GET", tool_call_path(run, call)))
+
+    def create_token(
+        self,
+        one: RunOrId | BatchOrId,
+        *,
+        rights: Iterable[Right] = ("read",),
+        seconds: int | None = None,
+        label: str | None = None,
+    ) -> RunToken:
+        """A run token, which opens this run or batch, and nothing else, to whoever has it.
+
+        Args:
+            rights: Of a run `read` (and watch), `answer` and `cancel`; of a batch `read` alone.
+            seconds: How long it holds; an hour unless it is given.
+            label: A name for whoever gets it: the run tells who answered or cancelled by it.
+        """
+        return self._body(RunToken, token_request(one, rights, seconds=seconds, label=label))
 
     def deliveries(self, run: RunOrId) -> Deliveries:
         """Where the run's callbacks stand, and the latest attempts, newest first."""
@@ -208,7 +258,8 @@ class Dormouse(SyncClient):
 
     def agents(self) -> list[Agent]:
         """The agents of the app, their tools and models."""
-        return self._body(AgentList, Request("GET", "/api/agents"))["data"]
+        found = self._body(AgentList, Request("GET", "/api/agents"))
+        return found["data"]
 
     # --- batches ---
 
@@ -246,14 +297,16 @@ class Dormouse(SyncClient):
         limits: LimitsBody | None = None,
         concurrency: int | None = None,
         callback_url: str | None = None,
+        token: BatchTokenBody | None = None,
         idempotency_key: str | None = None,
         extra: Mapping[str, Any] | None = None,
-    ) -> Batch:
+    ) -> SubmittedBatch:
         """Start a batch, and return it as it stands. What is given here is for items that do not say otherwise.
 
         Args:
             inputs: As for `batch`.
             concurrency: How many are active at once at most.
+            token: What a run token for the batch is to allow, which the answer then holds as `token`.
             idempotency_key: The same key gives the same batch for 24 hours; a fresh one unless it is given.
             extra: Fields of the body that this version does not know.
         """
@@ -265,8 +318,9 @@ class Dormouse(SyncClient):
             "limits": limits,
             "concurrency": concurrency,
             "callback_url": callback_url,
+            "token": token,
         }
-        return self._body(Batch, batch_request(read_items(inputs), fields, extra, key=idempotency_key))
+        return self._body(SubmittedBatch, batch_request(read_items(inputs), fields, extra, key=idempotency_key))
 
     def get_batch(self, batch: BatchOrId) -> Batch:
         """The batch as it stands now."""
@@ -300,13 +354,28 @@ class Dormouse(SyncClient):
         """The items of the batch in order, each with what became of it, page after page."""
         return self._pages(f"{batch_path(batch)}/items", status=status, limit=limit)
 
-    def batches(self, *, limit: int = 100) -> Iterator[Batch]:
-        """Your batches, newest first, page after page."""
+    def batches(self, *, limit: int = 100) -> Iterator[BatchSummary]:
+        """Your batches, newest first, page after page. `counts` is there once all items have ended: see `get_batch`."""
         return self._pages("/api/batches", limit=limit)
 
     def cancel_batch(self, batch: BatchOrId) -> Batch:
         """Cancel the batch: what is active is cancelled, what has not begun never does."""
         return self._body(Batch, Request("POST", f"{batch_path(batch)}/cancel"))
+
+    def retry_batch(
+        self,
+        batch: BatchOrId,
+        *,
+        status: Iterable[ItemStatus] | ItemStatus | None = None,
+        idempotency_key: str | None = None,
+    ) -> Batch:
+        """Run the failed items of an ended batch again, in a new batch with its options, which is returned.
+
+        Args:
+            status: Which items: those that ended as `failed` (also without it), `incomplete` or `cancelled`.
+            idempotency_key: The same key gives the same new batch for 24 hours; a fresh one unless it is given.
+        """
+        return self._body(Batch, retry_request(batch, status, key=idempotency_key))
 
     def delete_batch(self, batch: BatchOrId) -> None:
         """Delete the batch with its runs."""

@@ -1,17 +1,17 @@
-"""How the steps of a call are carried out in a thread."""
+"""How the steps of a call are carried out in a thread. Generated from the same for an event loop."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx2
 
-from dormouse_client import _calls
-from dormouse_client._connection import Connection, Headers, network_errors, reply_of
-from dormouse_client._steps import Pause, Reply, Request, Step, Steps
+from dormouse_client import _calls, _sync_io
+from dormouse_client._connection import Connection, Headers
+from dormouse_client._steps import Reply, Request, Step, Steps
 from dormouse_client.errors import DormouseError
 
 T = TypeVar("T")
@@ -107,11 +107,7 @@ class SyncClient:
             steps.close()
 
     def _carry_out(self, step: Step) -> Reply:
-        if isinstance(step, Request):
-            with network_errors():
-                return reply_of(self._http.request(**self._connection.arguments(step)))
-        if isinstance(step, Pause):
-            time.sleep(step.seconds)
-        else:
-            step.callback(*step.values)
-        return Reply()
+        return _sync_io.carry_out(self._http, self._connection, step)
+
+    def _opened(self, request: Request) -> AbstractContextManager[httpx2.Response]:
+        return _sync_io.opened(self._http, self._connection, request)

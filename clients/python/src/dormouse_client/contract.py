@@ -280,11 +280,60 @@ class BatchItemList(TypedDict):
 class BatchList(TypedDict):
     """A page of the caller's batches, newest first."""
 
-    data: list[Batch]
-    """The batches."""
+    data: list[BatchSummary]
+    """The batches, without what changes often."""
 
     next_cursor: NotRequired[str]
     """Only there when there is a next page."""
+
+
+class BatchSummary(TypedDict):
+    """A batch in a list, as of its last change of status. What changes more often is at its own address."""
+
+    id: str
+    """The batch's id."""
+
+    object: Literal["batch"]
+    """What this is: always `batch`."""
+
+    url: str
+    """The batch's own address."""
+
+    items_url: str
+    """Where its items are read, in pages."""
+
+    status: BatchStatus
+    """`completed` and `cancelled` are final and never change."""
+
+    total: int
+    """How many items it has."""
+
+    counts: BatchCounts | None
+    """How many items ended how; null until all have, for until then it changes with each: the batch itself has it."""
+
+    agent: str | None
+    """The agent of items that name none; null for the app's default."""
+
+    model: str | None
+    """The model of items that name none; null for the agent's own."""
+
+    concurrency: int
+    """How many items are active at once at most."""
+
+    metadata: dict[str, str]
+    """What its caller noted on it at submit; its runs have it too."""
+
+    retry_of: str | None
+    """The batch whose items it runs again; null when its items are new. That batch may be deleted since."""
+
+    created_at: str
+    """When it was submitted."""
+
+    completed_at: str | None
+    """When its last item ended; null before."""
+
+    elapsed_seconds: float | None
+    """From submit to the end; null before."""
 
 
 class BatchTokenBody(TypedDict):

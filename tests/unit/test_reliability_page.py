@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from local import ROOT
+from tests.parts.cases import cases
 
 PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 NAMED = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
@@ -22,7 +21,7 @@ def test_every_state_names_who_looks_and_a_test() -> None:
         assert NAMED.search(tests), state
 
 
-@pytest.mark.parametrize(("file", "name"), sorted(set(NAMED.findall(PAGE))))
+@cases(("file", "name"), sorted(set(NAMED.findall(PAGE))))
 def test_every_named_test_is_there(file: str, name: str) -> None:
     found = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob(file)]
     assert any(re.search(rf"^(async )?def {name}\(", text, re.MULTILINE) for text in found)

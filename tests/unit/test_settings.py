@@ -16,6 +16,7 @@ from local.openapi import docs
 from shared import settings
 from shared.errors import Misconfigured
 from shared.settings import FUNCTION_TIMEOUT_SECONDS, Settings, load, names, unknown_names
+from tests.parts.cases import cases
 
 
 def problem(**environment: str) -> str:
@@ -68,7 +69,7 @@ def test_only_the_names_of_settings_are_read() -> None:
         assert load({name: "hostile"}) == Settings(), name
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "value", "sentence"),
     [
         ("DORMOUSE_DRIVER", "s3cret", "'durable' or 'timer'"),
@@ -396,7 +397,7 @@ def test_origins_are_read_as_browsers_send_them() -> None:
     assert load({}).origins_allowed == frozenset()
 
 
-@pytest.mark.parametrize(
+@cases(
     "value",
     ["*", "https://*.example.com", "https://a.example.com/", "https://a.example.com/x", "a.example.com", "null",
      "https://", "ftp://a.example.com", "https://a@b.example.com", "https://a.example.com:", "https://b\u00fccher.example",

@@ -22,6 +22,7 @@ from shared.agentkit.extras import (
 )
 from shared.agentkit.items import read_items
 from shared.agentkit.responses import read_event
+from tests.parts.cases import cases
 
 URL = "https://example.com/a"
 
@@ -87,7 +88,7 @@ def test_annotations_are_kept_up_to_a_number_and_a_size(monkeypatch: pytest.Monk
     assert annotations_from_json('[{"type": "x", "later": 1}]') == (Annotation(type="x"),)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("item", "summary"),
     [
         ({"type": "web_search_call", "action": {"type": "search", "query": "moons of\n Mars"}}, "moons of Mars"),

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from shared.agentkit.redaction import MAX_TEXT, for_callers, plain_code, without_secrets
+from tests.parts.cases import cases
 
 AZURE_KEY = "8f14e45fceea167a5a36dedd4bea2543"
 
@@ -69,7 +70,7 @@ def test_what_helps_is_left_as_it_is(text: str) -> None:
     assert for_callers(text) == text
 
 
-@pytest.mark.parametrize("text", [each.values[0] for each in (*SECRETS, *ADDRESSES)])
+@cases("text", [each.values[0] for each in (*SECRETS, *ADDRESSES)])
 def test_what_was_redacted_stays_as_it_is(text: str) -> None:
     assert for_callers(for_callers(text)) == for_callers(text)
 

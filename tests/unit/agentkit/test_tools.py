@@ -16,6 +16,7 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 
 from shared.agentkit.tools import Tool, ToolContext, ToolError, by_name, error_of, error_output, tool
+from tests.parts.cases import cases
 
 CONTEXT = ToolContext(
     run_id="run_1", session_id="1", owner="app", call_id="call_1", idempotency_key="run_1:1:0", start=1
@@ -95,9 +96,7 @@ def threads() -> Iterator[Executor]:
 # --- the schema ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("hint", "schema"),
-    [
+@cases(("hint", "schema"), [
         (str, {"type": "string"}),
         (int, {"type": "integer"}),
         (float, {"type": "number"}),
@@ -118,9 +117,7 @@ def threads() -> Iterator[Executor]:
         ),
         (Point, {"$ref": "#/$defs/Point"}),
         (Tree, {"$ref": "#/$defs/Tree"}),
-    ],
-    ids=str,
-)  # fmt: skip
+    ])  # fmt: skip
 def test_a_type_in_the_signature_is_a_strict_schema(hint: Any, schema: dict[str, Any]) -> None:
     probe = one(hint)
     assert probe.schema["properties"] == {"value": schema}

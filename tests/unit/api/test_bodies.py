@@ -21,6 +21,7 @@ from shared.errors import (
 from shared.runs.commands.submission import Submission
 from shared.runs.model.facts import Approve
 from shared.settings import BESIDES_THE_INPUT, Settings
+from tests.parts.cases import cases
 from tests.unit.api.conftest import request
 
 LIMIT = 1_000
@@ -68,7 +69,7 @@ async def test_a_request_is_read_as_it_was_meant() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     "body",
     [
         b"",
@@ -101,7 +102,7 @@ async def test_a_byte_order_mark_is_no_error() -> None:
     assert (await read(b'\xef\xbb\xbf{"input": "x"}')).items[0]["content"] == "x"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "named"),
     [
         ({}, ["input"]),

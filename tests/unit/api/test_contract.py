@@ -11,6 +11,7 @@ import pytest
 from shared.api.native import contract
 from shared.errors import Unauthenticated
 from shared.settings import Settings
+from tests.parts.cases import cases
 from tests.unit.api.conftest import content, request
 
 
@@ -40,7 +41,7 @@ def test_it_is_for_those_who_may_call() -> None:
 # --- compressed ---
 
 
-@pytest.mark.parametrize(
+@cases(
     ("accepted", "coding"),
     [
         ("gzip", "gzip"),

@@ -14,6 +14,7 @@ import pytest
 from shared.api.run_tokens import MOST_SECONDS, Right, Subject, VerifiedToken, sign, verify
 from shared.errors import DormouseError, InvalidToken, TokenExpired, TokensDisabled
 from shared.settings import Settings
+from tests.parts.cases import cases
 
 SECRET = "a-secret-of-the-tests-" * 3
 OTHER = "another-secret-of-the-tests-" * 3
@@ -111,7 +112,7 @@ def forged() -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("kind", forged())
+@cases("kind", forged())
 def test_what_this_app_has_not_signed_is_no_token(kind: str) -> None:
     error = refusal(forged()[kind])
     assert type(error) is InvalidToken
@@ -122,7 +123,7 @@ OURS = parts(token())[1]
 LACKING = [{**OURS, name: None} for name in ("iss", "aud", "sub", "exp", "bound", "rights")]
 
 
-@pytest.mark.parametrize(
+@cases(
     "claims",
     [
         *LACKING,

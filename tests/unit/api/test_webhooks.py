@@ -19,6 +19,7 @@ from shared.runs.concurrency import LostRace
 from shared.runs.store.tables import Conflict
 from shared.settings import Settings
 from shared.wiring import App
+from tests.parts.cases import cases
 from tests.unit.api.conftest import content, request
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the tests").decode()
@@ -83,7 +84,7 @@ async def test_a_response_that_concerns_no_run_wakes_nobody() -> None:
     assert (app.looked, app.awake) == (["resp_1"], [])
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
     [
         {"type": "batch.completed"},

@@ -16,6 +16,7 @@ import pytest
 import dev
 from local.dev import checking, running, testing
 from local.stack import StackError, free_port, setup
+from tests.parts.cases import cases
 
 HOME = "/" + "home"  # put together here, so that this file passes the check that it tests
 
@@ -194,7 +195,7 @@ def test_a_busy_port_is_named_before_anything_is_made(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "expected"),
     [
         ("see https://example.com/simple", 0),

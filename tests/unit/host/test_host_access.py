@@ -16,6 +16,7 @@ from azurefunctions.extensions.http.fastapi import Request
 from local.access import AccessRules, names_of
 from local.host import Host, Keys
 from local.model import ScriptedModel
+from tests.parts.cases import cases
 
 PAGE = "http://localhost:5173"
 
@@ -35,7 +36,7 @@ def test_the_names_of_this_machine_are_answered(host: str) -> None:
     assert not refused(AccessRules(), host=host)
 
 
-@pytest.mark.parametrize(
+@cases(
     "host",
     [
         *("evil.test", "evil.test:7071", "localhost.evil.test", "localhost.", "127.0.0.1.evil.test", "127.0.0.2"),
@@ -84,7 +85,7 @@ REQUESTS: dict[str, tuple[Mapping[str, str], bool, bool]] = {
 }
 
 
-@pytest.mark.parametrize("name", REQUESTS)
+@cases("name", REQUESTS)
 def test_pages_of_other_origins_are_refused_unless_theirs_was_named(name: str) -> None:
     headers, by_default, with_cors = REQUESTS[name]
     assert refused(AccessRules(), host="localhost:7071", **headers) == by_default

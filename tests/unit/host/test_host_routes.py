@@ -3,9 +3,10 @@
 import pytest
 
 from local.host.routes import PathError, RouteError, decode_path, parse_template
+from tests.parts.cases import cases
 
 
-@pytest.mark.parametrize(
+@cases(
     ("template", "path", "expected"),
     [
         ("api/only", "/api/only", {}),
@@ -74,7 +75,7 @@ def test_what_is_no_template_is_refused(template: str) -> None:
         parse_template(template)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("raw", "expected"),
     [
         (b"/a%20b", "/a b"),

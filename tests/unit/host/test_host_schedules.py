@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from local.host.schedules import Every, ScheduleError, parse_schedule, parse_timespan, substitute
+from tests.parts.cases import cases
 
 
 def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("schedule", "now", "expected"),
     [
         ("*/10 * * * * *", "2026-01-01T00:00:00", "2026-01-01T00:00:10"),
@@ -40,7 +41,7 @@ def test_next_occurrence(schedule: str, now: str, expected: str) -> None:
     assert parse_schedule(schedule).after(at(now)) == at(expected)
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         "",

@@ -7,6 +7,7 @@ import pytest
 from local.model.conversation import Conversation, normal_items
 from local.model.faults import Fault, ScriptError, fault_at, parse_fault
 from local.model.script import parse_script, script_named, turns_served
+from tests.parts.cases import cases
 
 CALL_TURNS = {"a": 0, "b": 0, "c": 1}
 
@@ -32,7 +33,7 @@ WISH = {"type": "mcp_approval_request", "id": "c"}
 VERDICT = {"type": "mcp_approval_response", "approval_request_id": "c"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("items", "served"),
     [
         ([], 0),

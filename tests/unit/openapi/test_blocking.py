@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from local.openapi.blocking import blocking
+from tests.parts.cases import cases
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "made"),
     [
         (

@@ -20,6 +20,7 @@ from shared.api import routing
 from shared.api.operations import OPERATIONS, RUN_TOKEN
 from shared.errors import DormouseError
 from shared.runs.model.phases import RunStatus
+from tests.parts.cases import cases
 from tests.parts.contract import FILE, Contract, events_of
 
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
@@ -142,8 +143,8 @@ def test_an_example_of_a_stream_is_true() -> None:
         assert contract.differences_of_event(kind, json.loads(data)) == []
 
 
-@pytest.mark.parametrize(("_method", "path", "made"), operations_of_the_document())
-def test_an_operation_says_what_it_does(_method: str, path: str, made: dict[str, Any]) -> None:
+@cases(("method", "path", "made"), operations_of_the_document())
+def test_an_operation_says_what_it_does(method: str, path: str, made: dict[str, Any]) -> None:
     assert re.fullmatch(r"[A-Z].*[a-z?]", made["summary"])
     assert len(re.findall(r"\{(\w+)\}", path)) == sum(each.get("in") == "path" for each in made["parameters"])
     assert made["responses"].keys() & {"200", "202", "204"}
@@ -178,7 +179,7 @@ def test_a_property_without_a_description_is_named() -> None:
     assert list(undescribed(schemas)) == ["/A: b", "/A/properties/b: c"]
 
 
-@pytest.mark.parametrize(("method", "path", "made"), operations_of_the_document())
+@cases(("method", "path", "made"), operations_of_the_document())
 def test_an_operation_is_described_and_has_an_example(method: str, path: str, made: dict[str, Any]) -> None:
     assert made.get("description", "").endswith("."), "the handler's docstring says nothing after its first line"
     assert set(made["tags"]) <= {tag["name"] for tag in DOCUMENT["tags"] if tag["description"]}
@@ -290,7 +291,7 @@ BODY = json.dumps(
 )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "headers", "body", "difference"),
     [
         (200, {}, BODY, None),

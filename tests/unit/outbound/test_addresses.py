@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.outbound.addresses import Rules, Target, is_public, parse
+from tests.parts.cases import cases
 
 PUBLIC = [
     "1.1.1.1",
@@ -113,12 +114,12 @@ NOT_PUBLIC = [
 ]
 
 
-@pytest.mark.parametrize("address", PUBLIC)
+@cases("address", PUBLIC)
 def test_what_is_public(address: str) -> None:
     assert is_public(address)
 
 
-@pytest.mark.parametrize("address", NOT_PUBLIC)
+@cases("address", NOT_PUBLIC)
 def test_what_is_not(address: str) -> None:
     assert not is_public(address)
 
@@ -163,7 +164,7 @@ FORM = "must be a plain URL"
 PUBLIC_ONLY = "must lead to a public address"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("url", "problem"),
     [
         ("https://example.com/hook?token=a%20b", None),

@@ -16,6 +16,7 @@ from local import ROOT
 from local.packaging import package
 from local.packaging.azdignore import AzdIgnore, azd_files
 from local.packaging.funcignore import FuncIgnore, published_files
+from tests.parts.cases import cases
 
 Way = Callable[[Path], Iterable[str]]
 
@@ -207,7 +208,7 @@ def test_secrets_deep_below_the_app_stay_behind_too(way: str, tree: Path) -> Non
     assert sorted(WAYS[way](tree)) == sorted(APP)
 
 
-@pytest.mark.parametrize("path", [*CLUTTER, *SECRETS])
+@cases("path", [*CLUTTER, *SECRETS])
 def test_what_is_not_the_app_stays_behind_as_editors_read_the_file(path: str) -> None:
     assert pathspec.GitIgnoreSpec.from_lines(our_patterns().splitlines()).match_file(path)
 
@@ -265,7 +266,7 @@ AZD_ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("patterns", "path", "denied"), AZD_ANSWERS)
+@cases(("patterns", "path", "denied"), AZD_ANSWERS)
 def test_azd_reads_a_line_as_its_library_does(patterns: str, path: str, denied: bool) -> None:
     assert AzdIgnore(patterns).denies(path) is denied
 

@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 from starlette.datastructures import Headers
 
 from dormouse_client import Callback, CallbackRefused, InvalidArgument, verify_callback
+from tests.parts.cases import cases
 from tests.parts.receiver import OTHER_SECRET, SECRET
 
 NOW = 1_790_000_000
@@ -76,7 +77,7 @@ def test_secrets_can_be_changed_on_either_side(signers: tuple[str, ...], secrets
 GOOD = signed()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("headers", "body"),
     [
         (signed(BODY, OTHER_SECRET), BODY),

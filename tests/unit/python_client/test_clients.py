@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from dormouse_client import AsyncDormouse, Dormouse, InvalidArgument, NetworkError, UnexpectedResponse
+from tests.parts.cases import cases
 from tests.unit.python_client.parts import RUN_ID, run
 from tests.unit.python_client.test_watching import END, STATE, deltas
 
@@ -114,7 +115,7 @@ CALLS: list[tuple[Callable[[Any], Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "method", "path"), CALLS, ids=[f"{method} {path}" for _, method, path in CALLS])
+@cases(("call", "method", "path"), CALLS)
 async def test_each_call_goes_where_it_belongs_by_either_client(call: Any, method: str, path: str) -> None:
     seen: list[httpx2.Request] = []
 

@@ -14,6 +14,7 @@ import pytest
 from dormouse_client import _arguments, _connection, contract, watching
 from local.openapi import python
 from shared.runs.model.phases import RunStatus
+from tests.parts.cases import cases
 from tests.parts.contract import FILE, events_of
 from tests.unit.python_client.test_clients import CALLS
 
@@ -21,7 +22,7 @@ DOCUMENT: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@cases("name", SCHEMAS)
 def test_every_schema_is_a_type_with_the_same_fields(name: str) -> None:
     kind, schema = getattr(contract, name), SCHEMAS[name]
     if "properties" not in schema:
@@ -78,7 +79,7 @@ def test_whatever_a_description_says_it_stays_one() -> None:
     )
 
 
-@pytest.mark.parametrize(("method", "path"), [(method, path) for _, method, path in CALLS])
+@cases(("method", "path"), [(method, path) for _, method, path in CALLS])
 def test_every_address_that_is_called_is_one_of_the_app(method: str, path: str) -> None:
     address = urlsplit(path)
     for template, operations in DOCUMENT["paths"].items():

@@ -42,6 +42,7 @@ from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.rules.ending import MAX_CRASHES
 from shared.runs.store.rows import RowTooNew
+from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table, Value
 from tests.parts.memory import MemoryTables
 from tests.unit.runs.conftest import Clock
@@ -136,7 +137,7 @@ async def test_a_wake_of_a_batch_that_is_not_there_has_nothing_to_do(
 def test_when_a_batch_is_woken_next(
     ports: Ports, changes: dict[str, Any], status: BatchStatus, wake_in: float | None, may_be_early: bool
 ) -> None:
-    outcome = batch_outcome(ports, a_batch(**changes))
+    outcome = batch_outcome(ports, Stored(a_batch(**changes), ""))
     assert (outcome.status, outcome.wake_in, outcome.may_be_early) == (status, wake_in, may_be_early)
 
 
@@ -465,7 +466,7 @@ async def test_a_tombstone_deletes_its_runs_then_its_rows_and_itself_last(
     batch = a_batch(total=total, cursor=total, completed=begun, cancelled=total - begun, phase=OVER)
     batch = replace(batch, progress=replace(batch.progress, cancelled_from=cancelled_from))
     await items_of(ports, batch)
-    await ports.index.list_batch(batch)
+    await ports.index.list_hidden(batch)
     for index in (0, RUNS_A_WAKE - 1, RUNS_A_WAKE, begun - 1):
         await run_of_item(ports, index, phase=RunEnded(status=RunStatus.COMPLETED, completed_at=NOW))
     assert await delete_batch(ports, ID) is True
@@ -556,6 +557,7 @@ async def test_who_is_never_fast_enough_gives_up(ports: Ports, tables: MemoryTab
 async def test_each_new_status_is_logged(
     ports: Ports, caplog: pytest.LogCaptureFixture, fact: BatchFact | str, said: int
 ) -> None:
+    await ports.index.list_hidden(a_batch())
     stored = await ports.batches.create(a_batch())
     caplog.set_level("INFO", "dormouse")
     if isinstance(fact, str):

@@ -22,6 +22,7 @@ from shared.runs.rules.decide import decide
 from shared.runs.rules.schedule import CALLBACK_WAITS, DAY
 from shared.runs.rules.tools import park
 from shared.settings import Settings
+from tests.parts.cases import cases
 from tests.unit.runs.records import NOW, SESSION, TERMINAL, a_run, an_entry, at
 
 URL = "https://receiver.example/hook"
@@ -51,7 +52,7 @@ def owed(run: Run) -> list[str]:
     return [entry.subject for entry in run.outbox.of(EntryKind.CALLBACK)]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("sent", "tries", "age", "verdict"),
     [
         (Sent(status=200), 1, 0, NextStep(CallbackState.DELIVERED)),

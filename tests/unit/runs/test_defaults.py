@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-import pytest
-
 from shared.runs.actions import outcome
 from shared.runs.commands import submission
 from shared.runs.model import (
@@ -27,6 +25,7 @@ from shared.runs.queries import conversation
 from shared.runs.rules import decide
 from shared.runs.store import due, index, slots, tables
 from shared.runs.watching import views
+from tests.parts.cases import cases
 
 MODULES = (
     batch,
@@ -53,6 +52,7 @@ MODULES = (
 
 OTHERWISE: dict[str, object] = {
     "BatchItem.schema": run.SCHEMA,
+    "BatchSummary.concurrency": 1,
     "ClientText.whole": True,  # a viewer begins with the text
     "Delivery.schema": run.SCHEMA,
     "Delivery.state": deliveries.DeliveryState.SENDING,
@@ -88,7 +88,7 @@ def default_of(field: Field[Any]) -> Any:
     return None if field.default_factory is MISSING else field.default_factory()
 
 
-@pytest.mark.parametrize("record", records(), ids=lambda record: record.__name__)
+@cases("record", records())
 def test_what_is_not_said_has_not_happened(record: type[Any]) -> None:
     for field in fields(record):
         default, name = default_of(field), f"{record.__name__}.{field.name}"

@@ -29,6 +29,7 @@ from shared.runs.rules.change import Before, Change
 from shared.runs.rules.decide import decide
 from shared.runs.rules.journal import milliseconds
 from shared.settings import Settings
+from tests.parts.cases import cases
 from tests.unit.runs.records import NOW, a_run, an_entry, at
 from tests.unit.runs.test_transitions import a_call, after, asked, name_of, pending
 
@@ -124,7 +125,7 @@ TOLD: list[tuple[Phase, Fact, list[tuple[str, str]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("phase", "fact", "lines"), TOLD, ids=lambda each: type(each).__name__)
+@cases(("phase", "fact", "lines"), TOLD)
 def test_each_fact_is_told_in_its_own_words(phase: Phase, fact: Fact, lines: list[tuple[str, str]]) -> None:
     run = a_run(
         phase=phase, attempt=1, deadline_at=at(100), entries=(CALLBACK, DELETE), response_ids=("resp_0", "resp_x")

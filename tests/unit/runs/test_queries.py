@@ -135,18 +135,18 @@ async def test_a_list_shows_the_batches_that_are_there(ports: Ports) -> None:
     def named(digit: str, **changes: Any) -> Batch:
         return a_batch(id="batch_" + digit * 32, created_at=NOW + timedelta(seconds=int(digit)), **changes)
 
-    shown, gone, unwritten, other = named("1"), named("2"), named("3"), named("4")
-    for batch in (shown, gone, unwritten, other, named("5", owner="another")):
-        await ports.index.list_batch(batch)
-    await ports.batches.create(shown)
-    await ports.batches.create(replace(gone, phase=Deleted(status=BatchStatus.COMPLETED, deleted_at=NOW)))
-    await ports.batches.create(replace(other, request=replace(other.request, fingerprint="t")))
+    shown, hidden, deleted, older = named("4"), named("3"), named("2"), named("1")
+    for batch in (shown, hidden, deleted, older, named("5", owner="another")):
+        listing = await ports.index.list_hidden(batch)
+        if batch is not hidden:
+            await ports.index.show(batch, listing)
+    await ports.index.unlist(ports.index.list_row_of(deleted))
     page = await batches_of_owner(ports, "app", None, 9)
-    assert (page.batches, page.cursor) == ([shown], None)
-    first = await batches_of_owner(ports, "app", None, 2)
-    assert first.batches == []
-    second = await batches_of_owner(ports, "app", first.cursor, 2)
-    assert second.batches == [shown]
+    assert ([each.id for each in page.batches], page.cursor) == ([shown.id, older.id], None)
+    first = await batches_of_owner(ports, "app", None, 1)
+    assert [each.id for each in first.batches] == [shown.id]
+    second = await batches_of_owner(ports, "app", first.cursor, 1)
+    assert [each.id for each in second.batches] == [older.id]
 
 
 def a_result(index: int, status: RunStatus = RunStatus.COMPLETED, **changes: Any) -> ItemResult:

@@ -36,6 +36,7 @@ from shared.runs.model.run import (
 )
 from shared.runs.store.rows import RowTooNew, RowTooOld, RowUnreadable, changes, decode, encode
 from shared.runs.store.tables import Value
+from tests.parts.cases import cases
 from tests.parts.limits import check_values
 from tests.unit.runs.records import NOW, SESSION, a_run, an_entry
 
@@ -317,7 +318,7 @@ def test_changes_are_exactly_the_merge_that_makes_one_record_the_other(pair: tup
     assert changes(before, before) == {}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("change", "merge"),
     [
         (
@@ -393,7 +394,7 @@ def test_a_moment_keeps_its_instant_whatever_its_zone() -> None:
     assert decode(Run, encode(a_run(created_at=elsewhere))).request.created_at == NOW
 
 
-@pytest.mark.parametrize(
+@cases(
     "damage",
     [
         {"phase": '{"is":"Sleeping"}'},
@@ -451,7 +452,6 @@ def test_a_moment_keeps_its_instant_whatever_its_zone() -> None:
         {"text_part": "ab:x"},
         {"text_part": "ab:1:2"},
     ],
-    ids=str,
 )
 def test_a_damaged_row_is_unreadable_and_nothing_else(damage: dict[str, Value]) -> None:
     with pytest.raises(RowUnreadable):
@@ -514,7 +514,7 @@ def test_a_value_that_shrinks_leaves_nothing_behind() -> None:
         assert decode(Run, row) == a_run(response_ids=left)
 
 
-@pytest.mark.parametrize(
+@cases(
     "wrong",
     [
         {"agent": 1},
@@ -533,7 +533,6 @@ def test_a_value_that_shrinks_leaves_nothing_behind() -> None:
         {"phase": Pending(token=None, next_look=NOW)},  # type: ignore[arg-type]
         {"turn": Turn(number=None)},  # type: ignore[arg-type]
     ],
-    ids=str,
 )
 def test_what_could_not_be_read_again_of_a_part_is_not_written(wrong: dict[str, Any]) -> None:
     with pytest.raises((TypeError, AttributeError, KeyError)):

@@ -28,6 +28,7 @@ from shared.runs.model.phases import (
 )
 from shared.runs.model.run import Turn
 from shared.runs.rules.agenda import ActionKind, agenda, next_action, next_time
+from tests.parts.cases import cases
 from tests.unit.runs.records import NOW, SESSION, TERMINAL, a_run, an_entry, at
 
 CLAIM = Claim(until=at(60), unknown_at=at(90))
@@ -43,7 +44,7 @@ def test_a_run_id_carries_session_and_number(number: int) -> None:
     assert parse_run_id(run_id(SESSION, number)) == (SESSION, number)
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         "",
@@ -142,7 +143,7 @@ def test_the_status_of_a_run_that_goes_on_follows_from_its_phase(phase: Phase, t
 # --- time -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "kind", "due"),
     [
         ({"phase": Creating()}, ActionKind.CREATE, 0),

@@ -19,6 +19,7 @@ from shared.runs.rules.schedule import (
     unknown_outcome_wait,
 )
 from shared.settings import Settings
+from tests.parts.cases import cases
 
 DEFAULTS = Settings.model_validate({})
 ages = st.floats(min_value=0, max_value=30 * 86_400)
@@ -87,7 +88,7 @@ def test_every_create_that_the_default_allows_has_a_wait() -> None:
     assert len(UNKNOWN_OUTCOME_WAITS) == DEFAULTS.create_attempts - 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("tries", "age", "retry_after", "wait"),
     [
         (1, 0, None, 5),

@@ -51,6 +51,7 @@ from shared.runs.rules.creating import AGENT_TRIES
 from shared.runs.rules.decide import PHASES, TABLE, decide, may_lead_to
 from shared.runs.rules.ending import MAX_CRASHES
 from shared.settings import Settings
+from tests.parts.cases import cases
 from tests.unit.runs.records import NOW, SESSION, TERMINAL, a_run, an_entry, at
 
 DEFAULTS = Settings.model_validate({})
@@ -177,12 +178,12 @@ LATE: list[tuple[Fact, Phase]] = [
 ]
 
 
-@pytest.mark.parametrize(("fact", "phase"), LATE, ids=lambda each: type(each).__name__)
+@cases(("fact", "phase"), LATE)
 def test_what_is_about_another_attempt_response_or_turn_changes_nothing(fact: Fact, phase: Phase) -> None:
     assert refused(a_run(phase=phase, attempt=1), fact, at(100)) == Refused()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("phase", "fact", "now", "code"),
     [
         (CREATING, facts.Claimed(attempt=replace(ATTEMPT, number=2), seconds=60, grace=30), 10, "claimed"),

@@ -13,6 +13,7 @@ from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Turn
 from shared.runs.watching.views import ClientText, EventId, RunRows, changes_between, response_of
+from tests.parts.cases import cases
 from tests.unit.runs.records import SESSION, a_run, at
 
 
@@ -21,7 +22,7 @@ def test_an_event_id_is_read_as_it_was_written(event_id: EventId) -> None:
     assert EventId.parse(str(event_id)) == event_id
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     ["", "end", "1.1", "1.1.1.1", "0.1.1", "1.0.1", "1.1.-1", "1.1.01", "01.1.1", "1.1.1 ", " 1.1.1", "1.1.1\n",
      "a.b.c", "1.1.٣", "1.1.99999999999", "1234567.1.1", "1.1.1e3", "resp_1.1.1"],
@@ -66,7 +67,7 @@ FINISHED = a_call(state=CallState.FINISHED, starts=1)
 REFUSED = a_call(state=CallState.FINISHED)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("before", "after", "expected"),
     [
         ([], [OPEN], []),

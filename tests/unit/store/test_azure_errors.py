@@ -21,6 +21,7 @@ from azure.data.tables import EdmType, EntityProperty, TableTransactionError
 from shared.runs.store import azure
 from shared.runs.store.azure import AzureTables
 from shared.runs.store.tables import Change, Conflict, Kind, LimitExceeded, Row, StoreUnavailable, Value
+from tests.parts.cases import cases
 
 A, B = Change(kind=Kind.INSERT, key="a"), Change(kind=Kind.INSERT, key="b")
 
@@ -49,7 +50,7 @@ REFUSED = aiohttp.ClientConnectorError(KEY, OSError("refused"))
 # --- repeats ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     ("error", "read", "write"),
     [
         (answered(429), True, True),
@@ -116,7 +117,7 @@ async def test_what_failed_is_sent_again_after_a_pause(
 # --- what a failure means -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     ("error", "kind", "said"),
     [
         (answered(412), Conflict, "changed: a"),

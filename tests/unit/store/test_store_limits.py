@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.runs.store.tables import MAX_ENTITY_BYTES, Change, Kind, LimitExceeded, Value, units, valid_key
+from tests.parts.cases import cases
 from tests.parts.limits import (
     change_bytes,
     check_change,
@@ -28,7 +29,7 @@ def test_text_is_counted_in_utf16_units(text: str, count: int) -> None:
     assert units(text) == count
 
 
-@pytest.mark.parametrize(
+@cases(
     ("key", "valid"),
     [
         ("a", True),
@@ -97,7 +98,7 @@ def test_values_at_their_limits_are_taken(values: dict[str, Value]) -> None:
     check_change("p", Change(kind=Kind.INSERT, key="a", values=values))
 
 
-@pytest.mark.parametrize(
+@cases(
     "values",
     [
         {f"p{n}": n for n in range(253)},
@@ -127,7 +128,7 @@ def test_values_over_a_limit_are_refused(values: dict[str, Any]) -> None:
         check_change("p", Change(kind=Kind.INSERT, key="a", values=values))
 
 
-@pytest.mark.parametrize(
+@cases(
     "refused",
     [
         change(key="a/b"),

@@ -28,6 +28,7 @@ from shared.runs.store.tables import (
     ordinal,
     plain,
 )
+from tests.parts.cases import cases
 from tests.parts.memory import MemoryTables
 
 
@@ -46,7 +47,7 @@ def change(key: str = "a", *, kind: Kind = Kind.INSERT, etag: str | None = None,
 # --- sizes --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "added"),
     [
         (b"ab", 0),
@@ -118,7 +119,7 @@ LONG = {f"p{n:02}": bytes(65_536) for n in range(11)}
 """Nearly a megabyte as base64."""
 
 
-@pytest.mark.parametrize(
+@cases(
     ("partition", "changes", "said"),
     [
         ("p", [], "0 operations"),
@@ -173,7 +174,7 @@ def test_a_conflict_says_which_row_and_why() -> None:
 # --- comparisons --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "compare", "wanted", "result"),
     [
         (1, "eq", 1, True),

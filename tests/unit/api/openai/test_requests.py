@@ -13,6 +13,7 @@ from shared.api.openai.objects import response_id, response_object, run_id_of
 from shared.api.openai.requests import DEFAULTS, IGNORED, check_size, flag_of_query, read_messages, read_parameters
 from shared.errors import DormouseError, InputTooLarge, InvalidApiKey, InvalidRequest, NotFound, UnsupportedParameter
 from shared.settings import Settings
+from tests.parts.cases import cases
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.records import a_run
 
@@ -61,7 +62,7 @@ def test_the_parameters_that_a_response_shows_may_be_sent_again() -> None:
     assert read_parameters({"model": "m", "input": "x", **given}, messages="input").model == "m"
 
 
-@pytest.mark.parametrize("name", sorted(DEFAULTS))
+@cases("name", sorted(DEFAULTS))
 def test_a_default_may_be_written_out_and_nothing_else(name: str) -> None:
     for value in DEFAULTS[name]:
         read_parameters({"model": "m", "input": "x", name: value}, messages="input")

@@ -10,6 +10,7 @@ from shared.api.http import json_response, not_modified
 from shared.api.openai.events import MAX_NUMBER
 from shared.api.openai.http import openai_operation, owner_of_key
 from shared.api.openai.objects import input_messages, response_id, response_object, run_id_of
+from shared.api.openai.parameters import IGNORED_HEADER
 from shared.api.openai.requests import flag_of_query, number_of_query, read_create
 from shared.api.openai.schemas import CREATE_RESPONSE, DELETED, INPUT_ITEMS, RESPONSE
 from shared.api.openai.starting import START_PROBLEMS, loop_time, start_run, wait_for_end
@@ -20,6 +21,7 @@ from shared.drivers.driver import Driver
 from shared.errors import InvalidRequest, ResponseNotFound, RunNotFound
 from shared.runs.commands.cancel import cancel as cancel_run
 from shared.runs.commands.delete import delete_run
+from shared.runs.commands.submission import Submission
 from shared.runs.model.run import Run
 from shared.runs.queries.conversation import input_of, turn_texts
 from shared.runs.queries.runs import run_of_owner
@@ -30,7 +32,7 @@ from shared.wiring import App
     parameters=(IDEMPOTENCY_KEY,),
     body=CREATE_RESPONSE,
     examples={"a story": {"model": "novelist", "input": "A dormouse in space.", "background": True}},
-    answers={200: Answer(text="The response.", shape=RESPONSE, sometimes=("ETag",), or_stream=True)},
+    answers={200: Answer(text="The response.", shape=RESPONSE, sometimes=("ETag", IGNORED_HEADER), or_stream=True)},
     problems=(
         *START_PROBLEMS,
         errors.PreviousResponseNotFound,
@@ -47,7 +49,13 @@ async def create_response(request: Request, app: App, driver: Driver) -> Respons
     when the run goes on and the error names it. With `stream` it is `text/event-stream`, in OpenAI's events.
     """
     arrived = loop_time()
-    submission = await read_create(request, owner_of_key(request, app.settings), app)
+    submission, options = await read_create(request, owner_of_key(request, app.settings), app)
+    response = await _created(request, submission, app, driver, arrived)
+    response.headers.update(options.headers)
+    return response
+
+
+async def _created(request: Request, submission: Submission, app: App, driver: Driver, arrived: float) -> Response:
     if submission.background and not submission.stream:
         return await _answer(await start_run(request, submission, app, driver), app)
     with app.watching.limit.acquire(

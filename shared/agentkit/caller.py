@@ -122,10 +122,13 @@ def to_chat(own: Mapping[str, Any], caller: Mapping[str, Any]) -> dict[str, Any]
     return {**own, **given, **({} if effort is None else {"reasoning_effort": effort})}
 
 
-def to_framework(caller: Mapping[str, Any]) -> dict[str, Any]:
-    """The same as options of Agent Framework's agents."""
+def to_framework(own: Mapping[str, Any], caller: Mapping[str, Any]) -> dict[str, Any]:
+    """The caller's as options of an Agent Framework agent, which sets them over its ``own``."""
     names = {"max_output_tokens": "max_tokens", "parallel_tool_calls": "allow_multiple_tool_calls"}
-    return {names.get(name, name): value for name, value in caller.items()}
+    found = {names.get(name, name): value for name, value in caller.items()}
+    if "reasoning" in found:
+        found["reasoning"] = {**_object(own, "reasoning"), **found["reasoning"]}  # there it would replace all of it
+    return found
 
 
 def _object(options: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -110,7 +110,7 @@ class FrameworkAgent(ResponsesAgent):
         asked: dict[str, Any] = {"background": options.background, "store": True, "model": options.model}
         form = None if self.output is None else self.output.response_format()
         asked |= {"metadata": dict(options.metadata), "timeout": options.timeout, "response_format": form}
-        asked |= to_framework(options.caller_options)
+        asked |= to_framework(self._agent.default_options, options.caller_options)
         if options.instructions:
             asked["instructions"] = fenced(options.instructions)  # which the framework sets after the agent's own
         if self._tool_required and messages and messages[-1].get("type") == "function_call_output":

@@ -11,8 +11,8 @@ import pytest
 from openai import AsyncOpenAI
 
 from shared.agentkit.caller import INTRODUCTION
-from tests.acceptance.conftest import Target
-from tests.acceptance.test_openai_clients import client_of
+from tests.acceptance.conftest import CLIENT_KEYS, Target
+from tests.acceptance.test_openai_clients import client_of, polled
 
 IGNORED = "Dormouse-Ignored-Parameters"
 
@@ -218,3 +218,35 @@ async def test_a_key_stands_for_a_request_with_its_instructions_and_options(targ
     for more in ({"instructions": "Be long.", "temperature": 1}, {"instructions": "Be brief.", "temperature": 0}):
         with pytest.raises(openai.UnprocessableEntityError):
             await ada.responses.create(**asked, **more, extra_headers=key)
+
+
+async def test_azures_clients_work_with_the_address_of_this_face_as_their_endpoint(target: Target) -> None:
+    text = await script(target, {"text": "Fine."})
+    made: dict[str, Any] = {"azure_endpoint": f"{target.api.url}/api/v1", "api_version": "2025-04-01-preview"}
+    async with openai.AsyncAzureOpenAI(api_key=CLIENT_KEYS["ada"], **made) as client:
+        response = await polled(client, await client.responses.create(model="bench", input=text, background=True))
+        assert response.output_text == "Fine."
+        assert [item.role async for item in client.responses.input_items.list(response.id)] == ["user"]  # type: ignore[union-attr]
+        streamed = await client.responses.create(model="bench", input=text, stream=True)
+        assert [event.type async for event in streamed][-1] == "response.completed"
+        completion = await client.chat.completions.create(model="bench", messages=[{"role": "user", "content": text}])
+        assert completion.choices[0].message.content == "Fine."
+        assert "bench" in [model.id async for model in client.models.list()]
+        assert (await client.responses.cancel(response.id)).status == "completed"
+        await client.responses.delete(response.id)
+        with pytest.raises(openai.NotFoundError) as gone:
+            await client.responses.retrieve(response.id)
+        assert gone.value.code == "response_not_found"
+        with pytest.raises(openai.NotFoundError) as nowhere:
+            await client.embeddings.create(model="bench", input="x")
+        assert nowhere.value.code == "not_found"
+    async with openai.AsyncAzureOpenAI(api_key=CLIENT_KEYS["ada"], azure_deployment="bench", **made) as one:
+        assert (await one.responses.create(model="bench", input=text)).output_text == "Fine."
+        said = await one.chat.completions.create(model="another", messages=[{"role": "user", "content": text}])
+        assert (said.choices[0].message.content, said.model) == ("Fine.", "bench"), "the address names the agent"
+    async with openai.AsyncAzureOpenAI(api_key="nobody", **made) as nobody:
+        with pytest.raises(openai.AuthenticationError):
+            await nobody.responses.create(model="bench", input=text)
+    base = f"{target.api.url}/api/v1/openai/v1/"
+    async with AsyncOpenAI(base_url=base, api_key=CLIENT_KEYS["ada"]) as client:
+        assert (await client.responses.create(model="bench", input=text)).output_text == "Fine."

@@ -58,6 +58,7 @@ DEFAULTS: Mapping[str, Sequence[Any]] = {
 REFUSALS: Mapping[str, str] = {
     "audio": "there is no sound here. Leave it out.",
     "conversation": "go on with `previous_response_id` instead.",
+    "data_sources": "the agent has its own tools, and finds what it needs by them.",
     "function_call": "the agent has its own tools and decides when to use them.",
     "functions": "the agent has its own tools, which run here.",
     "logprobs": "there are no probabilities of tokens here. Leave it out.",

@@ -102,7 +102,10 @@ async def read_body(request: Request, app: App) -> dict[str, Any]:
     """The body, without what is null: clients send null for what they leave out."""
     with Share(app.settings) as share:
         body = await read_json(request, app.settings.json_most, share)
-    return {name: value for name, value in body.items() if value is not None}
+    given = {name: value for name, value in body.items() if value is not None}
+    # Azure's clients name it in the address, as their service reads it there.
+    deployment = request.path_params.get("deployment")
+    return given if deployment is None else {**given, "model": deployment}
 
 
 def submission_of(

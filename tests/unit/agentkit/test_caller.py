@@ -96,7 +96,10 @@ def test_chat_completions_and_the_framework_name_some_of_them_otherwise() -> Non
     assert to_chat({}, given) == {"max_completion_tokens": 9, "reasoning_effort": "low", "seed": 1}
     assert to_chat({"max_tokens": 5}, given) == {"max_tokens": 9, "reasoning_effort": "low", "seed": 1}
     assert to_chat({}, {"reasoning": {"summary": "auto"}}) == {}
-    assert to_framework({"max_output_tokens": 9, "parallel_tool_calls": True, "temperature": 0}) == {
+    assert to_framework({"reasoning": {"summary": "auto"}}, {"reasoning": {"effort": "low"}}) == {
+        "reasoning": {"summary": "auto", "effort": "low"}
+    }
+    assert to_framework({}, {"max_output_tokens": 9, "parallel_tool_calls": True, "temperature": 0}) == {
         "max_tokens": 9,
         "allow_multiple_tool_calls": True,
         "temperature": 0,

@@ -16,7 +16,14 @@ from shared.api.openai.objects import output_turns, response_id
 from shared.api.openai.parameters import IGNORED_HEADER, Options, invalid, read_parameters, unsupported
 from shared.api.openai.requests import read_body, submission_of, with_idempotency_key
 from shared.api.openai.schemas import COMPLETION, CREATE_COMPLETION
-from shared.api.openai.starting import START_PROBLEMS, loop_time, seconds_left, start_run, wait_for_end
+from shared.api.openai.starting import (
+    START_PROBLEMS,
+    loop_time,
+    one_of_its_tries,
+    seconds_left,
+    start_run,
+    wait_for_end,
+)
 from shared.api.openai.streaming import PING, error_of_stream, response_events, sse
 from shared.api.operations import IDEMPOTENCY_KEY, Answer
 from shared.api.pacing import EventStream, TimeIsUp, paced
@@ -30,6 +37,9 @@ from shared.wiring import App
 
 FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """``finish_reason`` for the reason why a response is incomplete; ``length`` for any other."""
+
+INSTEAD = "Next time ask with `stream: true`, or create it at `/responses` with `background: true`."
+"""How a caller asks who would have to wait too long."""
 
 # A completion has one message, and each turn of a run may have text.
 BETWEEN_TURNS = "\n\n"
@@ -148,16 +158,23 @@ async def create_completion(request: Request, app: App, driver: Driver) -> Respo
     body = await read_body(request, app)
     submission, options = _read(body, owner, app)
     submission = with_idempotency_key(submission, request)
-    with app.watching.limit.acquire(owner) as slot:  # first: a caller with too many open must not start a run
-        run = await start_run(request, submission, app, driver)
+    async with one_of_its_tries(request, submission, app) as keyed:
+        response = await _created(request, keyed, app, driver, arrived, with_usage=_wants_usage(body))
+    response.headers.update(options.headers)
+    return response
+
+
+async def _created(
+    request: Request, submission: Submission, app: App, driver: Driver, arrived: float, *, with_usage: bool
+) -> Response:
+    # First: a caller with too many open must not start a run.
+    with app.watching.limit.acquire(submission.owner) as slot:
+        run = await start_run(submission, app, driver)
         if submission.stream:
-            chunks = _body(run, app, driver, with_usage=_wants_usage(body), arrived=arrived)
-            stream = EventStream(chunks, slot.keep())
-            stream.headers.update(options.headers)
-            return stream
-        run = await wait_for_end(request, submission, run, app, arrived=arrived)
+            return EventStream(_body(run, app, driver, with_usage=with_usage, arrived=arrived), slot.keep())
+        run = await wait_for_end(request, run, app, arrived=arrived, instead=INSTEAD)
     check_has_answer(run)
-    return json_response(chat_completion(run, await turn_texts(app.ports, run)), headers=options.headers)
+    return json_response(chat_completion(run, await turn_texts(app.ports, run)))
 
 
 def chat_completion(run: Run, turns: Sequence[TurnText]) -> ChatCompletion:

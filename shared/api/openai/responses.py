@@ -13,7 +13,7 @@ from shared.api.openai.objects import input_messages, response_id, response_obje
 from shared.api.openai.parameters import IGNORED_HEADER
 from shared.api.openai.requests import flag_of_query, number_of_query, read_create
 from shared.api.openai.schemas import CREATE_RESPONSE, DELETED, INPUT_ITEMS, RESPONSE
-from shared.api.openai.starting import START_PROBLEMS, loop_time, start_run, wait_for_end
+from shared.api.openai.starting import START_PROBLEMS, loop_time, one_of_its_tries, start_run, wait_for_end
 from shared.api.openai.streaming import event_stream
 from shared.api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, UNCHANGED, Answer, Parameter, limit_parameter
 from shared.api.pages import limit_of
@@ -26,6 +26,9 @@ from shared.runs.model.run import Run
 from shared.runs.queries.conversation import input_of, turn_texts
 from shared.runs.queries.runs import run_of_owner
 from shared.wiring import App
+
+INSTEAD = "Next time ask with `background: true`, which answers at once, or with `stream: true`."
+"""How a caller asks who would have to wait too long."""
 
 
 @openai_operation(
@@ -50,21 +53,22 @@ async def create_response(request: Request, app: App, driver: Driver) -> Respons
     """
     arrived = loop_time()
     submission, options = await read_create(request, owner_of_key(request, app.settings), app)
-    response = await _created(request, submission, app, driver, arrived)
+    async with one_of_its_tries(request, submission, app) as keyed:
+        response = await _created(request, keyed, app, driver, arrived)
     response.headers.update(options.headers)
     return response
 
 
 async def _created(request: Request, submission: Submission, app: App, driver: Driver, arrived: float) -> Response:
     if submission.background and not submission.stream:
-        return await _answer(await start_run(request, submission, app, driver), app)
+        return await _answer(await start_run(submission, app, driver), app)
     with app.watching.limit.acquire(
         submission.owner
     ) as slot:  # first: a caller with too many open must not start a run
-        run = await start_run(request, submission, app, driver)
+        run = await start_run(submission, app, driver)
         if submission.stream:
             return event_stream(run, None, app, driver, arrived=arrived, slot=slot.keep())
-        return await _answer(await wait_for_end(request, submission, run, app, arrived=arrived), app)
+        return await _answer(await wait_for_end(request, run, app, arrived=arrived, instead=INSTEAD), app)
 
 
 @openai_operation(

@@ -31,23 +31,24 @@ def is_own_format(asked: Any, output: OutputFormat | None) -> bool:
         case "json_schema":
             inner = asked.get("json_schema")
             schema = (inner if isinstance(inner, Mapping) else asked).get("schema")
-            return output is not None and is_same_schema(schema, output.schema)
+            return output is not None and takes_all_of(schema, output.schema)
     return False
 
 
-def is_same_schema(one: Any, other: Any) -> bool:
-    """Whether two JSON schemas take the same, as far as their notation is that of the common generators.
+def takes_all_of(asked: Any, own: Any) -> bool:
+    """Whether a JSON schema takes whatever fits an agent's own, as far as it is written as common generators do.
 
     Every language's library writes a class in its own way: titles, the order of names, a reference or the thing
-    itself, ``anyOf`` with null or a list of types. Whatever cannot be seen to be the same is not.
+    itself, ``anyOf`` with null or a list of types. .NET's lets any text be null, and takes more names than it has.
+    Whatever cannot be seen to fit does not.
     """
     # A pair that was begun counts as the same: a schema may refer to itself.
     begun: set[tuple[int, int]] = set()
-    left = [(one, other)]
+    left = [(asked, own)]
     kept: list[Any] = []  # an id is unique only while its object lives
     while left:
-        of_one, of_other = left.pop()
-        a, b = _followed(of_one, one), _followed(of_other, other)
+        of_asked, of_own = left.pop()
+        a, b = _followed(of_asked, asked), _followed(of_own, own)
         if not (isinstance(a, Mapping) and isinstance(b, Mapping)):
             if a is None or a != b or isinstance(a, bool) != isinstance(b, bool):
                 return False
@@ -58,15 +59,37 @@ def is_same_schema(one: Any, other: Any) -> bool:
         begun.add((id(a), id(b)))
         if len(begun) > MAX_PAIRS:
             return False
-        a, b = _meaning(a), _meaning(b)
-        if a.keys() != b.keys():
+        pairs = _parts(_meaning(a), _meaning(b))
+        if pairs is None:
             return False
-        for name in a:
-            pairs = _pairs(name, a[name], b[name])
-            if pairs is None:
-                return False
-            left += pairs
+        left += pairs
     return True
+
+
+def _parts(asked: dict[str, Any], own: dict[str, Any]) -> list[tuple[Any, Any]] | None:
+    """The parts of which each must take all of the other's; None when these do not fit, whatever their parts are."""
+    if asked.keys() == {"anyOf"} and "anyOf" not in own:
+        # What may be null there and is not here.
+        options = [each for each in asked["anyOf"] if each != {"type": "null"}] if _is_list(asked["anyOf"]) else []
+        return [(options[0], own)] if len(options) == 1 else None
+    needed, given = asked.pop("required", []), own.pop("required", [])
+    if not _is_list(needed) or any(each not in given for each in needed):
+        return None
+    if asked.pop("additionalProperties", True) not in (True, own.pop("additionalProperties", True)):
+        return None
+    if asked.keys() != own.keys():
+        return None
+    found: list[tuple[Any, Any]] = []
+    for name in asked:
+        pairs = _pairs(name, asked[name], own[name])
+        if pairs is None:
+            return None
+        found += pairs
+    return found
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
 
 
 def _pairs(name: str, a: Any, b: Any) -> list[tuple[Any, Any]] | None:
@@ -76,10 +99,10 @@ def _pairs(name: str, a: Any, b: Any) -> list[tuple[Any, Any]] | None:
             if not (isinstance(a, Mapping) and isinstance(b, Mapping)) or a.keys() != b.keys():
                 return None
             return [(a[each], b[each]) for each in a]
-        case "items" | "additionalProperties":
+        case "items":
             return [(a, b)]
         case "anyOf":
-            if not (isinstance(a, list) and isinstance(b, list)) or len(a) != len(b):
+            if not (_is_list(a) and _is_list(b)) or len(a) != len(b):
                 return None
             return list(zip(a, b, strict=True))
     return [] if a == b and isinstance(a, bool) == isinstance(b, bool) else None
@@ -95,8 +118,6 @@ def _meaning(schema: Mapping[str, Any]) -> dict[str, Any]:
         found["enum"] = [found.pop("const")]
     if "enum" in found and "type" in found and all(isinstance(each, str) for each in found["enum"]):
         del found["type"]  # the values say it
-    if found.get("type") == "object" or "properties" in found:
-        found.setdefault("additionalProperties", False)  # strict schemas take nothing else
     return _with_null_apart(found)
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from shared.agentkit.agent import Agent
 from shared.agentkit.caller import OPTIONS
 from shared.agentkit.output import OutputFormat
-from shared.api.openai.formats import is_own_format, is_same_schema
+from shared.api.openai.formats import is_own_format, takes_all_of
 from shared.api.openai.objects import response_object
 from shared.api.openai.parameters import (
     DEFAULTS,
@@ -200,9 +200,27 @@ DOTNET = {
 
 def test_the_agents_own_schema_is_recognised_however_it_is_written() -> None:
     own = OutputFormat(Report)
-    assert is_same_schema(own.schema, own.schema)
-    assert is_same_schema(DOTNET, own.schema)
-    assert is_same_schema(Report.model_json_schema(), own.schema)
+    assert takes_all_of(own.schema, own.schema)
+    assert takes_all_of(DOTNET, own.schema)
+    assert takes_all_of(Report.model_json_schema(), own.schema)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one.pop("required"),
+        lambda one: one.pop("additionalProperties"),
+        lambda one: one.update(additionalProperties=True),
+        lambda one: one["properties"].update(pages={"type": ["integer", "null"]}),
+        lambda one: one["properties"].update(pages={"anyOf": [{"type": "null"}, {"type": "integer"}]}),
+        lambda one: one["properties"]["findings"].update(type=["array", "null"]),
+    ],
+)
+def test_one_that_takes_more_than_the_agent_gives_is_as_good(change: Any) -> None:
+    """As .NET writes a class whose texts may be null."""
+    other = copy.deepcopy(DOTNET)
+    change(other)
+    assert takes_all_of(other, OutputFormat(Report).schema)
 
 
 @pytest.mark.parametrize(
@@ -217,21 +235,25 @@ def test_the_agents_own_schema_is_recognised_however_it_is_written() -> None:
         lambda one: one["properties"].update(reference={"type": "string"}),
         lambda one: one["properties"]["findings"].update(minItems=1),
         lambda one: one["properties"]["findings"]["items"]["properties"]["severity"].update(enum=["low"]),
-        lambda one: one.update(required=["pages"]),
-        lambda one: one.update(additionalProperties=True),
+        lambda one: one.update(required=["pages", "more"]),
+        lambda one: one.update(required="pages"),
+        lambda one: one.update(additionalProperties={"type": "string"}),
+        lambda one: one["properties"].update(pages={"anyOf": [{"type": "integer"}, {"type": "string"}]}),
+        lambda one: one["properties"].update(pages={"anyOf": 7}),
+        lambda one: one["properties"].update(pages={"type": ["string", "null"]}),
     ],
 )
 def test_any_difference_makes_it_foreign(change: Any) -> None:
     other = copy.deepcopy(DOTNET)
     change(other)
-    assert not is_same_schema(other, OutputFormat(Report).schema)
+    assert not takes_all_of(other, OutputFormat(Report).schema)
 
 
 def test_a_schema_that_refers_to_itself_without_end_is_foreign() -> None:
     loop: dict[str, Any] = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}
     deep = {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}] * 1_000}}}
     for schema in (loop, deep, None, 7, [], {"$ref": 7}, {"type": ["null", "null"]}, {"type": [["x"], 1]}):
-        assert not is_same_schema(schema, OutputFormat(Report).schema)
+        assert not takes_all_of(schema, OutputFormat(Report).schema)
 
 
 def test_a_format_is_refused_unless_it_is_the_agents_own() -> None:

@@ -25,7 +25,7 @@ from shared.errors import (
     SessionNotFound,
     StillRunning,
 )
-from shared.runs.commands.retries import begin_try, note_answered, note_lost, repeatable_tries, take_try
+from shared.runs.commands.retries import begin_try, earlier_tries, note_answered, note_lost, take_try
 from shared.runs.commands.submission import Submission
 from shared.runs.commands.submit import submit as submit_run
 from shared.runs.model.run import Run
@@ -40,6 +40,9 @@ LOOK_GAP = 0.25
 
 LOOK_SECONDS = 5.0
 """How long a repeat looks while this process holds an equal request, whose caller has perhaps hung up unseen."""
+
+TRIES_LOOKED_AT = 20
+"""Earlier tries of which a repeat reads what became of them."""
 
 START_PROBLEMS = (
     errors.ModelNotFound,
@@ -153,15 +156,19 @@ async def start_run(submission: Submission, app: App, driver: Driver) -> Run:
 
 async def _try_of(request: Request, submission: Submission, count: int, app: App) -> Try:
     """The try that this one repeats, as its own; else a new one."""
-    begun = loop_time()
+    begun, looked_at = loop_time(), set[tuple[str, bool]]()
     while count:
-        found = await repeatable_tries(app.ports, submission, count)
-        free = [each for each in found if each.lost or each.key not in _held]
-        for each in free:
-            if (mine := await take_try(app.ports, submission.owner, each, count)) is not None:
-                return mine
+        held = False
+        for each in await earlier_tries(app.ports, submission, count):
+            if not each.lost and each.key in _held:
+                held = True
+            # Bounded: each costs reads, and a caller may have sent the same any number of times.
+            elif (each.key, each.lost) not in looked_at and len(looked_at) < TRIES_LOOKED_AT:
+                if (mine := await take_try(app.ports, submission, each, count)) is not None:
+                    return mine
+                looked_at.add((each.key, each.lost))
         # What is held here is not lost, unless its caller has hung up: that is seen up to half a second later.
-        if len(free) == len(found) or loop_time() - begun >= LOOK_SECONDS:
+        if not held or loop_time() - begun >= LOOK_SECONDS:
             break
         if await request.is_disconnected():
             # It starts nothing: the next try looks in its place.

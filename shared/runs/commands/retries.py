@@ -46,16 +46,20 @@ async def begin_try(ports: Ports, submission: Submission, count: int) -> Try:
     )
 
 
-async def repeatable_tries(ports: Ports, submission: Submission, count: int) -> list[Try]:
-    """The earlier tries that this one, after ``count`` others, may repeat: first those whose loss is known."""
-    now, found = ports.clock(), list[Try]()
-    for each in await ports.index.tries.of(submission.owner, request_key(submission), now - LONGEST):
-        # Most are told by themselves: the run is read of the others alone.
-        if each.count < count and now - each.at <= LONGEST:
-            run = None if each.lost else await _run_of(ports, submission.owner, each)
-            if may_be_repeated(each, run, submission, now, ports.settings.create_timeout):
-                found.append(each)
-    return sorted(found, key=lambda each: not each.lost)
+async def earlier_tries(ports: Ports, submission: Submission, count: int) -> list[Try]:
+    """The tries that this one, after ``count`` others, may be a repeat of: first those whose loss is known."""
+    now = ports.clock()
+    found = await ports.index.tries.of(submission.owner, request_key(submission), now - LONGEST)
+    return sorted((each for each in found if each.count < count), key=lambda each: not each.lost)
+
+
+async def take_try(ports: Ports, submission: Submission, found: Try, count: int) -> Try | None:
+    """The try as this one's. None when its client cannot be repeating it now, or another has taken it: once is all."""
+    now = ports.clock()
+    run = None if found.lost else await _run_of(ports, submission.owner, found)
+    if not may_be_repeated(found, run, submission, now, ports.settings.create_timeout):
+        return None
+    return await ports.index.tries.change(submission.owner, found, count=count, at=now, lost=False)
 
 
 def may_be_repeated(found: Try, run: Run | None, submission: Submission, now: datetime, create_timeout: float) -> bool:
@@ -73,11 +77,6 @@ def may_be_repeated(found: Try, run: Run | None, submission: Submission, now: da
         return age <= timedelta(seconds=create_timeout) + ANSWERED_WITHIN
     # Answered at its end, or at once where it had ended before.
     return run.completed_at is None or now - max(run.completed_at, found.at) <= ANSWERED_WITHIN
-
-
-async def take_try(ports: Ports, owner: str, found: Try, count: int) -> Try | None:
-    """The try as this one's; None when another has taken it: each is repeated once."""
-    return await ports.index.tries.change(owner, found, count=count, at=ports.clock(), lost=False)
 
 
 async def note_lost(ports: Ports, owner: str, mine: Try) -> None:

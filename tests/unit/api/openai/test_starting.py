@@ -87,6 +87,7 @@ class Client:
 
     def __init__(self) -> None:
         self.now = NOW
+        self.loads = 0
         self.runs: dict[str, Run] = {}
         self.store = TryStore(MemoryTables())
         index = SimpleNamespace(tries=self.store, key=self._key)
@@ -97,6 +98,7 @@ class Client:
         return SimpleNamespace(session_id=digest[:32], number=1) if digest in self.runs else None
 
     async def load(self, name: str) -> Any:
+        self.loads += 1
         return next((SimpleNamespace(value=run) for key, run in self.runs.items() if key[:32] in name), None)
 
     @asynccontextmanager
@@ -243,6 +245,17 @@ async def test_a_repeat_whose_own_caller_hangs_up_meanwhile_starts_nothing(clien
         with pytest.raises(StillRunning, match="hung up"):
             await client.gets(1, gone=True)
     assert len(client.runs) == 1
+
+
+async def test_a_repeat_of_what_was_sent_very_often_reads_little(client: Client) -> None:
+    for _ in range(60):
+        await client.gets(0)
+    client.later(120)
+    async with client.sends(0) as waiting:
+        client.runs[key_digest("o", waiting)] = a_run()
+        client.loads = 0
+        assert await client.gets(1) != waiting
+    assert client.loads == starting.TRIES_LOOKED_AT
 
 
 def a_try(*, age: float, lost: bool = False, count: int = 0) -> Try:

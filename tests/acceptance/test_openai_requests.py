@@ -142,6 +142,26 @@ async def test_what_an_agent_lets_its_callers_set_reaches_the_provider_in_every_
     assert (wrong.value.code, wrong.value.param) == ("invalid_request", "temperature")
 
 
+async def test_an_agent_over_chat_completions_passes_on_what_only_those_have(target: Target, ada: AsyncOpenAI) -> None:
+    text = await script(target, {"text": "Fine."})
+    raw = await ada.chat.completions.with_raw_response.create(
+        model="phone-studio",
+        messages=[{"role": "user", "content": text}],
+        max_tokens=9,
+        seed=4711,
+        stop=["END", "STOP"],
+        reasoning_effort="low",
+        presence_penalty=1,
+        metadata={"audience": "nobody"},
+    )
+    assert raw.parse().choices[0].message.content == "Fine."
+    assert raw.headers[IGNORED] == "presence_penalty"
+    (body,) = await sent(target, text, "chat")
+    assert (body["seed"], body["stop"], body["reasoning_effort"]) == (4711, ["END", "STOP"], "low")
+    assert [body[name] for name in ("max_tokens", "max_completion_tokens") if name in body] == [9]
+    assert "presence_penalty" not in body
+
+
 async def test_the_callers_instructions_follow_the_agents_own_in_every_turn_of_the_run_alone(
     target: Target, ada: AsyncOpenAI
 ) -> None:

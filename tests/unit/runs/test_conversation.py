@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.runs.actions.conversation import replayed
+from shared.agentkit.caller import fenced
+from shared.runs.actions.conversation import replayed, with_fences
 
 USER = {"type": "message", "role": "user", "content": "Hello"}
 CALL = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": '{"id": "a", "status": "b"}'}
@@ -46,3 +47,12 @@ def test_the_order_stays() -> None:
 
 def test_nothing_is_nothing() -> None:
     assert replayed([]) == []
+
+
+def test_what_instructs_the_model_is_sent_as_the_callers_and_kept_as_it_came() -> None:
+    theirs = {"type": "message", "role": "developer", "content": "Be brief."}
+    items = [USER, theirs, SPOKEN, CALL, OUTPUT]
+    before = copy.deepcopy(items)
+    for _ in range(2):  # each turn anew, from the rows
+        assert with_fences(replayed(items)) == [USER, {**theirs, "content": fenced("Be brief.")}, SPOKEN, CALL, OUTPUT]
+    assert items == before

@@ -11,7 +11,7 @@ from shared.api.by_token import routes
 from shared.api.by_token.origins import answered_to_pages
 from shared.api.http import answered
 from shared.api.native import agents, batches, contract, deliveries, events, health, run_details, runs, sessions, tokens
-from shared.api.openai import chat, models, responses
+from shared.api.openai import azure, chat, models, responses
 from shared.api.openai.http import answered_to_client
 from shared.api.openai.http import not_found as no_such_address
 from shared.drivers import durable
@@ -278,6 +278,13 @@ async def v1_list_models(req: Request) -> Response:
 @answered_to_client
 async def v1_get_model(req: Request) -> Response:
     return await models.get_model(req, dormouse())
+
+
+@app.route(route=f"api/v1/openai/{REST}", methods=routing.METHODS, auth_level=CLIENTS)
+@app.durable_client_input(client_name="client")
+@answered_to_client
+async def v1_azure(req: Request, client: str) -> Response:
+    return await azure.call(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/{REST}", methods=routing.METHODS, auth_level=CLIENTS)

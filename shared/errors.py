@@ -420,8 +420,9 @@ class UnsupportedParameter(DormouseError):
 class StillRunning(DormouseError):
     """The response is not done within the time that a request may wait here. It goes on: retrieve it later."""
 
+    # Not 504: clients repeat any 5xx by themselves, and some 409. 422 is what none of them repeats.
     code = "still_running"
-    status = 504
+    status = 422
 
 
 class StreamEnded(DormouseError):
@@ -435,9 +436,10 @@ class StreamEnded(DormouseError):
 class CompletionFailed(DormouseError):
     """The agent did not come to an answer."""
 
-    # A chat completion has no status, so only an error can say that a run failed.
+    # A chat completion has no status, so only an error can say that a run failed; a 5xx would be repeated by clients,
+    # each time as a new run.
     code = "completion_failed"
-    status = 500
+    status = 422
 
 
 class NotFound(DormouseError):

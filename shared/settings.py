@@ -259,9 +259,10 @@ class Settings(BaseModel):
         "`name+delegate:secret` may act for users (`DORMOUSE_DELEGATION`). Unset: there is no `/api/v1`.",
     )
     api_wait: float = Field(
-        100.0,
+        90.0,
         alias="DORMOUSE_API_WAIT_SECONDS",
-        description="How long `/api/v1` holds a request that waits for the end; below the platform's 230 s.",
+        description="How long `/api/v1` holds a request that waits for the end. Below the 100 s after which .NET's "
+        "client gives up and asks again, and the platform's 230 s.",
         gt=0,
         le=220,
     )

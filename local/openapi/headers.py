@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.api.callers import ON_BEHALF_OF, USER_ID
+from shared.api.openai.parameters import IGNORED_HEADER
 from shared.api.operations import Parameter
 
 HEADERS: dict[str, dict[str, Any]] = {
@@ -26,6 +27,10 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Content-Encoding": {
         "description": "How the body is compressed; not there when it is as it is.",
         "schema": {"const": "gzip", "type": "string"},
+    },
+    IGNORED_HEADER: {
+        "description": "The parameters of the request that were left out, by name; not there when none were.",
+        "schema": {"type": "string"},
     },
     "X-Request-Id": {
         "description": "The request's id, the caller's or a new one; the app's logs name it.",

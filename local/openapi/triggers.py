@@ -12,7 +12,9 @@ from unittest import mock
 
 from local import ROOT
 
-CATCH_ALLS = ("zz_not_found", "v1_zz_not_found", "shared_zz_not_found")
+CATCH_ALLS = ("zz_not_found", "v1_zz_not_found", "shared_zz_not_found", "v1_azure")
+"""Triggers for whatever is below an address: what is not there, and other ways to write what is."""
+
 _WITH_ALL = {
     "DORMOUSE_API_KEYS": f"name:{'0' * 16}",
     "DORMOUSE_RUN_TOKEN_SECRET": "0" * 32,

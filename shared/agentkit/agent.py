@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from shared.agentkit.caller import CallerInstructions
 from shared.agentkit.extras import Annotation, HostedCall
 from shared.agentkit.output import OutputFormat
 from shared.agentkit.tools import Tool
@@ -73,6 +74,8 @@ class RunOptions:
     ``timeout`` in seconds bounds the one request; ``metadata`` (at most 16 pairs) is kept by the provider.
     ``model`` None is the agent's own. ``run`` is there whenever messages are sent for one. ``stream`` makes a response
     in the background one that can be followed while it is made; an agent that does not stream ignores it.
+    ``caller_options`` are set by the caller, of those that the agent allows; ``instructions`` are the caller's, to
+    follow the agent's own.
     """
 
     timeout: float
@@ -83,6 +86,8 @@ class RunOptions:
     metadata: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
     run: RunInfo | None = None
+    caller_options: Mapping[str, Any] = field(default_factory=dict)
+    instructions: str = ""
 
     @property
     def owner(self) -> str:
@@ -235,6 +240,16 @@ class Agent(Protocol):
     @property
     def models(self) -> frozenset[str]:
         """The models that a caller may ask for instead of the agent's own."""
+        ...
+
+    @property
+    def caller_options(self) -> frozenset[str]:
+        """The options of a request that a caller may set, by the names of ``agentkit.caller``."""
+        ...
+
+    @property
+    def caller_instructions(self) -> CallerInstructions:
+        """What becomes of a caller's instructions, and of their system and developer messages."""
         ...
 
     @property

@@ -21,6 +21,7 @@ from shared.agentkit.agent import (
     Send,
     Usage,
 )
+from shared.agentkit.caller import OF_RESPONSES_ALONE, to_chat
 from shared.agentkit.items import function_call, text_message
 from shared.agentkit.provided import ProvidedAgent, check_sendable
 from shared.agentkit.tools import Tool
@@ -33,6 +34,7 @@ class ChatAgent(ProvidedAgent):
 
     background = False
     chains = False
+    not_of_its_api = OF_RESPONSES_ALONE
 
     async def run(
         self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
@@ -44,9 +46,10 @@ class ChatAgent(ProvidedAgent):
 
     def prepare(self, messages: Sequence[Item], *, session: AgentSession, options: RunOptions) -> Send:
         """Build the request: instructions, tools and options may be code of the agent's own."""
-        system = {"role": "system", "content": self._instructions_for(options.run)}
+        system = {"role": "system", "content": self._instructions_for(options)}
         # The agent's options first: they must not replace what the app relies on.
-        body: dict[str, Any] = {**self._options, "model": options.model or self._model}
+        caller = to_chat(self._options, options.caller_options)
+        body: dict[str, Any] = {**caller, "model": options.model or self._model}
         if self.output is not None:
             schema = {"name": self.output.name, "schema": self.output.schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -54,7 +57,7 @@ class ChatAgent(ProvidedAgent):
             body["tools"] = tools
         # Now, as a fault of the agent's own: later it would look like a request with an unknown outcome.
         check_sendable({**body, "messages": [system]})
-        return functools.partial(self._create, {**body, "messages": [system, *to_messages(messages)]}, options)
+        return functools.partial(self._create, {**body, "messages": to_messages(messages, system)}, options)
 
     async def _create(self, body: Mapping[str, Any], options: RunOptions) -> AgentResponse:
         # It answers when the work is done, and must not take the slots of creates that answer at once.
@@ -71,13 +74,19 @@ class ChatAgent(ProvidedAgent):
         """The provider keeps no copy that could be deleted."""
 
 
-def to_messages(items: Iterable[Item]) -> list[Message]:
-    """Conversation items as chat messages. Calls of one turn become one assistant message."""
-    messages: list[Message] = []
+def to_messages(items: Iterable[Item], *before: Message) -> list[Message]:
+    """Conversation items as chat messages, behind those ``before``. Calls of one turn become one assistant message."""
+    messages: list[Message] = list(before)
     for item in items:
         kind = item.get("type", "message")
         last = messages[-1] if messages else None
-        if kind == "message":
+        if kind == "message" and item["role"] == "developer":
+            # The older word, which all servers know. Some take one such message and no more, as the first of all.
+            if last is not None and last["role"] == "system":
+                messages[-1] = {**last, "content": f"{last['content']}\n\n{item['content']}"}
+            else:
+                messages.append({"role": "system", "content": item["content"]})
+        elif kind == "message":
             content = _content(item["content"], is_own=item["role"] == "assistant")
             if item["role"] == "assistant" and last is not None and last.get("tool_calls"):
                 # Text after calls: only tool messages may follow the message that has the calls.

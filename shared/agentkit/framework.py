@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from shared.agentkit import faults
 from shared.agentkit.agent import AgentResponse, AgentSession, Item, ResponseStatus, RunOptions, Send
+from shared.agentkit.caller import CallerInstructions, fenced, to_framework
 from shared.agentkit.framework_tools import framework_tool
 from shared.agentkit.provider import Provider, ProviderConfig
 from shared.agentkit.provider_errors import is_clients_own, of_a_create
@@ -43,7 +44,14 @@ class FrameworkAgent(ResponsesAgent):
     streams = False  # the framework makes the request, and reads a stream to its end before it answers
 
     def __init__(
-        self, agent: af.Agent, *, name: str | None = None, description: str | None = None, models: Iterable[str] = ()
+        self,
+        agent: af.Agent,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        models: Iterable[str] = (),
+        caller_options: Iterable[str] = (),
+        caller_instructions: CallerInstructions | None = None,
     ) -> None:
         client, defaults = agent.client, agent.default_options
         if not isinstance(client, RawOpenAIChatClient):
@@ -71,6 +79,8 @@ class FrameworkAgent(ResponsesAgent):
             hosted_tools=[each for each in defaults.get("tools", ()) if isinstance(each, Mapping)],
             output_type=wanted if isinstance(wanted, type) and issubclass(wanted, BaseModel) else None,
             models=models,
+            caller_options=caller_options,
+            caller_instructions=caller_instructions,
         )
         self._agent: Any = copy.copy(agent)
         self._agent.client = ours
@@ -100,6 +110,9 @@ class FrameworkAgent(ResponsesAgent):
         asked: dict[str, Any] = {"background": options.background, "store": True, "model": options.model}
         form = None if self.output is None else self.output.response_format()
         asked |= {"metadata": dict(options.metadata), "timeout": options.timeout, "response_format": form}
+        asked |= to_framework(self._agent.default_options, options.caller_options)
+        if options.instructions:
+            asked["instructions"] = fenced(options.instructions)  # which the framework sets after the agent's own
         if self._tool_required and messages and messages[-1].get("type") == "function_call_output":
             asked["tool_choice"] = "auto"  # as the framework's own loop does: required once, not for ever
         return functools.partial(self._ask_framework, [_message(item) for item in messages], session, asked, options)

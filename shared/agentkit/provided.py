@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from shared.agentkit import faults
-from shared.agentkit.agent import AgentUpdate, RunInfo
+from shared.agentkit.agent import AgentUpdate, RunInfo, RunOptions
+from shared.agentkit.caller import CallerInstructions, check_names, with_callers
 from shared.agentkit.output import OutputFormat
 from shared.agentkit.provider import Provider
 from shared.agentkit.tools import Tool, by_name
@@ -26,7 +27,13 @@ class ProvidedAgent:
     ``options`` go into every request as they are (``reasoning``, ``max_output_tokens``, ``service_tier``, …).
     ``hosted_tools`` run at the provider (web search, code interpreter, MCP servers), in its own notation.
     ``output_type`` makes the result an object; ``models`` are those that a caller may choose besides ``model``.
+    ``caller_options`` names the options that a caller may set, over the agent's own (``agentkit.caller``).
+    ``caller_instructions`` is what becomes of a caller's instructions; None: they follow the agent's own, or are a
+    message of the caller's where a tool needs approval, since they must not talk a person into it.
     """
+
+    not_of_its_api: frozenset[str] = frozenset()
+    """Options that no caller may set, for its API does not have them."""
 
     def __init__(
         self,
@@ -41,6 +48,8 @@ class ProvidedAgent:
         output_type: type[BaseModel] | None = None,
         models: Iterable[str] = (),
         options: Mapping[str, Any] | None = None,
+        caller_options: Iterable[str] = (),
+        caller_instructions: CallerInstructions | None = None,
     ) -> None:
         self.name = name
         self.description = description
@@ -54,6 +63,10 @@ class ProvidedAgent:
         self._model = model
         self._provider = provider
         self._options = dict(options or {})
+        self.caller_options = check_names(caller_options, unknown_there=self.not_of_its_api, agent=name)
+        if caller_instructions not in (None, *get_args(CallerInstructions)):
+            raise ValueError(f"caller_instructions of the agent {name} cannot be {caller_instructions!r}")
+        self._caller_instructions = caller_instructions
 
     @property
     def asks_approval(self) -> bool:
@@ -62,6 +75,11 @@ class ProvidedAgent:
         return any(tool.requires_approval for tool in self.tools.values()) or any(
             each.get("require_approval") != "never" for each in servers
         )
+
+    @property
+    def caller_instructions(self) -> CallerInstructions:
+        """What becomes of a caller's instructions."""
+        return self._caller_instructions or ("input" if self.asks_approval else "append")
 
     streams = False
 
@@ -77,8 +95,11 @@ class ProvidedAgent:
         """Ask for the list of models: cheap, and it needs the same credential."""
         await self._provider.query("/models", timeout=timeout)
 
-    def _instructions_for(self, run: RunInfo | None) -> str:
-        """The instructions for this run."""
+    def _instructions_for(self, options: RunOptions) -> str:
+        """The instructions for this run: the agent's own, and after them what its caller adds."""
+        return with_callers(self._own_instructions_for(options.run), options.instructions)
+
+    def _own_instructions_for(self, run: RunInfo | None) -> str:
         if isinstance(self._instructions, str):
             return self._instructions
         # A look or a cancel names no run, and needs no instructions.

@@ -26,6 +26,7 @@ from shared.agentkit.agent import (
     Usage,
     text_of,
 )
+from shared.agentkit.caller import OF_CHAT_ALONE, to_responses
 from shared.agentkit.extras import PARAGRAPH, annotation, hosted_call
 from shared.agentkit.items import approvals_of, calls_of, read_items
 from shared.agentkit.provided import ProvidedAgent, check_sendable
@@ -49,6 +50,7 @@ class ResponsesAgent(ProvidedAgent):
     background = True
     chains = True
     streams = True
+    not_of_its_api = OF_CHAT_ALONE
 
     async def run(
         self, messages: Sequence[Item] | None, *, session: AgentSession, options: RunOptions
@@ -68,9 +70,9 @@ class ResponsesAgent(ProvidedAgent):
         """Build a turn's request: instructions, tools and options may be code of the agent's own."""
         body: dict[str, Any] = {
             # The agent's options first: they must not replace what the app relies on.
-            **self._options,
+            **to_responses(self._options, options.caller_options),
             "model": options.model or self._model,
-            "instructions": self._instructions_for(options.run),
+            "instructions": self._instructions_for(options),
             "background": options.background,
             "store": True,  # some projects delete a background response minutes after its end otherwise
             "metadata": dict(options.metadata),

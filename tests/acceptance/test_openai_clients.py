@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -221,23 +220,20 @@ async def test_chat_completions(target: Target, ada: AsyncOpenAI) -> None:
     assert completion.usage.total_tokens > 0
     await target.model.script("bad", [{"think": 0, "status": "failed", "error": {"code": "invalid_prompt"}}])
     before = await submits(target)
-    with pytest.raises(openai.InternalServerError) as failed:
+    with pytest.raises(openai.UnprocessableEntityError) as failed:
         await ada.chat.completions.create(model="bench", messages=[{"role": "user", "content": "[script:bad]"}])
     assert failed.value.code == "completion_failed"
+    assert failed.value.type == "server_error"
     assert await submits(target) == before + 1, "not repeated by the client"
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
-    "instructions": ({"instructions": "Be brief."}, "unsupported_parameter", "instructions"),
     "tools": ({"tools": [{"type": "web_search"}]}, "unsupported_parameter", "tools"),
     "tool choice": ({"tool_choice": "required"}, "unsupported_parameter", "tool_choice"),
-    "temperature": ({"temperature": 0.2}, "unsupported_parameter", "temperature"),
-    "not stored": ({"store": False}, "unsupported_parameter", "store"),
-    "format": ({"text": {"format": {"type": "json_object"}}}, "unsupported_parameter", "text"),
-    "nothing known": ({"extra_body": {"colour": "red"}}, "unsupported_parameter", "colour"),
+    "format": ({"text": {"format": {"type": "json_object"}}}, "unsupported_parameter", "text.format"),
     "much metadata": ({"metadata": {str(i): "" for i in range(17)}}, "invalid_request", "metadata"),
     "empty input": ({"input": []}, "invalid_request", "input"),
-    "system": ({"input": [{"role": "system", "content": "x"}]}, "unsupported_parameter", "input[0].role"),
+    "system alone": ({"input": [{"role": "system", "content": "x"}]}, "invalid_request", "input"),
     "last word": ({"input": [{"role": "assistant", "content": "x"}]}, "invalid_request", "input[0].role"),
     "tool output": (
         {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
@@ -318,76 +314,6 @@ async def test_errors_have_openais_shape(target: Target, method: str, path: str,
     assert reply["error"].keys() >= {"message", "type", "code", "param"}
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["X-Request-Id"]
-
-
-@pytest.mark.slow
-async def test_a_request_repeated_by_the_client_after_its_timeout_makes_no_second_run(target: Target) -> None:
-    """The client hangs up when its own timeout is over, and sends the same again, twice; the third waits longer."""
-    await target.model.script("timeout", [{"think": 9, "text": "At last."}])
-    tries = 0
-
-    async def less_patient_at_first(request: httpx2.Request) -> None:
-        nonlocal tries
-        tries += 1
-        request.extensions["timeout"]["read"] = 2.0 if tries < 3 else 60.0
-
-    patient = httpx2.AsyncClient(event_hooks={"request": [less_patient_at_first]})
-    async with client_of(target.api.url, timeout=60.0, max_retries=9, http_client=patient) as ada:
-        answer = await ada.responses.create(model="bench", input="[script:timeout]")
-    assert tries == 3
-    assert answer.output_text == "At last."
-    assert len([entry for entry in await target.model.log("create") if entry.script == "timeout"]) == 1
-
-
-async def test_a_repeated_request_is_never_given_the_answer_of_an_older_one(target: Target, ada: AsyncOpenAI) -> None:
-    """However alike it is: that was answered. The first try of the one that is repeated met a fault on its way."""
-    await target.model.script("again", [{"think": 0, "text": "Again."}])
-    for background in (False, True):
-        asked: dict[str, Any] = {"model": "bench", "input": "[script:again]", "background": background}
-        seen = {(await ada.responses.create(**asked)).id}
-        for count in ("1", "2", "1"):
-            seen.add((await ada.responses.create(**asked, extra_headers={"x-stainless-retry-count": count})).id)
-        assert len(seen) == 4
-
-
-async def test_the_tries_of_an_azure_client_are_one_request(target: Target, ada: AsyncOpenAI) -> None:
-    await target.model.script("again", [{"think": 0, "text": "Again."}])
-
-    async def sent(request_id: str, text: str = "[script:again]") -> str:
-        headers = {"x-ms-client-request-id": request_id}
-        return (await ada.responses.create(model="bench", input=text, extra_headers=headers)).id
-
-    first = await sent("6f9619ff-8b86-d011-b42d-00c04fc964ff")
-    assert await sent("6f9619ff-8b86-d011-b42d-00c04fc964ff") == first
-    assert await sent("6f9619ff-8b86-d011-b42d-00c04fc964fe") != first, "another request"
-    other = await sent("6f9619ff-8b86-d011-b42d-00c04fc964ff", "[script:again] Something else.")
-    assert other != first, "an id that somebody uses for many requests does no harm"
-
-
-async def test_an_idempotency_key_is_honoured(target: Target, ada: AsyncOpenAI) -> None:
-    await target.model.script("one", [{"think": 0, "text": "One."}])
-    first = await ada.responses.create(model="bench", input="[script:one]")
-    asked: dict[str, Any] = {"model": "bench", "input": "[script:one]", "previous_response_id": first.id}
-    key = {"Idempotency-Key": f"key-{first.id}"}
-    answers = [await ada.responses.create(**asked, extra_headers=key) for _ in range(3)]
-    assert len({answer.id for answer in answers}) == 1
-    with pytest.raises(openai.UnprocessableEntityError) as reused:
-        await ada.responses.create(model="bench", input="other", extra_headers=key)
-    assert reused.value.code == "idempotency_key_reused"
-
-
-async def test_what_takes_too_long_to_wait_for_is_named_and_goes_on(own_stack: Callable[..., Stack]) -> None:
-    stack = own_stack(DORMOUSE_API_WAIT_SECONDS="0.3")
-    host = stack.host()
-    await stack.model.script("long", [{"think": 3, "text": "At last."}])
-    async with client_of(host.url) as ada:
-        with pytest.raises(openai.InternalServerError) as late:
-            await ada.responses.create(model="bench", input="[script:long]")
-        assert (late.value.status_code, late.value.code) == (504, "still_running")
-        assert len(await stack.model.log("create")) == 1, "not repeated by the client"
-        name = late.value.body["response_id"]  # type: ignore[index]
-        assert name in late.value.message
-        assert (await polled(ada, await ada.responses.retrieve(name))).output_text == "At last."
 
 
 async def test_without_keys_there_is_no_such_api(own_stack: Callable[..., Stack]) -> None:

@@ -79,7 +79,7 @@ async def test_openais_client_for_javascript_runs_as_it_is(target: Target, node:
         "deleted": ["NotFoundError", "response_not_found"],
         "items": ["[script:three]"],
         "chat": "Short.",
-        "refused": ["BadRequestError", "unsupported_parameter", "instructions"],
+        "refused": ["BadRequestError", "unsupported_parameter", "tools"],
         "stranger": ["AuthenticationError", "invalid_api_key"],
     }
 

@@ -289,6 +289,7 @@ def build_studio(settings: Settings, provider: Provider) -> Agent:
         provider=provider,
         tools=[work],
         options=RESPONSE_OPTIONS,
+        caller_options=("temperature", "max_output_tokens", "reasoning", "verbosity"),
     )
 
 
@@ -303,6 +304,8 @@ def build_chat_studio(settings: Settings, provider: Provider) -> Agent:
         provider=provider,
         tools=[work],
         options=CHAT_OPTIONS,
+        caller_options=("temperature", "max_output_tokens", "reasoning", "seed", "stop"),
+        caller_instructions="input",
     )
 
 

@@ -13,17 +13,17 @@ from shared.agentkit.agent import Usage
 from shared.api.http import json_response
 from shared.api.openai.http import NO_RETRY, error_object, openai_operation, owner_of_key
 from shared.api.openai.objects import output_turns, response_id
-from shared.api.openai.requests import (
-    invalid,
-    read_body,
-    read_messages,
-    read_parameters,
-    submission_of,
-    unsupported,
-    with_idempotency_key,
-)
+from shared.api.openai.parameters import IGNORED_HEADER, Options, invalid, read_parameters, unsupported
+from shared.api.openai.requests import read_body, submission_of, with_idempotency_key
 from shared.api.openai.schemas import COMPLETION, CREATE_COMPLETION
-from shared.api.openai.starting import START_PROBLEMS, loop_time, seconds_left, start_run, wait_for_end
+from shared.api.openai.starting import (
+    START_PROBLEMS,
+    loop_time,
+    one_of_its_tries,
+    seconds_left,
+    start_run,
+    wait_for_end,
+)
 from shared.api.openai.streaming import PING, error_of_stream, response_events, sse
 from shared.api.operations import IDEMPOTENCY_KEY, Answer
 from shared.api.pacing import EventStream, TimeIsUp, paced
@@ -35,11 +35,11 @@ from shared.runs.model.run import Run
 from shared.runs.queries.conversation import TurnText, current, turn_texts
 from shared.wiring import App
 
-RESPONSES_ONLY = ("background", "previous_response_id", "include", "truncation", "text", "reasoning", "instructions")
-"""Parameters of the Responses API that Chat Completions has not."""
-
 FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """``finish_reason`` for the reason why a response is incomplete; ``length`` for any other."""
+
+INSTEAD = "Next time ask with `stream: true`, or create it at `/responses` with `background: true`."
+"""How a caller asks who would have to wait too long."""
 
 # A completion has one message, and each turn of a run may have text.
 BETWEEN_TURNS = "\n\n"
@@ -141,7 +141,7 @@ class Chunk(TypedDict):
         200: Answer(
             text="The completion.",
             shape=COMPLETION,
-            sometimes=("ETag",),
+            sometimes=("ETag", IGNORED_HEADER),
             or_stream=True,
         )
     },
@@ -156,13 +156,23 @@ async def create_completion(request: Request, app: App, driver: Driver) -> Respo
     arrived = loop_time()
     owner = owner_of_key(request, app.settings)
     body = await read_body(request, app)
-    submission = with_idempotency_key(_read(body, owner, app), request)
-    with app.watching.limit.acquire(owner) as slot:  # first: a caller with too many open must not start a run
-        run = await start_run(request, submission, app, driver)
+    submission, options = _read(body, owner, app)
+    submission = with_idempotency_key(submission, request)
+    async with one_of_its_tries(request, submission, app) as keyed:
+        response = await _created(request, keyed, app, driver, arrived, with_usage=_wants_usage(body))
+    response.headers.update(options.headers)
+    return response
+
+
+async def _created(
+    request: Request, submission: Submission, app: App, driver: Driver, arrived: float, *, with_usage: bool
+) -> Response:
+    # First: a caller with too many open must not start a run.
+    with app.watching.limit.acquire(submission.owner) as slot:
+        run = await start_run(submission, app, driver)
         if submission.stream:
-            stream = _body(run, app, driver, with_usage=_wants_usage(body), arrived=arrived)
-            return EventStream(stream, slot.keep())
-        run = await wait_for_end(request, submission, run, app, arrived=arrived)
+            return EventStream(_body(run, app, driver, with_usage=with_usage, arrived=arrived), slot.keep())
+        run = await wait_for_end(request, run, app, arrived=arrived, instead=INSTEAD)
     check_has_answer(run)
     return json_response(chat_completion(run, await turn_texts(app.ports, run)))
 
@@ -202,17 +212,13 @@ def _wants_usage(body: Mapping[str, Any]) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def _read(body: Mapping[str, Any], owner: str, app: App) -> Submission:
-    # By name: the parser that both APIs share would take some of these.
-    for name in RESPONSES_ONLY:
-        if name in body:
-            raise unsupported(name, "Chat Completions have no such parameter.")
+def _read(body: Mapping[str, Any], owner: str, app: App) -> tuple[Submission, Options]:
     parameters = read_parameters(body, messages="messages")
     messages = body["messages"]
     if not isinstance(messages, list):
         raise invalid("messages", "must be a list of messages, and not empty")
     converted = [_to_response_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
-    return submission_of(parameters, read_messages(converted, param="messages"), owner, app)
+    return submission_of(parameters, body, converted, owner, app, messages="messages")
 
 
 def _to_response_message(message: Any, param: str) -> Any:

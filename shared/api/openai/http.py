@@ -16,7 +16,15 @@ from shared.api.callers import user_of
 from shared.api.http import answered_as
 from shared.api.operations import operation
 from shared.api.routing import other_methods, refusal
-from shared.errors import DormouseError, InvalidApiKey, NotFound, ResponseNotFound, RunNotFound
+from shared.errors import (
+    CompletionFailed,
+    DormouseError,
+    InvalidApiKey,
+    NotFound,
+    ResponseNotFound,
+    RunNotFound,
+    StillRunning,
+)
 from shared.settings import Settings
 from shared.wiring import App
 
@@ -93,7 +101,7 @@ def error_object(error: DormouseError) -> dict[str, Any]:
     problems = details.pop("errors", None) or [{}]
     problem: OpenAIProblem = {
         "message": error.message,
-        "type": _type_of(error.status),
+        "type": _type_of(error),
         # OpenAI's errors name one parameter; the rest is in the message.
         "param": problems[0].get("field"),
         "code": error.code,
@@ -124,7 +132,8 @@ def not_found(request: Request, app: App) -> NoReturn:
     raise refusal(methods, unknown)
 
 
-def _type_of(status: int) -> Literal["invalid_request_error", "rate_limit_error", "server_error"]:
-    if status >= 500:
+def _type_of(error: DormouseError) -> Literal["invalid_request_error", "rate_limit_error", "server_error"]:
+    # The status of these two is what keeps clients from repeating them: nothing is wrong with the request.
+    if error.status >= 500 or isinstance(error, StillRunning | CompletionFailed):
         return "server_error"
-    return "rate_limit_error" if status == 429 else "invalid_request_error"
+    return "rate_limit_error" if error.status == 429 else "invalid_request_error"

@@ -1,18 +1,29 @@
-"""What OpenAI's clients may send: parameters that are taken, ignored or refused, and messages as items of ours."""
+"""What OpenAI's clients may send as a run of ours: its messages, its instructions, and what else it asks for."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
-from shared.agentkit.agent import Item
-from shared.api.bodies import MessageBody, MetadataKey, MetadataValue, idempotency_key, problems_of
+from shared.agentkit.agent import Agent, Item
+from shared.agentkit.caller import CallerInstructions
+from shared.api.bodies import MessageBody, idempotency_key
 from shared.api.openai.objects import run_of_response
+from shared.api.openai.parameters import (
+    CreateParameters,
+    Options,
+    invalid,
+    invalid_by,
+    options_of,
+    read_parameters,
+    unsupported,
+    without_nulls,
+)
 from shared.api.reading import Share, read_json
 from shared.errors import (
     ApprovalUnsupported,
@@ -20,84 +31,19 @@ from shared.errors import (
     InvalidRequest,
     ModelNotFound,
     PreviousResponseNotFound,
-    UnsupportedParameter,
 )
 from shared.runs.commands.submission import Submission
 from shared.wiring import App
 
 MAX_MESSAGES = 1_000
 
-NULL_LEVELS = 8
-"""How deep nulls are looked for: deeper than any message is nested."""
-
-IGNORED = frozenset(
-    {
-        "include",
-        "parallel_tool_calls",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "stream_options",
-        "truncation",
-        "user",
-    }
-)
-"""Parameters that change nothing here."""
-
 IGNORED_OF_MESSAGES = frozenset({"id", "status", "phase"})
 """Fields of a message that was read from a response and is sent again."""
 
-DEFAULTS: Mapping[str, Sequence[Any]] = {
-    "instructions": [""],
-    "modalities": [["text"]],
-    "n": [1],
-    "reasoning": [{}],
-    "response_format": [{"type": "text"}],
-    "service_tier": ["auto", "default"],
-    "store": [True],
-    "temperature": [1],
-    "text": [{}, {"format": {"type": "text"}}],
-    "tool_choice": ["auto"],
-    "tools": [[]],
-    "top_logprobs": [0],
-    "logprobs": [False],
-    "top_p": [1],
-    "frequency_penalty": [0],
-    "presence_penalty": [0],
-}
-"""Parameters that are taken with their default value; with any other they ask for what this app does not do."""
-
-REFUSALS: Mapping[str, str] = {
-    "instructions": "the agent has its own instructions. Say what you want in the input.",
-    "tools": "the agent has its own tools, which run here.",
-    "tool_choice": "the agent has its own tools and decides when to use them.",
-    "conversation": "go on with `previous_response_id` instead.",
-    "prompt": "the agent has its own instructions. Say what you want in the input.",
-    "store": "responses are always stored here. Delete the response when you have read it.",
-    "text": "the agent decides on the format of its text; it is in the output as it is.",
-    "response_format": "the agent decides on the format of its text; it is in the content as it is.",
-    "n": "there is one answer to a request.",
-}
-"""Why a parameter is refused, and what to do instead."""
-
-REFUSAL = "it is the agent's own to decide. Leave it out."
-"""The same for any other."""
+INSTRUCTING = frozenset({"system", "developer"})
+"""The roles whose messages instruct the model, above what the user says."""
 
 REQUEST_ID = "x-ms-client-request-id"
-
-
-class CreateParameters(BaseModel):
-    """The parameters that are taken, without the one that holds the messages."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    # All others were checked by name before this is built.
-    model: str = Field(min_length=1, max_length=128)
-    background: bool = False
-    stream: bool = False
-    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = Field(default_factory=dict)
-    previous_response_id: str | None = None
 
 
 class _AssistantText(BaseModel):
@@ -107,6 +53,15 @@ class _AssistantText(BaseModel):
 
     type: Literal["output_text", "input_text", "text"]
     text: Annotated[str, Field(min_length=0)]  # pydantic takes half a surrogate pair unless there is a constraint
+
+
+class _InstructingText(BaseModel):
+    """A part of a message that instructs the model: text alone."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    type: Literal["input_text", "text"]
+    text: Annotated[str, Field(min_length=0)]
 
 
 class _AssistantMessage(BaseModel):
@@ -119,55 +74,68 @@ class _AssistantMessage(BaseModel):
     content: Annotated[list[_AssistantText], Field(min_length=1, fail_fast=True)]
 
 
-async def read_create(request: Request, owner: str, app: App) -> Submission:
+class _InstructingMessage(BaseModel):
+    """A message that instructs the model, in place of the user."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["message"] = "message"
+    role: Literal["system", "developer"]
+    content: Annotated[list[_InstructingText], Field(fail_fast=True)]
+
+
+async def read_create(request: Request, owner: str, app: App) -> tuple[Submission, Options]:
     """The body of ``POST /api/v1/responses``. Raises the errors that say what to change."""
     body = await read_body(request, app)
     parameters = read_parameters(body, messages="input")
-    submission = submission_of(parameters, read_messages(body.get("input")), owner, app)
+    submission, options = submission_of(parameters, body, body["input"], owner, app, messages="input")
     if parameters.previous_response_id is not None:
         previous = run_of_response(parameters.previous_response_id)
         if previous is None:
             raise PreviousResponseNotFound(param="previous_response_id")
         # The id holds session and number: no read is needed to go on from it.
         submission = replace(submission, session_id=previous[0], previous=previous[1])
-    return with_idempotency_key(submission, request)
+    return with_idempotency_key(submission, request), options
 
 
 async def read_body(request: Request, app: App) -> dict[str, Any]:
     """The body, without what is null: clients send null for what they leave out."""
     with Share(app.settings) as share:
         body = await read_json(request, app.settings.json_most, share)
-    return {name: value for name, value in body.items() if value is not None}
+    given = {name: value for name, value in body.items() if value is not None}
+    # Azure's clients name it in the address, as their service reads it there.
+    deployment = request.path_params.get("deployment")
+    return given if deployment is None else {**given, "model": deployment}
 
 
-def read_parameters(body: Mapping[str, Any], *, messages: str) -> CreateParameters:
-    """The parameters; ``messages`` is the name of the one that holds the messages.
+def submission_of(
+    parameters: CreateParameters, body: Mapping[str, Any], given: Any, owner: str, app: App, *, messages: str
+) -> tuple[Submission, Options]:
+    """The run that is asked for, and what becomes of the parameters that are not the run's own.
 
-    Raises ``InvalidRequest``; ``UnsupportedParameter`` for one that asks for what is not done here.
+    ``given`` are the messages, in the shape of the Responses API, and ``messages`` is the client's name for them.
+    Raises ``InputTooLarge``, ``ModelNotFound``, ``ApprovalUnsupported``, ``InvalidRequest``, ``UnsupportedParameter``.
     """
-    if messages not in body:
-        raise invalid(messages, "is required")
-    for name, value in body.items():
-        if name not in CreateParameters.model_fields and name not in IGNORED and name != messages:
-            # Many clients write out every default: refused is only what would change the answer.
-            _check_is_default(name, without_nulls(value))
-    try:
-        return CreateParameters.model_validate(body)
-    except ValidationError as error:
-        raise invalid_by(error, "") from None
-
-
-def submission_of(parameters: CreateParameters, items: tuple[Item, ...], owner: str, app: App) -> Submission:
-    """The run that is asked for. Raises ``InputTooLarge``, ``ModelNotFound``, ``ApprovalUnsupported``."""
-    check_size(items, app.settings.max_input_bytes)
-    return Submission(
+    agent = _agent_named(parameters.model, app)
+    options = options_of(body, agent, messages=messages)
+    items = read_messages(given, agent.caller_instructions, param=messages)
+    instructions = parameters.instructions.strip() and parameters.instructions
+    if instructions and agent.caller_instructions == "refuse":
+        raise unsupported("instructions", "the agent has its own instructions. Say what you want in the input.")
+    if instructions and agent.caller_instructions == "input":
+        items, instructions = (_message_of("user", instructions), *items), ""
+    check_size(items, app.settings.max_input_bytes - len(instructions.encode()), app.settings.max_input_bytes)
+    submission = Submission(
         owner=owner,
         items=items,
-        agent=_agent_named(parameters.model, app),
+        agent=agent.name,
+        options=options.passed,
+        instructions=instructions,
         metadata=parameters.metadata,
         stream=parameters.stream,
         background=parameters.background,
     )
+    return submission, options
 
 
 def with_idempotency_key(submission: Submission, request: Request) -> Submission:
@@ -183,10 +151,11 @@ def with_idempotency_key(submission: Submission, request: Request) -> Submission
     return replace(submission, idempotency_key=key)
 
 
-def read_messages(value: Any, *, param: str = "input") -> tuple[Item, ...]:
+def read_messages(value: Any, mode: CallerInstructions = "append", *, param: str = "input") -> tuple[Item, ...]:
     """The messages to answer: a text, or messages of the user and, from a history, of the assistant.
 
-    Raises ``InvalidRequest`` or ``UnsupportedParameter``, which name the place.
+    ``mode`` is what becomes of system and developer messages. Raises ``InvalidRequest`` or ``UnsupportedParameter``,
+    which name the place.
     """
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
@@ -194,20 +163,30 @@ def read_messages(value: Any, *, param: str = "input") -> tuple[Item, ...]:
         raise invalid(param, "must be a text or a list of messages, and not empty")
     if len(value) > MAX_MESSAGES:
         raise invalid(param, f"may have {MAX_MESSAGES} messages at most")
-    items = tuple(_read_message(message, f"{param}[{index}]") for index, message in enumerate(value))
-    if items[-1]["role"] != "user":
-        raise invalid(f"{param}[{len(items) - 1}].role", "must be `user`: the last message is what the agent answers")
+    read = [_read_message(message, mode, f"{param}[{index}]") for index, message in enumerate(value)]
+    items = tuple(item for item in read if item is not None)
+    said = [index for index, item in enumerate(read) if item is not None and item["role"] != "developer"]
+    if not said:
+        raise invalid(param, "must have a message of the user: it is what the agent answers")
+    if value[said[-1]].get("role") == "assistant":
+        raise invalid(f"{param}[{said[-1]}].role", "must be `user`: the last message is what the agent answers")
     return items
 
 
-def check_size(items: Iterable[Item], limit: int) -> None:
-    """Raises ``InputTooLarge`` for more than ``limit`` bytes of UTF-8, text and addresses together."""
+def check_size(items: Iterable[Item], limit: int, shown: int | None = None) -> None:
+    """Raises ``InputTooLarge`` for more than ``limit`` bytes of UTF-8, text and addresses together.
+
+    ``shown`` is the limit that the caller is told of, where some of it is used up already.
+    """
     contents = (item["content"] for item in items)
     size = sum(
         len((each if isinstance(each, str) else json.dumps(each, ensure_ascii=False)).encode()) for each in contents
     )
     if size > limit:
-        raise InputTooLarge(f"The input may be at most {limit} bytes of UTF-8 here. Send less, or a URL to it.")
+        most = limit if shown is None else shown
+        raise InputTooLarge(
+            f"The input, instructions included, may be at most {most} bytes of UTF-8 here. Send less, or a URL to it."
+        )
 
 
 def number_of_query(request: Request, name: str, most: int) -> int | None:
@@ -229,40 +208,7 @@ def flag_of_query(request: Request, name: str) -> bool:
     return value == "true"
 
 
-def without_nulls(value: Any, levels: int = NULL_LEVELS) -> Any:
-    """The value without what is null in it, at any of the first levels."""
-    if levels == 0:
-        return value
-    if isinstance(value, dict):
-        return {name: without_nulls(each, levels - 1) for name, each in value.items() if each is not None}
-    return [without_nulls(each, levels - 1) for each in value] if isinstance(value, list) else value
-
-
-def invalid(param: str, problem: str) -> InvalidRequest:
-    """The error for a parameter that does not fit."""
-    return InvalidRequest(f"`{param}` {problem}.", param=param)
-
-
-def invalid_by(error: ValidationError, param: str) -> InvalidRequest:
-    """The error for what pydantic found wrong in a parameter; in the body, for an empty name."""
-    # OpenAI's errors have room for one parameter.
-    path, problem = problems_of(error)[0]
-    place = param + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path)
-    return InvalidRequest(f"`{place.lstrip('.')}`: {problem}.", param=place.lstrip("."))
-
-
-def unsupported(param: str, sentence: str) -> UnsupportedParameter:
-    """The error for a parameter that asks for what this app does not do."""
-    return UnsupportedParameter(f"`{param}`: {sentence}", param=param)
-
-
-def _check_is_default(name: str, value: Any) -> None:
-    # To Python 1 is True. In JSON they are different, while 1.0 and 1 are the same.
-    if not any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in DEFAULTS.get(name, ())):
-        raise unsupported(name[:80], REFUSALS.get(name, REFUSAL))
-
-
-def _agent_named(model: str, app: App) -> str:
+def _agent_named(model: str, app: App) -> Agent:
     agent = app.ports.agents.get(model)
     if agent is None:
         names = ", ".join(app.ports.agents)
@@ -270,10 +216,11 @@ def _agent_named(model: str, app: App) -> str:
         raise ModelNotFound(f"The model {model[:80]!r} does not exist here; there are: {names}.", param="model")
     if agent.asks_approval:
         raise ApprovalUnsupported(param="model")
-    return model
+    return agent
 
 
-def _read_message(message: Any, param: str) -> Item:
+def _read_message(message: Any, mode: CallerInstructions, param: str) -> Item | None:
+    """The message as an item; None for one without a word in it that is no message of the user's."""
     if not isinstance(message, dict):
         raise invalid(param, "must be a message")
     # In OpenAI's own API the type of a message may be left out, too.
@@ -281,16 +228,38 @@ def _read_message(message: Any, param: str) -> Item:
     if kind != "message":
         raise unsupported(f"{param}.type", f"only messages are taken here, no {str(kind)[:80]} items.")
     fields = without_nulls({name: value for name, value in message.items() if name not in IGNORED_OF_MESSAGES})
-    match fields.get("role"):
-        # Not ignored: the caller would believe that the agent follows it.
-        case "system" | "developer":
-            raise unsupported(f"{param}.role", "the agent has its own instructions; leave this message out.")
-        case "assistant":
-            return _read_assistant_message(fields, param)
+    role = fields.get("role")
+    if isinstance(role, str) and role in INSTRUCTING:
+        return _read_instructing_message(fields, mode, param)
+    if role == "assistant":
+        return _read_assistant_message(fields, param)
     try:
         return MessageBody.model_validate(fields).model_dump()
     except ValidationError as error:
         raise invalid_by(error, param) from None
+
+
+def _read_instructing_message(fields: Mapping[str, Any], mode: CallerInstructions, param: str) -> Item | None:
+    if mode == "refuse":
+        # Not ignored: the caller would believe that the agent follows it.
+        raise unsupported(f"{param}.role", "the agent has its own instructions; leave this message out.")
+    content = fields.get("content", "")
+    if isinstance(content, str):
+        fields = {**fields, "content": [{"type": "input_text", "text": content}]}
+    # Chat Completions let such a message have its author's name, which means nothing here.
+    fields = {name: value for name, value in fields.items() if name != "name"}
+    try:
+        message = _InstructingMessage.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_by(error, param) from None
+    text = "\n".join(part.text for part in message.content)
+    if not text.strip():
+        return None
+    return _message_of("developer" if mode == "append" else "user", text)
+
+
+def _message_of(role: str, text: str) -> Item:
+    return {"type": "message", "role": role, "content": text}
 
 
 def _read_assistant_message(fields: Mapping[str, Any], param: str) -> Item:

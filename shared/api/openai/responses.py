@@ -10,9 +10,10 @@ from shared.api.http import json_response, not_modified
 from shared.api.openai.events import MAX_NUMBER
 from shared.api.openai.http import openai_operation, owner_of_key
 from shared.api.openai.objects import input_messages, response_id, response_object, run_id_of
+from shared.api.openai.parameters import IGNORED_HEADER
 from shared.api.openai.requests import flag_of_query, number_of_query, read_create
 from shared.api.openai.schemas import CREATE_RESPONSE, DELETED, INPUT_ITEMS, RESPONSE
-from shared.api.openai.starting import START_PROBLEMS, loop_time, start_run, wait_for_end
+from shared.api.openai.starting import START_PROBLEMS, loop_time, one_of_its_tries, start_run, wait_for_end
 from shared.api.openai.streaming import event_stream
 from shared.api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, UNCHANGED, Answer, Parameter, limit_parameter
 from shared.api.pages import limit_of
@@ -20,17 +21,21 @@ from shared.drivers.driver import Driver
 from shared.errors import InvalidRequest, ResponseNotFound, RunNotFound
 from shared.runs.commands.cancel import cancel as cancel_run
 from shared.runs.commands.delete import delete_run
+from shared.runs.commands.submission import Submission
 from shared.runs.model.run import Run
 from shared.runs.queries.conversation import input_of, turn_texts
 from shared.runs.queries.runs import run_of_owner
 from shared.wiring import App
+
+INSTEAD = "Next time ask with `background: true`, which answers at once, or with `stream: true`."
+"""How a caller asks who would have to wait too long."""
 
 
 @openai_operation(
     parameters=(IDEMPOTENCY_KEY,),
     body=CREATE_RESPONSE,
     examples={"a story": {"model": "novelist", "input": "A dormouse in space.", "background": True}},
-    answers={200: Answer(text="The response.", shape=RESPONSE, sometimes=("ETag",), or_stream=True)},
+    answers={200: Answer(text="The response.", shape=RESPONSE, sometimes=("ETag", IGNORED_HEADER), or_stream=True)},
     problems=(
         *START_PROBLEMS,
         errors.PreviousResponseNotFound,
@@ -47,16 +52,23 @@ async def create_response(request: Request, app: App, driver: Driver) -> Respons
     when the run goes on and the error names it. With `stream` it is `text/event-stream`, in OpenAI's events.
     """
     arrived = loop_time()
-    submission = await read_create(request, owner_of_key(request, app.settings), app)
+    submission, options = await read_create(request, owner_of_key(request, app.settings), app)
+    async with one_of_its_tries(request, submission, app) as keyed:
+        response = await _created(request, keyed, app, driver, arrived)
+    response.headers.update(options.headers)
+    return response
+
+
+async def _created(request: Request, submission: Submission, app: App, driver: Driver, arrived: float) -> Response:
     if submission.background and not submission.stream:
-        return await _answer(await start_run(request, submission, app, driver), app)
+        return await _answer(await start_run(submission, app, driver), app)
     with app.watching.limit.acquire(
         submission.owner
     ) as slot:  # first: a caller with too many open must not start a run
-        run = await start_run(request, submission, app, driver)
+        run = await start_run(submission, app, driver)
         if submission.stream:
             return event_stream(run, None, app, driver, arrived=arrived, slot=slot.keep())
-        return await _answer(await wait_for_end(request, submission, run, app, arrived=arrived), app)
+        return await _answer(await wait_for_end(request, run, app, arrived=arrived, instead=INSTEAD), app)
 
 
 @openai_operation(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import Counter
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from starlette.requests import Request
 
@@ -17,29 +18,31 @@ from shared.api.pacing import LONGEST
 from shared.drivers.driver import Driver
 from shared.errors import (
     AgentMismatch,
+    DormouseError,
     PreviousResponseNotFound,
     ResponseNotFound,
     SessionBusy,
     SessionNotFound,
     StillRunning,
 )
-from shared.runs.commands.retries import note_abandoned, request_key, take_abandoned
+from shared.runs.commands.retries import begin_try, earlier_tries, note_answered, note_lost, take_try
 from shared.runs.commands.submission import Submission
 from shared.runs.commands.submit import submit as submit_run
 from shared.runs.model.run import Run
+from shared.runs.store.tries import Try
 from shared.wiring import App
 
-RETRIED_WITHIN = timedelta(minutes=1)
-"""How long after it hung up a client may send the same request again by itself: it waits some seconds at most."""
+RETRY_COUNT = "x-stainless-retry-count"
+"""The header in which OpenAI's clients say how many tries they have made before this one."""
 
 LOOK_GAP = 0.25
-"""Seconds between two looks for an abandoned run."""
+"""Seconds between two looks for the try that is repeated."""
 
-LOOK_SECONDS = 1.0
-"""How long a retry looks for an abandoned run: a process sees up to half a second later that a caller hung up."""
+LOOK_SECONDS = 5.0
+"""How long a repeat looks while this process holds an equal request, whose caller has perhaps hung up unseen."""
 
-LOOK_SECONDS_WHILE_HELD = 5.0
-"""The same while this process holds the same request, whose caller has perhaps hung up unseen."""
+TRIES_LOOKED_AT = 20
+"""Earlier tries of which a repeat reads what became of them."""
 
 START_PROBLEMS = (
     errors.ModelNotFound,
@@ -55,7 +58,7 @@ START_PROBLEMS = (
 """What may be wrong with a request that starts a run, whichever it is."""
 
 _held: Counter[str] = Counter()
-"""How many callers of each request this process holds, from before the submit until their runs end."""
+"""How many tries with each key this process holds, whose callers wait as far as it knows."""
 
 
 def loop_time() -> float:
@@ -71,48 +74,67 @@ def seconds_left(most: float, arrived: float) -> float:
     return min(most, LONGEST - (loop_time() - arrived))
 
 
-async def start_run(request: Request, submission: Submission, app: App, driver: Driver) -> Run:
-    """The run that is asked for: a new one, or the one that an earlier try of this request has started.
+@contextlib.asynccontextmanager
+async def one_of_its_tries(request: Request, submission: Submission, app: App) -> AsyncIterator[Submission]:
+    """The submission with a key that all tries of this request share, as far as the client says that it repeats it.
 
-    Raises the errors of a submit, under the names of this API.
+    OpenAI's clients repeat a POST by themselves when its answer was an error or did not come. What becomes of this
+    one is noted for the next: inside of this, it is to be answered.
     """
-    with _holding(submission):
-        run = await _abandoned_run(request, submission, app) or await _submit(submission, app, driver)
-        caller_waits = not (submission.background or submission.stream or run.terminal)
-        if not caller_waits and await request.is_disconnected():  # `wait_for_end` checks those that wait
-            await note_abandoned(app.ports, submission, run)
-    return run
+    given = request.headers.get(RETRY_COUNT, "")
+    # One with a key of its own needs none, and who counts no tries says of none that it is a repeat.
+    if submission.idempotency_key is not None or re.fullmatch(r"[0-9]{1,3}", given, re.ASCII) is None:
+        yield submission
+        return
+    mine = await _try_of(request, submission, int(given), app)
+    _held[mine.key] += 1
+    try:
+        yield replace(submission, idempotency_key=mine.key)
+        if await request.is_disconnected():
+            await note_lost(app.ports, submission.owner, mine)
+    except DormouseError as error:
+        if await request.is_disconnected() or error.status in (408, 409, 429) or error.status >= 500:
+            await note_lost(app.ports, submission.owner, mine)
+        elif isinstance(error, StillRunning):
+            await note_answered(app.ports, submission.owner, mine)
+        raise
+    except Exception:
+        await note_lost(app.ports, submission.owner, mine)
+        raise
+    finally:
+        _held[mine.key] -= 1
+        # A Counter keeps its zeros: without this it would grow with every request.
+        if not _held[mine.key]:
+            del _held[mine.key]
 
 
-async def wait_for_end(request: Request, submission: Submission, run: Run, app: App, *, arrived: float) -> Run:
+async def wait_for_end(request: Request, run: Run, app: App, *, arrived: float, instead: str) -> Run:
     """The run when it has ended. Raises ``StillRunning``, which names it, when a request may wait no longer.
 
-    ``arrived`` is the ``loop_time`` at which the request came.
+    ``arrived`` is the ``loop_time`` at which the request came; ``instead`` says how to ask so that nobody waits.
     """
     if run.terminal:
         return run
     # From the arrival: the client's own time-out runs since then, and a submit may take long.
     seconds = app.settings.api_wait - (loop_time() - arrived)
-    with _holding(submission):
-        seen = await app.watching.until(
-            run.id, seconds, lambda now: now is None or now.run.terminal, gone=request.is_disconnected
-        )
-        if await request.is_disconnected():
-            await note_abandoned(app.ports, submission, run)
+    seen = await app.watching.until(
+        run.id, seconds, lambda now: now is None or now.run.terminal, gone=request.is_disconnected
+    )
     if seen is None:
         raise ResponseNotFound
     if not seen.run.terminal:
         name = response_id(run.id)
         raise StillRunning(
             f"The response {name} is not done within {app.settings.api_wait:g} seconds. It goes on: retrieve it by "
-            "that id. Next time ask with `background: true`, which answers at once.",
+            f"that id from `/responses`. {instead}",
             response_id=name,
             headers=NO_RETRY,
         )
     return seen.run
 
 
-async def _submit(submission: Submission, app: App, driver: Driver) -> Run:
+async def start_run(submission: Submission, app: App, driver: Driver) -> Run:
+    """The run that is asked for. Raises the errors of a submit, under the names of this API."""
     try:
         submitted = await submit_run(app.ports, submission)
     # Callers know no sessions: they named a response.
@@ -132,42 +154,24 @@ async def _submit(submission: Submission, app: App, driver: Driver) -> Run:
     return submitted.run
 
 
-@contextlib.contextmanager
-def _holding(submission: Submission) -> Iterator[None]:
-    key = _held_key(submission)
-    _held[key] += 1
-    try:
-        yield
-    finally:
-        _held[key] -= 1
-        # A Counter keeps its zeros: without this it would grow with every request.
-        if not _held[key]:
-            del _held[key]
-
-
-async def _abandoned_run(request: Request, submission: Submission, app: App) -> Run | None:
-    """The run that an earlier try of this request started, when the client says that it sends it again.
-
-    OpenAI's clients repeat a POST by themselves, without an ``Idempotency-Key``, and count that in
-    ``x-stainless-retry-count``. They do so when no answer came in their own time, or an error did. So the run is one
-    of the same owner and the same request whose caller was seen to hang up just before; each is given to one retry.
-    A run that was answered is never given to anybody else, however alike the request: then there is a new one.
-    A retry whose own caller hangs up starts nothing: the next retry looks in its place.
-    """
-    if submission.idempotency_key is not None or request.headers.get("x-stainless-retry-count", "0") in ("", "0"):
-        return None
-    since, begun = app.ports.clock() - RETRIED_WITHIN, loop_time()
-    while True:
+async def _try_of(request: Request, submission: Submission, count: int, app: App) -> Try:
+    """The try that this one repeats, as its own; else a new one."""
+    begun, looked_at = loop_time(), set[tuple[str, bool]]()
+    while count:
+        held = False
+        for each in await earlier_tries(app.ports, submission, count):
+            if not each.lost and each.key in _held:
+                held = True
+            # Bounded: each costs reads, and a caller may have sent the same any number of times.
+            elif (each.key, each.lost) not in looked_at and len(looked_at) < TRIES_LOOKED_AT:
+                if (mine := await take_try(app.ports, submission, each, count)) is not None:
+                    return mine
+                looked_at.add((each.key, each.lost))
+        # What is held here is not lost, unless its caller has hung up: that is seen up to half a second later.
+        if not held or loop_time() - begun >= LOOK_SECONDS:
+            break
         if await request.is_disconnected():
+            # It starts nothing: the next try looks in its place.
             raise StillRunning("The caller of this repeat hung up. Send the request again.")
-        # Held by another: its caller may have hung up, which is seen only at the next check.
-        is_held = _held[_held_key(submission)] > 1  # by more than this retry itself
-        is_last = loop_time() - begun >= (LOOK_SECONDS_WHILE_HELD if is_held else LOOK_SECONDS)
-        run = await take_abandoned(app.ports, submission, since)
-        if run is not None or is_last:
-            return run
         await asyncio.sleep(LOOK_GAP)
-
-
-def _held_key(submission: Submission) -> str:
-    return f"{submission.owner} {request_key(submission)}"
+    return await begin_try(app.ports, submission, count)

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from shared.agentkit.agent import Agent, Item
+from shared.agentkit.caller import fenced
 from shared.runs.model.run import Run
 from shared.runs.store.runs import RunStore
 
@@ -24,7 +25,7 @@ async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | 
     order, without the provider's ids. Raises ``ConversationTooLong``.
     """
     if is_chained(run, agent):
-        return await store.last_items(run) if given is None else given
+        return with_fences(await store.last_items(run) if given is None else given)
     items: list[Item] = []
     held = 0
     async for appended in _so_far(store, run, given):
@@ -34,7 +35,15 @@ async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | 
         if held > MAX_REPLAYED:
             raise ConversationTooLong
         items += kept
-    return replayed(items)
+    return with_fences(replayed(items))
+
+
+def with_fences(items: Iterable[Item]) -> list[Item]:
+    """The items as the model is to read them: what instructs it and is the caller's is named as theirs.
+
+    The rows have it as the caller sent it, and show it so.
+    """
+    return [{**item, "content": fenced(item["content"])} if item.get("role") == "developer" else item for item in items]
 
 
 async def _so_far(store: RunStore, run: Run, given: list[Item] | None) -> AsyncIterator[list[Item]]:

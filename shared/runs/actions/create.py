@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.agentkit import faults
@@ -58,7 +59,11 @@ async def build(ports: Ports, run: Run, agent: Agent, given: list[Item] | None =
         text = "The conversation is too long to be sent to the model anew. Begin another session."
         raise faults.Refused(text, code="conversation_too_long") from error
     # The nonce is random, so that nobody can make a response that passes for this attempt's.
-    options = _options(ports, run, attempt, agent)
+    options = replace(
+        _options(ports, run, attempt, agent),
+        # Each turn: the provider does not carry instructions over from one response to the next.
+        instructions=await ports.runs.load_text(run, run.request.instructions),
+    )
     previous = run.chain.last_response_id if conversation.is_chained(run, agent) else None
     session = AgentSession(session_id=run.request.session_id, previous_response_id=previous)
     return Request(attempt=attempt, send=_built(agent, messages, session, options))
@@ -150,6 +155,7 @@ def _options(ports: Ports, run: Run, attempt: Attempt, agent: Agent) -> RunOptio
         metadata=provider.metadata_of(settings.app_in_metadata, run, attempt),
         model=request.model,
         run=about,
+        caller_options=json.loads(request.options) if request.options else {},
     )
 
 

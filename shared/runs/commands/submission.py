@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from shared.agentkit.agent import Item
 from shared.runs.model.run import Run
@@ -56,6 +57,12 @@ class Submission:
     title: str | None = None
     """None: the first line of the input."""
 
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the request that the caller sets, of those that the agent allows."""
+
+    instructions: str = ""
+    """The caller's, to follow the agent's own in each turn."""
+
     deadline_seconds: float | None = None
     """This and the limits: None for the app's own."""
 
@@ -76,6 +83,8 @@ class Submission:
         asked: list[object] = [self.items, self.agent, self.session_id, dict(self.metadata), self.deadline_seconds]
         asked += [self.turns, self.tool_calls, self.total_tokens, self.model, self.callback_url, self.previous]
         asked += [self.stream, self.title]
+        # Only where there are any: a key from before a deploy must still fit its request.
+        asked += [dict(self.options), self.instructions] if self.options or self.instructions else []
         # A caller's JSON may hold half a surrogate pair, which UTF-8 alone refuses.
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 

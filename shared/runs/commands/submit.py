@@ -45,6 +45,9 @@ from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import READS, SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 
+INSTRUCTIONS_IN_ROW = 2_000
+"""Characters of a caller's instructions up to which they stand in the run's row, which every wake reads."""
+
 
 async def submit(ports: Ports, wanted: Submission) -> Submitted:
     """Write the run and try the first create. An outage of the provider does not change the answer.
@@ -248,6 +251,8 @@ def _new_run(
             total_tokens=wanted.total_tokens or settings.max_total_tokens,
         ),
         model=wanted.model,
+        options=json.dumps(dict(wanted.options)) if wanted.options else "",
+        instructions=wanted.instructions,
         stream=wanted.stream,
         metadata=dict(wanted.metadata),
         title=wanted.title or title_of(preview),
@@ -285,6 +290,9 @@ async def _write(
     listing = await ports.index.list_hidden(run)
     kept = await ports.runs.store_text(run, given)
     run = replace(run, chain=replace(run.chain, item_bytes=bytes_of(given)))
+    instructions = await ports.runs.load_text(run, run.request.instructions)
+    kept_apart = await ports.runs.store_text(run, instructions, inline=INSTRUCTIONS_IN_ROW)
+    run = replace(run, request=replace(run.request, instructions=kept_apart))
     # Claimed last: long inputs take their time to be written, and the claim has to outlast the whole request.
     run, first = await _with_first_claim(ports, run, given)
     if first is None:

@@ -98,6 +98,12 @@ class Request:
     follows: int | None = None
     """The number of the run that an OpenAI client continued from. Only shown to that client again."""
 
+    options: str = ""
+    """Options of the request that the caller set, of those that the agent allows, as JSON; empty without any."""
+
+    instructions: Text = ""
+    """The caller's, to follow the agent's own in each turn of this run; empty without any."""
+
     background: bool = True
     """Whether an OpenAI client asked not to wait. Only shown to that client again."""
 
@@ -312,7 +318,16 @@ class Run:
         return replace(
             self,
             # Owner and fingerprint stay: a repeated submit with the same key must still be recognised.
-            request=replace(self.request, metadata={}, title="", preview="", model=None, callback_url=None),
+            request=replace(
+                self.request,
+                metadata={},
+                title="",
+                preview="",
+                model=None,
+                callback_url=None,
+                options="",
+                instructions="",
+            ),
             result=Result(error_code=self.result.error_code),
             chain=replace(self.chain, provider_status=None),
             outbox=replace(self.outbox, callback_state=None),

@@ -26,6 +26,7 @@ from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
 from shared.runs.store.rows import RowUnreadable, decode, encode, moment_of, seconds_of
 from shared.runs.store.tables import Change, Condition, Conflict, Kind, Row, Table, Tables, Value
+from shared.runs.store.tries import Tries, countdown
 
 log = logging.getLogger("dormouse")
 
@@ -37,7 +38,6 @@ BATCHES = "batches"
 
 _KEY_ROW = "key"
 _PLACES = "places"
-_END_OF_TIME_MS = 10**14  # in the year 5138
 
 RACES = 5
 
@@ -102,6 +102,7 @@ class IndexStore:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self.tries = Tries(tables)
 
     async def key(self, digest: str) -> KeyRecord | None:
         """What the key stands for; None when it is free."""
@@ -125,27 +126,6 @@ class IndexStore:
             await self._tables.commit(Table.INDEX, f"key:{record.digest}", [change])
         except Conflict:
             return
-
-    async def leave_unanswered(self, owner: str, payload: str, run_id: str, now: datetime) -> None:
-        """Note that the caller of this run hung up. The row is deleted when it is taken, or with the old keys."""
-        change = Change(kind=Kind.UPSERT, key=f"{payload}:{run_id}", values={"created_at": seconds_of(now)})
-        await self._tables.commit(Table.INDEX, _unanswered(owner), [change])
-
-    async def take_unanswered(self, owner: str, payload: str, since: datetime) -> str | None:
-        """The id of a run of this owner and payload whose caller hung up since then. No other call gets it, too."""
-        # `;` is the character after `:`.
-        rows = self._tables.query(Table.INDEX, _unanswered(owner), first=f"{payload}:", before=f"{payload};")
-        for row in [row async for row in rows]:
-            if moment_of(row.values["created_at"]) < since:  # retention removes it with the old keys
-                continue
-            # The delete decides: of two retries only one gets the run.
-            change = Change(kind=Kind.DELETE, key=row.key, etag=row.etag)
-            try:
-                await self._tables.commit(Table.INDEX, row.partition, [change])
-            except Conflict:
-                continue
-            return row.key.partition(":")[2]
-        return None
 
     def list_row_of(self, one: Run | Batch) -> str:
         """Where its owner's list has it: partition and key, with a slash between, which neither can hold."""
@@ -312,20 +292,14 @@ def _key_record(digest: str, row: Row) -> KeyRecord:
     )
 
 
-def _unanswered(owner: str) -> str:
-    # Below `key:`, so that the removal of old keys finds these rows, too.
-    return f"key:unanswered:{hashlib.sha256(owner.encode()).hexdigest()}"
-
-
 def _owner(owner: str, of: str = RUNS) -> str:
     # Hashed: the name of an owner may be longer than a key can be, or hold what a key refuses.
     return f"{of}:{hashlib.sha256(owner.encode()).hexdigest()}"
 
 
 def _list_key(subject_id: str, created_at: datetime, fingerprint: str) -> str:
-    # Keys sort ascending, so the time counts down. The fingerprint keeps two requests for one number apart.
-    countdown = _END_OF_TIME_MS - int(created_at.timestamp() * 1_000)
-    return f"{countdown:014}:{subject_id}:{fingerprint[:16]}"
+    # The fingerprint keeps two requests for one number apart.
+    return f"{countdown(created_at)}:{subject_id}:{fingerprint[:16]}"
 
 
 def _run_row(run: Run) -> _RunRow:

@@ -71,7 +71,7 @@ for await (const each of client.models.list()) models.push(each.id);
 seen.models = models;
 const completion = await client.chat.completions.create({ model, messages: [{ role: "user", content: "[script:short]" }] });
 seen.chat = completion.choices[0].message.content;
-const refused = client.responses.create({ model, input: "x", instructions: "Be brief." });
+const refused = client.responses.create({ model, input: "x", tools: [{ type: "web_search" }] });
 seen.refused = await refused.then(() => "taken", (error) => [error.constructor.name, error.code, error.param]);
 const stranger = new OpenAI({ baseURL, apiKey: "nobody" });
 seen.stranger = await stranger.models.list().then(() => "let in", (error) => [error.constructor.name, error.code]);

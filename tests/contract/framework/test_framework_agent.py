@@ -29,6 +29,7 @@ from pydantic import BaseModel
 from local.model.control import ModelControl
 from shared.agentkit import faults
 from shared.agentkit.agent import Agent, ResponseStatus
+from shared.agentkit.caller import INTRODUCTION
 from shared.agentkit.framework import FrameworkAgent
 from shared.agentkit.tools import ToolContext
 from tests.contract.framework.conftest import RAN, Harness, MakeTheirs, context, their_tools
@@ -151,6 +152,25 @@ async def test_options_of_the_agent_go_into_every_create(theirs: MakeTheirs, con
     assert (body["reasoning"], body["max_output_tokens"]) == ({"effort": "low"}, 500)
     assert body["text"] == {"verbosity": "low"}
     assert body["metadata"] == {"team": "x", "run": "r1", "turn": "1"}
+
+
+async def test_what_a_caller_adds_goes_over_the_options_and_behind_the_instructions(
+    theirs: MakeTheirs, control: ModelControl
+) -> None:
+    options = {"reasoning": {"effort": "high", "summary": "auto"}, "max_tokens": 500}
+    allowed = ("reasoning", "max_output_tokens", "verbosity", "temperature")
+    desk = Harness(FrameworkAgent(theirs(default_options=options), caller_options=allowed))
+    given = {"reasoning": {"effort": "low"}, "max_output_tokens": 9, "verbosity": "low", "temperature": 0.5}
+    await desk.answer("Hello.", caller_options=given, instructions="Be a pirate.")
+    body = await body_of(control)
+    assert body["reasoning"] == {"effort": "low", "summary": "auto"}
+    assert (body["max_output_tokens"], body["text"], body["temperature"]) == (9, {"verbosity": "low"}, 0.5)
+    own = theirs().default_options["instructions"]
+    said = str(body.get("instructions") or body["input"][0])
+    assert own in said
+    assert said.index(own) < said.index(INTRODUCTION[:40]) < said.index("Be a pirate.")
+    await desk.answer("And now?")
+    assert "pirate" not in str(await body_of(control, 1))
 
 
 async def test_a_required_tool_is_required_once(theirs: MakeTheirs, control: ModelControl) -> None:

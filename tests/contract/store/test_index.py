@@ -134,19 +134,31 @@ async def ids(index: IndexStore, size: int = 5) -> list[str]:
     raise AssertionError("no end")
 
 
-async def test_a_run_without_a_caller_is_given_to_one_repeat_of_its_request(index: IndexStore) -> None:
-    for name in ("run_1", "run_2"):
-        await index.leave_unanswered("o", "p", name, NOW)
-    await index.leave_unanswered("o", "p", "run_old", NOW - timedelta(minutes=2))
+async def test_a_try_is_taken_by_one_repeat_of_its_request(index: IndexStore) -> None:
+    tries = index.tries
+    made = [
+        await tries.begin("o", "p", key=name, count=0, now=NOW + timedelta(seconds=age))
+        for name, age in (("old", -120), ("one", -10), ("two", 0))
+    ]
     since = NOW - timedelta(minutes=1)
-    for owner, payload in (("another", "p"), ("o", "q"), ("o", "p2")):
-        assert await index.take_unanswered(owner, payload, since) is None
-    taken = await asyncio.gather(*(index.take_unanswered("o", "p", since) for _ in range(4)))
-    assert sorted(each or "" for each in taken) == ["", "", "run_1", "run_2"]
+    for owner, request in (("another", "p"), ("o", "q"), ("o", "p2"), ("o", "")):
+        assert await tries.of(owner, request, since) == []
+    found = await tries.of("o", "p", since)
+    assert found == [made[2], made[1]], "newest first, and none from before"
+    taken = await asyncio.gather(*(tries.change("o", found[0], count=1, at=NOW, lost=False) for _ in range(4)))
+    assert [each is None for each in taken].count(False) == 1
+    (mine,) = (each for each in taken if each is not None)
+    assert (mine.key, mine.count) == ("two", 1)
+    assert (await tries.of("o", "p", since))[0] == mine
+    await tries.forget("o", found[0])
+    assert mine in await tries.of("o", "p", since), "what was changed meanwhile is left alone"
+    await tries.forget("o", mine)
+    assert await tries.of("o", "p", since) == [made[1]]
+    assert await tries.change("o", mine, count=2, at=NOW, lost=True) is None
 
 
-async def test_what_nobody_comes_back_for_goes_with_the_old_keys(index: IndexStore) -> None:
-    await index.leave_unanswered("o", "p", "run_1", NOW)
+async def test_tries_go_with_the_old_keys(index: IndexStore) -> None:
+    await index.tries.begin("o", "p", key="k", count=0, now=NOW)
     (old,), _ = await index.keys_older_than(NOW + timedelta(seconds=1), place=None, size=9)
     await index.remove(old)
-    assert await index.take_unanswered("o", "p", NOW) is None
+    assert await index.tries.of("o", "p", NOW - timedelta(days=1)) == []

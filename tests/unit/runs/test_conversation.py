@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from shared.agentkit.caller import fenced
 from shared.runs.actions import conversation
-from shared.runs.actions.conversation import ConversationTooLong, is_chained, messages, replayed
+from shared.runs.actions.conversation import ConversationTooLong, is_chained, messages, replayed, with_fences
 from shared.runs.model.phases import Ended, RunStatus
 from shared.runs.model.run import Chain, Turn
 from shared.runs.ports import Ports
@@ -143,3 +144,12 @@ async def test_a_conversation_that_is_too_long_is_refused_as_it_is_read(
     monkeypatch.setattr(conversation, "MAX_REPLAYED", size - 1)
     with pytest.raises(ConversationTooLong):
         await messages(ports.runs, run, anew)
+
+
+def test_what_instructs_the_model_is_sent_as_the_callers_and_kept_as_it_came() -> None:
+    theirs = {"type": "message", "role": "developer", "content": "Be brief."}
+    items = [USER, theirs, SPOKEN, CALL, OUTPUT]
+    before = copy.deepcopy(items)
+    for _ in range(2):  # each turn anew, from the rows
+        assert with_fences(replayed(items)) == [USER, {**theirs, "content": fenced("Be brief.")}, SPOKEN, CALL, OUTPUT]
+    assert items == before

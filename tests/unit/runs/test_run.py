@@ -208,3 +208,11 @@ def test_time_comes_before_the_outbox_and_that_before_the_phase_s_own(now: float
     first = next_action(run, at(now))
     assert first is not None
     assert first.kind == kinds[0]
+
+
+def test_a_run_without_content_keeps_nothing_that_its_caller_added() -> None:
+    run = a_run()
+    added = {"options": '{"temperature": 1}', "instructions": "A secret.", "metadata": {"a": "b"}, "title": "A title"}
+    full = replace(run, request=replace(run.request, **added))  # type: ignore[arg-type]
+    left = full.without_content().request
+    assert {name: getattr(left, name) or None for name in added} == dict.fromkeys(added)

@@ -9,11 +9,10 @@ import pytest
 from starlette.datastructures import QueryParams
 
 from shared.api.openai.http import error_object, openai_error, owner_of_key
-from shared.api.openai.objects import response_id, response_object, run_id_of
-from shared.api.openai.requests import DEFAULTS, IGNORED, check_size, flag_of_query, read_messages, read_parameters
+from shared.api.openai.objects import response_id, run_id_of
+from shared.api.openai.requests import check_size, flag_of_query, read_messages
 from shared.errors import DormouseError, InputTooLarge, InvalidApiKey, InvalidRequest, NotFound, UnsupportedParameter
 from shared.settings import Settings
-from tests.parts.cases import cases
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.records import a_run
 
@@ -50,36 +49,6 @@ def test_without_keys_there_is_nothing_to_find() -> None:
         owner_of_key(request({}, headers={"authorization": "Bearer "}), Settings())
 
 
-@pytest.mark.parametrize("name", sorted(IGNORED))
-def test_what_changes_nothing_is_ignored(name: str) -> None:
-    assert read_parameters({"model": "m", "input": "x", name: {"any": "thing"}}, messages="input").model == "m"
-
-
-def test_the_parameters_that_a_response_shows_may_be_sent_again() -> None:
-    shown = {name: value for name, value in response_object(a_run()).items() if value is not None}
-    given = {name: value for name, value in shown.items() if name in DEFAULTS or name in IGNORED}
-    assert {"reasoning", "text", "tools", "temperature"} <= set(given)
-    assert read_parameters({"model": "m", "input": "x", **given}, messages="input").model == "m"
-
-
-@cases("name", sorted(DEFAULTS))
-def test_a_default_may_be_written_out_and_nothing_else(name: str) -> None:
-    for value in DEFAULTS[name]:
-        read_parameters({"model": "m", "input": "x", name: value}, messages="input")
-    for value in (not isinstance(DEFAULTS[name][0], bool) or not DEFAULTS[name][0], "other", [1]):
-        with pytest.raises(UnsupportedParameter, match=f"`{name}`"):
-            read_parameters({"model": "m", "input": "x", name: value}, messages="input")
-
-
-@pytest.mark.parametrize(
-    "body", [{"input": "x"}, {"model": 7, "input": "x"}, {"model": "m"}, {"model": "", "input": "x"}]
-)
-def test_what_is_missing_or_of_a_wrong_type_is_named(body: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        read_parameters(body, messages="input")
-    assert refused.value.details["param"] in ("model", "input")
-
-
 @pytest.mark.parametrize(
     ("given", "param"),
     [
@@ -112,6 +81,52 @@ def test_a_message_that_was_read_from_a_response_may_be_sent_again() -> None:
         {"type": "message", "role": "assistant", "content": "Hi.Hi."},
         {"type": "message", "role": "user", "content": "And?"},
     )
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+TEXT = {"type": "input_text", "text": "Be brief."}
+ASKED = {"role": "user", "content": "Well?"}
+
+
+@pytest.mark.parametrize(
+    ("given", "roles"),
+    [
+        ([SYSTEM, ASKED], ["developer", "user"]),
+        ([ASKED, {"role": "developer", "content": [TEXT]}], ["user", "developer"]),
+        ([SYSTEM | {"content": ""}, {"role": "system", "content": []}, {"role": "system"}, ASKED], ["user"]),
+        ([SYSTEM | {"content": None, "name": "x"}, SYSTEM | {"content": " \n"}, ASKED], ["user"]),
+    ],
+)  # fmt: skip
+def test_a_message_that_instructs_is_the_callers_developer_message(given: Any, roles: list[str]) -> None:
+    items = read_messages(given)
+    assert [item["role"] for item in items] == roles
+    assert {item["content"] for item in items} <= {"Be brief.", "Well?"}
+
+
+def test_a_message_that_instructs_may_be_one_of_the_user_or_refused() -> None:
+    assert [item["role"] for item in read_messages([SYSTEM, ASKED], "input")] == ["user", "user"]
+    assert [item["role"] for item in read_messages([ASKED, SYSTEM], "input")] == ["user", "user"]
+    with pytest.raises(UnsupportedParameter, match=r"input\[1\]\.role"):
+        read_messages([ASKED, SYSTEM], "refuse")
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ([SYSTEM], "input"),
+        ([SYSTEM | {"content": ""}], "input"),
+        ([SYSTEM, {"role": "assistant", "content": "Hi."}, SYSTEM], "input[1].role"),
+        ([SYSTEM | {"content": [{"type": "input_image"}]}, ASKED], "input[0].content[0].type"),
+        ([SYSTEM | {"content": "\ud800"}, ASKED], "input[0].content[0].text"),
+        ([SYSTEM | {"content": 7}, ASKED], "input[0].content"),
+        ([SYSTEM | {"colour": "red"}, ASKED], "input[0].colour"),
+        ([SYSTEM | {"role": ["system"]}, ASKED], "input[0].role"),
+    ],
+)  # fmt: skip
+def test_instructions_alone_are_no_question_and_must_be_text(given: Any, param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_messages(given)
+    assert refused.value.details["param"] == param
 
 
 def nested(levels: int) -> Any:

@@ -215,6 +215,34 @@ async def test_events_and_response_agree_for_every_shape_of_run(target: Target, 
         assert reader.texts == texts
 
 
+@pytest.mark.thorough
+async def test_a_restarted_turn_is_told_to_two_viewers_of_whom_one_is_cut_at_every_event(
+    target: Target, ada: AsyncOpenAI
+) -> None:
+    failing = {"think": 0.4, "status": "failed"}
+    attempts = [{**failing, "text": "It begins like this."}, failing, {"think": 1, "text": "It begins otherwise."}]
+    await target.model.script("again", [THREE_TURNS[0], {"attempts": attempts}])
+    whole, cut = StrictReader(), StrictReader(exact=False)
+    made = await ada.responses.create(model="bench", input="[script:again]", background=True, stream=True)
+    created = await anext(aiter(made))
+    cut.hear(created.to_dict())
+    await made.close()
+    assert created.type == "response.created"
+
+    async def undisturbed() -> None:
+        async for event in await ada.responses.retrieve(created.response.id, stream=True):
+            whole.hear(event.to_dict())
+
+    async def cut_at_every_event() -> None:
+        while cut.response is None:
+            async with await ada.responses.retrieve(created.response.id, stream=True, starting_after=cut.last) as rest:
+                cut.hear((await anext(aiter(rest))).to_dict())
+
+    await asyncio.gather(undisturbed(), cut_at_every_event())
+    assert whole.texts == cut.texts == ["Let me look.", "It begins otherwise."]
+    assert whole.kinds.count("response.in_progress") == 2, "once at the start, once where the other words began"
+
+
 async def test_a_response_without_live_text_is_told_at_its_end(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("later", [{"think": 0.2, "text": "All at once."}])
     for made in (

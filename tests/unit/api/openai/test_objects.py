@@ -113,7 +113,7 @@ def test_no_number_is_too_large_for_a_client() -> None:
 
 def test_half_a_surrogate_pair_is_never_sent() -> None:
     """OpenAI's .NET client fails at one."""
-    assert sse({"message": "a\ud83d"}, "error") == 'event: error\ndata: {"message": "a?"}\n\n'.encode()
+    assert sse({"message": "a\ud83d"}, "error") == b'event: error\ndata: {"message": "a?"}\n\n'
 
 
 def test_input_is_listed_in_parts() -> None:

@@ -213,12 +213,15 @@ def _ref(shape: type) -> Json:
     return {"$ref": REF.format(model=shape.__name__)}
 
 
-def _stream(events: Mapping[str, type]) -> Json:
+def _stream(events: Mapping[str, type], data: Mapping[str, Any] | None) -> Json:
     """The schema of Server-Sent Events: a text, and what it holds, as the list of events that the text is read as.
 
     Generators that know nothing of event streams make a text of it, and nothing that fails.
     """
     media: Json = {"type": "string", "contentMediaType": "text/event-stream"}
+    if data is not None:
+        event = {"type": "object", "required": ["data"], "properties": {"data": _event_data(data)}}
+        return media | {"contentSchema": {"type": "array", "items": event}}
     kinds = [_event(kind, shape) for kind, shape in events.items()]
     return media | ({"contentSchema": {"type": "array", "items": {"oneOf": kinds}}} if kinds else {})
 
@@ -231,13 +234,17 @@ def _event(kind: str, shape: type) -> Json:
         "properties": {
             "id": {"type": "string", "description": "Where to go on: `Last-Event-ID`. Not there where none is needed."},
             "event": {"const": kind, "description": "The kind of the event. Others may come: pass over them."},
-            "data": {
-                "type": "string",
-                "contentMediaType": "application/json",
-                "contentSchema": _ref(shape),
-                "description": "One line of JSON.",
-            },
+            "data": _event_data(_ref(shape)),
         },
+    }
+
+
+def _event_data(schema: Mapping[str, Any]) -> Json:
+    return {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": dict(schema),
+        "description": "One line of JSON.",
     }
 
 
@@ -248,7 +255,9 @@ def _answer(answer: Answer, shown: Mapping[str, Any]) -> Json:
         values = {name: value for name, value in shown.items() if name not in texts}
         made["content"] = _content(answer.shape, values)
     if answer.events or answer.or_stream:
-        made.setdefault("content", {})["text/event-stream"] = {"schema": _stream(answer.events)} | _examples(texts)
+        made.setdefault("content", {})["text/event-stream"] = {
+            "schema": _stream(answer.events, answer.stream_data)
+        } | _examples(texts)
     return made
 
 

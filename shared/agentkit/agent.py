@@ -191,13 +191,15 @@ class AgentUpdate:
     """One piece of a response while it is made.
 
     ``sequence`` is the provider's number of it: to follow the response after that number begins with the next.
-    ``text`` is that of the answer, or of the summary. ``part`` tells the parts of an answer apart: the indices of an
-    ``annotation`` count from the start of its part. ``response`` is there at the end, as a poll would have it.
+    ``text`` is that of the answer, or of the summary; ``refusal`` tells that the answer refuses. ``part`` tells the
+    parts of an answer apart: the indices of an ``annotation`` count from the start of its part. ``response`` is there
+    at the end, as a poll would have it.
     """
 
     kind: UpdateKind
     sequence: int
     text: str = ""
+    refusal: bool = False
     part: tuple[int, int] | None = None
     annotation: Annotation | None = None
     hosted_call: HostedCall | None = None

@@ -199,7 +199,13 @@ def read_event(event: Mapping[str, Any], sequence: int) -> AgentUpdate | None:
         text = event.get("delta")
         if not text or not isinstance(text, str):
             return None
-        return AgentUpdate(kind=UpdateKind.TEXT, sequence=sequence, text=text, part=_part_of(event))
+        return AgentUpdate(
+            kind=UpdateKind.TEXT,
+            sequence=sequence,
+            text=text,
+            refusal=kind == "response.refusal.delta",
+            part=_part_of(event),
+        )
     if kind == "response.in_progress":
         return AgentUpdate(kind=UpdateKind.RESET, sequence=sequence)
     if kind.removeprefix("response.") in TERMINAL and isinstance(event.get("response"), dict):

@@ -86,6 +86,9 @@ class Answer:
     or_stream: bool = False
     """Whether it may be Server-Sent Events instead, in a form that others define."""
 
+    stream_data: Schema | None = None
+    """What the data of each of these events has, whatever its kind."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:

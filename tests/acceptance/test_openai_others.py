@@ -36,6 +36,9 @@ async def model(target: Target) -> None:
     await target.model.script("three", THREE_TURNS)
     await target.model.script("short", [{"think": 0, "text": "Short."}])
     await target.model.script("slow", [{"think": 60, "text": "Slow."}])
+    await target.model.script("tools-first", THREE_TURNS[1:])
+    await target.model.script("refusal", [THREE_TURNS[1], {"think": 0.2, "refusal": "No."}])
+    await target.model.script("failed", [{"think": 0.2, "status": "failed", "error": {"code": "invalid_prompt"}}])
     await target.model.script("held", [*THREE_TURNS[:2], {**THREE_TURNS[2], "stuck": True}])
 
 
@@ -75,6 +78,9 @@ async def test_openais_client_for_javascript_runs_as_it_is(target: Target, node:
         "streamed": ALL_WORDS,
         "helper": ["completed", ALL_WORDS, True],
         "replayed": ALL_WORDS,
+        "toolsFirst": [1, WORDS],
+        "refusal": ["No."],
+        "failed": ["APIError", "invalid_prompt"],
         "cancelled": "cancelled",
         "deleted": ["NotFoundError", "response_not_found"],
         "items": ["[script:three]"],

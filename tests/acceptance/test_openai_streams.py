@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from openai import AsyncOpenAI
 
 from tests.acceptance.conftest import Stack, Target
 from tests.acceptance.test_openai_clients import client_of
+from tests.parts.strict_reader import StrictReader
 
 WORDS = "Once upon a time there was a dormouse, and it slept. " * 4
 THREE_TURNS: list[dict[str, Any]] = [
@@ -138,17 +140,107 @@ async def test_an_ended_response_is_told_from_any_event_on(target: Target, ada: 
     assert [event async for event in after_the_end] == []
 
 
-async def test_a_provider_that_begins_anew_is_told_as_it_tells_it(target: Target, ada: AsyncOpenAI) -> None:
-    """The model waits half-way, past its new start, until that is told."""
-    await target.model.script("anew", [{"text": WORDS, "stream_restart": True, "stuck": True}])
-    reader = Reader()
+async def test_a_provider_that_begins_anew_is_not_told_twice(target: Target, ada: AsyncOpenAI) -> None:
+    """Many clients can only append: words that the provider sends again are passed over, and it goes on behind them."""
+    await target.model.script("anew", [{"think": 1, "text": WORDS, "stream_restart": True}])
+    reader, deltas = StrictReader(), list[str]()
     async for event in await ada.responses.create(model="bench", input="[script:anew]", stream=True):
-        reader.hear(event)
-        if event.type == "response.in_progress" and reader.kinds.count(event.type) == 2:
-            (held,) = [each for each in await target.model.responses() if each.script == "anew"]
-            await target.model.finish(held.id)
-    reader.check(WORDS)
-    assert reader.kinds.count("response.in_progress") >= 2
+        reader.hear(event.to_dict())
+        if event.type == "response.output_text.delta":
+            deltas.append(event.delta)
+    assert "".join(deltas) == WORDS
+    assert len(deltas) > 3, "told while it was written"
+
+
+SHAPES: dict[str, tuple[list[dict[str, Any]], str, list[str]]] = {
+    "tools first": ([THREE_TURNS[1], {"think": 0.4, "text": "Here it is."}], "completed", ["Here it is."]),
+    "words in several turns": (THREE_TURNS, "completed", ["Let me look.", WORDS]),
+    "a refusal": (
+        [THREE_TURNS[1], {"think": 0.4, "refusal": "I would rather not."}],
+        "completed",
+        ["I would rather not."],
+    ),
+    "cut": ([{"think": 0.4, "text": "Half a", "status": "incomplete"}], "incomplete", ["Half a"]),
+    "failed without words": (
+        [{"think": 0.2, "status": "failed", "error": {"code": "invalid_prompt", "message": "No."}}],
+        "failed",
+        [""],
+    ),
+    "failed in mid-sentence": (
+        [THREE_TURNS[0], {"think": 0.4, "text": "Half a", "status": "failed", "error": {"code": "invalid_prompt"}}],
+        "failed",
+        ["Let me look.", ""],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+async def test_events_and_response_agree_for_every_shape_of_run(target: Target, ada: AsyncOpenAI, name: str) -> None:
+    """For two viewers at once, for OpenAI's own helper, and for one who takes it up after any of its events."""
+    turns, status, texts = SHAPES[name]
+    await target.model.script("shape", turns)
+
+    async def read(reader: StrictReader, events: Any) -> Any:
+        response = None
+        async for event in events:
+            reader.hear(event.to_dict())
+            response = getattr(event, "response", response)
+        return response
+
+    async with ada.responses.stream(model="bench", input="[script:shape]", background=True) as helper:
+        first = await anext(aiter(helper))
+        assert first.type == "response.created"
+        viewers = [StrictReader(), StrictReader()]
+        streams = [await ada.responses.retrieve(first.response.id, stream=True) for _ in viewers]
+        ended, _ = await asyncio.gather(*(read(*each) for each in zip(viewers, streams, strict=True)))
+        kinds = [event.type async for event in helper]
+    assert kinds[-1] == f"response.{status}"
+    stored = await ada.responses.retrieve(first.response.id)
+    assert stored == ended
+    for viewer in viewers:
+        assert viewer.response is not None
+        assert (viewer.response["status"], viewer.texts) == (status, texts)
+        assert (viewer.error is not None) is (status == "failed")
+    if status == "failed":
+        assert stored.output[-1].type == "message"
+        assert (stored.output[-1].status, stored.output[-1].content) == ("incomplete", [])
+        assert stored.error is not None
+        assert stored.error.to_dict().keys() == {"code", "message", "type", "param"}
+    told = [event async for event in await ada.responses.retrieve(first.response.id, stream=True)]
+    for cut in range(len(told)):
+        reader = StrictReader()
+        for event in told[: cut + 1]:
+            reader.hear(event.to_dict())
+        await read(reader, await ada.responses.retrieve(first.response.id, stream=True, starting_after=reader.last))
+        assert reader.texts == texts
+
+
+@pytest.mark.thorough
+async def test_a_restarted_turn_is_told_to_two_viewers_of_whom_one_is_cut_at_every_event(
+    target: Target, ada: AsyncOpenAI
+) -> None:
+    failing = {"think": 0.4, "status": "failed"}
+    attempts = [{**failing, "text": "It begins like this."}, failing, {"think": 1, "text": "It begins otherwise."}]
+    await target.model.script("again", [THREE_TURNS[0], {"attempts": attempts}])
+    whole, cut = StrictReader(), StrictReader(exact=False)
+    made = await ada.responses.create(model="bench", input="[script:again]", background=True, stream=True)
+    created = await anext(aiter(made))
+    cut.hear(created.to_dict())
+    await made.close()
+    assert created.type == "response.created"
+
+    async def undisturbed() -> None:
+        async for event in await ada.responses.retrieve(created.response.id, stream=True):
+            whole.hear(event.to_dict())
+
+    async def cut_at_every_event() -> None:
+        while cut.response is None:
+            async with await ada.responses.retrieve(created.response.id, stream=True, starting_after=cut.last) as rest:
+                cut.hear((await anext(aiter(rest))).to_dict())
+
+    await asyncio.gather(undisturbed(), cut_at_every_event())
+    assert whole.texts == cut.texts == ["Let me look.", "It begins otherwise."]
+    assert whole.kinds.count("response.in_progress") == 2, "once at the start, once where the other words began"
 
 
 async def test_a_response_without_live_text_is_told_at_its_end(target: Target, ada: AsyncOpenAI) -> None:
@@ -221,8 +313,20 @@ async def test_chat_completions_come_in_chunks(target: Target, ada: AsyncOpenAI)
     assert final.choices[0].message.content == "Let me look.\n\n" + WORDS
 
 
+async def test_a_refusal_is_one_in_chunks_too(target: Target, ada: AsyncOpenAI) -> None:
+    await target.model.script("no", [{"think": 0.2, "refusal": "I would rather not."}])
+    asked: dict[str, Any] = {"model": "bench", "messages": [{"role": "user", "content": "[script:no]"}]}
+    chunks = [chunk async for chunk in await ada.chat.completions.create(**asked, stream=True)]
+    told = "".join(chunk.choices[0].delta.refusal or "" for chunk in chunks)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == ""
+    whole = await ada.chat.completions.create(**asked)
+    assert (whole.choices[0].message.content, whole.choices[0].message.refusal) == (None, told)
+
+
 async def test_a_completion_that_fails_on_the_way_raises(target: Target, ada: AsyncOpenAI) -> None:
-    await target.model.script("bad", [{"think": 0.2, "text": "Well", "status": "failed"}])
+    await target.model.script(
+        "bad", [{"think": 0.2, "text": "Well", "status": "failed", "error": {"code": "invalid_prompt"}}]
+    )
     with pytest.raises(openai.APIError) as failed:
         async for _ in await ada.chat.completions.create(
             model="bench", messages=[{"role": "user", "content": "[script:bad]"}], stream=True

@@ -78,6 +78,10 @@ class Contract:
         schema = events_of(self.document).get(kind)
         return [f"no event is {kind}"] if schema is None else self._errors(schema, data)
 
+    def differences_of_response_event(self, data: Any) -> list[str]:
+        """What in an event of a response, as OpenAI's clients get it, is not as the contract says."""
+        return self._errors(_event_of_response(), data)
+
     def _body(self, content: Mapping[str, Any], kind: str, body: bytes) -> list[str]:
         if not content:
             return ["it has a body"] if body else []
@@ -121,6 +125,14 @@ def events_of(document: Mapping[str, Any]) -> dict[str, Any]:
     content = document["paths"]["/api/runs/{run_id}/events"]["get"]["responses"]["200"]["content"]
     kinds = content["text/event-stream"]["schema"]["contentSchema"]["items"]["oneOf"]
     return {each["properties"]["event"]["const"]: each["properties"]["data"]["contentSchema"] for each in kinds}
+
+
+@functools.cache
+def _event_of_response() -> dict[str, Any]:
+    content = contract().document["paths"]["/api/v1/responses/{response_id}"]["get"]["responses"]["200"]["content"]
+    event = content["text/event-stream"]["schema"]["contentSchema"]["items"]
+    schema: dict[str, Any] = event["properties"]["data"]["contentSchema"]
+    return schema
 
 
 @functools.cache

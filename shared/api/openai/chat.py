@@ -40,6 +40,8 @@ FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filt
 
 INSTEAD = "Next time ask with `stream: true`, or create it at `/responses` with `background: true`."
 """How a caller asks who would have to wait too long."""
+TEXT_EVENTS = ("response.output_text.delta", "response.refusal.delta")
+"""What the text of a message is told in. A refusal that follows other text is content, as in the whole completion."""
 
 # A completion has one message, and each turn of a run may have text.
 BETWEEN_TURNS = "\n\n"
@@ -270,19 +272,23 @@ async def _chunks(run: Run, app: App, driver: Driver, *, with_usage: bool) -> As
     live = agent is None or agent.output is None
     # As OpenAI begins: the role comes first, in a chunk of its own.
     yield _chunk(run, {"role": "assistant", "content": ""})
-    message = ""
+    message, restarted, has_content = "", False, False
     async with contextlib.aclosing(response_events(run, None, app, driver)) as events:
         async for event in events:
-            if live and event["type"] == "response.output_text.delta":
+            if event["type"] == "response.in_progress":
+                restarted = bool(message)
+            elif live and event["type"] in TEXT_EVENTS:
+                if restarted:
+                    raise CompletionFailed(
+                        # A stream of chunks has no event that takes text back.
+                        "The model began its answer anew, and a stream of chunks cannot. Retrieve the response"
+                        " instead.",
+                        response_id=response_id(run.id),
+                    )
                 between = BETWEEN_TURNS if message not in ("", event["item_id"]) else ""
-                message = event["item_id"]
-                yield _chunk(run, {"content": between + event["delta"]})
-            elif message and event["type"] == "response.in_progress":
-                raise CompletionFailed(
-                    # A stream of chunks has no event that takes text back.
-                    "The model began its answer anew, and a stream of chunks cannot. Retrieve the response instead.",
-                    response_id=response_id(run.id),
-                )
+                message, words = event["item_id"], between + event["delta"]
+                has_content |= event["type"] == "response.output_text.delta"
+                yield _chunk(run, {"content": words} if has_content else {"refusal": words})
     # The stream may have lasted minutes: status and usage are those of now.
     run = await current(app.ports, run)
     check_has_answer(run)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from shared.agentkit.agent import Agent, Item, Usage
+from shared.api.openai.positions import MAX_NUMBER
 from shared.runs.model.ids import parse_run_id, run_id
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
@@ -54,6 +55,8 @@ class ResponseError(TypedDict):
 
     code: str
     message: str
+    type: Literal["server_error"]
+    param: None
 
 
 class IncompleteDetails(TypedDict):
@@ -134,7 +137,7 @@ def response_object(run: Run, turns: Sequence[TurnText] = (), *, agent: Agent | 
         "status": "in_progress" if run.status is RunStatus.REQUIRES_ACTION else run.status.value,
         "background": run.request.background,
         "model": run.request.agent,
-        "output": [output_message(run, each) for each in output_turns(run, turns)] if ended else [],
+        "output": output_messages(run, turns) if ended else [],
         "error": _error(run),
         "incomplete_details": None if reason is None else {"reason": reason},
         "usage": _usage(run.counters.usage) if ended else None,
@@ -166,17 +169,35 @@ def output_turns(run: Run, turns: Iterable[TurnText]) -> list[TurnText]:
     return kept[-1:] if run.result.output else kept
 
 
-def output_message(run: Run, turn: TurnText) -> OutputMessage:
-    """A turn's text as an output item."""
-    cut = run.status is RunStatus.INCOMPLETE and turn.turn == run.turn.number
+def turns_with_message(run: Run, turns: Iterable[TurnText]) -> list[TurnText]:
+    """The turns of an ended run that are the messages of its output, in order: its last turn always has one.
+
+    So a run that failed has a message that is incomplete, and without words where there are none: some clients show an
+    error on a message alone, and a message that a stream had begun is in the response, too.
+    """
+    kept = output_turns(run, turns)
+    here = run.turn.number
+    return kept if kept and kept[-1].turn == here else [*kept, TurnText(turn=here)]
+
+
+def output_messages(run: Run, turns: Iterable[TurnText]) -> list[OutputMessage]:
+    """The output of an ended run."""
+    return [output_message(run, each, index) for index, each in enumerate(turns_with_message(run, turns))]
+
+
+def output_message(run: Run, turn: TurnText, index: int) -> OutputMessage:
+    """A turn's text as the output item of that index."""
+    last = run.terminal and turn.turn == run.turn.number
+    words = bool(turn.full_text)
+    cut = last and (run.status is RunStatus.INCOMPLETE or (run.status is not RunStatus.COMPLETED and not words))
     content: list[TextPart | RefusalPart] = []
-    # Never without a part: clients look into the first one.
-    if turn.text or not turn.refusal:
+    # An answer is never without a part: clients look into the first one.
+    if turn.text or not (turn.refusal or cut):
         content.append(text_part(turn.text, turn.annotations))
     if turn.refusal:
-        content.append({"type": "refusal", "refusal": turn.refusal})
+        content.append(refusal_part(turn.refusal))
     return {
-        "id": message_id(run, turn.turn),
+        "id": message_id(run, index),
         "type": "message",
         "role": "assistant",
         "status": "incomplete" if cut else "completed",
@@ -186,7 +207,16 @@ def output_message(run: Run, turn: TurnText) -> OutputMessage:
 
 def text_part(text: str, annotations: Iterable[Mapping[str, Any]] = ()) -> TextPart:
     """Text as a content part."""
-    return {"type": "output_text", "text": text, "annotations": list(annotations), "logprobs": []}
+    notes: list[Mapping[str, Any]] = [
+        {name: readable_number(value) if isinstance(value, int) else value for name, value in each.items()}
+        for each in annotations
+    ]
+    return {"type": "output_text", "text": text, "annotations": notes, "logprobs": []}
+
+
+def refusal_part(text: str) -> RefusalPart:
+    """A refusal as a content part."""
+    return {"type": "refusal", "refusal": text}
 
 
 def input_messages(run: Run, items: Iterable[Item]) -> list[InputMessage]:
@@ -219,9 +249,9 @@ def run_id_of(response: str) -> str | None:
     return None if found is None else run_id(*found)
 
 
-def message_id(run: Run, turn: int) -> str:
-    """The id of a turn's message, the same in a stream and in the response."""
-    return f"msg_{run.id.removeprefix('run_')}_{turn}"
+def message_id(run: Run, index: int) -> str:
+    """The id of the message at that index of the output, the same in a stream and in the response."""
+    return f"msg_{run.id.removeprefix('run_')}_{index + 1}"
 
 
 def _completed_at(run: Run) -> int | None:
@@ -233,17 +263,24 @@ def _completed_at(run: Run) -> int | None:
 def _error(run: Run) -> ResponseError | None:
     code = run.result.error_code
     # Both are texts in OpenAI's types, never null.
-    return None if code is None else {"code": code, "message": run.result.error_message or ""}
+    if code is None:
+        return None
+    return {"code": code, "message": run.result.error_message or "", "type": "server_error", "param": None}
 
 
 def _usage(usage: Usage) -> ResponseUsage:
     return {
-        "input_tokens": usage.input_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
-        "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-        "total_tokens": usage.total_tokens,
+        "input_tokens": readable_number(usage.input_tokens),
+        "input_tokens_details": {"cached_tokens": readable_number(usage.cached_tokens), "cache_write_tokens": 0},
+        "output_tokens": readable_number(usage.output_tokens),
+        "output_tokens_details": {"reasoning_tokens": readable_number(usage.reasoning_tokens)},
+        "total_tokens": readable_number(usage.total_tokens),
     }
+
+
+def readable_number(number: int) -> int:
+    """The number, or the largest that all of OpenAI's clients can read."""
+    return max(-MAX_NUMBER, min(number, MAX_NUMBER))
 
 
 def _input_parts(role: str, content: Any) -> list[Any]:

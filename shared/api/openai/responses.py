@@ -7,12 +7,12 @@ from starlette.responses import Response
 
 from shared import errors
 from shared.api.http import json_response, not_modified
-from shared.api.openai.events import MAX_NUMBER
 from shared.api.openai.http import openai_operation, owner_of_key
 from shared.api.openai.objects import input_messages, response_id, response_object, run_id_of
 from shared.api.openai.parameters import IGNORED_HEADER
+from shared.api.openai.positions import MAX_NUMBER
 from shared.api.openai.requests import flag_of_query, number_of_query, read_create
-from shared.api.openai.schemas import CREATE_RESPONSE, DELETED, INPUT_ITEMS, RESPONSE
+from shared.api.openai.schemas import CREATE_RESPONSE, DELETED, INPUT_ITEMS, RESPONSE, RESPONSE_EVENT
 from shared.api.openai.starting import START_PROBLEMS, loop_time, one_of_its_tries, start_run, wait_for_end
 from shared.api.openai.streaming import event_stream
 from shared.api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, UNCHANGED, Answer, Parameter, limit_parameter
@@ -35,7 +35,15 @@ INSTEAD = "Next time ask with `background: true`, which answers at once, or with
     parameters=(IDEMPOTENCY_KEY,),
     body=CREATE_RESPONSE,
     examples={"a story": {"model": "novelist", "input": "A dormouse in space.", "background": True}},
-    answers={200: Answer(text="The response.", shape=RESPONSE, sometimes=("ETag", IGNORED_HEADER), or_stream=True)},
+    answers={
+        200: Answer(
+            text="The response.",
+            shape=RESPONSE,
+            sometimes=("ETag", IGNORED_HEADER),
+            or_stream=True,
+            stream_data=RESPONSE_EVENT,
+        )
+    },
     problems=(
         *START_PROBLEMS,
         errors.PreviousResponseNotFound,
@@ -78,12 +86,18 @@ async def _created(request: Request, submission: Submission, app: App, driver: D
             name="starting_after",
             place="query",
             text="The `sequence_number` of the last event that the caller has.",
-            schema={"type": "integer", "minimum": 0},
+            schema={"type": "integer", "format": "int32", "minimum": 0, "maximum": MAX_NUMBER},
         ),
         IF_NONE_MATCH,
     ),
     answers={
-        200: Answer(text="The response as it stands.", shape=RESPONSE, sometimes=("ETag",), or_stream=True),
+        200: Answer(
+            text="The response as it stands.",
+            shape=RESPONSE,
+            sometimes=("ETag",),
+            or_stream=True,
+            stream_data=RESPONSE_EVENT,
+        ),
         304: UNCHANGED,
     },
     problems=(ResponseNotFound, InvalidRequest, errors.TooManyViewers),

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from shared.api.openai.positions import MAX_NUMBER
+
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
-WHOLE: Schema = {"type": "integer", "minimum": 0}
+# OpenAI's .NET client reads each as an `int`.
+WHOLE: Schema = {"type": "integer", "format": "int32", "minimum": 0, "maximum": MAX_NUMBER}
 OBJECT: Schema = {"type": "object", "additionalProperties": True}
 
 
@@ -91,19 +94,47 @@ MODEL = _object(
 )
 MODELS = _object("list", {"data": _field("The agents; the default one first.", _list(MODEL))}, "data")
 
+TOKENS: Schema = {"type": "object", "additionalProperties": WHOLE}
+USAGE: Schema = {
+    "type": ["object", "null"],
+    "required": ["input_tokens", "output_tokens", "total_tokens"],
+    "properties": {
+        "input_tokens": _field("Tokens of the input.", WHOLE),
+        "input_tokens_details": _field("Some of them by kind.", TOKENS),
+        "output_tokens": _field("Tokens of the output.", WHOLE),
+        "output_tokens_details": _field("Some of them by kind.", TOKENS),
+        "total_tokens": _field("Both together.", WHOLE),
+    },
+    "description": "Tokens of all turns together; null until the run has ended.",
+}
+ERROR: Schema = {
+    "type": ["object", "null"],
+    "required": ["code", "message", "type", "param"],
+    "properties": {
+        "code": _field("A stable word for programs.", TEXT),
+        "message": _field("A sentence for people.", TEXT),
+        "type": _field("Always `server_error`.", TEXT),
+        "param": _field("Always null.", {"type": "null"}),
+    },
+    "description": "Why it failed; null unless it did.",
+}
 RESPONSE = _object(
     "response",
     {
         "id": _field("The response's id: that of its run, in OpenAI's form.", TEXT),
         "status": _field("`queued`, `in_progress`, or one of the final ones.", TEXT),
         "model": _field("The agent's name.", TEXT),
-        "output": _field("The agent's messages; empty until the run has ended.", _list(OBJECT)),
+        "output": _field(
+            "The agent's messages; empty until the run has ended. The last turn always has one: that of a run that "
+            "failed, was cancelled or was cut short is `incomplete`, and without content where there were no words.",
+            _list(OBJECT),
+        ),
         "created_at": _field("When it was submitted, in seconds since 1970.", WHOLE),
         "completed_at": _field("When it ended, in seconds since 1970; null before.", _or_null(WHOLE)),
         "background": _field("Whether it was asked for so.", {"type": "boolean"}),
-        "error": _field("Why it failed: `code` and `message`; null unless it did.", _or_null(OBJECT)),
+        "error": ERROR,
         "incomplete_details": _field("Why it was cut short: `reason`; null unless it was.", _or_null(OBJECT)),
-        "usage": _field("Tokens of all turns together; null until the run has ended.", _or_null(OBJECT)),
+        "usage": USAGE,
         "metadata": _field("What its caller noted on it.", {**OBJECT, "additionalProperties": TEXT}),
         "previous_response_id": _field("The response that it goes on from; null for a first one.", _or_null(TEXT)),
     },
@@ -112,6 +143,18 @@ RESPONSE = _object(
     "model",
     "output",
 )
+RESPONSE_EVENT: Schema = {
+    "type": "object",
+    "required": ["type", "sequence_number"],
+    "properties": {
+        "type": _field("The kind of the event. Others may come: pass over them.", TEXT),
+        "sequence_number": _field("Grows, with gaps. `starting_after` goes on after it.", WHOLE),
+        "output_index": _field("The message, by its place in the output of the ended response.", WHOLE),
+        "content_index": _field("The part of the message.", WHOLE),
+        "response": _field("The response, in the events of its beginning and end.", RESPONSE),
+    },
+    "additionalProperties": True,
+}
 DELETED = _object(
     "response.deleted",
     {

@@ -21,7 +21,7 @@ from shared.runs.ports import log
 from shared.runs.queries.conversation import current, turn_texts
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.watching.viewer_limit import ViewerSlot
-from shared.runs.watching.views import Delta, End, Snapshot
+from shared.runs.watching.views import Delta, End, Snapshot, ViewEvent
 from shared.wiring import App
 
 PING = b": ping\n\n"
@@ -53,21 +53,10 @@ async def response_events(run: Run, after: int | None, app: App, driver: Driver)
     writer = EventWriter(run, after, app.ports.agents.get(run.request.agent))
     for event in writer.start():
         yield event
-    wake = driver.wake
-    async with contextlib.aclosing(app.watching.watch(run.id, writer.resume_at, wake=wake)) as views:
+    # From the start of the current attempt, also for a client that comes back: its number counts the words it has.
+    async with contextlib.aclosing(app.watching.watch(run.id, wake=driver.wake)) as views:
         async for view in views:
-            events: list[Event] = []
-            match view:
-                case Snapshot() | Delta():
-                    # The deltas of an earlier turn may have been missed; its rows have the text in full.
-                    if writer.lacks_turns_before(view.event_id.turn):
-                        writer.set_stored(await turn_texts(app.ports, await current(app.ports, run)))
-                    write = writer.append if isinstance(view, Delta) else writer.replace
-                    events = write(view.event_id, view.text)
-                case End():
-                    writer.set_stored(await turn_texts(app.ports, view.run))
-                    events = writer.end(view.run)
-            for event in events:
+            for event in await _events_of(view, writer, run, app):
                 yield event
             if isinstance(view, End):
                 return
@@ -75,13 +64,33 @@ async def response_events(run: Run, after: int | None, app: App, driver: Driver)
     raise ResponseNotFound
 
 
+async def _events_of(view: ViewEvent, writer: EventWriter, run: Run, app: App) -> list[Event]:
+    match view:
+        case End():
+            return writer.end(view.run, await turn_texts(app.ports, view.run))
+        case Snapshot() if view.text:
+            # The whole text of the turn: the rows tell its parts, too.
+            now = await current(app.ports, run)
+            if now.terminal:  # the end, which is about to come, tells it
+                return []
+            writer.set_stored(now, await turn_texts(app.ports, now), through=view.event_id.turn)
+            return writer.tell_stored(view.event_id.turn)
+        case Snapshot() | Delta():
+            turn = view.event_id.turn
+            if writer.needs_turns_before(turn):
+                now = await current(app.ports, run)
+                writer.set_stored(now, await turn_texts(app.ports, now), through=turn - 1)
+            if isinstance(view, Snapshot):
+                return writer.begin(view.event_id)
+            return writer.append(view.event_id, view.text, refusal=view.refusal)
+    return []
+
+
 def sse(data: Mapping[str, Any], kind: str | None = None) -> bytes:
     """One event: its kind, where it has one, and one line of JSON."""
     name = "" if kind is None else f"event: {kind}\n"
-    try:
-        return f"{name}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
-    except UnicodeEncodeError:  # a delta may end in half a surrogate pair
-        return f"{name}data: {json.dumps(data)}\n\n".encode()
+    # Whatever else in it may hold half a surrogate pair: some clients fail at one.
+    return f"{name}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode("utf-8", "replace")
 
 
 async def _body(run: Run, after: int | None, app: App, driver: Driver, arrived: float) -> AsyncGenerator[bytes, None]:

@@ -101,10 +101,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """More text, never empty. Refusals count as text, as they do in the run's ``text``."""
+    """More text, never empty. A ``refusal`` counts as text, as it does in the run's ``text``."""
 
     event_id: EventId
     text: str
+    refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +270,7 @@ class ClientText:
                 self._begin_part(update.part)
                 self._pieces.append(update.text)
                 self._length += len(update.text)
-                return Delta(event_id=self.position, text=update.text)
+                return Delta(event_id=self.position, text=update.text, refusal=update.refusal)
             case UpdateKind.RESET:
                 self.whole, self._pieces, self._length, self._part = True, [], 0, None
                 return Snapshot(event_id=self.position, text="")

@@ -56,6 +56,14 @@ seen.helper = [final.status, final.output_text, deltas === final.output_text];
 const again = client.responses.stream({ response_id: final.id, starting_after: 0 });
 seen.replayed = (await again.finalResponse()).output_text;
 
+// a run that begins with tools, one that is refused, and one that fails
+const toolsFirst = await client.responses.stream({ model, input: "[script:tools-first]" }).finalResponse();
+seen.toolsFirst = [toolsFirst.output.length, toolsFirst.output_text];
+const refusal = await client.responses.stream({ model, input: "[script:refusal]" }).finalResponse();
+seen.refusal = refusal.output.map((item) => item.content[0].refusal);
+seen.failed = await client.responses.stream({ model, input: "[script:failed]" }).finalResponse()
+  .then(() => "an answer", (error) => [error.constructor.name, error.code]);
+
 // cancel, delete
 const slow = await client.responses.create({ model, input: "[script:slow]", background: true });
 seen.cancelled = (await client.responses.cancel(slow.id)).status;

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from openai.types.responses import Response
 
-from shared.agentkit.agent import Item
+from shared.agentkit.agent import Item, Usage
 from shared.api.openai.chat import chat_completion
 from shared.api.openai.objects import input_messages, output_turns, response_object, text_part
+from shared.api.openai.streaming import sse
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Turn
 from shared.runs.queries.conversation import TurnText, texts_of
@@ -68,6 +70,50 @@ def test_every_status_is_a_response_to_the_letter_of_its_types() -> None:
         response = Response.model_validate(response_object(run, [TurnText(turn=1, text="a")]))
         assert response.status == ("in_progress" if status is RunStatus.REQUIRES_ACTION else status.value)
         assert response.output_text == ("a" if status.terminal else "")
+
+
+@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INCOMPLETE])
+def test_a_run_that_did_not_complete_has_no_message_that_looks_like_an_answer(status: RunStatus) -> None:
+    """Microsoft's clients show the error on the last message, and none where there is no message."""
+    run = a_run_that_is(status, turn=Turn(number=2))
+    wordless = response_object(run)["output"]
+    assert [(item["status"], item["content"]) for item in wordless] == [("incomplete", [])]
+    earlier = response_object(run, [TurnText(turn=1, text="a")])["output"]
+    assert [(item["status"], bool(item["content"])) for item in earlier] == [("completed", True), ("incomplete", False)]
+    assert len({item["id"] for item in earlier}) == 2
+
+
+def test_an_answer_has_a_part_even_without_words() -> None:
+    (item,) = response_object(a_run_that_is(RunStatus.COMPLETED))["output"]
+    assert (item["status"], item["content"]) == ("completed", [text_part("")])
+
+
+def test_why_a_run_failed_has_all_that_an_error_has() -> None:
+    run = a_run_that_is(RunStatus.FAILED, error_code="deadline_exceeded", error_message="Too late.")
+    assert response_object(run)["error"] == {
+        "code": "deadline_exceeded",
+        "message": "Too late.",
+        "type": "server_error",
+        "param": None,
+    }
+
+
+def test_no_number_is_too_large_for_a_client() -> None:
+    many = 2**40
+    usage = Usage(input_tokens=many, output_tokens=7, total_tokens=many, cached_tokens=many, reasoning_tokens=many)
+    found = response_object(a_run_that_is(RunStatus.COMPLETED, usage=usage))["usage"]
+    assert found is not None
+    assert (found["total_tokens"], found["output_tokens"]) == (2**31 - 1, 7)
+    assert found["input_tokens_details"]["cached_tokens"] == 2**31 - 1
+    noted = text_part("a", [{"type": "url_citation", "start_index": many, "end_index": -many, "url": "u"}])
+    assert noted["annotations"] == [
+        {"type": "url_citation", "start_index": 2**31 - 1, "end_index": 1 - 2**31, "url": "u"}
+    ]
+
+
+def test_half_a_surrogate_pair_is_never_sent() -> None:
+    """OpenAI's .NET client fails at one."""
+    assert sse({"message": "a\ud83d"}, "error") == b'event: error\ndata: {"message": "a?"}\n\n'
 
 
 def test_input_is_listed_in_parts() -> None:

@@ -215,7 +215,7 @@ async def test_events_and_response_agree_for_every_shape_of_run(target: Target, 
         assert reader.texts == texts
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_restarted_turn_is_told_to_two_viewers_of_whom_one_is_cut_at_every_event(
     target: Target, ada: AsyncOpenAI
 ) -> None:

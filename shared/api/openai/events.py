@@ -31,14 +31,12 @@ from shared.api.openai.positions import (
     ITEM_ADDED,
     ITEM_DONE,
     LAST_PART_DONE,
-    REFUSAL_ADDED,
+    PART_ADDED,
     REFUSAL_DONE,
     RESTARTED,
     SECOND_ADDED,
     SECOND_TOLD,
-    TEXT_ADDED,
     TEXT_DONE,
-    TOLD,
     WHOLE,
     StreamPosition,
     attempt_of_slot,
@@ -91,10 +89,7 @@ class EventWriter:
         self._has_item = position.turn > 0 and not closed
         """Whether a message is open. The rest is about this message, and about the current beginning of its words."""
 
-        self._has_part = self._has_item and (position.slot == DONE or position.step >= TEXT_ADDED)
-        self._has_refusal = position.step == REFUSAL_ADDED and position.slot != DONE
-        """Whether that part is one of a refusal, where it has no words yet."""
-
+        self._has_part = self._has_item and (position.slot == DONE or position.step >= PART_ADDED)
         self._words = OpenWords(characters_of(position.code))
         self._attempt = (0, 0)
         self._reset = 0
@@ -133,22 +128,23 @@ class EventWriter:
             self._slot = slot if slot == last.slot else None
         else:
             self._slot = slot
-            self._words = self._words.begun_anew(has_part=self._has_part)
+            self._words = self._words.begun_anew()
         return events
 
     def append(self, event_id: EventId, text: str, *, refusal: bool = False) -> list[Event]:
         """More text of a turn."""
         turn = event_id.turn
         events = [] if self._attempt == (turn, event_id.attempt) else self.begin(event_id)
-        if self._slot is None or turn <= self._over:
+        # A refusal is told when the turn is over, as the message's last part: words may come after it.
+        if self._slot is None or turn <= self._over or refusal:
             return events
         here = StreamPosition(turn, self._slot)
-        if self._words.hear(text, refusal=refusal):
+        if self._words.hear(text):
             events += self._restart(here)
         if new := self._words.take():
-            events += self._open(here, refusal=refusal)
-            step = TOLD + code_of(self._words.length)
-            events += self._delta(replace(here, step=step), new, refusal=refusal)
+            events += self._open(here, refusal=False)
+            step = PART_ADDED + code_of(self._words.length)
+            events += self._delta(replace(here, step=step), new, refusal=False)
         return events
 
     def tell_stored(self, turn: int) -> list[Event]:
@@ -196,8 +192,8 @@ class EventWriter:
         events = self._restart(at) if sent is None else []
         events += self._open(at, refusal=refusal, with_part=bool(self._item_of(turn)["content"]))
         if rest := words[sent or 0 :]:
-            events += self._delta(replace(at, step=TOLD + code_of_whole(len(words))), rest, refusal=refusal)
-        self._words, self._slot = OpenWords.whole(words, refusal=refusal), None
+            events += self._delta(replace(at, step=PART_ADDED + code_of_whole(len(words))), rest, refusal=refusal)
+        self._words, self._slot = OpenWords.whole(words), None
         return events
 
     def _sent_of(self, turn: TurnText, words: str, *, refusal: bool) -> int | None:
@@ -209,15 +205,16 @@ class EventWriter:
             return None
         if last.turn == turn.turn and last.slot == WHOLE:
             return min(characters_of(last.code), len(words))
+        if refusal and self._has_part:
+            # That part is one of text: only text is told while it is written.
+            return None
         if has is not None:
-            is_refusal = self._words.client_has_refusal if has else self._has_refusal
-            same = not self._has_part or is_refusal is refusal
-            return len(has) if same and words.startswith(has) else None
-        # An earlier connection told it: only its length and its attempt are known.
-        attempt = attempt_of_slot(last.slot)
-        is_other = turn.turn == self._run.turn.number and attempt not in (None, self._run.turn.attempt)
-        has_both = bool(turn.text and turn.refusal)  # in which order they were told is not known
-        if last.turn != turn.turn or is_other or has_both or last.code > code_of_whole(len(words)):
+            return len(has) if words.startswith(has) else None
+        # An earlier connection told it: only its length and its attempt are known, and the attempt that counts only of
+        # the last turn.
+        is_last = turn.turn == self._run.turn.number
+        is_other = is_last and attempt_of_slot(last.slot) not in (None, self._run.turn.attempt)
+        if last.turn != turn.turn or is_other or last.code > code_of_whole(len(words)):
             return None
         return min(characters_of(last.code), len(words))
 
@@ -258,7 +255,7 @@ class EventWriter:
             events += self._event("response.output_item.added", replace(at, step=ITEM_ADDED), **fields)
         if with_part and not self._has_part:
             part = refusal_part("") if refusal else text_part("")
-            here = replace(at, step=REFUSAL_ADDED if refusal else TEXT_ADDED)
+            here = replace(at, step=PART_ADDED)
             events += self._event("response.content_part.added", here, **self._part_at(index), part=part)
         self._has_item, self._has_part = True, self._has_part or with_part
         return events

@@ -30,12 +30,9 @@ LONGEST = EXACT << 10
 CREATED, IN_PROGRESS = 0, 1
 """The numbers of the two events that every stream begins with."""
 
-RESTARTED, ITEM_ADDED, TEXT_ADDED, REFUSAL_ADDED = 0, 1, 2, 3
-"""Steps of a slot: the message begins anew; its item sent; its first part sent, one of text or of a refusal. What comes
-above them counts the characters."""
-
-TOLD = REFUSAL_ADDED
-"""``TOLD + code``: so much of the part's text sent."""
+RESTARTED, ITEM_ADDED, PART_ADDED = 0, 1, 2
+"""Steps of a slot: the message begins anew; its item sent; its first part sent. ``PART_ADDED + code``: so much of the
+part's text sent."""
 
 TEXT_DONE, FIRST_PART_DONE, SECOND_ADDED, SECOND_TOLD, REFUSAL_DONE, LAST_PART_DONE, ITEM_DONE, ERROR, END = range(9)
 """Steps of the slot ``DONE``. A refusal that follows a text is told here, as the message's second part."""
@@ -65,7 +62,7 @@ def code_of_whole(characters: int) -> int:
 ALL_TOLD = code_of(LONGEST) + 1
 """The code for more than ``LONGEST`` characters: all that there are."""
 
-STEPS = TOLD + ALL_TOLD + 1
+STEPS = PART_ADDED + ALL_TOLD + 1
 ATTEMPTS, RESETS = 22, 4
 WHOLE = ATTEMPTS * RESETS
 """The slot of a text that is told when its turn is over, from its beginning."""
@@ -102,22 +99,22 @@ class StreamPosition:
             return cls(turn, *divmod(rest, STEPS))
         turn, step = divmod(number - LATE, LATE_STEPS)
         turn += LIVE_TURNS + 1
-        if step > TOLD + 1:
-            return cls(turn, DONE, min(step - TOLD - 2, END))
-        return cls(turn, WHOLE, step if step <= TOLD else TOLD + ALL_TOLD)
+        if step > PART_ADDED + 1:
+            return cls(turn, DONE, min(step - PART_ADDED - 2, END))
+        return cls(turn, WHOLE, step if step <= PART_ADDED else PART_ADDED + ALL_TOLD)
 
     @property
     def number(self) -> int:
         """The position as a ``sequence_number``."""
         if self.turn <= LIVE_TURNS:
             return self.turn * TURN + self.slot * STEPS + self.step
-        step = self.step + TOLD + 2 if self.slot == DONE else min(self.step, TOLD + 1)
+        step = self.step + PART_ADDED + 2 if self.slot == DONE else min(self.step, PART_ADDED + 1)
         return min(LATE + (self.turn - LIVE_TURNS - 1) * LATE_STEPS + step, MAX_NUMBER)
 
     @property
     def code(self) -> int:
         """How much of the text of its slot was told, in steps."""
-        return 0 if self.slot == DONE else max(0, self.step - TOLD)
+        return 0 if self.slot == DONE else max(0, self.step - PART_ADDED)
 
 
 def slot_of(turn: int, attempt: int, reset: int) -> int | None:

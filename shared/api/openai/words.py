@@ -14,9 +14,6 @@ class OpenWords:
     """
 
     def __init__(self, had: int = 0) -> None:
-        self.refusal: bool | None = None
-        """Whether these words are a refusal; None before the first."""
-
         self._had = had
         """How many characters the client has from an earlier connection; they come again, and are skipped."""
 
@@ -26,16 +23,13 @@ class OpenWords:
         self._before: str | None = ""
         """What the client has of an earlier beginning; None: that is not known. It is compared, then empty."""
 
-        self._before_refusal: bool | None = None
         self._same = 0
         self._half = ""
-        self._held = False
 
     @classmethod
-    def whole(cls, text: str, *, refusal: bool) -> OpenWords:
+    def whole(cls, text: str) -> OpenWords:
         """The words of a message that were told to the end."""
         words = cls()
-        words.refusal, words._held = refusal, True
         words._keep(text)
         return words
 
@@ -51,28 +45,17 @@ class OpenWords:
             return None
         return self._before or "".join(self._told)
 
-    @property
-    def client_has_refusal(self) -> bool | None:
-        """Whether the words that the client has are a refusal; None without any."""
-        return self._before_refusal if self._before else self.refusal
-
-    def begun_anew(self, *, has_part: bool) -> OpenWords:
-        """The words of the next beginning, for the same client; ``has_part``: its message has a content part."""
-        new, has = OpenWords(), self.client_has
-        # A part without words: nobody knows any more whether it is one of text or of a refusal.
-        new._before, new._before_refusal = None if has_part and not has else has, self.client_has_refusal
+    def begun_anew(self) -> OpenWords:
+        """The words of the next beginning, for the same client."""
+        new = OpenWords()
+        new._before = self.client_has
         return new
 
-    def hear(self, text: str, *, refusal: bool) -> bool:
+    def hear(self, text: str) -> bool:
         """More words. Returns whether the client must be told that the message begins anew, before the next of them."""
         text = self._characters(text)
-        if self._held or not text:
-            return False
-        if self.refusal is None:
-            self.refusal = refusal
-        # A second part of the message, and a text above the bound, are told when the turn is over.
-        if self.refusal is not refusal or self._length >= LONGEST:
-            self._held = True
+        # A text above the bound is told when the turn is over.
+        if not text or self._length >= LONGEST:
             return False
         if self._had:
             again, text = text[: self._had], text[self._had :]
@@ -102,7 +85,7 @@ class OpenWords:
     def _compare(self, text: str) -> bool:
         before = self._before or ""
         expected = before[self._same : self._same + len(text)]
-        if self.refusal is not self._before_refusal or not text.startswith(expected):
+        if not text.startswith(expected):
             self._before, self._pending = "", before[: self._same] + text
             return True
         self._same += len(expected)

@@ -18,12 +18,10 @@ from shared.api.openai.positions import (
     LIVE_TURNS,
     LONGEST,
     MAX_NUMBER,
-    REFUSAL_ADDED,
+    PART_ADDED,
     RESETS,
     RESTARTED,
-    TEXT_ADDED,
     TEXT_DONE,
-    TOLD,
     WHOLE,
     StreamPosition,
     attempt_of_slot,
@@ -34,7 +32,7 @@ from shared.api.openai.positions import (
 )
 
 LENGTHS = [*range(3 * EXACT), *range(3 * EXACT, LONGEST, 4_999), LONGEST - 1, LONGEST]
-STEPS_OF_SLOT = (RESTARTED, ITEM_ADDED, TEXT_ADDED, REFUSAL_ADDED, TOLD + 1, TOLD + 2, TOLD + ALL_TOLD)
+STEPS_OF_SLOT = (RESTARTED, ITEM_ADDED, PART_ADDED, PART_ADDED + 1, PART_ADDED + 2, PART_ADDED + ALL_TOLD)
 
 
 def test_a_length_is_a_number_of_steps_that_double_with_the_text() -> None:
@@ -70,7 +68,7 @@ def test_numbers_grow_along_the_stream_and_are_read_back() -> None:
             positions += [StreamPosition(turn, slot, step) for step in STEPS_OF_SLOT]
         positions += [StreamPosition(turn, DONE, step) for step in range(TEXT_DONE, END + 1)]
     for turn in (LIVE_TURNS + 1, LIVE_TURNS + 2, 100_000):
-        late = (RESTARTED, ITEM_ADDED, TEXT_ADDED, REFUSAL_ADDED, TOLD + ALL_TOLD)
+        late = (RESTARTED, ITEM_ADDED, PART_ADDED, PART_ADDED + ALL_TOLD)
         positions += [StreamPosition(turn, WHOLE, step) for step in late]
         positions += [StreamPosition(turn, DONE, step) for step in range(TEXT_DONE, END + 1)]
     numbers = [position.number for position in positions]

@@ -67,6 +67,7 @@ def some(count: int, **changes: Any) -> list[Run]:
     return [new_run(created_at=NOW + timedelta(seconds=number), **changes) for number in range(count)]
 
 
+@pytest.mark.thorough
 async def test_a_page_of_a_list_is_one_request_whatever_the_filter(tables: Tables, costs: Costs) -> None:
     index = IndexStore(tables)
     runs = some(970, phase=COMPLETED) + some(30)

@@ -257,14 +257,17 @@ def test_a_tier_uses_all_cores_and_what_is_named_runs_in_one_process(
     assert " ".join(testing.tier_arguments(options)) == pytest_s
 
 
-def test_package_puts_the_wheel_of_the_client_beside_the_zip(
+def test_package_puts_both_clients_beside_the_zip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(dev, "ensure_venv", lambda venv: venv)
     monkeypatch.setattr(dev, "build_package", lambda python, folder, **_: f"a package in {folder}")
     monkeypatch.setattr(dev, "report", str)
     monkeypatch.setattr(dev, "build_wheel", lambda python, folder: folder / "client.whl")
+    monkeypatch.setattr(dev, "find_node", lambda venv: "node")
+    monkeypatch.setattr(dev, "build_javascript", lambda node, folder: folder / "client.tgz")
     assert dev.main(["package", "--out", str(tmp_path / "out" / "package")]) == 0
     shown = capsys.readouterr().out
     assert f"a package in {tmp_path / 'out' / 'package'}" in shown
-    assert str(tmp_path / "out" / "client.whl") in shown
+    for client in ("client.whl", "client.tgz"):
+        assert str(tmp_path / "out" / client) in shown

@@ -174,6 +174,7 @@ async def test_a_key_sent_again_after_any_crash_keeps_its_slot_and_takes_no_seco
     assert step > 10
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
 async def test_a_submit_that_crashed_and_is_not_repeated_loses_no_slot(rigs: NewRig, applied: bool) -> None:
     rig = await limited(rigs)

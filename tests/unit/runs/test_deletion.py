@@ -174,6 +174,7 @@ async def test_the_host_finishes_a_deletion_without_being_asked_again(
     assert rig.tables.rows(Table.DUE) == []
 
 
+@pytest.mark.thorough
 @kinds
 @interruptions
 async def test_a_deletion_that_is_interrupted_anywhere_is_finished_all_the_same(
@@ -339,6 +340,7 @@ async def test_a_copy_that_cannot_be_deleted_is_tried_until_it_is(rig: Rig, faul
     await nothing_left(rig, run_id)
 
 
+@pytest.mark.thorough
 async def test_a_run_of_any_number_of_responses_can_be_deleted(rig: Rig) -> None:
     run_id = await an_ended_run(rig)
     stored = await rig.app.ports.runs.load(run_id)
@@ -611,6 +613,7 @@ async def test_a_session_that_is_not_there_is_no_work(rig: Rig) -> None:
     assert await delete_session(rig.app.ports, "0" * 32) == []
 
 
+@pytest.mark.thorough
 async def test_a_submit_that_races_with_the_end_of_its_session_leaves_no_run_alive(rig: Rig) -> None:
     await rig.model.script("next", [{"stuck": True}])
     at, happened = 0, True

@@ -268,6 +268,7 @@ def test_a_stream_is_one_that_openais_own_helper_takes(name: str) -> None:
     )
 
 
+@pytest.mark.thorough
 @EACH
 def test_a_stream_cut_anywhere_goes_on_exactly_there_whenever_it_is_taken_up(name: str) -> None:
     shape = SHAPES[name]

@@ -183,9 +183,6 @@ async def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     the novelist and the workshop. Random numbers are 0: schedules have no jitter.
     """
     monkeypatch.setenv(workshop.LOG_VARIABLE, str(tmp_path / "tools.jsonl"))
-    # A client reads the machine's certificates when it is made, for 20 ms. Nothing here speaks TLS.
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     monkeypatch.setattr(wiring, "random", SimpleNamespace(random=lambda: 0.0))
     tables, clock = MemoryTables(), Clock()
     async with AsyncExitStack() as stack:

@@ -12,9 +12,11 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from openai import AsyncOpenAI
 
 from local.model.control import ModelControl
 from local.stack import Azurite, FunctionsHost, ScriptedModel
@@ -148,6 +150,11 @@ def new_stack(
 DRIVERS = ("as_it_runs",) if os.environ.get(AGAINST) else ("durable", "timer")
 
 
+def client_of(url: str, key: str = CLIENT_KEYS["ada"], **more: Any) -> AsyncOpenAI:
+    """A client as its users make it."""
+    return AsyncOpenAI(base_url=f"{url}/api/v1", api_key=key, **more)
+
+
 @pytest.fixture(params=[DRIVERS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in DRIVERS[1:])])
 def driver(request: pytest.FixtureRequest) -> str:
     """The driver of the app: `durable`, and with `--all` the timer as well. Under ``--against`` whatever it has."""
@@ -201,3 +208,10 @@ def own_stack(azurite: Azurite, model_server: ScriptedModel, tmp_path: Path) -> 
             return new_stack(driver, azurite, model_server, tmp_path, stack, env)
 
         yield make
+
+
+@pytest.fixture
+async def ada(target: Target) -> AsyncIterator[AsyncOpenAI]:
+    """A client with a key of the shared app."""
+    async with client_of(target.api.url) as client:
+        yield client

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -11,7 +11,7 @@ from openai import AsyncOpenAI
 from openai.types.responses import Response
 
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target
+from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target, client_of
 from tests.parts.waiting import eventually
 
 NOBODY = f"resp_{'0' * 32}_1"
@@ -21,18 +21,6 @@ NOBODY = f"resp_{'0' * 32}_1"
 def driver() -> str:
     """None of this is the driver's."""
     return "durable"
-
-
-def client_of(url: str, key: str = CLIENT_KEYS["ada"], **more: Any) -> AsyncOpenAI:
-    """A client as its users make it."""
-    return AsyncOpenAI(base_url=f"{url}/api/v1", api_key=key, **more)
-
-
-@pytest.fixture
-async def ada(target: Target) -> AsyncIterator[AsyncOpenAI]:
-    """A client with a key of the shared app."""
-    async with client_of(target.api.url) as client:
-        yield client
 
 
 async def polled(client: AsyncOpenAI, response: Response) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
@@ -11,8 +11,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from tests.acceptance.conftest import Stack, Target, move_clock
-from tests.acceptance.test_openai_clients import client_of, polled
+from tests.acceptance.conftest import Stack, Target, client_of, move_clock
+from tests.acceptance.test_openai_clients import polled
 from tests.acceptance.test_openai_requests import script, sent
 from tests.parts.waiting import eventually
 
@@ -21,13 +21,6 @@ from tests.parts.waiting import eventually
 def driver() -> str:
     """None of this is the driver's."""
     return "durable"
-
-
-@pytest.fixture
-async def ada(target: Target) -> AsyncIterator[AsyncOpenAI]:
-    """A client with a key of the shared app."""
-    async with client_of(target.api.url) as client:
-        yield client
 
 
 class Losing(httpx2.AsyncHTTPTransport):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -12,7 +11,7 @@ from openai import AsyncOpenAI
 
 from shared.agentkit.caller import INTRODUCTION
 from tests.acceptance.conftest import CLIENT_KEYS, Target
-from tests.acceptance.test_openai_clients import client_of, polled
+from tests.acceptance.test_openai_clients import polled
 
 IGNORED = "Dormouse-Ignored-Parameters"
 
@@ -21,13 +20,6 @@ IGNORED = "Dormouse-Ignored-Parameters"
 def driver() -> str:
     """None of this is the driver's."""
     return "durable"
-
-
-@pytest.fixture
-async def ada(target: Target) -> AsyncIterator[AsyncOpenAI]:
-    """A client with a key of the shared app."""
-    async with client_of(target.api.url) as client:
-        yield client
 
 
 async def script(target: Target, *turns: dict[str, Any]) -> str:

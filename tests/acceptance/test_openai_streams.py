@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import openai
 import pytest
 from openai import AsyncOpenAI
 
-from tests.acceptance.conftest import Stack, Target
-from tests.acceptance.test_openai_clients import client_of
+from tests.acceptance.conftest import Stack, Target, client_of
 from tests.parts.strict_reader import StrictReader
 
 WORDS = "Once upon a time there was a dormouse, and it slept. " * 4
@@ -27,13 +26,6 @@ ENDS = ("response.completed", "response.incomplete", "response.failed")
 def driver() -> str:
     """None of this is the driver's."""
     return "durable"
-
-
-@pytest.fixture
-async def ada(target: Target) -> AsyncIterator[AsyncOpenAI]:
-    """A client with a key of the shared app."""
-    async with client_of(target.api.url) as client:
-        yield client
 
 
 class Reader:

@@ -81,6 +81,7 @@ def fields(count: int) -> bytes:
     return b'{"input":"x",' + b",".join(b'"%d":0' % number for number in range(count)) + b"}"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "body",
     [

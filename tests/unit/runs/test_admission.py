@@ -126,6 +126,7 @@ async def test_an_end_whose_slot_was_not_given_back_is_found_when_it_is_needed(r
     assert len(slots(rig)) == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("most", [1, 3])
 async def test_of_many_submits_at_once_as_many_are_taken_as_are_allowed(rigs: NewRig, most: int) -> None:
     rig = await limited(rigs, most=most)

@@ -355,6 +355,7 @@ async def test_a_run_of_any_number_of_responses_can_be_deleted(rig: Rig) -> None
     assert (await rig.run(run_id)).chain.response_ids == ()
 
 
+@pytest.mark.thorough
 async def test_a_copy_that_cannot_be_deleted_keeps_no_other(rig: Rig) -> None:
     await rig.model.script("s", [*TURNS[:1] * 19, TURNS[1]])
     run = await rig.run_to_end()
@@ -369,6 +370,7 @@ async def test_a_copy_that_cannot_be_deleted_keeps_no_other(rig: Rig) -> None:
     await nothing_left(rig, run.id)
 
 
+@pytest.mark.thorough
 async def test_copies_that_none_of_a_wake_could_delete_go_behind_the_others(rig: Rig) -> None:
     await rig.model.script("s", [*TURNS[:1] * 19, TURNS[1]])
     before = (await rig.run_to_end()).chain.response_ids

@@ -8,7 +8,7 @@ import { DormouseError } from "./errors.js";
 
 /**
  * What a component shows of a run. `run` is undefined until it is known, `text` is the whole text so far, `stale` says
- * that it does not grow for now. `error` is the refusal that ended the watch; what may pass is told in `connection`.
+ * that it does not grow for now. `error` is the refusal that ended the watch; what may pass is in `connection`.
  * @typedef {object} Watched
  * @property {Run | undefined} run
  * @property {string} text

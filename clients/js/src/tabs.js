@@ -73,7 +73,7 @@ export class Tabs {
   }
 
   /** Pass a message on, if this tab leads. @param {Message} message */
-  tell(message) {
+  send(message) {
     if (this.#leads) this.#speak(message);
   }
 

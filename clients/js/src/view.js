@@ -30,7 +30,7 @@
  */
 
 /**
- * What a turn has brought so far, as a snapshot tells it.
+ * What a turn has brought so far, as a snapshot has it.
  * @typedef {Omit<WholeText, "continuation_token">} Turn
  */
 

@@ -106,7 +106,7 @@ export class Watch {
     const { event, call, ...known } = next;
     const before = this.known.connection;
     this.known = known;
-    this.#tabs?.tell(message);
+    this.#tabs?.send(message);
     if (event === "end") this.ended = true;
     const { run, connection } = known;
     if (event === "connection" || connection.state !== before.state) this.#onConnection?.(connection);
@@ -140,7 +140,7 @@ export class Watch {
   }
 
   /**
-   * Do it, then pause for the seconds that it says; where it fails for now, tell so and pause for longer each time.
+   * Do it, then pause for the seconds that it says; where it fails for now, report it and pause for longer each time.
    * @param {() => Promise<number>} work
    * @param {AbortSignal} signal
    */
@@ -154,7 +154,7 @@ export class Watch {
       if (isKnown && !isPassing(cause)) throw cause;
       const { code, message } = isKnown ? cause : { code: "network_error", message: "The connection was lost." };
       const retryIn = (isKnown && cause.retryAfter) || backoff(++this.#failures);
-      this.#tell({ state: "lost", error: { code, message }, retryIn });
+      this.#report({ state: "lost", error: { code, message }, retryIn });
       await this.#pause(retryIn, signal);
     }
   }
@@ -182,7 +182,7 @@ export class Watch {
       for await (const { id, event, data, retry } of messages(reply.body, heard)) {
         if (retry) pause = Math.max(Number(retry) / 1_000 || 1, 0.1);
         if (event === undefined || data === undefined) continue;
-        this.#tell({ state: "open" });
+        this.#report({ state: "open" });
         this.push({ event, data: parsed(data), id });
         // A stream that breaks again and again before it brings anything new is asked for more and more seldom.
         if (id !== undefined && id !== before) this.#failures = 0;
@@ -206,7 +206,7 @@ export class Watch {
       const isNew = run !== this.#polled;
       this.#polled = run;
       this.#failures = 0;
-      if (this.#rests()) this.#tell({ state: "polling" });
+      if (this.#rests()) this.#report({ state: "polling" });
       if (isFinal(run)) this.push({ event: "end", data: run, id: "end" });
       else if (isNew) this.push({ event: "state", data: run });
       return 0;
@@ -234,7 +234,7 @@ export class Watch {
   }
 
   /** @param {Connection} connection */
-  #tell(connection) {
+  #report(connection) {
     if (connection.state === "lost" || connection.state !== this.known.connection.state) {
       this.push({ event: "connection", data: connection });
     }

@@ -41,7 +41,7 @@ FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filt
 INSTEAD = "Next time ask with `stream: true`, or create it at `/responses` with `background: true`."
 """How a caller asks who would have to wait too long."""
 TEXT_EVENTS = ("response.output_text.delta", "response.refusal.delta")
-"""What the text of a message is told in. A refusal that follows other text is content, as in the whole completion."""
+"""What the text of a message is sent in. A refusal that follows other text is content, as in the whole completion."""
 
 # A completion has one message, and each turn of a run may have text.
 BETWEEN_TURNS = "\n\n"

@@ -74,7 +74,7 @@ class EventWriter:
         self._position = position
 
         self._live = agent is not None and agent.output is None
-        """Whether text is told while it is written. A structured result may be corrected in a further turn, and what
+        """Whether text is sent while it is written. A structured result may be corrected in a further turn, and what
         is said before it is no part of the output: that is known at the end."""
 
         self._messages: dict[int, TurnText] = {}
@@ -94,7 +94,7 @@ class EventWriter:
         self._attempt = (0, 0)
         self._reset = 0
         self._slot: int | None = None
-        """Where the words that come are told; None: they are not told before their turn is over."""
+        """Where the words that come are sent; None: they are not sent before their turn is over."""
 
     def start(self) -> list[Event]:
         """The two events that every stream begins with."""
@@ -124,7 +124,7 @@ class EventWriter:
         self._reset = self._reset + 1 if again else 0
         slot, last = slot_of(turn, event_id.attempt, self._reset), self._position
         if slot is not None and last.turn == turn and slot <= last.slot:
-            # Words that an earlier connection has told: those of its last beginning go on where that ended.
+            # Words that an earlier connection has sent: those of its last beginning go on where that ended.
             self._slot = slot if slot == last.slot else None
         else:
             self._slot = slot
@@ -135,7 +135,7 @@ class EventWriter:
         """More text of a turn."""
         turn = event_id.turn
         events = [] if self._attempt == (turn, event_id.attempt) else self.begin(event_id)
-        # A refusal is told when the turn is over, as the message's last part: words may come after it.
+        # A refusal is sent when the turn is over, as the message's last part: words may come after it.
         if self._slot is None or turn <= self._over or refusal:
             return events
         here = StreamPosition(turn, self._slot)
@@ -173,7 +173,7 @@ class EventWriter:
     def _end_turns_before(self, turn: int) -> list[Event]:
         events: list[Event] = []
         for earlier in range(self._over + 1, turn):
-            # A turn without words may leave a message open, of an attempt that failed: the next words are told in it.
+            # A turn without words may leave a message open, of an attempt that failed: the next words are sent in it.
             if (message := self._messages.get(earlier)) is not None:
                 events += self._tell(message) + self._close(message)
         self._over = max(self._over, turn - 1)
@@ -206,11 +206,11 @@ class EventWriter:
         if last.turn == turn.turn and last.slot == WHOLE:
             return min(characters_of(last.code), len(words))
         if refusal and self._has_part:
-            # That part is one of text: only text is told while it is written.
+            # That part is one of text: only text is sent while it is written.
             return None
         if has is not None:
             return len(has) if words.startswith(has) else None
-        # An earlier connection told it: only its length and its attempt are known, and the attempt that counts only of
+        # An earlier connection sent it: only its length and its attempt are known, and the attempt that counts only of
         # the last turn.
         is_last = turn.turn == self._run.turn.number
         is_other = is_last and attempt_of_slot(last.slot) not in (None, self._run.turn.attempt)

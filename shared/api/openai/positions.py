@@ -4,12 +4,12 @@ The number holds all of it, so that nothing has to be stored for viewers. It gro
 fits into 31 bits, because OpenAI's .NET client reads it as an ``int``:
 
 - Turns up to ``LIVE_TURNS`` have ``SLOTS`` slots each: one for each beginning of the turn's text (``ATTEMPTS``
-  attempts, each with up to ``RESETS - 1`` new starts by the provider), one for a text that is told at the end of its
-  turn, and one for the events that end the message. What is beyond these bounds is told at the end of its turn, as one
+  attempts, each with up to ``RESETS - 1`` new starts by the provider), one for a text that is sent at the end of its
+  turn, and one for the events that end the message. What is beyond these bounds is sent at the end of its turn, as one
   delta.
-- Later turns are never told word by word. Each has ``LATE_STEPS`` numbers, for the few events of its whole message.
-- Within a slot the number counts the characters that were told: each up to ``2 * EXACT``, then in steps that double
-  each time the text does (1,024 characters in a text of 10 million). Deltas end on these steps, so that a number tells
+- Later turns are never sent word by word. Each has ``LATE_STEPS`` numbers, for the few events of its whole message.
+- Within a slot the number counts the characters that were sent: each up to ``2 * EXACT``, then in steps that double
+  each time the text does (1,024 characters in a text of 10 million). Deltas end on these steps, so that a number says
   exactly where the text goes on.
 """
 
@@ -25,7 +25,7 @@ EXACT = 1 << 14
 """Half of the number of characters that are counted one by one."""
 
 LONGEST = EXACT << 10
-"""How many characters of a text are told while it is written; what is longer is told at the end of its turn."""
+"""How many characters of a text are sent while it is written; what is longer is sent at the end of its turn."""
 
 CREATED, IN_PROGRESS = 0, 1
 """The numbers of the two events that every stream begins with."""
@@ -35,7 +35,7 @@ RESTARTED, ITEM_ADDED, PART_ADDED = 0, 1, 2
 part's text sent."""
 
 TEXT_DONE, FIRST_PART_DONE, SECOND_ADDED, SECOND_TOLD, REFUSAL_DONE, LAST_PART_DONE, ITEM_DONE, ERROR, END = range(9)
-"""Steps of the slot ``DONE``. A refusal that follows a text is told here, as the message's second part."""
+"""Steps of the slot ``DONE``. A refusal that follows a text is sent here, as the message's second part."""
 
 
 def code_of(characters: int) -> int:
@@ -65,7 +65,7 @@ ALL_TOLD = code_of(LONGEST) + 1
 STEPS = PART_ADDED + ALL_TOLD + 1
 ATTEMPTS, RESETS = 22, 4
 WHOLE = ATTEMPTS * RESETS
-"""The slot of a text that is told when its turn is over, from its beginning."""
+"""The slot of a text that is sent when its turn is over, from its beginning."""
 
 DONE = WHOLE + 1
 """The slot of the events that end a message."""
@@ -113,12 +113,12 @@ class StreamPosition:
 
     @property
     def code(self) -> int:
-        """How much of the text of its slot was told, in steps."""
+        """How much of the text of its slot was sent, in steps."""
         return 0 if self.slot == DONE else max(0, self.step - PART_ADDED)
 
 
 def slot_of(turn: int, attempt: int, reset: int) -> int | None:
-    """The slot of one beginning of a turn's text; None where there is none: it is told when its turn is over."""
+    """The slot of one beginning of a turn's text; None where there is none: it is sent when its turn is over."""
     if turn > LIVE_TURNS or not 0 < attempt <= ATTEMPTS or reset >= RESETS:
         return None
     return (attempt - 1) * RESETS + reset

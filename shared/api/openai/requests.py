@@ -176,7 +176,7 @@ def read_messages(value: Any, mode: CallerInstructions = "append", *, param: str
 def check_size(items: Iterable[Item], limit: int, shown: int | None = None) -> None:
     """Raises ``InputTooLarge`` for more than ``limit`` bytes of UTF-8, text and addresses together.
 
-    ``shown`` is the limit that the caller is told of, where some of it is used up already.
+    ``shown`` is the limit that the caller reads, where some of it is used up already.
     """
     contents = (item["content"] for item in items)
     size = sum(

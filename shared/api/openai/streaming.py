@@ -69,9 +69,9 @@ async def _events_of(view: ViewEvent, writer: EventWriter, run: Run, app: App) -
         case End():
             return writer.end(view.run, await turn_texts(app.ports, view.run))
         case Snapshot() if view.text:
-            # The whole text of the turn: the rows tell its parts, too.
+            # The whole text of the turn: the rows show its parts, too.
             now = await current(app.ports, run)
-            if now.terminal:  # the end, which is about to come, tells it
+            if now.terminal:  # the end, which is about to come, shows it
                 return []
             writer.set_stored(now, await turn_texts(app.ports, now), through=view.event_id.turn)
             return writer.tell_stored(view.event_id.turn)

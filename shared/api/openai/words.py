@@ -1,4 +1,4 @@
-"""The text of a message while it is told: what a client has of it, and what may be told next. Pure."""
+"""The text of a message while it is sent: what a client has of it, and what may be sent next. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ class OpenWords:
     """The words of an open message.
 
     They may begin anew, in another attempt or at a new start by the provider. As long as the new words are those that
-    the client has, nothing is told, and it goes on behind them: many clients can only append.
+    the client has, nothing is sent, and it goes on behind them: many clients can only append.
     """
 
     def __init__(self, had: int = 0) -> None:
         self._had = had
         """How many characters the client has from an earlier connection; they come again, and are skipped."""
 
-        self._told: list[str] = []
+        self._sent: list[str] = []
         self._length = 0
         self._pending = ""
         self._before: str | None = ""
@@ -28,14 +28,14 @@ class OpenWords:
 
     @classmethod
     def whole(cls, text: str) -> OpenWords:
-        """The words of a message that were told to the end."""
+        """The words of a message that were sent to the end."""
         words = cls()
         words._keep(text)
         return words
 
     @property
     def length(self) -> int:
-        """How many characters of this beginning were told."""
+        """How many characters of this beginning were sent."""
         return self._length
 
     @property
@@ -43,7 +43,7 @@ class OpenWords:
         """The words that the client has; None where that is not known."""
         if self._had or self._before is None:
             return None
-        return self._before or "".join(self._told)
+        return self._before or "".join(self._sent)
 
     def begun_anew(self) -> OpenWords:
         """The words of the next beginning, for the same client."""
@@ -52,9 +52,9 @@ class OpenWords:
         return new
 
     def hear(self, text: str) -> bool:
-        """More words. Returns whether the client must be told that the message begins anew, before the next of them."""
+        """More words. Returns whether the client must hear that the message begins anew, before the next of them."""
         text = self._characters(text)
-        # A text above the bound is told when the turn is over.
+        # A text above the bound is sent when the turn is over.
         if not text or self._length >= LONGEST:
             return False
         if self._had:
@@ -70,7 +70,7 @@ class OpenWords:
         return False
 
     def take(self) -> str:
-        """What may be told now: up to a length that a position can hold."""
+        """What may be sent now: up to a length that a position can hold."""
         if self._before or self._before is None:
             return ""
         length = characters_of(code_of(self._length + len(self._pending)))
@@ -78,9 +78,9 @@ class OpenWords:
         self._keep(text)
         return text
 
-    def _keep(self, told: str) -> None:
-        self._told.append(told)
-        self._length += len(told)
+    def _keep(self, sent: str) -> None:
+        self._sent.append(sent)
+        self._length += len(sent)
 
     def _compare(self, text: str) -> bool:
         before = self._before or ""

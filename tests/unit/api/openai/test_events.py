@@ -94,7 +94,7 @@ class Shape:
             yield Snapshot(event_id=self.attempts[-1][0].event_id, text=self.turns[-1].full_text)
         yield End(run=run, calls=(), text="")
 
-    def told(self, writer: EventWriter, at: int = 0) -> Iterator[tuple[int, Event]]:
+    def streamed(self, writer: EventWriter, at: int = 0) -> Iterator[tuple[int, Event]]:
         """The stream, each event with how many views had come by then."""
         yield from ((0, event) for event in writer.start())
         for number, view in enumerate(self.views(at), 1):
@@ -171,16 +171,16 @@ SHAPES: dict[str, Shape] = {
         [attempt(1, 1, "a", NEW, "b", "c"), attempt(2, 1, "d")], [text(1, "bc"), text(2, "d")], exact_when_late=False
     ),
     "a new start with the same words": Shape([attempt(1, 1, "a", "bc", NEW, "ab", "c", "d")], [text(1, "abcd")]),
-    "more new starts than are told": Shape(
+    "more new starts than are sent": Shape(
         [attempt(1, 1, *itertools.chain.from_iterable((f"{n}", NEW) for n in range(RESETS + 3)), "x", "y")],
         [text(1, "xy")],
         exact_when_late=False,
     ),
-    "more attempts than are told": Shape(
+    "more attempts than are sent": Shape(
         [attempt(1, n, f"{n}", "b") for n in (1, ATTEMPTS, ATTEMPTS + 1, ATTEMPTS + 2)],
         [text(1, f"{ATTEMPTS + 2}b")],
     ),
-    "more turns than are told word by word": Shape(
+    "more turns than are sent word by word": Shape(
         [attempt(n, 1, f"{n}", "b") for n in (LIVE_TURNS, LIVE_TURNS + 1, LIVE_TURNS + 2)],
         [text(n, f"{n}b") for n in (LIVE_TURNS, LIVE_TURNS + 1, LIVE_TURNS + 2)],
     ),
@@ -188,7 +188,7 @@ SHAPES: dict[str, Shape] = {
     "nothing said": Shape([attempt(1, 1)]),
     "nothing said in the last turn": Shape([attempt(1, 1, "a"), attempt(2, 1)], [text(1, "a")]),
     "text that the stream lost": Shape([attempt(1, 1, "a"), attempt(2, 1, "b")], [text(1, "abc"), text(2, "bcd")]),
-    "text that ends otherwise than it was told": Shape(
+    "text that ends otherwise than it was sent": Shape(
         [attempt(1, 1, "What it was"), attempt(2, 1, "Done.")],
         [text(1, "What it is."), text(2, "Done.")],
         exact_when_late=False,
@@ -244,7 +244,7 @@ EACH = pytest.mark.parametrize("name", SHAPES)
 @EACH
 def test_a_stream_agrees_with_the_response_that_it_ends_with(name: str) -> None:
     shape, client = SHAPES[name], StrictReader()
-    for _, event in shape.told(shape.writer()):
+    for _, event in shape.streamed(shape.writer()):
         client.hear(event)
     assert client.texts == shape.texts()
     assert client.response is not None
@@ -255,7 +255,7 @@ def test_a_stream_agrees_with_the_response_that_it_ends_with(name: str) -> None:
 def test_a_stream_is_one_that_openais_own_helper_takes(name: str) -> None:
     shape = SHAPES[name]
     helper: ResponseStreamState[Any] = ResponseStreamState(input_tools=[], text_format=omit)
-    events = [typed(event) for _, event in shape.told(shape.writer())]
+    events = [typed(event) for _, event in shape.streamed(shape.writer())]
     kinds = [event.type for event in events]
     for event in events:
         helper.handle_event(event)
@@ -273,38 +273,38 @@ def test_a_stream_is_one_that_openais_own_helper_takes(name: str) -> None:
 def test_a_stream_cut_anywhere_goes_on_exactly_there_whenever_it_is_taken_up(name: str) -> None:
     shape = SHAPES[name]
     events = sum(len(each) for each in shape.attempts)
-    told = list(shape.told(shape.writer()))
-    for cut in range(1, len(told)):
-        for at in range(max(told[cut - 1][0] - 1, 0), events + 1):
+    streamed = list(shape.streamed(shape.writer()))
+    for cut in range(1, len(streamed)):
+        for at in range(max(streamed[cut - 1][0] - 1, 0), events + 1):
             client = StrictReader(exact=shape.exact_when_late)
-            for _, event in told[:cut]:
+            for _, event in streamed[:cut]:
                 client.hear(event)
-            for _, event in shape.told(shape.writer(client.last), at):
+            for _, event in shape.streamed(shape.writer(client.last), at):
                 client.hear(event)
             assert client.texts == shape.texts()
 
 
 @EACH
 def test_an_event_has_the_same_number_for_each_viewer_of_its_attempt(name: str) -> None:
-    """Cut anywhere, the rest of a run with one attempt is told as to who was not cut, event by event."""
+    """Cut anywhere, the rest of a run with one attempt is sent as to who was not cut, event by event."""
     shape = SHAPES[name]
-    told = [event for _, event in shape.told(shape.writer())]
-    again = [event for _, event in shape.told(shape.writer())]
-    assert told == again
-    for cut in range(1, len(told)) if len(shape.attempts) == 1 else ():
-        rest = [event for _, event in shape.told(shape.writer(told[cut - 1]["sequence_number"]))]
-        assert rest == told[cut:]
+    streamed = [event for _, event in shape.streamed(shape.writer())]
+    again = [event for _, event in shape.streamed(shape.writer())]
+    assert streamed == again
+    for cut in range(1, len(streamed)) if len(shape.attempts) == 1 else ():
+        rest = [event for _, event in shape.streamed(shape.writer(streamed[cut - 1]["sequence_number"]))]
+        assert rest == streamed[cut:]
 
 
 @pytest.mark.thorough
 def test_numbers_of_every_kind_may_be_sent_and_none_breaks_anything() -> None:
     for name, shape in SHAPES.items():
-        numbers = {event["sequence_number"] for _, event in shape.told(shape.writer())}
+        numbers = {event["sequence_number"] for _, event in shape.streamed(shape.writer())}
         for number in {*(n + d for n in numbers for d in (-1, 0, 1)), 5, 2**20, 2**30, MAX_NUMBER - 1, MAX_NUMBER}:
             if number < 0:
                 continue
             last = number
-            for _, event in shape.told(shape.writer(number)):
+            for _, event in shape.streamed(shape.writer(number)):
                 assert event["sequence_number"] > last, (name, number, event)
                 last = event["sequence_number"]
                 typed(event)
@@ -313,7 +313,7 @@ def test_numbers_of_every_kind_may_be_sent_and_none_breaks_anything() -> None:
 def test_an_ended_run_is_told_to_who_comes_late() -> None:
     for shape in SHAPES.values():
         client = StrictReader()
-        for _, event in shape.told(shape.writer(), at=10**6):
+        for _, event in shape.streamed(shape.writer(), at=10**6):
             client.hear(event)
         assert client.texts == shape.texts()
         assert client.kinds.count("response.in_progress") == 1
@@ -322,7 +322,7 @@ def test_an_ended_run_is_told_to_who_comes_late() -> None:
 def test_a_run_that_failed_says_so_in_every_way_that_a_client_looks_for() -> None:
     for name in ("failed without words", "failed in mid-sentence after words", "failed while tools ran"):
         shape, client = SHAPES[name], StrictReader()
-        for _, event in shape.told(shape.writer()):
+        for _, event in shape.streamed(shape.writer()):
             client.hear(event)
         assert client.response is not None
         assert client.error is not None
@@ -340,14 +340,14 @@ def test_a_new_beginning_with_the_same_words_is_not_told() -> None:
     """Many clients can only append, and would have the words twice."""
     for name in ("an attempt that begins as the failed one", "a new start with the same words"):
         shape, appended = SHAPES[name], ""
-        for _, event in shape.told(shape.writer()):
+        for _, event in shape.streamed(shape.writer()):
             appended += event.get("delta", "")
         assert appended == shape.turns[0].text
 
 
 def test_a_structured_result_is_told_when_it_is_certain() -> None:
     shape = SHAPES["a correction"]
-    assert [event["delta"] for _, event in shape.told(shape.writer()) if "delta" in event] == ["{}"]
+    assert [event["delta"] for _, event in shape.streamed(shape.writer()) if "delta" in event] == ["{}"]
 
 
 @pytest.mark.thorough
@@ -356,13 +356,13 @@ def test_a_long_text_is_told_and_taken_up_exactly(length: int) -> None:
     words = ("".join(chr(97 + n % 26) for n in range(9_973)) * (length // 9_973 + 1))[:length]
     pieces = [words[at : at + length // 97 + 1] for at in range(0, length, length // 97 + 1)]
     shape = Shape([attempt(1, 1, *pieces), attempt(2, 1, "End.")], [text(1, words), text(2, "End.")])
-    told = [event for _, event in shape.told(shape.writer())]
-    assert "".join(event["delta"] for event in told if event.get("output_index") == 0 and "delta" in event) == words
-    assert max(event["sequence_number"] for event in told) < 2**31
-    for cut in (4, 5, 40, 95, 99, 100, len(told) - 9):
-        heard = "".join(event.get("delta", "") for event in told[:cut])
+    streamed = [event for _, event in shape.streamed(shape.writer())]
+    assert "".join(event["delta"] for event in streamed if event.get("output_index") == 0 and "delta" in event) == words
+    assert max(event["sequence_number"] for event in streamed) < 2**31
+    for cut in (4, 5, 40, 95, 99, 100, len(streamed) - 9):
+        heard = "".join(event.get("delta", "") for event in streamed[:cut])
         for at in (0, 50, 97, 98, 10**6):
-            rest = shape.told(shape.writer(told[cut - 1]["sequence_number"]), at)
+            rest = shape.streamed(shape.writer(streamed[cut - 1]["sequence_number"]), at)
             again = "".join(event.get("delta", "") for _, event in rest)
             assert heard + again == words + "End.", (cut, at)
 
@@ -378,6 +378,6 @@ def test_who_was_told_more_than_the_turn_now_has_begins_anew() -> None:
     ]:
         client.hear(event)
     after = Shape([attempt(1, 1), attempt(2, 1, "Done.")], [text(1, "Shorter."), text(2, "Done.")])
-    for _, event in after.told(after.writer(client.last), at=1):
+    for _, event in after.streamed(after.writer(client.last), at=1):
         client.hear(event)
     assert client.texts == ["Shorter.", "Done."]

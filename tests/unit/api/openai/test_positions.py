@@ -39,10 +39,10 @@ def test_a_length_is_a_number_of_steps_that_double_with_the_text() -> None:
     codes = [code_of(length) for length in LENGTHS]
     assert codes == sorted(codes)
     for length, code in zip(LENGTHS, codes, strict=True):
-        told = characters_of(code)
-        assert told <= length
-        assert length - told <= length // EXACT
-        assert code_of(told) == code_of_whole(told) == code, "told up to a step, a position says exactly where"
+        streamed = characters_of(code)
+        assert streamed <= length
+        assert length - streamed <= length // EXACT
+        assert code_of(streamed) == code_of_whole(streamed) == code, "sent up to a step, a position says exactly where"
         whole = code_of_whole(length)
         assert characters_of(whole) >= length
         assert whole - code <= 1

@@ -27,7 +27,7 @@ def words_of(chance: random.Random) -> list[str | Refused]:
 
 
 def stored(turn: int, words: list[str | Refused], chance: random.Random) -> TurnText:
-    """What the rows have of it: now and then not what was told."""
+    """What the rows have of it: now and then not what was sent."""
     last = words[len(words) - words[::-1].index(NEW) :] if NEW in words else words
     said = "".join(each for each in last if not isinstance(each, Refused)).replace("\ud83d\ude00", "😀")
     refusal = "".join(each.text for each in last if isinstance(each, Refused)).replace("\ud83d\ude00", "😀")
@@ -64,7 +64,7 @@ def test_a_random_run_is_told_right_to_whoever_reads_it(part: int) -> None:
         chance = random.Random(seed)
         shape = a_shape(chance)
         reader = StrictReader()
-        for _, event in shape.told(shape.writer()):
+        for _, event in shape.streamed(shape.writer()):
             reader.hear(event)
         assert reader.texts == shape.texts(), seed
         for _ in range(4):
@@ -76,10 +76,10 @@ def cut_anywhere(shape: Shape, chance: random.Random) -> None:
     # While it is away words may become void: it learns that when the message is done.
     reader, at = StrictReader(exact=False), 0
     while reader.response is None:
-        told = [event for _, event in shape.told(shape.writer(None if reader.last < 0 else reader.last), at)]
-        assert told
+        streamed = [event for _, event in shape.streamed(shape.writer(None if reader.last < 0 else reader.last), at)]
+        assert streamed
         # The first event in any case: a client that has none cannot come back.
-        for event in told[: max(reader.last < 0, chance.choice((chance.randint(0, len(told)), len(told))))]:
+        for event in streamed[: max(reader.last < 0, chance.choice((chance.randint(0, len(streamed)), len(streamed))))]:
             reader.hear(event)
         at = chance.choice((at, chance.randint(at, sum(map(len, shape.attempts)) + 1)))
     assert reader.texts == shape.texts()

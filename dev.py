@@ -20,6 +20,7 @@ from local.dev.testing import test
 from local.packaging.javascript import build_javascript
 from local.packaging.lock import update_locks, update_node_locks
 from local.packaging.package import PYTHON_VERSION, build_package, report
+from local.packaging.page import VENDOR, make_vendor
 from local.packaging.python_client import build_wheel
 from local.stack import StackError
 from local.stack.node import find_node
@@ -29,9 +30,10 @@ from local.stack.setup import ensure_venv, print_now
 
 
 def lock(options: argparse.Namespace) -> int:
-    """Pin the packages that each requirements.in and package.json allow."""
+    """Pin the packages that each requirements.in and package.json allow, and make `web/vendor` from them."""
     changed = update_locks(ensure_venv(options.venv), upgrade=options.upgrade)
     changed += update_node_locks(find_node(options.venv))
+    changed += [f"web/vendor/{name}" for name in make_vendor(find_node(options.venv), VENDOR)]
     print_now(f"lock: {', '.join(changed)} changed" if changed else "lock: all is as it was")
     return 0
 

@@ -46,6 +46,7 @@ def update_locks(python: Path, *, upgrade: bool = False, root: Path = ROOT) -> l
 NODE_PROJECTS = (
     "local",
     "clients/js",
+    "local/packaging/page_npm",
     ".github/core-tools",
     "tests/acceptance/browser_npm",
     "tests/acceptance/contract_npm",

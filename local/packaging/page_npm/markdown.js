@@ -1,0 +1,2 @@
+// What web/vendor/markdown.js is made from.
+export * from "streaming-markdown";

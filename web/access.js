@@ -1,0 +1,70 @@
+// How the page gets at the app: with the platform's sign-in, with a key that an operator types in, or with a run's token.
+import { Button, html, t, useState } from "./base.js";
+import { Dormouse } from "./vendor/dormouse-client.js";
+
+const { auth, login } = document.documentElement.dataset;
+const KEY = "dormouse-key";
+const SENT_AWAY = "dormouse-signing-in";
+
+/** The token of one run, for who has nothing else. It never leaves the fragment but in a header. */
+export const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
+
+const key = () => sessionStorage.getItem(KEY);
+
+export const client = new Dormouse(
+  token ? { token, retries: 2 } : { headers: () => (key() ? { "x-functions-key": key() } : {}), retries: 2 },
+);
+
+export const needsKey = auth === "key";
+
+function signIn() {
+  sessionStorage.setItem(SENT_AWAY, String(Date.now()));
+  const here = location.pathname + location.search + location.hash;
+  location.assign(`${login}?post_login_redirect_uri=${encodeURIComponent(here)}`);
+}
+
+/** Somebody who was sent to sign in a moment ago, and still has no access, is not sent again by itself. */
+const wasJustSent = () => Date.now() - Number(sessionStorage.getItem(SENT_AWAY)) < 30_000;
+
+function KeyForm({ onRetry }) {
+  const [value, setValue] = useState("");
+  function keep(event) {
+    event.preventDefault();
+    sessionStorage.setItem(KEY, value.trim());
+    onRetry();
+  }
+  return html`<form class="card key" onSubmit=${keep}>
+    <h2>${t("key_title")}</h2>
+    <p>${t(key() ? "key_wrong" : "key_text")}</p>
+    <label>${t("key_label")}<input type="password" autocomplete="off" required value=${value} onInput=${(event) => setValue(event.target.value)} /></label>
+    <button class="main">${t("key_use")}</button>
+  </form>`;
+}
+
+/** What an error says to people, in their language where there is a sentence for it. */
+export function sentence(error) {
+  if (error.status === 401) return t(token ? "error_token" : "error_401");
+  for (const name of [`error_${error.code}`, `error_${error.status}`]) if (t.has(name)) return t(name, { detail: error.message });
+  return error.message;
+}
+
+/** An error as a sentence with the next step. */
+export function Problem({ error, onRetry }) {
+  if (!error) return null;
+  if (error.status === 401 && !token) {
+    if (auth === "appservice") {
+      if (!wasJustSent()) signIn();
+      return html`<div class="card problem" role="alert"><p>${t("sign_in_text")}</p><button type="button" class="main" onClick=${signIn}>${t("sign_in")}</button></div>`;
+    }
+    if (auth === "key") return html`<${KeyForm} onRetry=${onRetry} />`;
+  }
+  const known = sentence(error);
+  const more = error.problem?.errors?.map(({ field, problem }) => html`<li><code>${field}</code> ${problem}</li>`);
+  const detail = known !== error.message && error.message && html`<p class="dim">${error.message}</p>`;
+  return html`<div class="card problem" role="alert">
+    <p>${known}</p>
+    ${more?.length ? html`<ul>${more}</ul>` : detail}
+    <p class="dim"><code>${error.code ?? error.name}</code></p>
+    ${onRetry && html`<${Button} onPress=${async () => onRetry()}>${t("try_again")}<//>`}
+  </div>`;
+}

@@ -1,0 +1,56 @@
+// The page: which view the address names, and what stands around it.
+import { token } from "./access.js";
+import { Empty, Link, html, render, t, useEffect, useRef } from "./base.js";
+import { useAddress } from "./router.js";
+import { About } from "./views/about.js";
+import { Batch } from "./views/batch.js";
+import { New } from "./views/new.js";
+import { Run } from "./views/run.js";
+import { Runs } from "./views/runs.js";
+import { Session } from "./views/session.js";
+import { choose, language, languages } from "./words.js";
+
+const VIEWS = [
+  [/^\/(?:new)?$/, () => html`<${New} />`],
+  [/^\/runs$/, () => html`<${Runs} />`],
+  [/^\/runs\/(run_[0-9a-f]{32}_[0-9]{1,8})$/, (id, state) => html`<${Run} key=${id} id=${id} start=${state} />`],
+  [/^\/sessions\/([0-9a-f]{32})$/, (id) => html`<${Session} key=${id} id=${id} />`],
+  [/^\/batches\/(batch_[0-9a-f]{32})$/, (id) => html`<${Batch} key=${id} id=${id} />`],
+  [/^\/about$/, () => html`<${About} />`],
+];
+
+function view({ path, state }) {
+  for (const [pattern, show] of VIEWS) {
+    const found = pattern.exec(path);
+    if (found) return show(found[1], state);
+  }
+  return html`<${Empty}>${t("no_such_page")} <${Link} to="/runs">${t("runs")}<//><//>`;
+}
+
+const PLACES = [["/", "new"], ["/runs", "runs"], ["/about", "about"]];
+
+const toMain = () => document.getElementById("main").focus();
+
+// A button, not a link to `#main`: the fragment may hold a token.
+const Header = ({ path }) => html`<header class="top"><button type="button" class="skip" onClick=${toMain}>${t("skip")}</button>
+  <span class="brand">Dormouse</span>
+  ${!token && html`<nav aria-label=${t("main")}>${PLACES.map(([to, name]) => html`<${Link} key=${to} to=${to} aria-current=${path === to ? "page" : undefined}>${t(`nav_${name}`)}<//>`)}</nav>`}
+  <label class="language"><span class="unseen">${t("language")}</span><select value=${language} onChange=${(event) => choose(event.target.value)}>${Object.entries(languages).map(([code, name]) => html`<option key=${code} value=${code} lang=${code}>${name}</option>`)}</select></label>
+</header>`;
+
+function App() {
+  const address = useAddress();
+  const main = useRef();
+  const first = useRef(true);
+  useEffect(() => {
+    // After a change of view the keyboard goes on in the new one.
+    if (first.current) first.current = false;
+    else main.current.focus();
+  }, [address.path]);
+  return html`<${Header} path=${address.path} /><main id="main" ref=${main} tabindex="-1">${view(address)}</main>`;
+}
+
+document.documentElement.lang = language;
+const root = document.getElementById("page");
+root.replaceChildren();
+render(html`<${App} />`, root);

@@ -1,0 +1,151 @@
+// What every view uses: elements, words, times, and small parts of the page.
+import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { language, t } from "./words.js";
+
+export { html, render, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
+export { t } from "./words.js";
+
+export const FINAL = ["completed", "incomplete", "failed", "cancelled"];
+export const isFinal = (one) => FINAL.includes(one.status);
+
+// --- numbers and times ---
+
+const number = new Intl.NumberFormat(language);
+const tenth = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
+const exact = new Intl.DateTimeFormat(language, { dateStyle: "full", timeStyle: "long" });
+const today = new Intl.DateTimeFormat(language, { timeStyle: "short" });
+const before = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+const toSecond = new Intl.DateTimeFormat(language, { timeStyle: "medium" });
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
+
+export const count = (value) => number.format(value);
+
+/** Seconds as people say them: `1.4 s`, `6 min 12 s`, `2 h 5 min`. */
+export function duration(seconds) {
+  const whole = Math.round(seconds);
+  if (seconds < 10) return t("seconds", { n: tenth.format(Math.max(0, seconds)) });
+  if (whole < 60) return t("seconds", { n: whole });
+  const [minutes, hours, days] = [Math.floor(whole / 60), Math.floor(whole / 3600), Math.floor(whole / 86400)];
+  if (days) return t("days", { n: count(days), rest: Math.floor((whole % 86400) / 3600) });
+  if (hours) return t("hours", { n: hours, rest: minutes % 60 });
+  return t("minutes", { n: minutes, rest: whole % 60 });
+}
+
+const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+
+/** How long ago, or until when. */
+export function ago(moment, now = Date.now()) {
+  const seconds = (new Date(moment).getTime() - now) / 1000;
+  for (const [unit, each] of UNITS) if (Math.abs(seconds) >= each) return relative.format(Math.round(seconds / each), unit);
+  return relative.format(Math.round(seconds / 10) * 10, "second");
+}
+
+/** A moment in the reader's own time, with the exact one on hover. */
+export function Time({ at, form = "clock" }) {
+  const moment = new Date(at);
+  const isToday = moment.toDateString() === new Date().toDateString();
+  const shown = form === "ago" ? ago(at) : form === "second" ? toSecond.format(moment) : (isToday ? today : before).format(moment);
+  return html`<time dateTime=${at} title=${exact.format(moment)}>${shown}</time>`;
+}
+
+/** Now, anew each so many milliseconds while the page is seen; it stands still when `runs` is false. */
+export function useNow(every = 1000, runs = true) {
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    if (!runs) return undefined;
+    setNow(Date.now());
+    const timer = setInterval(() => document.hidden || setNow(Date.now()), every);
+    return () => clearInterval(timer);
+  }, [every, runs]);
+  return now;
+}
+
+/** What a call brings: `{ data, error, reload }`. A later call overtakes an earlier one. */
+export function useLoad(call, keys) {
+  const [state, setState] = useState({});
+  const [round, setRound] = useState(0);
+  useEffect(() => {
+    const ended = new AbortController();
+    setState((last) => ({ data: round ? last.data : undefined, loading: true }));
+    call(ended.signal).then(
+      (data) => ended.signal.aborted || setState({ data }),
+      (error) => ended.signal.aborted || setState((last) => ({ data: last.data, error })),
+    );
+    return () => ended.abort();
+  }, [...keys, round]);
+  return { ...state, reload: () => setRound((last) => last + 1) };
+}
+
+// --- status ---
+
+const SHAPES = {
+  queued: "M12 6v6l4 2M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
+  in_progress: "M12 3a9 9 0 1 0 9 9",
+  requires_action: "M12 7v6m0 3.5v.5M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
+  completed: "M8 12.5l3 3 5.5-6.5M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
+  incomplete: "M8 12h8M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
+  failed: "M9 9l6 6m0-6l-6 6M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
+  cancelled: "M6 18L18 6M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
+};
+SHAPES.pending = SHAPES.queued;
+SHAPES.active = SHAPES.in_progress;
+
+export const Icon = ({ status }) =>
+  html`<svg class=${`icon is-${status}`} viewBox="0 0 24 24" aria-hidden="true"><path d=${SHAPES[status] ?? SHAPES.queued} /></svg>`;
+
+/** A status as icon and word. */
+export const Status = ({ status }) => html`<span class=${`status is-${status}`}><${Icon} status=${status} />${t(`status_${status}`)}</span>`;
+
+// --- parts ---
+
+export const Link = ({ to, children, ...more }) => html`<a href=${`/ui${to}`} ...${more}>${children}</a>`;
+
+/** A button that cannot be pressed twice while its work is done; what goes wrong is told to `onError`. */
+export function Button({ onPress, onError, children, ...more }) {
+  const [busy, setBusy] = useState(false);
+  const alive = useRef(true);
+  useEffect(() => () => void (alive.current = false), []);
+  async function press() {
+    if (busy) return;
+    setBusy(true);
+    onError?.(undefined);
+    try {
+      await onPress();
+    } catch (error) {
+      if (!onError) throw error;
+      onError(error);
+    } finally {
+      if (alive.current) setBusy(false);
+    }
+  }
+  return html`<button type="button" aria-disabled=${busy} onClick=${press} ...${more}>${children}</button>`;
+}
+
+/** Copies a text, which may have to be fetched first. */
+export function Copy({ text, children }) {
+  const [said, setSaid] = useState("");
+  async function copy() {
+    await navigator.clipboard.writeText(typeof text === "function" ? await text() : text);
+    setSaid(t("copied"));
+    setTimeout(() => setSaid(""), 2000);
+  }
+  return html`<${Button} class="quiet" onPress=${copy} onError=${(error) => setSaid(error ? t("not_copied") : "")}>${said || children}<//>`;
+}
+
+/** A dialog of the browser's own: it keeps the focus, and Escape closes it. */
+export function Dialog({ title, onClose, children, ...more }) {
+  const dialog = useRef();
+  useEffect(() => {
+    const back = document.activeElement;
+    dialog.current.showModal();
+    return () => back?.isConnected && back.focus();
+  }, []);
+  const outside = (event) => event.target === dialog.current && onClose();
+  return html`<dialog ref=${dialog} aria-label=${title} onClose=${onClose} onClick=${outside} ...${more}>
+    <header><h2>${title}</h2><button type="button" class="quiet" aria-label=${t("close")} onClick=${onClose}>✕</button></header>
+    ${children}
+  </dialog>`;
+}
+
+export const Loading = () => html`<p class="empty loading">${t("loading")}</p>`;
+export const Empty = ({ children }) => html`<p class="empty">${children}</p>`;

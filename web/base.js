@@ -20,9 +20,10 @@ const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style:
 
 export const count = (value) => number.format(value);
 
-/** Seconds as people say them: `1.4 s`, `6 min 12 s`, `2 h 5 min`. */
+/** Seconds as people say them: `17 ms`, `1.4 s`, `6 min 12 s`, `2 h 5 min`. */
 export function duration(seconds) {
   const whole = Math.round(seconds);
+  if (seconds > 0 && seconds < 1) return t("milliseconds", { n: Math.round(seconds * 1000) });
   if (seconds < 10) return t("seconds", { n: tenth.format(Math.max(0, seconds)) });
   if (whole < 60) return t("seconds", { n: whole });
   const [minutes, hours, days] = [Math.floor(whole / 60), Math.floor(whole / 3600), Math.floor(whole / 86400)];
@@ -142,7 +143,7 @@ export function Dialog({ title, onClose, children, ...more }) {
   }, []);
   const outside = (event) => event.target === dialog.current && onClose();
   return html`<dialog ref=${dialog} aria-label=${title} onClose=${onClose} onClick=${outside} ...${more}>
-    <header><h2>${title}</h2><button type="button" class="quiet" aria-label=${t("close")} onClick=${onClose}>✕</button></header>
+    <header><h2>${title}</h2><button type="button" class="quiet" aria-label=${t("close")} onClick=${onClose}><svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M6 6l12 12M18 6L6 18" /></svg></button></header>
     ${children}
   </dialog>`;
 }

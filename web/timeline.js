@@ -2,6 +2,8 @@
 import { Time, count, duration, html, t, useMemo, useState } from "./base.js";
 
 const time = (moment) => new Date(moment).getTime();
+// Where there is no room for the drawing the steps are open.
+const narrow = matchMedia("(max-width: 640px)");
 const end = (entry) => (entry.until ? time(entry.until) : time(entry.at));
 
 /**
@@ -151,7 +153,7 @@ export function Timeline({ timeline, run, now }) {
     <header><h2 id="timeline">${t("timeline")}</h2>
       <label class="toggle"><input type="checkbox" checked=${collapsed} onChange=${(event) => setCollapsed(event.target.checked)} />${t("collapse")}</label></header>
     <${Drawing} drawn=${drawn} collapsed=${collapsed} />
-    <details>
+    <details open=${narrow.matches}>
       <summary>${t("all_steps", { n: count(timeline.data.length) })}</summary>
       <div class="scroll" tabindex="0" role="region" aria-label=${t("timeline")}><table>
         <thead><tr><th>${t("when")}</th><th>${t("what")}</th><th class="figure">${t("took")}</th><th class="figure">${t("wakes")}</th><th class="figure">${t("worked")}</th></tr></thead>

@@ -25,6 +25,7 @@ const WORDS = {
   somebody: ["somebody", "某人"],
   no_such_page: ["There is no such page.", "没有这个页面。"],
   // numbers and times
+  milliseconds: ["{n} ms", "{n} 毫秒"],
   seconds: ["{n} s", "{n} 秒"],
   minutes: ["{n} min {rest} s", "{n} 分 {rest} 秒"],
   hours: ["{n} h {rest} min", "{n} 小时 {rest} 分"],

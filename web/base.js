@@ -38,7 +38,7 @@ const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
 export function ago(moment, now = Date.now()) {
   const seconds = (new Date(moment).getTime() - now) / 1000;
   for (const [unit, each] of UNITS) if (Math.abs(seconds) >= each) return relative.format(Math.round(seconds / each), unit);
-  return relative.format(Math.round(seconds / 10) * 10, "second");
+  return relative.format(Math.trunc(seconds / 10) * 10, "second");
 }
 
 /** A moment in the reader's own time, with the exact one on hover. */

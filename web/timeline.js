@@ -139,9 +139,9 @@ function Row({ entry }) {
   return html`<tr>
     <td><${Time} at=${entry.at} form="second" /></td>
     <td>${said(entry)}</td>
-    <td class="figure">${long > 0 ? duration(long / 1000) : ""}</td>
-    <td class="figure" data-wakes=${entry.wakes}>${entry.wakes ? count(entry.wakes) : ""}</td>
-    <td class="figure" data-ms=${entry.milliseconds}>${entry.milliseconds ? duration(entry.milliseconds / 1000) : ""}</td>
+    <td class="figure" data-label=${t("took")}>${long > 0 ? duration(long / 1000) : ""}</td>
+    <td class="figure" data-label=${t("wakes")} data-wakes=${entry.wakes}>${entry.wakes ? count(entry.wakes) : ""}</td>
+    <td class="figure" data-label=${t("worked")} data-ms=${entry.milliseconds}>${entry.milliseconds ? duration(entry.milliseconds / 1000) : ""}</td>
   </tr>`;
 }
 
@@ -158,8 +158,8 @@ export function Timeline({ timeline, run, now }) {
       <div class="scroll" tabindex="0" role="region" aria-label=${t("timeline")}><table>
         <thead><tr><th>${t("when")}</th><th>${t("what")}</th><th class="figure">${t("took")}</th><th class="figure">${t("wakes")}</th><th class="figure">${t("worked")}</th></tr></thead>
         <tbody>${timeline.data.map((entry, place) => html`<${Row} key=${place} entry=${entry} />`)}</tbody>
-        <tfoot><tr><td></td><th scope="row">${t("sum")}</th><td class="figure">${duration((drawn.to - drawn.from) / 1000)}</td>
-          <td class="figure">${count(timeline.wakes)}</td><td class="figure">${duration(timeline.active_seconds)}</td></tr></tfoot>
+        <tfoot><tr><td></td><th scope="row">${t("sum")}</th><td class="figure" data-label=${t("took")}>${duration((drawn.to - drawn.from) / 1000)}</td>
+          <td class="figure" data-label=${t("wakes")}>${count(timeline.wakes)}</td><td class="figure" data-label=${t("worked")}>${duration(timeline.active_seconds)}</td></tr></tfoot>
       </table></div>
     </details>
   </section>`;

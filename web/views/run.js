@@ -93,8 +93,8 @@ function Input({ run }) {
     if (event.target.open && isCut && !token && !whole) client.input(run).then((data) => setWhole({ data }), (error) => setWhole({ error }));
   };
   const text = whole?.data ? textOf(whole.data.input) : run.input_preview;
-  return html`<details class="task" onToggle=${open}><summary><strong>${t("task")}</strong><span class="dim" dir="auto"> ${run.input_preview.slice(0, 120)}</span></summary>
-    <pre class="plain" dir="auto">${text}${isCut && !whole ? "…" : ""}</pre>${whole?.error && html`<p role="alert">${sentence(whole.error)}</p>`}
+  return html`<details class="task" onToggle=${open}><summary><strong>${t("task")}</strong><span class="dim" dir="auto"> ${visible(run.input_preview.slice(0, 120))}</span></summary>
+    <pre class="plain" dir="auto">${visible(text)}${isCut && !whole ? "…" : ""}</pre>${whole?.error && html`<p role="alert">${sentence(whole.error)}</p>`}
   </details>`;
 }
 

@@ -139,6 +139,7 @@ export function Dialog({ title, onClose, children, ...more }) {
   useEffect(() => {
     const back = document.activeElement;
     dialog.current.showModal();
+    dialog.current.querySelector("[data-first]")?.focus();
     return () => back?.isConnected && back.focus();
   }, []);
   const outside = (event) => event.target === dialog.current && onClose();

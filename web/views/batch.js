@@ -59,7 +59,7 @@ async function save(batch) {
 function Cancel({ batch, onClose, onDone }) {
   const [wrong, setWrong] = useState();
   return html`<${Dialog} title=${t("cancel_batch_title")} onClose=${onClose}><p>${t("cancel_batch_text")}</p>${wrong && html`<p role="alert">${sentence(wrong)}</p>`}
-    <div class="actions"><${Button} class="danger" onError=${setWrong} onPress=${async () => { await client.cancelBatch(batch); onDone(); }}>${t("cancel_batch_yes")}<//><button type="button" autofocus onClick=${onClose}>${t("back")}</button></div><//>`;
+    <div class="actions"><${Button} class="danger" onError=${setWrong} onPress=${async () => { await client.cancelBatch(batch); onDone(); }}>${t("cancel_batch_yes")}<//><button type="button" data-first onClick=${onClose}>${t("back")}</button></div><//>`;
 }
 
 export function Batch({ id }) {

@@ -140,7 +140,7 @@ function Confirm({ title, text, yes, onYes, onClose }) {
   const [error, setError] = useState();
   return html`<${Dialog} title=${title} onClose=${onClose}><p>${text}</p>
     ${error && html`<p role="alert">${sentence(error)}</p>`}
-    <div class="actions"><${Button} class="danger" onError=${setError} onPress=${onYes}>${yes}<//><button type="button" autofocus onClick=${onClose}>${t("back")}</button></div>
+    <div class="actions"><${Button} class="danger" onError=${setError} onPress=${onYes}>${yes}<//><button type="button" data-first onClick=${onClose}>${t("back")}</button></div>
   <//>`;
 }
 

@@ -497,7 +497,7 @@ export interface Problem {
   errors?: Array<FieldProblem> | undefined;
 }
 
-/** The last word of a tool on how far it is. */
+/** What a tool last said about its progress. */
 export interface Progress {
   /** The provider's id of the call that reports. */
   call_id: string;

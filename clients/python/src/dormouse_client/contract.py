@@ -674,7 +674,7 @@ class Problem(TypedDict):
 
 
 class Progress(TypedDict):
-    """The last word of a tool on how far it is."""
+    """What a tool last said about its progress."""
 
     call_id: str
     """The provider's id of the call that reports."""

@@ -6,7 +6,7 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from shared import settings
-from shared.api import routing, webhooks
+from shared.api import routing, web, webhooks
 from shared.api.by_token import routes
 from shared.api.by_token.origins import answered_to_pages
 from shared.api.http import answered
@@ -336,6 +336,24 @@ async def shared_zz_not_found(req: Request) -> Response:
 @answered
 async def zz_not_found(req: Request) -> Response:
     return routing.not_found(req)
+
+
+@app.route(route="{nothing:maxlength(0)?}", methods=routing.METHODS, auth_level=OPEN)
+@web.answered_to_reader
+async def home(req: Request) -> Response:
+    return web.lead_to_page(req)
+
+
+@app.route(route="ui", methods=routing.METHODS, auth_level=OPEN)
+@web.answered_to_reader
+async def ui(req: Request) -> Response:
+    return web.get_start(req)
+
+
+@app.route(route=f"ui/{REST}", methods=routing.METHODS, auth_level=OPEN)
+@web.answered_to_reader
+async def ui_page(req: Request) -> Response:
+    return web.get_page(req)
 
 
 @app.orchestration_trigger(context_name="context")

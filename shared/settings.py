@@ -160,6 +160,14 @@ class Settings(BaseModel):
     auth_enabled: bool = Field(
         False, alias="WEBSITE_AUTH_ENABLED", description="Set by the platform: whether its authentication is on."
     )
+    sign_in_path: str = Field(
+        "/.auth/login/aad",
+        alias="DORMOUSE_SIGN_IN_PATH",
+        description="Where the page sends who has not signed in, under `appservice`: the platform's login with a "
+        "provider other than Entra is another address (`/.auth/login/github`).",
+        pattern=r"^(/[.]?[A-Za-z0-9_~-]+([.][A-Za-z0-9_~-]+)*){1,9}$",
+        max_length=200,
+    )
     public_base_url: str | None = Field(
         None, alias="DORMOUSE_PUBLIC_BASE_URL", description="Base of absolute URLs. Unset: the site's host name."
     )

@@ -86,6 +86,8 @@ var always = {
   PYTHON_THREADPOOL_THREAD_COUNT: '28'
   DORMOUSE_DRIVER: driver
   DORMOUSE_AUTH: byAppService ? 'appservice' : 'key'
+  // So that `/` is the app's, which leads to its page, and not the platform's.
+  AzureWebJobsDisableHomepage: 'true'
 }
 var azureOpenAi = {
   AZURE_OPENAI_ENDPOINT: openAiEndpoint

@@ -29,6 +29,7 @@ resource authentication 'Microsoft.Web/sites/config@2024-04-01' = {
         '/api/webhooks/openai'
         '/api/v1/*'
         '/api/shared/*'
+        '/ui'
         '/ui/*' // a page of the app's own origin: it loads before anybody has signed in, and sends its user to do so
       ]
     }

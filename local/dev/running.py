@@ -169,6 +169,7 @@ def startup_message(
     body = json.dumps({"input": "Write a short story about a dormouse in space."})
     return f"""
 Dormouse is up ({"Azure Functions Core Tools" if func else "the host of local/"}).
+  the page      {url}/ui/
   start a run   POST {url}/api/runs
   its status    GET  {url}/api/runs/<id>
   health        GET  {url}/api/health

@@ -43,6 +43,7 @@ _CORS_ADVICE = "Name theirs in local.settings.json, under `Host` as `CORS`, or s
 ORIGINS_OF_THE_APP = "DORMOUSE_ALLOWED_ORIGINS"
 """The setting by which the app itself lets pages of other origins call some of its addresses."""
 _KEY_ADVICE = "This takes the key that was printed at the start, as the header `x-functions-key`."
+NO_WELCOME = "AzureWebJobsDisableHomepage"
 _WELCOME = "<!doctype html><title>Functions</title><p>Your local functions host is up and running."
 
 
@@ -149,6 +150,7 @@ class Host:
             inner_host=inner_host,
             headers=settings.headers,
             special=self._special,
+            home=_home,
         )
         self._announce(self)
         await self._start(public, rpc, self._guarded(front_end, local))
@@ -225,9 +227,6 @@ class Host:
 
     async def _special(self, request: Request, path: str) -> Response | None:
         lowered = path.lower()
-        # The platform has its own page here.
-        if lowered == "/":
-            return HTMLResponse(_WELCOME) if request.method in ("GET", "HEAD") else Response(status_code=404)
         if lowered.startswith(f"{PUBLIC_PATH}/"):
             if not has_key(request, self._keys.master, self.admin_key, self._system_key):
                 return self._without_key()
@@ -281,6 +280,12 @@ class Host:
             await self.hub.caller.activity(function.called, text or "null")
         except Exception:
             _log.exception("activity '%s', fired by hand, failed", function.name)
+
+
+def _home() -> Response:
+    """What the host has at `/` where no function does (`HomepageMiddleware.cs` in Azure/azure-functions-host)."""
+    disabled = os.environ.get(NO_WELCOME, "").lower() == "true"
+    return Response(status_code=204) if disabled else HTMLResponse(_WELCOME)
 
 
 def _forget_path(path: str) -> None:

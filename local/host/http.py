@@ -64,6 +64,7 @@ class HttpFrontEnd:
         inner_host: str,
         headers: Mapping[str, str],
         special: Handler,
+        home: Callable[[], Response],
     ) -> None:
         # The real host tries routes by function name; the first that fits wins, literal or not.
         self._functions = sorted(functions, key=lambda one: one.name.lower())
@@ -72,6 +73,7 @@ class HttpFrontEnd:
         self._inner_host = inner_host.encode()
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._special = special
+        self._home = home
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -101,7 +103,7 @@ class HttpFrontEnd:
             if values is not None:
                 break
         else:
-            return Response(status_code=404)
+            return self._home() if path == "/" else Response(status_code=404)
         if not self._keys.allow(function.auth_level, Request(scope)):
             # Empty, and without WWW-Authenticate, as on the platform.
             return Response(status_code=401)

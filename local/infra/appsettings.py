@@ -21,6 +21,7 @@ PLATFORM = {
     "AzureWebJobsStorage__credential": "the host's connection goes by managed identity",
     "AzureWebJobsStorage__blobServiceUri": "the host's leases and keys",
     "AzureWebJobsStorage__queueServiceUri": "the task hub's queues",
+    "AzureWebJobsDisableHomepage": "`/` is no welcome page of the host's: the app's own page begins there",
     "APPLICATIONINSIGHTS_CONNECTION_STRING": "the host's telemetry",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "which identity sends it",
     "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID": "the identity that signs the sign-in's requests, in place of a secret",
@@ -188,5 +189,8 @@ def authentication(root: Path, every: list[BicepFile]) -> Iterator[Finding]:
             listed = at(rules, "excludedPaths")
             paths = [literal(child) for child in walk(listed) if child.type == "string"] if listed else []
             for path, number in anonymous_routes((root / "function_app.py").read_text("utf-8")):
+                # Not `/`: were it taken for the beginning of every path, nothing would want a sign-in.
+                if path == "/":
+                    continue
                 if path not in paths and not any(str(p).endswith("/*") and path.startswith(str(p)[:-1]) for p in paths):
                     yield Finding("function_app.py", number, f"{path} is anonymous, but excludedPaths lacks it")

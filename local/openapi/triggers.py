@@ -12,8 +12,8 @@ from unittest import mock
 
 from local import ROOT
 
-CATCH_ALLS = ("zz_not_found", "v1_zz_not_found", "shared_zz_not_found", "v1_azure")
-"""Triggers for whatever is below an address: what is not there, and other ways to write what is."""
+NOT_IN_CONTRACT = ("zz_not_found", "v1_zz_not_found", "shared_zz_not_found", "v1_azure", "home", "ui", "ui_page")
+"""Triggers for whatever is below an address (what is not there, and other ways to write what is), and the page."""
 
 _WITH_ALL = {
     "DORMOUSE_API_KEYS": f"name:{'0' * 16}",
@@ -44,7 +44,7 @@ class Trigger:
 
 @functools.cache
 def triggers() -> dict[str, Trigger]:
-    """The triggers by function name, as they are with function keys and all settings; without the catch-alls."""
+    """The triggers by function name, as they are with function keys and all settings; those of the contract alone."""
     with mock.patch.dict(os.environ):
         os.environ.pop("DORMOUSE_AUTH", None)
         os.environ.update(_WITH_ALL)
@@ -57,7 +57,7 @@ def triggers() -> dict[str, Trigger]:
     return {
         name: _trigger(name, trigger)
         for name, trigger in found
-        if trigger["type"] == "httpTrigger" and name not in CATCH_ALLS
+        if trigger["type"] == "httpTrigger" and name not in NOT_IN_CONTRACT
     }
 
 

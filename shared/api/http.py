@@ -12,7 +12,7 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Annotated, Concatenate, NotRequired, ParamSpec, cast, overload
+from typing import Annotated, Concatenate, Literal, NotRequired, ParamSpec, cast, overload
 
 from pydantic import Field
 from starlette.requests import Request
@@ -37,6 +37,9 @@ _request: ContextVar[str] = ContextVar("request_id", default="")
 P = ParamSpec("P")
 Handler = Callable[Concatenate[Request, P], Awaitable[Response]]
 Render = Callable[[DormouseError], Response]
+Coding = Literal["gzip", "identity"]
+
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", re.ASCII)
 
 
 # --- answers ---
@@ -229,6 +232,25 @@ def wait_of_preference(request: Request) -> int | None:
         if match:
             return min(int(match[1]), MAX_SECONDS)
     return None
+
+
+def coding_of(accepted: str) -> Coding:
+    """How to send it to who accepts this (the header ``Accept-Encoding``: RFC 9110, section 12.5.3)."""
+    weights: dict[str, float] = {}
+    for each in accepted.lower().split(","):
+        name, *parameters = (part.strip() for part in each.split(";"))
+        weights[name] = _weight(parameters)
+    # As it is in any case: RFC 9110 allows that also where `identity` is refused, and everybody can read it.
+    return "gzip" if weights.get("gzip", weights.get("*", 0.0)) > 0 else "identity"
+
+
+def _weight(parameters: list[str]) -> float:
+    """The value of ``q``; 1 without one, 0 for one that is none."""
+    for each in parameters:
+        name, _, value = each.partition("=")
+        if name.strip() == "q":
+            return float(value) if _WEIGHT.fullmatch(value.strip()) else 0.0
+    return 1.0
 
 
 def not_modified(request: Request, response: Response) -> Response:

@@ -21,8 +21,8 @@ _PARAMETER = re.compile(r"\{\w+:regex\(\^((?:\{\{|\}\}|[^{}])*)\$\)\}")
 
 
 def add(template: str, methods: Iterable[str]) -> None:
-    """Note that a trigger has this route: a template of the host. A catch-all is no address of ours."""
-    if "{*" not in template:
+    """Note that a trigger has this route: a template of the host. Catch-alls and the page are no such address."""
+    if template.startswith("api/") and "{*" not in template:
         ROUTES.setdefault(_pattern(template), set()).update(methods)
 
 

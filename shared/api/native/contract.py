@@ -7,19 +7,16 @@ import gzip
 import hashlib
 import re
 from pathlib import Path
-from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.api.callers import owner_of
-from shared.api.http import not_modified
+from shared.api.http import Coding, coding_of, not_modified
 from shared.api.operations import IF_NONE_MATCH, UNCHANGED, Answer, Parameter, operation
 from shared.wiring import App
 
 FILE = Path(__file__).parent.with_name("openapi.json")
-
-Coding = Literal["gzip", "identity"]
 
 ACCEPT_ENCODING = Parameter(
     name="Accept-Encoding",
@@ -28,8 +25,6 @@ ACCEPT_ENCODING = Parameter(
     schema={"type": "string"},
     example="gzip",
 )
-
-_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", re.ASCII)
 
 
 @operation(
@@ -69,25 +64,6 @@ def get_openapi(request: Request, app: App) -> Response:
     return not_modified(request, Response(content=content, media_type="application/json", headers=headers))
 
 
-def coding_of(accepted: str) -> Coding:
-    """How to send it to who accepts this (the header ``Accept-Encoding``: RFC 9110, section 12.5.3)."""
-    weights: dict[str, float] = {}
-    for each in accepted.lower().split(","):
-        name, *parameters = (part.strip() for part in each.split(";"))
-        weights[name] = _weight(parameters)
-    # As it is in any case: RFC 9110 allows that also where `identity` is refused, and everybody can read it.
-    return "gzip" if weights.get("gzip", weights.get("*", 0.0)) > 0 else "identity"
-
-
-def _weight(parameters: list[str]) -> float:
-    """The value of ``q``; 1 without one, 0 for one that is none."""
-    for each in parameters:
-        name, _, value = each.partition("=")
-        if name.strip() == "q":
-            return float(value) if _WEIGHT.fullmatch(value.strip()) else 0.0
-    return 1.0
-
-
 # Read and compressed once: the file is part of the package.
 @functools.cache
 def _document(coding: Coding) -> tuple[bytes, str]:
@@ -96,3 +72,10 @@ def _document(coding: Coding) -> tuple[bytes, str]:
     if coding == "gzip":
         content = gzip.compress(content, mtime=0)  # without a time, so that all instances have the same bytes
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def version() -> str:
+    """The version of the app. The document begins with it."""
+    with FILE.open(encoding="utf-8") as file:
+        found = re.search(r'"version": "([^"]*)"', file.read(1_000))
+    return found[1] if found else ""

@@ -428,3 +428,41 @@ async def test_a_port_that_is_taken_is_an_error_and_leaves_nothing_behind() -> N
         with pytest.raises(OSError, match="in use"):
             async with Host(anonymous(), port=taken.getsockname()[1]):
                 pass
+
+
+# --- the root ---
+
+
+async def root(app: func.FunctionApp, method: str = "GET") -> tuple[int, str]:
+    async with (
+        Host(app, port=0) as host,
+        aiohttp.ClientSession(host.url) as session,
+        session.request(method, "/", allow_redirects=False) as response,
+    ):
+        return response.status, await response.text()
+
+
+async def test_at_the_root_there_is_a_welcome_unless_a_setting_says_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    status, text = await root(anonymous())
+    assert (status, "up and running" in text) == (200, True)
+    for value, expected in (("true", 204), ("True", 204), ("1", 200), ("", 200)):
+        monkeypatch.setenv("AzureWebJobsDisableHomepage", value)
+        assert (await root(anonymous()))[0] == expected, value
+
+
+@pytest.mark.parametrize("value", ["", "true"])
+async def test_a_function_that_takes_the_root_has_it(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the real host: what comes in place of a function is for requests that none has taken."""
+    monkeypatch.setenv("AzureWebJobsDisableHomepage", value)
+    app = anonymous()
+
+    @app.route(route="{nothing:maxlength(0)?}", methods=["GET"])
+    async def home(req: Request) -> str:
+        return "mine"
+
+    no_prefix = {"extensions": {"http": {"routePrefix": ""}}}
+    async with Host(app, port=0, host_json=no_prefix) as host, aiohttp.ClientSession(host.url) as session:
+        async with session.get("/") as response:
+            assert await response.text() == "mine"
+        async with session.get("/else") as response:
+            assert response.status == 404

@@ -80,6 +80,11 @@ SECRETS = [
     "clients/js/.env",
     "clients/js/.npmrc",
     "clients/js/key.pem",
+    "web/.env",
+    "web/notes.txt",
+    "web/key.pem",
+    "web/vendor/.npmrc",
+    "web/views/rows.json",
     "\u043a\u043b\u044e\u0447.txt",
 ]
 """What nobody names in advance, and nobody wants to have sent."""
@@ -132,6 +137,13 @@ APP = [
     "shared/runs/store/azure.py",
     "shared/local/tests.py",
     "shared/api/openapi.json",
+    "web/app.js",
+    "web/icon.svg",
+    "web/index.html",
+    "web/styles.css",
+    "web/vendor/LICENSES.txt",
+    "web/vendor/preact.js",
+    "web/views/deep/run.js",
 ]
 
 
@@ -220,11 +232,11 @@ def test_what_is_the_app_is_let_in_as_editors_read_the_file(path: str) -> None:
 
 @pytest.mark.parametrize("way", ["func", "azd"])
 def test_every_file_of_the_app_that_git_knows_is_published(way: str) -> None:
-    command = ["git", "ls-files", "-z", "--", "shared", "function_app.py", "host.json", "requirements.txt"]
+    command = ["git", "ls-files", "-z", "--", "shared", "web", "function_app.py", "host.json", "requirements.txt"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
-    assert set(listed.stdout.decode().split("\0")) - {""} <= set(WAYS[way](ROOT))
+    assert set(listed.stdout.decode().split("\0")) - {"", "web/package.json"} <= set(WAYS[way](ROOT))
 
 
 def test_a_copy_beside_a_file_of_the_app_goes_along_with_core_tools_alone(tree: Path) -> None:

@@ -27,7 +27,11 @@ function view({ path, state }) {
   return html`<${Empty}>${t("no_such_page")} <${Link} to="/runs">${t("runs")}<//><//>`;
 }
 
-const PLACES = [["/", "new"], ["/runs", "runs"], ["/about", "about"]];
+const PLACES = [
+  ["/", "new"],
+  ["/runs", "runs"],
+  ["/about", "about"],
+];
 
 const toMain = () => document.getElementById("main").focus();
 
@@ -35,7 +39,12 @@ const toMain = () => document.getElementById("main").focus();
 const Header = ({ path }) => html`<header class="top"><button type="button" class="skip" onClick=${toMain}>${t("skip")}</button>
   <span class="brand">Dormouse</span>
   ${!token && html`<nav aria-label=${t("main")}>${PLACES.map(([to, name]) => html`<${Link} key=${to} to=${to} aria-current=${path === to ? "page" : undefined}>${t(`nav_${name}`)}<//>`)}</nav>`}
-  <label class="language"><span class="unseen">${t("language")}</span><select value=${language} onChange=${(event) => choose(event.target.value)}>${Object.entries(languages).map(([code, name]) => html`<option key=${code} value=${code} lang=${code}>${name}</option>`)}</select></label>
+  <label class="language">
+    <span class="unseen">${t("language")}</span>
+    <select value=${language} onChange=${(event) => choose(event.target.value)}>
+      ${Object.entries(languages).map(([code, name]) => html`<option key=${code} value=${code} lang=${code}>${name}</option>`)}
+    </select>
+  </label>
 </header>`;
 
 function App() {

@@ -32,7 +32,11 @@ export function duration(seconds) {
   return t("minutes", { n: minutes, rest: whole % 60 });
 }
 
-const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+const UNITS = [
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+];
 
 /** How long ago, or until when. */
 export function ago(moment, now = Date.now()) {
@@ -95,7 +99,8 @@ export const Icon = ({ status }) =>
   html`<svg class=${`icon is-${status}`} viewBox="0 0 24 24" aria-hidden="true"><path d=${SHAPES[status] ?? SHAPES.queued} /></svg>`;
 
 /** A status as icon and word. */
-export const Status = ({ status }) => html`<span class=${`status is-${status}`}><${Icon} status=${status} />${t(`status_${status}`)}</span>`;
+export const Status = ({ status }) =>
+  html`<span class=${`status is-${status}`}><${Icon} status=${status} />${t(`status_${status}`)}</span>`;
 
 // --- parts ---
 
@@ -144,7 +149,12 @@ export function Dialog({ title, onClose, children, ...more }) {
   }, []);
   const outside = (event) => event.target === dialog.current && onClose();
   return html`<dialog ref=${dialog} aria-label=${title} onClose=${onClose} onClick=${outside} ...${more}>
-    <header><h2>${title}</h2><button type="button" class="quiet" aria-label=${t("close")} onClick=${onClose}><svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M6 6l12 12M18 6L6 18" /></svg></button></header>
+    <header>
+      <h2>${title}</h2>
+      <button type="button" class="quiet" aria-label=${t("close")} onClick=${onClose}>
+        <svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M6 6l12 12M18 6L6 18" /></svg>
+      </button>
+    </header>
     ${children}
   </dialog>`;
 }

@@ -2,10 +2,12 @@
 import { html, t } from "./base.js";
 
 // Control characters, marks that turn the direction of what follows, and characters without a width.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb]|\udb40[\udc00-\udfff]/g;
+const UNSEEN =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb]|\udb40[\udc00-\udfff]/g;
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
 
-const escape = (found) => Array.from({ length: found.length }, (_, place) => `\\u${found.charCodeAt(place).toString(16).padStart(4, "0")}`).join("");
+const escape = (found) =>
+  Array.from({ length: found.length }, (_, place) => `\\u${found.charCodeAt(place).toString(16).padStart(4, "0")}`).join("");
 
 /** A text in which what cannot be seen is written as `\u202e`. */
 export const visible = (text) => text.replace(UNSEEN, escape);
@@ -48,7 +50,10 @@ export const Json = ({ text, ...more }) => html`<pre class="json" dir="ltr" tabi
 // --- a result as tables ---
 
 const isPlain = (value) => value === null || typeof value !== "object";
-const isTable = (value) => Array.isArray(value) && value.length > 0 && value.every((each) => each && !Array.isArray(each) && typeof each === "object" && Object.values(each).every(isPlain));
+const isTable = (value) =>
+  Array.isArray(value) &&
+  value.length > 0 &&
+  value.every((each) => each && !Array.isArray(each) && typeof each === "object" && Object.values(each).every(isPlain));
 
 function Value({ value }) {
   if (value === null) return html`<span class="dim">${t("none")}</span>`;

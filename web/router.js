@@ -18,7 +18,17 @@ export function useAddress() {
     const moved = (event) => setAddress({ path: here(), state: event.detail });
     const clicked = (event) => {
       const link = event.target.closest?.("a[href^='/ui']");
-      if (!link || link.target || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+      if (
+        !link ||
+        link.target ||
+        event.defaultPrevented ||
+        event.button ||
+        event.metaKey ||
+        event.ctrlKey ||
+        event.shiftKey ||
+        event.altKey
+      )
+        return;
       event.preventDefault();
       navigate(link.getAttribute("href").slice(3));
     };

@@ -15,7 +15,8 @@ export function plan(entries, { created_at, completed_at }, now) {
   const last = completed_at ? time(completed_at) : now;
   let thinking, asked, failed;
   let before = time(created_at);
-  const close = (bars, open, to, more) => open && bars.push({ idle: true, from: open.from, to: Math.max(open.from, to), entry: open.entry, ...more });
+  const close = (bars, open, to, more) =>
+    open && bars.push({ idle: true, from: open.from, to: Math.max(open.from, to), entry: open.entry, ...more });
   for (const entry of entries) {
     const at = time(entry.at);
     if (entry.kind === "tool") {
@@ -41,7 +42,13 @@ export function plan(entries, { created_at, completed_at }, now) {
     }
     if (entry.wakes || entry.milliseconds) {
       const idle = entry.count > 1;
-      app.push({ kind: idle ? "looks" : entry.kind === "crashed" ? "work is-failed" : "work", idle, from: at, to: entry.until ? end(entry) : at + entry.milliseconds, entry });
+      app.push({
+        kind: idle ? "looks" : entry.kind === "crashed" ? "work is-failed" : "work",
+        idle,
+        from: at,
+        to: entry.until ? end(entry) : at + entry.milliseconds,
+        entry,
+      });
     }
     before = end(entry);
   }
@@ -104,7 +111,12 @@ function idleOf(from, to, lanes) {
 /** What an entry was, in words. */
 export function said({ kind, turn, count: times, code, by, tool }) {
   const known = { turn: turn ?? 0, count: count(times), code: code ?? "", by: by ?? t("somebody"), tool: tool ?? "" };
-  const name = kind === "ended" && t.has(`status_${code}`) ? "ended_as" : times > 1 && t.has(`line_${kind}_many`) ? `line_${kind}_many` : `line_${kind}`;
+  const name =
+    kind === "ended" && t.has(`status_${code}`)
+      ? "ended_as"
+      : times > 1 && t.has(`line_${kind}_many`)
+        ? `line_${kind}_many`
+        : `line_${kind}`;
   if (name === "ended_as") return t("line_ended_as", { status: t(`status_${code}`) });
   return t.has(name) ? t(name, known) : kind;
 }
@@ -112,10 +124,25 @@ export function said({ kind, turn, count: times, code, by, tool }) {
 function Bar({ bar, place }) {
   const [left, right] = [place(bar.from), place(bar.to)];
   const text = `${said(bar.entry)} · ${duration((bar.to - bar.from) / 1000)}`;
-  const label = bar.kind === "model" ? t("bar_model", { turn: bar.entry.turn }) : bar.kind === "person" ? t("bar_person") : bar.kind === "retry" ? t("bar_retry") : text;
+  const label =
+    bar.kind === "model"
+      ? t("bar_model", { turn: bar.entry.turn })
+      : bar.kind === "person"
+        ? t("bar_person")
+        : bar.kind === "retry"
+          ? t("bar_retry")
+          : text;
   const title = label === text ? text : `${label} · ${duration((bar.to - bar.from) / 1000)}`;
   const name = bar.entry.tool ?? "";
-  return html`<span class=${`bar ${bar.kind}`} title=${title} data-ms=${bar.to - bar.from} style=${{ left: `${left}%`, width: `${right - left}%` }}>${name && right - left > 12 && html`<span>${name}</span>`}</span>`;
+  const style = { left: `${left}%`, width: `${right - left}%` };
+  return html`<span class=${`bar ${bar.kind}`} title=${title} data-ms=${bar.to - bar.from} style=${style}>
+    ${name && right - left > 12 && html`<span>${name}</span>`}
+  </span>`;
+}
+
+function Gap({ gap, place }) {
+  const style = { left: `${place(gap.from)}%`, width: `${place(gap.to) - place(gap.from)}%` };
+  return html`<span class="gap" title=${t("idle", { time: duration((gap.to - gap.from) / 1000) })} style=${style}></span>`;
 }
 
 function Drawing({ drawn, collapsed }) {
@@ -126,11 +153,14 @@ function Drawing({ drawn, collapsed }) {
         <span class="name">${name && t(`lane_${name}`)}</span>
         <div class=${`track lane-${name || "tools"}`}>
           ${bars.map((bar, place_) => html`<${Bar} key=${place_} bar=${bar} place=${place} />`)}
-          ${gaps.map((gap) => html`<span class="gap" title=${t("idle", { time: duration((gap.to - gap.from) / 1000) })} style=${{ left: `${place(gap.from)}%`, width: `${place(gap.to) - place(gap.from)}%` }}></span>`)}
+          ${gaps.map((gap, number) => html`<${Gap} key=${number} gap=${gap} place=${place} />`)}
         </div>
       </div>`,
     )}
-    <div class="lane axis"><span class="name"></span><div class="track"><${Time} at=${new Date(drawn.from).toISOString()} form="second" /><${Time} at=${new Date(drawn.to).toISOString()} form="second" /></div></div>
+    <div class="lane axis">
+      <span class="name"></span>
+      <div class="track">${[drawn.from, drawn.to].map((each) => html`<${Time} at=${new Date(each).toISOString()} form="second" />`)}</div>
+    </div>
   </div>`;
 }
 

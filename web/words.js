@@ -225,7 +225,10 @@ const WORDS = {
   no_items: ["It has no items.", "没有项目。"],
   cancel_batch: ["Cancel the batch", "取消批次"],
   cancel_batch_title: ["Cancel this batch?", "取消此批次?"],
-  cancel_batch_text: ["Items at work are cancelled, and no other begins. What has ended stays.", "进行中的项目将被取消,不再开始新项目。已结束的保留。"],
+  cancel_batch_text: [
+    "Items at work are cancelled, and no other begins. What has ended stays.",
+    "进行中的项目将被取消,不再开始新项目。已结束的保留。",
+  ],
   cancel_batch_yes: ["Cancel the batch", "取消批次"],
   // about
   about: ["About", "关于"],
@@ -250,7 +253,10 @@ const WORDS = {
     "显示进行中运行的标签页会保持一个连接,使一个实例保持活动:单个 2 GB 实例每小时约 0.19 美元。隐藏的标签页或等待人工的运行不保持连接,每 30 秒查询一次。无人观看且模型思考时,运行不产生费用。",
   ],
   for_programs: ["For programs", "程序接口"],
-  for_programs_text: ["Everything here goes through the HTTP API, which you can use as well:", "此页面的一切都通过 HTTP API 完成,您也可以使用:"],
+  for_programs_text: [
+    "Everything here goes through the HTTP API, which you can use as well:",
+    "此页面的一切都通过 HTTP API 完成,您也可以使用:",
+  ],
   contract: ["its contract (OpenAPI)", "接口约定(OpenAPI)"],
   version: ["Version", "版本"],
   // access and errors
@@ -261,21 +267,45 @@ const WORDS = {
     "This app is opened by a function key. It stays in this tab until you close it. People who use the app should sign in instead: see docs/sign-in.md.",
     "此应用需要函数密钥。密钥仅保存在此标签页中,关闭即清除。普通用户应改用登录方式,参见 docs/sign-in.md。",
   ],
-  key_wrong: ["This key does not open the app. Check it in the portal, under Functions, App keys.", "此密钥无效。请在门户的“函数”>“应用密钥”中核对。"],
+  key_wrong: [
+    "This key does not open the app. Check it in the portal, under Functions, App keys.",
+    "此密钥无效。请在门户的“函数”>“应用密钥”中核对。",
+  ],
   key_label: ["Function key", "函数密钥"],
   key_use: ["Use this key", "使用此密钥"],
   error_401: ["You are not signed in. Sign in, then try again.", "您尚未登录。请登录后重试。"],
-  error_token: ["This link does not open the run any more. Ask whoever gave it to you for a new one.", "此链接已失效。请向提供者索取新的链接。"],
-  error_403: ["You may not do this. Ask the owner of the run, or somebody who runs the app.", "您没有权限。请联系运行的所有者或应用管理员。"],
-  error_404: ["There is nothing here: it was deleted, has expired, or belongs to somebody else.", "此处没有内容:可能已删除、已过期,或属于他人。"],
+  error_token: [
+    "This link does not open the run any more. Ask whoever gave it to you for a new one.",
+    "此链接已失效。请向提供者索取新的链接。",
+  ],
+  error_403: [
+    "You may not do this. Ask the owner of the run, or somebody who runs the app.",
+    "您没有权限。请联系运行的所有者或应用管理员。",
+  ],
+  error_404: [
+    "There is nothing here: it was deleted, has expired, or belongs to somebody else.",
+    "此处没有内容:可能已删除、已过期,或属于他人。",
+  ],
   error_429: ["There is too much at once. Wait a little, then try again.", "请求过多。请稍候重试。"],
-  error_500: ["The app failed at this. Try again; if it stays, the log says more under this code.", "应用出错。请重试;若仍失败,请按此代码查看日志。"],
+  error_500: [
+    "The app failed at this. Try again; if it stays, the log says more under this code.",
+    "应用出错。请重试;若仍失败,请按此代码查看日志。",
+  ],
   error_502: ["The app does not answer. Runs go on where they can; try again in a moment.", "应用没有响应。请稍后重试。"],
-  error_503: ["The app is busy or its storage is away. Nothing is lost; try again in a moment.", "应用繁忙或存储暂不可用。不会丢失内容,请稍后重试。"],
+  error_503: [
+    "The app is busy or its storage is away. Nothing is lost; try again in a moment.",
+    "应用繁忙或存储暂不可用。不会丢失内容,请稍后重试。",
+  ],
   error_504: ["The app took too long to answer. Nothing is lost; try again.", "应用响应超时。不会丢失内容,请重试。"],
-  error_offline: ["Your device is offline. The runs go on; this page comes back with the connection.", "设备已离线。运行仍在继续,联网后此页面会恢复。"],
+  error_offline: [
+    "Your device is offline. The runs go on; this page comes back with the connection.",
+    "设备已离线。运行仍在继续,联网后此页面会恢复。",
+  ],
   error_network_error: ["The app cannot be reached. The runs go on; try again in a moment.", "无法连接到应用。运行仍在继续,请稍后重试。"],
-  error_unexpected_response: ["Something between you and the app answered in its place. Try again in a moment.", "您与应用之间的其他服务作出了响应。请稍后重试。"],
+  error_unexpected_response: [
+    "Something between you and the app answered in its place. Try again in a moment.",
+    "您与应用之间的其他服务作出了响应。请稍后重试。",
+  ],
 };
 
 export const languages = { en: "English", "zh-Hans": "简体中文" };

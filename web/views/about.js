@@ -11,17 +11,27 @@ const body = async (address, signal) => {
   return content;
 };
 
+function said({ status, unknown = [] }) {
+  if (status === "ok") return t("well");
+  return status === "warning" ? t("unknown_settings", { names: unknown.join(", ") }) : t("unwell");
+}
+
+const Check = ({ name, check }) => html`<dt>${t(`check_${name}`)}</dt>
+  <dd>${said(check)} <span class="dim">${check.detail} ${check.watched !== undefined && t("watched", { n: check.watched })}</span></dd>`;
+
 function Health() {
   const { data, error } = useLoad((signal) => body("/api/health/deep", signal), []);
   if (error) return html`<p>${sentence(error)}</p>`;
   if (!data) return html`<${Loading} />`;
-  const line = (name, check) => html`<dt>${t(`check_${name}`)}</dt><dd>${check.status === "ok" ? t("well") : check.status === "warning" ? t("unknown_settings", { names: check.unknown.join(", ") }) : t("unwell")} ${check.detail && html`<span class="dim">${check.detail}</span>`}${check.watched !== undefined && html` <span class="dim">${t("watched", { n: check.watched })}</span>`}</dd>`;
   if (!data.checks) return html`<p role="alert">${data.detail ?? t("unwell")}</p>`;
-  return html`<dl class="fields">${Object.entries(data.checks).map(([name, check]) => line(name, check))}<dt>${t("driver")}</dt><dd>${data.driver}</dd></dl>`;
+  return html`<dl class="fields">${Object.entries(data.checks).map(([name, check]) => html`<${Check} key=${name} name=${name} check=${check} />`)}<dt>${t("driver")}</dt><dd>${data.driver}</dd></dl>`;
 }
 
+const Tool = ({ tool }) => html`<dt><code>${tool.name}</code></dt>
+  <dd>${tool.description} ${tool.requires_approval && html`<strong>${t("asks_person")}</strong>`}</dd>`;
+
 const Agent = ({ agent }) => html`<section class="card"><h3>${agent.name}</h3><p>${agent.description}</p>
-  ${agent.tools.length > 0 && html`<dl class="fields">${agent.tools.map((tool) => html`<dt><code>${tool.name}</code></dt><dd>${tool.description}${tool.requires_approval && html` <strong>${t("asks_person")}</strong>`}</dd>`)}</dl>`}
+  ${agent.tools.length > 0 && html`<dl class="fields">${agent.tools.map((tool) => html`<${Tool} key=${tool.name} tool=${tool} />`)}</dl>`}
   <p class="dim">${t("models")} ${agent.models.join(", ") || t("its_own")}${agent.background ? "" : ` · ${t("not_background")}`}</p></section>`;
 
 export function About() {
@@ -30,7 +40,9 @@ export function About() {
   return html`<article class="about"><h1>${t("about")}</h1><p>${t("about_text")}</p>
     <h2>${t("health")}</h2><${Health} />
     <h2>${t("agents")}</h2>
-    ${error ? html`<${Problem} error=${error} onRetry=${reload} />` : !data ? html`<${Loading} />` : data.data.length ? data.data.map((agent) => html`<${Agent} key=${agent.name} agent=${agent} />`) : html`<${Empty}>${t("no_agents")}<//>`}
+    ${error ? html`<${Problem} error=${error} onRetry=${reload} />` : !data && html`<${Loading} />`}
+    ${data?.data.map((agent) => html`<${Agent} key=${agent.name} agent=${agent} />`)}
+    ${data?.data.length === 0 && html`<${Empty}>${t("no_agents")}<//>`}
     <h2>${t("watching")}</h2><p>${t("watching_text")}</p>
     <h2>${t("for_programs")}</h2><p>${t("for_programs_text")} <a href="/api/openapi.json" target="_blank">${t("contract")}</a></p>
     <p class="dim">${t("version")} ${document.documentElement.dataset.version}</p>

@@ -13,7 +13,10 @@ function useBatch(id) {
     const left = new AbortController();
     const keep = (more) => left.signal.aborted || setState((last) => ({ ...last, ...more }));
     keep({ error: undefined });
-    client.waitBatch(id, { signal: left.signal, onChange: (batch) => keep({ batch }) }).then((batch) => keep({ batch }), (error) => keep({ error }));
+    client.waitBatch(id, { signal: left.signal, onChange: (batch) => keep({ batch }) }).then(
+      (batch) => keep({ batch }),
+      (error) => keep({ error }),
+    );
     return () => left.abort();
   }, [id, round]);
   return { ...state, retry: () => setRound((last) => last + 1) };
@@ -21,7 +24,8 @@ function useBatch(id) {
 
 function Bar({ counts }) {
   const said = STATES.filter((each) => counts[each]).map((each) => `${count(counts[each])} ${t(`status_${each}`)}`);
-  return html`<div class="segments" role="img" aria-label=${said.join(", ")}>${STATES.filter((each) => counts[each]).map((each) => html`<span key=${each} class=${`is-${each}`} style=${{ flexGrow: counts[each] }}></span>`)}</div>
+  const segment = (each) => html`<span key=${each} class=${`is-${each}`} style=${{ flexGrow: counts[each] }}></span>`;
+  return html`<div class="segments" role="img" aria-label=${said.join(", ")}>${STATES.filter((each) => counts[each]).map(segment)}</div>
     <ul class="legend">${STATES.filter((each) => counts[each]).map((each) => html`<li key=${each}><${Status} status=${each} /> ${count(counts[each])}</li>`)}</ul>`;
 }
 
@@ -38,20 +42,32 @@ function Items({ batch, status, title, number }) {
   const [wrong, setWrong] = useState();
   useEffect(() => {
     const left = new AbortController();
-    client.batchItems(batch, { status, limit: 20, signal: left.signal }).then((page) => setPages([page]), (error) => left.signal.aborted || setWrong(error));
+    client.batchItems(batch, { status, limit: 20, signal: left.signal }).then(
+      (page) => setPages([page]),
+      (error) => left.signal.aborted || setWrong(error),
+    );
     return () => left.abort();
   }, [batch.id, number]);
   const items = pages.flatMap((page) => page.data);
   const cursor = pages.at(-1)?.next_cursor;
   if (!items.length) return wrong ? html`<${Problem} error=${wrong} />` : null;
   return html`<section><h2>${title}</h2><ul class="rows">${items.map((item) => html`<${Item} key=${item.index} item=${item} />`)}</ul>
-    ${cursor && html`<${Button} onPress=${async () => { const page = await client.batchItems(batch, { status, limit: 20, cursor }); setPages((last) => [...last, page]); }} onError=${setWrong}>${t("load_more")}<//>`}<${Problem} error=${wrong} /></section>`;
+    ${
+      cursor &&
+      html`<${Button} onPress=${async () => {
+        const page = await client.batchItems(batch, { status, limit: 20, cursor });
+        setPages((last) => [...last, page]);
+      }} onError=${setWrong}>${t("load_more")}<//>`
+    }<${Problem} error=${wrong} /></section>`;
 }
 
 async function save(batch) {
   const lines = [];
   for await (const item of client.items(batch)) lines.push(`${JSON.stringify(item)}\n`);
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(new Blob(lines, { type: "application/jsonl" })), download: `${batch.id}.jsonl` });
+  const link = Object.assign(document.createElement("a"), {
+    href: URL.createObjectURL(new Blob(lines, { type: "application/jsonl" })),
+    download: `${batch.id}.jsonl`,
+  });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
@@ -59,7 +75,10 @@ async function save(batch) {
 function Cancel({ batch, onClose, onDone }) {
   const [wrong, setWrong] = useState();
   return html`<${Dialog} title=${t("cancel_batch_title")} onClose=${onClose}><p>${t("cancel_batch_text")}</p>${wrong && html`<p role="alert">${sentence(wrong)}</p>`}
-    <div class="actions"><${Button} class="danger" onError=${setWrong} onPress=${async () => { await client.cancelBatch(batch); onDone(); }}>${t("cancel_batch_yes")}<//><button type="button" data-first onClick=${onClose}>${t("back")}</button></div><//>`;
+    <div class="actions"><${Button} class="danger" onError=${setWrong} onPress=${async () => {
+      await client.cancelBatch(batch);
+      onDone();
+    }}>${t("cancel_batch_yes")}<//><button type="button" data-first onClick=${onClose}>${t("back")}</button></div><//>`;
 }
 
 export function Batch({ id }) {
@@ -75,14 +94,23 @@ export function Batch({ id }) {
       <p class="dim"><code>${batch.id}</code> · <${Time} at=${batch.created_at} />${batch.retry_of && html` · <${Link} to=${`/batches/${batch.retry_of}`}>${t("retry_of")}<//>`}</p></header>
     <${Bar} counts=${counts} />
     ${error && html`<${Problem} error=${error} onRetry=${retry} />`}<${Problem} error=${wrong} />
-    ${!token && html`<div class="actions">
+    ${
+      !token &&
+      html`<div class="actions">
       ${isFinal(batch) && counts.failed > 0 && html`<${Button} class="main" onPress=${again} onError=${setWrong}>${t("retry_failed", { n: count(counts.failed) })}<//>`}
       <${Button} onPress=${() => save(batch)} onError=${setWrong}>${t("download")}<//>
       ${!isFinal(batch) && html`<button type="button" onClick=${() => setAsked(true)}>${t("cancel_batch")}</button>`}
     </div>
     <${Items} batch=${batch} status=${["failed"]} title=${t("status_failed")} number=${counts.failed} />
-    <${Items} batch=${batch} status=${["active", "pending", "incomplete", "cancelled", "completed"]} title=${t(counts.failed ? "others" : "items")} number=${counts.total - counts.pending} />`}
+    <${Items} batch=${batch} status=${["active", "pending", "incomplete", "cancelled", "completed"]} title=${t(counts.failed ? "others" : "items")} number=${counts.total - counts.pending} />`
+    }
     ${counts.total === 0 && html`<${Empty}>${t("no_items")}<//>`}
-    ${asked && html`<${Cancel} batch=${batch} onClose=${() => setAsked(false)} onDone=${() => { setAsked(false); retry(); }} />`}
+    ${
+      asked &&
+      html`<${Cancel} batch=${batch} onClose=${() => setAsked(false)} onDone=${() => {
+        setAsked(false);
+        retry();
+      }} />`
+    }
   </article>`;
 }

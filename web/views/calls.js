@@ -17,11 +17,19 @@ export function standing(call) {
   return call.error ? "failed" : call.state;
 }
 
+const Answered = ({ call }) => html`<dt>${t(call.approval === "approved" ? "approved_by" : "refused_by")}</dt>
+  <dd dir="auto">
+    ${call.answered_by}${call.answered_at && html` · <${Time} at=${call.answered_at} />`}${call.answer_reason && ` · ${call.answer_reason}`}
+  </dd>`;
+
 function Drawer({ run, call, onClose }) {
   const [whole, setWhole] = useState({});
   useEffect(() => {
     if (!call.truncated || token) return;
-    client.toolCall(run, call).then((data) => setWhole({ data }), (error) => setWhole({ error }));
+    client.toolCall(run, call).then(
+      (data) => setWhole({ data }),
+      (error) => setWhole({ error }),
+    );
   }, [call.id, call.state]);
   const given = whole.data?.whole_arguments ?? call.arguments;
   const result = whole.data?.whole_result ?? call.result;
@@ -31,7 +39,7 @@ function Drawer({ run, call, onClose }) {
       ${call.started_at && html`<dt>${t("started")}</dt><dd><${Time} at=${call.started_at} form="second" /> ${call.finished_at && `· ${lengthOf(call)}`}</dd>`}
       <dt>${t("starts")}</dt><dd>${count(call.starts)}${call.starts > 1 ? ` · ${t("starts_why")}` : ""}</dd>
       ${call.progress && html`<dt>${t("progress")}</dt><dd dir="auto">${call.progress.message}</dd>`}
-      ${call.answered_by && html`<dt>${t(call.approval === "approved" ? "approved_by" : "refused_by")}</dt><dd dir="auto">${call.answered_by}${call.answered_at && html` · <${Time} at=${call.answered_at} />`}${call.answer_reason && ` · ${call.answer_reason}`}</dd>`}
+      ${call.answered_by && html`<${Answered} call=${call} />`}
       ${call.error && html`<dt>${t("error")}</dt><dd dir="auto">${call.error.message} <code>${call.error.code}</code></dd>`}
     </dl>
     ${whole.error && html`<p role="alert">${sentence(whole.error)}</p>`}
@@ -56,6 +64,10 @@ function Line({ call, now, onOpen }) {
   </li>`;
 }
 
+/** A call of a tool of the provider's own. */
+const Hosted = ({ call }) =>
+  html`<li class="call"><span class="row"><span class="name">${call.type}</span><span class="state">${call.status ?? ""}</span></span></li>`;
+
 export function Calls({ run, now }) {
   const [open, setOpen] = useState();
   const shown = run.tool_calls.find((call) => call.id === open);
@@ -63,7 +75,7 @@ export function Calls({ run, now }) {
   return html`<section aria-labelledby="tools"><h2 id="tools">${t("tools")}</h2>
     <ul class="calls">
       ${run.tool_calls.map((call) => html`<${Line} key=${call.id} call=${call} now=${now} onOpen=${() => setOpen(call.id)} />`)}
-      ${run.hosted_calls.map((call) => html`<li class="call" key=${`hosted ${call.turn} ${call.id}`}><span class="row"><span class="name">${call.type}</span><span class="state">${call.status ?? ""}</span></span></li>`)}
+      ${run.hosted_calls.map((call) => html`<${Hosted} key=${`hosted ${call.turn} ${call.id}`} call=${call} />`)}
     </ul>
     ${shown && html`<${Drawer} run=${run} call=${shown} onClose=${() => setOpen(undefined)} />`}
   </section>`;
@@ -81,11 +93,14 @@ function Question({ run, question, onError, mayAnswer }) {
     ${question.reason && html`<p dir="auto">${question.reason}</p>`}
     <p class="dim">${t("exactly")}</p>
     <${Json} text=${question.arguments} data-arguments=${question.id} />
-    ${mayAnswer && html`<label>${t("reason")}<input value=${reason} maxlength="1000" dir="auto" onInput=${(event) => setReason(event.target.value)} /></label>
+    ${
+      mayAnswer &&
+      html`<label>${t("reason")}<input value=${reason} maxlength="1000" dir="auto" onInput=${(event) => setReason(event.target.value)} /></label>
     <div class="actions">
       <${Button} class="main" onPress=${answer(true)} onError=${onError}>${t("approve")}<//>
       <${Button} onPress=${answer(false)} onError=${onError}>${t("refuse")}<//>
-    </div>`}
+    </div>`
+    }
   </li>`;
 }
 
@@ -93,7 +108,9 @@ function Question({ run, question, onError, mayAnswer }) {
 export function decided(run, ids) {
   return run.tool_calls
     .filter((call) => ids.includes(call.id) && call.answered_at)
-    .map((call) => t(call.approval === "approved" ? "was_approved" : "was_refused", { tool: call.name, by: call.answered_by || t("somebody") }));
+    .map((call) =>
+      t(call.approval === "approved" ? "was_approved" : "was_refused", { tool: call.name, by: call.answered_by || t("somebody") }),
+    );
 }
 
 export function Approval({ run, onError }) {
@@ -102,6 +119,13 @@ export function Approval({ run, onError }) {
   return html`<section class="card approval" aria-labelledby="approval">
     <h2 id="approval">${t("approval_title")}</h2>
     ${run.answer_by && html`<p>${t("answer_by")} <${Time} at=${run.answer_by} /></p>`}
-    <ul>${calls.map((question) => html`<${Question} key=${question.id} run=${run} question=${question} mayAnswer=${true} onError=${(error) => onError(error, calls.map(({ id }) => id))} />`)}</ul>
+    <ul>${calls.map(
+      (question) =>
+        html`<${Question} key=${question.id} run=${run} question=${question} mayAnswer=${true} onError=${(error) =>
+          onError(
+            error,
+            calls.map(({ id }) => id),
+          )} />`,
+    )}</ul>
   </section>`;
 }

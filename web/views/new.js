@@ -14,11 +14,12 @@ function useDraft() {
       return {};
     }
   });
-  const change = (more) => setDraft((last) => {
-    const next = { ...last, ...more };
-    sessionStorage.setItem(DRAFT, JSON.stringify(next));
-    return next;
-  });
+  const change = (more) =>
+    setDraft((last) => {
+      const next = { ...last, ...more };
+      sessionStorage.setItem(DRAFT, JSON.stringify(next));
+      return next;
+    });
   return [draft, change, () => sessionStorage.removeItem(DRAFT)];
 }
 
@@ -35,12 +36,15 @@ function AgentCard({ agent, chosen, onChoose }) {
   </label>`;
 }
 
-const Field = ({ label, hint, children }) => html`<label class="field"><span>${label}</span>${children}${hint && html`<small class="dim">${hint}</small>`}</label>`;
+const Field = ({ label, hint, children }) =>
+  html`<label class="field"><span>${label}</span>${children}${hint && html`<small class="dim">${hint}</small>`}</label>`;
 
 /** Lines `name = value` as an object; undefined when there is none. */
 function notes(text = "") {
   const lines = text.split("\n").filter((line) => line.trim());
-  return lines.length ? Object.fromEntries(lines.map((line) => [line.split("=")[0].trim(), line.split("=").slice(1).join("=").trim()])) : undefined;
+  return lines.length
+    ? Object.fromEntries(lines.map((line) => [line.split("=")[0].trim(), line.split("=").slice(1).join("=").trim()]))
+    : undefined;
 }
 
 const numeric = (value) => (value ? Number(value) : undefined);
@@ -66,7 +70,12 @@ function More({ draft, change, agent }) {
   const bind = (name) => ({ value: draft[name] ?? "", onInput: (event) => change({ [name]: event.target.value }) });
   return html`<details class="more"><summary>${t("more_options")}</summary><div class="fields-grid">
     <${Field} label=${t("title")} hint=${t("title_hint")}><input maxlength="200" dir="auto" ...${bind("title")} /><//>
-    ${agent.models.length > 1 && html`<${Field} label=${t("model")}><select ...${bind("model")}><option value="">${t("its_own")}</option>${agent.models.map((each) => html`<option>${each}</option>`)}</select><//>`}
+    ${
+      agent.models.length > 1 &&
+      html`<${Field} label=${t("model")}>
+        <select ...${bind("model")}><option value="">${t("its_own")}</option>${agent.models.map((each) => html`<option>${each}</option>`)}</select>
+      <//>`
+    }
     <${Field} label=${t("session")} hint=${t("session_hint")}><input pattern="[0-9a-f]{32}" spellcheck="false" ...${bind("session_id")} /><//>
     <${Field} label=${t("deadline")} hint=${t("deadline_hint")}><input type="number" min="1" step="any" ...${bind("deadline")} /><//>
     <${Field} label=${t("limit_turns")}><input type="number" min="1" ...${bind("turns")} /><//>
@@ -99,6 +108,7 @@ export function New() {
     forget();
     navigate(`/runs/${run.id}`, run);
   }
+  const write = (event) => change({ input: event.target.value });
   const keys = (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.current.querySelector("button.main").click();
   };
@@ -107,10 +117,11 @@ export function New() {
     <fieldset class="agents"><legend>${t("agent")}</legend>
       ${data.data.map((each) => html`<${AgentCard} key=${each.name} agent=${each} chosen=${each === agent} onChoose=${(name) => change({ agent: name, model: "" })} />`)}
     </fieldset>
-    <${Field} label=${t("task")}><textarea name="input" rows="6" required dir="auto" placeholder=${t("task_hint")} value=${draft.input ?? ""} onInput=${(event) => change({ input: event.target.value })}></textarea><//>
+    <${Field} label=${t("task")}>
+      <textarea name="input" rows="6" required dir="auto" placeholder=${t("task_hint")} value=${draft.input ?? ""} onInput=${write}></textarea>
+    <//>
     <${More} draft=${draft} change=${change} agent=${agent} />
     <${Problem} error=${wrong} />
     <div class="actions"><${Button} class="main" onPress=${start} onError=${setWrong}>${t("start")}<//><span class="dim">${t("start_hint")}</span></div>
   </form>`;
 }
-

@@ -1,6 +1,23 @@
 // One run: what it is at, what it has said, what it asks, what it took.
 import { Problem, client, needsKey, sentence, token } from "../access.js";
-import { Button, Copy, Dialog, Link, Loading, Status, Time, count, duration, html, isFinal, t, useEffect, useNow, useRef, useState } from "../base.js";
+import {
+  Button,
+  Copy,
+  Dialog,
+  Link,
+  Loading,
+  Status,
+  Time,
+  count,
+  duration,
+  html,
+  isFinal,
+  t,
+  useEffect,
+  useNow,
+  useRef,
+  useState,
+} from "../base.js";
 import { Output, visible } from "../json.js";
 import { Markdown } from "../markdown.js";
 import { navigate } from "../router.js";
@@ -10,7 +27,9 @@ import { snippets } from "./snippets.js";
 
 /** A run as it goes on: `{ view, error, connection, retry }`. */
 export function useRun(id, start) {
-  const [state, setState] = useState(() => ({ view: start && { run: start, text: start.text ?? "", connection: { state: "connecting" } } }));
+  const [state, setState] = useState(() => ({
+    view: start && { run: start, text: start.text ?? "", connection: { state: "connecting" } },
+  }));
   const [round, setRound] = useState(0);
   useEffect(() => {
     const left = new AbortController();
@@ -33,10 +52,13 @@ function useTimeline(run) {
   useEffect(() => {
     if (!run || token) return undefined;
     const left = new AbortController();
-    const timer = setTimeout(() => {
-      last.current = Date.now();
-      client.timeline(run, { signal: left.signal }).then(setTimeline, () => {}); // the next change reads it again
-    }, Math.max(0, last.current + 2000 - Date.now()));
+    const timer = setTimeout(
+      () => {
+        last.current = Date.now();
+        client.timeline(run, { signal: left.signal }).then(setTimeline, () => {}); // the next change reads it again
+      },
+      Math.max(0, last.current + 2000 - Date.now()),
+    );
     return () => {
       clearTimeout(timer);
       left.abort();
@@ -49,7 +71,10 @@ function useTimeline(run) {
 
 /** What it waits for, as a sentence, with the time until the next look counted down. */
 function waitingSentence(run, now) {
-  if (isFinal(run)) return run.status === "failed" ? (run.error?.message ?? t("ended_failed")) : t(`ended_${run.status}`, { reason: run.incomplete_details?.reason ?? "" });
+  if (isFinal(run))
+    return run.status === "failed"
+      ? (run.error?.message ?? t("ended_failed"))
+      : t(`ended_${run.status}`, { reason: run.incomplete_details?.reason ?? "" });
   const text = t.has(`waiting_${run.waiting_for}`) ? t(`waiting_${run.waiting_for}`) : run.waiting_text;
   const left = run.wake_at ? Math.ceil((new Date(run.wake_at).getTime() - now) / 1000) : undefined;
   if (left === undefined || !["provider", "retry"].includes(run.waiting_for)) return text;
@@ -90,7 +115,11 @@ function Input({ run }) {
   const [whole, setWhole] = useState();
   const isCut = run.input_preview.length >= 200;
   const open = (event) => {
-    if (event.target.open && isCut && !token && !whole) client.input(run).then((data) => setWhole({ data }), (error) => setWhole({ error }));
+    if (event.target.open && isCut && !token && !whole)
+      client.input(run).then(
+        (data) => setWhole({ data }),
+        (error) => setWhole({ error }),
+      );
   };
   const text = whole?.data ? textOf(whole.data.input) : run.input_preview;
   return html`<details class="task" onToggle=${open}><summary><strong>${t("task")}</strong><span class="dim" dir="auto"> ${visible(run.input_preview.slice(0, 120))}</span></summary>
@@ -109,8 +138,11 @@ function Text({ run, text, stale }) {
   const structured = ended && run.output !== null && run.output !== undefined;
   const idle = !ended && !text;
   return html`<section class="answer" aria-labelledby="answer"><header><h2 id="answer">${t(structured ? "result_title" : "text_title")}</h2>
-      ${text && html`<label class="toggle"><input type="checkbox" checked=${plain} onChange=${(event) => setPlain(event.target.checked)} />${t(structured ? "as_json" : "as_plain")}</label>
-        <${Copy} text=${text}>${t("copy_text")}<//>`}</header>
+      ${
+        text &&
+        html`<label class="toggle"><input type="checkbox" checked=${plain} onChange=${(event) => setPlain(event.target.checked)} />${t(structured ? "as_json" : "as_plain")}</label>
+        <${Copy} text=${text}>${t("copy_text")}<//>`
+      }</header>
     <div role="log" aria-busy=${!ended} aria-label=${t("text_title")} class=${stale ? "stale" : ""}>
       ${plain ? html`<pre class="plain" dir="auto" data-text>${text}</pre>` : structured ? html`<${Output} value=${run.output} />` : text ? html`<${Markdown} text=${text} ended=${ended} />` : null}
     </div>
@@ -123,7 +155,12 @@ function Text({ run, text, stale }) {
 
 const Reasoning = ({ run }) =>
   run.reasoning.length > 0 &&
-  html`<details><summary>${t("reasoning")}</summary>${run.reasoning.map((each) => html`<div key=${each.turn}><h3>${t("turn_n", { n: each.turn })}</h3><${Markdown} text=${each.text} ended=${true} /></div>`)}</details>`;
+  html`<details>
+    <summary>${t("reasoning")}</summary>
+    ${run.reasoning.map(
+      ({ turn, text }) => html`<div key=${turn}><h3>${t("turn_n", { n: turn })}</h3><${Markdown} text=${text} ended=${true} /></div>`,
+    )}
+  </details>`;
 
 function Sources({ run }) {
   const found = run.annotations.filter((each) => each.url && /^https?:/i.test(each.url));
@@ -166,13 +203,28 @@ function Actions({ run, onError }) {
   }
   return html`<div class="actions">
     ${!ended && html`<button type="button" onClick=${() => setAsked("cancel")}>${t("cancel")}</button>`}
-    ${!token && html`<${Link} class="button" to=${`/sessions/${run.session_id}`}>${t("continue")}<//>
+    ${
+      !token &&
+      html`<${Link} class="button" to=${`/sessions/${run.session_id}`}>${t("continue")}<//>
     ${ended && html`<${Button} onPress=${again} onError=${onError}>${t("run_again")}<//>`}
     <button type="button" onClick=${() => setAsked("code")}>${t("as_code")}</button>
     ${run.batch_id && html`<${Link} class="button" to=${`/batches/${run.batch_id}`}>${t("its_batch")}<//>`}
-    ${ended && html`<button type="button" class="danger" onClick=${() => setAsked("delete")}>${t("delete")}</button>`}`}
-    ${asked === "cancel" && html`<${Confirm} title=${t("cancel_title")} text=${t("cancel_text")} yes=${t("cancel_yes")} onClose=${close} onYes=${async () => { await client.cancel(run); close(); }} />`}
-    ${asked === "delete" && html`<${Confirm} title=${t("delete_title")} text=${t("delete_text")} yes=${t("delete_yes")} onClose=${close} onYes=${async () => { await client.delete(run); navigate("/runs"); }} />`}
+    ${ended && html`<button type="button" class="danger" onClick=${() => setAsked("delete")}>${t("delete")}</button>`}`
+    }
+    ${
+      asked === "cancel" &&
+      html`<${Confirm} title=${t("cancel_title")} text=${t("cancel_text")} yes=${t("cancel_yes")} onClose=${close} onYes=${async () => {
+        await client.cancel(run);
+        close();
+      }} />`
+    }
+    ${
+      asked === "delete" &&
+      html`<${Confirm} title=${t("delete_title")} text=${t("delete_text")} yes=${t("delete_yes")} onClose=${close} onYes=${async () => {
+        await client.delete(run);
+        navigate("/runs");
+      }} />`
+    }
     ${asked === "code" && html`<${Code} run=${run} onClose=${close} />`}
   </div>`;
 }
@@ -180,11 +232,20 @@ function Actions({ run, onError }) {
 function Code({ run, onClose }) {
   const [made, setMade] = useState({});
   useEffect(() => {
-    client.input(run).then(({ input }) => setMade({ parts: snippets(run, input, needsKey) }), (error) => setMade({ error }));
+    client.input(run).then(
+      ({ input }) => setMade({ parts: snippets(run, input, needsKey) }),
+      (error) => setMade({ error }),
+    );
   }, [run.id]);
   return html`<${Dialog} title=${t("as_code")} class="drawer" onClose=${onClose}>
     ${made.error && html`<p role="alert">${sentence(made.error)}</p>`}
-    ${made.parts?.map(({ name, text }) => html`<section key=${name}><header><h3>${name}</h3><${Copy} text=${text}>${t("copy")}<//></header><pre class="json" dir="ltr" tabindex="0">${visible(text)}</pre></section>`) ?? (made.error ? null : html`<${Loading} />`)}
+    ${!made.parts && !made.error && html`<${Loading} />`}
+    ${made.parts?.map(
+      ({ name, text }) => html`<section key=${name}>
+        <header><h3>${name}</h3><${Copy} text=${text}>${t("copy")}<//></header>
+        <pre class="json" dir="ltr" tabindex="0">${visible(text)}</pre>
+      </section>`,
+    )}
   <//>`;
 }
 
@@ -201,7 +262,10 @@ export function Run({ id, start }) {
   useEffect(() => {
     if (run) document.title = `${t(`status_${run.status}`)} · ${run.title}`;
   }, [run?.status, run?.title]);
-  if (!run) return error ? html`<${Problem} error=${error} onRetry=${retry} />` : html`<${Loading} />${connection?.state === "lost" && html`<p class="notice" role="status">${t("reconnecting")} ${connection.error?.message ?? ""}</p>`}`;
+  if (!run)
+    return error
+      ? html`<${Problem} error=${error} onRetry=${retry} />`
+      : html`<${Loading} />${connection?.state === "lost" && html`<p class="notice" role="status">${t("reconnecting")} ${connection.error?.message ?? ""}</p>`}`;
   const failed = (problem, ids = []) => {
     setWrong(problem);
     setAsked(problem ? ids : []);

@@ -1,6 +1,23 @@
 // All runs, newest first. The list moves by itself; what is read does not move away under the reader.
 import { Problem, client, sentence } from "../access.js";
-import { Button, Empty, Link, Loading, Status, Time, count, duration, html, isFinal, t, useEffect, useLoad, useNow, useRef, useState } from "../base.js";
+import {
+  Button,
+  Empty,
+  Link,
+  Loading,
+  Status,
+  Time,
+  count,
+  duration,
+  html,
+  isFinal,
+  t,
+  useEffect,
+  useLoad,
+  useNow,
+  useRef,
+  useState,
+} from "../base.js";
 import { visible } from "../json.js";
 import { navigate } from "../router.js";
 
@@ -64,7 +81,11 @@ function useRuns(status, agent) {
   }
   async function next() {
     const page = await client.list({ ...filter, cursor: state.cursor });
-    setState((last) => ({ ...last, runs: [...last.runs, ...page.data.filter(({ id }) => !last.runs.some((run) => run.id === id))], cursor: page.next_cursor }));
+    setState((last) => ({
+      ...last,
+      runs: [...last.runs, ...page.data.filter(({ id }) => !last.runs.some((run) => run.id === id))],
+      cursor: page.next_cursor,
+    }));
   }
   const show = () => {
     setState((last) => ({ ...last, runs: [...last.news, ...last.runs], news: [] }));
@@ -97,7 +118,12 @@ function Search() {
     else setWrong(true);
   }
   return html`<form class="search" role="search" onSubmit=${go}>
-    <input type="search" aria-label=${t("search")} placeholder=${t("search")} value=${text} aria-invalid=${wrong} spellcheck="false" onInput=${(event) => { setText(event.target.value); setWrong(false); }} />
+    <input type="search" aria-label=${t("search")} placeholder=${t("search")} value=${text} aria-invalid=${wrong} spellcheck="false" onInput=${(
+      event,
+    ) => {
+      setText(event.target.value);
+      setWrong(false);
+    }} />
     <button>${t("open")}</button>${wrong && html`<small role="alert">${t("search_wrong")}</small>`}
   </form>`;
 }
@@ -115,10 +141,12 @@ function Batches() {
   }
   const all = [...data.data, ...more.data];
   if (!all.length) return html`<${Empty}>${t("no_batches")}<//>`;
-  return html`<ul class="rows">${all.map((batch) => html`<li class="run-row" key=${batch.id}><${Link} to=${`/batches/${batch.id}`}>
+  return html`<ul class="rows">${all.map(
+    (batch) => html`<li class="run-row" key=${batch.id}><${Link} to=${`/batches/${batch.id}`}>
       <${Status} status=${batch.status} /><strong class="title"><code>${batch.id.slice(0, 14)}…</code></strong>
       <span class="dim">${batch.agent ?? ""}</span><span class="dim"><${Time} at=${batch.created_at} form="ago" /></span>
-    <//></li>`)}</ul>
+    <//></li>`,
+  )}</ul>
     ${cursor && html`<${Button} onPress=${next} onError=${setWrong}>${t("load_more")}<//>`}<${Problem} error=${wrong} />`;
 }
 
@@ -129,7 +157,8 @@ function List({ tab, agent }) {
   if (!runs) return error ? html`<${Problem} error=${error} onRetry=${reload} />` : html`<${Loading} />`;
   return html`${error && html`<p class="notice" role="status">${sentence(error)}</p>`}
     ${news?.length > 0 && html`<button type="button" class="news" onClick=${show}>${t("news", { n: count(news.length) })}</button>`}
-    ${runs.length ? html`<ul class="rows">${runs.map((run) => html`<${Row} key=${run.id} run=${run} now=${now} />`)}</ul>` : html`<${Empty}>${t(`empty_${tab}`)} ${tab === "all" && html`<${Link} to="/">${t("new_run")}<//>`}<//>`}
+    ${runs.length > 0 && html`<ul class="rows">${runs.map((run) => html`<${Row} key=${run.id} run=${run} now=${now} />`)}</ul>`}
+    ${!runs.length && html`<${Empty}>${t(`empty_${tab}`)} ${tab === "all" && html`<${Link} to="/">${t("new_run")}<//>`}<//>`}
     ${cursor && html`<${Button} onPress=${next} onError=${setWrong}>${t("load_more")}<//>`}<${Problem} error=${wrong} />`;
 }
 
@@ -141,10 +170,21 @@ export function Runs() {
     document.title = `${t("runs")} · Dormouse`;
     history.replaceState(null, "", tab === "all" ? "/ui/runs" : `/ui/runs?tab=${tab}`);
   }, [tab]);
+  const button = (each) =>
+    html`<button type="button" key=${each} aria-current=${each === known ? "page" : undefined} onClick=${() => setTab(each)}>${t(`tab_${each}`)}</button>`;
   const known = tab in TABS || tab === "batches" ? tab : "all";
   return html`<section class="runs"><header><h1>${t("runs")}</h1><${Search} /></header>
-    <div class="filters"><nav class="tabs" aria-label=${t("runs")}>${[...Object.keys(TABS), "batches"].map((each) => html`<button type="button" key=${each} aria-current=${each === known ? "page" : undefined} onClick=${() => setTab(each)}>${t(`tab_${each}`)}</button>`)}</nav>
-      ${known !== "batches" && html`<label class="pick">${t("agent")} <select value=${agent} onChange=${(event) => setAgent(event.target.value)}><option value="">${t("any")}</option>${data?.data.map(({ name }) => html`<option>${name}</option>`)}</select></label>`}</div>
+    <div class="filters">
+      <nav class="tabs" aria-label=${t("runs")}>${[...Object.keys(TABS), "batches"].map(button)}</nav>
+      ${
+        known !== "batches" &&
+        html`<label class="pick">${t("agent")}${" "}
+          <select value=${agent} onChange=${(event) => setAgent(event.target.value)}>
+            <option value="">${t("any")}</option>${data?.data.map(({ name }) => html`<option>${name}</option>`)}
+          </select>
+        </label>`
+      }
+    </div>
     ${known === "batches" ? html`<${Batches} />` : html`<${List} key=${`${known} ${agent}`} tab=${known} agent=${agent} />`}
   </section>`;
 }

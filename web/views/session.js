@@ -25,8 +25,10 @@ function Turn({ run, messages, onEnd }) {
   const live = !isFinal(run);
   return html`<section class="of-run">
     <p class="divider"><${Link} to=${`/runs/${run.id}`}><${Status} status=${run.status} /> <${Time} at=${run.created_at} /><//></p>
-    ${messages.map((message, place) => html`<div key=${place} class=${`message ${message.role}`}>
-      ${message.role === "user" ? html`<pre class="plain" dir="auto">${visible(said(message))}</pre>` : html`<${Markdown} text=${said(message)} ended=${true} />`}</div>`)}
+    ${messages.map(
+      (message, place) => html`<div key=${place} class=${`message ${message.role}`}>
+      ${message.role === "user" ? html`<pre class="plain" dir="auto">${visible(said(message))}</pre>` : html`<${Markdown} text=${said(message)} ended=${true} />`}</div>`,
+    )}
     ${live && html`<${Live} key=${run.id} id=${run.id} onEnd=${onEnd} />`}
   </section>`;
 }
@@ -45,8 +47,14 @@ export function Session({ id }) {
   const pages = [data, ...older];
   const cursor = pages.at(-1).next_cursor;
   const seen = new Set();
-  const runs = pages.flatMap((page) => page.runs).filter((run) => !seen.has(run.id) && seen.add(run.id)).reverse();
+  const runs = pages
+    .flatMap((page) => page.runs)
+    .filter((run) => !seen.has(run.id) && seen.add(run.id))
+    .reverse();
   const messages = pages.flatMap((page) => page.messages);
+  const keys = ({ key, ctrlKey, metaKey, target }) => {
+    if (key === "Enter" && (ctrlKey || metaKey)) target.form.querySelector("button").click();
+  };
   async function send() {
     if (!text.trim()) return;
     if (sent.current.text !== text) sent.current = { text, key: crypto.getRandomValues(new Uint32Array(4)).join("-") };
@@ -57,14 +65,23 @@ export function Session({ id }) {
   }
   return html`<article class="session"><header><h1>${t("session")}</h1><p class="dim">${data.agent} · ${t("last_activity")} <${Time} at=${data.last_activity} form="ago" /></p></header>
     ${error && html`<${Problem} error=${error} onRetry=${reload} />`}
-    ${cursor && html`<${Button} onPress=${async () => { const page = await client.session(id, { cursor, limit: 20 }); setOlder((last) => [...last, page]); }} onError=${setWrong}>${t("older")}<//>`}
-    ${runs.length ? runs.map((run) => html`<${Turn} key=${run.id} run=${run} messages=${messages.filter((message) => message.run_id === run.id)} onEnd=${reload} />`) : html`<${Empty}>${t("no_messages")}<//>`}
+    ${
+      cursor &&
+      html`<${Button} onPress=${async () => {
+        const page = await client.session(id, { cursor, limit: 20 });
+        setOlder((last) => [...last, page]);
+      }} onError=${setWrong}>${t("older")}<//>`
+    }
+    ${runs.map((run) => html`<${Turn} key=${run.id} run=${run} messages=${messages.filter(({ run_id }) => run_id === run.id)} onEnd=${reload} />`)}
+    ${!runs.length && html`<${Empty}>${t("no_messages")}<//>`}
     <form class="composer" onSubmit=${(event) => event.preventDefault()}>
-      <label class="field"><span>${t("say_next")}</span><textarea rows="3" dir="auto" value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${(event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.form.querySelector("button").click()}></textarea></label>
+      <label class="field">
+        <span>${t("say_next")}</span>
+        <textarea rows="3" dir="auto" value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${keys}></textarea>
+      </label>
       <${Problem} error=${wrong} />
       <div class="actions"><${Button} class="main" onPress=${send} onError=${setWrong} disabled=${Boolean(data.active_run)}>${t("send")}<//>
         ${data.active_run && html`<span class="dim">${t("wait_for_run")}</span>`}</div>
     </form>
   </article>`;
 }
-

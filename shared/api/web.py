@@ -10,6 +10,7 @@ import functools
 import gzip
 import hashlib
 import html
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ from starlette.responses import Response
 
 from shared import settings
 from shared.api.http import Coding, answered_as, coding_of, not_modified
-from shared.api.native import contract
 from shared.errors import DormouseError, MethodNotAllowed, NotFound
 from shared.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "web"
 INDEX = "index.html"
+FIRST = "app.js"
+"""The module that the index begins with."""
+CONTRACT = Path(__file__).with_name("openapi.json")
 ROOT = "/ui/"
 ASSETS = "assets/"
 """Where all but the index is, below ``/ui/``."""
@@ -71,6 +74,7 @@ FOR_GOOD = "public, max-age=31536000, immutable"
 ASKED_FOR = "no-cache"
 
 _ASSET = re.compile(r"assets/([^/]+)/(.+)", re.DOTALL)
+_IMPORT = re.compile(r'^(?:import|export)\s[^"=;]*?\bfrom "(\.[^"]+)"|^import "(\.[^"]+)"', re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}", re.ASCII)
 
 
@@ -96,6 +100,8 @@ class _Page:
 
     files: Mapping[str, _File]
     index: str
+    modules: tuple[str, ...]
+    """Those that every visit needs."""
     hash: str
 
 
@@ -191,21 +197,42 @@ def _page(_: object) -> _Page:
             digest.update(len(part).to_bytes(8, "big") + part)
     index = contents.pop(INDEX).decode("utf-8")
     files = {path: _File.of(content, TYPES[Path(path).suffix]) for path, content in contents.items()}
-    return _Page(files, index, digest.hexdigest()[:16])
+    return _Page(files, index, _modules(contents), digest.hexdigest()[:16])
+
+
+def _modules(contents: Mapping[str, bytes]) -> tuple[str, ...]:
+    """The first module and all that it imports, and these import; not what is loaded on demand, by `import()`."""
+    found: dict[str, None] = {}
+    left = [FIRST]
+    while left:
+        path = left.pop()
+        if path in found or path not in contents:
+            continue
+        found[path] = None
+        names = (match[1] or match[2] for match in _IMPORT.finditer(contents[path].decode("utf-8", "replace")))
+        left += [posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) for name in names]
+    return tuple(sorted(found))
 
 
 @functools.lru_cache(maxsize=1)
 def _rendered(page: _Page, auth: str, login: str) -> _File:
     """The index with its placeholders filled. One that it does not know stays as it is."""
     prefix = f"{ROOT}{ASSETS}{page.hash}"
-    modules = [html.escape(f"{prefix}/{path}") for path in page.files if path.endswith(".js")]
+    modules = [html.escape(f"{prefix}/{path}") for path in page.modules]
     values = {
         "assets": html.escape(prefix),
         "auth": html.escape(auth),
         "login": html.escape(login),
-        "version": html.escape(contract.version()),
+        "version": html.escape(_version()),
         # All at once: else the browser would learn of each module only from the one that imports it.
         "preload": "\n    ".join(f'<link rel="modulepreload" href="{each}" />' for each in modules),
     }
     filled = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), page.index)
     return _File.of(filled.encode(), "text/html; charset=utf-8")
+
+
+def _version() -> str:
+    """The version of the app: the contract begins with it."""
+    with CONTRACT.open(encoding="utf-8") as file:
+        found = re.search(r'"version": "([^"]*)"', file.read(1_000))
+    return found[1] if found else ""

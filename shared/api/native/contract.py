@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
-import re
 from pathlib import Path
 
 from starlette.requests import Request
@@ -72,10 +71,3 @@ def _document(coding: Coding) -> tuple[bytes, str]:
     if coding == "gzip":
         content = gzip.compress(content, mtime=0)  # without a time, so that all instances have the same bytes
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-
-
-def version() -> str:
-    """The version of the app. The document begins with it."""
-    with FILE.open(encoding="utf-8") as file:
-        found = re.search(r'"version": "([^"]*)"', file.read(1_000))
-    return found[1] if found else ""

@@ -130,11 +130,25 @@ async def test_the_index_names_its_files_and_each_module_once_and_says_how_to_si
     assert f'href="{where}/styles.css"' in text
 
 
-async def test_what_is_put_into_the_index_is_escaped(folder: Path) -> None:
-    (folder / 'a&b".js').write_text("1", "utf-8")
+async def test_what_is_loaded_on_demand_is_not_loaded_before(folder: Path) -> None:
+    (folder / "app.js").write_text('export * from "./b.js";\nconst c = () => import("./c.js");\n', "utf-8")
+    (folder / "b.js").write_text('import "./views/a.js";\nimport x from "./nothing.js";\nimport "./app.js";\n', "utf-8")
+    (folder / "c.js").write_text("1", "utf-8")
     text = body(await get("/ui/")).decode()
-    assert '/a&amp;b&quot;.js"' in text
-    page = web._Page({}, "{{auth}}{{login}}", "0")
+    assert [each.rpartition("/")[2] for each in re.findall(r'preload" href="([^"]+)"', text)] == [
+        "app.js",
+        "b.js",
+        "a.js",
+    ]
+    assert (await get(f"{await prefix()}/c.js")).status_code == 200
+
+
+async def test_what_is_put_into_the_index_is_escaped(folder: Path) -> None:
+    (folder / "a&b.js").write_text("1", "utf-8")
+    (folder / "app.js").write_text('import {\n  a,\n} from "./a&b.js";\n', "utf-8")
+    text = body(await get("/ui/")).decode()
+    assert '/a&amp;b.js"' in text
+    page = web._Page({}, "{{auth}}{{login}}", (), "0")
     rendered = web._rendered(page, '"><script>', "{{assets}}'&").forms["identity"][0]
     assert rendered == b"&quot;&gt;&lt;script&gt;{{assets}}&#x27;&amp;"
 
@@ -335,11 +349,16 @@ async def test_a_first_visit_is_less_than_60_kb_and_a_second_is_nothing() -> Non
 
 def test_every_module_that_is_imported_is_there_and_loaded_at_once() -> None:
     text = body(asyncio.run(get("/ui/"))).decode()
-    preloaded = {
-        each.rpartition("/assets/")[2].split("/", 1)[1] for each in re.findall(r'preload" href="([^"]+)', text)
-    }
+    links = re.findall(r'preload" href="([^"]+)', text)
+    preloaded = {each.split("/", 4)[4] for each in links}
     modules = {each.relative_to(web.FOLDER).as_posix(): each for each in web.FOLDER.rglob("*.js")}
-    assert preloaded == set(modules)
+    on_demand = {
+        os.path.normpath(Path(name).parent / each)
+        for name, file in modules.items()
+        for each in re.findall(r'\bimport\("(\.[^"]+)"\)', file.read_text("utf-8"))
+    }
+    assert preloaded | on_demand == set(modules)
+    assert preloaded & on_demand == set(), "loaded at once, so that nothing is gained"
     for name, file in modules.items():
         if name.startswith("vendor/"):
             continue

@@ -12,7 +12,7 @@ import pytest
 
 from local.stack import Azurite, ScriptedModel
 
-TIERS = ("unit", "contract", "acceptance")
+TIERS = ("unit", "contract", "acceptance", "browser")
 
 
 @dataclass

@@ -33,11 +33,16 @@ function fontSettings(unpacked) {
   return file;
 }
 
-/** Start it; `unpacked` is where it is, or is to be, unpacked. */
-export async function launch(unpacked, args = []) {
+/** How it is started: `{ executablePath, env, args }`; `unpacked` is where it is, or is to be, unpacked. */
+export async function prepare(unpacked) {
   await unpack(unpacked);
+  const env = { LD_LIBRARY_PATH: join(unpacked, "al2023", "lib"), FONTCONFIG_FILE: fontSettings(unpacked) };
+  return { executablePath: join(unpacked, "chromium"), env, args: ["--no-sandbox"] };
+}
+
+/** Start it. */
+export async function launch(unpacked, args = []) {
+  const { executablePath, env, args: needed } = await prepare(unpacked);
   const { chromium: driver } = await import("playwright-core");
-  const fonts = fontSettings(unpacked);
-  const env = { ...process.env, LD_LIBRARY_PATH: join(unpacked, "al2023", "lib"), FONTCONFIG_FILE: fonts };
-  return driver.launch({ executablePath: join(unpacked, "chromium"), args: ["--no-sandbox", ...args], env });
+  return driver.launch({ executablePath, args: [...needed, ...args], env: { ...process.env, ...env } });
 }

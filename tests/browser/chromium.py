@@ -101,7 +101,10 @@ class Tab:
 
     async def sees(self, text: str, *, timeout: float = TIMEOUT_MS) -> None:
         """Wait until this text is seen."""
-        await self.page.get_by_text(text).filter(visible=True).first.wait_for(timeout=timeout)
+        try:
+            await self.page.get_by_text(text).filter(visible=True).first.wait_for(timeout=timeout)
+        except Exception as error:
+            raise AssertionError(f"{text!r} is not there:\n{await self.page.locator('body').inner_text()}") from error
 
     async def press(self, name: str) -> None:
         """Press the button of this name."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 from local import ROOT
 from local.stack import FunctionsHost
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, own_stack
+from tests.acceptance.conftest import Stack, own_stack, shared_hosts
 from tests.acceptance.test_approvals import script
 from tests.browser.chromium import Chromium, Tab, chromium
 
-__all__ = ["own_stack"]
+__all__ = ["own_stack", "shared_hosts"]
 
 SCREENSHOTS = ROOT / ".dormouse" / "screenshots"
 
@@ -37,18 +38,35 @@ class App:
         """The input that plays these turns, and a last one that says what the tools gave."""
         return await script(self.stack.model, *turns)
 
+    async def finish(self) -> None:
+        """Let the model end all that it is at."""
+        for each in await self.stack.model.responses():
+            await self.stack.model.finish(each.id)
+
     async def start(self, text: str, agent: str = "workshop", **more: Any) -> str:
         """Submit it; the run's id."""
         return await self.api.start(text, agent=agent, **more)
 
 
 @pytest.fixture
-async def app(own_stack: Callable[..., Stack]) -> AsyncIterator[App]:
-    """An app on the local stack; nobody else uses it."""
-    stack = own_stack("durable")
-    host = stack.host()
+async def app(shared_hosts: Callable[[str], tuple[Stack, FunctionsHost]]) -> AsyncIterator[App]:
+    """An app on the local stack that the tests of this process share: one that breaks nothing."""
+    stack, host = shared_hosts("durable")
     async with Api(host.url) as api:
         yield App(stack, host, api)
+
+
+@pytest.fixture
+async def own_app(own_stack: Callable[..., Stack]) -> AsyncIterator[Callable[..., Awaitable[App]]]:
+    """Make an app of the test's own: ``await own_app(SETTING="value", args=["--function-key", "k"])``."""
+    async with contextlib.AsyncExitStack() as opened:
+
+        async def make(driver: str = "durable", *, args: Sequence[str] = (), key: str | None = None, **env: str) -> App:
+            stack = own_stack(driver, **env)
+            host = stack.host(args=args)
+            return App(stack, host, await opened.enter_async_context(Api(host.url, key)))
+
+        yield make
 
 
 @pytest.fixture

@@ -1,22 +1,37 @@
 // The page: which view the address names, and what stands around it.
-import { token } from "./access.js";
-import { Empty, Link, html, render, t, useEffect, useRef } from "./base.js";
+import { Problem, token } from "./access.js";
+import { Empty, Link, Loading, html, render, t, useEffect, useRef, useState } from "./base.js";
 import { useAddress } from "./router.js";
-import { About } from "./views/about.js";
-import { Batch } from "./views/batch.js";
 import { New } from "./views/new.js";
 import { Run } from "./views/run.js";
 import { Runs } from "./views/runs.js";
-import { Session } from "./views/session.js";
 import { choose, language, languages } from "./words.js";
+
+// What few visits need is loaded when it is asked for.
+const SESSION = () => import("./views/session.js").then(({ Session }) => Session);
+const BATCH = () => import("./views/batch.js").then(({ Batch }) => Batch);
+const ABOUT = () => import("./views/about.js").then(({ About }) => About);
+
+/** A view that has to be loaded first. */
+function Later({ load, ...given }) {
+  const [state, setState] = useState({});
+  const get = () =>
+    load().then(
+      (View) => setState({ View }),
+      (error) => setState({ error }),
+    );
+  useEffect(() => void get(), []);
+  if (state.error) return html`<${Problem} error=${Object.assign(state.error, { code: "network_error" })} onRetry=${get} />`;
+  return state.View ? html`<${state.View} ...${given} />` : html`<${Loading} />`;
+}
 
 const VIEWS = [
   [/^\/(?:new)?$/, () => html`<${New} />`],
   [/^\/runs$/, () => html`<${Runs} />`],
   [/^\/runs\/(run_[0-9a-f]{32}_[0-9]{1,8})$/, (id, state) => html`<${Run} key=${id} id=${id} start=${state} />`],
-  [/^\/sessions\/([0-9a-f]{32})$/, (id) => html`<${Session} key=${id} id=${id} />`],
-  [/^\/batches\/(batch_[0-9a-f]{32})$/, (id) => html`<${Batch} key=${id} id=${id} />`],
-  [/^\/about$/, () => html`<${About} />`],
+  [/^\/sessions\/([0-9a-f]{32})$/, (id) => html`<${Later} key=${id} load=${SESSION} id=${id} />`],
+  [/^\/batches\/(batch_[0-9a-f]{32})$/, (id) => html`<${Later} key=${id} load=${BATCH} id=${id} />`],
+  [/^\/about$/, () => html`<${Later} key="about" load=${ABOUT} />`],
 ];
 
 function view({ path, state }) {

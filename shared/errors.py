@@ -387,6 +387,14 @@ class ResponseNotFound(DormouseError):
     status = 404
 
 
+class ItemNotFound(DormouseError):
+    """There is no such item to refer to, or it is not yours. Send the item itself instead."""
+
+    # OpenAI's own status.
+    code = "item_not_found"
+    status = 404
+
+
 class PreviousResponseNotFound(DormouseError):
     """There is no such previous response, or it is not yours. Leave `previous_response_id` out to begin anew."""
 

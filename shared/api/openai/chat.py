@@ -233,6 +233,8 @@ def _to_response_message(message: Any, param: str) -> Any:
     # Only the form is changed here: whatever is wrong stays, for the one reader that refuses it.
     if isinstance(content, list):
         content = [_to_response_part(part) for part in content]
+    if content is None and message.get("role") == "assistant" and isinstance(message.get("refusal"), str):
+        content = message["refusal"]
     return {"role": message.get("role"), "content": content}
 
 

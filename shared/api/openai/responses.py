@@ -46,6 +46,7 @@ INSTEAD = "Next time ask with `background: true`, which answers at once, or with
     },
     problems=(
         *START_PROBLEMS,
+        errors.ItemNotFound,
         errors.PreviousResponseNotFound,
         errors.NotLatest,
         errors.AgentMismatch,

@@ -56,7 +56,7 @@ CREATE_RESPONSE: Schema = {
         "model": MODEL_OF_REQUEST,
         "input": {
             "anyOf": [TEXT, {**_list(OBJECT), "minItems": 1}],
-            "description": "What the agent is to answer: a text, or messages, of which the last is the user's.",
+            "description": "What the agent is to answer: a text, or messages and references to them.",
         },
         "background": _field(
             "Whether to answer at once; the response is then retrieved until it has ended. Default: `false`.",
@@ -72,9 +72,7 @@ CREATE_COMPLETION: Schema = {
     "required": ["model", "messages"],
     "properties": {
         "model": MODEL_OF_REQUEST,
-        "messages": _field(
-            "The conversation, of which the last message is the user's.", {**_list(OBJECT), "minItems": 1}
-        ),
+        "messages": _field("The conversation.", {**_list(OBJECT), "minItems": 1}),
         "stream": STREAM,
         "metadata": NOTES,
     },

@@ -135,6 +135,11 @@ RESPONSE = _object(
         "usage": USAGE,
         "metadata": _field("What its caller noted on it.", {**OBJECT, "additionalProperties": TEXT}),
         "previous_response_id": _field("The response that it goes on from; null for a first one.", _or_null(TEXT)),
+        "instructions": _field(
+            "Those of its caller, where they follow the agent's own; null without any, or where they are read as a "
+            "message.",
+            _or_null(TEXT),
+        ),
     },
     "id",
     "status",

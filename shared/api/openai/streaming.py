@@ -18,10 +18,10 @@ from shared.drivers.driver import Driver
 from shared.errors import DormouseError, ResponseNotFound, StorageUnavailable, StreamEnded
 from shared.runs.model.run import Run
 from shared.runs.ports import log
-from shared.runs.queries.conversation import current, turn_texts
+from shared.runs.queries.conversation import current, instructions_of, turn_texts
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.watching.viewer_limit import ViewerSlot
-from shared.runs.watching.views import Delta, End, Snapshot, ViewEvent
+from shared.runs.watching.views import Delta, End, Snapshot, State, StatusChanged, ViewEvent
 from shared.wiring import App
 
 PING = b": ping\n\n"
@@ -50,7 +50,8 @@ def error_of_stream(raised: Exception, run: Run) -> DormouseError:
 
 async def response_events(run: Run, after: int | None, app: App, driver: Driver) -> AsyncGenerator[Event, None]:
     """The events as they come. Raises ``ResponseNotFound`` or ``RunNotFound`` when the run is deleted meanwhile."""
-    writer = EventWriter(run, after, app.ports.agents.get(run.request.agent))
+    instructions = await instructions_of(app.ports, run)
+    writer = EventWriter(run, after, app.ports.agents.get(run.request.agent), instructions=instructions)
     for event in writer.start():
         yield event
     # From the start of the current attempt, also for a client that comes back: its number counts the words it has.
@@ -66,6 +67,8 @@ async def response_events(run: Run, after: int | None, app: App, driver: Driver)
 
 async def _events_of(view: ViewEvent, writer: EventWriter, run: Run, app: App) -> list[Event]:
     match view:
+        case State() | StatusChanged():
+            return writer.leave_queue(view.run)
         case End():
             return writer.end(view.run, await turn_texts(app.ports, view.run))
         case Snapshot() if view.text:

@@ -403,10 +403,10 @@ class PreviousResponseNotFound(DormouseError):
     status = 400
 
 
-class NotLatest(DormouseError):
-    """A conversation goes on from its latest response only, and this one was followed by another."""
+class ConversationTooLong(DormouseError):
+    """This conversation is too long to begin a branch of. Go on from its latest response, or send what matters anew."""
 
-    code = "not_latest"
+    code = "conversation_too_long"
     status = 400
 
 

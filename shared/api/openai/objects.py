@@ -130,7 +130,7 @@ def response_object(
     """
     ended = run.terminal
     form = None if agent is None or agent.output is None else agent.output.response_format()
-    follows = run.request.follows
+    request, follows = run.request, run.request.follows
     reason = run.result.incomplete_reason
     return {
         "id": response_id(run.id),
@@ -147,7 +147,9 @@ def response_object(
         "incomplete_details": None if reason is None else {"reason": reason},
         "usage": _usage(run.counters.usage) if ended else None,
         "metadata": run.request.metadata,
-        "previous_response_id": None if follows is None else response_id(run_id(run.request.session_id, follows)),
+        "previous_response_id": None
+        if follows is None
+        else response_id(run_id(request.branch_of or request.session_id, follows)),
         "instructions": instructions or None,
         # From here on the provider's defaults: typed clients want the fields, and the agent decides on them.
         "max_output_tokens": None,

@@ -48,7 +48,7 @@ INSTEAD = "Next time ask with `background: true`, which answers at once, or with
         *START_PROBLEMS,
         errors.ItemNotFound,
         errors.PreviousResponseNotFound,
-        errors.NotLatest,
+        errors.ConversationTooLong,
         errors.AgentMismatch,
         errors.SessionBusy,
         errors.StreamEnded,

@@ -64,7 +64,10 @@ CREATE_RESPONSE: Schema = {
         ),
         "stream": STREAM,
         "metadata": NOTES,
-        "previous_response_id": _field("The response to go on from, the latest of its conversation.", _or_null(TEXT)),
+        "previous_response_id": _field(
+            "The response to go on from. One that was gone on from before begins a branch of its conversation.",
+            _or_null(TEXT),
+        ),
     },
 }
 CREATE_COMPLETION: Schema = {

@@ -441,6 +441,14 @@ class StreamEnded(DormouseError):
     status = 503
 
 
+class TextRestarted(DormouseError):
+    """The model began its text anew, with other words. Drop what you have of it, and take the stream up again."""
+
+    # As the one before: only ever an event.
+    code = "text_restarted"
+    status = 503
+
+
 class CompletionFailed(DormouseError):
     """The agent did not come to an answer."""
 

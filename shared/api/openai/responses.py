@@ -52,6 +52,7 @@ INSTEAD = "Next time ask with `background: true`, which answers at once, or with
         errors.AgentMismatch,
         errors.SessionBusy,
         errors.StreamEnded,
+        errors.TextRestarted,
     ),
 )
 async def create_response(request: Request, app: App, driver: Driver) -> Response:

@@ -387,6 +387,14 @@ class ResponseNotFound(DormouseError):
     status = 404
 
 
+class ItemNotFound(DormouseError):
+    """There is no such item to refer to, or it is not yours. Send the item itself instead."""
+
+    # OpenAI's own status.
+    code = "item_not_found"
+    status = 404
+
+
 class PreviousResponseNotFound(DormouseError):
     """There is no such previous response, or it is not yours. Leave `previous_response_id` out to begin anew."""
 
@@ -395,10 +403,10 @@ class PreviousResponseNotFound(DormouseError):
     status = 400
 
 
-class NotLatest(DormouseError):
-    """A conversation goes on from its latest response only, and this one was followed by another."""
+class ConversationTooLong(DormouseError):
+    """This conversation is too long to begin a branch of. Go on from its latest response, or send what matters anew."""
 
-    code = "not_latest"
+    code = "conversation_too_long"
     status = 400
 
 
@@ -430,6 +438,14 @@ class StreamEnded(DormouseError):
 
     # Only sent as an event, after the status line: the status decides nothing but the error's `type`.
     code = "stream_ended"
+    status = 503
+
+
+class TextRestarted(DormouseError):
+    """The model began its text anew, with other words. Drop what you have of it, and take the stream up again."""
+
+    # As the one before: only ever an event.
+    code = "text_restarted"
     status = 503
 
 

@@ -52,14 +52,19 @@ MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, patt
 MetadataValue = Annotated[str, StringConstraints(max_length=512, pattern=_PLAIN)]
 
 
-def _web_address(value: str) -> str:
+MAX_ADDRESS = 8_192
+"""Characters of an address."""
+
+
+def web_address(value: str) -> str:
+    """The address. Raises ``ValueError`` for one that no provider could fetch."""
     # One of each: a second repetition makes what does not fit cost the square of its length.
     if re.fullmatch(r"https?://[^\s/?#]\S*", value) is None:
         raise ValueError("must be an address that begins with https:// or http://")
     return value
 
 
-WebAddress = Annotated[str, StringConstraints(max_length=8_192), AfterValidator(_web_address)]
+WebAddress = Annotated[str, StringConstraints(max_length=MAX_ADDRESS), AfterValidator(web_address)]
 
 T = TypeVar("T")
 _Text = Annotated[str, Field(min_length=1), Tag("as_text")]

@@ -400,7 +400,8 @@ async def openai_clients(api: Api, hasty: Api, stack: Stack) -> None:
     slow = asked("/responses", "long", background=True, previous_response_id=first)
     following = await call("POST", "/responses", json=slow)
     assert following.status == 200
-    assert (await call("POST", "/responses", json=slow)).status == 409
+    onto_it = {**slow, "previous_response_id": following["id"]}
+    assert (await call("POST", "/responses", json=onto_it)).status == 409
     assert (await call("DELETE", f"/responses/{first}")).status == 409
     assert (await call("POST", "/responses", json=asked("/responses", "long", background=True))).status == 200
     for path in ids:

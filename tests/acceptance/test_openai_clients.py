@@ -76,15 +76,12 @@ async def test_without_background_the_answer_is_the_ended_response(target: Targe
     assert (response.status, response.output_text) == ("completed", "Here.")
 
 
-async def test_the_latest_response_is_gone_on_from_and_no_other(target: Target, ada: AsyncOpenAI) -> None:
+async def test_a_response_of_the_callers_own_is_gone_on_from_with_its_agent(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("one", [{"think": 0, "text": "One."}])
     await target.model.script("two", [{"think": 0, "text": "Two: ", "echo": True}])
     first = await ada.responses.create(model="bench", input="[script:one]")
     second = await ada.responses.create(model="bench", input="[script:two]", previous_response_id=first.id)
     assert second.previous_response_id == first.id
-    with pytest.raises(openai.BadRequestError) as late:
-        await ada.responses.create(model="bench", input="x", previous_response_id=first.id)
-    assert (late.value.code, late.value.param) == ("not_latest", None)
     for unknown in (NOBODY, "resp_of_somebody_else", first.id.replace("_1", "_9")):
         with pytest.raises(openai.BadRequestError) as missing:
             await ada.responses.create(model="bench", input="x", previous_response_id=unknown)
@@ -113,15 +110,11 @@ async def test_a_response_that_failed_is_no_part_of_the_conversation(target: Tar
     assert (third.background, third.previous_response_id) == (True, again.id)
 
 
-async def test_one_response_of_a_conversation_runs_at_a_time(target: Target, ada: AsyncOpenAI) -> None:
-    await target.model.script("one", [{"think": 0, "text": "One."}])
+async def test_a_response_that_is_running_is_gone_on_from_by_none(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("slow", [{"think": 60, "text": "Slow."}])
-    first = await ada.responses.create(model="bench", input="[script:one]")
-    slow = await ada.responses.create(
-        model="bench", input="[script:slow]", previous_response_id=first.id, background=True
-    )
+    slow = await ada.responses.create(model="bench", input="[script:slow]", background=True)
     with pytest.raises(openai.ConflictError) as busy:
-        await ada.with_options(max_retries=0).responses.create(model="bench", input="x", previous_response_id=first.id)
+        await ada.with_options(max_retries=0).responses.create(model="bench", input="x", previous_response_id=slow.id)
     assert busy.value.code == "session_busy"
     assert slow.id in str(busy.value.body)
     await ada.responses.cancel(slow.id)
@@ -184,7 +177,7 @@ async def test_input_items_are_what_was_asked(target: Target, ada: AsyncOpenAI) 
 
 async def test_models_are_the_agents(ada: AsyncOpenAI) -> None:
     models = [model async for model in ada.models.list()]
-    assert {"novelist", "compliance", "bench"} <= {model.id for model in models}
+    assert {"novelist", "analyst", "bench"} <= {model.id for model in models}
     assert (await ada.models.retrieve("novelist")).object == "model"
     with pytest.raises(openai.NotFoundError) as missing:
         await ada.models.retrieve("gpt-5")
@@ -221,15 +214,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "format": ({"text": {"format": {"type": "json_object"}}}, "unsupported_parameter", "text.format"),
     "much metadata": ({"metadata": {str(i): "" for i in range(17)}}, "invalid_request", "metadata"),
     "empty input": ({"input": []}, "invalid_request", "input"),
-    "system alone": ({"input": [{"role": "system", "content": "x"}]}, "invalid_request", "input"),
-    "last word": ({"input": [{"role": "assistant", "content": "x"}]}, "invalid_request", "input[0].role"),
+    "no words": ({"input": [{"role": "assistant", "content": ""}]}, "invalid_request", "input"),
     "tool output": (
         {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
         "unsupported_parameter",
         "input[0].type",
     ),
     "image data": (
-        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AA"}]}]},
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:text/html;base64,AA"}]}]},
         "invalid_request",
         "input[0].content[0].image_url",
     ),

@@ -212,6 +212,37 @@ async def test_an_agent_may_read_them_as_a_message_of_the_caller(target: Target,
     assert body["messages"][1]["content"] == "Be a pirate."
 
 
+async def test_a_history_is_taken_as_clients_keep_it(target: Target, ada: AsyncOpenAI) -> None:
+    """A message without words, an image of the caller's own, and the agent's as the last."""
+    # With the agent's message behind it, what is asked for is the script's second turn.
+    begun, text = await script(target, {}, {"text": "Nice."}), await script(target, {"text": "Nice."})
+    image = "data:image/png;base64," + "iVBORw0K" * 2_000
+    response = await ada.responses.create(
+        model="bench",
+        input=[
+            {"role": "assistant", "content": []},  # type: ignore[list-item, misc]
+            {"role": "user", "content": [{"type": "input_image", "image_url": image, "detail": "low"}]},
+            {"role": "user", "content": begun},
+            {"role": "assistant", "content": "I see"},
+        ],
+    )
+    messages: list[Any] = [
+        {"role": "assistant", "content": None, "refusal": "No."},
+        {"role": "assistant", "content": None},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": image}}]},
+        {"role": "user", "content": text},
+        {"role": "system", "content": "Be brief."},
+    ]
+    completion = await ada.chat.completions.create(model="bench", messages=messages)
+    assert (response.output_text, completion.choices[0].message.content) == ("Nice.", "Nice.")
+    (first,), (second,) = [[body["input"] for body in await sent(target, each)] for each in (begun, text)]
+    assert [item["role"] for item in first] == ["user", "user", "assistant"]
+    assert first[0]["content"] == [{"type": "input_image", "image_url": image, "detail": "low"}]
+    assert [item["role"] for item in second] == ["assistant", "user", "user", "developer"]
+    items = [item async for item in ada.responses.input_items.list(response.id, order="asc")]
+    assert items[0].content[0].image_url == image  # type: ignore[union-attr]
+
+
 async def test_instructions_count_in_the_size_of_the_input(ada: AsyncOpenAI) -> None:
     half = "x" * 600_000
     with pytest.raises(openai.APIStatusError) as large:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import openai
@@ -11,7 +11,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.acceptance.conftest import Stack, Target, client_of
-from tests.parts.strict_reader import StrictReader
+from tests.parts.strict_reader import Event, StrictReader
 
 WORDS = "Once upon a time there was a dormouse, and it slept. " * 4
 THREE_TURNS: list[dict[str, Any]] = [
@@ -214,7 +214,7 @@ async def test_a_restarted_turn_is_told_to_two_viewers_of_whom_one_is_cut_at_eve
     failing = {"think": 0.4, "status": "failed"}
     attempts = [{**failing, "text": "It begins like this."}, failing, {"think": 1, "text": "It begins otherwise."}]
     await target.model.script("again", [THREE_TURNS[0], {"attempts": attempts}])
-    whole, cut = StrictReader(), StrictReader(exact=False)
+    whole, cut, restarts = StrictReader(), StrictReader(exact=False), list[tuple[str | None, bool]]()
     made = await ada.responses.create(model="bench", input="[script:again]", background=True, stream=True)
     created = await anext(aiter(made))
     cut.hear(created.to_dict())
@@ -222,8 +222,20 @@ async def test_a_restarted_turn_is_told_to_two_viewers_of_whom_one_is_cut_at_eve
     assert created.type == "response.created"
 
     async def undisturbed() -> None:
-        async for event in await ada.responses.retrieve(created.response.id, stream=True):
-            whole.hear(event.to_dict())
+        for event in [event async for event in rest_of(created.response.id)]:
+            whole.hear(event)
+
+    async def rest_of(name: str) -> AsyncIterator[Event]:
+        """As one reads it who takes it up again when it says so."""
+        last = -1
+        try:
+            async for event in await ada.responses.retrieve(name, stream=True):
+                last = event.sequence_number
+                yield event.to_dict()
+        except openai.APIError as anew:
+            restarts.append((anew.code, f"starting_after={last}`" in anew.message))
+            async for event in await ada.responses.retrieve(name, stream=True, starting_after=last):
+                yield event.to_dict()
 
     async def cut_at_every_event() -> None:
         while cut.response is None:
@@ -233,6 +245,23 @@ async def test_a_restarted_turn_is_told_to_two_viewers_of_whom_one_is_cut_at_eve
     await asyncio.gather(undisturbed(), cut_at_every_event())
     assert whole.texts == cut.texts == ["Let me look.", "It begins otherwise."]
     assert whole.kinds.count("response.in_progress") == 2, "once at the start, once where the other words began"
+    assert restarts == [("text_restarted", True)], "and whoever had the first words was told to drop them"
+
+
+async def test_who_can_only_append_never_has_two_beginnings(target: Target, ada: AsyncOpenAI) -> None:
+    """The words of an attempt that failed cannot be taken back from most clients: the stream ends, and says why."""
+    failing = {"think": 0.6, "status": "failed", "text": "It begins like this."}
+    await target.model.script("other", [{"attempts": [failing, {"think": 0.6, "text": "It begins otherwise."}]}])
+    stream = await ada.responses.create(model="bench", input="[script:other]", stream=True)
+    created = await anext(aiter(stream))
+    assert created.type == "response.created"
+    name = created.response.id
+    with pytest.raises(openai.APIError) as anew:
+        assert [event async for event in stream] == []
+    assert (anew.value.code, name in anew.value.message) == ("text_restarted", True)
+    again = [event async for event in await ada.responses.retrieve(name, stream=True)]
+    assert "".join(getattr(event, "delta", "") for event in again) == "It begins otherwise."
+    assert again[-1].type == "response.completed"
 
 
 async def test_a_response_without_live_text_is_told_at_its_end(target: Target, ada: AsyncOpenAI) -> None:

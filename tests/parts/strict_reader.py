@@ -48,6 +48,9 @@ class StrictReader:
         match kind:
             case "response.created":
                 assert event["response"]["output"] == []
+            case "response.queued":
+                assert self.kinds == ["response.created", kind]
+                assert (event["response"]["status"], event["response"]["output"]) == ("queued", [])
             case "response.in_progress":
                 for item in event["response"]["output"]:
                     self._open(item["id"], index=len(self.output) - 1).update(item)

@@ -24,7 +24,7 @@ from shared.api.openai.starting import (
     start_run,
     wait_for_end,
 )
-from shared.api.openai.streaming import PING, error_of_stream, response_events, sse
+from shared.api.openai.streaming import PING, TEXT_EVENTS, error_of_stream, response_events, sse
 from shared.api.operations import IDEMPOTENCY_KEY, Answer
 from shared.api.pacing import EventStream, TimeIsUp, paced
 from shared.drivers.driver import Driver
@@ -40,9 +40,6 @@ FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filt
 
 INSTEAD = "Next time ask with `stream: true`, or create it at `/responses` with `background: true`."
 """How a caller asks who would have to wait too long."""
-TEXT_EVENTS = ("response.output_text.delta", "response.refusal.delta")
-"""What the text of a message is sent in. A refusal that follows other text is content, as in the whole completion."""
-
 # A completion has one message, and each turn of a run may have text.
 BETWEEN_TURNS = "\n\n"
 # OpenAI's clients read a stream until this line.
@@ -233,6 +230,8 @@ def _to_response_message(message: Any, param: str) -> Any:
     # Only the form is changed here: whatever is wrong stays, for the one reader that refuses it.
     if isinstance(content, list):
         content = [_to_response_part(part) for part in content]
+    if content is None and message.get("role") == "assistant" and isinstance(message.get("refusal"), str):
+        content = message["refusal"]
     return {"role": message.get("role"), "content": content}
 
 
@@ -287,6 +286,7 @@ async def _chunks(run: Run, app: App, driver: Driver, *, with_usage: bool) -> As
                     )
                 between = BETWEEN_TURNS if message not in ("", event["item_id"]) else ""
                 message, words = event["item_id"], between + event["delta"]
+                # A refusal that follows other text is content, as in the whole completion.
                 has_content |= event["type"] == "response.output_text.delta"
                 yield _chunk(run, {"content": words} if has_content else {"refusal": words})
     # The stream may have lasted minutes: status and usage are those of now.

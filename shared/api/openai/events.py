@@ -32,6 +32,7 @@ from shared.api.openai.positions import (
     ITEM_DONE,
     LAST_PART_DONE,
     PART_ADDED,
+    QUEUED,
     REFUSAL_DONE,
     RESTARTED,
     SECOND_ADDED,
@@ -65,11 +66,12 @@ class EventWriter:
     known then.
     """
 
-    def __init__(self, run: Run, after: int | None, agent: Agent | None) -> None:
+    def __init__(self, run: Run, after: int | None, agent: Agent | None, *, instructions: str = "") -> None:
         position = StreamPosition(0) if after is None else StreamPosition.from_number(after)
         closed = position.slot == DONE and position.step >= ITEM_DONE
         self._run = run
         self._agent = agent
+        self._instructions = instructions
         self._after = -1 if after is None else after
         self._position = position
 
@@ -93,15 +95,28 @@ class EventWriter:
         self._words = OpenWords(characters_of(position.code))
         self._attempt = (0, 0)
         self._reset = 0
+        self._is_queued = run.status is RunStatus.QUEUED
+        """Whether the client was told so, and nothing else since."""
+
         self._slot: int | None = None
         """Where the words that come are sent; None: they are not sent before their turn is over."""
 
     def start(self) -> list[Event]:
         """The two events that every stream begins with."""
+        kind, step = ("queued", QUEUED) if self._is_queued else ("in_progress", IN_PROGRESS)
+        response = self._queued() if self._is_queued else self._in_progress()
         return [
-            *self._event("response.created", StreamPosition(0, step=CREATED), response=self._in_progress()),
-            *self._event("response.in_progress", StreamPosition(0, step=IN_PROGRESS), response=self._in_progress()),
+            *self._sent_unless_had("response.created", StreamPosition(0, step=CREATED), response=response),
+            *self._sent_unless_had(f"response.{kind}", StreamPosition(0, step=step), response=response),
         ]
+
+    def leave_queue(self, run: Run) -> list[Event]:
+        """What is sent when a queued run goes on: here it is as it is now."""
+        if not self._is_queued or run.status is RunStatus.QUEUED:
+            return []
+        self._is_queued = False
+        position = StreamPosition(0, step=IN_PROGRESS)
+        return self._sent_unless_had("response.in_progress", position, response=self._in_progress())
 
     def needs_turns_before(self, turn: int) -> bool:
         """Whether the stored texts of the turns before this one are wanted first (``set_stored``)."""
@@ -167,7 +182,7 @@ class EventWriter:
             fields = {"code": run.result.error_code or run.status.value, "param": None}
             message = run.result.error_message or f"The response is {run.status}."
             events += self._event("error", StreamPosition(here, DONE, ERROR), message=message, **fields)
-        response = response_object(run, turns, agent=self._agent)
+        response = response_object(run, turns, agent=self._agent, instructions=self._instructions)
         return events + self._event(kind, StreamPosition(here, DONE, END), response=response)
 
     def _end_turns_before(self, turn: int) -> list[Event]:
@@ -290,14 +305,21 @@ class EventWriter:
             "content": [],
         }
 
+    def _queued(self) -> ResponseObject:
+        return response_object(self._run, instructions=self._instructions)
+
     def _in_progress(self) -> ResponseObject:
         # Also for a run that has ended: a viewer who comes late gets the same first events.
-        response = response_object(replace(self._run, phase=RunningTools()))
+        response = response_object(replace(self._run, phase=RunningTools()), instructions=self._instructions)
         response["error"] = response["incomplete_details"] = None
         return response
 
     def _event(self, kind: str, position: StreamPosition, **fields: Any) -> list[Event]:
-        """The event, unless it was sent before."""
+        """The event, unless it was sent before; whatever it is, it ends the time in the queue."""
+        begun = self.leave_queue(replace(self._run, phase=RunningTools()))
+        return begun + self._sent_unless_had(kind, position, **fields)
+
+    def _sent_unless_had(self, kind: str, position: StreamPosition, **fields: Any) -> list[Event]:
         # Built and left out: what follows an event depends on what was sent before it.
         number = position.number
         if number <= self._after:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import hmac
 import json
+import re
 from typing import Any, Literal, NoReturn
 
 from starlette.requests import Request
@@ -127,7 +128,10 @@ def not_found(request: Request, app: App) -> NoReturn:
     """Answer a call below ``/api/v1`` that no route takes: raises what is wrong with its key, method or address."""
     # First: without a key nobody learns which addresses there are.
     owner_of_key(request, app.settings, needs_user=False)
-    methods = other_methods(request, f"v1/{request.path_params.get('rest', '')}")
+    rest = str(request.path_params.get("rest", ""))
+    # OpenAI has addresses where an id stands here: `responses/compact` is no response, whatever the method.
+    no_response = re.match(r"responses/(?!resp_)", rest, re.ASCII | re.IGNORECASE)
+    methods = () if no_response else other_methods(request, f"v1/{rest}")
     unknown = NotFound("No such address here. This app has `/responses`, `/chat/completions` and `/models`.")
     raise refusal(methods, unknown)
 

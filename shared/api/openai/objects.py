@@ -104,7 +104,7 @@ class ResponseObject(TypedDict):
     usage: ResponseUsage | None
     metadata: dict[str, str]
     previous_response_id: str | None
-    instructions: None
+    instructions: str | None
     max_output_tokens: None
     max_tool_calls: None
     parallel_tool_calls: bool
@@ -121,11 +121,16 @@ class ResponseObject(TypedDict):
     user: None
 
 
-def response_object(run: Run, turns: Sequence[TurnText] = (), *, agent: Agent | None = None) -> ResponseObject:
-    """The run as a response. ``output`` is empty until the run has ended, as the provider's own is."""
+def response_object(
+    run: Run, turns: Sequence[TurnText] = (), *, agent: Agent | None = None, instructions: str = ""
+) -> ResponseObject:
+    """The run as a response. ``output`` is empty until the run has ended, as the provider's own is.
+
+    ``instructions`` are those of the caller that were taken as such, whose own row may only refer to them.
+    """
     ended = run.terminal
     form = None if agent is None or agent.output is None else agent.output.response_format()
-    follows = run.request.follows
+    request, follows = run.request, run.request.follows
     reason = run.result.incomplete_reason
     return {
         "id": response_id(run.id),
@@ -142,9 +147,11 @@ def response_object(run: Run, turns: Sequence[TurnText] = (), *, agent: Agent | 
         "incomplete_details": None if reason is None else {"reason": reason},
         "usage": _usage(run.counters.usage) if ended else None,
         "metadata": run.request.metadata,
-        "previous_response_id": None if follows is None else response_id(run_id(run.request.session_id, follows)),
+        "previous_response_id": None
+        if follows is None
+        else response_id(run_id(request.branch_of or request.session_id, follows)),
+        "instructions": instructions or None,
         # From here on the provider's defaults: typed clients want the fields, and the agent decides on them.
-        "instructions": None,
         "max_output_tokens": None,
         "max_tool_calls": None,
         "parallel_tool_calls": True,

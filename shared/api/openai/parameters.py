@@ -18,7 +18,7 @@ from shared.agentkit.agent import Agent
 from shared.agentkit.caller import problem_of
 from shared.api.bodies import MetadataKey, MetadataValue, problems_of
 from shared.api.openai.formats import is_own_format
-from shared.errors import InvalidRequest, UnsupportedParameter
+from shared.errors import InputTooLarge, InvalidRequest, UnsupportedParameter
 
 IGNORED_HEADER = "Dormouse-Ignored-Parameters"
 """The header that names what was left out."""
@@ -186,6 +186,13 @@ def invalid_by(error: ValidationError, param: str) -> InvalidRequest:
 def unsupported(param: str, sentence: str) -> UnsupportedParameter:
     """The error for a parameter that asks for what this app does not do."""
     return UnsupportedParameter(f"`{param}`: {sentence}", param=param)
+
+
+def too_large(most: int) -> InputTooLarge:
+    """The error for an input of more than so many bytes."""
+    return InputTooLarge(
+        f"The input, instructions included, may be at most {most} bytes of UTF-8 here. Send less, or a URL to it."
+    )
 
 
 def _flat(body: Mapping[str, Any], messages: str) -> list[tuple[str, Any]]:

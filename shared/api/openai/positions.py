@@ -27,8 +27,8 @@ EXACT = 1 << 14
 LONGEST = EXACT << 10
 """How many characters of a text are sent while it is written; what is longer is sent at the end of its turn."""
 
-CREATED, IN_PROGRESS = 0, 1
-"""The numbers of the two events that every stream begins with."""
+CREATED, QUEUED, IN_PROGRESS = 0, 1, 2
+"""The numbers of the events that a stream begins with; the second is of a run that was queued then."""
 
 RESTARTED, ITEM_ADDED, PART_ADDED = 0, 1, 2
 """Steps of a slot: the message begins anew; its item sent; its first part sent. ``PART_ADDED + code``: so much of the

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
 from shared.agentkit.agent import Agent, Item
 from shared.agentkit.caller import CallerInstructions
-from shared.api.bodies import MessageBody, idempotency_key
+from shared.api.bodies import (
+    MAX_ADDRESS,
+    FilePart,
+    ImagePart,
+    TextOr,
+    TextPart,
+    idempotency_key,
+    web_address,
+)
 from shared.api.openai.objects import run_of_response
 from shared.api.openai.parameters import (
     CreateParameters,
@@ -21,13 +30,14 @@ from shared.api.openai.parameters import (
     invalid_by,
     options_of,
     read_parameters,
+    too_large,
     unsupported,
     without_nulls,
 )
+from shared.api.openai.references import with_referred_items
 from shared.api.reading import Share, read_json
 from shared.errors import (
     ApprovalUnsupported,
-    InputTooLarge,
     InvalidRequest,
     ModelNotFound,
     PreviousResponseNotFound,
@@ -46,6 +56,32 @@ INSTRUCTING = frozenset({"system", "developer"})
 REQUEST_ID = "x-ms-client-request-id"
 
 
+def _image_address(value: str) -> str:
+    if not value.startswith("data:"):
+        if len(value) > MAX_ADDRESS:
+            raise ValueError(f"may have {MAX_ADDRESS} characters at most")
+        return web_address(value)
+    if re.fullmatch(r"data:image/[a-z0-9.+-]{1,64};base64,[A-Za-z0-9+/]+={0,2}", value, re.ASCII) is None:
+        raise ValueError("must be an address, or the image itself as `data:image/<type>;base64,<data>`")
+    return value
+
+
+class _Image(ImagePart):
+    """An image by its URL, or itself."""
+
+    image_url: Annotated[str, AfterValidator(_image_address)]
+
+
+class _UserMessage(BaseModel):
+    """A message of the user."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["message"] = "message"
+    role: Literal["user"] = "user"
+    content: TextOr[Annotated[TextPart | _Image | FilePart, Field(discriminator="type")]]
+
+
 class _AssistantText(BaseModel):
     """A part of an assistant's message."""
 
@@ -53,6 +89,20 @@ class _AssistantText(BaseModel):
 
     type: Literal["output_text", "input_text", "text"]
     text: Annotated[str, Field(min_length=0)]  # pydantic takes half a surrogate pair unless there is a constraint
+
+
+class _AssistantRefusal(BaseModel):
+    """A refusal in an assistant's message."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    type: Literal["refusal"]
+    refusal: Annotated[str, Field(min_length=0)]
+
+    @property
+    def text(self) -> str:
+        """What was said."""
+        return self.refusal
 
 
 class _InstructingText(BaseModel):
@@ -71,7 +121,9 @@ class _AssistantMessage(BaseModel):
 
     type: Literal["message"] = "message"
     role: Literal["assistant"]
-    content: Annotated[list[_AssistantText], Field(min_length=1, fail_fast=True)]
+    content: Annotated[
+        list[Annotated[_AssistantText | _AssistantRefusal, Field(discriminator="type")]], Field(fail_fast=True)
+    ]
 
 
 class _InstructingMessage(BaseModel):
@@ -88,7 +140,10 @@ async def read_create(request: Request, owner: str, app: App) -> tuple[Submissio
     """The body of ``POST /api/v1/responses``. Raises the errors that say what to change."""
     body = await read_body(request, app)
     parameters = read_parameters(body, messages="input")
-    submission, options = submission_of(parameters, body, body["input"], owner, app, messages="input")
+    given = body["input"]
+    if isinstance(given, list) and len(given) <= MAX_MESSAGES:
+        given = await with_referred_items(given, owner, app)
+    submission, options = submission_of(parameters, body, given, owner, app, messages="input")
     if parameters.previous_response_id is not None:
         previous = run_of_response(parameters.previous_response_id)
         if previous is None:
@@ -154,8 +209,8 @@ def with_idempotency_key(submission: Submission, request: Request) -> Submission
 def read_messages(value: Any, mode: CallerInstructions = "append", *, param: str = "input") -> tuple[Item, ...]:
     """The messages to answer: a text, or messages of the user and, from a history, of the assistant.
 
-    ``mode`` is what becomes of system and developer messages. Raises ``InvalidRequest`` or ``UnsupportedParameter``,
-    which name the place.
+    Any of them may be the last. ``mode`` is what becomes of system and developer messages. Raises ``InvalidRequest`` or
+    ``UnsupportedParameter``, which name the place.
     """
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
@@ -165,11 +220,8 @@ def read_messages(value: Any, mode: CallerInstructions = "append", *, param: str
         raise invalid(param, f"may have {MAX_MESSAGES} messages at most")
     read = [_read_message(message, mode, f"{param}[{index}]") for index, message in enumerate(value)]
     items = tuple(item for item in read if item is not None)
-    said = [index for index, item in enumerate(read) if item is not None and item["role"] != "developer"]
-    if not said:
-        raise invalid(param, "must have a message of the user: it is what the agent answers")
-    if value[said[-1]].get("role") == "assistant":
-        raise invalid(f"{param}[{said[-1]}].role", "must be `user`: the last message is what the agent answers")
+    if not items:
+        raise invalid(param, "must have a message with words in it: there is nothing to answer")
     return items
 
 
@@ -183,10 +235,7 @@ def check_size(items: Iterable[Item], limit: int, shown: int | None = None) -> N
         len((each if isinstance(each, str) else json.dumps(each, ensure_ascii=False)).encode()) for each in contents
     )
     if size > limit:
-        most = limit if shown is None else shown
-        raise InputTooLarge(
-            f"The input, instructions included, may be at most {most} bytes of UTF-8 here. Send less, or a URL to it."
-        )
+        raise too_large(limit if shown is None else shown)
 
 
 def number_of_query(request: Request, name: str, most: int) -> int | None:
@@ -220,7 +269,7 @@ def _agent_named(model: str, app: App) -> Agent:
 
 
 def _read_message(message: Any, mode: CallerInstructions, param: str) -> Item | None:
-    """The message as an item; None for one without a word in it that is no message of the user's."""
+    """The message as an item; None for one without a word in it, as histories may have them."""
     if not isinstance(message, dict):
         raise invalid(param, "must be a message")
     # In OpenAI's own API the type of a message may be left out, too.
@@ -233,8 +282,10 @@ def _read_message(message: Any, mode: CallerInstructions, param: str) -> Item | 
         return _read_instructing_message(fields, mode, param)
     if role == "assistant":
         return _read_assistant_message(fields, param)
+    if message.get("content", "") is None and fields.keys() <= {"type", "role"} and role == "user":
+        return None
     try:
-        return MessageBody.model_validate(fields).model_dump()
+        return _UserMessage.model_validate(fields).model_dump()
     except ValidationError as error:
         raise invalid_by(error, param) from None
 
@@ -262,13 +313,15 @@ def _message_of(role: str, text: str) -> Item:
     return {"type": "message", "role": role, "content": text}
 
 
-def _read_assistant_message(fields: Mapping[str, Any], param: str) -> Item:
+def _read_assistant_message(fields: Mapping[str, Any], param: str) -> Item | None:
     # As plain text: ids and annotations mean nothing to a provider that did not write the message.
-    content = fields.get("content")
+    content = fields.get("content", "")
     if isinstance(content, str):
         fields = {**fields, "content": [{"type": "output_text", "text": content}]}
     try:
         message = _AssistantMessage.model_validate(fields)
     except ValidationError as error:
         raise invalid_by(error, param) from None
-    return {"type": "message", "role": "assistant", "content": "".join(part.text for part in message.content)}
+    text = "".join(part.text for part in message.content)
+    # A turn that only called tools, or failed, has a message without words.
+    return {"type": "message", "role": "assistant", "content": text} if text else None

@@ -23,7 +23,7 @@ from shared.runs.commands.cancel import cancel as cancel_run
 from shared.runs.commands.delete import delete_run
 from shared.runs.commands.submission import Submission
 from shared.runs.model.run import Run
-from shared.runs.queries.conversation import input_of, turn_texts
+from shared.runs.queries.conversation import input_of, instructions_of, turn_texts
 from shared.runs.queries.runs import run_of_owner
 from shared.wiring import App
 
@@ -46,11 +46,13 @@ INSTEAD = "Next time ask with `background: true`, which answers at once, or with
     },
     problems=(
         *START_PROBLEMS,
+        errors.ItemNotFound,
         errors.PreviousResponseNotFound,
-        errors.NotLatest,
+        errors.ConversationTooLong,
         errors.AgentMismatch,
         errors.SessionBusy,
         errors.StreamEnded,
+        errors.TextRestarted,
     ),
 )
 async def create_response(request: Request, app: App, driver: Driver) -> Response:
@@ -206,4 +208,5 @@ async def _own_run(request: Request, app: App) -> Run:
 
 async def _answer(run: Run, app: App) -> Response:
     turns = await turn_texts(app.ports, run) if run.terminal else []
-    return json_response(response_object(run, turns, agent=app.ports.agents.get(run.request.agent)))
+    agent, instructions = app.ports.agents.get(run.request.agent), await instructions_of(app.ports, run)
+    return json_response(response_object(run, turns, agent=agent, instructions=instructions))

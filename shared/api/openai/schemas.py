@@ -56,7 +56,7 @@ CREATE_RESPONSE: Schema = {
         "model": MODEL_OF_REQUEST,
         "input": {
             "anyOf": [TEXT, {**_list(OBJECT), "minItems": 1}],
-            "description": "What the agent is to answer: a text, or messages, of which the last is the user's.",
+            "description": "What the agent is to answer: a text, or messages and references to them.",
         },
         "background": _field(
             "Whether to answer at once; the response is then retrieved until it has ended. Default: `false`.",
@@ -64,7 +64,10 @@ CREATE_RESPONSE: Schema = {
         ),
         "stream": STREAM,
         "metadata": NOTES,
-        "previous_response_id": _field("The response to go on from, the latest of its conversation.", _or_null(TEXT)),
+        "previous_response_id": _field(
+            "The response to go on from. One that was gone on from before begins a branch of its conversation.",
+            _or_null(TEXT),
+        ),
     },
 }
 CREATE_COMPLETION: Schema = {
@@ -72,9 +75,7 @@ CREATE_COMPLETION: Schema = {
     "required": ["model", "messages"],
     "properties": {
         "model": MODEL_OF_REQUEST,
-        "messages": _field(
-            "The conversation, of which the last message is the user's.", {**_list(OBJECT), "minItems": 1}
-        ),
+        "messages": _field("The conversation.", {**_list(OBJECT), "minItems": 1}),
         "stream": STREAM,
         "metadata": NOTES,
     },
@@ -137,6 +138,11 @@ RESPONSE = _object(
         "usage": USAGE,
         "metadata": _field("What its caller noted on it.", {**OBJECT, "additionalProperties": TEXT}),
         "previous_response_id": _field("The response that it goes on from; null for a first one.", _or_null(TEXT)),
+        "instructions": _field(
+            "Those of its caller, where they follow the agent's own; null without any, or where they are read as a "
+            "message.",
+            _or_null(TEXT),
+        ),
     },
     "id",
     "status",

@@ -147,7 +147,8 @@ async def start_run(submission: Submission, app: App, driver: Driver) -> Run:
         active = error.details.get("active_run")
         # May be repeated: the other response may have ended by then.
         raise SessionBusy(
-            "A response of this conversation is still running. Wait for it or cancel it, then send the request again.",
+            "The previous response is still running, and nothing can follow it yet. Wait for it or cancel it, then "
+            "send the request again.",
             active_response=None if active is None else response_id(active),
         ) from None
     await driver.start_run(submitted)

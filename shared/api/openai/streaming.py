@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -15,14 +15,20 @@ from shared.api.openai.objects import response_id
 from shared.api.openai.starting import seconds_left
 from shared.api.pacing import EventStream, TimeIsUp, paced
 from shared.drivers.driver import Driver
-from shared.errors import DormouseError, ResponseNotFound, StorageUnavailable, StreamEnded
+from shared.errors import DormouseError, ResponseNotFound, StorageUnavailable, StreamEnded, TextRestarted
 from shared.runs.model.run import Run
 from shared.runs.ports import log
-from shared.runs.queries.conversation import current, turn_texts
+from shared.runs.queries.conversation import current, instructions_of, turn_texts
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.watching.viewer_limit import ViewerSlot
-from shared.runs.watching.views import Delta, End, Snapshot, ViewEvent
+from shared.runs.watching.views import Delta, End, Snapshot, State, StatusChanged, ViewEvent
 from shared.wiring import App
+
+TEXT_EVENTS = ("response.output_text.delta", "response.refusal.delta")
+"""What the text of a message is sent in."""
+
+NEW_WORDS = (*TEXT_EVENTS, "response.content_part.added")
+"""Events that go on with a message that has begun anew."""
 
 PING = b": ping\n\n"
 
@@ -50,7 +56,8 @@ def error_of_stream(raised: Exception, run: Run) -> DormouseError:
 
 async def response_events(run: Run, after: int | None, app: App, driver: Driver) -> AsyncGenerator[Event, None]:
     """The events as they come. Raises ``ResponseNotFound`` or ``RunNotFound`` when the run is deleted meanwhile."""
-    writer = EventWriter(run, after, app.ports.agents.get(run.request.agent))
+    instructions = await instructions_of(app.ports, run)
+    writer = EventWriter(run, after, app.ports.agents.get(run.request.agent), instructions=instructions)
     for event in writer.start():
         yield event
     # From the start of the current attempt, also for a client that comes back: its number counts the words it has.
@@ -64,8 +71,32 @@ async def response_events(run: Run, after: int | None, app: App, driver: Driver)
     raise ResponseNotFound
 
 
+async def not_doubled(events: AsyncIterator[Event | None]) -> AsyncGenerator[Event | None, None]:
+    """The events, as long as each can be added to what this connection has sent. Raises ``TextRestarted``.
+
+    Many clients only append. Sent the new words of a message that begins anew, they would have both, and take that for
+    the answer. Who takes the stream up again has asked for what follows, and is told of the new beginning.
+    """
+    begun, anew = set[str](), list[Event]()
+    async for event in events:
+        if event is None:
+            yield None
+        elif event["type"] == "response.in_progress" and begun & {item["id"] for item in event["response"]["output"]}:
+            anew = [event]  # it may yet turn out that there are no other words
+        elif anew and event["type"] in NEW_WORDS:
+            raise TextRestarted
+        else:
+            for each in (*anew, event):
+                yield each
+            anew = []
+            if event["type"] in TEXT_EVENTS:
+                begun.add(event["item_id"])
+
+
 async def _events_of(view: ViewEvent, writer: EventWriter, run: Run, app: App) -> list[Event]:
     match view:
+        case State() | StatusChanged():
+            return writer.leave_queue(view.run)
         case End():
             return writer.end(view.run, await turn_texts(app.ports, view.run))
         case Snapshot() if view.text:
@@ -98,7 +129,7 @@ async def _body(run: Run, after: int | None, app: App, driver: Driver, arrived: 
     try:
         seconds = seconds_left(app.settings.events_seconds, arrived)
         async with contextlib.aclosing(paced(response_events(run, after, app, driver), seconds=seconds)) as events:
-            async for event in events:
+            async for event in not_doubled(events):
                 if event is None:
                     yield PING
                     continue
@@ -109,6 +140,12 @@ async def _body(run: Run, after: int | None, app: App, driver: Driver, arrived: 
         error: DormouseError = StreamEnded(
             f"This connection ends as planned; the response goes on. Retrieve {response_id(run.id)} with "
             f"`stream=true` and `starting_after={max(number, 0)}`, and nothing is lost."
+        )
+    except TextRestarted:
+        error = TextRestarted(
+            "The model began its text anew, with other words: drop what you have of this message. Retrieve "
+            f"{response_id(run.id)} with `stream=true` and `starting_after={max(number, 0)}`, and it comes from its "
+            "beginning."
         )
     except Exception as raised:
         error = error_of_stream(raised, run)

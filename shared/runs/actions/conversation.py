@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 from shared.agentkit.agent import Agent, Item
 from shared.agentkit.caller import fenced
+from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
 from shared.runs.store.runs import RunStore
 
@@ -14,7 +15,9 @@ from shared.runs.store.runs import RunStore
 def is_chained(run: Run, agent: Agent) -> bool:
     """Whether the run's current turn goes on from the provider's last response, and new items alone are sent."""
     # A later run without a predecessor gets everything: a deleted run has cleared the session's last response.
-    return agent.chains and not run.replays and (run.chain.last_response_id is not None or run.request.number == 1)
+    # So does a branch whose beginning the provider cannot go on from.
+    begins = run.request.number == 1 and not run.request.history
+    return agent.chains and not run.replays and (run.chain.last_response_id is not None or begins)
 
 
 async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | None = None) -> list[Item]:
@@ -46,11 +49,36 @@ def with_fences(items: Iterable[Item]) -> list[Item]:
     return [{**item, "content": fenced(item["content"])} if item.get("role") == "developer" else item for item in items]
 
 
+async def said_in(store: RunStore, run: Run) -> AsyncIterator[list[Item]]:
+    """What a run adds to its conversation, as it was appended; first of all what a branch begins with.
+
+    Items of failed and cancelled runs are left out: the session never moved on to them. Raises ``LookupError`` when the
+    run is deleted meanwhile.
+    """
+    async for copied in _copied(store, run):
+        yield copied
+    if run.status is not RunStatus.COMPLETED:
+        return
+    found = 0
+    async for appended in store.each_appended(run):
+        found += 1
+        yield appended
+    # The rows of a deleted run go one by one, and half a conversation is none.
+    if found < run.chain.items:
+        raise LookupError(f"{run.id} has {found} of its {run.chain.items} items")
+
+
+async def _copied(store: RunStore, run: Run) -> AsyncIterator[list[Item]]:
+    for part in run.request.history:
+        yield json.loads(await store.load_text(run, part))
+
+
 async def _so_far(store: RunStore, run: Run, given: list[Item] | None) -> AsyncIterator[list[Item]]:
-    # Items of failed and cancelled runs are left out: the session never moved on to them.
-    async for each in store.completed_before(run):
-        async for appended in store.each_appended(each):
+    async for each in store.runs_before(run.request.session_id, run.request.number):
+        async for appended in said_in(store, each):
             yield appended
+    async for copied in _copied(store, run):
+        yield copied
     if given is not None:
         yield given
         return

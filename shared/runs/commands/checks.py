@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from shared.errors import AgentMismatch, CallbacksDisabled, InvalidRequest, ModelNotAllowed, UnknownAgent
+from shared.errors import AgentMismatch, CallbacksDisabled, InvalidRequest, ModelNotAllowed, SessionBusy, UnknownAgent
 from shared.runs.commands.submission import Submission
+from shared.runs.model.ids import run_id
 from shared.runs.model.run import Session
 from shared.runs.ports import Ports
 from shared.runs.store.runs import Stored
@@ -70,3 +71,9 @@ def check_callback(ports: Ports, url: str | None) -> None:
     problem = ports.sender.problem(url)
     if problem is not None:
         raise InvalidRequest(f"`callback_url` {problem}.", errors=[{"field": "callback_url", "problem": problem}])
+
+
+def busy(session: Session) -> SessionBusy:
+    """The error for a session whose active run comes first."""
+    active = None if session.active_run is None else run_id(session.session_id, session.active_run)
+    return SessionBusy(session_id=session.session_id, active_run=active)

@@ -13,17 +13,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 from shared.errors import (
+    ConversationTooLong,
     DormouseError,
-    NotLatest,
-    PreviousResponseNotFound,
     RunDeleted,
-    SessionBusy,
     SessionNotFound,
 )
 from shared.runs.actions import create
 from shared.runs.actions.advance import advance, send_first
 from shared.runs.commands.admission import admit, check_in_time
-from shared.runs.commands.checks import agent_of, check_callback, check_limits, check_model
+from shared.runs.commands.branching import BranchPoint, begin_branch, branch_point
+from shared.runs.commands.checks import agent_of, busy, check_callback, check_limits, check_model
 from shared.runs.commands.keys import known_key, new_key
 from shared.runs.commands.submission import Submission, Submitted
 from shared.runs.commit import bytes_of, give_slot_back
@@ -42,7 +41,7 @@ from shared.runs.rules.preview import preview_of, title_of
 from shared.runs.store.due import DueRow
 from shared.runs.store.index import KeyRecord
 from shared.runs.store.rows import RowUnreadable
-from shared.runs.store.runs import READS, SessionChange, Stored
+from shared.runs.store.runs import SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 
 INSTRUCTIONS_IN_ROW = 2_000
@@ -53,7 +52,7 @@ async def submit(ports: Ports, wanted: Submission) -> Submitted:
     """Write the run and try the first create. An outage of the provider does not change the answer.
 
     Before anything is written it raises ``UnknownAgent``, ``SessionNotFound``, ``PreviousResponseNotFound``,
-    ``NotLatest``, ``AgentMismatch``, ``ModelNotAllowed``, ``InvalidRequest``, ``CallbacksDisabled``,
+    ``ConversationTooLong``, ``AgentMismatch``, ``ModelNotAllowed``, ``InvalidRequest``, ``CallbacksDisabled``,
     ``TooManyActiveRuns`` or ``IdempotencyKeyReused``. ``SessionBusy``: another run of the session is active, or took
     the number; nothing of this request is left then. ``RunDeleted``: the key's run is. ``TooManyRaces``, and
     ``StoreUnavailable`` at any point.
@@ -74,7 +73,9 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
     if record is not None and (again := await _again(ports, record)) is not None:
         return again
     await _check_session(ports, wanted, session, is_new=record is None)
+    point = await branch_point(ports, wanted, session, record)
     agent = agent_of(ports, wanted, session)
+    session = None if point is not None else session
     check_model(ports, wanted, agent)
     check_limits(ports, wanted)
     check_callback(ports, wanted.callback_url)
@@ -82,7 +83,7 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
     if record is None and wanted.idempotency_key is not None:
         session_id, number = _next_in(session)
         record = fresh = new_key(ports, wanted.owner, wanted.idempotency_key, wanted.payload, session_id, number)
-    run = _new_run(ports, wanted, agent, session, record)
+    run = _new_run(ports, wanted, agent, session, record, point)
     if wanted.assigned is not None and wanted.assigned.cancelled:
         # It is never active, so that it needs no slot: a batch can be stopped while all slots are taken.
         run = end_run(run, ports.clock(), RunStatus.CANCELLED)
@@ -93,15 +94,29 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
         if session is None:
             await give_slot_back(ports, run)
         return None
-    return await _commit_new(ports, run, json.dumps(wanted.items, ensure_ascii=False), session, record)
+    return await _commit_new(ports, run, json.dumps(wanted.items, ensure_ascii=False), session, record, point)
 
 
 async def _commit_new(
-    ports: Ports, run: Run, given: str, session: Stored[Session] | None, key: KeyRecord | None
+    ports: Ports,
+    run: Run,
+    given: str,
+    session: Stored[Session] | None,
+    key: KeyRecord | None,
+    point: BranchPoint | None = None,
 ) -> Submitted | None:
     """Write the run, whose key is claimed, and begin it. None: look again."""
     listed = ports.index.list_row_of(run)
     due = await ports.due.announce(run.id, ports.clock(), listed=listed, deadline=run.schedule.deadline_at)
+    if point is not None:
+        try:
+            run, due = await begin_branch(ports, run, point, due)
+        except ConversationTooLong:
+            await _take_back(ports, run, key)
+            raise
+        except LookupError:  # something of it was deleted while it was read
+            await _take_back(ports, run, key)
+            return None
     stored, first = await _write(ports, run, given, session, due)
     if stored is None or stored.value.request.fingerprint != run.request.fingerprint:
         error = await _not_written(ports, run, session, stored, key, due)
@@ -201,21 +216,8 @@ async def _check_session(ports: Ports, wanted: Submission, session: Stored[Sessi
     # Another owner's is not found either: ids are no secret, and nobody should learn which ones there are.
     if session is None or session.value.owner != wanted.owner or session.value.deleted_at is not None:
         raise SessionNotFound
-    if is_new and session.value.active_run is not None:
-        raise _busy(session.value)
-    if is_new and wanted.previous is not None:
-        await _check_previous(ports, session.value, wanted.previous)
-
-
-async def _check_previous(ports: Ports, session: Session, previous: int) -> None:
-    """Raise unless the session stands where it stood after that run. Only completed runs move it on."""
-    if not await ports.runs.runs_of(session.session_id, [previous]):
-        raise PreviousResponseNotFound
-    for first in range(previous + 1, session.next_number, READS):
-        some = range(first, min(first + READS, session.next_number))
-        runs = await ports.runs.runs_of(session.session_id, some)
-        if any(run.status is RunStatus.COMPLETED for run in runs):
-            raise NotLatest
+    if is_new and wanted.previous is None and session.value.active_run is not None:
+        raise busy(session.value)
 
 
 def _next_in(session: Stored[Session] | None) -> tuple[str, int]:
@@ -226,7 +228,12 @@ def _next_in(session: Stored[Session] | None) -> tuple[str, int]:
 
 
 def _new_run(
-    ports: Ports, wanted: Submission, agent: str, session: Stored[Session] | None, record: KeyRecord | None
+    ports: Ports,
+    wanted: Submission,
+    agent: str,
+    session: Stored[Session] | None,
+    record: KeyRecord | None,
+    point: BranchPoint | None = None,
 ) -> Run:
     now, settings = ports.clock(), ports.settings
     if record is not None:
@@ -236,7 +243,8 @@ def _new_run(
         session_id, number = _next_in(session)
         fingerprint, created = secrets.token_hex(16), now
     # An earlier run may have found that its provider takes no tool outputs after a background response (Azure OpenAI).
-    learnt = session is not None and session.value.replay
+    before = session.value if session is not None else point.session if point is not None else None
+    learnt = before is not None and before.replay
     preview = preview_of(wanted.items)
     request = Request(
         session_id=session_id,
@@ -260,6 +268,7 @@ def _new_run(
         batch_id=wanted.assigned.batch_id if wanted.assigned is not None else None,
         callback_url=wanted.callback_url,
         follows=wanted.previous,
+        branch_of=None if point is None else point.session.session_id,
         background=wanted.background,
     )
     return Run(
@@ -300,7 +309,7 @@ async def _write(
     await ports.due.keep_announced(due, ports.clock())
     check_in_time(ports, run)
     try:
-        change = SessionChange(before=session, after=_session_after(run, session))
+        change = SessionChange(before=session, after=_session_after(ports, run, session))
         return replace(await ports.runs.create(run, change, kept), listing=listing), first
     except Conflict:
         # It may be there, of the same key even. The nonce shows whose claim it then has.
@@ -324,24 +333,30 @@ async def _not_written(
     may_be_written = winner is None and is_alive and was_free
     if may_be_written and key is not None:
         return None  # another request with the key may be writing it: place, slot and key are that one's as well
-    await give_slot_back(ports, run)
-    await ports.index.unlist(ports.index.list_row_of(run))
+    await _take_back(ports, run, None if may_be_written else key)
     if may_be_written:
         return None
-    if key is not None and key.etag:  # the ids that a batch assigns have no row
-        # Freed: the number is lost to this key for good, and sent again it shall begin the run after.
-        await ports.index.free_key(key)
     if winner is not None:
         # The due row is the winner's too. Announced again by this call it would have a sweep look a minute from now.
         soonest = next_time(winner.value)
         await ports.due.set_due(due, ports.clock() if soonest is None else soonest.due, ports.clock())
     if found is not None and is_alive:
-        return _busy(found.value)
+        # What was to follow a given run may yet begin a branch.
+        return busy(found.value) if run.request.follows is None else None
     # Nobody but the holder of the key can have deleted a session that was to begin with this run.
     return SessionNotFound() if run.request.number > 1 else RunDeleted()
 
 
-def _session_after(run: Run, session: Stored[Session] | None) -> Session:
+async def _take_back(ports: Ports, run: Run, key: KeyRecord | None) -> None:
+    """Take back what was written beside a run that is not; its parts go with the due row."""
+    await give_slot_back(ports, run)
+    await ports.index.unlist(ports.index.list_row_of(run))
+    if key is not None and key.etag:  # the ids that a batch assigns have no row
+        # Freed: the number is lost to this key for good, and sent again it shall begin the run after.
+        await ports.index.free_key(key)
+
+
+def _session_after(ports: Ports, run: Run, session: Stored[Session] | None) -> Session:
     request = run.request
     active, after = None if run.terminal else request.number, request.number + 1
     if session is not None:
@@ -352,11 +367,9 @@ def _session_after(run: Run, session: Stored[Session] | None) -> Session:
         owner=request.owner,
         created_at=request.created_at,
         last_activity=run.updated_at,
+        # Of a branch: a next run goes on from there, too, if this one does not complete.
+        response_id=run.chain.last_response_id,
+        replay=run.chain.replay and ports.settings.chain == "auto",
         active_run=active,
         next_number=after,
     )
-
-
-def _busy(session: Session) -> SessionBusy:
-    active = None if session.active_run is None else run_id(session.session_id, session.active_run)
-    return SessionBusy(session_id=session.session_id, active_run=active)

@@ -98,6 +98,13 @@ class Request:
     follows: int | None = None
     """The number of the run that an OpenAI client continued from. Only shown to that client again."""
 
+    branch_of: str | None = None
+    """The session of the run that it follows, where this run begins a branch of that; None: they have the same."""
+
+    # Copies: whatever becomes of the session that it left, the branch stays whole.
+    history: tuple[PartRef, ...] = ()
+    """What was said before the branch began, each a JSON list of items. Of a branch's first run alone."""
+
     options: str = ""
     """Options of the request that the caller set, of those that the agent allows, as JSON; empty without any."""
 
@@ -327,6 +334,7 @@ class Run:
                 callback_url=None,
                 options="",
                 instructions="",
+                history=(),
             ),
             result=Result(error_code=self.result.error_code),
             chain=replace(self.chain, provider_status=None),

@@ -55,6 +55,15 @@ async def input_of(ports: Ports, run: Run) -> list[Item]:
         raise
 
 
+async def instructions_of(ports: Ports, run: Run) -> str:
+    """The caller's instructions, in full; empty without any. Raises ``RunNotFound`` when it was deleted meanwhile."""
+    try:
+        return await ports.runs.load_text(run, run.request.instructions)
+    except LookupError:
+        await current(ports, run)
+        raise
+
+
 async def turn_texts(ports: Ports, run: Run) -> list[TurnText]:
     """The agent's text in each turn so far. Raises ``RunNotFound`` when the run was deleted meanwhile."""
     try:

@@ -18,7 +18,6 @@ from shared.runs.concurrency import side_by_side
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
 from shared.runs.model.ids import parse_run_id, run_id
-from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run, Session, Text
 from shared.runs.store import parts
 from shared.runs.store.index import Listing
@@ -301,13 +300,11 @@ class RunStore:
         items: list[Item] = json.loads(await self.load_text(run, decode(_ItemRow, row.values).data))
         return items
 
-    async def completed_before(self, run: Run) -> AsyncIterator[Run]:
-        """The completed runs of the same session that came before this one, oldest first; some are read at a time."""
-        session_id, number = run.request.session_id, run.request.number
+    async def runs_before(self, session_id: str, number: int) -> AsyncIterator[Run]:
+        """The runs of a session before that number that are there and not deleted, oldest first."""
         for first in range(1, number, READS):  # a few at a time: a session may have thousands
             for each in await self.runs_of(session_id, range(first, min(first + READS, number))):
-                if each.status is RunStatus.COMPLETED:
-                    yield each
+                yield each
 
     async def store_text(self, run: Run, text: str, *, inline: int = parts.INLINE_UNITS) -> Text:
         """The text as a row of this run can hold it; a long one is written to parts first."""

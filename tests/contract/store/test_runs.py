@@ -195,7 +195,7 @@ async def test_a_row_of_a_newer_version_is_not_guessed_at(store: RunStore, table
         await store.load(run.value.id)
 
 
-async def test_only_completed_runs_come_before(store: RunStore) -> None:
+async def test_the_runs_before_one_come_in_order_whatever_became_of_them(store: RunStore) -> None:
     failed = Ended(status=RunStatus.FAILED, completed_at=NOW)
     phases: list[Phase] = [COMPLETED, failed, COMPLETED, Creating()]
     first = await create(store, new_run(phase=phases[0]))
@@ -203,7 +203,9 @@ async def test_only_completed_runs_come_before(store: RunStore) -> None:
         session = await store.load_session(first.value.request.session_id)
         run = new_run(first.value.request.session_id, number=number, phase=phase)
         await store.create(run, SessionChange(before=session, after=session_of(run)), "[]")
-    assert [run.request.number async for run in store.completed_before(run)] == [1, 3]
+    session_id = first.value.request.session_id
+    assert [run.request.number async for run in store.runs_before(session_id, 4)] == [1, 2, 3]
+    assert [run.request.number async for run in store.runs_before(session_id, 1)] == []
 
 
 async def test_a_session_is_saved_alone_under_its_etag(store: RunStore) -> None:
@@ -346,7 +348,8 @@ async def test_deleted_runs_are_neither_shown_nor_replayed(store: RunStore) -> N
     session = await store.load_session(first.value.request.session_id)
     assert session is not None
     assert [run.request.number for run in await store.runs_of(session.value.session_id, [3, 2, 1])] == [3, 2]
-    assert [run.request.number async for run in store.completed_before(last.value)] == [2]
+    session_id = last.value.request.session_id
+    assert [run.request.number async for run in store.runs_before(session_id, 3)] == [2]
 
 
 async def test_the_first_row_tells_a_table_of_an_earlier_format(tables: Tables, store: RunStore) -> None:

@@ -601,7 +601,7 @@ async def test_which_session_takes_no_further_run(
         (1, "c" + "f" * READS + "c", False),
     ],
 )
-async def test_a_run_follows_only_the_last_that_was_completed(
+async def test_a_run_follows_the_last_that_was_completed_in_its_session_and_any_other_in_a_branch(
     ports: Ports, previous: int, statuses: str, latest: bool
 ) -> None:
     words = {"c": RunStatus.COMPLETED, "f": RunStatus.FAILED}
@@ -612,8 +612,8 @@ async def test_a_run_follows_only_the_last_that_was_completed(
         run = (await submit(with_agent(ports), asked)).run
         assert (run.request.number, run.request.follows) == (len(statuses) + 1, previous)
     else:
-        with pytest.raises(errors.NotLatest):
-            await submit(with_agent(ports), asked)
+        run = (await submit(with_agent(ports), asked)).run
+        assert (run.request.number, run.request.follows, run.request.branch_of) == (1, previous, SESSION)
 
 
 async def test_a_new_run_is_what_was_asked_for_and_the_app_s_own_for_the_rest(ports: Ports, clock: Clock) -> None:

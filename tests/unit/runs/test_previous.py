@@ -26,11 +26,11 @@ def after(run: Run, **more: Any) -> dict[str, Any]:
     return {"session_id": run.request.session_id, "previous": run.request.number, **more}
 
 
-async def test_the_latest_is_followed_and_no_other(rig: Rig, begun: Run) -> None:
+async def test_the_latest_is_followed_in_its_session_and_any_other_is_not(rig: Rig, begun: Run) -> None:
     second = await rig.run_to_end(**after(begun))
     assert (second.status, second.request.number) == (RunStatus.COMPLETED, 2)
-    with pytest.raises(errors.NotLatest):
-        await rig.submit(**after(begun))
+    branch = await rig.run_to_end(**after(begun))
+    assert (branch.request.number, branch.request.branch_of) == (1, begun.request.session_id)
     assert (await rig.run_to_end(**after(second))).request.number == 3
 
 
@@ -57,10 +57,10 @@ async def test_a_deleted_run_is_followed_by_none(rig: Rig, begun: Run) -> None:
         await rig.submit(**after(begun))
 
 
-async def test_an_active_run_comes_first(rig: Rig, begun: Run) -> None:
-    await rig.start(**after(begun))
+async def test_an_active_run_is_followed_by_none(rig: Rig, begun: Run) -> None:
+    active = await rig.run(await rig.start(**after(begun)))
     with pytest.raises(errors.SessionBusy):
-        await rig.submit(**after(begun))
+        await rig.submit(**after(active))
 
 
 async def test_a_key_sent_again_is_the_same_run_though_the_session_has_moved_on(rig: Rig, begun: Run) -> None:

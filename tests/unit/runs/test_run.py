@@ -26,7 +26,7 @@ from shared.runs.model.phases import (
     RunStatus,
     WaitingForAnswers,
 )
-from shared.runs.model.run import Turn
+from shared.runs.model.run import PartRef, Turn
 from shared.runs.rules.agenda import ActionKind, agenda, next_action, next_time
 from tests.parts.cases import cases
 from tests.unit.runs.records import NOW, SESSION, TERMINAL, a_run, an_entry, at
@@ -216,3 +216,5 @@ def test_a_run_without_content_keeps_nothing_that_its_caller_added() -> None:
     full = replace(run, request=replace(run.request, **added))  # type: ignore[arg-type]
     left = full.without_content().request
     assert {name: getattr(left, name) or None for name in added} == dict.fromkeys(added)
+    copied = replace(run, request=replace(run.request, history=(PartRef(digest="d", count=1),)))
+    assert copied.without_content().request.history == ()

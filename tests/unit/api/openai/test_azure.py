@@ -66,7 +66,8 @@ async def test_each_address_leads_to_its_handler(
 @pytest.mark.parametrize(
     "rest",
     ["", "v1", "v1/", "v1/v1/responses", "deployments//chat/completions", "deployments/a/b/chat/completions", "x",
-     "deployments/analyst/embeddings", "responses/a b", "v1/responses\n", "responses//cancel", "deployments/analyst"],
+     "deployments/analyst/embeddings", "responses/a b", "v1/responses\n", "responses//cancel", "deployments/analyst",
+     "responses/compact/x", "v1/responses/input_tokens/x"],
 )  # fmt: skip
 async def test_any_other_address_is_not_there(called: list[Any], rest: str) -> None:
     for method in ("GET", "POST"):

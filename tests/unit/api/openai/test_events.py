@@ -345,6 +345,30 @@ def test_a_new_beginning_with_the_same_words_is_not_told() -> None:
         assert appended == shape.turns[0].text
 
 
+def test_a_queued_run_is_said_to_be_until_it_goes_on_or_ends() -> None:
+    queued, ended = a_run_that_is(RunStatus.QUEUED), SHAPES["one turn"].run()
+    going = a_run_that_is(RunStatus.IN_PROGRESS)
+    writer, client = EventWriter(queued, None, PLAIN), StrictReader()
+    for event in [*writer.start(), *writer.leave_queue(queued)]:
+        client.hear(event)
+    assert client.kinds == ["response.created", "response.queued"]
+    for event in [*writer.leave_queue(going), *writer.leave_queue(going), *writer.end(ended, [CITED])]:
+        client.hear(event)
+    assert client.kinds[2:4] == ["response.in_progress", "response.output_item.added"]
+    assert (client.kinds.count("response.in_progress"), client.texts) == (1, ["abcd"])
+    again = EventWriter(going, client.last, PLAIN)
+    assert [*again.start(), *again.end(ended, [CITED])] == []
+    # Nobody saw it begin: the end comes in the same order all the same.
+    cancelled = a_run_that_is(RunStatus.CANCELLED)
+    writer = EventWriter(queued, None, PLAIN)
+    kinds = [event["type"] for event in [*writer.start(), *writer.end(cancelled, [])]]
+    assert kinds[:3] == ["response.created", "response.queued", "response.in_progress"]
+    assert kinds[-1] == "response.failed"
+    came_back = EventWriter(queued, 1, PLAIN)
+    assert came_back.start() == []
+    assert [event["type"] for event in came_back.leave_queue(going)] == ["response.in_progress"]
+
+
 def test_a_structured_result_is_told_when_it_is_certain() -> None:
     shape = SHAPES["a correction"]
     assert [event["delta"] for _, event in shape.streamed(shape.writer()) if "delta" in event] == ["{}"]

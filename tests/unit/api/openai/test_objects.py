@@ -47,6 +47,12 @@ def test_a_response_says_what_it_went_on_from_and_how_it_was_asked_for() -> None
     assert (body["previous_response_id"], body["background"]) == (None, True)
 
 
+def test_the_callers_instructions_are_shown_where_there_are_any() -> None:
+    run = a_run_that_is(RunStatus.COMPLETED)
+    assert response_object(run)["instructions"] is None
+    assert response_object(run, instructions="Be brief.")["instructions"] == "Be brief."
+
+
 def test_a_refusal_is_one_in_both_shapes() -> None:
     run = a_run_that_is(RunStatus.COMPLETED)
     found = texts_of([[ASKED], [said({"type": "refusal", "refusal": "No."})]])

@@ -13,6 +13,7 @@ from shared.api.openai.objects import response_id, run_id_of
 from shared.api.openai.requests import check_size, flag_of_query, read_messages
 from shared.errors import DormouseError, InputTooLarge, InvalidApiKey, InvalidRequest, NotFound, UnsupportedParameter
 from shared.settings import Settings
+from tests.parts.cases import cases
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.records import a_run
 
@@ -60,7 +61,8 @@ def test_without_keys_there_is_nothing_to_find() -> None:
         ([{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}], "input[0].content[0].image_url"),
         ([{"role": "user", "content": [{"type": "input_file", "file_data": "x"}]}], "input[0].content[0].file_url"),
         ([{"role": "user", "content": [{"type": "input_audio"}]}], "input[0].content[0]"),
-        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": []}], "input[1].content"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": [{}]}], "input[1].content[0]"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": 7}], "input[1].content"),
         ([{"role": "user", "content": "x"}] * 1_001, "input"),
     ],
 )  # fmt: skip
@@ -113,9 +115,8 @@ def test_a_message_that_instructs_may_be_one_of_the_user_or_refused() -> None:
 @pytest.mark.parametrize(
     ("given", "param"),
     [
-        ([SYSTEM], "input"),
         ([SYSTEM | {"content": ""}], "input"),
-        ([SYSTEM, {"role": "assistant", "content": "Hi."}, SYSTEM], "input[1].role"),
+        ([{"role": "assistant", "content": None}, {"role": "user", "content": None}], "input"),
         ([SYSTEM | {"content": [{"type": "input_image"}]}, ASKED], "input[0].content[0].type"),
         ([SYSTEM | {"content": "\ud800"}, ASKED], "input[0].content[0].text"),
         ([SYSTEM | {"content": 7}, ASKED], "input[0].content"),
@@ -123,10 +124,68 @@ def test_a_message_that_instructs_may_be_one_of_the_user_or_refused() -> None:
         ([SYSTEM | {"role": ["system"]}, ASKED], "input[0].role"),
     ],
 )  # fmt: skip
-def test_instructions_alone_are_no_question_and_must_be_text(given: Any, param: str) -> None:
+def test_instructions_must_be_text_and_something_must_be_said(given: Any, param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         read_messages(given)
     assert refused.value.details["param"] == param
+
+
+SAID = {"role": "assistant", "content": "Hi."}
+REFUSED = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+
+
+@cases(
+    ("given", "kept"),
+    [
+        ([ASKED, SAID], ["Well?", "Hi."]),
+        ([SAID], ["Hi."]),
+        ([SYSTEM], ["Be brief."]),
+        ([ASKED, SYSTEM], ["Well?", "Be brief."]),
+        ([ASKED, REFUSED], ["Well?", "No."]),
+        # A history may have messages without words: of a turn that only called tools, or that failed.
+        ([SAID | {"content": None}, ASKED], ["Well?"]),
+        ([{"role": "assistant"}, SAID | {"content": ""}, SAID | {"content": []}, ASKED], ["Well?"]),
+        ([ASKED | {"content": None}, ASKED], ["Well?"]),
+    ],
+)
+def test_any_message_may_be_the_last_and_one_without_words_is_passed_over(given: Any, kept: list[str]) -> None:
+    assert [item["content"] for item in read_messages(given)] == kept
+
+
+@cases("given", [[ASKED, {"role": "user"}], [ASKED, ASKED | {"content": ""}], [SAID | {"tool_calls": [], "x": 1}]])
+def test_nothing_else_is_passed_over_with_the_words(given: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        read_messages(given)
+
+
+def image(address: str) -> Any:
+    return [{"role": "user", "content": [{"type": "input_image", "image_url": address}]}]
+
+
+@cases("address", ["data:image/png;base64,AA==", "data:image/svg+xml;base64,+/9", "https://example.com/a.png"])
+def test_an_image_may_be_an_address_or_the_image_itself(address: str) -> None:
+    (item,) = read_messages(image(address))
+    assert item["content"] == [{"type": "input_image", "image_url": address, "detail": "auto"}]
+    check_size([item], 200)
+
+
+@cases(
+    "address",
+    [
+        "data:image/png;base64,", "data:image/png;base64,A A", "data:image/png,AA", "data:text/html;base64,AA",
+        "data:;base64,AA", "data:image/png;base64,AA\n", "DATA:image/png;base64,AA", "data:image/png;base64,\u00e4",
+        "file:///etc/passwd", "https://example.com/" + "a" * 9_000, f"data:image/{'a' * 99};base64,AA",
+    ],
+)  # fmt: skip
+def test_no_other_data_is_an_image(address: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_messages(image(address))
+    assert refused.value.details["param"] == "input[0].content[0].image_url"
+
+
+def test_an_image_counts_in_the_size_of_the_input() -> None:
+    with pytest.raises(InputTooLarge):
+        check_size(read_messages(image(f"data:image/png;base64,{'A' * 2_000}")), 2_000)
 
 
 def nested(levels: int) -> Any:

@@ -81,6 +81,9 @@ class Replay:
     answers: list[tuple[int, str | None]] = field(default_factory=list)
     """Status and code of each answer of the app."""
 
+    refusal: dict[str, str | None] | None = None
+    """The last error that it answered with."""
+
     left: int = 0
     """Creates that the client gave up before they were answered."""
 
@@ -173,6 +176,8 @@ class Replay:
             answer = json.loads(body) if kind.startswith("application/json") else None
             code = answer["error"]["code"] if status >= 400 and answer else None
             self.answers.append((status, code))
+            if code is not None:
+                self.refusal = {name: answer["error"][name] for name in ("code", "param", "message")}
             found += needs(answer)
             self._note_start(exchange, [answer["id"]] if status == 200 and "id" in answer else [])
             self._compare(exchange, status, answer, found)

@@ -1,0 +1,76 @@
+"""The table of OpenAI clients in docs/clients.md, from what the tests have measured of each.
+
+`DORMOUSE_TEST_RECORD=1 python3 dev.py test --all tests/acceptance/test_openai_stacks.py` measures anew.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypedDict
+
+MEASURED = Path(__file__).parent / "measured"
+"""A file for each client."""
+
+STEPS = {
+    "text": "text",
+    "stream": "stream",
+    "helper": "stream helper",
+    "turns": "two turns",
+    "system": "instructions",
+    "options": "options",
+    "tools": "its own tools",
+    "tools_first": "tools first",
+    "lost": "lost answers",
+    "failed": "a failed run",
+}
+"""The columns of the table."""
+
+
+class Measured(TypedDict):
+    """What came of the steps of one client."""
+
+    client: str
+    version: str
+    steps: dict[str, Any]
+    """`yes`; for `lost` the number of runs; for `failed` what the user sees; a refusal is an object."""
+
+
+def all_measured() -> list[Measured]:
+    """What was measured of each client, by their names."""
+    found: list[Measured] = [json.loads(file.read_text("utf-8")) for file in sorted(MEASURED.glob("*.json"))]
+    return sorted(found, key=lambda each: each["client"].lower())
+
+
+def table() -> str:
+    """Both tables in Markdown: what works, and what is refused and why."""
+    rows, refusals = [], dict[tuple[str, str, str], list[str]]()
+    for each in all_measured():
+        name = f"{each['client']} {each['version']}"
+        rows.append(f"| {name} | {' | '.join(_cell(step, each['steps'].get(step)) for step in STEPS)} |")
+        for step, value in each["steps"].items():
+            if isinstance(value, dict):
+                refusals.setdefault((STEPS[step], value["code"], value["message"]), []).append(
+                    name.partition(" with ")[0]
+                )
+    lines = [f"| client | {' | '.join(STEPS.values())} |", "|---" * (len(STEPS) + 1) + "|", *rows, ""]
+    if refusals:
+        lines += [
+            "Refused today, and why:",
+            "",
+            "| what | `code` | what the client is told | by |",
+            "|---|---|---|---|",
+        ]
+        lines += [f"| {what} | `{code}` | {why} | {', '.join(by)} |" for (what, code, why), by in refusals.items()]
+        lines.append("")
+    return "\n".join([*lines, ""])
+
+
+def _cell(step: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, dict):
+        return "refused"
+    if step == "lost":
+        return "one run" if value == 1 else f"{value} runs"
+    return str(value)

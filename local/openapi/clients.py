@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -33,7 +34,7 @@ class Measured(TypedDict):
     client: str
     version: str
     steps: dict[str, Any]
-    """`yes`; for `lost` the number of runs; for `failed` what the user sees; a refusal is an object."""
+    """`yes`; for `lost` and `lost_key` the number of runs; for `failed` what the user sees; a refusal is an object."""
 
 
 def all_measured() -> list[Measured]:
@@ -47,7 +48,7 @@ def table() -> str:
     rows, refusals = [], dict[tuple[str, str, str], list[str]]()
     for each in all_measured():
         name = f"{each['client']} {each['version']}"
-        rows.append(f"| {name} | {' | '.join(_cell(step, each['steps'].get(step)) for step in STEPS)} |")
+        rows.append(f"| {name} | {' | '.join(_cell(step, each['steps']) for step in STEPS)} |")
         for step, value in each["steps"].items():
             if isinstance(value, dict):
                 refusals.setdefault((STEPS[step], value["code"], value["message"]), []).append(
@@ -56,9 +57,9 @@ def table() -> str:
     lines = [f"| client | {' | '.join(STEPS.values())} |", "|---" * (len(STEPS) + 1) + "|", *rows, ""]
     if refusals:
         lines += [
-            "Refused today, and why:",
+            "What the app refuses, and the sentence that the client shows:",
             "",
-            "| what | `code` | what the client is told | by |",
+            "| what | `code` | what the client is told | whose |",
             "|---|---|---|---|",
         ]
         lines += [f"| {what} | `{code}` | {why} | {', '.join(by)} |" for (what, code, why), by in refusals.items()]
@@ -66,11 +67,16 @@ def table() -> str:
     return "\n".join([*lines, ""])
 
 
-def _cell(step: str, value: Any) -> str:
+def _cell(step: str, steps: Mapping[str, Any]) -> str:
+    value = steps.get(step)
     if value is None:
         return "–"
     if isinstance(value, dict):
         return "refused"
-    if step == "lost":
-        return "one run" if value == 1 else f"{value} runs"
-    return str(value)
+    cell = _runs(value) if isinstance(value, int) else str(value)
+    with_key = steps.get("lost_key") if step == "lost" else None
+    return cell if with_key is None else f"{cell}; with an `Idempotency-Key` {_runs(with_key)}"
+
+
+def _runs(number: int) -> str:
+    return "one run" if number == 1 else f"{number} runs"

@@ -12,7 +12,7 @@ import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from local import ROOT
 from local.openapi.clients import Measured
@@ -48,6 +48,7 @@ SCRIPTS: dict[str, list[dict[str, Any]]] = {
     "failed": [{"think": 0, "status": "failed", "error": {"code": "invalid_prompt", "message": "No."}}],
     "tools_first": [{"think": 0.1, **WORK}, {"think": 0.1, **WORK}, {"think": 0.4, "text": WORDS}],
     "lost": [{"think": 0.2, "text": "Once."}],
+    "lost_key": [{"think": 0.2, "text": "Once."}],
 }
 """What the model plays in each step: `helper` and `tools_first` call the agent's own tools before they speak."""
 
@@ -61,11 +62,12 @@ SAID: dict[str, Any] = {
     "tools": "In a nest.",
     "tools_first": WORDS,
     "lost": "Once.",
+    "lost_key": "Once.",
 }
 """What the user of a client sees."""
 
 LOSSES = [DROPPED, 500]
-"""What becomes of the first two answers to the create in `lost`."""
+"""What becomes of the first two answers to the create in `lost`, and in `lost_key`, which sends an Idempotency-Key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +82,11 @@ class Client:
     """A folder of `openai_python`, or `npm`."""
 
     arguments: tuple[str, ...] = ()
-    once_each: bool = True
-    """Whether its repeats are known as such: the app counts one run for a create whose answers were lost."""
+    repeats: Literal["marked", "unmarked", "never"] = "marked"
+    """Whether it repeats a create whose answer is lost, and says so: else each is a run."""
+
+    wraps: bool = False
+    """Whether it wants a JSON object for an answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +143,12 @@ async def play(client: Client, target: Target, folder: Path) -> Played:
     """All steps of a client, through a proxy. ``folder`` is the program's own, for what it keeps."""
     prefix = f"c{secrets.token_hex(6)}"
     for step, turns in SCRIPTS.items():
+        if client.wraps:
+            turns = [{**each, "text": json.dumps({"said": each["text"]})} if "text" in each else each for each in turns]
         await target.model.script(f"{prefix}-{step}", turns)
     command = await asyncio.to_thread(command_of, client)
     async with recording_proxy(target.api.url) as proxy:
-        proxy.lose[f"[script:{prefix}-lost]"] = [*LOSSES]
+        proxy.lose |= {f"[script:{prefix}-{step}]": [*LOSSES] for step in ("lost", "lost_key")}
         process = await asyncio.create_subprocess_exec(
             *command,
             *(f"{proxy.url}/api/v1", CLIENT_KEYS["ada"], prefix, await agent_for_tools(target), *client.arguments),
@@ -211,26 +218,26 @@ async def measured(client: Client, played: Played, target: Target, problems: lis
     steps: dict[str, Any] = {}
     for step, seen in played.steps.items():
         refusal, runs = refusal_of(played.exchanges(step)), await runs_of(target, played, step)
-        most = {"tools": 2, "lost": 1 if client.once_each else 1 + len(LOSSES)}.get(step, 1)
+        wanted = {1}
         if step == "failed":
-            works = True
-            told = seen.get("said") if "said" in seen else f"`{seen['raised']}`"
-            if told in ("", None, "No.") or "status `completed`" in str(told):
-                problems.append(f"a failed run looks like an answer: {seen}")
-            steps[step] = told
-        elif "said" in seen:
-            works = fits(seen["said"], SAID[step])
-            if not works:
-                problems.append(f"{step}: {seen}")
-            steps[step] = "yes" if step != "lost" else runs
+            steps[step] = told_of_failure(seen)
+        elif step == "lost" and client.repeats == "never" and "raised" in seen:
+            steps[step] = "an error; not repeated"
+        elif step in ("lost", "lost_key") and fits(seen.get("said"), SAID[step]):
+            wanted = {1 + len(LOSSES)} if step == "lost" and client.repeats == "unmarked" else {1}
+            steps[step] = runs
+        elif fits(seen.get("said"), SAID[step]):
+            wanted = {1, 2} if step == "tools" else {1}
+            steps[step] = "yes"
         elif refusal is not None:
-            works, most = False, 0
+            wanted = {0}
             steps[step] = refusal
         else:
-            works = False
             problems.append(f"{step}: {seen}")
-        if runs > most or (works and runs == 0):
+        if runs not in wanted:
             problems.append(f"{step}: {runs} runs were started")
+    if "status `completed`" in str(steps.get("failed")):
+        problems.append(f"a failed run looks like an answer: {steps['failed']}")
     if steps.get("system") == "yes" and PIRATE not in json.dumps(await bodies_of(target, played, "system")):
         problems.append("the instructions have not reached the model")
     if steps.get("turns") == "yes":
@@ -238,6 +245,11 @@ async def measured(client: Client, played: Played, target: Target, problems: lis
         if "One." not in json.dumps(body) and not body.get("previous_response_id"):
             problems.append("the second turn does not know the first")
     return {"client": client.title, "version": played.version, "steps": steps}
+
+
+def told_of_failure(seen: dict[str, Any]) -> str:
+    """What the user sees of a run that has failed."""
+    return f"`{seen['raised']}`" if "raised" in seen else seen["said"] or "an empty answer"
 
 
 def fits(said: Any, wanted: Any) -> bool:

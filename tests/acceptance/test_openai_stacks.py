@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,13 +19,35 @@ from tests.acceptance.openai_stacks import Client, measured, misshapen, play
 
 RECORD = bool(os.environ.get("DORMOUSE_TEST_RECORD"))
 
+CHAT = ("chat",)
+
+
+def of_python(title: str, environment: str, program: str, **more: Any) -> Client:
+    """A client of this language."""
+    return Client(title=title, environment=environment, program=f"use_{program}.py", **more)
+
+
+def both(name: str, title: str, environment: str, program: str, **more: Any) -> dict[str, Client]:
+    """A client that speaks both APIs."""
+    return {
+        name: of_python(title, environment, program, **more),
+        f"{name}_chat": of_python(f"{title}, chat", environment, program, arguments=CHAT, **more),
+    }
+
+
 CLIENTS = {
-    "openai_2": Client(title="openai (Python)", environment="openai_2", program="use_openai.py"),
-    "openai_3_3": Client(title="openai (Python)", environment="openai_3_3", program="use_openai.py"),
-    "openai_3_57": Client(title="openai (Python)", environment="openai_3_57", program="use_openai.py"),
-    "openai_3_57_chat": Client(
-        title="openai (Python), chat", environment="openai_3_57", program="use_openai.py", arguments=("chat",)
-    ),
+    "openai_2_54": of_python("openai (Python)", "openai_2", "openai"),
+    "openai_3_3": of_python("openai (Python)", "openai_3_3", "openai"),
+    **both("openai_3_57", "openai (Python)", "openai_3_57", "openai"),
+    **both("openai_agents", "openai-agents", "openai_3_57", "agents"),
+    **both("langchain", "langchain-openai", "openai_3_57", "langchain"),
+    **both("pydantic_ai", "pydantic-ai", "openai_3_57", "pydantic_ai"),
+    **both("agent_framework", "Agent Framework (Python)", "openai_3_57", "agent_framework"),
+    "litellm": of_python("litellm", "openai_3_57", "litellm", repeats="never"),
+    "litellm_chat": of_python("litellm, chat", "openai_3_57", "litellm", arguments=CHAT),
+    **both("llm", "llm", "openai_3_57", "llm"),
+    "llama_index": of_python("LlamaIndex OpenAIResponses", "openai_2", "llama_index"),
+    "instructor": of_python("instructor, chat", "openai_3_3", "instructor", wraps=True),
 }
 
 

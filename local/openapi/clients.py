@@ -28,6 +28,10 @@ STEPS = {
 """The columns of the table."""
 
 
+ALSO = {"turns": ("turns_unstored", "with `store: false`"), "lost": ("lost_key", "with an `Idempotency-Key`")}
+"""Steps that stand in the column of another: what the client's user has to set for them."""
+
+
 class Measured(TypedDict):
     """What came of the steps of one client."""
 
@@ -51,7 +55,7 @@ def table() -> str:
         rows.append(f"| {name} | {' | '.join(_cell(step, each['steps']) for step in STEPS)} |")
         for step, value in each["steps"].items():
             if isinstance(value, dict):
-                refusals.setdefault((STEPS[step], value["code"], value["message"]), []).append(
+                refusals.setdefault((STEPS.get(step, step), value["code"], value["message"]), []).append(
                     name.partition(" with ")[0]
                 )
     lines = [f"| client | {' | '.join(STEPS.values())} |", "|---" * (len(STEPS) + 1) + "|", *rows, ""]
@@ -72,10 +76,13 @@ def _cell(step: str, steps: Mapping[str, Any]) -> str:
     if value is None:
         return "–"
     if isinstance(value, dict):
-        return "refused"
-    cell = _runs(value) if isinstance(value, int) else str(value)
-    with_key = steps.get("lost_key") if step == "lost" else None
-    return cell if with_key is None else f"{cell}; with an `Idempotency-Key` {_runs(with_key)}"
+        cell = "refused"
+    else:
+        cell = _runs(value) if isinstance(value, int) else str(value)
+    other, how = ALSO.get(step, ("", ""))
+    if other not in steps:
+        return cell
+    return f"{cell}; {how} {_cell(other, steps)}"
 
 
 def _runs(number: int) -> str:

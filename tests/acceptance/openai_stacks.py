@@ -39,6 +39,8 @@ SCRIPTS: dict[str, list[dict[str, Any]]] = {
     "helper": [{"think": 0.1, **WORK}, {"think": 0.4, "text": WORDS}],
     "turns": [{"think": 0, "text": "One."}],
     "turns2": [{"think": 0, "text": "Two."}],
+    "turns_unstored": [{"think": 0, "text": "One."}],
+    "turns_unstored2": [{"think": 0, "text": "Two."}],
     "system": [{"think": 0, "text": "Arr."}],
     "options": [{"think": 0, "text": "Fine."}],
     "tools": [
@@ -57,6 +59,7 @@ SAID: dict[str, Any] = {
     "stream": WORDS,
     "helper": WORDS,
     "turns": ["One.", "Two."],
+    "turns_unstored": ["One.", "Two."],
     "system": "Arr.",
     "options": "Fine.",
     "tools": "In a nest.",
@@ -65,6 +68,9 @@ SAID: dict[str, Any] = {
     "lost_key": "Once.",
 }
 """What the user of a client sees."""
+
+TURNS = ("turns", "turns_unstored")
+"""Steps of two turns, each with a script of its own."""
 
 LOSSES = [DROPPED, 500]
 """What becomes of the first two answers to the create in `lost`, and in `lost_key`, which sends an Idempotency-Key."""
@@ -125,10 +131,11 @@ def node() -> Path:
     if version_of(tools.version) < OLDEST_NODE:
         tools = find_node(venv, path="")
     ensure_packages("clients of OpenAI's", NPM, NPM_HOME, NPM_HOME / "node_modules" / "openai" / "index.mjs", tools)
-    for program in NPM.glob("*.mjs"):
-        copy = NPM_HOME / program.name
-        if not copy.is_file() or copy.read_bytes() != program.read_bytes():
-            copy.write_bytes(program.read_bytes())
+    with install_lock(NPM_HOME):  # no process may find half of a file
+        for program in NPM.glob("*.mjs"):
+            copy = NPM_HOME / program.name
+            if not copy.is_file() or copy.read_bytes() != program.read_bytes():
+                copy.write_bytes(program.read_bytes())
     return tools.node
 
 
@@ -217,7 +224,8 @@ async def measured(client: Client, played: Played, target: Target, problems: lis
     """What came of each step; what must not be goes to ``problems``."""
     steps: dict[str, Any] = {}
     for step, seen in played.steps.items():
-        refusal, runs = refusal_of(played.exchanges(step)), await runs_of(target, played, step)
+        asked = played.exchanges(step) + played.exchanges(f"{step}2")
+        refusal, runs = refusal_of(asked), await runs_of(target, played, step)
         wanted = {1}
         if step == "failed":
             steps[step] = told_of_failure(seen)
@@ -230,7 +238,7 @@ async def measured(client: Client, played: Played, target: Target, problems: lis
             wanted = {1, 2} if step == "tools" else {1}
             steps[step] = "yes"
         elif refusal is not None:
-            wanted = {0}
+            wanted = {1} if step in TURNS else {0}  # the first of two turns went through
             steps[step] = refusal
         else:
             problems.append(f"{step}: {seen}")
@@ -240,10 +248,11 @@ async def measured(client: Client, played: Played, target: Target, problems: lis
         problems.append(f"a failed run looks like an answer: {steps['failed']}")
     if steps.get("system") == "yes" and PIRATE not in json.dumps(await bodies_of(target, played, "system")):
         problems.append("the instructions have not reached the model")
-    if steps.get("turns") == "yes":
-        (body, *_) = await bodies_of(target, played, "turns2")
-        if "One." not in json.dumps(body) and not body.get("previous_response_id"):
-            problems.append("the second turn does not know the first")
+    for step in TURNS:
+        if steps.get(step) == "yes":
+            (body, *_) = await bodies_of(target, played, f"{step}2")
+            if "One." not in json.dumps(body) and not body.get("previous_response_id"):
+                problems.append("the second turn does not know the first")
     return {"client": client.title, "version": played.version, "steps": steps}
 
 

@@ -35,6 +35,15 @@ def both(name: str, title: str, environment: str, program: str, **more: Any) -> 
     }
 
 
+def of_npm(name: str, title: str, program: str, *packages: str, **more: Any) -> dict[str, Client]:
+    """A client for JavaScript, which speaks both APIs."""
+    made: dict[str, Any] = {"program": f"use_{program}.mjs", **more}
+    return {
+        name: Client(title=title, arguments=packages, **made),
+        f"{name}_chat": Client(title=f"{title}, chat", arguments=(*packages, "chat"), **made),
+    }
+
+
 CLIENTS = {
     "openai_2_54": of_python("openai (Python)", "openai_2", "openai"),
     "openai_3_3": of_python("openai (Python)", "openai_3_3", "openai"),
@@ -48,6 +57,10 @@ CLIENTS = {
     **both("llm", "llm", "openai_3_57", "llm"),
     "llama_index": of_python("LlamaIndex OpenAIResponses", "openai_2", "llama_index"),
     "instructor": of_python("instructor, chat", "openai_3_3", "instructor", wraps=True),
+    **of_npm("npm_openai_6", "openai (npm)", "openai", "openai-6"),
+    **of_npm("npm_openai_7", "openai (npm)", "openai", "openai"),
+    **of_npm("ai_sdk_6", "Vercel AI SDK", "ai_sdk", "ai-6", "@ai-sdk/openai-3", repeats="unmarked"),
+    **of_npm("ai_sdk_7", "Vercel AI SDK", "ai_sdk", "ai", "@ai-sdk/openai", repeats="unmarked"),
 }
 
 

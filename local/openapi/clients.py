@@ -28,7 +28,11 @@ STEPS = {
 """The columns of the table."""
 
 
-ALSO = {"turns": ("turns_unstored", "with `store: false`"), "lost": ("lost_key", "with an `Idempotency-Key`")}
+ALSO = {
+    "turns": ("turns_unstored", "with `store: false`"),
+    "lost": ("lost_key", "with an `Idempotency-Key`"),
+    "failed": ("failed_stream", "streamed,"),
+}
 """Steps that stand in the column of another: what the client's user has to set for them."""
 
 

@@ -31,6 +31,7 @@ NPM_HOME = ROOT / ".dormouse" / "openai-npm"
 OLDEST_NODE = (22, 0)  # what the packages ask for
 
 WORDS = "Once upon a time there was a dormouse, and it slept. " * 3
+HALF = "Half of a sentence"
 PIRATE = "Be a pirate."
 WORK: dict[str, Any] = {"calls": [{"name": "work", "arguments": {"label": "stack"}}]}
 SCRIPTS: dict[str, list[dict[str, Any]]] = {
@@ -48,6 +49,9 @@ SCRIPTS: dict[str, list[dict[str, Any]]] = {
         {"think": 0, "text": "In a nest."},
     ],
     "failed": [{"think": 0, "status": "failed", "error": {"code": "invalid_prompt", "message": "No."}}],
+    "failed_stream": [
+        {"think": 0.1, "text": HALF, "status": "failed", "error": {"code": "invalid_prompt", "message": "No."}}
+    ],
     "tools_first": [{"think": 0.1, **WORK}, {"think": 0.1, **WORK}, {"think": 0.4, "text": WORDS}],
     "lost": [{"think": 0.2, "text": "Once."}],
     "lost_key": [{"think": 0.2, "text": "Once."}],
@@ -227,7 +231,7 @@ async def measured(client: Client, played: Played, target: Target, problems: lis
         asked = played.exchanges(step) + played.exchanges(f"{step}2")
         refusal, runs = refusal_of(asked), await runs_of(target, played, step)
         wanted = {1}
-        if step == "failed":
+        if step in ("failed", "failed_stream"):
             steps[step] = told_of_failure(seen)
         elif step == "lost" and client.repeats == "never" and "raised" in seen:
             steps[step] = "an error; not repeated"
@@ -258,7 +262,11 @@ async def measured(client: Client, played: Played, target: Target, problems: lis
 
 def told_of_failure(seen: dict[str, Any]) -> str:
     """What the user sees of a run that has failed."""
-    return f"`{seen['raised']}`" if "raised" in seen else seen["said"] or "an empty answer"
+    if "raised" in seen:
+        return f"`{seen['raised']}`"
+    if isinstance(seen["said"], str) and seen["said"].strip() == HALF:
+        return "the half that was told"
+    return seen["said"] or "an empty answer"
 
 
 def fits(said: Any, wanted: Any) -> bool:

@@ -13,6 +13,8 @@ export const script = (step) => `[script:${PREFIX}-${step}]`;
 
 export const lookup = ({ word }) => `${word}: asleep`;
 
+const nameOf = (error) => (error.constructor.name === "Error" ? error.name : error.constructor.name);
+
 /** Do the steps, in order; each gives what its user sees. */
 export async function play(name, steps) {
   const say = (line) => console.log(JSON.stringify(line));
@@ -24,7 +26,8 @@ export async function play(name, steps) {
     try {
       said.said = await Promise.race([run(), late]);
     } catch (error) {
-      said.raised = error.constructor.name === "Error" ? error.name : error.constructor.name;
+      // Some throw an event as it came, which is no Error.
+      said.raised = error instanceof Error ? nameOf(error) : `${error.type ?? typeof error} ${error.code ?? ""}`.trim();
       said.trace = `${error.stack} ${error.cause?.stack ?? ""}`.slice(0, 3_000);
     }
     clearTimeout(timer);

@@ -58,6 +58,7 @@ const steps = {
     return (await generateText({ ...asked, stopWhen: stepCountIs(3) })).text;
   },
   failed: () => text("failed"),
+  failed_stream: () => helper("failed_stream"),
   tools_first: () => helper("tools_first"),
   lost: () => text("lost"),
   lost_key: () => text("lost_key", { headers: { "Idempotency-Key": script("lost_key") } }),

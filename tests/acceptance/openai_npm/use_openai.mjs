@@ -53,6 +53,7 @@ const inResponses = {
     const response = await responses.create({ model: AGENT, input: script("failed") });
     return `status \`${response.status}\`, \`error.code\` \`${response.error.code}\``;
   },
+  failed_stream: () => helper("failed_stream"),
   tools_first: () => helper("tools_first"),
   lost: () => text("lost"),
 };
@@ -92,6 +93,7 @@ const inChat = {
     return runner.finalContent();
   },
   failed: () => chatText("failed"),
+  failed_stream: () => chatHelper("failed_stream"),
   tools_first: () => chatHelper("tools_first"),
   lost: () => chatText("lost"),
 };

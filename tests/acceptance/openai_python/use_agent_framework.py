@@ -55,6 +55,10 @@ async def failed():
     return await ask("failed")
 
 
+async def failed_stream():
+    return await helper("failed_stream")
+
+
 async def tools_first():
     return await helper("tools_first")
 
@@ -63,4 +67,17 @@ async def lost():
     return await ask("lost")
 
 
-play("agent-framework-core", text, stream, helper, turns, system, options, tools, failed, tools_first, lost)
+play(
+    "agent-framework-core",
+    text,
+    stream,
+    helper,
+    turns,
+    system,
+    options,
+    tools,
+    failed,
+    failed_stream,
+    tools_first,
+    lost,
+)

@@ -70,6 +70,10 @@ async def failed():
     return await run("failed")
 
 
+async def failed_stream():
+    return await helper("failed_stream")
+
+
 async def tools_first():
     return await helper("tools_first")
 
@@ -78,4 +82,4 @@ async def lost():
     return await run("lost")
 
 
-play("openai-agents", text, stream, helper, turns, system, options, tools, failed, tools_first, lost)
+play("openai-agents", text, stream, helper, turns, system, options, tools, failed, failed_stream, tools_first, lost)

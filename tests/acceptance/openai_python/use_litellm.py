@@ -53,6 +53,10 @@ async def failed():
     return f"status `{response.status}`, `error.code` `{error['code'] if isinstance(error, dict) else error.code}`"
 
 
+async def failed_stream():
+    return await stream("failed_stream")
+
+
 async def tools_first():
     return await stream("tools_first")
 
@@ -114,6 +118,10 @@ async def chat_failed():
     return await chat_text("failed")
 
 
+async def chat_failed_stream():
+    return await chat_helper("failed_stream")
+
+
 async def chat_tools_first():
     return await chat_helper("tools_first")
 
@@ -122,9 +130,10 @@ async def chat_lost():
     return await chat_text("lost")
 
 
-IN_RESPONSES = (text, stream, turns, system, options, tools, failed, tools_first, lost, lost_key)
+IN_RESPONSES = (text, stream, turns, system, options, tools, failed, failed_stream, tools_first, lost, lost_key)
 IN_CHAT = (
     *(chat_text, chat_stream, chat_helper, chat_turns, chat_system, chat_options, chat_tools, chat_failed),
+    chat_failed_stream,
     *(chat_tools_first, chat_lost),
 )
 play("litellm", *(IN_CHAT if "chat" in MORE else IN_RESPONSES))

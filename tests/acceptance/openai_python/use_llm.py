@@ -55,6 +55,10 @@ def failed():
     return ask("failed").text()
 
 
+def failed_stream():
+    return helper("failed_stream")
+
+
 def tools_first():
     return helper("tools_first")
 
@@ -63,4 +67,4 @@ def lost():
     return ask("lost").text()
 
 
-play("llm", text, stream, helper, turns, system, options, tools, failed, tools_first, lost)
+play("llm", text, stream, helper, turns, system, options, tools, failed, failed_stream, tools_first, lost)

@@ -100,6 +100,10 @@ async def options():
     return await text("options", max_output_tokens=900, reasoning={"effort": "low"}, truncation="auto", **OPTIONS)
 
 
+async def failed_stream():
+    return await helper("failed_stream")
+
+
 async def tools_first():
     return await helper("tools_first")
 
@@ -120,6 +124,10 @@ async def chat_failed():
     return await chat_text("failed")
 
 
+async def chat_failed_stream():
+    return await chat_helper("failed_stream")
+
+
 async def chat_tools_first():
     return await chat_helper("tools_first")
 
@@ -128,9 +136,10 @@ async def chat_lost():
     return await chat_text("lost")
 
 
-IN_RESPONSES = (text, stream, helper, turns, system, options, tools, failed, tools_first, lost)
+IN_RESPONSES = (text, stream, helper, turns, system, options, tools, failed, failed_stream, tools_first, lost)
 IN_CHAT = (
     *(chat_text, chat_stream, chat_helper, chat_turns, chat_system, chat_options, chat_tools, chat_failed),
+    chat_failed_stream,
     *(chat_tools_first, chat_lost),
 )
 play("openai", *(IN_CHAT if "chat" in MORE else IN_RESPONSES))

@@ -52,6 +52,10 @@ async def failed():
     return await ask("failed")
 
 
+async def failed_stream():
+    return await helper("failed_stream")
+
+
 async def tools_first():
     return await helper("tools_first")
 
@@ -60,4 +64,4 @@ async def lost():
     return await ask("lost")
 
 
-play("pydantic-ai-slim", text, stream, helper, turns, system, options, tools, failed, tools_first, lost)
+play("pydantic-ai-slim", text, stream, helper, turns, system, options, tools, failed, failed_stream, tools_first, lost)

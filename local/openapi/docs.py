@@ -1,4 +1,4 @@
-"""The tables and drawings of the pages in docs/, from the code: settings, errors, the life of a run."""
+"""The tables and drawings of the pages in docs/, from the code: settings, errors, the life of a run, OpenAI clients."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from local import ROOT
+from local.openapi import clients
 from local.openapi.phases import drawings
 from shared import errors
 from shared.errors import DormouseError
@@ -20,6 +21,7 @@ from shared.settings import Settings
 SETTINGS = ROOT / "docs" / "settings.md"
 HTTP = ROOT / "docs" / "http.md"
 LIFE = ROOT / "docs" / "life.md"
+CLIENTS = ROOT / "docs" / "clients.md"
 BEGIN, END = "<!-- begin: written by local/openapi/docs.py -->", "<!-- end -->"
 
 
@@ -51,7 +53,7 @@ def errors_table() -> str:
     return "\n".join(["| status | `code` | what it says |", "|---|---|---|", *lines, "", ""])
 
 
-PAGES: Mapping[Path, Callable[[], str]] = {SETTINGS: table, HTTP: errors_table, LIFE: drawings}
+PAGES: Mapping[Path, Callable[[], str]] = {SETTINGS: table, HTTP: errors_table, LIFE: drawings, CLIENTS: clients.table}
 """The pages, and what is written into each."""
 
 

@@ -12,12 +12,20 @@ from local.stack.node import NodeTools, npm_environment
 from local.stack.setup import run_step
 
 OLDEST_PYTHON = "3.11"
+FOR_TESTS = (
+    "local/third_party_server",
+    "tests/acceptance/contract_python",
+    "tests/acceptance/openai_python/openai_2",
+    "tests/acceptance/openai_python/openai_3_3",
+    "tests/acceptance/openai_python/openai_3_57",
+    "tests/browser",
+)
+"""The folders with a requirements.in whose packages tests install into an environment of their own."""
+
 LOCKS = {
     "requirements.in": "requirements.txt",
     "requirements-dev.in": "requirements-dev.txt",
-    "local/third_party_server/requirements.in": "local/third_party_server/requirements.txt",
-    "tests/acceptance/contract_python/requirements.in": "tests/acceptance/contract_python/requirements.txt",
-    "tests/browser/requirements.in": "tests/browser/requirements.txt",
+    **{f"{folder}/requirements.in": f"{folder}/requirements.txt" for folder in FOR_TESTS},
     "clients/python/build-requirements.in": "clients/python/build-requirements.txt",
 }
 """What a person writes, and the lock made from it. The second is locked to the first one's versions."""

@@ -40,7 +40,7 @@ class StrictReader:
         kind = event["type"]
         self.kinds.append(kind)
         typed(event)
-        assert not list(_unreadable(event)), event
+        assert not list(unreadable(event)), event
         assert not contract().differences_of_response_event(event)
         assert event["sequence_number"] > self.last, (event, self.last)
         self.last = event["sequence_number"]
@@ -119,7 +119,7 @@ def typed(event: Event) -> Any:
     return TYPES[event["type"]].model_validate(event)
 
 
-def _unreadable(value: Any) -> Iterator[Any]:
+def unreadable(value: Any) -> Iterator[Any]:
     """What OpenAI's .NET client cannot read: numbers of more than 32 bits, and halves of surrogate pairs."""
     half = isinstance(value, str) and any("\ud800" <= each <= "\udfff" for each in value)
     large = isinstance(value, int) and not -(2**31) <= value < 2**31
@@ -127,4 +127,4 @@ def _unreadable(value: Any) -> Iterator[Any]:
         yield value
     elif isinstance(value, dict | list | tuple):
         for each in value.values() if isinstance(value, dict) else value:
-            yield from _unreadable(each)
+            yield from unreadable(each)

@@ -34,7 +34,7 @@ function KeyForm({ onRetry }) {
     onRetry();
   }
   return html`<form class="card key" onSubmit=${keep}>
-    <h2>${t("key_title")}</h2>
+    <h1>${t("key_title")}</h1>
     <p>${t(key() ? "key_wrong" : "key_text")}</p>
     <label>${t("key_label")}<input type="password" autocomplete="off" required value=${value} onInput=${(event) => setValue(event.target.value)} /></label>
     <button class="main">${t("key_use")}</button>
@@ -49,19 +49,19 @@ export function sentence(error) {
 }
 
 /** An error as a sentence with the next step. */
-export function Problem({ error, onRetry }) {
+export function Problem({ title, error, onRetry }) {
   if (!error) return null;
   if (error.status === 401 && !token) {
     if (auth === "appservice") {
       if (!wasJustSent()) signIn();
-      return html`<div class="card problem" role="alert"><p>${t("sign_in_text")}</p><button type="button" class="main" onClick=${signIn}>${t("sign_in")}</button></div>`;
+      return html`<div class="card problem" role="alert"><h1>${t("sign_in")}</h1><p>${t("sign_in_text")}</p><button type="button" class="main" onClick=${signIn}>${t("sign_in")}</button></div>`;
     }
     if (auth === "key") return html`<${KeyForm} onRetry=${onRetry} />`;
   }
   const known = sentence(error);
   const more = error.problem?.errors?.map(({ field, problem }) => html`<li><code>${field}</code> ${problem}</li>`);
   const detail = known !== error.message && error.message && html`<p class="dim">${error.message}</p>`;
-  return html`<div class="card problem" role="alert">
+  return html`${title && html`<h1>${title}</h1>`}<div class="card problem" role="alert">
     <p>${known}</p>
     ${more?.length ? html`<ul>${more}</ul>` : detail}
     <p class="dim"><code>${error.code ?? error.name}</code></p>

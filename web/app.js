@@ -1,6 +1,6 @@
 // The page: which view the address names, and what stands around it.
 import { Problem, token } from "./access.js";
-import { Empty, Link, Loading, html, render, t, useEffect, useRef, useState } from "./base.js";
+import { Link, Loading, html, render, t, useEffect, useRef, useState } from "./base.js";
 import { useAddress } from "./router.js";
 import { New } from "./views/new.js";
 import { Run } from "./views/run.js";
@@ -39,7 +39,7 @@ function view({ path, state }) {
     const found = pattern.exec(path);
     if (found) return show(found[1], state);
   }
-  return html`<${Empty}>${t("no_such_page")} <${Link} to="/runs">${t("runs")}<//><//>`;
+  return html`<div><h1>${t("no_such_page")}</h1><p><${Link} to="/runs">${t("runs")}<//></p></div>`;
 }
 
 const PLACES = [

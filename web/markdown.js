@@ -24,6 +24,12 @@ function renderer(root) {
     add_token(data, type) {
       usual.add_token(data, type === smd.IMAGE ? smd.LINK : type);
     },
+    end_token(data) {
+      const node = data.nodes[data.index];
+      usual.end_token(data);
+      // To the library `[1]` is a link that leads nowhere; to a reader it is what it says.
+      if (node.localName === "a" && !node.href) node.replaceWith("[", ...node.childNodes, "]");
+    },
     set_attr(data, type, value) {
       if (type !== smd.HREF && type !== smd.SRC) return usual.set_attr(data, type, value);
       const address = safeAddress(value);
@@ -37,7 +43,8 @@ function renderer(root) {
   };
 }
 
-export function Markdown({ text, ended }) {
+export function Markdown({ text: given, ended }) {
+  const text = given.replace(/\r\n?/g, "\n");
   const root = useRef();
   const written = useRef({ text: "", parser: undefined });
   useEffect(() => {

@@ -82,6 +82,7 @@ const ENGLISH = {
   start_hint: "You can close this page at once: the run goes on by itself.",
   no_agents: "This app serves no agents yet. Add one in shared/agents.",
   // run
+  run: "Run",
   worked_of: "Worked {active} of {elapsed}",
   wakes: "Wakes",
   turns: "Turns",

@@ -82,6 +82,7 @@ export default {
   start_hint: "可以立即关闭此页面,运行会自行继续。",
   no_agents: "此应用还没有智能体。请在 shared/agents 中添加。",
   // run
+  run: "运行",
   worked_of: "共 {elapsed},其中实际工作 {active}",
   wakes: "唤醒次数",
   turns: "轮数",

@@ -86,7 +86,7 @@ export function Batch({ id }) {
   const [wrong, setWrong] = useState();
   const [asked, setAsked] = useState(false);
   useEffect(() => void (document.title = `${t("batch")} · Dormouse`), []);
-  if (!batch) return error ? html`<${Problem} error=${error} onRetry=${retry} />` : html`<${Loading} />`;
+  if (!batch) return error ? html`<${Problem} title=${t("batch")} error=${error} onRetry=${retry} />` : html`<${Loading} />`;
   const { counts } = batch;
   const again = async () => navigate(`/batches/${(await client.retryBatch(batch)).id}`);
   return html`<article class="batch"><header class="head"><h1>${t("batch")}</h1>

@@ -83,7 +83,7 @@ export function Calls({ run, now }) {
 
 // --- approval ---
 
-function Question({ run, question, onError, mayAnswer }) {
+function Question({ run, question, onError }) {
   const [reason, setReason] = useState("");
   const answer = (approve) => async () => {
     await client.answer(run, { [question.id]: reason ? { approve, reason } : { approve } });
@@ -93,21 +93,19 @@ function Question({ run, question, onError, mayAnswer }) {
     ${question.reason && html`<p dir="auto">${question.reason}</p>`}
     <p class="dim">${t("exactly")}</p>
     <${Json} text=${question.arguments} data-arguments=${question.id} />
-    ${
-      mayAnswer &&
-      html`<label>${t("reason")}<input value=${reason} maxlength="1000" dir="auto" onInput=${(event) => setReason(event.target.value)} /></label>
+    <label>${t("reason")}<input value=${reason} maxlength="1000" dir="auto" onInput=${(event) => setReason(event.target.value)} /></label>
     <div class="actions">
       <${Button} class="main" onPress=${answer(true)} onError=${onError}>${t("approve")}<//>
       <${Button} onPress=${answer(false)} onError=${onError}>${t("refuse")}<//>
-    </div>`
-    }
+    </div>
   </li>`;
 }
 
-/** Who decided what, where somebody else was first. */
-export function decided(run, ids) {
-  return run.tool_calls
-    .filter((call) => ids.includes(call.id) && call.answered_at)
+/** Who decided what was asked here, where somebody else was first. An id of the provider's may come again: the last counts. */
+export function decided(run, questions) {
+  const calls = questions.map(({ call_id, name }) => run.tool_calls.findLast((call) => call.call_id === call_id && call.name === name));
+  return calls
+    .filter((call) => call?.answered_at)
     .map((call) =>
       t(call.approval === "approved" ? "was_approved" : "was_refused", { tool: call.name, by: call.answered_by || t("somebody") }),
     );
@@ -116,16 +114,11 @@ export function decided(run, ids) {
 export function Approval({ run, onError }) {
   const calls = run.required_action?.calls ?? [];
   if (!calls.length) return null;
+  const failed = (error) => onError(error, calls);
+  const one = (question) => html`<${Question} key=${question.id} run=${run} question=${question} onError=${failed} />`;
   return html`<section class="card approval" aria-labelledby="approval">
     <h2 id="approval">${t("approval_title")}</h2>
     ${run.answer_by && html`<p>${t("answer_by")} <${Time} at=${run.answer_by} /></p>`}
-    <ul>${calls.map(
-      (question) =>
-        html`<${Question} key=${question.id} run=${run} question=${question} mayAnswer=${true} onError=${(error) =>
-          onError(
-            error,
-            calls.map(({ id }) => id),
-          )} />`,
-    )}</ul>
+    <ul>${calls.map(one)}</ul>
   </section>`;
 }

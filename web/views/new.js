@@ -95,7 +95,7 @@ export function New() {
   // The same request again, after an answer that was lost, is the same run.
   const sent = useRef({});
   useEffect(() => void (document.title = `${t("new_run")} · Dormouse`), []);
-  if (error) return html`<${Problem} error=${error} onRetry=${reload} />`;
+  if (error) return html`<${Problem} title=${t("new_run")} error=${error} onRetry=${reload} />`;
   if (!data) return html`<${Loading} />`;
   if (!data.data.length) return html`<${Empty}>${t("no_agents")}<//>`;
   const agent = data.data.find(({ name }) => name === draft.agent) ?? data.data[0];

@@ -264,7 +264,7 @@ export function Run({ id, start }) {
   }, [run?.status, run?.title]);
   if (!run)
     return error
-      ? html`<${Problem} error=${error} onRetry=${retry} />`
+      ? html`<${Problem} title=${t("run")} error=${error} onRetry=${retry} />`
       : html`<${Loading} />${connection?.state === "lost" && html`<p class="notice" role="status">${t("reconnecting")} ${connection.error?.message ?? ""}</p>`}`;
   const failed = (problem, ids = []) => {
     setWrong(problem);

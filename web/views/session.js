@@ -43,7 +43,7 @@ export function Session({ id }) {
     document.title = `${t("session")} · Dormouse`;
     setOlder([]);
   }, [id]);
-  if (!data) return error ? html`<${Problem} error=${error} onRetry=${reload} />` : html`<${Loading} />`;
+  if (!data) return error ? html`<${Problem} title=${t("session")} error=${error} onRetry=${reload} />` : html`<${Loading} />`;
   const pages = [data, ...older];
   const cursor = pages.at(-1).next_cursor;
   const seen = new Set();

@@ -151,16 +151,16 @@ async def steps(tab: Tab) -> tuple[int, int, str]:
 async def test_the_lines_of_a_timeline_add_up_to_what_the_run_says(
     own_app: Callable[..., Awaitable[App]], browser: Chromium
 ) -> None:
-    """Many looks are one line; a run of hundreds of them is opened only when all is over."""
-    app = await own_app("timer", DORMOUSE_POLL_FIRST_SECONDS="0.01", DORMOUSE_POLL_MAX_SECONDS="0.01")
+    """Many looks are one line; a run of two hundred of them is opened only when all is over."""
+    app = await own_app(DORMOUSE_POLL_FIRST_SECONDS="0.01", DORMOUSE_POLL_MAX_SECONDS="0.01")
     calls = [
         {"name": "work", "arguments": {"label": "a", "seconds": 0.3}},
         {"name": "stumble", "arguments": {"label": "b"}},
     ]
-    text = await app.script({"calls": calls, "think": 3}, {"text": "x", "think": 3})
-    run_id = await app.start(text)
-    run = await app.api.finished(run_id, timeout=120)
-    assert run["wakes"] > 5
+    run_id = await app.start(await app.script({"calls": calls}, {"text": "x", "stuck": True}))
+    await app.api.until(run_id, lambda run: run["wakes"] >= 200, timeout=120)
+    await app.finish()
+    run = await app.api.finished(run_id)
 
     tab = await browser.tab(app.url)
     await tab.go(f"/ui/runs/{run_id}")

@@ -10,13 +10,15 @@ export const isFinal = (one) => FINAL.includes(one.status);
 
 // --- numbers and times ---
 
-const number = new Intl.NumberFormat(language);
-const tenth = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
-const exact = new Intl.DateTimeFormat(language, { dateStyle: "full", timeStyle: "long" });
-const today = new Intl.DateTimeFormat(language, { timeStyle: "short" });
-const before = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
-const toSecond = new Intl.DateTimeFormat(language, { timeStyle: "medium" });
-const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
+// The reader's own country, where it speaks the page's language: 23:49 or 11:49 PM.
+const locale = navigator.languages.find((each) => each.slice(0, 2) === language.slice(0, 2)) ?? language;
+const number = new Intl.NumberFormat(locale);
+const tenth = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
+const exact = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "long" });
+const today = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
+const before = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+const toSecond = new Intl.DateTimeFormat(locale, { timeStyle: "medium" });
+const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "short" });
 
 export const count = (value) => number.format(value);
 

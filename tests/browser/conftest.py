@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from tests.browser.chromium import Chromium, Tab, chromium
 
 __all__ = ["own_stack", "shared_hosts"]
 
+RUN = re.compile(r"/ui/runs/(run_[0-9a-f]{32}_[0-9]+)$")
 SCREENSHOTS = ROOT / ".dormouse" / "screenshots"
 
 
@@ -88,3 +90,20 @@ async def shoot(tab: Tab, name: str) -> None:
     await tab.page.emulate_media(color_scheme="light")
     if before:
         await tab.page.set_viewport_size(before)
+
+
+async def hand_in(tab: Tab, text: str, agent: str = "workshop") -> str:
+    """Start a run as a person does; its id."""
+    await tab.go("/ui/")
+    await tab.page.get_by_role("radio", name=re.compile(f"^{agent}")).check()
+    await tab.page.get_by_role("textbox", name="Task", exact=True).fill(text)
+    await tab.press("Start")
+    await tab.page.wait_for_url(RUN)
+    found = RUN.search(tab.page.url)
+    assert found
+    return found[1]
+
+
+async def shown_as(tab: Tab, status: str) -> None:
+    """Wait until the run's status is this word."""
+    await tab.page.locator("header .status").filter(has_text=status).wait_for()

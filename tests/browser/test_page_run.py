@@ -12,33 +12,13 @@ import pytest
 
 from tests.acceptance.test_approvals import asking
 from tests.browser.chromium import Chromium, Tab, in_a_browser
-from tests.browser.conftest import App, shoot
+from tests.browser.conftest import App, hand_in, shoot, shown_as
 from tests.parts.waiting import eventually
 
 pytestmark = in_a_browser
 
-RUN = re.compile(r"/ui/runs/(run_[0-9a-f]{32}_[0-9]+)$")
-TEXT = (
-    "".join(f"{n}. Ein Satz mit *Sternen*, \u201eZitaten\u201c, 名字 und \U0001f439.  \r\n\r\n" for n in range(60))
-    + "  the end  "
-)
-
-
-async def hand_in(tab: Tab, text: str, agent: str = "workshop") -> str:
-    """Start a run as a person does; its id."""
-    await tab.go("/ui/")
-    await tab.page.get_by_role("radio", name=re.compile(f"^{agent}")).check()
-    await tab.page.get_by_role("textbox", name="Task", exact=True).fill(text)
-    await tab.press("Start")
-    await tab.page.wait_for_url(RUN)
-    found = RUN.search(tab.page.url)
-    assert found
-    return found[1]
-
-
-async def shown_as(tab: Tab, status: str) -> None:
-    """Wait until the run's status is this word."""
-    await tab.page.locator("header .status").filter(has_text=status).wait_for()
+LINE = "Ein Satz mit *Sternen*, \u201eZitaten\u201c, 名字 und \U0001f439.  \r\n\r\n"
+TEXT = "".join(f"Nr {number}: {LINE}" for number in range(60)) + "  the end  "
 
 
 async def plain(tab: Tab) -> str:
@@ -67,10 +47,10 @@ async def test_a_reload_in_the_middle_of_the_text_shows_all_of_it_to_the_byte(ap
     text = await app.script({"text": TEXT, "think": 1, "stuck": True})
     tab = await browser.tab(app.url)
     run_id = await hand_in(tab, text)
-    await tab.sees("[10] Ein Satz")
+    await tab.sees("Nr 10: Ein Satz")
     await shoot(tab, "run-live")
     await tab.page.reload()
-    await tab.sees("[10] Ein Satz")
+    await tab.sees("Nr 10: Ein Satz")
     await app.finish()
     await shown_as(tab, "Completed")
 
@@ -133,7 +113,7 @@ async def test_a_cancel_says_what_had_finished_and_nothing_is_said_to_run_any_mo
         {"name": "hold", "arguments": {"label": "held-for-cancel"}},
     ]
     tab = await browser.tab(app.url)
-    run_id = await hand_in(tab, await app.script(calls))
+    run_id = await hand_in(tab, await app.script({"calls": calls}))
     await tab.page.locator("li.call").filter(has_text="hold").filter(has_text="running").wait_for()
     await tab.page.locator("li.call").filter(has_text="work").filter(has_text="finished").wait_for()
     await shoot(tab, "run-tools")
@@ -171,16 +151,16 @@ async def steps(tab: Tab) -> tuple[int, int, str]:
 async def test_the_lines_of_a_timeline_add_up_to_what_the_run_says(
     own_app: Callable[..., Awaitable[App]], browser: Chromium
 ) -> None:
-    """Many looks are one line; a run of hundreds of them is opened only when all is over."""
-    app = await own_app("timer", DORMOUSE_POLL_FIRST_SECONDS="0.01", DORMOUSE_POLL_MAX_SECONDS="0.01")
+    """Many looks are one line; a run of two hundred of them is opened only when all is over."""
+    app = await own_app(DORMOUSE_POLL_FIRST_SECONDS="0.01", DORMOUSE_POLL_MAX_SECONDS="0.01")
     calls = [
         {"name": "work", "arguments": {"label": "a", "seconds": 0.3}},
         {"name": "stumble", "arguments": {"label": "b"}},
     ]
-    text = await app.script({"calls": calls, "think": 3}, {"text": "x", "think": 3})
-    run_id = await app.start(text)
-    run = await app.api.finished(run_id, timeout=120)
-    assert run["wakes"] > 5
+    run_id = await app.start(await app.script({"calls": calls}, {"text": "x", "stuck": True}))
+    await app.api.until(run_id, lambda run: run["wakes"] >= 200, timeout=120)
+    await app.finish()
+    run = await app.api.finished(run_id)
 
     tab = await browser.tab(app.url)
     await tab.go(f"/ui/runs/{run_id}")

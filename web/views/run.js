@@ -82,7 +82,8 @@ function waitingSentence(run, now) {
 }
 
 function Figures({ run, now }) {
-  const elapsed = run.elapsed_seconds ?? (now - new Date(run.created_at).getTime()) / 1000;
+  const sinceSubmit = (now - new Date(run.created_at).getTime()) / 1000; // by this device's clock, a second old at most
+  const elapsed = run.elapsed_seconds ?? Math.max(sinceSubmit, run.active_seconds);
   return html`<p class="worked">${t("worked_of", { active: duration(run.active_seconds), elapsed: duration(elapsed) })}</p>
     <dl class="figures">
       <div><dt>${t("wakes")}</dt><dd>${count(run.wakes)}</dd></div>

@@ -3,7 +3,8 @@
     python -m local.host --app DIR [--port 7071]          # see --help
     async with Host(app_dir, port=0) as host: host.url    # in a test
 
-It is held against recordings of the real host (tests/contract/host). What it is not:
+It is held against recordings of the real host (tests/contract/host), and against the platform's own worker for Python
+3.13 and later (tests/acceptance/test_platform_worker.py). What it is not:
 
 - Durable: orchestrations live in memory, and a stopped or killed host loses them. There are no entities, no
   call_http and no rewind (each is refused with a sentence).
@@ -15,6 +16,8 @@ It is held against recordings of the real host (tests/contract/host). What it is
 - One process does everything: module-level memory is shared by HTTP and activities here, not on the platform.
 - A newline inside a path parameter is 404 and a line in the log; on the platform that invocation hangs. So it does
   on a header value that is not ASCII, and on a caller's own `x-ms-invocation-id`; here both are taken.
+- Methods that the worker's own web server does not know (CONNECT) reach the app here, and are 404 there. A request
+  without a body has no `Content-Length` here; the platform's proxy may add one.
 - Durable timers are exact; the platform fires them up to a second early and some seconds late.
 - No keys of functions are asked for unless they are given, as with `func start`. `/admin/…` and the durable
   management routes always want one (`LOCAL_HOST_ADMIN_KEY`, or the one that is logged at each start).

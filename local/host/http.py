@@ -25,6 +25,13 @@ Handler = Callable[[Request, str], Awaitable[Response | None]]
 _log = logging.getLogger("local.host.http")
 # The limit of Kestrel, the real host's server.
 _REQUEST_LINE = 8192
+# Overwritten, not extended: a caller cannot choose what the app sees as its public name.
+_REPLACED = frozenset({b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
+# Of the caller's connection to the host: the worker has another, which the host's proxy makes.
+_PER_HOP = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"expect"}
+    | {b"proxy-authenticate", b"proxy-authorization"}
+)
 _LEVELS = {"anonymous": 0, "function": 1, "admin": 2}
 
 
@@ -120,9 +127,7 @@ class HttpFrontEnd:
 
     def _forward(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """The headers as the worker sees them: the host is its own, the public one is in x-forwarded-host."""
-        # Overwritten, not extended: a caller cannot choose what the app sees as its public name.
-        replaced = (b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
-        headers = [(name, value) for name, value in _joined(scope["headers"]) if name not in replaced]
+        headers = [(name, value) for name, value in _joined(scope["headers"]) if name not in _REPLACED | _PER_HOP]
         public = dict(scope["headers"]).get(b"host", b"")
         client = scope.get("client") or ("127.0.0.1", 0)
         return [
@@ -147,7 +152,8 @@ class HttpFrontEnd:
         try:
             request = Request(scope, receive)
             trigger = _typed(request) if function.streams else await _buffered(request)
-            response = _render(await self._worker.call(function, trigger))
+            result = await self._worker.call(function, trigger)
+            response = _encoded(result) if function.streams else _render(result)
             await response(scope, receive, send_with_headers)
         except asyncio.CancelledError:
             raise
@@ -195,9 +201,21 @@ async def _buffered(request: Request) -> Any:
     return converter("httpTrigger").decode(meta.Datum(content, "http"), trigger_metadata=None)
 
 
-def _render(result: Any) -> Response:
+def _encoded(result: Any) -> Response:
+    """What the worker's web server makes of a value: whatever is no response is JSON, a text and bytes too."""
     if isinstance(result, Response):
         return result
+    # The worker cannot tell it from an answer that never came.
+    if result is None:
+        raise ValueError("a function with the streaming types must return a response, and returned None")
+    # As above: only an app with the streaming types has it.
+    from fastapi.encoders import jsonable_encoder
+
+    return JSONResponse(jsonable_encoder(result))
+
+
+def _render(result: Any) -> Response:
+    """What the host makes of a value that a function with the classic types returned."""
     # The platform's 204 for a function without a return value, not an error.
     if result is None:
         return Response(status_code=204)
@@ -211,8 +229,6 @@ def _render(result: Any) -> Response:
             charset = f"; charset={result.charset}" if result.mimetype.startswith("text/") else ""
             response.headers["content-type"] = f"{result.mimetype}{charset}"
         return response
-    if hasattr(result, "model_dump"):
-        return JSONResponse(result.model_dump(mode="json"))
     if isinstance(result, bytes):
         return Response(result)
     json.dumps(result)  # what is no JSON raises here, before anything is sent

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import azure.functions as func
 from azure.functions import meta
+from azure.functions._abc import RetryContext, TraceContext
 
 from local.host.app import Function, Index, converter
 from local.host.durable.caller import FunctionFailedError
@@ -44,12 +45,31 @@ class Context(func.Context):
         return os.getcwd()
 
     @property
-    def trace_context(self) -> Any:
-        return None
+    def trace_context(self) -> TraceContext:
+        return _NoTrace()
 
     @property
-    def retry_context(self) -> Any:
-        return None
+    def retry_context(self) -> RetryContext:
+        return _FirstTry()
+
+
+class _NoTrace(TraceContext):
+    """What a call without a trace has: nothing of it, as the worker has it."""
+
+    trace_state = trace_parent = Tracestate = Traceparent = ""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        return {}
+
+    Attributes = attributes
+
+
+class _FirstTry(RetryContext):
+    """What the first call of a function has. This host tries none again."""
+
+    retry_count = max_retry_count = 0
+    exception: Any = None
 
 
 class Worker:

@@ -18,6 +18,7 @@ FOR_TESTS = (
     "tests/acceptance/openai_python/openai_2",
     "tests/acceptance/openai_python/openai_3_3",
     "tests/acceptance/openai_python/openai_3_57",
+    "tests/acceptance/worker_python",
     "tests/browser",
 )
 """The folders with a requirements.in whose packages tests install into an environment of their own."""

@@ -211,7 +211,7 @@ async def test_cancel_ends_what_waits_and_reaches_the_provider(driver: str, targ
     assert ([item["status"] for item in items], len(runs)) == (["cancelled"] * 5, 2)
 
     async def stopped() -> bool:
-        known = [each for each in await target.model.responses() if each.metadata["run"] in runs]
+        known = [each for each in await target.model.responses() if each.metadata.get("run") in runs]
         return len(known) == 2 and all(each.status == "cancelled" for each in known)
 
     await eventually(stopped)

@@ -1,6 +1,7 @@
 """The table of OpenAI clients in docs/clients.md, from what the tests have measured of each.
 
-`DORMOUSE_TEST_RECORD=1 python3 dev.py test --all tests/acceptance/test_openai_stacks.py` measures anew.
+`DORMOUSE_TEST_RECORD=1 python3 dev.py test --all tests/acceptance/test_openai_stacks.py`, and the same with
+`test_openai_dotnet.py`, measure anew.
 """
 
 from __future__ import annotations

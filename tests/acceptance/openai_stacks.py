@@ -169,7 +169,7 @@ async def play(client: Client, target: Target, folder: Path) -> Played:
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(240):
+            async with asyncio.timeout(400):
                 printed, errors = await process.communicate()
         finally:
             if process.returncode is None:

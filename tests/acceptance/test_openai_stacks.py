@@ -1,7 +1,7 @@
-"""Fifteen stacks of other people's, unmodified, against `/api/v1`.
+"""Other people's clients of OpenAI, unmodified, against `/api/v1`: each does its steps, and is a row of a table.
 
-`DORMOUSE_TEST_RECORD=1 python3 dev.py test --all tests/acceptance/test_openai_stacks.py` writes anew what
-`python3 dev.py check --fix` puts into docs/clients.md.
+With `DORMOUSE_TEST_RECORD=1` in the environment this file and `test_openai_dotnet.py` measure anew what
+`python3 dev.py check --fix` then writes into docs/clients.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pytest
 from local.openapi.clients import MEASURED
 from tests.acceptance.conftest import Target
 from tests.acceptance.openai_stacks import Client, measured, misshapen, play
+from tests.acceptance.test_openai_dotnet import ROWS
 
 RECORD = bool(os.environ.get("DORMOUSE_TEST_RECORD"))
 
@@ -68,6 +69,10 @@ CLIENTS = {
 def driver() -> str:
     """None of this is the driver's."""
     return "durable"
+
+
+def test_each_row_of_the_table_is_measured_by_a_test() -> None:
+    assert {file.stem for file in MEASURED.glob("*.json")} == CLIENTS.keys() | ROWS.keys()
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from local.stack.setup import ensure_environment, ensure_packages
 from tests.acceptance.test_browser import HOME, SOURCE, unpacked
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
 
 PYTHON_HOME = ROOT / ".dormouse" / "browser_python" / f"{sys.version_info.major}.{sys.version_info.minor}"
 """An environment of its own for Playwright, whose 50 MB only these tests want."""
@@ -101,10 +101,15 @@ class Tab:
 
     async def sees(self, text: str, *, timeout: float = TIMEOUT_MS) -> None:
         """Wait until this text is seen."""
+        await self.has(self.page.get_by_text(text).filter(visible=True).first, timeout=timeout)
+
+    async def has(self, element: Locator, *, timeout: float = TIMEOUT_MS) -> None:
+        """Wait until this is seen; without it, say what is."""
         try:
-            await self.page.get_by_text(text).filter(visible=True).first.wait_for(timeout=timeout)
+            await element.wait_for(timeout=timeout)
         except Exception as error:
-            raise AssertionError(f"{text!r} is not there:\n{await self.page.locator('body').inner_text()}") from error
+            seen = await self.page.locator("body").inner_text()
+            raise AssertionError(f"{element} is not there, but this: {seen} {self.problems}") from error
 
     async def press(self, name: str) -> None:
         """Press the button of this name."""

@@ -106,4 +106,4 @@ async def hand_in(tab: Tab, text: str, agent: str = "workshop") -> str:
 
 async def shown_as(tab: Tab, status: str) -> None:
     """Wait until the run's status is this word."""
-    await tab.page.locator("header .status").filter(has_text=status).wait_for()
+    await tab.has(tab.page.locator("header .status").filter(has_text=status))

@@ -35,7 +35,7 @@ def streams(tab: Tab) -> list[Any]:
 
 async def open_streams(tab: Tab) -> int:
     """How many of them have not ended."""
-    return await tab.page.evaluate("""() => window.__open ?? 0""")
+    return int(await tab.page.evaluate("window.__open ?? 0"))
 
 
 COUNTED = """

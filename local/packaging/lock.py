@@ -17,6 +17,7 @@ LOCKS = {
     "requirements-dev.in": "requirements-dev.txt",
     "local/third_party_server/requirements.in": "local/third_party_server/requirements.txt",
     "tests/acceptance/contract_python/requirements.in": "tests/acceptance/contract_python/requirements.txt",
+    "tests/acceptance/worker_python/requirements.in": "tests/acceptance/worker_python/requirements.txt",
     "clients/python/build-requirements.in": "clients/python/build-requirements.txt",
 }
 """What a person writes, and the lock made from it. The second is locked to the first one's versions."""

@@ -148,14 +148,34 @@ def ensure_third_party_server(venv: Path) -> Path:
     return ensure_environment("the third-party server", THIRD_PARTY_SERVER_REQUIREMENTS, home)
 
 
-def ensure_environment(name: str, requirements: Path, home: Path) -> Path:
-    """A virtual environment at `home` with what the lock names and nothing else; returns its interpreter."""
+def find_python(oldest: tuple[int, int]) -> Path | None:
+    """This interpreter, or the machine's one of just that version, if it is at least as new; None if there is none."""
+    if sys.version_info >= oldest:
+        return Path(sys.executable)
+    name = f"python{oldest[0]}.{oldest[1]}"
+    candidates = [shutil.which(name)]
+    with contextlib.suppress(OSError):
+        found = subprocess.run(["pyenv", "whence", "--path", name], capture_output=True, text=True, check=False)
+        candidates += reversed(found.stdout.split())
+    for candidate in filter(None, candidates):
+        # A name on PATH may be a shim that runs nothing, so each has to prove itself.
+        made = subprocess.run([candidate, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True)
+        if made.stdout.split() == [str(number).encode() for number in oldest]:
+            return Path(candidate)
+    return None
+
+
+def ensure_environment(name: str, requirements: Path, home: Path, *, base: Path | None = None) -> Path:
+    """A virtual environment at `home` with what the lock names and nothing else; returns its interpreter.
+
+    It is one of the interpreter `base`, or of this one.
+    """
     python, stamp, log = venv_python(home), home / ".dormouse-requirements", LOGS / f"{home.parent.name}.log"
-    wanted = fingerprint([requirements], f"{sys.version_info.major}.{sys.version_info.minor}")
+    wanted = fingerprint([requirements], str(base or f"{sys.version_info.major}.{sys.version_info.minor}"))
     home.parent.mkdir(parents=True, exist_ok=True)
     with install_lock(home.parent):
         if not is_current(stamp, wanted):
-            making: list[str | Path] = [sys.executable, "-m", "venv", "--clear", home]
+            making: list[str | Path] = [base or sys.executable, "-m", "venv", "--clear", home]
             run_step(f"making an environment for {name}", making, log)
             command: list[str | Path] = [python, "-m", "pip", "install", "-r", requirements]
             command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +55,20 @@ class Stack:
         """The control of this stack's account at the scripted model."""
         return ModelControl(self.model_server.url, self.account)
 
-    def host(self, *, driver: str | None = None, args: Sequence[str] = (), **env: str) -> FunctionsHost:
+    def host(
+        self,
+        *,
+        driver: str | None = None,
+        args: Sequence[str] = (),
+        python: str | Path = sys.executable,
+        module: str = "tests.acceptance.launch",
+        **env: str,
+    ) -> FunctionsHost:
         """Start a host on this stack's storage, wait until it is ready. Stopped at the end of the test."""
         number = len(list(self.folder.glob("host-*.log")))
         host = FunctionsHost(
-            module="tests.acceptance.launch",
+            python=python,
+            module=module,
             args=["--movable-clock", *args],
             env={
                 "AzureWebJobsStorage": self.azurite.connection_string,

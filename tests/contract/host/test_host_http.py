@@ -40,7 +40,11 @@ async def exchange(url: str, method: str, path: str, headers: dict[str, str], bo
     top, _, rest = reply.partition(b"\r\n\r\n")
     status_line, *lines = top.decode("latin-1").split("\r\n")
     pairs = [line.split(": ", 1) for line in lines]
-    return int(status_line.split(" ")[1]), {name.lower(): value for name, value in pairs}, rest.decode()
+    return (
+        int(status_line.split(" ")[1]),
+        {name.lower(): value for name, value in pairs},
+        rest.decode("utf-8", "surrogateescape"),
+    )
 
 
 def spelled_out(path: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from local import ROOT
 from local.openapi import examples, head
 from local.openapi.headers import FOR_A_USER, HEADERS, REQUEST_ID
+from local.openapi.links import add_links
 from local.openapi.schemas import REF, schemas_of
 from local.openapi.triggers import Trigger, triggers
 from shared import errors
@@ -81,6 +82,7 @@ def document() -> Json:
         operations[bound[name].method] = made = _operation(bound[name], entries[name], shared)
         if "HEAD" in bound[name].methods:
             operations["head"] = head.operation(made, shared, [kind.code for kind in entries[name].never_to_head])
+    links = add_links(paths, bound, entries)
     always = {name for entry in entries.values() for answer in entry.answers.values() for name in answer.headers}
     always |= {"Retry-After", REQUEST_ID.name}
     headers = {name: {"required": True, **header} for name, header in HEADERS.items() if name in always}
@@ -101,6 +103,7 @@ def document() -> Json:
             "responses": dict(sorted(shared.items())),
             "parameters": {each.name: _parameter(each) for each in (FOR_A_USER, REQUEST_ID)},
             "headers": headers,
+            "links": links,
             "securitySchemes": SECURITY,
         },
     }

@@ -346,21 +346,6 @@ async def test_limits_are_each_users_own(scene: Callable[..., Any]) -> None:
         assert (await nobody.call("GET", f"/api/runs/{runs[2]}?wait=1")).status == 200
 
 
-async def test_the_header_is_no_key(scene: Callable[..., Any]) -> None:
-    api, _ = await scene(DORMOUSE_DELEGATION="1")
-    async with Api(api.url) as nobody, Api(api.url, "wrong") as wrong:
-        for route in ROUTES:
-            if acts_for(route) == "nobody":
-                continue
-            for stranger in (nobody, wrong):
-                # Neither a function key in the place of an API key nor the other way round.
-                key = {} if of_openai(route) else PORTAL
-                reply = await stranger.call(
-                    route.method.upper(), address(route), headers={**for_user("ann"), **key}, json={"input": "x"}
-                )
-                assert reply.status == 401, route.function
-
-
 def address(route: Trigger) -> str:
     """The route's address, of something that is not there."""
     path = route.path

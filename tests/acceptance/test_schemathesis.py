@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -30,7 +31,10 @@ CHECKS = (
 )
 TOKEN_SECRET = "a-secret-of-the-tests-" * 2
 EXAMPLES = 40
-"""Requests an operation and phase, at most."""
+"""Requests an operation and phase, at most; or sequences of requests."""
+STEPS = 10
+"""Requests a sequence, at most."""
+ONE_BY_ONE = "examples,coverage,fuzzing"
 
 
 HOOKS = f"""
@@ -44,7 +48,25 @@ def filter_case(context, case):
     return case.method.upper() in {METHODS} and all("!" <= each <= "~" for each in path)
 """
 
-Schemathesis = Callable[..., Awaitable[None]]
+MAKES_SOMETHING = """
+
+MADE = {
+    "create_run": {"input": "[script:made]", "agent": "workshop"},
+    "create_batch": {"items": [{"input": "[script:made]"}, {"input": "[script:bad]"}], "agent": "workshop"},
+    "v1_create_response": {"input": "[script:soon]", "model": "bench", "background": True},
+}
+KEPT = {"title", "metadata", "deadline_seconds", "limits", "stream", "token", "store"}
+
+@schemathesis.hook
+def map_body(context, body):
+    # What is made up is seldom taken; then nothing is there that a next request could be about.
+    made = MADE.get(context.operation.definition.raw.get("operationId"))
+    if made is None or not isinstance(body, dict):
+        return body
+    return {**{name: value for name, value in body.items() if name in KEPT}, **made}
+"""
+
+Schemathesis = Callable[..., Awaitable[str]]
 
 
 def with_events(document: Any) -> Any:
@@ -66,14 +88,22 @@ def schemathesis(tmp_path: Path) -> Schemathesis:
     The requests are the same each time, and nothing is kept.
     """
 
-    async def run(url: str, *more: str, checks: Sequence[str] = CHECKS, **parameters: str) -> None:
+    async def run(
+        url: str,
+        *more: str,
+        checks: Sequence[str] = CHECKS,
+        phases: str = ONE_BY_ONE,
+        hooks: str = HOOKS,
+        **parameters: str,
+    ) -> str:
         given = "".join(f'{name} = "{value}"\n' for name, value in parameters.items())
-        (tmp_path / "schemathesis.toml").write_text(f'hooks = "hooks.py"\n[parameters]\n{given}')
-        (tmp_path / "hooks.py").write_text(HOOKS)
+        steps = f"[phases.stateful]\nmax-steps = {STEPS}\ninference.algorithms = []\n"
+        (tmp_path / "schemathesis.toml").write_text(f'hooks = "hooks.py"\n[parameters]\n{given}{steps}')
+        (tmp_path / "hooks.py").write_text(hooks)
         (tmp_path / "contract.json").write_text(json.dumps(with_events(json.loads(FILE.read_text("utf-8")))))
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml"]
         command += ["run", "contract.json", "--url", url, "--no-color", "--checks", ",".join(checks)]
-        command += ["--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES)]
+        command += ["--phases", phases, "--max-examples", str(EXAMPLES)]
         command += ["--generation-deterministic", "--generation-with-security-parameters", "false"]
         command += ["--suppress-health-check", "all", "--continue-on-failure", "--request-timeout", "60", *more]
         env = {**os.environ, "COLUMNS": "120", "PYTHONPATH": "."}
@@ -83,6 +113,7 @@ def schemathesis(tmp_path: Path) -> Schemathesis:
         printed = (await process.communicate())[0].decode()
         if process.returncode != 0 or "Test cases:" not in printed:
             pytest.fail(printed[-20_000:], pytrace=False)
+        return printed
 
     return run
 
@@ -132,6 +163,40 @@ async def test_so_it_is_for_runs_and_sessions_that_are_there(
     await schemathesis(host.url, *shared, run_id=run["id"])
     there = ["--include-path-regex", "_id}", "--exclude-path-regex", "^/api/shared/", "--exclude-method", "DELETE"]
     await schemathesis(host.url, *there, run_id=run["id"], session_id=run["session_id"])
+
+
+FACES: dict[str, tuple[list[str], int]] = {
+    "the app's own": ([r"^/api/(runs|batches|sessions)(/\{|$)"], 15),
+    "OpenAI clients": (["^/api/v1/responses", "--header", f"Authorization: Bearer {CLIENT_KEYS['ada']}"], 4),
+}
+"""What schemathesis is to call, and how many of the links it must have followed for the test to say anything."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("face", "least"), FACES.values(), ids=FACES.keys())
+async def test_so_it_is_whatever_is_done_next_to_what_was_made(
+    face: Sequence[str], least: int, own_stack: Callable[..., Stack], schemathesis: Schemathesis
+) -> None:
+    """Sequences of requests along the contract's links: each goes to what an earlier one has made, or has deleted."""
+    stack = own_stack("durable", DORMOUSE_EVENTS_SECONDS="0.2", DORMOUSE_RUN_TOKEN_SECRET=TOKEN_SECRET)
+    host = await asyncio.to_thread(stack.host)
+    asks = [{"name": "send", "arguments": {"label": "a"}}]
+    await stack.model.script("made", [{"think": 0, "calls": asks}, {"think": 0, "text": "Fine."}])
+    await stack.model.script("soon", [{"think": 0, "text": "Fine."}])
+    await stack.model.script("bad", [{"think": 0, "status": "failed", "error": {"code": "invalid_prompt"}}])
+    checks = [*(check for check in CHECKS if check != "negative_data_rejection"), "use_after_free"]
+    said = await schemathesis(
+        host.url,
+        *("--include-path-regex", *face, "--exclude-method", "HEAD", "--mode", "positive"),
+        checks=checks,
+        phases="stateful",
+        hooks=HOOKS + MAKES_SOMETHING,
+        wait="0",
+        Prefer="wait=0",
+    )
+    followed = re.search(r"API Links: +(\d+) covered", said)
+    assert followed is not None
+    assert int(followed[1]) >= least, said
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import os.path
 import re
 import sys
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def asked_for(source: str) -> list[Requirement]:
     for line in (ROOT / source).read_text("utf-8").splitlines():
         line = line.partition("#")[0].strip()
         if line.startswith("-r "):
-            found += asked_for(line[3:].strip())
+            found += asked_for(str(Path(os.path.normpath(Path(source).parent / line[3:].strip()))))
         elif line and not line.startswith("-"):
             found.append(Requirement(line))
     return found

@@ -486,8 +486,8 @@ async def test_a_function_that_takes_the_root_has_it(value: str, monkeypatch: py
     app = anonymous()
 
     @app.route(route="{nothing:maxlength(0)?}", methods=["GET"])
-    async def home(req: Request) -> str:
-        return "mine"
+    async def home(req: Request) -> Response:
+        return Response("mine")
 
     no_prefix = {"extensions": {"http": {"routePrefix": ""}}}
     async with Host(app, port=0, host_json=no_prefix) as host, aiohttp.ClientSession(host.url) as session:

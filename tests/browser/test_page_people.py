@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -151,6 +152,39 @@ async def test_a_key_is_asked_for_kept_for_the_tab_and_sent_in_the_header_alone(
     kept = await tab.page.evaluate("[JSON.stringify(localStorage), document.cookie, JSON.stringify(sessionStorage)]")
     assert "the-key" not in kept[0] + kept[1]
     assert "the-key" in kept[2]
+
+
+async def test_who_has_not_signed_in_is_sent_to_do_so_and_comes_back_to_the_same_address(
+    own_app: NewApp, browser: Chromium
+) -> None:
+    """The platform before the app is played here: its login, and the headers by which it names who has signed in."""
+    app = await own_app(DORMOUSE_AUTH="appservice", WEBSITE_AUTH_ENABLED="True")
+    tab = await browser.tab(app.url)
+    tab.expect("status of 401")
+    signed_in, logins = False, []
+
+    async def login(route: Any) -> None:
+        nonlocal signed_in
+        address = urlsplit(route.request.url)
+        logins.append((address.path, parse_qs(address.query)["post_login_redirect_uri"][0]))
+        signed_in = len(logins) > 1  # the first time it does not work
+        await route.fulfill(status=302, headers={"Location": logins[-1][1]})
+
+    async def named(route: Any) -> None:
+        who = {"x-ms-client-principal-id": "ada", "x-ms-client-principal-idp": "aad"} if signed_in else {}
+        await route.continue_(headers={**route.request.headers, **who})
+
+    await tab.page.route(re.compile(r"/\.auth/"), login)
+    await tab.page.route(re.compile(r"/api/"), named)
+    here = "/ui/runs?tab=failed#kept"
+    await tab.go(here)
+    # Who comes back and still has no access is asked, not sent round and round.
+    await tab.sees("Sign in to go on.")
+    assert logins == [("/.auth/login/aad", here)]
+    await tab.press("Sign in")
+    await tab.sees("Nothing has failed.")
+    assert logins == [("/.auth/login/aad", here)] * 2
+    assert tab.page.url == app.url + here
 
 
 async def test_what_is_not_there_has_a_sentence_and_a_way_on(app: App, browser: Chromium) -> None:

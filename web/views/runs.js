@@ -168,7 +168,7 @@ export function Runs() {
   const { data } = useLoad((signal) => client.agents({ signal }).catch(() => ({ data: [] })), []);
   useEffect(() => {
     document.title = `${t("runs")} · Dormouse`;
-    history.replaceState(null, "", tab === "all" ? "/ui/runs" : `/ui/runs?tab=${tab}`);
+    history.replaceState(null, "", (tab === "all" ? "/ui/runs" : `/ui/runs?tab=${tab}`) + location.hash);
   }, [tab]);
   const button = (each) =>
     html`<button type="button" key=${each} aria-current=${each === known ? "page" : undefined} onClick=${() => setTab(each)}>${t(`tab_${each}`)}</button>`;

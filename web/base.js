@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 import { language, t } from "./words.js";
 
-export { html, render, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
+export { html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 export { t } from "./words.js";
 
 export const FINAL = ["completed", "incomplete", "failed", "cancelled"];

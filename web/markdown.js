@@ -1,5 +1,5 @@
 // Text of a model as Markdown, as it grows. Elements are built one by one: nothing of the text is ever read as HTML.
-import { html, useEffect, useRef } from "./base.js";
+import { html, useLayoutEffect, useRef } from "./base.js";
 import * as smd from "./vendor/markdown.js";
 
 /** More than this is shown as it is: building its elements would hold up the page. */
@@ -47,7 +47,8 @@ export function Markdown({ text: given, ended }) {
   const text = given.replace(/\r\n?/g, "\n");
   const root = useRef();
   const written = useRef({ text: "", parser: undefined });
-  useEffect(() => {
+  // Before the browser draws: a status "Completed" and the last letters of the text are seen together.
+  useLayoutEffect(() => {
     if (text.length > MOST) return;
     const last = written.current;
     if (!last.parser || !text.startsWith(last.text) || last.ended) {

@@ -158,13 +158,14 @@ async def test_the_callers_instructions_follow_the_agents_own_in_every_turn_of_t
     target: Target, ada: AsyncOpenAI
 ) -> None:
     text = await script(target, {"calls": [{"name": "work", "arguments": {"label": "i"}}]}, {"text": "Arr."})
-    long = "Be a pirate. " + "x" * 30_000
+    role = f"Be pirate {secrets.token_hex(6)}. "  # nobody else's at this model, which other tests use as well
+    long = role + "x" * 30_000
     first = await ada.responses.create(model="bench", input=text, instructions=long)
     assert first.output_text == "Arr."
     following = await script(target, {"text": "Plain."})
     second = await ada.responses.create(model="bench", input=following, previous_response_id=first.id)
     assert second.output_text == "Plain."
-    mine = await sent(target, "Be a pirate.")
+    mine = await sent(target, role)
     assert len(mine) == 2, "both turns of the first run"
     for body in mine:
         assert body["instructions"].startswith(f"Do what the script says.\n\n{INTRODUCTION}\n")

@@ -301,7 +301,7 @@ async def test_every_route_answers_the_same_in_both(pair: Pair, run: dict[str, A
         "session_id": run["session_id"],
         "batch_id": batch,
         "response_id": response["id"],
-        "model": "workshop",
+        "model": "bench",
         "call": "1.0",
     }
     statuses: dict[str, set[int]] = {}

@@ -63,7 +63,7 @@ async def pester(hosts: list[FunctionsHost], api: Api, run_id: str, times: int) 
         run = await api.run(run_id)
         return run if await look(run) else None
 
-    found: dict[str, Any] = await eventually(over)
+    found: dict[str, Any] = await eventually(over, timeout=120)  # the wakes alone are seconds of work
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from shared.agentkit.caller import CallerInstructions
+from shared.agentkit.caller import CallerInstructions, CallerTools
 from shared.agentkit.extras import Annotation, HostedCall
 from shared.agentkit.output import OutputFormat
 from shared.agentkit.tools import Tool
@@ -75,7 +75,8 @@ class RunOptions:
     ``model`` None is the agent's own. ``run`` is there whenever messages are sent for one. ``stream`` makes a response
     in the background one that can be followed while it is made; an agent that does not stream ignores it.
     ``caller_options`` are set by the caller, of those that the agent allows; ``instructions`` are the caller's, to
-    follow the agent's own.
+    follow the agent's own. ``tools`` are the caller's functions, in the notation of the Responses API, for the model to
+    call beside the agent's; ``tool_choice``, in the same notation, says which it must call (None: as it likes).
     """
 
     timeout: float
@@ -88,6 +89,8 @@ class RunOptions:
     run: RunInfo | None = None
     caller_options: Mapping[str, Any] = field(default_factory=dict)
     instructions: str = ""
+    tools: Sequence[Item] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
 
     @property
     def owner(self) -> str:
@@ -252,6 +255,11 @@ class Agent(Protocol):
     @property
     def caller_instructions(self) -> CallerInstructions:
         """What becomes of a caller's instructions, and of their system and developer messages."""
+        ...
+
+    @property
+    def caller_tools(self) -> CallerTools:
+        """What becomes of a caller's own functions."""
         ...
 
     @property

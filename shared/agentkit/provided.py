@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from shared.agentkit import faults
 from shared.agentkit.agent import AgentUpdate, RunInfo, RunOptions
-from shared.agentkit.caller import CallerInstructions, check_names, with_callers
+from shared.agentkit.caller import CallerInstructions, CallerTools, check_names, with_callers
 from shared.agentkit.output import OutputFormat
 from shared.agentkit.provider import Provider
 from shared.agentkit.tools import Tool, by_name
@@ -30,6 +30,7 @@ class ProvidedAgent:
     ``caller_options`` names the options that a caller may set, over the agent's own (``agentkit.caller``).
     ``caller_instructions`` is what becomes of a caller's instructions; None: they follow the agent's own, or are a
     message of the caller's where a tool needs approval, since they must not talk a person into it.
+    ``caller_tools``: whether a caller may bring functions of their own, which they call themselves.
     """
 
     not_of_its_api: frozenset[str] = frozenset()
@@ -50,6 +51,7 @@ class ProvidedAgent:
         options: Mapping[str, Any] | None = None,
         caller_options: Iterable[str] = (),
         caller_instructions: CallerInstructions | None = None,
+        caller_tools: CallerTools = "refuse",
     ) -> None:
         self.name = name
         self.description = description
@@ -67,6 +69,9 @@ class ProvidedAgent:
         if caller_instructions not in (None, *get_args(CallerInstructions)):
             raise ValueError(f"caller_instructions of the agent {name} cannot be {caller_instructions!r}")
         self._caller_instructions = caller_instructions
+        if caller_tools not in get_args(CallerTools):
+            raise ValueError(f"caller_tools of the agent {name} cannot be {caller_tools!r}")
+        self.caller_tools: CallerTools = caller_tools
 
     @property
     def asks_approval(self) -> bool:

@@ -243,6 +243,20 @@ class ModelNotAllowed(DormouseError):
     status = 400
 
 
+class ToolOutputsMissing(DormouseError):
+    """The conversation waits for the outputs of calls that its caller makes. Send them, or begin a new conversation."""
+
+    code = "tool_outputs_missing"
+    status = 400
+
+
+class NoSuchToolCall(DormouseError):
+    """There is no call that this output belongs to. Send the call before it, or go on from the response that has it."""
+
+    code = "no_such_tool_call"
+    status = 400
+
+
 class AgentMismatch(DormouseError):
     """This session belongs to another agent. Name that agent, or leave `agent` out."""
 

@@ -23,7 +23,8 @@ from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
 from shared.runs.model.facts import Fact
 from shared.runs.model.phases import Ended, RunStatus
-from shared.runs.model.run import Run, Session, Text
+from shared.runs.model.run import Run, Text
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
 from shared.runs.rules import schedule
 from shared.runs.rules.change import Before, Change, Refused
@@ -138,12 +139,14 @@ def session_after(session: Session, after: Run, settings_chain: str) -> Session:
     next run is rebuilt from the items that remain.
     """
     if after.is_deleted:
-        return replace(session, active_run=None, response_id=None, last_activity=after.updated_at)
+        calls = None if session.open_calls == after.request.number else session.open_calls
+        return replace(session, active_run=None, response_id=None, open_calls=calls, last_activity=after.updated_at)
     released = replace(session, active_run=None, last_activity=after.updated_at)
     if after.status is RunStatus.COMPLETED:
         # Only under ``auto`` is a replay what was found out; otherwise the setting says so for every run.
         learnt = after.chain.replay and settings_chain == "auto"
-        released = replace(released, response_id=after.chain.last_response_id, replay=learnt)
+        calls = after.request.number if after.result.open_calls else None
+        released = replace(released, response_id=after.chain.last_response_id, replay=learnt, open_calls=calls)
     return released
 
 

@@ -252,7 +252,7 @@ export interface CallError {
 }
 
 /** Where one tool call stands. */
-export type CallState = "waiting" | "open" | "started" | "finished";
+export type CallState = "waiting" | "open" | "started" | "finished" | "handed_over";
 
 /** What was tried. */
 export interface Checks {

@@ -83,6 +83,7 @@ SUBMITTED_AND_FINAL = Answer(
         errors.SessionNotFound,
         errors.SessionBusy,
         errors.AgentMismatch,
+        errors.ToolOutputsMissing,
         errors.RunDeleted,
         errors.IdempotencyKeyReused,
         errors.TooManyActiveRuns,

@@ -9,11 +9,12 @@ from typing import Any, Literal, NotRequired, TypedDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.agentkit.agent import Usage
+from shared.agentkit.agent import FunctionCall, Usage
 from shared.api.http import json_response
+from shared.api.openai.chat_messages import to_items
 from shared.api.openai.http import NO_RETRY, error_object, openai_operation, owner_of_key
 from shared.api.openai.objects import output_turns, response_id
-from shared.api.openai.parameters import IGNORED_HEADER, Options, invalid, read_parameters, unsupported
+from shared.api.openai.parameters import IGNORED_HEADER, Options, invalid, read_parameters
 from shared.api.openai.requests import read_body, submission_of, with_idempotency_key
 from shared.api.openai.schemas import COMPLETION, CREATE_COMPLETION
 from shared.api.openai.starting import (
@@ -28,11 +29,11 @@ from shared.api.openai.streaming import PING, TEXT_EVENTS, error_of_stream, resp
 from shared.api.operations import IDEMPOTENCY_KEY, Answer
 from shared.api.pacing import EventStream, TimeIsUp, paced
 from shared.drivers.driver import Driver
-from shared.errors import CompletionFailed, StillRunning
+from shared.errors import CompletionFailed, NoSuchToolCall, StillRunning, ToolOutputsMissing
 from shared.runs.commands.submission import Submission
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
-from shared.runs.queries.conversation import TurnText, current, turn_texts
+from shared.runs.queries.conversation import TurnText, current, open_calls_of, turn_texts
 from shared.wiring import App
 
 FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -72,13 +73,35 @@ class CompletionUsage(TypedDict):
     completion_tokens_details: CompletionTokensDetails
 
 
+class CalledFunction(TypedDict):
+    """A function of the caller's, and what to call it with."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(TypedDict):
+    """A call that the caller is to make."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class ChunkCall(ToolCall):
+    """The same in a chunk, as a whole."""
+
+    index: int
+
+
 class CompletionMessage(TypedDict):
-    """The agent's text, or its refusal."""
+    """The agent's text, or its refusal, and calls of the caller's functions."""
 
     role: Literal["assistant"]
     content: str | None
     refusal: str | None
     annotations: list[Any]
+    tool_calls: NotRequired[list[ToolCall]]
 
 
 class Choice(TypedDict):
@@ -109,6 +132,7 @@ class ChunkDelta(TypedDict, total=False):
     role: Literal["assistant"]
     content: str
     refusal: str
+    tool_calls: list[ChunkCall]
 
 
 class ChunkChoice(TypedDict):
@@ -144,7 +168,7 @@ class Chunk(TypedDict):
             or_stream=True,
         )
     },
-    problems=(*START_PROBLEMS, CompletionFailed),
+    problems=(*START_PROBLEMS, CompletionFailed, ToolOutputsMissing, NoSuchToolCall),
 )
 async def create_completion(request: Request, app: App, driver: Driver) -> Response:
     """Create a chat completion.
@@ -173,19 +197,21 @@ async def _created(
             return EventStream(_body(run, app, driver, with_usage=with_usage, arrived=arrived), slot.keep())
         run = await wait_for_end(request, run, app, arrived=arrived, instead=INSTEAD)
     check_has_answer(run)
-    return json_response(chat_completion(run, await turn_texts(app.ports, run)))
+    return json_response(chat_completion(run, await turn_texts(app.ports, run), await open_calls_of(app.ports, run)))
 
 
-def chat_completion(run: Run, turns: Sequence[TurnText]) -> ChatCompletion:
-    """The run as a chat completion."""
+def chat_completion(run: Run, turns: Sequence[TurnText], calls: Sequence[FunctionCall] = ()) -> ChatCompletion:
+    """The run as a chat completion. ``calls``: those of the caller's functions that it ended with."""
+    message = _message(run, turns)
+    if calls:
+        message["tool_calls"] = [_tool_call(call.call_id, call.name, call.arguments) for call in calls]
+        message["content"] = message["content"] or None
     return {
         "id": _completion_id(run),
         "object": "chat.completion",
         "created": int(run.request.created_at.timestamp()),
         "model": run.request.agent,
-        "choices": [
-            {"index": 0, "message": _message(run, turns), "logprobs": None, "finish_reason": _finish_reason(run)}
-        ],
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(run)}],
         "usage": _usage(run.counters.usage),
         "service_tier": "default",
         "system_fingerprint": None,
@@ -216,35 +242,8 @@ def _read(body: Mapping[str, Any], owner: str, app: App) -> tuple[Submission, Op
     messages = body["messages"]
     if not isinstance(messages, list):
         raise invalid("messages", "must be a list of messages, and not empty")
-    converted = [_to_response_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
-    return submission_of(parameters, body, converted, owner, app, messages="messages")
-
-
-def _to_response_message(message: Any, param: str) -> Any:
-    """A chat message in the shape of the Responses API, whose reader finds what is wrong with it."""
-    if not isinstance(message, dict):
-        return message
-    if message.get("role") in ("tool", "function") or message.get("tool_calls") or message.get("function_call"):
-        raise unsupported(param, "the agent's tools run here; leave calls and their results out of the messages.")
-    content = message.get("content")
-    # Only the form is changed here: whatever is wrong stays, for the one reader that refuses it.
-    if isinstance(content, list):
-        content = [_to_response_part(part) for part in content]
-    if content is None and message.get("role") == "assistant" and isinstance(message.get("refusal"), str):
-        content = message["refusal"]
-    return {"role": message.get("role"), "content": content}
-
-
-def _to_response_part(part: Any) -> Any:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind == "text":
-        return {"type": "input_text", "text": part.get("text")}
-    if kind == "image_url":
-        # Some clients send the address itself in place of an object.
-        image = part.get("image_url")
-        fields: Mapping[str, Any] = image if isinstance(image, dict) else {"url": image}
-        return {"type": "input_image", "image_url": fields.get("url"), "detail": fields.get("detail")}
-    return part
+    items, places = to_items(messages)
+    return submission_of(parameters, body, items, owner, app, messages="messages", places=places)
 
 
 async def _body(run: Run, app: App, driver: Driver, *, with_usage: bool, arrived: float) -> AsyncGenerator[bytes, None]:
@@ -271,7 +270,7 @@ async def _chunks(run: Run, app: App, driver: Driver, *, with_usage: bool) -> As
     live = agent is None or agent.output is None
     # As OpenAI begins: the role comes first, in a chunk of its own.
     yield _chunk(run, {"role": "assistant", "content": ""})
-    message, restarted, has_content = "", False, False
+    message, restarted, has_content, called = "", False, False, 0
     async with contextlib.aclosing(response_events(run, None, app, driver)) as events:
         async for event in events:
             if event["type"] == "response.in_progress":
@@ -289,6 +288,9 @@ async def _chunks(run: Run, app: App, driver: Driver, *, with_usage: bool) -> As
                 # A refusal that follows other text is content, as in the whole completion.
                 has_content |= event["type"] == "response.output_text.delta"
                 yield _chunk(run, {"content": words} if has_content else {"refusal": words})
+            elif event["type"] == "response.output_item.done" and event["item"]["type"] == "function_call":
+                yield _chunk(run, {"tool_calls": [_chunk_call(event["item"], called)]})
+                called += 1
     # The stream may have lasted minutes: status and usage are those of now.
     run = await current(app.ports, run)
     check_has_answer(run)
@@ -310,10 +312,18 @@ def _chunk(run: Run, delta: ChunkDelta, finish_reason: str | None = None) -> Chu
     }
 
 
+def _chunk_call(item: Mapping[str, Any], index: int) -> ChunkCall:
+    return {"index": index, **_tool_call(item["call_id"], item["name"], item["arguments"])}
+
+
+def _tool_call(call_id: str, name: str, arguments: str) -> ToolCall:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
 def _whole(message: CompletionMessage) -> ChunkDelta:
     if message["refusal"] is not None:
         return {"refusal": message["refusal"]}
-    return {} if message["content"] is None else {"content": message["content"]}
+    return {"content": message["content"]} if message["content"] else {}
 
 
 def _message(run: Run, turns: Sequence[TurnText]) -> CompletionMessage:
@@ -330,6 +340,8 @@ def _message(run: Run, turns: Sequence[TurnText]) -> CompletionMessage:
 
 def _finish_reason(run: Run) -> str:
     reason = run.result.incomplete_reason
+    if run.result.open_calls:
+        return "tool_calls"
     return "stop" if reason is None else FINISH_REASONS.get(reason, "length")
 
 

@@ -6,14 +6,16 @@ Each turn that has text is one message, at the index that it has in the output o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from shared.agentkit.agent import Agent
+from shared.agentkit.agent import Agent, FunctionCall
 from shared.api.openai.objects import (
+    NOTHING,
     OutputMessage,
     ResponseObject,
+    call_object,
     message_id,
     output_message,
     refusal_part,
@@ -22,10 +24,16 @@ from shared.api.openai.objects import (
     turns_with_message,
 )
 from shared.api.openai.positions import (
+    CALL_ADDED,
+    CALL_ARGUMENTS,
+    CALL_ARGUMENTS_DONE,
+    CALL_DONE,
+    CALLS,
     CREATED,
     DONE,
     END,
     ERROR,
+    EVENTS_A_CALL,
     FIRST_PART_DONE,
     IN_PROGRESS,
     ITEM_ADDED,
@@ -49,7 +57,7 @@ from shared.api.openai.positions import (
 from shared.api.openai.words import OpenWords
 from shared.runs.model.phases import RunningTools, RunStatus
 from shared.runs.model.run import Run
-from shared.runs.queries.conversation import TurnText
+from shared.runs.queries.conversation import OfCaller, TurnText
 from shared.runs.watching.views import EventId
 
 Event = dict[str, Any]
@@ -66,12 +74,12 @@ class EventWriter:
     known then.
     """
 
-    def __init__(self, run: Run, after: int | None, agent: Agent | None, *, instructions: str = "") -> None:
+    def __init__(self, run: Run, after: int | None, agent: Agent | None, *, callers: OfCaller = NOTHING) -> None:
         position = StreamPosition(0) if after is None else StreamPosition.from_number(after)
         closed = position.slot == DONE and position.step >= ITEM_DONE
         self._run = run
         self._agent = agent
-        self._instructions = instructions
+        self._callers = callers
         self._after = -1 if after is None else after
         self._position = position
 
@@ -170,20 +178,46 @@ class EventWriter:
         stored = self._messages.get(turn)
         return events if stored is None else events + self._tell(stored)
 
-    def end(self, run: Run, turns: list[TurnText]) -> list[Event]:
-        """The run's end, with its stored texts: the messages that are open or not sent yet, and the response."""
+    def end(self, run: Run, turns: list[TurnText], calls: Sequence[FunctionCall] = ()) -> list[Event]:
+        """The run's end, with its stored texts: what is not sent yet of messages and calls, and the response."""
         self._run = run
         self._messages = {each.turn: each for each in turns_with_message(run, turns)}
         here = run.turn.number
         events = self._end_turns_before(here + 1)
+        if self._has_item:  # begun by an attempt that failed: the run has ended with calls, and without a word
+            events += self._take_back(here)
+        for number, call in enumerate(calls):
+            events += self._call(call, number)
         kind = LAST_EVENTS.get(run.status, "response.failed")
         if kind == "response.failed":
             # Some clients pass over ``response.failed``, and show an error for this event alone.
             fields = {"code": run.result.error_code or run.status.value, "param": None}
             message = run.result.error_message or f"The response is {run.status}."
             events += self._event("error", StreamPosition(here, DONE, ERROR), message=message, **fields)
-        response = response_object(run, turns, agent=self._agent, instructions=self._instructions)
+        response = response_object(run, turns, calls, agent=self._agent, callers=self._callers)
         return events + self._event(kind, StreamPosition(here, DONE, END), response=response)
+
+    def _call(self, call: FunctionCall, number: int) -> list[Event]:
+        """The events of a call of the caller's function: what it says is known as a whole."""
+        whole = call_object(self._run, call, len(self._messages) + number)
+        at: Event = {"output_index": len(self._messages) + number}
+        named = {"item_id": whole["id"], **at}
+        step = CALLS + EVENTS_A_CALL * number
+        begun = {**whole, "arguments": "", "status": "in_progress"}
+        events = self._of_call(step + CALL_ADDED, "response.output_item.added", **at, item=begun)
+        arguments = {"delta": call.arguments}
+        events += self._of_call(step + CALL_ARGUMENTS, "response.function_call_arguments.delta", **named, **arguments)
+        done = {"name": call.name, "arguments": call.arguments}
+        events += self._of_call(step + CALL_ARGUMENTS_DONE, "response.function_call_arguments.done", **named, **done)
+        return events + self._of_call(step + CALL_DONE, "response.output_item.done", **at, item=whole)
+
+    def _of_call(self, step: int, kind: str, **fields: Any) -> list[Event]:
+        return self._event(kind, StreamPosition(self._run.turn.number, DONE, step), **fields)
+
+    def _take_back(self, turn: int) -> list[Event]:
+        """What begins the response anew, without the message that is open."""
+        self._has_item = self._has_part = False
+        return self._event("response.in_progress", StreamPosition(turn, DONE, TEXT_DONE), response=self._in_progress())
 
     def _end_turns_before(self, turn: int) -> list[Event]:
         events: list[Event] = []
@@ -306,11 +340,11 @@ class EventWriter:
         }
 
     def _queued(self) -> ResponseObject:
-        return response_object(self._run, instructions=self._instructions)
+        return response_object(self._run, callers=self._callers)
 
     def _in_progress(self) -> ResponseObject:
         # Also for a run that has ended: a viewer who comes late gets the same first events.
-        response = response_object(replace(self._run, phase=RunningTools()), instructions=self._instructions)
+        response = response_object(replace(self._run, phase=RunningTools()), callers=self._callers)
         response["error"] = response["incomplete_details"] = None
         return response
 

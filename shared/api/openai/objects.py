@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from shared.agentkit.agent import Agent, Item, Usage
+from shared.agentkit.agent import Agent, FunctionCall, Item, Usage
 from shared.api.openai.positions import MAX_NUMBER
 from shared.runs.model.ids import parse_run_id, run_id
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
-from shared.runs.queries.conversation import TurnText
+from shared.runs.queries.conversation import OfCaller, TurnText
+
+NOTHING = OfCaller()
+OF_FUNCTIONS: Mapping[str, Any] = {"description": None, "parameters": None, "strict": None}
+"""What OpenAI's typed clients want of a function, though its caller left it out."""
 
 
 class TextPart(TypedDict):
@@ -37,6 +41,28 @@ class OutputMessage(TypedDict):
     role: Literal["assistant"]
     status: Literal["in_progress", "completed", "incomplete"]
     content: list[TextPart | RefusalPart]
+
+
+class CallObject(TypedDict):
+    """A call of a caller's function: an item of ``output``, and of the input of a caller who keeps the conversation."""
+
+    id: str
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+    status: Literal["in_progress", "completed"]
+
+
+class OutputObject(TypedDict):
+    """What a caller's function gave: an item of the input."""
+
+    id: str
+    type: Literal["function_call_output"]
+    call_id: str
+    output: Any
+    """A text, or parts as the caller sent them."""
+    status: Literal["completed"]
 
 
 class InputMessage(TypedDict):
@@ -98,7 +124,7 @@ class ResponseObject(TypedDict):
     status: str
     background: bool
     model: str
-    output: list[OutputMessage]
+    output: list[OutputMessage | CallObject]
     error: ResponseError | None
     incomplete_details: IncompleteDetails | None
     usage: ResponseUsage | None
@@ -113,7 +139,7 @@ class ResponseObject(TypedDict):
     store: bool
     temperature: float
     text: Mapping[str, Any]
-    tool_choice: str
+    tool_choice: Any
     tools: list[Any]
     top_logprobs: int
     top_p: float
@@ -122,11 +148,16 @@ class ResponseObject(TypedDict):
 
 
 def response_object(
-    run: Run, turns: Sequence[TurnText] = (), *, agent: Agent | None = None, instructions: str = ""
+    run: Run,
+    turns: Sequence[TurnText] = (),
+    calls: Sequence[FunctionCall] = (),
+    *,
+    agent: Agent | None = None,
+    callers: OfCaller = NOTHING,
 ) -> ResponseObject:
     """The run as a response. ``output`` is empty until the run has ended, as the provider's own is.
 
-    ``instructions`` are those of the caller that were taken as such, whose own row may only refer to them.
+    ``calls`` are those of the caller's functions that it ended with, and ``callers`` is what the caller brought.
     """
     ended = run.terminal
     form = None if agent is None or agent.output is None else agent.output.response_format()
@@ -142,7 +173,7 @@ def response_object(
         "status": "in_progress" if run.status is RunStatus.REQUIRES_ACTION else run.status.value,
         "background": run.request.background,
         "model": run.request.agent,
-        "output": output_messages(run, turns) if ended else [],
+        "output": output_items(run, turns, calls) if ended else [],
         "error": _error(run),
         "incomplete_details": None if reason is None else {"reason": reason},
         "usage": _usage(run.counters.usage) if ended else None,
@@ -150,18 +181,18 @@ def response_object(
         "previous_response_id": None
         if follows is None
         else response_id(run_id(request.branch_of or request.session_id, follows)),
-        "instructions": instructions or None,
+        "instructions": callers.instructions or None,
         # From here on the provider's defaults: typed clients want the fields, and the agent decides on them.
         "max_output_tokens": None,
         "max_tool_calls": None,
-        "parallel_tool_calls": True,
+        "parallel_tool_calls": callers.tools.parallel is not False,
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
         "store": True,
         "temperature": 1.0,
         "text": {"format": form or {"type": "text"}},
-        "tool_choice": "auto",
-        "tools": [],
+        "tool_choice": callers.tools.choice or "auto",
+        "tools": [{**OF_FUNCTIONS, **each} for each in callers.tools.definitions],
         "top_logprobs": 0,
         "top_p": 1.0,
         "truncation": "disabled",
@@ -180,16 +211,34 @@ def turns_with_message(run: Run, turns: Iterable[TurnText]) -> list[TurnText]:
     """The turns of an ended run that are the messages of its output, in order: its last turn always has one.
 
     So a run that failed has a message that is incomplete, and without words where there are none: some clients show an
-    error on a message alone, and a message that a stream had begun is in the response, too.
+    error on a message alone, and a message that a stream had begun is in the response, too. One that ended with calls
+    needs no words.
     """
     kept = output_turns(run, turns)
     here = run.turn.number
+    if run.result.open_calls:
+        return kept
     return kept if kept and kept[-1].turn == here else [*kept, TurnText(turn=here)]
 
 
-def output_messages(run: Run, turns: Iterable[TurnText]) -> list[OutputMessage]:
+def output_items(
+    run: Run, turns: Iterable[TurnText], calls: Iterable[FunctionCall]
+) -> list[OutputMessage | CallObject]:
     """The output of an ended run."""
-    return [output_message(run, each, index) for index, each in enumerate(turns_with_message(run, turns))]
+    messages = [output_message(run, each, index) for index, each in enumerate(turns_with_message(run, turns))]
+    return [*messages, *(call_object(run, call, index) for index, call in enumerate(calls, start=len(messages)))]
+
+
+def call_object(run: Run, call: FunctionCall, index: int) -> CallObject:
+    """A call of the caller's function as the output item of that index."""
+    return {
+        "id": f"fc_{run.id.removeprefix('run_')}_{index + 1}",
+        "type": "function_call",
+        "call_id": call.call_id,
+        "name": call.name,
+        "arguments": call.arguments,
+        "status": "completed",
+    }
 
 
 def output_message(run: Run, turn: TurnText, index: int) -> OutputMessage:
@@ -226,18 +275,37 @@ def refusal_part(text: str) -> RefusalPart:
     return {"type": "refusal", "refusal": text}
 
 
-def input_messages(run: Run, items: Iterable[Item]) -> list[InputMessage]:
+def input_items(run: Run, items: Iterable[Item]) -> list[InputMessage | CallObject | OutputObject]:
     """The run's input as the items of a list."""
-    return [
-        {
-            "id": f"msg_{run.id.removeprefix('run_')}_in{index}",
-            "type": "message",
-            "role": item["role"],
-            "status": "completed",
-            "content": _input_parts(item["role"], item["content"]),
-        }
-        for index, item in enumerate(items)
-    ]
+    return [_input_item(item, f"{run.id.removeprefix('run_')}_in{index}") for index, item in enumerate(items)]
+
+
+def _input_item(item: Item, name: str) -> InputMessage | CallObject | OutputObject:
+    match item.get("type"):
+        case "function_call":
+            return {
+                "id": f"fc_{name}",
+                "type": "function_call",
+                "call_id": item["call_id"],
+                "name": item["name"],
+                "arguments": item["arguments"],
+                "status": "completed",
+            }
+        case "function_call_output":
+            return {
+                "id": f"fco_{name}",
+                "type": "function_call_output",
+                "call_id": item["call_id"],
+                "output": item["output"],
+                "status": "completed",
+            }
+    return {
+        "id": f"msg_{name}",
+        "type": "message",
+        "role": item["role"],
+        "status": "completed",
+        "content": _input_parts(item["role"], item["content"]),
+    }
 
 
 def response_id(run: str) -> str:

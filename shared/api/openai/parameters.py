@@ -32,6 +32,9 @@ NULL_LEVELS = 8
 OF_THE_STREAM = frozenset({"stream_options"})
 """Parameters about the form of the answer, which whoever writes it reads."""
 
+OF_TOOLS = frozenset({"parallel_tool_calls", "tool_choice", "tools"})
+"""Parameters about a caller's own functions, which are read with them."""
+
 DEFAULTS: Mapping[str, Sequence[Any]] = {
     "frequency_penalty": [0],
     "function_call": ["auto", "none"],
@@ -47,8 +50,6 @@ DEFAULTS: Mapping[str, Sequence[Any]] = {
     "service_tier": ["auto", "default"],
     "store": [True],
     "temperature": [1],
-    "tool_choice": ["auto"],
-    "tools": [[]],
     "top_logprobs": [0],
     "top_p": [1],
     "truncation": ["disabled"],
@@ -66,7 +67,7 @@ REFUSALS: Mapping[str, str] = {
     "n": "there is one answer to a request.",
     "prompt": "the agent has its own instructions. Say what you want in the input.",
     "tool_choice": "the agent has its own tools and decides when to use them.",
-    "tools": "the agent has its own tools, which run here.",
+    "tools": "the agent has its own tools, which run here, and takes no functions of its callers.",
     "top_logprobs": "there are no probabilities of tokens here. Leave it out.",
     "web_search_options": "the agent has its own tools and decides when to use them.",
 }
@@ -146,7 +147,10 @@ def options_of(body: Mapping[str, Any], agent: Agent, *, messages: str) -> Optio
     """
     passed: dict[str, Any] = {}
     ignored: list[str] = []
+    of_tools = OF_TOOLS if body.get("tools") else OF_TOOLS - {"parallel_tool_calls"}
     for sent, value in _flat(body, messages):
+        if sent in of_tools:
+            continue
         name, meant = _canonical(sent, value)
         if name in agent.caller_options:
             if problem := problem_of(name, meant):

@@ -34,8 +34,18 @@ RESTARTED, ITEM_ADDED, PART_ADDED = 0, 1, 2
 """Steps of a slot: the message begins anew; its item sent; its first part sent. ``PART_ADDED + code``: so much of the
 part's text sent."""
 
-TEXT_DONE, FIRST_PART_DONE, SECOND_ADDED, SECOND_TOLD, REFUSAL_DONE, LAST_PART_DONE, ITEM_DONE, ERROR, END = range(9)
+TEXT_DONE, FIRST_PART_DONE, SECOND_ADDED, SECOND_TOLD, REFUSAL_DONE, LAST_PART_DONE, ITEM_DONE, ERROR = range(8)
 """Steps of the slot ``DONE``. A refusal that follows a text is sent here, as the message's second part."""
+
+CALLS = ERROR + 1
+"""The step of the first event of the calls of a caller's functions, ``EVENTS_A_CALL`` each."""
+
+CALL_ADDED, CALL_ARGUMENTS, CALL_ARGUMENTS_DONE, CALL_DONE = range(4)
+EVENTS_A_CALL = 4
+MAX_CALLS = 90
+
+END = CALLS + EVENTS_A_CALL * MAX_CALLS
+"""The step of the last event of all."""
 
 
 def code_of(characters: int) -> int:
@@ -76,7 +86,7 @@ LIVE_TURNS = 127
 LATE = (LIVE_TURNS + 1) * TURN
 """The number of the first event of the turn after ``LIVE_TURNS``."""
 
-LATE_STEPS = 16
+LATE_STEPS = 512
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,20 +8,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.api.openai.objects import input_messages, output_messages
+from shared.api.openai.objects import input_items, output_items
 from shared.api.openai.parameters import too_large
 from shared.errors import ItemNotFound, RunNotFound
 from shared.runs.concurrency import side_by_side
 from shared.runs.model.ids import run_id
-from shared.runs.queries.conversation import input_of, turn_texts
+from shared.runs.queries.conversation import input_of, open_calls_of, turn_texts
 from shared.runs.queries.runs import run_of_owner
 from shared.wiring import App
 
 READS = 8
 """Responses that are read side by side: their texts are in memory together."""
 
-# As `message_id` and `input_messages` make them: each item has one id only.
-_ITEM_ID = re.compile(r"msg_([0-9a-f]{32})_([1-9][0-9]{0,7})_(in)?(?:0|[1-9][0-9]{0,5})", re.ASCII)
+# As `message_id`, `call_object` and `input_items` make them: each item has one id only.
+_ITEM_ID = re.compile(r"(?:msg|fco?)_([0-9a-f]{32})_([1-9][0-9]{0,7})_(in)?(?:0|[1-9][0-9]{0,5})", re.ASCII)
 
 Found = dict[str, Mapping[str, Any]]
 """Items by their ids."""
@@ -86,15 +86,18 @@ async def _items_of(run_name: str, wanted: Sequence[str], owner: str, app: App) 
             return {}
         items: Found = {}
         if asked:
-            items |= {item["id"]: item for item in input_messages(run, await input_of(app.ports, run))}
+            items |= {item["id"]: item for item in input_items(run, await input_of(app.ports, run))}
         if len(asked) < len(wanted):
-            items |= {item["id"]: item for item in output_messages(run, await turn_texts(app.ports, run))}
+            turns, calls = await turn_texts(app.ports, run), await open_calls_of(app.ports, run)
+            items |= {item["id"]: item for item in output_items(run, turns, calls)}
     except RunNotFound:
         return {}
     return {name: items[name] for name in wanted if name in items}
 
 
 def _size_of(item: Mapping[str, Any]) -> int:
+    if "content" not in item:
+        return len(json.dumps(item))
     # Marks on a text are left behind: only words count, and whatever is no words as a whole.
     words = [part.get("text") or part.get("refusal") or json.dumps(part) for part in item["content"]]
     return sum(len(each.encode("utf-8", "replace")) for each in words)

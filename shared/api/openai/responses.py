@@ -8,7 +8,7 @@ from starlette.responses import Response
 from shared import errors
 from shared.api.http import json_response, not_modified
 from shared.api.openai.http import openai_operation, owner_of_key
-from shared.api.openai.objects import input_messages, response_id, response_object, run_id_of
+from shared.api.openai.objects import input_items, response_id, response_object, run_id_of
 from shared.api.openai.parameters import IGNORED_HEADER
 from shared.api.openai.positions import MAX_NUMBER
 from shared.api.openai.requests import flag_of_query, number_of_query, read_create
@@ -23,7 +23,7 @@ from shared.runs.commands.cancel import cancel as cancel_run
 from shared.runs.commands.delete import delete_run
 from shared.runs.commands.submission import Submission
 from shared.runs.model.run import Run
-from shared.runs.queries.conversation import input_of, instructions_of, turn_texts
+from shared.runs.queries.conversation import input_of, of_caller, open_calls_of, turn_texts
 from shared.runs.queries.runs import run_of_owner
 from shared.wiring import App
 
@@ -50,6 +50,8 @@ INSTEAD = "Next time ask with `background: true`, which answers at once, or with
         errors.PreviousResponseNotFound,
         errors.ConversationTooLong,
         errors.AgentMismatch,
+        errors.ToolOutputsMissing,
+        errors.NoSuchToolCall,
         errors.SessionBusy,
         errors.StreamEnded,
         errors.TextRestarted,
@@ -178,7 +180,7 @@ async def list_input_items(request: Request, app: App) -> Response:
     if order not in ("asc", "desc"):
         raise InvalidRequest("`order` is `asc` or `desc`.", param="order")
     limit = limit_of(request.query_params)
-    items = input_messages(run, await input_of(app.ports, run))
+    items = input_items(run, await input_of(app.ports, run))
     if order == "desc":
         items.reverse()
     after = request.query_params.get("after")
@@ -208,5 +210,5 @@ async def _own_run(request: Request, app: App) -> Run:
 
 async def _answer(run: Run, app: App) -> Response:
     turns = await turn_texts(app.ports, run) if run.terminal else []
-    agent, instructions = app.ports.agents.get(run.request.agent), await instructions_of(app.ports, run)
-    return json_response(response_object(run, turns, agent=agent, instructions=instructions))
+    agent, calls = app.ports.agents.get(run.request.agent), await open_calls_of(app.ports, run)
+    return json_response(response_object(run, turns, calls, agent=agent, callers=await of_caller(app.ports, run)))

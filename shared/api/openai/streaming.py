@@ -18,7 +18,7 @@ from shared.drivers.driver import Driver
 from shared.errors import DormouseError, ResponseNotFound, StorageUnavailable, StreamEnded, TextRestarted
 from shared.runs.model.run import Run
 from shared.runs.ports import log
-from shared.runs.queries.conversation import current, instructions_of, turn_texts
+from shared.runs.queries.conversation import current, of_caller, open_calls_of, turn_texts
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.watching.viewer_limit import ViewerSlot
 from shared.runs.watching.views import Delta, End, Snapshot, State, StatusChanged, ViewEvent
@@ -27,8 +27,8 @@ from shared.wiring import App
 TEXT_EVENTS = ("response.output_text.delta", "response.refusal.delta")
 """What the text of a message is sent in."""
 
-NEW_WORDS = (*TEXT_EVENTS, "response.content_part.added")
-"""Events that go on with a message that has begun anew."""
+BEGINNINGS = (*TEXT_EVENTS, "response.content_part.added", "response.output_item.added")
+"""Events that go on with a response that has begun anew."""
 
 PING = b": ping\n\n"
 
@@ -56,8 +56,8 @@ def error_of_stream(raised: Exception, run: Run) -> DormouseError:
 
 async def response_events(run: Run, after: int | None, app: App, driver: Driver) -> AsyncGenerator[Event, None]:
     """The events as they come. Raises ``ResponseNotFound`` or ``RunNotFound`` when the run is deleted meanwhile."""
-    instructions = await instructions_of(app.ports, run)
-    writer = EventWriter(run, after, app.ports.agents.get(run.request.agent), instructions=instructions)
+    callers = await of_caller(app.ports, run)
+    writer = EventWriter(run, after, app.ports.agents.get(run.request.agent), callers=callers)
     for event in writer.start():
         yield event
     # From the start of the current attempt, also for a client that comes back: its number counts the words it has.
@@ -77,13 +77,13 @@ async def not_doubled(events: AsyncIterator[Event | None]) -> AsyncGenerator[Eve
     Many clients only append. Sent the new words of a message that begins anew, they would have both, and take that for
     the answer. Who takes the stream up again has asked for what follows, and is told of the new beginning.
     """
-    begun, anew = set[str](), list[Event]()
+    begun, done, anew = set[str](), set[str](), list[Event]()
     async for event in events:
         if event is None:
             yield None
-        elif event["type"] == "response.in_progress" and begun & {item["id"] for item in event["response"]["output"]}:
+        elif event["type"] == "response.in_progress" and begun - done:
             anew = [event]  # it may yet turn out that there are no other words
-        elif anew and event["type"] in NEW_WORDS:
+        elif anew and event["type"] in BEGINNINGS:
             raise TextRestarted
         else:
             for each in (*anew, event):
@@ -91,6 +91,8 @@ async def not_doubled(events: AsyncIterator[Event | None]) -> AsyncGenerator[Eve
             anew = []
             if event["type"] in TEXT_EVENTS:
                 begun.add(event["item_id"])
+            elif event["type"] == "response.output_item.done":
+                done.add(event["item"]["id"])
 
 
 async def _events_of(view: ViewEvent, writer: EventWriter, run: Run, app: App) -> list[Event]:
@@ -98,7 +100,8 @@ async def _events_of(view: ViewEvent, writer: EventWriter, run: Run, app: App) -
         case State() | StatusChanged():
             return writer.leave_queue(view.run)
         case End():
-            return writer.end(view.run, await turn_texts(app.ports, view.run))
+            turns, calls = await turn_texts(app.ports, view.run), await open_calls_of(app.ports, view.run)
+            return writer.end(view.run, turns, calls)
         case Snapshot() if view.text:
             # The whole text of the turn: the rows show its parts, too.
             now = await current(app.ports, run)

@@ -23,12 +23,14 @@ def is_chained(run: Run, agent: Agent) -> bool:
 async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | None = None) -> list[Item]:
     """The input of the run's current turn. ``given``: the run's own items, while it is not written yet.
 
-    Chained: the user's items for the first turn, then the outputs of the last turn's tools. Replayed, where that is
+    Chained: for the first turn the user's items, behind what our own tools gave in the turn that the run goes on from;
+    then the outputs of the last turn's tools. Replayed, where that is
     asked for or there is nothing to chain to: the items of the session's completed runs and this run's own, in
     order, without the provider's ids. Raises ``ConversationTooLong``.
     """
     if is_chained(run, agent):
-        return with_fences(await store.last_items(run) if given is None else given)
+        new = await store.last_items(run) if given is None else given
+        return with_fences([*await _owed_outputs(store, run), *new])
     items: list[Item] = []
     held = 0
     async for appended in _so_far(store, run, given):
@@ -39,6 +41,13 @@ async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | 
             raise ConversationTooLong
         items += kept
     return with_fences(replayed(items))
+
+
+async def _owed_outputs(store: RunStore, run: Run) -> list[Item]:
+    if run.turn.number > 1 or not run.request.outputs:
+        return []
+    found: list[Item] = json.loads(await store.load_text(run, run.request.outputs))
+    return found
 
 
 def with_fences(items: Iterable[Item]) -> list[Item]:
@@ -98,6 +107,9 @@ class ConversationTooLong(Exception):
 STANDALONE = frozenset({"message", "function_call", "function_call_output", "mcp_approval_response"})
 """The items that mean something without a provider's id; ``reasoning`` and the calls of hosted tools need theirs."""
 
+PAIRED = ("function_call", "function_call_output")
+"""Of these a provider takes none without the other."""
+
 NAMED = frozenset({"mcp_approval_request"})
 """Items that another one of the conversation refers to by its id."""
 
@@ -108,15 +120,19 @@ REPLAYED = STANDALONE | NAMED
 def replayed(items: Iterable[Item]) -> list[Item]:
     """The items as input that any provider takes: standalone ones, without ids (but where one is referred to).
 
-    An approval that the provider has acted on is left out with its request: without the call's own item, which
+    A call without an output is left out, and an output without a call: one of them was deleted with its run. An
+    approval that the provider has acted on is left out with its request: without the call's own item, which
     cannot be sent again, it would make the call a second time.
     """
     items = list(items)
     used = _used_approvals(items)
+    called, answered = ({each.get("call_id") for each in items if each.get("type") == kind} for kind in PAIRED)
     found = []
     for item in items:
         kind = item.get("type", "message")
         if used and (item.get("approval_request_id") in used or (kind in NAMED and item.get("id") in used)):
+            continue
+        if kind in PAIRED and not {item.get("call_id")} <= called & answered:
             continue
         if kind in STANDALONE:
             found.append({name: value for name, value in item.items() if name not in ("id", "status")})

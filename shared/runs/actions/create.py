@@ -16,6 +16,7 @@ from shared.runs.actions import conversation, outbox, provider
 from shared.runs.actions.lease import Lease
 from shared.runs.commit import commit, commit_through
 from shared.runs.concurrency import LostRace
+from shared.runs.model.callers_tools import CallersTools
 from shared.runs.model.facts import Answer, Attempt, Claimed, NotBuilt, NotCreated, OutcomeUnknown, ResponseCreated
 from shared.runs.model.phases import Claim, Creating
 from shared.runs.model.run import Run
@@ -64,9 +65,21 @@ async def build(ports: Ports, run: Run, agent: Agent, given: list[Item] | None =
         # Each turn: the provider does not carry instructions over from one response to the next.
         instructions=await ports.runs.load_text(run, run.request.instructions),
     )
+    options = with_tools(options, CallersTools.from_json(await ports.runs.load_text(run, run.request.tools)))
     previous = run.chain.last_response_id if conversation.is_chained(run, agent) else None
     session = AgentSession(session_id=run.request.session_id, previous_response_id=previous)
     return Request(attempt=attempt, send=_built(agent, messages, session, options))
+
+
+def with_tools(options: RunOptions, tools: CallersTools) -> RunOptions:
+    """The options with what the caller brings; the choice of a tool is that of the first turn."""
+    # In a later turn it would make the model call it again and again.
+    is_first = options.run is None or options.run.turn == 1
+    callers = options.caller_options
+    if tools.parallel is not None:
+        callers = {"parallel_tool_calls": tools.parallel, **callers}
+    choice = tools.choice if is_first else None
+    return replace(options, tools=tools.definitions, tool_choice=choice, caller_options=callers)
 
 
 def claim_for(ports: Ports, request: Request, agent: Agent) -> Claimed:

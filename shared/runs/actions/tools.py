@@ -6,9 +6,11 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
-from shared.agentkit.agent import Agent, Item
+from shared.agentkit.agent import Agent, Item, text_of
+from shared.agentkit.extras import annotations_of, annotations_to_json
 from shared.agentkit.tools import error_output
 from shared.agentkit.within import within
 from shared.runs.actions.call_row import CallRow
@@ -85,9 +87,14 @@ async def _settle_once(ports: Ports, stored: Stored[Run], owner: str) -> Committ
     turn = stored.value.turn.number
     rows = await calls_of_turn(ports, stored.value)
     calls = [row.value for row in rows]
-    is_done = all(call.state is CallState.FINISHED for call in calls)
-    outputs = json.dumps(await _outputs(ports, stored.value, calls), ensure_ascii=False) if is_done else None
-    return await commit(ports, stored, ToolsSettled(turn=turn, owner=owner, outputs=outputs), calls=rows)
+    fact = ToolsSettled(turn=turn, owner=owner, outputs=None)
+    if all(call.state.is_settled for call in calls):
+        own = [call for call in calls if call.state is CallState.FINISHED]
+        fact = replace(fact, outputs=json.dumps(await _outputs(ports, stored.value, own), ensure_ascii=False))
+        if len(own) < len(calls):  # the run is about to end: what was said beside the calls is its text
+            said = await ports.runs.last_items(stored.value)
+            fact = replace(fact, text=text_of(said), annotations=annotations_to_json(annotations_of(said)))
+    return await commit(ports, stored, fact, calls=rows)
 
 
 async def _outputs(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> list[Item]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.agentkit.agent import Item
+from shared.runs.model.callers_tools import CallersTools
 from shared.runs.model.run import Run
 from shared.runs.store.due import DueRow
 
@@ -63,6 +64,9 @@ class Submission:
     instructions: str = ""
     """The caller's, to follow the agent's own in each turn."""
 
+    tools: CallersTools = field(default_factory=CallersTools)
+    """The functions that the caller brings, and calls."""
+
     deadline_seconds: float | None = None
     """This and the limits: None for the app's own."""
 
@@ -85,6 +89,7 @@ class Submission:
         asked += [self.stream, self.title]
         # Only where there are any: a key from before a deploy must still fit its request.
         asked += [dict(self.options), self.instructions] if self.options or self.instructions else []
+        asked += [self.tools.to_json()] if self.tools.definitions else []
         # A caller's JSON may hold half a surrogate pair, which UTF-8 alone refuses.
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -24,6 +24,7 @@ from shared.runs.commands.admission import admit, check_in_time
 from shared.runs.commands.branching import BranchPoint, begin_branch, branch_point
 from shared.runs.commands.checks import agent_of, busy, check_callback, check_limits, check_model
 from shared.runs.commands.keys import known_key, new_key
+from shared.runs.commands.open_calls import outputs_to_go_on
 from shared.runs.commands.submission import Submission, Submitted
 from shared.runs.commit import bytes_of, give_slot_back
 from shared.runs.concurrency import Races
@@ -31,7 +32,8 @@ from shared.runs.execution import execution, time_at_work, time_is_written
 from shared.runs.listing import is_shown, shown
 from shared.runs.model.ids import is_session_id, run_id
 from shared.runs.model.phases import Creating, RunStatus
-from shared.runs.model.run import Chain, Limits, Request, Run, Schedule, Session
+from shared.runs.model.run import Chain, Limits, Request, Run, Schedule
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import ActionKind, next_time
 from shared.runs.rules.change import Before, Refused, end_run
@@ -43,16 +45,18 @@ from shared.runs.store.index import KeyRecord
 from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
+from shared.settings import Settings
 
-INSTRUCTIONS_IN_ROW = 2_000
-"""Characters of a caller's instructions up to which they stand in the run's row, which every wake reads."""
+TEXT_IN_ROW = 2_000
+"""Characters of a caller's instructions, say, up to which they stand in the run's row, which every wake reads."""
 
 
 async def submit(ports: Ports, wanted: Submission) -> Submitted:
     """Write the run and try the first create. An outage of the provider does not change the answer.
 
     Before anything is written it raises ``UnknownAgent``, ``SessionNotFound``, ``PreviousResponseNotFound``,
-    ``ConversationTooLong``, ``AgentMismatch``, ``ModelNotAllowed``, ``InvalidRequest``, ``CallbacksDisabled``,
+    ``ConversationTooLong``, ``ToolOutputsMissing``, ``NoSuchToolCall``,
+    ``AgentMismatch``, ``ModelNotAllowed``, ``InvalidRequest``, ``CallbacksDisabled``,
     ``TooManyActiveRuns`` or ``IdempotencyKeyReused``. ``SessionBusy``: another run of the session is active, or took
     the number; nothing of this request is left then. ``RunDeleted``: the key's run is. ``TooManyRaces``, and
     ``StoreUnavailable`` at any point.
@@ -74,6 +78,8 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
         return again
     await _check_session(ports, wanted, session, is_new=record is None)
     point = await branch_point(ports, wanted, session, record)
+    if (outputs := await outputs_to_go_on(ports, wanted, session, point)) is None:
+        return None
     agent = agent_of(ports, wanted, session)
     session = None if point is not None else session
     check_model(ports, wanted, agent)
@@ -84,6 +90,7 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
         session_id, number = _next_in(session)
         record = fresh = new_key(ports, wanted.owner, wanted.idempotency_key, wanted.payload, session_id, number)
     run = _new_run(ports, wanted, agent, session, record, point)
+    run = replace(run, request=replace(run.request, outputs=outputs))
     if wanted.assigned is not None and wanted.assigned.cancelled:
         # It is never active, so that it needs no slot: a batch can be stopped while all slots are taken.
         run = end_run(run, ports.clock(), RunStatus.CANCELLED)
@@ -253,14 +260,12 @@ def _new_run(
         owner=wanted.owner,
         fingerprint=fingerprint,
         created_at=created,
-        limits=Limits(
-            turns=wanted.turns or settings.max_turns,
-            tool_calls=wanted.tool_calls or settings.max_tool_calls,
-            total_tokens=wanted.total_tokens or settings.max_total_tokens,
-        ),
+        limits=_limits_of(wanted, settings),
         model=wanted.model,
         options=json.dumps(dict(wanted.options)) if wanted.options else "",
         instructions=wanted.instructions,
+        tools=wanted.tools.to_json(),
+        tool_names=wanted.tools.names,
         stream=wanted.stream,
         metadata=dict(wanted.metadata),
         title=wanted.title or title_of(preview),
@@ -283,6 +288,14 @@ def _new_run(
     )
 
 
+def _limits_of(wanted: Submission, settings: Settings) -> Limits:
+    return Limits(
+        turns=wanted.turns or settings.max_turns,
+        tool_calls=wanted.tool_calls or settings.max_tool_calls,
+        total_tokens=wanted.total_tokens or settings.max_total_tokens,
+    )
+
+
 async def _write(
     ports: Ports, run: Run, given: str, session: Stored[Session] | None, due: DueRow
 ) -> tuple[Stored[Run] | None, create.Request | None]:
@@ -299,9 +312,7 @@ async def _write(
     listing = await ports.index.list_hidden(run)
     kept = await ports.runs.store_text(run, given)
     run = replace(run, chain=replace(run.chain, item_bytes=bytes_of(given)))
-    instructions = await ports.runs.load_text(run, run.request.instructions)
-    kept_apart = await ports.runs.store_text(run, instructions, inline=INSTRUCTIONS_IN_ROW)
-    run = replace(run, request=replace(run.request, instructions=kept_apart))
+    run = await _with_parts(ports, run)
     # Claimed last: long inputs take their time to be written, and the claim has to outlast the whole request.
     run, first = await _with_first_claim(ports, run, given)
     if first is None:
@@ -315,6 +326,16 @@ async def _write(
         # It may be there, of the same key even. The nonce shows whose claim it then has.
         found = await ports.runs.load(run.id)
     return None if found is None else replace(found, listing=listing), first
+
+
+async def _with_parts(ports: Ports, run: Run) -> Run:
+    """The run with what is long of its caller's kept apart."""
+    request = run.request
+    instructions, tools, outputs = [
+        await ports.runs.store_text(run, await ports.runs.load_text(run, value), inline=TEXT_IN_ROW)
+        for value in (request.instructions, request.tools, request.outputs)
+    ]
+    return replace(run, request=replace(request, instructions=instructions, tools=tools, outputs=outputs))
 
 
 async def _not_written(

@@ -25,6 +25,14 @@ class CallState(StrEnum):
     FINISHED = "finished"
     """Its result is in the row."""
 
+    HANDED_OVER = "handed_over"
+    """It calls a function of the caller's, who makes the call once the run has ended with it."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do about it here."""
+        return self in (CallState.FINISHED, CallState.HANDED_OVER)
+
     @property
     def runnable(self) -> bool:
         """Whether whoever takes the lease runs it."""

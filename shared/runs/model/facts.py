@@ -198,7 +198,12 @@ class ToolsSettled:
 
     # Read before the decision, which does no I/O: long results are kept in part rows.
     outputs: str | None
-    """The calls' outputs for the model, as JSON items, where every call is finished; else None."""
+    """The calls' outputs for the model, as JSON items, where nothing is left to do about any call; else None."""
+
+    text: str = ""
+    """What the model said beside calls of the caller's functions, with which the run ends."""
+    annotations: str = ""
+    """The marks on that text, as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

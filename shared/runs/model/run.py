@@ -1,4 +1,4 @@
-"""A run and its session: what they hold, part by part. ``store.rows`` writes each part as one property of the row."""
+"""A run: what it holds, part by part. ``store.rows`` writes each part as one property of the row."""
 
 from __future__ import annotations
 
@@ -110,6 +110,17 @@ class Request:
 
     instructions: Text = ""
     """The caller's, to follow the agent's own in each turn of this run; empty without any."""
+
+    tools: Text = ""
+    """The caller's functions, as JSON (``model.callers_tools``); empty without any."""
+
+    # Here too: which calls are the caller's to make is decided without a read.
+    tool_names: tuple[str, ...] = ()
+    """The names of these functions."""
+
+    outputs: Text = ""
+    """What our own tools gave in the turn that this run goes on from, as a JSON list of items: they are sent with the
+    caller's outputs. Empty where there are none."""
 
     background: bool = True
     """Whether an OpenAI client asked not to wait. Only shown to that client again."""
@@ -225,6 +236,9 @@ class Result:
     annotations: Text = ""
     """Citations and other marks on the text, as JSON; empty without any."""
 
+    open_calls: int = 0
+    """Calls of the caller's functions that it ended with: the caller makes them, and a next run has the outputs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnReasoning:
@@ -334,6 +348,9 @@ class Run:
                 callback_url=None,
                 options="",
                 instructions="",
+                tools="",
+                tool_names=(),
+                outputs="",
                 history=(),
             ),
             result=Result(error_code=self.result.error_code),
@@ -355,45 +372,3 @@ def status_of(phase: Phase, turn: Turn) -> RunStatus:
         case Creating() if turn.number == 1 and not turn.restarts:
             return RunStatus.QUEUED
     return RunStatus.IN_PROGRESS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One conversation with one agent. It moves forward only when a run completes."""
-
-    session_id: str
-    """32 hex digits: the partition of all its rows."""
-    agent: str
-    """The agent's name; all its runs have the same."""
-    owner: str
-    """Who may read it."""
-    created_at: datetime
-    """When its first run was submitted."""
-    last_activity: datetime
-    """When a run of it was last submitted, or ended. Retention goes by this."""
-
-    # Moved by completed runs alone: chaining to a failed response would fail every later run.
-    response_id: str | None = None
-    """The last good point at the provider. None with completed runs behind it (one was deleted): the next run is
-    rebuilt from the items."""
-
-    replay: bool = False
-    """Whether chaining did not work there."""
-
-    # One at a time: two runs side by side would chain to the same response.
-    active_run: int | None = None
-    """The number of the run that is not terminal, if any: one at a time."""
-
-    next_number: int = 1
-    """The number of the next run."""
-    deleted_at: datetime | None = None
-    """When it became a tombstone; None before."""
-
-    purged: int = 0
-    """Of a deleted session: the runs up to this number are deleted too."""
-
-    emptied: bool = False
-    """Of a deleted session: whether all of them are."""
-
-    schema: int = SCHEMA
-    """Version of its row's format."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from shared.agentkit.agent import Item
+from shared.agentkit.agent import FunctionCall, Item
 from shared.agentkit.items import INPUT_ONLY
 from shared.errors import RunNotFound
+from shared.runs.model.callers_tools import CallersTools
+from shared.runs.model.calls import CallState
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 
@@ -37,6 +39,17 @@ class TurnText:
         return self.text + self.refusal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfCaller:
+    """What the caller of a run brought beside its input."""
+
+    instructions: str = ""
+    """Empty without any."""
+
+    tools: CallersTools = field(default_factory=CallersTools)
+    """Their own functions."""
+
+
 async def current(ports: Ports, run: Run) -> Run:
     """The run as it is now. Raises ``RunNotFound`` when it was deleted meanwhile."""
     stored = await ports.runs.load(run.id)
@@ -55,10 +68,30 @@ async def input_of(ports: Ports, run: Run) -> list[Item]:
         raise
 
 
-async def instructions_of(ports: Ports, run: Run) -> str:
-    """The caller's instructions, in full; empty without any. Raises ``RunNotFound`` when it was deleted meanwhile."""
+async def of_caller(ports: Ports, run: Run) -> OfCaller:
+    """What its caller brought, in full. Raises ``RunNotFound`` when the run was deleted meanwhile."""
     try:
-        return await ports.runs.load_text(run, run.request.instructions)
+        instructions = await ports.runs.load_text(run, run.request.instructions)
+        tools = await ports.runs.load_text(run, run.request.tools)
+    except LookupError:
+        await current(ports, run)
+        raise
+    return OfCaller(instructions=instructions, tools=CallersTools.from_json(tools))
+
+
+async def open_calls_of(ports: Ports, run: Run) -> list[FunctionCall]:
+    """The calls that the run ended with, for its caller to make. Raises ``RunNotFound`` when it was deleted."""
+    if not run.result.open_calls:
+        return []
+    try:
+        stored = await ports.runs.calls(run, run.turn.number)
+        calls = [each.value for each in stored if each.value.state is CallState.HANDED_OVER]
+        return [
+            FunctionCall(
+                call_id=call.call_id, name=call.name, arguments=await ports.runs.load_text(run, call.arguments)
+            )
+            for call in calls
+        ]
     except LookupError:
         await current(ports, run)
         raise

@@ -11,7 +11,8 @@ from shared.errors import DormouseError
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.outbox import CallbackState, Entry, EntryKind, Outbox
 from shared.runs.model.phases import Ended, Pending, RunStatus
-from shared.runs.model.run import Result, Run, Session
+from shared.runs.model.run import Result, Run
+from shared.runs.model.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,12 @@ def end_run(
         updated_at=now,
     )
     return with_callback(ended, now)
+
+
+def end_with_calls(run: Run, now: datetime, calls: int, *, text: str, annotations: str) -> Run:
+    """The run completed with calls of its caller's functions, who brings the outputs in a next run."""
+    result = Result(text=text, annotations=annotations, open_calls=calls)
+    return end_run(run, now, RunStatus.COMPLETED, result=result)
 
 
 def fail(run: Run, now: datetime, code: str, message: str) -> Change:

@@ -17,7 +17,17 @@ from shared.runs.model.phases import Creating, Pending, RunningTools, RunStatus
 from shared.runs.model.run import Result, Run
 from shared.runs.rules import schedule
 from shared.runs.rules.approvals import awaiting_approval
-from shared.runs.rules.change import Before, Change, Decision, Refused, cancel_of, end_run, fail, later
+from shared.runs.rules.change import (
+    Before,
+    Change,
+    Decision,
+    Refused,
+    cancel_of,
+    end_run,
+    end_with_calls,
+    fail,
+    later,
+)
 from shared.runs.rules.creating import phase_awaiting
 from shared.runs.rules.extras import with_extras
 from shared.settings import Settings
@@ -151,6 +161,8 @@ def _tools_asked(run: Run, answer: Answer, now: datetime) -> Change:
         counters=replace(run.counters, tool_calls=run.counters.tool_calls + asked),
         updated_at=now,
     )
+    if all(call.state is CallState.HANDED_OVER for call in calls):  # there is nothing to do here
+        after = end_with_calls(after, now, len(calls), text=response.text, annotations=_notes(response))
     return Change(run=after, calls=calls, items=(json.dumps(response.items, ensure_ascii=False),))
 
 
@@ -193,12 +205,15 @@ def _final(run: Run, answer: Answer, now: datetime) -> Change:
     if status is RunStatus.INCOMPLETE and response.incomplete_reason is not None:
         reason = plain_code(response.incomplete_reason, otherwise="unknown")
     output = answer.output if status is RunStatus.COMPLETED else ""
-    notes = annotations_to_json(annotations_of(response.items))
-    result = Result(text=response.text, output=output, incomplete_reason=reason, annotations=notes)
+    result = Result(text=response.text, output=output, incomplete_reason=reason, annotations=_notes(response))
     last = response.response_id or run.chain.last_response_id
     run = replace(run, chain=replace(run.chain, last_response_id=last))
     ended = end_run(run, now, status, code=code, message=message, result=result)
     return Change(run=ended, items=(json.dumps(response.items, ensure_ascii=False),) if response.items else ())
+
+
+def _notes(response: AgentResponse) -> str:
+    return annotations_to_json(annotations_of(response.items))
 
 
 def _corrected(run: Run, answer: Answer, now: datetime) -> Change:
@@ -267,6 +282,9 @@ def calls_of(run: Run, answer: Answer, now: datetime) -> tuple[ToolCall, ...]:
     for call in answer.response.calls:
         tool = answer.tools.get(call.name)
         made = row(index=len(rows), call_id=call.call_id, name=call.name, arguments=str(call.arguments))
+        # The agent's own tools come first: a deploy may have added one of the same name.
+        if tool is None and call.name in run.request.tool_names:
+            made = replace(made, state=CallState.HANDED_OVER)
         rows.append(awaiting_approval(made, tool) if tool is not None and tool.requires_approval else made)
     asked: set[str] = set()
     for request in answer.response.approvals:

@@ -13,7 +13,7 @@ from shared.runs.model.outbox import EntryKind
 from shared.runs.model.phases import Creating, Lease, RunningTools, WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.rules.approvals import approval_id, awaiting_approval, find_call
-from shared.runs.rules.change import Before, Change, Decision, Refused, later, with_callback
+from shared.runs.rules.change import Before, Change, Decision, Refused, end_with_calls, later, with_callback
 from shared.runs.rules.responses import next_turn
 from shared.settings import Settings
 
@@ -93,7 +93,7 @@ def lease_renewed(before: Before, fact: LeaseRenewed, now: datetime, settings: S
 
 
 def tools_settled(before: Before, fact: ToolsSettled, now: datetime, settings: Settings) -> Decision:
-    """What the calls, read after the run, say is next: more of them, a person's answers, or the next turn."""
+    """What the calls, read after the run, say is next: more of them, a person's answers, the caller, or a next turn."""
     run, phase = before.run, before.run.phase
     if not isinstance(phase, RunningTools) or run.turn.number != fact.turn:
         return Refused()
@@ -109,6 +109,10 @@ def tools_settled(before: Before, fact: ToolsSettled, now: datetime, settings: S
         return Change(run=park(run, now, settings))
     if fact.outputs is None:
         return Refused("runnable")  # the last of them was settled since: look again
+    handed_over = sum(call.state is CallState.HANDED_OVER for call in before.calls)
+    if handed_over:
+        ended = end_with_calls(run, now, handed_over, text=fact.text, annotations=fact.annotations)
+        return Change(run=ended, items=(fact.outputs,))
     return Change(run=next_turn(run, now), items=(fact.outputs,))
 
 

@@ -28,8 +28,8 @@ SPOKEN = {"type": "message", "role": "assistant", "content": [{"type": "output_t
     [
         (USER, [USER]),
         ({**SPOKEN, "id": "msg_1", "status": "completed"}, [SPOKEN]),
-        ({**CALL, "id": "fc_1", "status": "completed"}, [CALL]),
-        (OUTPUT, [OUTPUT]),
+        (CALL, []),
+        (OUTPUT, []),
         ({"type": "reasoning", "id": "rs_1", "summary": []}, []),
         ({"role": "user", "content": "no type"}, [{"role": "user", "content": "no type"}]),
         ({"type": "web_search_call", "id": "ws_1", "status": "completed"}, []),
@@ -52,6 +52,12 @@ def test_the_order_stays() -> None:
     ]
 
 
+def test_a_call_and_its_output_go_together() -> None:
+    shown = {**CALL, "id": "fc_1", "status": "completed"}
+    other = {**CALL, "call_id": "call_2"}
+    assert replayed([shown, other, OUTPUT, {**OUTPUT, "call_id": "call_3"}]) == [CALL, OUTPUT]
+
+
 def test_nothing_is_nothing() -> None:
     assert replayed([]) == []
 
@@ -71,10 +77,10 @@ OTHER_YES = {"type": "mcp_approval_response", "approval_request_id": "mcpr_2", "
     [
         ([USER, ASKED], [USER, SENT_ASKED]),  # its id stays: the answer names it
         ([USER, ASKED, YES], [USER, SENT_ASKED, YES]),  # the call is still to be made
-        ([USER, ASKED, YES, OUTPUT], [USER, SENT_ASKED, YES, OUTPUT]),  # by us, not by the model
+        ([CALL, USER, ASKED, YES, OUTPUT], [CALL, USER, SENT_ASKED, YES, OUTPUT]),  # by us, not by the model
         ([USER, ASKED, YES, USER], [USER, SENT_ASKED, YES, USER]),
         ([USER, ASKED, YES, SPOKEN], [USER, SPOKEN]),  # made: sent again it would be made a second time
-        ([USER, ASKED, YES, CALL], [USER, CALL]),
+        ([USER, ASKED, YES, CALL, OUTPUT], [USER, CALL, OUTPUT]),
         ([USER, ASKED, NO, SPOKEN], [USER, SENT_ASKED, NO, SPOKEN]),
         ([USER, ASKED, OTHER, YES, SPOKEN, OTHER_YES], [USER, OTHER, SPOKEN, OTHER_YES]),
         ([USER, ASKED, OTHER, YES, OTHER_YES, SPOKEN], [USER, SPOKEN]),

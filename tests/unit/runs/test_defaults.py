@@ -20,6 +20,7 @@ from shared.runs.model import (
     outbox,
     phases,
     run,
+    session,
 )
 from shared.runs.queries import conversation
 from shared.runs.rules import decide
@@ -44,6 +45,7 @@ MODULES = (
     outcome,
     phases,
     run,
+    session,
     slots,
     submission,
     tables,

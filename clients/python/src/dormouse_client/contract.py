@@ -1550,7 +1550,7 @@ class WholeToolCall(TypedDict):
 BatchStatus: TypeAlias = Literal["queued", "in_progress", "cancelling", "completed", "cancelled"]
 """A batch's status, as callers see it. `completed` and `cancelled` never change."""
 
-CallState: TypeAlias = Literal["waiting", "open", "started", "finished"]
+CallState: TypeAlias = Literal["waiting", "open", "started", "finished", "handed_over"]
 """Where one tool call stands."""
 
 ItemStatus: TypeAlias = Literal["pending", "active", "completed", "incomplete", "failed", "cancelled"]

@@ -9,11 +9,11 @@ from openai.types.responses import Response
 
 from shared.agentkit.agent import Item, Usage
 from shared.api.openai.chat import chat_completion
-from shared.api.openai.objects import input_messages, output_turns, response_object, text_part
+from shared.api.openai.objects import input_items, output_turns, response_object, text_part
 from shared.api.openai.streaming import sse
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Turn
-from shared.runs.queries.conversation import TurnText, texts_of
+from shared.runs.queries.conversation import OfCaller, TurnText, texts_of
 from tests.unit.api.conftest import a_run_that_is
 from tests.unit.runs.records import a_run
 
@@ -50,7 +50,7 @@ def test_a_response_says_what_it_went_on_from_and_how_it_was_asked_for() -> None
 def test_the_callers_instructions_are_shown_where_there_are_any() -> None:
     run = a_run_that_is(RunStatus.COMPLETED)
     assert response_object(run)["instructions"] is None
-    assert response_object(run, instructions="Be brief.")["instructions"] == "Be brief."
+    assert response_object(run, callers=OfCaller(instructions="Be brief."))["instructions"] == "Be brief."
 
 
 def test_a_refusal_is_one_in_both_shapes() -> None:
@@ -124,6 +124,6 @@ def test_half_a_surrogate_pair_is_never_sent() -> None:
 
 def test_input_is_listed_in_parts() -> None:
     given: list[Item] = [ASKED, {"type": "message", "role": "assistant", "content": "Hi."}]
-    listed = input_messages(a_run(), given)
-    assert [item["content"] for item in listed] == [[{"type": "input_text", "text": "Go."}], [text_part("Hi.")]]
+    listed = input_items(a_run(), given)
+    assert [item.get("content") for item in listed] == [[{"type": "input_text", "text": "Go."}], [text_part("Hi.")]]
     assert len({item["id"] for item in listed}) == 2

@@ -24,7 +24,9 @@ from shared.api.openai.parameters import (
     options_of,
     read_parameters,
 )
+from shared.api.openai.tools import read_tools
 from shared.errors import InvalidRequest, UnsupportedParameter
+from shared.runs.model.callers_tools import CallersTools
 from tests.unit.runs.records import a_run
 
 
@@ -46,12 +48,14 @@ class Report(BaseModel):
 
 def agent(*allowed: str, output: type[BaseModel] | None = None) -> Agent:
     form = None if output is None else OutputFormat(output)
-    return cast("Agent", SimpleNamespace(caller_options=frozenset(allowed), output=form))
+    made = SimpleNamespace(caller_options=frozenset(allowed), output=form, tools={}, caller_tools="refuse")
+    return cast("Agent", made)
 
 
 def asked(given: dict[str, Any], *allowed: str, output: type[BaseModel] | None = None, chat: bool = False) -> Options:
     messages = "messages" if chat else "input"
     body = {"model": "m", messages: "x", "stream": False, "metadata": {}, **given}
+    assert read_tools({name: value for name, value in body.items() if value is not None}, agent()) == CallersTools()
     return options_of(body, agent(*allowed, output=output), messages=messages)
 
 

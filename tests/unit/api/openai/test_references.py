@@ -11,9 +11,9 @@ import pytest
 from shared import wiring
 from shared.agentkit.agent import FunctionCall
 from shared.agentkit.items import function_call, text_message
+from shared.api.openai.messages import read_messages
 from shared.api.openai.objects import message_id
 from shared.api.openai.references import READS, with_referred_items
-from shared.api.openai.requests import read_messages
 from shared.errors import InputTooLarge, ItemNotFound, UnsupportedParameter
 from shared.runs.commands.delete import delete_run
 from shared.runs.model.phases import Creating, Ended, RunStatus

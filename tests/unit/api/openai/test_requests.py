@@ -9,8 +9,9 @@ import pytest
 from starlette.datastructures import QueryParams
 
 from shared.api.openai.http import error_object, openai_error, owner_of_key
+from shared.api.openai.messages import read_messages
 from shared.api.openai.objects import response_id, run_id_of
-from shared.api.openai.requests import check_size, flag_of_query, read_messages
+from shared.api.openai.requests import check_size, flag_of_query
 from shared.errors import DormouseError, InputTooLarge, InvalidApiKey, InvalidRequest, NotFound, UnsupportedParameter
 from shared.settings import Settings
 from tests.parts.cases import cases

@@ -136,6 +136,22 @@ def to_framework(own: Mapping[str, Any], caller: Mapping[str, Any]) -> dict[str,
     return found
 
 
+def tool_to_chat(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """A function tool of the Responses API's notation in that of Chat Completions; what is null there is left out."""
+    about = {name: value for name, value in definition.items() if name != "type" and value is not None}
+    return {"type": "function", "function": about}
+
+
+def choice_to_chat(choice: str | Mapping[str, Any]) -> str | dict[str, Any]:
+    """The choice of a tool in Chat Completions' notation."""
+    return choice if isinstance(choice, str) else {"type": "function", "function": {"name": choice["name"]}}
+
+
+def choice_to_framework(choice: str | Mapping[str, Any]) -> str | dict[str, Any]:
+    """The choice of a tool as Agent Framework has it."""
+    return choice if isinstance(choice, str) else {"mode": "required", "required_function_name": choice["name"]}
+
+
 def _object(options: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = options.get(name)
     return found if isinstance(found, Mapping) else {}

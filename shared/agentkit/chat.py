@@ -21,10 +21,9 @@ from shared.agentkit.agent import (
     Send,
     Usage,
 )
-from shared.agentkit.caller import OF_RESPONSES_ALONE, to_chat
+from shared.agentkit.caller import OF_RESPONSES_ALONE, choice_to_chat, to_chat, tool_to_chat
 from shared.agentkit.items import function_call, text_message
 from shared.agentkit.provided import ProvidedAgent, check_sendable
-from shared.agentkit.tools import Tool
 
 Message = dict[str, Any]
 
@@ -53,8 +52,11 @@ class ChatAgent(ProvidedAgent):
         if self.output is not None:
             schema = {"name": self.output.name, "schema": self.output.schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if tools := [_definition(tool) for tool in self.tools.values()] + self._hosted_tools:
+        own = [tool_to_chat(tool.definition()) for tool in self.tools.values()] + self._hosted_tools
+        if tools := own + [tool_to_chat(each) for each in self._callers_tools(options)]:
             body["tools"] = tools
+            if options.tool_choice is not None:
+                body["tool_choice"] = choice_to_chat(options.tool_choice)
         # Now, as a fault of the agent's own: later it would look like a request with an unknown outcome.
         check_sendable({**body, "messages": [system]})
         return functools.partial(self._create, {**body, "messages": to_messages(messages, system)}, options)
@@ -171,11 +173,6 @@ def _calls(message: Mapping[str, Any]) -> tuple[FunctionCall, ...]:
                 )
             )
     return tuple(found)
-
-
-def _definition(tool: Tool) -> dict[str, Any]:
-    definition = tool.definition()
-    return {"type": "function", "function": {name: definition[name] for name in definition if name != "type"}}
 
 
 def _content(content: Any, *, is_own: bool = False) -> Any:

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from shared.agentkit import faults
 from shared.agentkit.agent import AgentResponse, AgentSession, Item, ResponseStatus, RunOptions, Send
-from shared.agentkit.caller import CallerInstructions, fenced, to_framework
+from shared.agentkit.caller import CallerInstructions, CallerTools, choice_to_framework, fenced, to_framework
 from shared.agentkit.framework_tools import framework_tool
 from shared.agentkit.provider import Provider, ProviderConfig
 from shared.agentkit.provider_errors import is_clients_own, of_a_create
@@ -52,6 +52,7 @@ class FrameworkAgent(ResponsesAgent):
         models: Iterable[str] = (),
         caller_options: Iterable[str] = (),
         caller_instructions: CallerInstructions | None = None,
+        caller_tools: CallerTools = "refuse",
     ) -> None:
         client, defaults = agent.client, agent.default_options
         if not isinstance(client, RawOpenAIChatClient):
@@ -81,6 +82,7 @@ class FrameworkAgent(ResponsesAgent):
             models=models,
             caller_options=caller_options,
             caller_instructions=caller_instructions,
+            caller_tools=caller_tools,
         )
         self._agent: Any = copy.copy(agent)
         self._agent.client = ours
@@ -115,6 +117,10 @@ class FrameworkAgent(ResponsesAgent):
             asked["instructions"] = fenced(options.instructions)  # which the framework sets after the agent's own
         if self._tool_required and messages and messages[-1].get("type") == "function_call_output":
             asked["tool_choice"] = "auto"  # as the framework's own loop does: required once, not for ever
+        # As they are: a declaration of the framework's (a ``FunctionTool`` without a function) would lose ``strict``.
+        asked["tools"] = self._callers_tools(options)
+        if options.tool_choice is not None:
+            asked["tool_choice"] = choice_to_framework(options.tool_choice)
         return functools.partial(self._ask_framework, [_message(item) for item in messages], session, asked, options)
 
     async def _ask_framework(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 from shared.agentkit import faults
-from shared.agentkit.agent import AgentUpdate, RunInfo, RunOptions
+from shared.agentkit.agent import AgentUpdate, Item, RunInfo, RunOptions
 from shared.agentkit.caller import CallerInstructions, CallerTools, check_names, with_callers
 from shared.agentkit.output import OutputFormat
 from shared.agentkit.provider import Provider
@@ -30,7 +30,7 @@ class ProvidedAgent:
     ``caller_options`` names the options that a caller may set, over the agent's own (``agentkit.caller``).
     ``caller_instructions`` is what becomes of a caller's instructions; None: they follow the agent's own, or are a
     message of the caller's where a tool needs approval, since they must not talk a person into it.
-    ``caller_tools``: whether a caller may bring functions of their own, which they call themselves.
+    ``caller_tools``: whether a caller may bring functions of their own, which they run themselves.
     """
 
     not_of_its_api: frozenset[str] = frozenset()
@@ -99,6 +99,13 @@ class ProvidedAgent:
     async def check(self, *, timeout: float) -> None:
         """Ask for the list of models: cheap, and it needs the same credential."""
         await self._provider.query("/models", timeout=timeout)
+
+    def _callers_tools(self, options: RunOptions) -> list[Item]:
+        """The caller's functions, without those that are called like a tool of the agent: a deploy may have added it.
+
+        Providers refuse two tools of one name, and the agent's own are what its instructions mean.
+        """
+        return [each for each in options.tools if each["name"] not in self.tools]
 
     def _instructions_for(self, options: RunOptions) -> str:
         """The instructions for this run: the agent's own, and after them what its caller adds."""

@@ -79,9 +79,12 @@ class ResponsesAgent(ProvidedAgent):
         }
         if options.stream and options.background and self.streams:
             body["stream"] = True  # the provider streams later only what was created so
-        if tools := [tool.definition() for tool in self.tools.values()] + self._hosted_tools:
+        own = [tool.definition() for tool in self.tools.values()] + self._hosted_tools
+        if tools := own + self._callers_tools(options):
             body["tools"] = tools
             body.setdefault("parallel_tool_calls", True)
+            if options.tool_choice is not None:
+                body["tool_choice"] = options.tool_choice
         if self.output is not None:
             body["text"] = {**body.get("text", {}), "format": self.output.response_format()}
         if session.previous_response_id is not None:

@@ -7,12 +7,12 @@ from types import MappingProxyType
 
 from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider
-from shared.agents import analyst, compliance, novelist
+from shared.agents import analyst, assistant, compliance, novelist
 from shared.settings import Settings
 
 AgentFactory = Callable[[Settings, Provider], Agent]
 
-AGENTS: list[AgentFactory] = [novelist.build, compliance.build, analyst.build]
+AGENTS: list[AgentFactory] = [novelist.build, compliance.build, analyst.build, assistant.build]
 """Add yours here: a function that makes the agent from the settings and the provider."""
 
 

@@ -94,7 +94,7 @@ async def test_the_analyst_searches_at_the_provider_and_looks_prices_up_here(dri
 async def test_the_agents_are_listed_with_what_they_need(driver: str, target: Target) -> None:
     data = (await target.api.call("GET", "/api/agents"))["data"]
     found = {agent["name"]: agent for agent in data}
-    assert [agent["name"] for agent in data][:3] == ["novelist", "compliance", "analyst"]
+    assert [agent["name"] for agent in data][:4] == ["novelist", "compliance", "analyst", "assistant"]
     assert [agent["name"] for agent in data if agent["default"]] == ["novelist"]
     assert {tool["name"]: tool["requires_approval"] for tool in found["compliance"]["tools"]} == {
         "collect_records": False,
@@ -102,3 +102,4 @@ async def test_the_agents_are_listed_with_what_they_need(driver: str, target: Ta
     }
     assert found["compliance"]["output"]["required"] == ["title", "findings", "filed", "reference"]
     assert found["analyst"]["output"] is None
+    assert found["assistant"]["tools"] == []

@@ -251,6 +251,34 @@ def build_chat(settings: Settings, provider: Provider) -> Agent:
     )
 
 
+def build_open(settings: Settings, provider: Provider) -> Agent:
+    """The agent *open-workshop*: the workshop, whose callers may bring functions beside its tools."""
+    return ResponsesAgent(
+        name="open-workshop",
+        description="Does what the script says, with functions of its callers too.",
+        instructions="Do what the script says.",
+        model=settings.openai_model,
+        provider=provider,
+        tools=TOOLS,
+        caller_options=("parallel_tool_calls",),
+        caller_tools="allow",
+    )
+
+
+def build_open_chat(settings: Settings, provider: Provider) -> Agent:
+    """The agent *open-phone*: the same over Chat Completions."""
+    return ChatAgent(
+        name="open-phone",
+        description="Does what the script says, with functions of its callers too, over Chat Completions.",
+        instructions="Do what the script says.",
+        model=settings.openai_model,
+        provider=provider,
+        tools=TOOLS,
+        caller_options=("parallel_tool_calls",),
+        caller_tools="allow",
+    )
+
+
 RESPONSE_OPTIONS = {
     "reasoning": {"effort": "high", "summary": "auto"},
     "text": {"verbosity": "low"},
@@ -309,5 +337,14 @@ def build_chat_studio(settings: Settings, provider: Provider) -> Agent:
     )
 
 
-BUILDERS = (build, build_bench, build_judge, build_chat, build_studio, build_chat_studio)
+BUILDERS = (
+    build,
+    build_bench,
+    build_judge,
+    build_chat,
+    build_open,
+    build_open_chat,
+    build_studio,
+    build_chat_studio,
+)
 """The agents of the tests, beside the app's own."""

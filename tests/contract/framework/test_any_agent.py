@@ -114,3 +114,50 @@ async def test_whoever_streams_can_be_followed_and_the_others_ignore_the_wish(
     else:
         with pytest.raises(faults.NotStreamed):
             await anext(updates)
+
+
+THEIRS: Item = {
+    "type": "function",
+    "name": "look_up",
+    "description": "Look it up.",
+    "parameters": {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]},
+    "strict": False,
+}
+
+
+async def test_a_callers_function_is_offered_and_its_call_handed_out(any_agent: Harness, control: ModelControl) -> None:
+    await control.script("s", [{"calls": [{"name": "look_up", "arguments": {"word": "Io"}}]}, {"echo": True}])
+    question = {**QUESTION, "content": "[script:s]"}
+    asked = await answer(any_agent, [question], tools=[THEIRS], tool_choice={"type": "function", "name": "look_up"})
+    assert [(call.name, call.arguments) for call in asked.calls] == [("look_up", '{"word": "Io"}')]
+    output = {"type": "function_call_output", "call_id": asked.calls[0].call_id, "output": "a moon"}
+    told = await answer(any_agent, replayed([question, *asked.items, output]), tools=[THEIRS])
+    assert (told.text, told.calls, RAN) == ("[script:s]\nlook_up: a moon", (), [])
+    first, second = [entry.body for entry in await control.log() if entry.operation in ("create", "chat")]
+    assert first is not None
+    assert second is not None
+    sent = [each.get("function", each) for each in first["tools"]]
+    assert [each["name"] for each in sent] == [*any_agent.agent.tools, "look_up"]
+    assert sent[-1]["parameters"] == THEIRS["parameters"]
+    assert sent[-1]["strict"] is False
+    assert first["tool_choice"].get("function", first["tool_choice"])["name"] == "look_up"
+    assert second.get("tool_choice", "auto") == "auto"
+
+
+@pytest.mark.parametrize("choice", ["none", "required"])
+async def test_a_callers_choice_is_sent(any_agent: Harness, control: ModelControl, choice: str) -> None:
+    await control.script("s", [{"text": "Well."}])
+    await answer(any_agent, [{**QUESTION, "content": "[script:s]"}], tools=[THEIRS], tool_choice=choice)
+    (sent,) = [entry.body for entry in await control.log() if entry.operation in ("create", "chat")]
+    assert sent is not None
+    assert sent["tool_choice"] == choice
+
+
+async def test_a_callers_function_with_the_name_of_a_tool_is_left_out(
+    any_agent: Harness, control: ModelControl
+) -> None:
+    await control.script("s", [{"text": "Well."}])
+    await answer(any_agent, [{**QUESTION, "content": "[script:s]"}], tools=[{**THEIRS, "name": "research_space_facts"}])
+    (sent,) = [entry.body for entry in await control.log() if entry.operation in ("create", "chat")]
+    assert sent is not None
+    assert [each.get("function", each)["name"] for each in sent["tools"]] == [*any_agent.agent.tools]

@@ -17,15 +17,12 @@ CALLER_OPTIONS = (
     "prompt_cache_key",
     "reasoning",
     "safety_identifier",
-    "temperature",
-    "top_p",
     "truncation",
     "user",
     "verbosity",
 )
-"""What OpenAI's clients commonly set. Not ``service_tier``: whoever runs this app pays for it.
-
-A model that reasons may refuse ``temperature`` and ``top_p``: leave them out if yours does.
+"""What OpenAI's clients commonly set. Not ``service_tier``: whoever runs this app pays for it. Not ``temperature`` and
+``top_p``: models that reason refuse them, and clients send them unasked.
 """
 
 

@@ -52,6 +52,8 @@ class StrictReader:
                 assert self.kinds == ["response.created", kind]
                 assert (event["response"]["status"], event["response"]["output"]) == ("queued", [])
             case "response.in_progress":
+                if event["response"]["output"] == []:  # without what was open
+                    del self.output[len(self.done) :]
                 for item in event["response"]["output"]:
                     self._open(item["id"], index=len(self.output) - 1).update(item)
             case "response.output_item.added":
@@ -60,12 +62,22 @@ class StrictReader:
                 self.output.append({**event["item"]})
             case "response.output_item.done":
                 item = self._open(event["item"]["id"], index=event["output_index"])
-                assert not self.exact or event["item"]["content"] == [
-                    {**part, "annotations": done["annotations"]} if "annotations" in done else part
-                    for part, done in zip(item["content"], event["item"]["content"], strict=True)
-                ]
+                is_call = event["item"]["type"] == "function_call"
+                assert not is_call or {**item, "status": "completed"} == event["item"]
+                assert (
+                    is_call
+                    or not self.exact
+                    or event["item"]["content"]
+                    == [
+                        {**part, "annotations": done["annotations"]} if "annotations" in done else part
+                        for part, done in zip(item["content"], event["item"]["content"], strict=True)
+                    ]
+                )
                 item.update(event["item"])
                 self.done.append(event["output_index"])
+            case "response.function_call_arguments.delta" | "response.function_call_arguments.done":
+                item = self._open(event["item_id"], index=event["output_index"])
+                item["arguments"] = item["arguments"] + event["delta"] if "delta" in event else event["arguments"]
             case "error":
                 self.error = event
             case _ if kind in LAST:
@@ -78,7 +90,13 @@ class StrictReader:
     @property
     def texts(self) -> list[str]:
         """The words of each message."""
-        return ["".join(part[WORDS[part["type"]]] for part in item["content"]) for item in self.output]
+        messages = [item for item in self.output if item["type"] == "message"]
+        return ["".join(part[WORDS[part["type"]]] for part in item["content"]) for item in messages]
+
+    @property
+    def calls(self) -> list[str]:
+        """The ids of the calls."""
+        return [item["call_id"] for item in self.output if item["type"] == "function_call"]
 
     def _part(self, kind: str, event: Event) -> None:
         item = self._open(event["item_id"], index=event["output_index"])

@@ -35,13 +35,13 @@ def test_all_that_a_caller_brings_to_the_assistant_is_sent() -> None:
             instructions="Write stories.",
             tools=[THEIRS],
             tool_choice="required",
-            caller_options={"temperature": 0.2, "parallel_tool_calls": False, "verbosity": "low"},
+            caller_options={"max_output_tokens": 90, "parallel_tool_calls": False, "verbosity": "low"},
         )
     )
     assert body["instructions"].startswith(f"{assistant.INSTRUCTIONS}\n\n{INTRODUCTION}")
     assert "\nWrite stories.\n" in body["instructions"]
     assert (body["tools"], body["tool_choice"], body["parallel_tool_calls"]) == ([THEIRS], "required", False)
-    assert (body["temperature"], body["text"]) == (0.2, {"verbosity": "low"})
+    assert (body["max_output_tokens"], body["text"]) == (90, {"verbosity": "low"})
 
 
 def test_without_anything_of_the_callers_it_just_answers() -> None:
@@ -50,6 +50,6 @@ def test_without_anything_of_the_callers_it_just_answers() -> None:
     assert not {"tools", "tool_choice", "parallel_tool_calls", "temperature"} & body.keys()
 
 
-def test_nothing_that_costs_the_app_more_is_for_its_callers_to_set() -> None:
+def test_what_costs_the_app_more_or_models_refuse_is_not_for_its_callers_to_set() -> None:
     refused = OPTIONS.keys() - OF_CHAT_ALONE - set(assistant.CALLER_OPTIONS)
-    assert refused == {"max_tool_calls", "service_tier"}
+    assert refused == {"max_tool_calls", "service_tier", "temperature", "top_p"}

@@ -81,14 +81,14 @@ class Rig:
 
     async def submit(self, text: str = "[script:s]", **fields: Any) -> Submitted:
         """Submit to the workshop (or to ``agent``); ``fields`` are those of ``Submission``."""
-        items = ({"type": "message", "role": "user", "content": text},)
         fields = {
+            "items": ({"type": "message", "role": "user", "content": text},),
             "agent": None if "session_id" in fields else "workshop",
             "owner": "test",
             "stream": self.stream,
             **fields,
         }
-        return await submit(self.app.ports, Submission(items=items, **fields))
+        return await submit(self.app.ports, Submission(**fields))
 
     async def start(self, text: str = "[script:s]", **fields: Any) -> str:
         """Submit, and the id of the run."""

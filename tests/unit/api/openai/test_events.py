@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,9 +13,9 @@ from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import Response
 
-from shared.agentkit.agent import Agent
+from shared.agentkit.agent import Agent, FunctionCall
 from shared.api.openai.events import EventWriter
-from shared.api.openai.positions import ATTEMPTS, LIVE_TURNS, LONGEST, MAX_NUMBER, RESETS
+from shared.api.openai.positions import ATTEMPTS, LIVE_TURNS, LONGEST, MAX_CALLS, MAX_NUMBER, RESETS
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run, Turn
 from shared.runs.queries.conversation import TurnText
@@ -58,6 +58,12 @@ class Shape:
     turns: list[TurnText] = field(default_factory=list)
     status: RunStatus = RunStatus.COMPLETED
     structured: bool = False
+    calls: tuple[FunctionCall, ...] = ()
+    """Of the caller's functions, with which it ends."""
+
+    takes_back: bool = False
+    """Whether a message that was begun is none of the response's: clients that only append are told to begin anew."""
+
     last_turn: int = 0
     exact_when_late: bool = True
     """Whether a client that was away while words became void, and comes back when the turn is over, is told so."""
@@ -68,6 +74,8 @@ class Shape:
         changes: dict[str, Any] = {} if self.status is not RunStatus.FAILED else {"error_code": "tool_failed"}
         if self.structured and self.status is RunStatus.COMPLETED:
             changes["output"] = "{}"
+        if self.calls:
+            changes["open_calls"] = len(self.calls)
         turn = Turn(number=self.last_turn or last.turn, attempt=last.attempt)
         return a_run_that_is(self.status, turn=turn, **changes)
 
@@ -81,7 +89,7 @@ class Shape:
         if self.structured:
             kept = kept[-1:]
         last = self.run().turn.number
-        return [each.full_text for each in kept] + ([] if kept and kept[-1].turn == last else [""])
+        return [each.full_text for each in kept] + ([] if self.calls or (kept and kept[-1].turn == last) else [""])
 
     def views(self, at: int = 0) -> Iterator[ViewEvent]:
         """What a viewer sees who comes when ``at`` of the run's events have happened: the current attempt and on."""
@@ -104,7 +112,7 @@ class Shape:
         """As ``streaming`` hands them on."""
         match view:
             case End():
-                return writer.end(view.run, self.turns)
+                return writer.end(view.run, self.turns, self.calls)
             case Snapshot() if view.text and view.event_id.sequence != ALL:
                 return []
             case Snapshot() if view.text:
@@ -140,6 +148,10 @@ def text(turn: int, words: str, refusal: str = "", *, corrected: bool = False) -
 
 CITED = TurnText(
     turn=1, text="abcd", annotations=({"type": "file_citation", "file_id": "f", "filename": "f", "index": 10**12},)
+)
+CALLS = (
+    FunctionCall(call_id="call_1", name="look_up", arguments='{"word": "é"}'),
+    FunctionCall(call_id="call_2", name="ask_pilot", arguments=""),
 )
 SHAPES: dict[str, Shape] = {
     "one turn": Shape([attempt(1, 1, "a", "bc", "d")], [CITED]),
@@ -228,6 +240,24 @@ SHAPES: dict[str, Shape] = {
         [text(1, "Let me see."), text(2, "{}")],
         structured=True,
     ),
+    "calls of the caller's functions": Shape([attempt(1, 1)], calls=CALLS),
+    "words, and then such calls": Shape(
+        [attempt(1, 1, "one ", "two"), attempt(2, 1), attempt(3, 1, "x", "é")],
+        [text(1, "one two"), text(3, "xé")],
+        calls=CALLS,
+    ),
+    "words in an earlier turn, and then such calls": Shape(
+        [attempt(1, 1, "one ", "two"), attempt(2, 1)], [text(1, "one two")], calls=CALLS
+    ),
+    "words of a failed attempt, and then such calls": Shape(
+        [attempt(1, 1, "a"), attempt(2, 1, "b"), attempt(2, 2)], [text(1, "a")], calls=CALLS, takes_back=True
+    ),
+    "such calls in place of a structured result": Shape(
+        [attempt(1, 1, "Let me see.")], [text(1, "Let me see.")], structured=True, calls=CALLS
+    ),
+    "such calls after more turns than are sent word by word": Shape(
+        [attempt(LIVE_TURNS + 2, 1, "x")], [text(LIVE_TURNS + 2, "x")], calls=CALLS
+    ),
     "failed without words": Shape([attempt(1, 1)], status=RunStatus.FAILED),
     "failed in mid-sentence": Shape([attempt(1, 1, "half a", " sent")], status=RunStatus.FAILED),
     "failed in mid-sentence after words": Shape(
@@ -246,7 +276,7 @@ def test_a_stream_agrees_with_the_response_that_it_ends_with(name: str) -> None:
     shape, client = SHAPES[name], StrictReader()
     for _, event in shape.streamed(shape.writer()):
         client.hear(event)
-    assert client.texts == shape.texts()
+    assert (client.texts, client.calls) == (shape.texts(), [each.call_id for each in shape.calls])
     assert client.response is not None
     assert client.response["status"] == shape.status
 
@@ -254,6 +284,8 @@ def test_a_stream_agrees_with_the_response_that_it_ends_with(name: str) -> None:
 @EACH
 def test_a_stream_is_one_that_openais_own_helper_takes(name: str) -> None:
     shape = SHAPES[name]
+    if shape.takes_back:
+        return
     helper: ResponseStreamState[Any] = ResponseStreamState(input_tools=[], text_format=omit)
     events = [typed(event) for _, event in shape.streamed(shape.writer())]
     kinds = [event.type for event in events]
@@ -262,7 +294,8 @@ def test_a_stream_is_one_that_openais_own_helper_takes(name: str) -> None:
     final = helper._completed_response
     if shape.status is RunStatus.COMPLETED:
         assert isinstance(final, Response)
-        assert [item.type for item in final.output] == ["message"] * len(shape.texts())
+        called = ["function_call"] * len(shape.calls)
+        assert [item.type for item in final.output] == ["message"] * len(shape.texts()) + called
     assert kinds[-1] == {"completed": "response.completed", "incomplete": "response.incomplete"}.get(
         shape.status.value, "response.failed"
     )
@@ -281,7 +314,7 @@ def test_a_stream_cut_anywhere_goes_on_exactly_there_whenever_it_is_taken_up(nam
                 client.hear(event)
             for _, event in shape.streamed(shape.writer(client.last), at):
                 client.hear(event)
-            assert client.texts == shape.texts()
+            assert (client.texts, len(client.calls)) == (shape.texts(), len(shape.calls))
 
 
 @EACH
@@ -405,3 +438,16 @@ def test_who_was_told_more_than_the_turn_now_has_begins_anew() -> None:
     for _, event in after.streamed(after.writer(client.last), at=1):
         client.hear(event)
     assert client.texts == ["Shorter.", "Done."]
+
+
+@pytest.mark.parametrize("turn", [1, LIVE_TURNS + 2])
+def test_as_many_calls_as_a_turn_may_have_are_sent_and_resumed_one_by_one(turn: int) -> None:
+    calls = tuple(replace(CALLS[0], call_id=f"call_{index}") for index in range(MAX_CALLS))
+    shape, client = Shape([attempt(turn, 1)], calls=calls), StrictReader()
+    streamed = [event for _, event in shape.streamed(shape.writer())]
+    for event in streamed:
+        client.hear(event)
+    assert client.calls == [each.call_id for each in calls]
+    for cut in (3, len(streamed) // 2, len(streamed) - 1):
+        after = streamed[cut - 1]["sequence_number"]
+        assert [event for _, event in shape.streamed(shape.writer(after))] == streamed[cut:]

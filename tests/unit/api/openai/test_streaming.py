@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from shared.api.openai.events import Event
-from shared.api.openai.streaming import not_doubled
+from shared.api.openai.streaming import TEXT_EVENTS, not_doubled
 from shared.errors import TextRestarted
 from shared.runs.model.phases import RunStatus
 from tests.parts.strict_reader import StrictReader
@@ -34,7 +34,7 @@ def appended(events: Sequence[Event | None]) -> list[str]:
     """The words of each message as a client has them that only appends."""
     words = dict[str, str]()
     for event in events:
-        if event is not None and "delta" in event:
+        if event is not None and event["type"] in TEXT_EVENTS:
             words[event["item_id"]] = words.get(event["item_id"], "") + event["delta"]
     return list(words.values())
 

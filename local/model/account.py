@@ -22,7 +22,7 @@ from local.model.conversation import (
 )
 from local.model.errors import ApiError, Json, invalid
 from local.model.faults import Fault, ScriptError, fault_at, keyed, parse_faults
-from local.model.personas import PERSONAS, persona_for
+from local.model.personas import PERSONAS, next_turn, persona_for
 from local.model.records import KnownResponse, LoggedRequest
 from local.model.requests import check_create
 from local.model.responses import TERMINAL, StoredResponse, compose
@@ -220,7 +220,7 @@ class Account:
     ) -> StoredResponse:
         turn = found.turn
         if found.script in PERSONAS and found.script not in self.scripts:
-            turn = PERSONAS[found.script].next_turn(found.conversation, request)
+            turn = next_turn(found.script, found.conversation, request)
         stored = StoredResponse(
             id=response_id,
             request=request,

@@ -9,7 +9,7 @@ from local.model.conversation import normal_items
 from local.model.errors import ApiError, Json
 from local.model.responses import Ending, StoredResponse
 
-_AS_IN_A_CREATE = ("model", "metadata", "tool_choice", "parallel_tool_calls", "temperature", "top_p", "store", "user")
+_AS_IN_A_CREATE = ("model", "metadata", "parallel_tool_calls", "temperature", "top_p", "store", "user")
 _FINISH = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
@@ -24,6 +24,9 @@ def as_create(body: Json) -> Json:
     request["tools"] = [
         {"type": tool["type"], **tool["function"]} for tool in body.get("tools") or () if tool["type"] == "function"
     ]
+    choice = body.get("tool_choice")
+    if choice is not None:
+        request["tool_choice"] = {"type": "function", **choice["function"]} if isinstance(choice, dict) else choice
     wanted = body.get("response_format")
     if wanted and wanted["type"] == "json_schema":
         request["text"] = {"format": {"type": "json_schema", **wanted["json_schema"]}}

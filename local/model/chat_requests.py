@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from local.model.errors import ApiError, Json, invalid
-from local.model.requests import check_metadata, check_model, check_types
+from local.model.requests import check_choice, check_metadata, check_model, check_types
 
 # fmt: off
 KNOWN = frozenset({
@@ -89,6 +89,15 @@ def _check_tools(body: Json) -> None:
             raise _missing(f"tools[{i}].{kind}")
         if not tool[kind].get("name"):
             raise _missing(f"tools[{i}].{kind}.name")
+    _check_choice(body.get("tool_choice"), [tool[tool["type"]]["name"] for tool in tools])
+
+
+def _check_choice(choice: Any, names: list[str]) -> None:
+    if isinstance(choice, dict):
+        if not isinstance(choice.get("function"), dict):
+            raise _missing("tool_choice.function")
+        choice = {"type": "function", "name": choice["function"].get("name")}
+    check_choice(choice, names)
 
 
 def _check_format(wanted: Json | None) -> None:

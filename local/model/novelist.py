@@ -1,8 +1,9 @@
-"""The default script: a novelist of space stories, who answers plainly when there is nothing to write."""
+"""A default script: the novelist of space stories, whoever runs the two functions that it asks for."""
 
 from __future__ import annotations
 
-from local.model.arguments import call, offered, topic_of
+from local.model.arguments import call, called_like, offered, topic_of
+from local.model.assistant import plain_answer
 from local.model.conversation import Conversation
 from local.model.errors import Json
 from local.model.script import Turn
@@ -13,34 +14,32 @@ _LONGEST_QUOTE = 2_000
 
 
 def suits(request: Json) -> bool:
-    """Both tools are offered; without them the novelist just answers."""
-    return set(TOOLS) <= offered(request).keys()
+    """Both tools are offered, by these names or such as .NET makes of them."""
+    return None not in _names(request)
 
 
 def next_turn(conversation: Conversation, request: Json) -> Turn:
-    """What the novelist does now: asks for both tools, writes the story from them, or echoes.
+    """What the novelist does now: asks for both tools, then writes the story from them.
 
     Without `parallel_tool_calls` it asks for one tool at a time.
     """
     topic = topic_of(conversation.latest_user_message)
-    if not topic or not suits(request):
-        return Turn(text=_plain(conversation))
+    names = [name for name in _names(request) if name is not None]
+    if not topic or len(names) < len(TOOLS):
+        return Turn(text=plain_answer(conversation))
     outputs = dict(conversation.tool_outputs)
-    missing = [name for name in TOOLS if name not in outputs]
+    missing = [name for name in names if name not in outputs]
     if not missing:
-        return Turn(text=_story(topic, *(outputs[name] for name in TOOLS)))
+        return Turn(text=_story(topic, *(outputs[name] for name in names)))
     if request.get("parallel_tool_calls") is False:
         missing = missing[:1]
     tools = offered(request)
     return Turn(calls=tuple(call(tools[name], topic) for name in missing))
 
 
-def _plain(conversation: Conversation) -> str:
-    users = conversation.user_messages
-    said = f"You said: {users[-1]}" if users else "You said nothing."
-    earlier = f"Before that I heard {len(users) - 1} earlier user message{'s' * (len(users) != 2)}."
-    given = [f"{name} gave: {output[:_LONGEST_QUOTE]}" for name, output in conversation.tool_outputs]
-    return "\n".join([said, earlier, *given, *conversation.approvals])
+def _names(request: Json) -> list[str | None]:
+    tools = offered(request)
+    return [called_like(name, tools) for name in TOOLS]
 
 
 def _story(topic: str, facts: str, characters: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from local.model.errors import ApiError, Json, invalid
@@ -28,6 +28,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "previous_response_id": (str,),
     "metadata": (dict,),
     "tools": (list,),
+    "tool_choice": (str, dict),
     "text": (dict,),
     "reasoning": (dict,),
     "max_output_tokens": (int,),
@@ -63,6 +64,7 @@ def check_create(body: Any, *, strict: bool) -> Json:
     if body.get("background") and body.get("store") is False:
         raise invalid("Background mode requires 'store' to be true.", param="background")
     _check_tools(body.get("tools") or [])
+    check_choice(body.get("tool_choice"), [tool.get("name") for tool in body.get("tools") or []])
     _check_format(body.get("text") or {})
     check_metadata(body.get("metadata") or {})
     return body
@@ -92,6 +94,21 @@ def _check_tools(tools: list[Any]) -> None:
             if not isinstance(tool, dict) or not tool.get(key):
                 param = f"tools[{i}].{key}"
                 raise invalid(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+
+
+def check_choice(choice: Any, names: Sequence[Any]) -> None:
+    """A tool choice of the Responses API: what must be called is among the tools of these names. Raises ApiError."""
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    if choice == "required" and not names:
+        raise invalid("Tool choice 'required' must be specified with 'tools' parameter.", param="tool_choice")
+    if kind == "function" and choice.get("name") not in names:
+        raise invalid("Tool choice 'function' not found in 'tools' parameter.", param="tool_choice")
+    if isinstance(choice, str) and choice not in ("none", "auto", "required"):
+        raise invalid(
+            f"Invalid value: '{choice}'. Supported values are: 'none', 'auto', and 'required'.",
+            param="tool_choice",
+            code="invalid_value",
+        )
 
 
 def _check_format(text: Json) -> None:

@@ -281,7 +281,7 @@ async def test_the_log_counts_creates_by_metadata(client: AsyncOpenAI, control: 
     await client.responses.retrieve(first.id)
     assert len(await control.creates(run="r1")) == 2
     only = (await control.creates(run="r1", turn="0"))[0]
-    assert (only.response_id, only.status, only.script, only.turn) == (first.id, 200, "novelist", 0)
+    assert (only.response_id, only.status, only.script, only.turn) == (first.id, 200, "assistant", 0)
     assert only.body is not None
     assert only.body["input"] == "Hello."
     assert [entry.operation for entry in await control.log()] == ["create", "create", "retrieve"]

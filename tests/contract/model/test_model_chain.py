@@ -183,12 +183,28 @@ async def test_a_call_without_output_is_refused(client: AsyncOpenAI, scripted: s
     assert f"No tool output found for function call {a.call_id}." in error.message
 
 
+@pytest.mark.parametrize("more", [{}, {"background": True}, {"stream": True}])
+async def test_a_call_without_output_in_the_input_is_refused(client: AsyncOpenAI, scripted: str, more: Any) -> None:
+    first = await ask(client, scripted)
+    a, b = calls(first)
+    said = [{"role": "user", "content": scripted}, *replayed(first, "A", "B")]
+    error = await refused(client, said[:-1], **more)
+    assert (error.status_code, error.param) == (400, "input")
+    assert f"No tool output found for function call {b.call_id}." in error.message
+    error = await refused(client, [*said[:2], *said[3:]], **more)
+    assert f"No tool output found for function call {a.call_id}." in error.message
+    error = await refused(client, [{"role": "user", "content": "On."}], previous_response_id=first.id, **more)
+    assert f"No tool output found for function call {a.call_id}." in error.message
+
+
 async def test_an_output_without_call_is_refused(client: AsyncOpenAI, scripted: str) -> None:
     first = await ask(client, scripted)
     message = f"No tool call found for function call output with call_id {calls(first)[0].call_id}."
     assert message in (await refused(client, outputs(first, "A", "B"))).message
     call, output = replayed(first, "A", "B")[:2]
     assert message in (await refused(client, [output, call])).message
+    other = await ask(client, "Hello.")
+    assert message in (await refused(client, [output], previous_response_id=other.id)).message
 
 
 async def test_a_second_output_for_a_call_is_refused(client: AsyncOpenAI, scripted: str) -> None:

@@ -140,7 +140,7 @@ async def test_the_analyst_searches_and_quotes_the_prices(client: AsyncOpenAI, c
         {"tools": ANALYST, "tool_choice": "none"},
     ],
 )
-async def test_others_are_answered_by_the_novelist(client: AsyncOpenAI, more: Any) -> None:
+async def test_others_are_answered_by_the_assistant(client: AsyncOpenAI, more: Any) -> None:
     assert "You said: Hello." in (await ask(client, "Hello.", **more)).output_text
 
 

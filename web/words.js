@@ -137,6 +137,7 @@ const ENGLISH = {
   copy_arguments: "Copy arguments",
   copy_result: "Copy result",
   call_waiting: "waits for you",
+  call_handed_over: "left to its caller",
   call_open: "about to start",
   call_started: "running",
   call_finished: "finished",

@@ -137,6 +137,7 @@ export default {
   copy_arguments: "复制参数",
   copy_result: "复制结果",
   call_waiting: "等待您决定",
+  call_handed_over: "交由调用方执行",
   call_open: "即将开始",
   call_started: "运行中",
   call_finished: "已完成",

@@ -982,7 +982,7 @@ export interface ToolCall {
   name: string;
   /** The turn that asked for it; the first is 1. */
   turn: number;
-  /** `cancelled` where its run ended before it was finished. */
+  /** `cancelled` where its run ended before it was finished; `handed_over` where its caller, who brought the function, makes the call. */
   state: CallState | "cancelled";
   /** The JSON text that the model wrote: its first 500 characters. */
   arguments: string;
@@ -1074,7 +1074,7 @@ export interface WholeToolCall {
   name: string;
   /** The turn that asked for it; the first is 1. */
   turn: number;
-  /** `cancelled` where its run ended before it was finished. */
+  /** `cancelled` where its run ended before it was finished; `handed_over` where its caller, who brought the function, makes the call. */
   state: CallState | "cancelled";
   /** The JSON text that the model wrote: its first 500 characters. */
   arguments: string;

@@ -68,7 +68,9 @@ class ToolCall(TypedDict):
     """The turn that asked for it; the first is 1."""
 
     state: CallState | Literal["cancelled"]
-    """`cancelled` where its run ended before it was finished."""
+    """`cancelled` where its run ended before it was finished; `handed_over` where its caller, who brought the function,
+    makes the call.
+    """
 
     arguments: str
     """The JSON text that the model wrote: its first 500 characters."""
@@ -139,7 +141,7 @@ def call_on_the_wire(call: CallRecord, *, run_url: str, is_over: bool) -> ToolCa
 
 def state_of(call: CallRecord, *, is_over: bool) -> CallState | Literal["cancelled"]:
     """Where it stands; ``is_over``: its run has ended, and whatever of it still ran is of no account."""
-    return CANCELLED if is_over and call.state is not CallState.FINISHED else call.state
+    return CANCELLED if is_over and not call.state.is_settled else call.state
 
 
 def shown(value: Text) -> tuple[str, bool]:

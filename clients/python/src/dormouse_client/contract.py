@@ -1370,7 +1370,9 @@ class ToolCall(TypedDict):
     """The turn that asked for it; the first is 1."""
 
     state: CallState | Literal["cancelled"]
-    """`cancelled` where its run ended before it was finished."""
+    """`cancelled` where its run ended before it was finished; `handed_over` where its caller, who brought the function,
+    makes the call.
+    """
 
     arguments: str
     """The JSON text that the model wrote: its first 500 characters."""
@@ -1500,7 +1502,9 @@ class WholeToolCall(TypedDict):
     """The turn that asked for it; the first is 1."""
 
     state: CallState | Literal["cancelled"]
-    """`cancelled` where its run ended before it was finished."""
+    """`cancelled` where its run ended before it was finished; `handed_over` where its caller, who brought the function,
+    makes the call.
+    """
 
     arguments: str
     """The JSON text that the model wrote: its first 500 characters."""

@@ -101,7 +101,7 @@ def check_choice(choice: Any, names: Sequence[Any]) -> None:
     kind = choice.get("type") if isinstance(choice, dict) else None
     if choice == "required" and not names:
         raise invalid("Tool choice 'required' must be specified with 'tools' parameter.", param="tool_choice")
-    if kind == "function" and choice.get("name") not in names:
+    if kind == "function" and (choice.get("name") is None or choice["name"] not in names):
         raise invalid("Tool choice 'function' not found in 'tools' parameter.", param="tool_choice")
     if isinstance(choice, str) and choice not in ("none", "auto", "required"):
         raise invalid(

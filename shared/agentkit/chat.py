@@ -57,6 +57,8 @@ class ChatAgent(ProvidedAgent):
             body["tools"] = tools
             if options.tool_choice is not None:
                 body["tool_choice"] = choice_to_chat(options.tool_choice)
+        else:
+            body.pop("parallel_tool_calls", None)  # which clients send unasked, and the API refuses without tools
         # Now, as a fault of the agent's own: later it would look like a request with an unknown outcome.
         check_sendable({**body, "messages": [system]})
         return functools.partial(self._create, {**body, "messages": to_messages(messages, system)}, options)

@@ -172,6 +172,7 @@ async def test_chat_completions_have_the_same_choices(client: AsyncOpenAI) -> No
         ("required", [], "Tool choice 'required' must be specified with 'tools' parameter."),
         ({"type": "function", "name": "x"}, WEATHER, "Tool choice 'function' not found in 'tools' parameter."),
         ({"type": "function", "name": "x"}, [], "Tool choice 'function' not found in 'tools' parameter."),
+        ({"type": "function"}, [{"type": "web_search"}], "Tool choice 'function' not found in 'tools' parameter."),
         ("get_weather", WEATHER, "Invalid value: 'get_weather'."),
         (3, WEATHER, "Invalid type for 'tool_choice'"),
     ],
@@ -185,6 +186,9 @@ async def test_a_choice_of_what_is_not_there_is_refused(
     assert says in caught.value.message
 
 
-async def test_a_choice_without_tools_that_requires_nothing_is_taken(client: AsyncOpenAI) -> None:
+async def test_a_choice_that_requires_no_function_is_taken(client: AsyncOpenAI) -> None:
     for choice in ("none", "auto"):
         assert (await ask(client, "Hello.", tool_choice=choice)).status == "completed"
+    hosted: Any = {"tools": [{"type": "web_search_preview"}]}
+    for choice in ("required", {"type": "web_search_preview"}):
+        assert (await ask(client, "Hello.", tool_choice=choice, **hosted)).status == "completed"

@@ -102,6 +102,13 @@ def test_each_api_has_a_notation_of_its_own_for_a_choice(choice: Any, chat: Any,
     assert (choice_to_chat(choice), choice_to_framework(choice)) == (chat, framework)
 
 
+def test_over_chat_completions_nothing_is_said_of_parallel_calls_where_there_are_none() -> None:
+    agent = an_agent(ChatAgent, caller_options=["parallel_tool_calls"])
+    given = {"parallel_tool_calls": False}
+    assert "parallel_tool_calls" not in body_of(agent, caller_options=given)
+    assert body_of(agent, caller_options=given, tools=[THEIRS])["parallel_tool_calls"] is False
+
+
 def test_the_callers_definitions_are_left_as_they_are() -> None:
     given = dict(THEIRS)
     assert tool_to_chat(given)["function"]["parameters"] == SCHEMA

@@ -425,7 +425,7 @@ class ConversationTooLong(DormouseError):
 
 
 class ApprovalUnsupported(DormouseError):
-    """This agent may ask a person for approval, which OpenAI clients cannot answer. Use `POST /api/runs` for it."""
+    """This agent may ask for approval, which Chat Completions cannot. Ask `/responses`, or use `POST /api/runs`."""
 
     # Refused before the start: the run would wait for an answer until its deadline.
     code = "approval_unsupported"

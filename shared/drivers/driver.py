@@ -14,7 +14,7 @@ from shared.runs.actions.outcome import outcome
 from shared.runs.batches.submit import BatchSubmitted
 from shared.runs.commands.submission import Submitted
 from shared.runs.model.ids import session_of_due_row
-from shared.runs.model.phases import Creating, Pending
+from shared.runs.model.phases import Creating, Pending, RunningTools
 from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import next_time
 from shared.runs.store.due import DueRow
@@ -46,7 +46,7 @@ class Driver:
                     await self.hub.wake(run.id)
                 return
             await self._set_due(run.id, submitted.due, soonest.due)
-            if isinstance(run.phase, Creating):
+            if isinstance(run.phase, Creating | RunningTools):
                 await self.hub.start_step(run.id)
         except Exception:
             log.exception("run %s: its driver did not start; the sweep will find it", run.id, extra={"run_id": run.id})

@@ -139,14 +139,21 @@ def session_after(session: Session, after: Run, settings_chain: str) -> Session:
     next run is rebuilt from the items that remain.
     """
     if after.is_deleted:
-        calls = None if session.open_calls == after.request.number else session.open_calls
-        return replace(session, active_run=None, response_id=None, open_calls=calls, last_activity=after.updated_at)
+        if session.open_calls == after.request.number:
+            session = replace(session, open_calls=None, answered_in=None)
+        return replace(session, active_run=None, response_id=None, last_activity=after.updated_at)
     released = replace(session, active_run=None, last_activity=after.updated_at)
     if after.status is RunStatus.COMPLETED:
         # Only under ``auto`` is a replay what was found out; otherwise the setting says so for every run.
         learnt = after.chain.replay and settings_chain == "auto"
         calls = after.request.number if after.result.open_calls else None
-        released = replace(released, response_id=after.chain.last_response_id, replay=learnt, open_calls=calls)
+        released = replace(
+            released,
+            response_id=after.chain.last_response_id,
+            replay=learnt,
+            open_calls=calls,
+            answered_in=None,
+        )
     return released
 
 
@@ -198,12 +205,12 @@ async def _write(
     due: DueRow | None,
 ) -> Committed:
     before, after = stored.value, decision.run
-    room = _room_of_each(decision.calls)
+    room = room_of_each(decision.calls)
     known = {(each.value.turn, each.value.index): each for each in rows}
     calls = []
     for call in decision.calls:
         was = known.get((call.turn, call.index))
-        fitting = await _call_with_parts(ports, after, call, room, is_new=was is None)
+        fitting = await call_with_parts(ports, after, call, room, is_new=was is None)
         calls.append(CallChange(before=was, after=fitting))
     # Long values go first: a crash then leaves parts that nothing names, not a row that names nothing.
     items = [await ports.runs.store_text(after, item) for item in decision.items]
@@ -254,14 +261,15 @@ async def _with_parts(ports: Ports, run: Run) -> Run:
     return replace(run, result=replace(result, text=text, output=output, annotations=annotations))
 
 
-def _room_of_each(calls: Sequence[ToolCall]) -> int:
+def room_of_each(calls: Sequence[ToolCall]) -> int:
     """UTF-16 units that each of the calls may have inline: what people's reasons leave, for those always are."""
     # A transaction takes 4 MiB, and a turn may have ninety calls.
     left = INLINE_OF_ALL - sum(units(call.reason) for call in calls)
     return min(INLINE_UNITS, max(0, left) // max(1, len(calls)))
 
 
-async def _call_with_parts(ports: Ports, run: Run, call: ToolCall, room: int, *, is_new: bool) -> ToolCall:
+async def call_with_parts(ports: Ports, run: Run, call: ToolCall, room: int, *, is_new: bool) -> ToolCall:
+    """The call as its row can hold it, with ``room`` UTF-16 units for each of its long values."""
     arguments = await _kept(ports, run, call.arguments, room) if is_new else call.arguments  # they never change
     return replace(call, arguments=arguments, result=await _kept(ports, run, call.result, room))
 

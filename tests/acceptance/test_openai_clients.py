@@ -218,15 +218,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "tool output": (
         {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
         "unsupported_parameter",
-        "input[0].type",
+        "input[0]",
     ),
     "image data": (
         {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:text/html;base64,AA"}]}]},
         "invalid_request",
         "input[0].content[0].image_url",
     ),
-    "approvals": ({"model": "compliance"}, "approval_unsupported", "model"),
-    "hosted approvals": ({"model": "judge"}, "approval_unsupported", "model"),
 }
 
 

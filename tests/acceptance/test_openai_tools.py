@@ -137,7 +137,7 @@ async def test_what_does_not_fit_is_refused_and_says_what_does(target: Target, a
         (
             {"input": [{"type": "function_call_output", "call_id": "call_x", "output": "x"}]},
             "no_such_tool_call",
-            "input[0]",
+            "input",
         ),
         (
             {"input": [{"type": "function_call", "call_id": "call_x", "name": "look_up", "arguments": "{}"}]},

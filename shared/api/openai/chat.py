@@ -29,11 +29,11 @@ from shared.api.openai.streaming import PING, TEXT_EVENTS, error_of_stream, resp
 from shared.api.operations import IDEMPOTENCY_KEY, Answer
 from shared.api.pacing import EventStream, TimeIsUp, paced
 from shared.drivers.driver import Driver
-from shared.errors import CompletionFailed, NoSuchToolCall, StillRunning, ToolOutputsMissing
+from shared.errors import ApprovalUnsupported, CompletionFailed, NoSuchToolCall, StillRunning, ToolOutputsMissing
 from shared.runs.commands.submission import Submission
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
-from shared.runs.queries.conversation import TurnText, current, open_calls_of, turn_texts
+from shared.runs.queries.conversation import OpenCall, TurnText, current, open_calls_of, turn_texts
 from shared.wiring import App
 
 FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -168,7 +168,7 @@ class Chunk(TypedDict):
             or_stream=True,
         )
     },
-    problems=(*START_PROBLEMS, CompletionFailed, ToolOutputsMissing, NoSuchToolCall),
+    problems=(*START_PROBLEMS, ApprovalUnsupported, CompletionFailed, ToolOutputsMissing, NoSuchToolCall),
 )
 async def create_completion(request: Request, app: App, driver: Driver) -> Response:
     """Create a chat completion.
@@ -200,11 +200,12 @@ async def _created(
     return json_response(chat_completion(run, await turn_texts(app.ports, run), await open_calls_of(app.ports, run)))
 
 
-def chat_completion(run: Run, turns: Sequence[TurnText], calls: Sequence[FunctionCall] = ()) -> ChatCompletion:
-    """The run as a chat completion. ``calls``: those of the caller's functions that it ended with."""
+def chat_completion(run: Run, turns: Sequence[TurnText], calls: Sequence[OpenCall] = ()) -> ChatCompletion:
+    """The run as a chat completion. ``calls``: those that it ended with, of the caller's functions."""
     message = _message(run, turns)
-    if calls:
-        message["tool_calls"] = [_tool_call(call.call_id, call.name, call.arguments) for call in calls]
+    called = [call for call in calls if isinstance(call, FunctionCall)]
+    if called:
+        message["tool_calls"] = [_tool_call(call.call_id, call.name, call.arguments) for call in called]
         message["content"] = message["content"] or None
     return {
         "id": _completion_id(run),

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from shared.agentkit.agent import Agent, FunctionCall
+from shared.agentkit.agent import Agent
+from shared.api.openai.item_shapes import OutputMessage
 from shared.api.openai.objects import (
     NOTHING,
-    OutputMessage,
     ResponseObject,
     call_object,
     message_id,
@@ -57,7 +57,7 @@ from shared.api.openai.positions import (
 from shared.api.openai.words import OpenWords
 from shared.runs.model.phases import RunningTools, RunStatus
 from shared.runs.model.run import Run
-from shared.runs.queries.conversation import OfCaller, TurnText
+from shared.runs.queries.conversation import OfCaller, OpenCall, TurnText
 from shared.runs.watching.views import EventId
 
 Event = dict[str, Any]
@@ -178,7 +178,7 @@ class EventWriter:
         stored = self._messages.get(turn)
         return events if stored is None else events + self._tell(stored)
 
-    def end(self, run: Run, turns: list[TurnText], calls: Sequence[FunctionCall] = ()) -> list[Event]:
+    def end(self, run: Run, turns: list[TurnText], calls: Sequence[OpenCall] = ()) -> list[Event]:
         """The run's end, with its stored texts: what is not sent yet of messages and calls, and the response."""
         self._run = run
         self._messages = {each.turn: each for each in turns_with_message(run, turns)}
@@ -197,12 +197,15 @@ class EventWriter:
         response = response_object(run, turns, calls, agent=self._agent, callers=self._callers)
         return events + self._event(kind, StreamPosition(here, DONE, END), response=response)
 
-    def _call(self, call: FunctionCall, number: int) -> list[Event]:
-        """The events of a call of the caller's function: what it says is known as a whole."""
+    def _call(self, call: OpenCall, number: int) -> list[Event]:
+        """The events of a call for the caller: what it says is known as a whole."""
         whole = call_object(self._run, call, len(self._messages) + number)
         at: Event = {"output_index": len(self._messages) + number}
         named = {"item_id": whole["id"], **at}
         step = CALLS + EVENTS_A_CALL * number
+        if whole["type"] == "mcp_approval_request":
+            events = self._of_call(step + CALL_ADDED, "response.output_item.added", **at, item=whole)
+            return events + self._of_call(step + CALL_DONE, "response.output_item.done", **at, item=whole)
         begun = {**whole, "arguments": "", "status": "in_progress"}
         events = self._of_call(step + CALL_ADDED, "response.output_item.added", **at, item=begun)
         arguments = {"delta": call.arguments}

@@ -12,6 +12,7 @@ from shared.agentkit.agent import Item
 from shared.agentkit.caller import CallerInstructions, CallerTools
 from shared.api.bodies import MAX_ADDRESS, FilePart, ImagePart, TextOr, TextPart, web_address
 from shared.api.openai.parameters import invalid, invalid_by, unsupported, without_nulls
+from shared.runs.model.facts import Approve
 
 MAX_MESSAGES = 1_000
 
@@ -20,6 +21,9 @@ IGNORED_OF_MESSAGES = frozenset({"id", "status", "phase"})
 
 CALLS = frozenset({"function_call", "function_call_output"})
 """Items about calls of a caller's functions."""
+
+MAX_REASON = 4_000
+"""Characters of a person's reason."""
 
 CallId = Annotated[str, Field(min_length=1, max_length=256)]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -91,6 +95,17 @@ class _Output(BaseModel):
     )
 
 
+class _ApprovalResponse(BaseModel):
+    """A person's answer about a call."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    type: Literal["mcp_approval_response"]
+    approval_request_id: Annotated[str, Field(min_length=1, max_length=128)]
+    approve: bool
+    reason: Annotated[str, Field(min_length=0, max_length=MAX_REASON)] = ""
+
+
 class _AssistantText(BaseModel):
     """A part of an assistant's message."""
 
@@ -143,6 +158,32 @@ class _InstructingMessage(BaseModel):
     type: Literal["message"] = "message"
     role: Literal["system", "developer"]
     content: Annotated[list[_InstructingText], Field(fail_fast=True)]
+
+
+def split_approvals(value: Sequence[Any], *, param: str) -> tuple[list[Any], list[str], dict[str, Approve]]:
+    """An input without its answers to approval requests, the place of each item, and the answers by their request's id.
+
+    Raises ``InvalidRequest``; ``UnsupportedParameter`` for a request: only the response that it is of can be answered.
+    """
+    said: list[Any] = []
+    places: list[str] = []
+    answers: dict[str, Approve] = {}
+    for index, item in enumerate(value):
+        place, kind = f"{param}[{index}]", item.get("type") if isinstance(item, dict) else None
+        if kind == "mcp_approval_request":
+            raise unsupported(place, "go on with `previous_response_id` from the response that asks for approval.")
+        if kind != "mcp_approval_response":
+            said.append(item)
+            places.append(place)
+            continue
+        try:
+            answer = _ApprovalResponse.model_validate(without_nulls(item))
+        except ValidationError as error:
+            raise invalid_by(error, place) from None
+        if answer.approval_request_id in answers:
+            raise invalid(f"{place}.approval_request_id", "is answered for the second time")
+        answers[answer.approval_request_id] = Approve(approve=answer.approve, reason=answer.reason)
+    return said, places, answers
 
 
 def read_messages(

@@ -33,12 +33,11 @@ class ModelObject(TypedDict):
 async def list_models(request: Request, app: App) -> Response:
     """List the agents.
 
-    Each is a model: what a client names as `model`. Those that an OpenAI client cannot call, because they may ask a
-    person for approval, are left out.
+    Each is a model: what a client names as `model`.
     """
     # For its check alone: all keys see the same agents.
     owner_of_key(request, app.settings, needs_user=False)
-    data = [model_object(agent) for agent in app.ports.agents.values() if not agent.asks_approval]
+    data = [model_object(agent) for agent in app.ports.agents.values()]
     return json_response({"object": "list", "data": data})
 
 
@@ -54,7 +53,7 @@ async def get_model(request: Request, app: App) -> Response:
     """
     owner_of_key(request, app.settings, needs_user=False)
     agent = app.ports.agents.get(request.path_params["model"])
-    if agent is None or agent.asks_approval:
+    if agent is None:
         raise ModelNotFound(param="model")
     return json_response(model_object(agent))
 

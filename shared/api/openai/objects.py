@@ -5,75 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from shared.agentkit.agent import Agent, FunctionCall, Item, Usage
+from shared.agentkit.agent import Agent, ApprovalRequest, Item, Usage
+from shared.api.openai.item_shapes import (
+    ApprovalObject,
+    CallObject,
+    InputItem,
+    OutputItem,
+    OutputMessage,
+    RefusalPart,
+    TextPart,
+)
 from shared.api.openai.positions import MAX_NUMBER
 from shared.runs.model.ids import parse_run_id, run_id
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
-from shared.runs.queries.conversation import OfCaller, TurnText
+from shared.runs.queries.conversation import OfCaller, OpenCall, TurnText
 
 NOTHING = OfCaller()
 OF_FUNCTIONS: Mapping[str, Any] = {"description": None, "parameters": None, "strict": None}
 """What OpenAI's typed clients want of a function, though its caller left it out."""
-
-
-class TextPart(TypedDict):
-    """Text of the agent."""
-
-    type: Literal["output_text"]
-    text: str
-    annotations: list[Mapping[str, Any]]
-    logprobs: list[Any]
-
-
-class RefusalPart(TypedDict):
-    """The text of a refusal."""
-
-    type: Literal["refusal"]
-    refusal: str
-
-
-class OutputMessage(TypedDict):
-    """The agent's text in one turn: an item of ``output``."""
-
-    id: str
-    type: Literal["message"]
-    role: Literal["assistant"]
-    status: Literal["in_progress", "completed", "incomplete"]
-    content: list[TextPart | RefusalPart]
-
-
-class CallObject(TypedDict):
-    """A call of a caller's function: an item of ``output``, and of the input of a caller who keeps the conversation."""
-
-    id: str
-    type: Literal["function_call"]
-    call_id: str
-    name: str
-    arguments: str
-    status: Literal["in_progress", "completed"]
-
-
-class OutputObject(TypedDict):
-    """What a caller's function gave: an item of the input."""
-
-    id: str
-    type: Literal["function_call_output"]
-    call_id: str
-    output: Any
-    """A text, or parts as the caller sent them."""
-    status: Literal["completed"]
-
-
-class InputMessage(TypedDict):
-    """A message of the run's input."""
-
-    id: str
-    type: Literal["message"]
-    role: str
-    status: Literal["completed"]
-    content: list[Any]
-    """Parts as the caller sent them; a plain text is one part."""
 
 
 class ResponseError(TypedDict):
@@ -124,7 +74,7 @@ class ResponseObject(TypedDict):
     status: str
     background: bool
     model: str
-    output: list[OutputMessage | CallObject]
+    output: list[OutputItem]
     error: ResponseError | None
     incomplete_details: IncompleteDetails | None
     usage: ResponseUsage | None
@@ -150,14 +100,14 @@ class ResponseObject(TypedDict):
 def response_object(
     run: Run,
     turns: Sequence[TurnText] = (),
-    calls: Sequence[FunctionCall] = (),
+    calls: Sequence[OpenCall] = (),
     *,
     agent: Agent | None = None,
     callers: OfCaller = NOTHING,
 ) -> ResponseObject:
     """The run as a response. ``output`` is empty until the run has ended, as the provider's own is.
 
-    ``calls`` are those of the caller's functions that it ended with, and ``callers`` is what the caller brought.
+    ``calls`` are those that it ended with for its caller, and ``callers`` is what the caller brought.
     """
     ended = run.terminal
     form = None if agent is None or agent.output is None else agent.output.response_format()
@@ -221,16 +171,23 @@ def turns_with_message(run: Run, turns: Iterable[TurnText]) -> list[TurnText]:
     return kept if kept and kept[-1].turn == here else [*kept, TurnText(turn=here)]
 
 
-def output_items(
-    run: Run, turns: Iterable[TurnText], calls: Iterable[FunctionCall]
-) -> list[OutputMessage | CallObject]:
+def output_items(run: Run, turns: Iterable[TurnText], calls: Iterable[OpenCall]) -> list[OutputItem]:
     """The output of an ended run."""
     messages = [output_message(run, each, index) for index, each in enumerate(turns_with_message(run, turns))]
     return [*messages, *(call_object(run, call, index) for index, call in enumerate(calls, start=len(messages)))]
 
 
-def call_object(run: Run, call: FunctionCall, index: int) -> CallObject:
-    """A call of the caller's function as the output item of that index."""
+def call_object(run: Run, call: OpenCall, index: int) -> CallObject | ApprovalObject:
+    """A call for the caller as the output item of that index."""
+    if isinstance(call, ApprovalRequest):
+        return {
+            # The one that an answer names: it stands for the very arguments that are shown.
+            "id": call.request_id,
+            "type": "mcp_approval_request",
+            "server_label": call.server,
+            "name": call.name,
+            "arguments": call.arguments,
+        }
     return {
         "id": f"fc_{run.id.removeprefix('run_')}_{index + 1}",
         "type": "function_call",
@@ -275,12 +232,12 @@ def refusal_part(text: str) -> RefusalPart:
     return {"type": "refusal", "refusal": text}
 
 
-def input_items(run: Run, items: Iterable[Item]) -> list[InputMessage | CallObject | OutputObject]:
+def input_items(run: Run, items: Iterable[Item]) -> list[InputItem]:
     """The run's input as the items of a list."""
     return [_input_item(item, f"{run.id.removeprefix('run_')}_in{index}") for index, item in enumerate(items)]
 
 
-def _input_item(item: Item, name: str) -> InputMessage | CallObject | OutputObject:
+def _input_item(item: Item, name: str) -> InputItem:
     match item.get("type"):
         case "function_call":
             return {
@@ -298,6 +255,13 @@ def _input_item(item: Item, name: str) -> InputMessage | CallObject | OutputObje
                 "call_id": item["call_id"],
                 "output": item["output"],
                 "status": "completed",
+            }
+        case "mcp_approval_response":
+            return {
+                "id": f"mcpa_{name}",
+                "type": "mcp_approval_response",
+                "approval_request_id": item["approval_request_id"],
+                "approve": item["approve"],
             }
     return {
         "id": f"msg_{name}",

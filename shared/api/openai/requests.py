@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from shared.agentkit.agent import Agent, Item
 from shared.api.bodies import idempotency_key
-from shared.api.openai.messages import MAX_MESSAGES, message_of, read_messages
+from shared.api.openai.messages import MAX_MESSAGES, message_of, read_messages, split_approvals
 from shared.api.openai.objects import run_of_response
 from shared.api.openai.parameters import (
     CreateParameters,
@@ -31,6 +31,7 @@ from shared.errors import (
     PreviousResponseNotFound,
 )
 from shared.runs.commands.submission import Submission
+from shared.runs.model.facts import Approve
 from shared.wiring import App
 
 REQUEST_ID = "x-ms-client-request-id"
@@ -80,9 +81,17 @@ def submission_of(
     Raises ``InputTooLarge``, ``ModelNotFound``, ``ApprovalUnsupported``, ``InvalidRequest``, ``UnsupportedParameter``.
     """
     agent = _agent_named(parameters.model, app)
+    if agent.asks_approval and messages == "messages":
+        raise ApprovalUnsupported(param="model")
     options = options_of(body, agent, messages=messages)
     tools = read_tools(body, agent)
-    items = read_messages(given, agent.caller_instructions, tools=agent.caller_tools, param=messages, places=places)
+    approvals: dict[str, Approve] = {}
+    if messages == "input" and isinstance(given, list):
+        given, places, approvals = split_approvals(given, param=messages)
+    items: tuple[Item, ...] = ()
+    if given or not approvals:
+        mode, allowed = agent.caller_instructions, agent.caller_tools
+        items = read_messages(given, mode, tools=allowed, param=messages, places=places)
     instructions = parameters.instructions.strip() and parameters.instructions
     if instructions and agent.caller_instructions == "refuse":
         raise unsupported("instructions", "the agent has its own instructions. Say what you want in the input.")
@@ -97,6 +106,8 @@ def submission_of(
         options=options.passed,
         instructions=instructions,
         tools=tools,
+        approvals=approvals,
+        hands_over=True,
         metadata=parameters.metadata,
         stream=parameters.stream,
         background=parameters.background,
@@ -156,6 +167,4 @@ def _agent_named(model: str, app: App) -> Agent:
         names = ", ".join(app.ports.agents)
         # With the names: this is where a new user's first request fails.
         raise ModelNotFound(f"The model {model[:80]!r} does not exist here; there are: {names}.", param="model")
-    if agent.asks_approval:
-        raise ApprovalUnsupported(param="model")
     return agent

@@ -52,6 +52,7 @@ INSTEAD = "Next time ask with `background: true`, which answers at once, or with
         errors.AgentMismatch,
         errors.ToolOutputsMissing,
         errors.NoSuchToolCall,
+        errors.AlreadyAnswered,
         errors.SessionBusy,
         errors.StreamEnded,
         errors.TextRestarted,

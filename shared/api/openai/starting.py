@@ -18,6 +18,7 @@ from shared.api.pacing import LONGEST
 from shared.drivers.driver import Driver
 from shared.errors import (
     AgentMismatch,
+    AlreadyAnswered,
     DormouseError,
     PreviousResponseNotFound,
     ResponseNotFound,
@@ -46,7 +47,6 @@ TRIES_LOOKED_AT = 20
 
 START_PROBLEMS = (
     errors.ModelNotFound,
-    errors.ApprovalUnsupported,
     errors.InvalidIdempotencyKey,
     errors.IdempotencyKeyReused,
     errors.RunDeleted,
@@ -151,6 +151,9 @@ async def start_run(submission: Submission, app: App, driver: Driver) -> Run:
             "send the request again.",
             active_response=None if active is None else response_id(active),
         ) from None
+    except AlreadyAnswered as error:
+        # Not to be repeated either.
+        raise AlreadyAnswered(error.message, param="input", headers=NO_RETRY) from None
     await driver.start_run(submitted)
     return submitted.run
 

@@ -69,9 +69,12 @@ def _read_function(given: Any, param: str) -> Item:
         raise unsupported(f"{param}.type", OTHER_KIND)
     # Chat Completions have a function in an object of its own.
     nested = given.get("function")
-    fields = {"type": "function", **nested} if isinstance(nested, dict) else given
+    # There a schema is strict only where it says so, while the Responses API takes it for strict.
+    fields = {name: each for name, each in (nested if isinstance(nested, dict) else given).items() if each is not None}
+    if isinstance(nested, dict):
+        fields = {"type": "function", "strict": False, **fields}
     try:
-        read = _Function.model_validate({name: each for name, each in fields.items() if each is not None})
+        read = _Function.model_validate(fields)
     except ValidationError as error:
         raise invalid_by(error, f"{param}.function" if isinstance(nested, dict) else param) from None
     return read.model_dump(exclude_none=True)

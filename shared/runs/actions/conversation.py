@@ -30,7 +30,7 @@ async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | 
     """
     if is_chained(run, agent):
         new = await store.last_items(run) if given is None else given
-        return with_fences([*await _owed_outputs(store, run), *new])
+        return with_fences(await _new_items(store, run, new))
     items: list[Item] = []
     held = 0
     async for appended in _so_far(store, run, given):
@@ -43,11 +43,14 @@ async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | 
     return with_fences(replayed(items))
 
 
-async def _owed_outputs(store: RunStore, run: Run) -> list[Item]:
-    if run.turn.number > 1 or not run.request.outputs:
-        return []
-    found: list[Item] = json.loads(await store.load_text(run, run.request.outputs))
-    return found
+async def _new_items(store: RunStore, run: Run, last: list[Item]) -> list[Item]:
+    """What a chained turn is sent, where ``last`` is what was appended last."""
+    # Of a run that began with calls the second turn is the first that is created.
+    if run.turn.number > (2 if run.request.resumes else 1):
+        return last
+    owed = await store.load_text(run, run.request.outputs)
+    given = await store.given_items(run) if run.request.resumes else []
+    return [*(json.loads(owed) if owed else []), *last, *given]
 
 
 def with_fences(items: Iterable[Item]) -> list[Item]:
@@ -69,7 +72,7 @@ async def said_in(store: RunStore, run: Run) -> AsyncIterator[list[Item]]:
     if run.status is not RunStatus.COMPLETED:
         return
     found = 0
-    async for appended in store.each_appended(run):
+    async for appended in _in_order(store, run):
         found += 1
         yield appended
     # The rows of a deleted run go one by one, and half a conversation is none.
@@ -91,8 +94,24 @@ async def _so_far(store: RunStore, run: Run, given: list[Item] | None) -> AsyncI
     if given is not None:
         yield given
         return
-    async for appended in store.each_appended(run):
+    async for appended in _in_order(store, run):
         yield appended
+
+
+async def _in_order(store: RunStore, run: Run) -> AsyncIterator[list[Item]]:
+    """What was appended to a run. Where that began with calls, what they gave comes before its input."""
+    given: list[Item] | None = None
+    is_input = True
+    async for appended in store.each_appended(run):
+        if is_input and run.request.resumes:
+            given, is_input = appended, False
+            continue
+        yield appended
+        if given is not None:
+            yield given
+            given = None
+    if given is not None:
+        yield given
 
 
 MAX_REPLAYED = 8_000_000

@@ -88,7 +88,9 @@ async def _settle_once(ports: Ports, stored: Stored[Run], owner: str) -> Committ
     rows = await calls_of_turn(ports, stored.value)
     calls = [row.value for row in rows]
     fact = ToolsSettled(turn=turn, owner=owner, outputs=None)
-    if all(call.state.is_settled for call in calls):
+    # What waits for a person is as good as settled, where the run ends with it.
+    left = (CallState.WAITING,) if stored.value.request.hands_over else ()
+    if all(call.state.is_settled or call.state in left for call in calls):
         own = [call for call in calls if call.state is CallState.FINISHED]
         fact = replace(fact, outputs=json.dumps(await _outputs(ports, stored.value, own), ensure_ascii=False))
         if len(own) < len(calls):  # the run is about to end: what was said beside the calls is its text
@@ -102,7 +104,7 @@ async def _outputs(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> list[It
     outputs: list[Item] = []
     most = left = OUTPUTS_A_TURN * ports.settings.tool_output_bytes
     for call in calls:
-        item = await _output(ports, run, call)
+        item = await output_of(ports, run, call)
         # Else ninety long results would make a request that no model takes.
         if "output" in item:
             item["output"] = shortened(item["output"], left, f"the tools of one turn may return {most} together")
@@ -111,8 +113,8 @@ async def _outputs(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> list[It
     return outputs
 
 
-async def _output(ports: Ports, run: Run, call: ToolCall) -> Item:
-    """The output of a finished call, as the model gets it."""
+async def output_of(ports: Ports, run: Run | None, call: ToolCall) -> Item:
+    """The output of a finished call, as the model gets it. ``run``: whose parts hold what is long of it."""
     if call.kind is CallKind.MCP:
         answer: Item = {
             "type": "mcp_approval_response",
@@ -120,7 +122,10 @@ async def _output(ports: Ports, run: Run, call: ToolCall) -> Item:
             "approve": call.approval is Approval.APPROVED,
         }
         return {**answer, "reason": call.reason} if call.reason else answer
-    result = await ports.runs.load_text(run, call.result)
+    result = call.result if isinstance(call.result, str) else None
+    if result is None:
+        assert run is not None
+        result = await ports.runs.load_text(run, call.result)
     return {"type": "function_call_output", "call_id": call.call_id, "output": result}
 
 

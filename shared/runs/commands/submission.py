@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.agentkit.agent import Item
 from shared.runs.model.callers_tools import CallersTools
+from shared.runs.model.facts import Approve
 from shared.runs.model.run import Run
 from shared.runs.store.due import DueRow
 
@@ -67,6 +68,12 @@ class Submission:
     tools: CallersTools = field(default_factory=CallersTools)
     """The functions that the caller brings, and calls."""
 
+    approvals: Mapping[str, Approve] = field(default_factory=dict)
+    """Answers about calls that the run before it has left to its caller to approve, by approval id."""
+
+    hands_over: bool = False
+    """The run ends with what it asks its caller to approve, in place of waiting for the answers."""
+
     deadline_seconds: float | None = None
     """This and the limits: None for the app's own."""
 
@@ -90,6 +97,8 @@ class Submission:
         # Only where there are any: a key from before a deploy must still fit its request.
         asked += [dict(self.options), self.instructions] if self.options or self.instructions else []
         asked += [self.tools.to_json()] if self.tools.definitions else []
+        answers = {name: [each.approve, each.reason] for name, each in self.approvals.items()}
+        asked += [answers] if answers else []
         # A caller's JSON may hold half a surrogate pair, which UTF-8 alone refuses.
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 

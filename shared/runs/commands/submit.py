@@ -8,9 +8,7 @@ transaction; after it the create itself.
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import replace
-from datetime import timedelta
 
 from shared.errors import (
     ConversationTooLong,
@@ -24,7 +22,8 @@ from shared.runs.commands.admission import admit, check_in_time
 from shared.runs.commands.branching import BranchPoint, begin_branch, branch_point
 from shared.runs.commands.checks import agent_of, busy, check_callback, check_limits, check_model
 from shared.runs.commands.keys import known_key, new_key
-from shared.runs.commands.open_calls import outputs_to_go_on
+from shared.runs.commands.new_run import calls_to_begin_with, new_run, next_in, session_after_submit, with_parts
+from shared.runs.commands.open_calls import Continuation, continuation
 from shared.runs.commands.submission import Submission, Submitted
 from shared.runs.commit import bytes_of, give_slot_back
 from shared.runs.concurrency import Races
@@ -32,23 +31,17 @@ from shared.runs.execution import execution, time_at_work, time_is_written
 from shared.runs.listing import is_shown, shown
 from shared.runs.model.ids import is_session_id, run_id
 from shared.runs.model.phases import Creating, RunStatus
-from shared.runs.model.run import Chain, Limits, Request, Run, Schedule
+from shared.runs.model.run import Run
 from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import ActionKind, next_time
 from shared.runs.rules.change import Before, Refused, end_run
 from shared.runs.rules.decide import decide
-from shared.runs.rules.journal import begun
-from shared.runs.rules.preview import preview_of, title_of
 from shared.runs.store.due import DueRow
 from shared.runs.store.index import KeyRecord
 from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
-from shared.settings import Settings
-
-TEXT_IN_ROW = 2_000
-"""Characters of a caller's instructions, say, up to which they stand in the run's row, which every wake reads."""
 
 
 async def submit(ports: Ports, wanted: Submission) -> Submitted:
@@ -78,7 +71,7 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
         return again
     await _check_session(ports, wanted, session, is_new=record is None)
     point = await branch_point(ports, wanted, session, record)
-    if (outputs := await outputs_to_go_on(ports, wanted, session, point)) is None:
+    if (goes_on := await continuation(ports, wanted, session, point)) is None:
         return None
     agent = agent_of(ports, wanted, session)
     session = None if point is not None else session
@@ -87,10 +80,9 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
     check_callback(ports, wanted.callback_url)
     fresh = None
     if record is None and wanted.idempotency_key is not None:
-        session_id, number = _next_in(session)
+        session_id, number = next_in(session)
         record = fresh = new_key(ports, wanted.owner, wanted.idempotency_key, wanted.payload, session_id, number)
-    run = _new_run(ports, wanted, agent, session, record, point)
-    run = replace(run, request=replace(run.request, outputs=outputs))
+    run = new_run(ports, wanted, agent, session, record, point, goes_on)
     if wanted.assigned is not None and wanted.assigned.cancelled:
         # It is never active, so that it needs no slot: a batch can be stopped while all slots are taken.
         run = end_run(run, ports.clock(), RunStatus.CANCELLED)
@@ -101,13 +93,15 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
         if session is None:
             await give_slot_back(ports, run)
         return None
-    return await _commit_new(ports, run, json.dumps(wanted.items, ensure_ascii=False), session, record, point)
+    given = json.dumps([*goes_on.given, *wanted.items], ensure_ascii=False)
+    return await _commit_new(ports, run, given, goes_on, session, record, point)
 
 
 async def _commit_new(
     ports: Ports,
     run: Run,
     given: str,
+    goes_on: Continuation,
     session: Stored[Session] | None,
     key: KeyRecord | None,
     point: BranchPoint | None = None,
@@ -124,7 +118,7 @@ async def _commit_new(
         except LookupError:  # something of it was deleted while it was read
             await _take_back(ports, run, key)
             return None
-    stored, first = await _write(ports, run, given, session, due)
+    stored, first = await _write(ports, run, given, goes_on, session, due)
     if stored is None or stored.value.request.fingerprint != run.request.fingerprint:
         error = await _not_written(ports, run, session, stored, key, due)
         if error is None:
@@ -168,7 +162,7 @@ async def _with_first_claim(ports: Ports, run: Run, given: str) -> tuple[Run, cr
     """
     agent = ports.agents.get(run.request.agent)
     # Without background mode the answer comes within the call, in minutes perhaps: no caller of ours waits so long.
-    if agent is None or not agent.background or run.terminal:
+    if agent is None or not agent.background or not isinstance(run.phase, Creating):
         return run, None
     try:
         # Items of its own for the agent: its code may change them, and ``given`` is what the row will hold.
@@ -227,77 +221,8 @@ async def _check_session(ports: Ports, wanted: Submission, session: Stored[Sessi
         raise busy(session.value)
 
 
-def _next_in(session: Stored[Session] | None) -> tuple[str, int]:
-    """The session and the number of the next run: the first of a new session where there is none."""
-    if session is None:
-        return secrets.token_hex(16), 1
-    return session.value.session_id, session.value.next_number
-
-
-def _new_run(
-    ports: Ports,
-    wanted: Submission,
-    agent: str,
-    session: Stored[Session] | None,
-    record: KeyRecord | None,
-    point: BranchPoint | None = None,
-) -> Run:
-    now, settings = ports.clock(), ports.settings
-    if record is not None:
-        # As old as its key: its place in the list goes by this time, and a repeated request must find the same one.
-        session_id, number, fingerprint, created = record.session_id, record.number, record.digest, record.created_at
-    else:
-        session_id, number = _next_in(session)
-        fingerprint, created = secrets.token_hex(16), now
-    # An earlier run may have found that its provider takes no tool outputs after a background response (Azure OpenAI).
-    before = session.value if session is not None else point.session if point is not None else None
-    learnt = before is not None and before.replay
-    preview = preview_of(wanted.items)
-    request = Request(
-        session_id=session_id,
-        number=number,
-        agent=agent,
-        owner=wanted.owner,
-        fingerprint=fingerprint,
-        created_at=created,
-        limits=_limits_of(wanted, settings),
-        model=wanted.model,
-        options=json.dumps(dict(wanted.options)) if wanted.options else "",
-        instructions=wanted.instructions,
-        tools=wanted.tools.to_json(),
-        tool_names=wanted.tools.names,
-        stream=wanted.stream,
-        metadata=dict(wanted.metadata),
-        title=wanted.title or title_of(preview),
-        preview=preview,
-        batch_id=wanted.assigned.batch_id if wanted.assigned is not None else None,
-        callback_url=wanted.callback_url,
-        follows=wanted.previous,
-        branch_of=None if point is None else point.session.session_id,
-        background=wanted.background,
-    )
-    return Run(
-        request=request,
-        schedule=Schedule(deadline_at=now + timedelta(seconds=wanted.deadline_seconds or settings.deadline)),
-        updated_at=now,
-        journal=begun(created),
-        chain=Chain(
-            last_response_id=session.value.response_id if session else None,
-            replay=settings.chain == "replay" or (settings.chain == "auto" and learnt),
-        ),
-    )
-
-
-def _limits_of(wanted: Submission, settings: Settings) -> Limits:
-    return Limits(
-        turns=wanted.turns or settings.max_turns,
-        tool_calls=wanted.tool_calls or settings.max_tool_calls,
-        total_tokens=wanted.total_tokens or settings.max_total_tokens,
-    )
-
-
 async def _write(
-    ports: Ports, run: Run, given: str, session: Stored[Session] | None, due: DueRow
+    ports: Ports, run: Run, given: str, goes_on: Continuation, session: Stored[Session] | None, due: DueRow
 ) -> tuple[Stored[Run] | None, create.Request | None]:
     """Write the list's row, parts, then session, run, input and claim in one transaction.
 
@@ -312,7 +237,8 @@ async def _write(
     listing = await ports.index.list_hidden(run)
     kept = await ports.runs.store_text(run, given)
     run = replace(run, chain=replace(run.chain, item_bytes=bytes_of(given)))
-    run = await _with_parts(ports, run)
+    run = await with_parts(ports, run)
+    calls = await calls_to_begin_with(ports, run, goes_on.calls)
     # Claimed last: long inputs take their time to be written, and the claim has to outlast the whole request.
     run, first = await _with_first_claim(ports, run, given)
     if first is None:
@@ -320,22 +246,13 @@ async def _write(
     await ports.due.keep_announced(due, ports.clock())
     check_in_time(ports, run)
     try:
-        change = SessionChange(before=session, after=_session_after(ports, run, session))
-        return replace(await ports.runs.create(run, change, kept), listing=listing), first
+        after = session_after_submit(ports, run, session, waits=bool(goes_on.waits))
+        created = await ports.runs.create(run, SessionChange(before=session, after=after), kept, calls)
+        return replace(created, listing=listing), first
     except Conflict:
         # It may be there, of the same key even. The nonce shows whose claim it then has.
         found = await ports.runs.load(run.id)
     return None if found is None else replace(found, listing=listing), first
-
-
-async def _with_parts(ports: Ports, run: Run) -> Run:
-    """The run with what is long of its caller's kept apart."""
-    request = run.request
-    instructions, tools, outputs = [
-        await ports.runs.store_text(run, await ports.runs.load_text(run, value), inline=TEXT_IN_ROW)
-        for value in (request.instructions, request.tools, request.outputs)
-    ]
-    return replace(run, request=replace(request, instructions=instructions, tools=tools, outputs=outputs))
 
 
 async def _not_written(
@@ -375,22 +292,3 @@ async def _take_back(ports: Ports, run: Run, key: KeyRecord | None) -> None:
     if key is not None and key.etag:  # the ids that a batch assigns have no row
         # Freed: the number is lost to this key for good, and sent again it shall begin the run after.
         await ports.index.free_key(key)
-
-
-def _session_after(ports: Ports, run: Run, session: Stored[Session] | None) -> Session:
-    request = run.request
-    active, after = None if run.terminal else request.number, request.number + 1
-    if session is not None:
-        return replace(session.value, active_run=active, next_number=after, last_activity=run.updated_at)
-    return Session(
-        session_id=request.session_id,
-        agent=request.agent,
-        owner=request.owner,
-        created_at=request.created_at,
-        last_activity=run.updated_at,
-        # Of a branch: a next run goes on from there, too, if this one does not complete.
-        response_id=run.chain.last_response_id,
-        replay=run.chain.replay and ports.settings.chain == "auto",
-        active_run=active,
-        next_number=after,
-    )

@@ -26,7 +26,7 @@ class CallState(StrEnum):
     """Its result is in the row."""
 
     HANDED_OVER = "handed_over"
-    """It calls a function of the caller's, who makes the call once the run has ended with it."""
+    """It is the caller's, with which the run ends: to make, where the function is theirs, or else to approve."""
 
     @property
     def is_settled(self) -> bool:
@@ -133,6 +133,11 @@ class ToolCall:
 
     schema: int = SCHEMA
     """Version of its row's format."""
+
+    @property
+    def awaits_approval(self) -> bool:
+        """Whether it was handed over to be approved."""
+        return self.state is CallState.HANDED_OVER and self.approval is Approval.PENDING
 
     @property
     def run(self) -> str:

@@ -122,6 +122,13 @@ class Request:
     """What our own tools gave in the turn that this run goes on from, as a JSON list of items: they are sent with the
     caller's outputs. Empty where there are none."""
 
+    # For OpenAI's clients: a response of theirs cannot wait for a person, but a next one can bring the answers.
+    hands_over: bool = False
+    """Whether it ends with what it asks its caller to approve, in place of waiting for the answers."""
+
+    resumes: bool = False
+    """Whether its first turn has no response, but the calls that an earlier run had asked its caller to approve."""
+
     background: bool = True
     """Whether an OpenAI client asked not to wait. Only shown to that client again."""
 
@@ -237,7 +244,7 @@ class Result:
     """Citations and other marks on the text, as JSON; empty without any."""
 
     open_calls: int = 0
-    """Calls of the caller's functions that it ended with: the caller makes them, and a next run has the outputs."""
+    """Calls that it ended with, for its caller to make or to approve: a next run has the outputs and the answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

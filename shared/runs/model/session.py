@@ -32,8 +32,12 @@ class Session:
     """Whether chaining did not work there."""
 
     open_calls: int | None = None
-    """The run that ended with calls of its caller's functions, whose outputs the next run has to bring; None: there is
-    none. Moved with ``response_id``."""
+    """The run that ended with calls for its caller, about which the next run has to bring outputs and answers; None:
+    there is none. Moved with ``response_id``."""
+
+    # An approval is good for one execution: a run that failed after it must not lead to a second one.
+    answered_in: int | None = None
+    """The run that has taken the answers about those calls that were to be approved; None: they are open."""
 
     # One at a time: two runs side by side would chain to the same response.
     active_run: int | None = None

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.agentkit.agent import FunctionCall, Item
+from shared.agentkit.agent import ApprovalRequest, FunctionCall, Item
 from shared.agentkit.items import INPUT_ONLY
 from shared.errors import RunNotFound
 from shared.runs.model.callers_tools import CallersTools
-from shared.runs.model.calls import CallState
+from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
+from shared.runs.rules.approvals import approval_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,22 +80,28 @@ async def of_caller(ports: Ports, run: Run) -> OfCaller:
     return OfCaller(instructions=instructions, tools=CallersTools.from_json(tools))
 
 
-async def open_calls_of(ports: Ports, run: Run) -> list[FunctionCall]:
-    """The calls that the run ended with, for its caller to make. Raises ``RunNotFound`` when it was deleted."""
+OpenCall = FunctionCall | ApprovalRequest
+"""What a run ended with, for its caller to make, or to approve."""
+
+
+async def open_calls_of(ports: Ports, run: Run) -> list[OpenCall]:
+    """What the run ended with for its caller. Raises ``RunNotFound`` when it was deleted meanwhile."""
     if not run.result.open_calls:
         return []
     try:
         stored = await ports.runs.calls(run, run.turn.number)
         calls = [each.value for each in stored if each.value.state is CallState.HANDED_OVER]
-        return [
-            FunctionCall(
-                call_id=call.call_id, name=call.name, arguments=await ports.runs.load_text(run, call.arguments)
-            )
-            for call in calls
-        ]
+        return [_open_call(run, call, await ports.runs.load_text(run, call.arguments)) for call in calls]
     except LookupError:
         await current(ports, run)
         raise
+
+
+def _open_call(run: Run, call: ToolCall, arguments: str) -> OpenCall:
+    if not call.awaits_approval:
+        return FunctionCall(call_id=call.call_id, name=call.name, arguments=arguments)
+    # The agent stands for the server: to a caller it is who makes the call.
+    return ApprovalRequest(request_id=approval_id(call), server=run.request.agent, name=call.name, arguments=arguments)
 
 
 async def turn_texts(ports: Ports, run: Run) -> list[TurnText]:

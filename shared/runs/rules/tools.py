@@ -105,14 +105,15 @@ def tools_settled(before: Before, fact: ToolsSettled, now: datetime, settings: S
         if phase.lease is None:
             return Refused("runnable")
         return Change(run=replace(run, phase=RunningTools(), updated_at=now))
-    if CallState.WAITING in states:
+    if CallState.WAITING in states and not run.request.hands_over:
         return Change(run=park(run, now, settings))
     if fact.outputs is None:
         return Refused("runnable")  # the last of them was settled since: look again
-    handed_over = sum(call.state is CallState.HANDED_OVER for call in before.calls)
-    if handed_over:
-        ended = end_with_calls(run, now, handed_over, text=fact.text, annotations=fact.annotations)
-        return Change(run=ended, items=(fact.outputs,))
+    asked = [replace(call, state=CallState.HANDED_OVER) for call in before.calls if call.state is CallState.WAITING]
+    left = len(asked) + sum(call.state is CallState.HANDED_OVER for call in before.calls)
+    if left:
+        ended = end_with_calls(run, now, left, text=fact.text, annotations=fact.annotations)
+        return Change(run=ended, calls=tuple(asked), items=(fact.outputs,))
     return Change(run=next_turn(run, now), items=(fact.outputs,))
 
 
@@ -162,13 +163,13 @@ def _answered_calls(run: Run, rows: tuple[ToolCall, ...], fact: Answered, now: d
             if run.terminal:
                 raise RunEnded(status_of_run=run.status.value)
             key = approval_id(call)
-            calls[key] = changed[key] = _answered_call(call, answer, fact.by, now)  # for whoever names it the other way
+            calls[key] = changed[key] = answered_call(call, answer, fact.by, now)  # for whoever names it the other way
         elif (call.approval is Approval.APPROVED) is not answer.approve:
             raise AlreadyAnswered(f"The call {name!r} was {call.approval.value} already.", call_id=name)
     return tuple(changed.values())
 
 
-def _answered_call(call: ToolCall, answer: Approve, by: str, now: datetime) -> ToolCall:
+def answered_call(call: ToolCall, answer: Approve, by: str, now: datetime) -> ToolCall:
     """An approved call then counts as needing no approval; a refused one is finished, the reason is its output."""
     approval = Approval.APPROVED if answer.approve else Approval.REFUSED
     call = replace(call, approval=approval, reason=answer.reason, answered_by=by, answered_at=now)

@@ -133,8 +133,13 @@ class RunStore:
         row = await self._tables.get(Table.RUNS, session_id, SESSION_KEY)
         return None if row is None else _stored(Session, row)
 
-    async def create(self, run: Run, session: SessionChange, given: Text) -> Stored[Run]:
-        """Write a new run, its input as item 0, and its session, in one transaction. Raises ``Conflict``."""
+    async def create(
+        self, run: Run, session: SessionChange, given: Text, calls: Sequence[ToolCall] = ()
+    ) -> Stored[Run]:
+        """Write a new run, its input as item 0, calls that it begins with, and its session, in one transaction.
+
+        Raises ``Conflict``.
+        """
         if session.before is None:
             beside = Change(kind=Kind.INSERT, key=SESSION_KEY, values=encode(session.after))
         else:
@@ -142,8 +147,9 @@ class RunStore:
         # Item 0 is written with the run: one without its input could never be sent.
         run, key = replace(run, chain=replace(run.chain, items=1)), _run_key(run)
         inserted = Change(kind=Kind.INSERT, key=key, values=encode(run))
+        rows = [Change(kind=Kind.INSERT, key=_call_key(call), values=encode(call)) for call in calls]
         etags = await self._tables.commit(
-            Table.RUNS, run.request.session_id, [beside, inserted, _item(run.request.number, 0, given)]
+            Table.RUNS, run.request.session_id, [beside, inserted, _item(run.request.number, 0, given), *rows]
         )
         return Stored(run, etags[key])
 

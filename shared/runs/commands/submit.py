@@ -247,7 +247,7 @@ async def _write(
     check_in_time(ports, run)
     try:
         after = session_after_submit(ports, run, session, waits=bool(goes_on.waits))
-        created = await ports.runs.create(run, SessionChange(before=session, after=after), kept, calls)
+        created = await ports.runs.create(run, SessionChange(before=session, after=after), kept, *calls)
         return replace(created, listing=listing), first
     except Conflict:
         # It may be there, of the same key even. The nonce shows whose claim it then has.

@@ -133,13 +133,8 @@ class RunStore:
         row = await self._tables.get(Table.RUNS, session_id, SESSION_KEY)
         return None if row is None else _stored(Session, row)
 
-    async def create(
-        self, run: Run, session: SessionChange, given: Text, calls: Sequence[ToolCall] = ()
-    ) -> Stored[Run]:
-        """Write a new run, its input as item 0, calls that it begins with, and its session, in one transaction.
-
-        Raises ``Conflict``.
-        """
+    async def create(self, run: Run, session: SessionChange, given: Text, *calls: ToolCall) -> Stored[Run]:
+        """Write a new run, its input as item 0, any calls, and its session, in one transaction. Raises ``Conflict``."""
         if session.before is None:
             beside = Change(kind=Kind.INSERT, key=SESSION_KEY, values=encode(session.after))
         else:

@@ -504,7 +504,7 @@ async def test_what_the_provider_is_told_of_an_approval(
     ports: Ports, approval: Approval, reason: str, more: dict[str, str]
 ) -> None:
     call = a_call(kind=CallKind.MCP, approval=approval, reason=reason)
-    assert await tools._output(ports, a_run(), call) == {
+    assert await tools.output_of(ports, a_run(), call) == {
         "type": "mcp_approval_response",
         "approval_request_id": "c",
         "approve": approval is Approval.APPROVED,

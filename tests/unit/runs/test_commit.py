@@ -15,6 +15,8 @@ from shared.agentkit.agent import AgentResponse, ContinuationToken, FunctionCall
 from shared.runs import commit as commits
 from shared.runs.actions.outcome import list_status, outcome
 from shared.runs.commands import submit as submits
+from shared.runs.commands.new_run import new_run
+from shared.runs.commands.open_calls import Continuation
 from shared.runs.commands.submission import Submission
 from shared.runs.commands.submit import submit
 from shared.runs.commit import bytes_of, calls_of_turn, commit, commit_through, give_slot_back, session_after
@@ -254,7 +256,7 @@ def test_which_values_may_be_too_long_for_their_row(text: Any, is_long: bool) ->
 )
 def test_how_much_room_each_call_of_a_write_has(count: int, reason: int, room: int) -> None:
     calls = [a_call(index=index, reason="x" * reason) for index in range(count)]
-    assert commits._room_of_each(calls) == room
+    assert commits.room_of_each(calls) == room
 
 
 @pytest.mark.parametrize("long", [False, True])
@@ -371,7 +373,7 @@ async def test_a_second_submit_of_one_request_gives_its_slot_back(ports: Ports) 
     await ports.slots.take("app", a_slot(0))
     await ports.slots.take("app", a_slot(1))
     await put(ports, a_run(slot=0))
-    submitted = await submits._commit_new(ports, a_run(slot=1), "[]", None, None)
+    submitted = await submits._commit_new(ports, a_run(slot=1), "[]", Continuation(), None, None)
     assert submitted is not None
     assert submitted.run.request.slot == 0
     assert [slot.number for slot in await ports.slots.held("app")] == [0]
@@ -653,7 +655,7 @@ async def test_whether_the_next_run_of_a_session_is_sent_as_a_whole(
 
 async def test_a_key_gives_its_run_its_age_and_its_place(ports: Ports, clock: Clock) -> None:
     record = KeyRecord(digest="d" * 64, payload="p", session_id=SESSION, number=1, created_at=at(-30))
-    run = submits._new_run(with_agent(ports), wanted(), "novelist", None, record)
+    run = new_run(with_agent(ports), wanted(), "novelist", None, record)
     assert (run.id, run.request.fingerprint, run.request.created_at) == (RUN, "d" * 64, at(-30))
     assert (run.updated_at, run.schedule.deadline_at) == (NOW, at(ports.settings.deadline))
 

@@ -106,7 +106,7 @@ async def test_only_what_can_be_called_is_a_model(target: Target, ada: AsyncOpen
 
 @pytest.mark.parametrize(
     "path",
-    ["responses/input_tokens", "responses/compact", "responses/compact/", "responses/input_tokens/x", "embeddings",
+    ["", "responses/input_tokens", "responses/compact", "responses/compact/", "responses/input_tokens/x", "embeddings",
      "conversations", "files", "realtime", "responses/x/y/z", "responses//", "models/a/b", "chat", "v1/responses",
      "openai", "openai/responses/compact", "openai/v1/responses/input_tokens", "openai/deployments/bench/embeddings"],
 )  # fmt: skip

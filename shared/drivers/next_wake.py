@@ -11,7 +11,7 @@ from shared.runs.commands.delete import SessionStatus, removal_time
 from shared.runs.model.batch import is_batch_id
 from shared.runs.model.ids import session_of_due_row
 from shared.runs.model.listed import ListStatus, list_status
-from shared.runs.model.run import Session
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.rules.agenda import next_time
 

@@ -17,7 +17,7 @@ from shared.drivers.driver import Driver
 from shared.runs.batches.delete import delete_batch
 from shared.runs.commands.delete import AFTER_ITS_RUNS, expire, tombstone_kept
 from shared.runs.concurrency import LostRace, side_by_side
-from shared.runs.model.run import Session
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
 from shared.runs.store.tables import Conflict, Row, StoreUnavailable
 

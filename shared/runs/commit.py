@@ -23,7 +23,8 @@ from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
 from shared.runs.model.facts import Fact
 from shared.runs.model.phases import Ended, RunStatus
-from shared.runs.model.run import Run, Session, Text
+from shared.runs.model.run import Run, Text
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
 from shared.runs.rules import schedule
 from shared.runs.rules.change import Before, Change, Refused

@@ -14,7 +14,8 @@ from shared.runs.actions.conversation import MAX_REPLAYED, REPLAYED, said_in
 from shared.runs.commands.checks import busy
 from shared.runs.commands.submission import Submission
 from shared.runs.model.phases import RunStatus
-from shared.runs.model.run import PartRef, Run, Session
+from shared.runs.model.run import PartRef, Run
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.store.due import DueRow
 from shared.runs.store.index import KeyRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.errors import AgentMismatch, CallbacksDisabled, InvalidRequest, ModelNotAllowed, SessionBusy, UnknownAgent
 from shared.runs.commands.submission import Submission
 from shared.runs.model.ids import run_id
-from shared.runs.model.run import Session
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.store.runs import Stored
 

@@ -17,7 +17,8 @@ from shared.runs.commit import commit, give_slot_back
 from shared.runs.concurrency import Races, side_by_side
 from shared.runs.model.facts import Deleted
 from shared.runs.model.ids import due_row_of, run_id, session_of_due_row
-from shared.runs.model.run import Run, Session
+from shared.runs.model.run import Run
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
 from shared.runs.rules.change import Before, Change
 from shared.runs.rules.decide import decide

@@ -31,7 +31,8 @@ from shared.runs.execution import execution, time_at_work, time_is_written
 from shared.runs.listing import is_shown, shown
 from shared.runs.model.ids import is_session_id, run_id
 from shared.runs.model.phases import Creating, RunStatus
-from shared.runs.model.run import Chain, Limits, Request, Run, Schedule, Session
+from shared.runs.model.run import Chain, Limits, Request, Run, Schedule
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import ActionKind, next_time
 from shared.runs.rules.change import Before, Refused, end_run

@@ -11,7 +11,8 @@ from shared.errors import DormouseError
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.outbox import CallbackState, Entry, EntryKind, Outbox
 from shared.runs.model.phases import Ended, Pending, RunStatus
-from shared.runs.model.run import Result, Run, Session
+from shared.runs.model.run import Result, Run
+from shared.runs.model.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ from shared.runs.concurrency import side_by_side
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
 from shared.runs.model.ids import parse_run_id, run_id
-from shared.runs.model.run import Run, Session, Text
+from shared.runs.model.run import Run, Text
+from shared.runs.model.session import Session
 from shared.runs.store import parts
 from shared.runs.store.index import Listing
 from shared.runs.store.rows import RowTooNew, RowUnreadable, changes, check_schema, decode, encode

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from shared.runs.model.phases import Ended, RunStatus
-from shared.runs.model.run import Limits, Request, Run, Schedule, Session
+from shared.runs.model.run import Limits, Request, Run, Schedule
+from shared.runs.model.session import Session
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 COMPLETED = Ended(status=RunStatus.COMPLETED, completed_at=NOW)

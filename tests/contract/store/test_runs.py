@@ -23,7 +23,8 @@ from shared.runs.model.phases import (
     RunStatus,
     WaitingForAnswers,
 )
-from shared.runs.model.run import Limits, PartRef, Run, Session
+from shared.runs.model.run import Limits, PartRef, Run
+from shared.runs.model.session import Session
 from shared.runs.store.rows import RowTooOld, RowUnreadable
 from shared.runs.store.runs import CallChange, DeliveryChange, RunStore, SessionChange, Stored
 from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables

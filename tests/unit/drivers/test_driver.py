@@ -13,7 +13,8 @@ from shared.drivers.driver import Driver
 from shared.drivers.durable import Hub
 from shared.runs.commands.submission import Submitted
 from shared.runs.model.phases import Creating, Ended, Pending, RunStatus
-from shared.runs.model.run import Run, Session
+from shared.runs.model.run import Run
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.store.due import DueStore
 from shared.runs.store.index import IndexStore

@@ -32,7 +32,8 @@ from shared.runs.actions.outcome import Outcome, outcome
 from shared.runs.commands.submission import Submission, Submitted
 from shared.runs.commands.submit import submit
 from shared.runs.model.calls import ToolCall
-from shared.runs.model.run import Run, Session
+from shared.runs.model.run import Run
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.settings import Settings
 from shared.wiring import App

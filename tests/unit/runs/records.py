@@ -8,7 +8,8 @@ from typing import Any
 
 from shared.runs.model.outbox import Entry, EntryKind
 from shared.runs.model.phases import RunStatus
-from shared.runs.model.run import Limits, Request, Run, Schedule, Session
+from shared.runs.model.run import Limits, Request, Run, Schedule
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.store.runs import SessionChange, Stored
 

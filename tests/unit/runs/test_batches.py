@@ -19,7 +19,7 @@ from shared.runs.commands.submission import Submission, Submitted
 from shared.runs.commands.submit import submit as submit_run
 from shared.runs.model.batch import BatchStatus, run_of
 from shared.runs.model.phases import RunStatus
-from shared.runs.model.run import Session
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.store.tables import Change, Kind, Table
 from tests.unit.runs.batches import creates, item_statuses, load, one, submit

@@ -42,7 +42,8 @@ from shared.runs.model.facts import Approve, Attempt
 from shared.runs.model.ids import due_row_of, run_id
 from shared.runs.model.outbox import EntryKind
 from shared.runs.model.phases import Claim, Creating, Ended, Pending, RunStatus, WaitingForAnswers
-from shared.runs.model.run import Run, Session
+from shared.runs.model.run import Run
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.store.rows import RowTooNew
 from shared.runs.store.runs import TOGETHER, CallChange, SessionChange, Stored

@@ -23,7 +23,8 @@ from shared.runs.model.facts import WakeCrashed
 from shared.runs.model.ids import run_id as id_of
 from shared.runs.model.outbox import EntryKind
 from shared.runs.model.phases import Ended, Pending, RunningTools, RunStatus, WaitingForAnswers
-from shared.runs.model.run import Run, Session
+from shared.runs.model.run import Run
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
 from shared.runs.store.runs import TOGETHER, SessionChange
 from shared.runs.store.tables import Change, Kind, Row, StoreUnavailable, Table

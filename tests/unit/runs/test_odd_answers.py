@@ -34,7 +34,8 @@ from shared.runs.commit import commit
 from shared.runs.model.calls import CallState
 from shared.runs.model.facts import Attempt, ResponseCreated
 from shared.runs.model.phases import Claim, Creating, Ended
-from shared.runs.model.run import Run, Session
+from shared.runs.model.run import Run
+from shared.runs.model.session import Session
 from shared.runs.queries.conversation import turn_texts
 from shared.runs.rules.agenda import next_time
 from shared.runs.store.runs import SessionChange

@@ -16,7 +16,7 @@ from shared.drivers.retention import retain
 from shared.runs.commands.delete import delete_session, expire
 from shared.runs.model.ids import due_row_of, run_id
 from shared.runs.model.phases import Ended, RunStatus
-from shared.runs.model.run import Session
+from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.store.runs import TOGETHER, SessionChange
 from shared.runs.store.tables import Change, Table

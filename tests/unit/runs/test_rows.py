@@ -30,10 +30,10 @@ from shared.runs.model.run import (
     Result,
     Run,
     Schedule,
-    Session,
     Turn,
     TurnReasoning,
 )
+from shared.runs.model.session import Session
 from shared.runs.store.rows import RowTooNew, RowTooOld, RowUnreadable, changes, decode, encode
 from shared.runs.store.tables import Value
 from tests.parts.cases import cases

@@ -34,7 +34,8 @@ from shared.runs.model.phases import (
     RunStatus,
     WaitingForAnswers,
 )
-from shared.runs.model.run import Limits, Run, Session, Turn
+from shared.runs.model.run import Limits, Run, Turn
+from shared.runs.model.session import Session
 from shared.runs.rules.agenda import early_look, gap_to_next_try
 from shared.runs.rules.approvals import approval_id, find_call
 from shared.runs.rules.change import Before, Change, Refused

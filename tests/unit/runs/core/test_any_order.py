@@ -18,7 +18,8 @@ from shared.runs.model import facts
 from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.outbox import CallbackState, EntryKind
 from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, WaitingForAnswers
-from shared.runs.model.run import Run, Session
+from shared.runs.model.run import Run
+from shared.runs.model.session import Session
 from shared.runs.rules.agenda import next_time
 from shared.runs.rules.approvals import approval_id
 from shared.runs.rules.change import Before, Change, Refused

@@ -83,6 +83,34 @@ export function useLoad(call, keys) {
   return { ...state, reload: () => setRound((last) => last + 1) };
 }
 
+/**
+ * A list page by page: `{ pages, error, reload, next }`; `next` reads the page that follows and is undefined after the
+ * last. `read({ cursor, signal })` asks for one. After a change of a key the list begins anew, and what was read is shown
+ * until then. `reload` reads the first page again and keeps the others behind it: what is in two is newest in the first.
+ */
+export function usePages(read, keys) {
+  const [state, setState] = useState({ pages: [] });
+  const [round, setRound] = useState(0);
+  const shown = useRef(round);
+  useEffect(() => {
+    const ended = new AbortController();
+    const again = round !== shown.current;
+    shown.current = round;
+    read({ signal: ended.signal }).then(
+      (page) => ended.signal.aborted || setState((last) => ({ pages: again ? [page, ...last.pages] : [page] })),
+      (error) => ended.signal.aborted || setState((last) => ({ ...last, error })),
+    );
+    return () => ended.abort();
+  }, [...keys, round]);
+  const cursor = state.pages.at(-1)?.next_cursor;
+  async function next() {
+    const page = await read({ cursor });
+    // Not behind a list that has begun anew.
+    setState((last) => (last.pages.at(-1)?.next_cursor === cursor ? { ...last, pages: [...last.pages, page] } : last));
+  }
+  return { ...state, reload: () => setRound((last) => last + 1), next: cursor ? next : undefined };
+}
+
 // --- status ---
 
 const SHAPES = {

@@ -15,6 +15,7 @@ import {
   useEffect,
   useLoad,
   useNow,
+  usePages,
   useRef,
   useState,
 } from "../base.js";
@@ -129,17 +130,10 @@ function Search() {
 }
 
 function Batches() {
-  const { data, error, reload } = useLoad((signal) => client.batches({ signal }), []);
-  const [more, setMore] = useState({ data: [] });
+  const { pages, error, reload, next } = usePages((given) => client.batches(given), []);
   const [wrong, setWrong] = useState();
-  if (error) return html`<${Problem} error=${error} onRetry=${reload} />`;
-  if (!data) return html`<${Loading} />`;
-  const cursor = more.data.length ? more.next_cursor : data.next_cursor;
-  async function next() {
-    const page = await client.batches({ cursor });
-    setMore((last) => ({ data: [...last.data, ...page.data], next_cursor: page.next_cursor }));
-  }
-  const all = [...data.data, ...more.data];
+  if (!pages.length) return error ? html`<${Problem} error=${error} onRetry=${reload} />` : html`<${Loading} />`;
+  const all = pages.flatMap((page) => page.data);
   if (!all.length) return html`<${Empty}>${t("no_batches")}<//>`;
   return html`<ul class="rows">${all.map(
     (batch) => html`<li class="run-row" key=${batch.id}><${Link} to=${`/batches/${batch.id}`}>
@@ -147,7 +141,7 @@ function Batches() {
       <span class="dim">${batch.agent ?? ""}</span><span class="dim"><${Time} at=${batch.created_at} form="ago" /></span>
     <//></li>`,
   )}</ul>
-    ${cursor && html`<${Button} onPress=${next} onError=${setWrong}>${t("load_more")}<//>`}<${Problem} error=${wrong} />`;
+    ${next && html`<${Button} onPress=${next} onError=${setWrong}>${t("load_more")}<//>`}<${Problem} error=${wrong} />`;
 }
 
 function List({ tab, agent }) {

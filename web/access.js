@@ -11,8 +11,11 @@ export const token = new URLSearchParams(location.hash.slice(1)).get("token") ??
 
 const key = () => sessionStorage.getItem(KEY);
 
-/** What a call without a token has to send. */
-export const headers = () => (key() ? { "x-functions-key": key() } : {});
+/** What a call without a token has to send. @returns {Record<string, string>} */
+export function headers() {
+  const known = key();
+  return known ? { "x-functions-key": known } : {};
+}
 
 export const client = new Dormouse(token ? { token, retries: 2 } : { headers, retries: 2 });
 
@@ -47,7 +50,7 @@ function KeyForm({ onRetry }) {
  * that was lost. Once it is handed in, `forget` it: the same text is then another run.
  */
 export function useIdempotencyKey() {
-  const last = useRef({});
+  const last = useRef(/** @type {{ text?: string, key?: string }} */ ({}));
   function keyOf(text) {
     if (last.current.text !== text) last.current = { text, key: crypto.getRandomValues(new Uint32Array(4)).join("-") };
     return last.current.key;

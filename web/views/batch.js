@@ -7,7 +7,9 @@ import { navigate } from "../router.js";
 const STATES = ["completed", "incomplete", "failed", "cancelled", "active", "pending"];
 
 function useBatch(id) {
-  const [state, setState] = useState({});
+  const [state, setState] = useState(
+    /** @type {{ batch?: import("../vendor/dormouse-client.js").Batch, error?: import("../base.js").DormouseError }} */ ({}),
+  );
   const [round, setRound] = useState(0);
   useEffect(() => {
     const left = new AbortController();

@@ -9,7 +9,7 @@ const DRAFT = "dormouse-draft";
 function useDraft() {
   const [draft, setDraft] = useState(() => {
     try {
-      return JSON.parse(sessionStorage.getItem(DRAFT)) ?? {};
+      return JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
     } catch {
       return {};
     }
@@ -91,7 +91,7 @@ export function New() {
   const { data, error, reload } = useLoad((signal) => client.agents({ signal }), []);
   const [draft, change, forget] = useDraft();
   const [wrong, setWrong] = useState();
-  const form = useRef();
+  const form = useRef(/** @type {any} */ (undefined));
   const { keyOf } = useIdempotencyKey();
   useEffect(() => void (document.title = `${t("new_run")} · Dormouse`), []);
   if (error) return html`<${Problem} title=${t("new_run")} error=${error} onRetry=${reload} />`;

@@ -32,7 +32,9 @@ const EVERY = 5000;
 
 /** Pages of runs as one list that is kept up to date: `{ runs, more, news, error, next, show, reload }`. */
 function useRuns(status, agent) {
-  const [state, setState] = useState({});
+  /** @typedef {import("../vendor/dormouse-client.js").RunSummary} RunSummary */
+  /** @typedef {{ runs?: RunSummary[], news?: RunSummary[], cursor?: string | undefined, error?: import("../base.js").DormouseError }} Listed */
+  const [state, setState] = useState(/** @type {Listed} */ ({}));
   const [round, setRound] = useState(0);
   const latest = useRef(state);
   latest.current = state;
@@ -82,14 +84,14 @@ function useRuns(status, agent) {
   }
   async function next() {
     const page = await client.list({ ...filter, cursor: state.cursor });
-    setState((last) => ({
+    setState(({ runs = [], ...last }) => ({
       ...last,
-      runs: [...last.runs, ...page.data.filter(({ id }) => !last.runs.some((run) => run.id === id))],
+      runs: [...runs, ...page.data.filter(({ id }) => !runs.some((run) => run.id === id))],
       cursor: page.next_cursor,
     }));
   }
   const show = () => {
-    setState((last) => ({ ...last, runs: [...last.news, ...last.runs], news: [] }));
+    setState(({ news = [], runs = [], ...last }) => ({ ...last, runs: [...news, ...runs], news: [] }));
     scrollTo(0, 0);
   };
   return { ...state, next, show, reload: () => setRound((last) => last + 1) };
@@ -145,12 +147,12 @@ function Batches() {
 }
 
 function List({ tab, agent }) {
-  const { runs, news, cursor, error, next, show, reload } = useRuns(TABS[tab], agent);
+  const { runs, news = [], cursor, error, next, show, reload } = useRuns(TABS[tab], agent);
   const [wrong, setWrong] = useState();
   const now = useNow(1000, runs?.some((run) => !isFinal(run)) ?? false);
   if (!runs) return error ? html`<${Problem} error=${error} onRetry=${reload} />` : html`<${Loading} />`;
   return html`${error && html`<p class="notice" role="status">${sentence(error)}</p>`}
-    ${news?.length > 0 && html`<button type="button" class="news" onClick=${show}>${t("news", { n: count(news.length) })}</button>`}
+    ${news.length > 0 && html`<button type="button" class="news" onClick=${show}>${t("news", { n: count(news.length) })}</button>`}
     ${runs.length > 0 && html`<ul class="rows">${runs.map((run) => html`<${Row} key=${run.id} run=${run} now=${now} />`)}</ul>`}
     ${!runs.length && html`<${Empty}>${t(`empty_${tab}`)} ${tab === "all" && html`<${Link} to="/">${t("new_run")}<//>`}<//>`}
     ${cursor && html`<${Button} onPress=${next} onError=${setWrong}>${t("load_more")}<//>`}<${Problem} error=${wrong} />`;

@@ -287,6 +287,12 @@ async def v1_azure(req: Request, client: str) -> Response:
     return await azure.call(req, dormouse(), dormouse().driver(client))
 
 
+@app.route(route="api/v1", methods=routing.METHODS, auth_level=CLIENTS)
+@answered_to_client
+async def v1_base(req: Request) -> Response:
+    return no_such_address(req, dormouse())
+
+
 @app.route(route=f"api/v1/{REST}", methods=routing.METHODS, auth_level=CLIENTS)
 @answered_to_client
 async def v1_zz_not_found(req: Request) -> Response:

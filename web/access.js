@@ -1,5 +1,5 @@
 // How the page gets at the app: with the platform's sign-in, with a key that an operator types in, or with a run's token.
-import { Button, html, t, useState } from "./base.js";
+import { Button, html, t, useRef, useState } from "./base.js";
 import { Dormouse } from "./vendor/dormouse-client.js";
 
 const { auth, login } = document.documentElement.dataset;
@@ -11,9 +11,13 @@ export const token = new URLSearchParams(location.hash.slice(1)).get("token") ??
 
 const key = () => sessionStorage.getItem(KEY);
 
-export const client = new Dormouse(
-  token ? { token, retries: 2 } : { headers: () => (key() ? { "x-functions-key": key() } : {}), retries: 2 },
-);
+/** What a call without a token has to send. @returns {Record<string, string>} */
+export function headers() {
+  const known = key();
+  return known ? { "x-functions-key": known } : {};
+}
+
+export const client = new Dormouse(token ? { token, retries: 2 } : { headers, retries: 2 });
 
 export const needsKey = auth === "key";
 
@@ -39,6 +43,19 @@ function KeyForm({ onRetry }) {
     <label>${t("key_label")}<input type="password" autocomplete="off" required value=${value} onInput=${(event) => setValue(event.target.value)} /></label>
     <button class="main">${t("key_use")}</button>
   </form>`;
+}
+
+/**
+ * The idempotency key of a text: the same while the text is, so that it is one run if it is sent again after an answer
+ * that was lost. Once it is handed in, `forget` it: the same text is then another run.
+ */
+export function useIdempotencyKey() {
+  const last = useRef(/** @type {{ text?: string, key?: string }} */ ({}));
+  function keyOf(text) {
+    if (last.current.text !== text) last.current = { text, key: crypto.getRandomValues(new Uint32Array(4)).join("-") };
+    return last.current.key;
+  }
+  return { keyOf, forget: () => void (last.current = {}) };
 }
 
 /** What an error says to people, in their language where there is a sentence for it. */

@@ -14,7 +14,7 @@ const ABOUT = () => import("./views/about.js").then(({ About }) => About);
 
 /** A view that has to be loaded first. */
 function Later({ load, ...given }) {
-  const [state, setState] = useState({});
+  const [state, setState] = useState(/** @type {{ View?: Function, error?: Error }} */ ({}));
   const get = () =>
     load().then(
       (View) => setState({ View }),
@@ -25,6 +25,7 @@ function Later({ load, ...given }) {
   return state.View ? html`<${state.View} ...${given} />` : html`<${Loading} />`;
 }
 
+/** @type {[RegExp, (id: string, state?: any) => unknown][]} */
 const VIEWS = [
   [/^\/(?:new)?$/, () => html`<${New} />`],
   [/^\/runs$/, () => html`<${Runs} />`],
@@ -34,6 +35,7 @@ const VIEWS = [
   [/^\/about$/, () => html`<${Later} key="about" load=${ABOUT} />`],
 ];
 
+/** @param {ReturnType<typeof useAddress>} address */
 function view({ path, state }) {
   for (const [pattern, show] of VIEWS) {
     const found = pattern.exec(path);
@@ -48,7 +50,7 @@ const PLACES = [
   ["/about", "about"],
 ];
 
-const toMain = () => document.getElementById("main").focus();
+const toMain = () => document.getElementById("main")?.focus();
 
 // A button, not a link to `#main`: the fragment may hold a token.
 const Header = ({ path }) => html`<header class="top"><button type="button" class="skip" onClick=${toMain}>${t("skip")}</button>
@@ -64,7 +66,7 @@ const Header = ({ path }) => html`<header class="top"><button type="button" clas
 
 function App() {
   const address = useAddress();
-  const main = useRef();
+  const main = useRef(/** @type {any} */ (undefined));
   const first = useRef(true);
   useEffect(() => {
     // After a change of view the keyboard goes on in the new one.
@@ -75,6 +77,6 @@ function App() {
 }
 
 document.documentElement.lang = language;
-const root = document.getElementById("page");
+const root = /** @type {HTMLElement} */ (document.getElementById("page"));
 root.replaceChildren();
 render(html`<${App} />`, root);

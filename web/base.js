@@ -34,6 +34,7 @@ export function duration(seconds) {
   return t("minutes", { n: minutes, rest: whole % 60 });
 }
 
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const UNITS = [
   ["day", 86400],
   ["hour", 3600],
@@ -67,9 +68,16 @@ export function useNow(every = 1000, runs = true) {
   return now;
 }
 
-/** What a call brings: `{ data, error, reload }`. A later call overtakes an earlier one. */
+/** @typedef {import("./vendor/dormouse-client.js").DormouseError} DormouseError */
+
+/**
+ * What a call brings: `{ data, error, reload }`. A later call overtakes an earlier one.
+ * @template T
+ * @param {(signal: AbortSignal) => Promise<T>} call
+ * @param {unknown[]} keys
+ */
 export function useLoad(call, keys) {
-  const [state, setState] = useState({});
+  const [state, setState] = useState(/** @type {{ data?: T | undefined, error?: DormouseError, loading?: boolean }} */ ({}));
   const [round, setRound] = useState(0);
   useEffect(() => {
     const ended = new AbortController();
@@ -81,6 +89,37 @@ export function useLoad(call, keys) {
     return () => ended.abort();
   }, [...keys, round]);
   return { ...state, reload: () => setRound((last) => last + 1) };
+}
+
+/**
+ * A list page by page: `{ pages, error, reload, next }`; `next` reads the page that follows and is undefined after the
+ * last. `read({ cursor, signal })` asks for one. After a change of a key the list begins anew, and what was read is shown
+ * until then. `reload` reads the first page again and keeps the others behind it: what is in two is newest in the first.
+ * @template P
+ * @param {(given: { cursor?: string | undefined, signal?: AbortSignal }) => Promise<P & { next_cursor?: string | undefined }>} read
+ * @param {unknown[]} keys
+ */
+export function usePages(read, keys) {
+  const [state, setState] = useState(/** @type {{ pages: (P & { next_cursor?: string | undefined })[], error?: DormouseError }} */ ({ pages: [] }));
+  const [round, setRound] = useState(0);
+  const shown = useRef(round);
+  useEffect(() => {
+    const ended = new AbortController();
+    const again = round !== shown.current;
+    shown.current = round;
+    read({ signal: ended.signal }).then(
+      (page) => ended.signal.aborted || setState((last) => ({ pages: again ? [page, ...last.pages] : [page] })),
+      (error) => ended.signal.aborted || setState((last) => ({ ...last, error })),
+    );
+    return () => ended.abort();
+  }, [...keys, round]);
+  const cursor = state.pages.at(-1)?.next_cursor;
+  async function next() {
+    const page = await read({ cursor });
+    // Not behind a list that has begun anew.
+    setState((last) => (last.pages.at(-1)?.next_cursor === cursor ? { ...last, pages: [...last.pages, page] } : last));
+  }
+  return { ...state, reload: () => setRound((last) => last + 1), next: cursor ? next : undefined };
 }
 
 // --- status ---
@@ -142,12 +181,12 @@ export function Copy({ text, children }) {
 
 /** A dialog of the browser's own: it keeps the focus, and Escape closes it. */
 export function Dialog({ title, onClose, children, ...more }) {
-  const dialog = useRef();
+  const dialog = useRef(/** @type {any} */ (undefined));
   useEffect(() => {
-    const back = document.activeElement;
+    const back = /** @type {HTMLElement} */ (document.activeElement);
     dialog.current.showModal();
-    dialog.current.querySelector("[data-first]")?.focus();
-    return () => back?.isConnected && back.focus();
+    /** @type {HTMLElement} */ (dialog.current.querySelector("[data-first]"))?.focus();
+    return () => void (back?.isConnected && back.focus());
   }, []);
   const outside = (event) => event.target === dialog.current && onClose();
   return html`<dialog ref=${dialog} aria-label=${title} onClose=${onClose} onClick=${outside} ...${more}>

@@ -45,8 +45,8 @@ function renderer(root) {
 
 export function Markdown({ text: given, ended }) {
   const text = given.replace(/\r\n?/g, "\n");
-  const root = useRef();
-  const written = useRef({ text: "", parser: undefined });
+  const root = useRef(/** @type {any} */ (undefined));
+  const written = useRef({ text: "", parser: /** @type {any} */ (undefined), ended: false });
   // Before the browser draws: a status "Completed" and the last letters of the text are seen together.
   useLayoutEffect(() => {
     if (text.length > MOST) return;

@@ -13,7 +13,7 @@ export function navigate(path, state, { replace = false } = {}) {
 /** Where the reader is: `{ path, state }`. */
 export function useAddress() {
   const here = () => location.pathname.replace(/^\/ui(?=\/|$)/, "").replace(/\/+$/, "") || "/";
-  const [address, setAddress] = useState(() => ({ path: here() }));
+  const [address, setAddress] = useState(() => /** @type {{ path: string, state?: any }} */ ({ path: here() }));
   useEffect(() => {
     const moved = (event) => setAddress({ path: here(), state: event.detail });
     const clicked = (event) => {

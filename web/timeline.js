@@ -6,12 +6,14 @@ const time = (moment) => new Date(moment).getTime();
 const narrow = matchMedia("(max-width: 640px)");
 const end = (entry) => (entry.until ? time(entry.until) : time(entry.at));
 
+/** @typedef {{ kind: string, from: number, to: number, entry: any, idle?: boolean }} Bar */
+
 /**
  * The bars of each lane, in milliseconds since 1970. `now` stands for the end of what is not over.
  * @returns {{ from: number, to: number, lanes: { name: string, bars: Bar[] }[] }} `idle` marks bars in which nothing of ours ran
  */
 export function plan(entries, { created_at, completed_at }, now) {
-  const [model, app, tools, person] = [[], [], [], []];
+  const [model, app, tools, person] = /** @type {Bar[][]} */ ([[], [], [], []]);
   const last = completed_at ? time(completed_at) : now;
   let thinking, asked, failed;
   let before = time(created_at);
@@ -67,9 +69,10 @@ export function plan(entries, { created_at, completed_at }, now) {
 
 /** Bars that run side by side, in as few rows as they need. */
 function rowsOf(bars) {
+  /** @type {Bar[][]} */
   const rows = [];
   for (const bar of bars) {
-    const row = rows.find((each) => each.at(-1).to <= bar.from);
+    const row = rows.find((each) => each[each.length - 1].to <= bar.from);
     if (row) row.push(bar);
     else rows.push([bar]);
   }

@@ -27,6 +27,7 @@ resource authentication 'Microsoft.Web/sites/config@2024-04-01' = {
       excludedPaths: [
         '/api/health'
         '/api/webhooks/openai'
+        '/api/v1'
         '/api/v1/*'
         '/api/shared/*'
         '/ui'

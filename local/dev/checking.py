@@ -76,6 +76,7 @@ def check(options: argparse.Namespace) -> int:
             "types of the Python client",
             [*tool, "mypy", "--config-file", f"{PYTHON_CLIENT}/pyproject.toml", f"{PYTHON_CLIENT}/src"],
         ),
+        ("types of the page", [*tool, "local.packaging.page_types"]),
         ("deployment", [*tool, "local.infra", *(["--fix"] if options.fix else [])]),
         ("contract", [*tool, "local.openapi", *([] if options.fix else ["--check"])]),
     ]

@@ -12,7 +12,10 @@ from unittest import mock
 
 from local import ROOT
 
-NOT_IN_CONTRACT = ("zz_not_found", "v1_zz_not_found", "shared_zz_not_found", "v1_azure", "home", "ui", "ui_page")
+NOT_IN_CONTRACT = (
+    *("zz_not_found", "v1_base", "v1_zz_not_found", "shared_zz_not_found", "v1_azure"),
+    *("home", "ui", "ui_page"),
+)
 """Triggers for whatever is below an address (what is not there, and other ways to write what is), and the page."""
 
 _WITH_ALL = {

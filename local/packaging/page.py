@@ -34,14 +34,20 @@ LICENSES = "LICENSES.txt"
 _LINE = "-" * 100
 
 
+def ensure_packages_of_page(tools: NodeTools) -> Path:
+    """What the page is made from, in the versions of its lock file; returns the folder of it."""
+    needed = HOME / "node_modules" / "esbuild" / "bin" / "esbuild"
+    ensure_packages("what the page is made from", SOURCE, HOME, needed, tools)
+    return HOME
+
+
 def make_vendor(tools: NodeTools, folder: Path) -> list[str]:
     """Make the files in `folder`; returns the names of those that were not there as they are now.
 
     Raises:
         StackError: npm, esbuild or the compiler failed; with the end of what it said.
     """
-    modules = HOME / "node_modules"
-    ensure_packages("what the page is made from", SOURCE, HOME, modules / "esbuild" / "bin" / "esbuild", tools)
+    modules = ensure_packages_of_page(tools) / "node_modules"
     folder.mkdir(parents=True, exist_ok=True)
     before = _contents(folder)
     manifests = {name: json.loads((modules / name / "package.json").read_text("utf-8")) for name in _packages()}

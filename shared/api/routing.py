@@ -16,13 +16,16 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 ROUTES: dict[str, set[str]] = {}
 """The methods of each address that has a trigger, by its pattern. Filled by ``add`` while the triggers are bound."""
 
+NOTHING_THERE = ("api/v1",)
+"""Templates of triggers that only say, in the shape of what is below them, that there is nothing."""
+
 # In a template of the host `{{` and `}}` stand for single braces.
 _PARAMETER = re.compile(r"\{\w+:regex\(\^((?:\{\{|\}\}|[^{}])*)\$\)\}")
 
 
 def add(template: str, methods: Iterable[str]) -> None:
     """Note that a trigger has this route: a template of the host. Catch-alls and the page are no such address."""
-    if template.startswith("api/") and "{*" not in template:
+    if template.startswith("api/") and "{*" not in template and template not in NOTHING_THERE:
         ROUTES.setdefault(_pattern(template), set()).update(methods)
 
 

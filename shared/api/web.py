@@ -61,14 +61,19 @@ POLICY = "; ".join(
 )
 """Code and requests of this origin alone, none in the markup, no text that becomes markup, and no frame around it."""
 
-HEADERS = {
+FOR_ALL = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
+FOR_DOCUMENTS = {
+    **FOR_ALL,
     "Content-Security-Policy": POLICY,
     # The address of a run, or of a tool's web page, is nobody else's business.
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
 }
+"""What is opened in a tab has these; for what a document loads, the document's own count (CSP 3, section 4.1)."""
+
+DOCUMENT_TYPES = ("text/html", "image/svg+xml")
+"""An SVG image is a document when somebody opens its address."""
+
 FOR_GOOD = "public, max-age=31536000, immutable"
 # Kept, but never used without asking.
 ASKED_FOR = "no-cache"
@@ -108,7 +113,7 @@ class _Page:
 def _sentence(error: DormouseError) -> Response:
     """An error for a person who opened an address: one sentence."""
     content = f"{error.message}\n".encode("utf-8", "replace")
-    headers = {**HEADERS, "Cache-Control": "no-store", **error.headers}
+    headers = {**FOR_DOCUMENTS, "Cache-Control": "no-store", **error.headers}
     return Response(content, error.status, headers, media_type="text/plain")
 
 
@@ -120,7 +125,7 @@ def lead_to_page(request: Request) -> Response:
     """``/``: on to ``/ui/``. Raises ``MethodNotAllowed``."""
     _only_read(request)
     # What stands behind the `#` goes along: a browser keeps it.
-    return Response(status_code=302, headers={**HEADERS, "Location": ROOT, "Cache-Control": ASKED_FOR})
+    return Response(status_code=302, headers={**FOR_DOCUMENTS, "Location": ROOT, "Cache-Control": ASKED_FOR})
 
 
 def get_start(request: Request) -> Response:
@@ -157,8 +162,8 @@ def _only_read(request: Request) -> None:
 def _answer(request: Request, file: _File, cache: str) -> Response:
     coding = coding_of(",".join(request.headers.getlist("accept-encoding")))
     content, etag = file.forms[coding]
-    headers = {**HEADERS, "Cache-Control": cache, "ETag": etag, "Vary": "Accept-Encoding"}
-    headers["Content-Type"] = file.media_type
+    headers = dict(FOR_DOCUMENTS if file.media_type.startswith(DOCUMENT_TYPES) else FOR_ALL)
+    headers |= {"Cache-Control": cache, "ETag": etag, "Vary": "Accept-Encoding", "Content-Type": file.media_type}
     if coding == "gzip":
         headers["Content-Encoding"] = coding
     return not_modified(request, Response(content, headers=headers))

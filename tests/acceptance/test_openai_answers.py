@@ -99,7 +99,7 @@ async def test_every_agent_is_a_model(target: Target, ada: AsyncOpenAI) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["responses/input_tokens", "responses/compact", "responses/compact/", "responses/input_tokens/x", "embeddings",
+    ["", "responses/input_tokens", "responses/compact", "responses/compact/", "responses/input_tokens/x", "embeddings",
      "conversations", "files", "realtime", "responses/x/y/z", "responses//", "models/a/b", "chat", "v1/responses",
      "openai", "openai/responses/compact", "openai/v1/responses/input_tokens", "openai/deployments/bench/embeddings"],
 )  # fmt: skip

@@ -59,7 +59,7 @@ def test_the_table_of_addresses_is_the_triggers(http: dict[str, dict[str, Any]])
 
     bound: dict[str, list[str]] = {}
     for trigger in http.values():
-        if trigger["route"].startswith("api/") and "{*" not in trigger["route"]:
+        if trigger["route"].startswith("api/") and "{*" not in trigger["route"] and trigger["route"] != "api/v1":
             bound.setdefault(pattern(trigger["route"]), []).extend(methods(trigger))
     assert {route: sorted(found) for route, found in bound.items()} == {
         route: sorted(listed) for route, listed in routing.ROUTES.items()

@@ -1,11 +1,10 @@
 // What this app is: its agents, whether it is well, and what a watching tab costs.
-import { Problem, client, sentence } from "../access.js";
+import { Problem, client, headers, sentence } from "../access.js";
 import { Empty, Loading, html, t, useEffect, useLoad } from "../base.js";
 
 /** Asked for as it is: an app that is unwell answers 503, with what is wrong in the body. */
 const body = async (address, signal) => {
-  const headers = sessionStorage.getItem("dormouse-key") ? { "x-functions-key": sessionStorage.getItem("dormouse-key") } : {};
-  const reply = await fetch(address, { headers, signal });
+  const reply = await fetch(address, { headers: headers(), signal });
   const content = await reply.json().catch(() => undefined);
   if (content === undefined) throw Object.assign(new Error(`HTTP ${reply.status}`), { status: reply.status, code: `http_${reply.status}` });
   return content;

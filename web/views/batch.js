@@ -1,13 +1,15 @@
 // A batch: how far it is, what failed and why, and its results as a file.
 import { Problem, client, sentence, token } from "../access.js";
-import { Button, Dialog, Empty, Link, Loading, Status, Time, count, html, isFinal, t, useEffect, useState } from "../base.js";
+import { Button, Dialog, Empty, Link, Loading, Status, Time, count, html, isFinal, t, useEffect, usePages, useState } from "../base.js";
 import { visible } from "../json.js";
 import { navigate } from "../router.js";
 
 const STATES = ["completed", "incomplete", "failed", "cancelled", "active", "pending"];
 
 function useBatch(id) {
-  const [state, setState] = useState({});
+  const [state, setState] = useState(
+    /** @type {{ batch?: import("../vendor/dormouse-client.js").Batch, error?: import("../base.js").DormouseError }} */ ({}),
+  );
   const [round, setRound] = useState(0);
   useEffect(() => {
     const left = new AbortController();
@@ -38,27 +40,12 @@ function Item({ item }) {
 
 /** The items of some statuses, page after page; read anew when their number changes. */
 function Items({ batch, status, title, number }) {
-  const [pages, setPages] = useState([]);
+  const { pages, error, next } = usePages((given) => client.batchItems(batch, { ...given, status, limit: 20 }), [batch.id, number]);
   const [wrong, setWrong] = useState();
-  useEffect(() => {
-    const left = new AbortController();
-    client.batchItems(batch, { status, limit: 20, signal: left.signal }).then(
-      (page) => setPages([page]),
-      (error) => left.signal.aborted || setWrong(error),
-    );
-    return () => left.abort();
-  }, [batch.id, number]);
   const items = pages.flatMap((page) => page.data);
-  const cursor = pages.at(-1)?.next_cursor;
-  if (!items.length) return wrong ? html`<${Problem} error=${wrong} />` : null;
+  if (!items.length) return error ? html`<${Problem} error=${error} />` : null;
   return html`<section><h2>${title}</h2><ul class="rows">${items.map((item) => html`<${Item} key=${item.index} item=${item} />`)}</ul>
-    ${
-      cursor &&
-      html`<${Button} onPress=${async () => {
-        const page = await client.batchItems(batch, { status, limit: 20, cursor });
-        setPages((last) => [...last, page]);
-      }} onError=${setWrong}>${t("load_more")}<//>`
-    }<${Problem} error=${wrong} /></section>`;
+    ${next && html`<${Button} onPress=${next} onError=${setWrong}>${t("load_more")}<//>`}<${Problem} error=${wrong ?? error} /></section>`;
 }
 
 async function save(batch) {

@@ -23,7 +23,8 @@ const Answered = ({ call }) => html`<dt>${t(call.approval === "approved" ? "appr
   </dd>`;
 
 function Drawer({ run, call, onClose }) {
-  const [whole, setWhole] = useState({});
+  /** @typedef {import("../vendor/dormouse-client.js").WholeToolCall} WholeToolCall */
+  const [whole, setWhole] = useState(/** @type {{ data?: WholeToolCall, error?: import("../base.js").DormouseError }} */ ({}));
   useEffect(() => {
     if (!call.truncated || token) return;
     client.toolCall(run, call).then(

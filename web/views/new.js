@@ -1,5 +1,5 @@
 // Hand in a task.
-import { Problem, client } from "../access.js";
+import { Problem, client, useIdempotencyKey } from "../access.js";
 import { Button, Empty, Loading, html, t, useEffect, useLoad, useRef, useState } from "../base.js";
 import { navigate } from "../router.js";
 
@@ -9,7 +9,7 @@ const DRAFT = "dormouse-draft";
 function useDraft() {
   const [draft, setDraft] = useState(() => {
     try {
-      return JSON.parse(sessionStorage.getItem(DRAFT)) ?? {};
+      return JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
     } catch {
       return {};
     }
@@ -91,9 +91,8 @@ export function New() {
   const { data, error, reload } = useLoad((signal) => client.agents({ signal }), []);
   const [draft, change, forget] = useDraft();
   const [wrong, setWrong] = useState();
-  const form = useRef();
-  // The same request again, after an answer that was lost, is the same run.
-  const sent = useRef({});
+  const form = useRef(/** @type {any} */ (undefined));
+  const { keyOf } = useIdempotencyKey();
   useEffect(() => void (document.title = `${t("new_run")} · Dormouse`), []);
   if (error) return html`<${Problem} title=${t("new_run")} error=${error} onRetry=${reload} />`;
   if (!data) return html`<${Loading} />`;
@@ -102,9 +101,7 @@ export function New() {
   async function start() {
     if (!form.current.reportValidity()) return;
     const request = requestOf(draft, agent);
-    const text = JSON.stringify(request);
-    if (sent.current.text !== text) sent.current = { text, key: crypto.getRandomValues(new Uint32Array(4)).join("-") };
-    const run = await client.submit(request, { key: sent.current.key });
+    const run = await client.submit(request, { key: keyOf(JSON.stringify(request)) });
     forget();
     navigate(`/runs/${run.id}`, run);
   }

@@ -25,11 +25,20 @@ import { Timeline } from "../timeline.js";
 import { Approval, Calls, decided, standing } from "./calls.js";
 import { snippets } from "./snippets.js";
 
+/**
+ * @typedef {import("../vendor/dormouse-client.js").View} View
+ * @typedef {import("../vendor/dormouse-client.js").Connection} ConnectionState
+ * @typedef {import("../vendor/dormouse-client.js").RunInput} RunInput
+ * @typedef {import("../vendor/dormouse-client.js").RunBody} RunBody
+ * @typedef {import("../base.js").DormouseError} DormouseError
+ * @typedef {{ view?: View, connection?: ConnectionState, error?: DormouseError }} Watched
+ */
+
 /** A run as it goes on: `{ view, error, connection, retry }`. */
 export function useRun(id, start) {
-  const [state, setState] = useState(() => ({
-    view: start && { run: start, text: start.text ?? "", connection: { state: "connecting" } },
-  }));
+  const [state, setState] = useState(
+    () => /** @type {Watched} */ ({ view: start && { run: start, text: start.text ?? "", connection: { state: "connecting" } } }),
+  );
   const [round, setRound] = useState(0);
   useEffect(() => {
     const left = new AbortController();
@@ -46,7 +55,7 @@ export function useRun(id, start) {
 
 /** The timeline, read anew when something has happened, at most every two seconds. */
 function useTimeline(run) {
-  const [timeline, setTimeline] = useState();
+  const [timeline, setTimeline] = useState(/** @type {import("../vendor/dormouse-client.js").Timeline | undefined} */ (undefined));
   const last = useRef(0);
   const happened = run && [run.id, run.status, run.wakes, run.turn, run.tool_calls.filter((call) => call.finished_at).length].join();
   useEffect(() => {
@@ -113,7 +122,7 @@ function Connection({ run, connection, now }) {
 // --- what it says ---
 
 function Input({ run }) {
-  const [whole, setWhole] = useState();
+  const [whole, setWhole] = useState(/** @type {{ data?: RunInput, error?: DormouseError } | undefined} */ (undefined));
   const isCut = run.input_preview.length >= 200;
   const open = (event) => {
     if (event.target.open && isCut && !token && !whole)
@@ -193,13 +202,14 @@ function Cancelled({ run }) {
 }
 
 function Actions({ run, onError }) {
-  const [asked, setAsked] = useState();
+  const [asked, setAsked] = useState(/** @type {"cancel" | "delete" | "code" | undefined} */ (undefined));
   const ended = isFinal(run);
   const close = () => setAsked(undefined);
   async function again() {
     const { input } = await client.input(run);
     const same = { agent: run.agent, stream: run.stream, metadata: run.metadata };
-    const next = await client.submit({ ...same, input: input.map(({ role, content }) => ({ role, content })) });
+    const messages = input.map(({ role, content }) => ({ role, content }));
+    const next = await client.submit({ ...same, input: /** @type {RunBody["input"]} */ (messages) });
     navigate(`/runs/${next.id}`, next);
   }
   return html`<div class="actions">
@@ -231,7 +241,7 @@ function Actions({ run, onError }) {
 }
 
 function Code({ run, onClose }) {
-  const [made, setMade] = useState({});
+  const [made, setMade] = useState(/** @type {{ parts?: { name: string, text: string }[], error?: DormouseError }} */ ({}));
   useEffect(() => {
     client.input(run).then(
       ({ input }) => setMade({ parts: snippets(run, input, needsKey) }),
@@ -259,7 +269,7 @@ export function Run({ id, start }) {
   const now = useNow(1000, !ended);
   const timeline = useTimeline(run);
   const [wrong, setWrong] = useState();
-  const [asked, setAsked] = useState([]);
+  const [asked, setAsked] = useState(/** @type {import("../vendor/dormouse-client.js").Question[]} */ ([]));
   useEffect(() => {
     if (run) document.title = `${t(`status_${run.status}`)} · ${run.title}`;
   }, [run?.status, run?.title]);

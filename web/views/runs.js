@@ -15,6 +15,7 @@ import {
   useEffect,
   useLoad,
   useNow,
+  usePages,
   useRef,
   useState,
 } from "../base.js";
@@ -31,7 +32,9 @@ const EVERY = 5000;
 
 /** Pages of runs as one list that is kept up to date: `{ runs, more, news, error, next, show, reload }`. */
 function useRuns(status, agent) {
-  const [state, setState] = useState({});
+  /** @typedef {import("../vendor/dormouse-client.js").RunSummary} RunSummary */
+  /** @typedef {{ runs?: RunSummary[], news?: RunSummary[], cursor?: string | undefined, error?: import("../base.js").DormouseError }} Listed */
+  const [state, setState] = useState(/** @type {Listed} */ ({}));
   const [round, setRound] = useState(0);
   const latest = useRef(state);
   latest.current = state;
@@ -81,14 +84,14 @@ function useRuns(status, agent) {
   }
   async function next() {
     const page = await client.list({ ...filter, cursor: state.cursor });
-    setState((last) => ({
+    setState(({ runs = [], ...last }) => ({
       ...last,
-      runs: [...last.runs, ...page.data.filter(({ id }) => !last.runs.some((run) => run.id === id))],
+      runs: [...runs, ...page.data.filter(({ id }) => !runs.some((run) => run.id === id))],
       cursor: page.next_cursor,
     }));
   }
   const show = () => {
-    setState((last) => ({ ...last, runs: [...last.news, ...last.runs], news: [] }));
+    setState(({ news = [], runs = [], ...last }) => ({ ...last, runs: [...news, ...runs], news: [] }));
     scrollTo(0, 0);
   };
   return { ...state, next, show, reload: () => setRound((last) => last + 1) };
@@ -129,17 +132,10 @@ function Search() {
 }
 
 function Batches() {
-  const { data, error, reload } = useLoad((signal) => client.batches({ signal }), []);
-  const [more, setMore] = useState({ data: [] });
+  const { pages, error, reload, next } = usePages((given) => client.batches(given), []);
   const [wrong, setWrong] = useState();
-  if (error) return html`<${Problem} error=${error} onRetry=${reload} />`;
-  if (!data) return html`<${Loading} />`;
-  const cursor = more.data.length ? more.next_cursor : data.next_cursor;
-  async function next() {
-    const page = await client.batches({ cursor });
-    setMore((last) => ({ data: [...last.data, ...page.data], next_cursor: page.next_cursor }));
-  }
-  const all = [...data.data, ...more.data];
+  if (!pages.length) return error ? html`<${Problem} error=${error} onRetry=${reload} />` : html`<${Loading} />`;
+  const all = pages.flatMap((page) => page.data);
   if (!all.length) return html`<${Empty}>${t("no_batches")}<//>`;
   return html`<ul class="rows">${all.map(
     (batch) => html`<li class="run-row" key=${batch.id}><${Link} to=${`/batches/${batch.id}`}>
@@ -147,16 +143,16 @@ function Batches() {
       <span class="dim">${batch.agent ?? ""}</span><span class="dim"><${Time} at=${batch.created_at} form="ago" /></span>
     <//></li>`,
   )}</ul>
-    ${cursor && html`<${Button} onPress=${next} onError=${setWrong}>${t("load_more")}<//>`}<${Problem} error=${wrong} />`;
+    ${next && html`<${Button} onPress=${next} onError=${setWrong}>${t("load_more")}<//>`}<${Problem} error=${wrong} />`;
 }
 
 function List({ tab, agent }) {
-  const { runs, news, cursor, error, next, show, reload } = useRuns(TABS[tab], agent);
+  const { runs, news = [], cursor, error, next, show, reload } = useRuns(TABS[tab], agent);
   const [wrong, setWrong] = useState();
   const now = useNow(1000, runs?.some((run) => !isFinal(run)) ?? false);
   if (!runs) return error ? html`<${Problem} error=${error} onRetry=${reload} />` : html`<${Loading} />`;
   return html`${error && html`<p class="notice" role="status">${sentence(error)}</p>`}
-    ${news?.length > 0 && html`<button type="button" class="news" onClick=${show}>${t("news", { n: count(news.length) })}</button>`}
+    ${news.length > 0 && html`<button type="button" class="news" onClick=${show}>${t("news", { n: count(news.length) })}</button>`}
     ${runs.length > 0 && html`<ul class="rows">${runs.map((run) => html`<${Row} key=${run.id} run=${run} now=${now} />`)}</ul>`}
     ${!runs.length && html`<${Empty}>${t(`empty_${tab}`)} ${tab === "all" && html`<${Link} to="/">${t("new_run")}<//>`}<//>`}
     ${cursor && html`<${Button} onPress=${next} onError=${setWrong}>${t("load_more")}<//>`}<${Problem} error=${wrong} />`;

@@ -1,6 +1,6 @@
 // A conversation: what was said, a divider for each run, and what is said next.
-import { Problem, client } from "../access.js";
-import { Button, Empty, Link, Loading, Status, Time, html, isFinal, t, useEffect, useLoad, useRef, useState } from "../base.js";
+import { Problem, client, useIdempotencyKey } from "../access.js";
+import { Button, Empty, Link, Loading, Status, Time, html, isFinal, t, useEffect, usePages, useState } from "../base.js";
 import { visible } from "../json.js";
 import { Markdown } from "../markdown.js";
 import { textOf, useRun } from "./run.js";
@@ -33,47 +33,39 @@ function Turn({ run, messages, onEnd }) {
   </section>`;
 }
 
+/** The runs of these pages, newest first, as a conversation: oldest first, each once, with what was said in it. */
+function turnsOf(pages) {
+  const found = new Map();
+  for (const { runs, messages } of pages)
+    for (const run of runs)
+      if (!found.has(run.id)) found.set(run.id, { run, messages: messages.filter(({ run_id }) => run_id === run.id) });
+  return [...found.values()].reverse();
+}
+
 export function Session({ id }) {
-  const { data, error, reload } = useLoad((signal) => client.session(id, { signal, limit: 20 }), [id]);
-  const [older, setOlder] = useState([]);
+  const { pages, error, reload, next } = usePages((given) => client.session(id, { ...given, limit: 20 }), [id]);
   const [text, setText] = useState("");
   const [wrong, setWrong] = useState();
-  const sent = useRef({});
-  useEffect(() => {
-    document.title = `${t("session")} · Dormouse`;
-    setOlder([]);
-  }, [id]);
+  const { keyOf, forget } = useIdempotencyKey();
+  useEffect(() => void (document.title = `${t("session")} · Dormouse`), []);
+  const [data] = pages;
   if (!data) return error ? html`<${Problem} title=${t("session")} error=${error} onRetry=${reload} />` : html`<${Loading} />`;
-  const pages = [data, ...older];
-  const cursor = pages.at(-1).next_cursor;
-  const seen = new Set();
-  const runs = pages
-    .flatMap((page) => page.runs)
-    .filter((run) => !seen.has(run.id) && seen.add(run.id))
-    .reverse();
-  const messages = pages.flatMap((page) => page.messages);
+  const turns = turnsOf(pages);
   const keys = ({ key, ctrlKey, metaKey, target }) => {
     if (key === "Enter" && (ctrlKey || metaKey)) target.form.querySelector("button").click();
   };
   async function send() {
     if (!text.trim()) return;
-    if (sent.current.text !== text) sent.current = { text, key: crypto.getRandomValues(new Uint32Array(4)).join("-") };
-    await client.submit({ input: text, session_id: id, stream: true }, { key: sent.current.key });
-    sent.current = {};
+    await client.submit({ input: text, session_id: id, stream: true }, { key: keyOf(text) });
+    forget();
     setText("");
     reload();
   }
   return html`<article class="session"><header><h1>${t("session")}</h1><p class="dim">${data.agent} · ${t("last_activity")} <${Time} at=${data.last_activity} form="ago" /></p></header>
     ${error && html`<${Problem} error=${error} onRetry=${reload} />`}
-    ${
-      cursor &&
-      html`<${Button} onPress=${async () => {
-        const page = await client.session(id, { cursor, limit: 20 });
-        setOlder((last) => [...last, page]);
-      }} onError=${setWrong}>${t("older")}<//>`
-    }
-    ${runs.map((run) => html`<${Turn} key=${run.id} run=${run} messages=${messages.filter(({ run_id }) => run_id === run.id)} onEnd=${reload} />`)}
-    ${!runs.length && html`<${Empty}>${t("no_messages")}<//>`}
+    ${next && html`<${Button} onPress=${next} onError=${setWrong}>${t("older")}<//>`}
+    ${turns.map(({ run, messages }) => html`<${Turn} key=${run.id} run=${run} messages=${messages} onEnd=${reload} />`)}
+    ${!turns.length && html`<${Empty}>${t("no_messages")}<//>`}
     <form class="composer" onSubmit=${(event) => event.preventDefault()}>
       <label class="field">
         <span>${t("say_next")}</span>

@@ -22,9 +22,9 @@ from shared.errors import SessionNotFound
 from shared.runs.commands import delete
 from shared.runs.model.ids import run_id
 from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import RunHead
 from shared.runs.model.session import Session as SessionRecord
 from shared.runs.queries.sessions import RunWithMessages, runs_of_session, session_of_owner
-from shared.runs.store.history import RunHead
 from shared.wiring import App
 
 TAG = "sessions"

@@ -269,32 +269,22 @@ class Extras:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One request to an agent, from submit to a terminal status. All times are aware UTC."""
+class RunHead:
+    """The parts of a run that a session's page needs, and what follows from them."""
 
     request: Request
     """Who asked what. Never changes."""
-    schedule: Schedule
-    """What bounds it in time, besides its phase."""
-    updated_at: datetime
-    """When something last changed that a caller sees."""
-
-    turn: Turn = field(default_factory=Turn)
+    turn: Turn
     """The current turn; a new value when the next begins."""
-    phase: Phase = field(default_factory=Creating)
+    phase: Phase
     """Where it stands; the status follows from it."""
-    chain: Chain = field(default_factory=Chain)
+    chain: Chain
     """How the conversation stands at the provider."""
-    counters: Counters = field(default_factory=Counters)
-    """What it has used."""
-    result: Result = field(default_factory=Result)
-    """What became of it. Set when it ends."""
-    outbox: Outbox = field(default_factory=Outbox)
-    """What is still to be done elsewhere."""
-    journal: Journal = field(default_factory=Journal)
-    """What happened, for people; emptied when it is deleted."""
-    extras: Extras = field(default_factory=Extras)
-    """What the provider gave besides text and calls."""
+
+    @property
+    def number(self) -> int:
+        """Its number in the session."""
+        return self.request.number
 
     @property
     def id(self) -> str:
@@ -307,24 +297,48 @@ class Run:
         return status_of(self.phase, self.turn)
 
     @property
-    def terminal(self) -> bool:
-        """Whether its status can no longer change."""
-        return isinstance(self.phase, Ended)
-
-    @property
     def is_deleted(self) -> bool:
         """Whether it is a tombstone."""
         return isinstance(self.phase, Ended) and self.phase.deleted_at is not None
 
     @property
-    def is_done(self) -> bool:
-        """Whether nothing is left to do for it, here or elsewhere."""
-        return self.terminal and not self.outbox.entries
-
-    @property
     def completed_at(self) -> datetime | None:
         """When it ended, if it has."""
         return self.phase.completed_at if isinstance(self.phase, Ended) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run(RunHead):
+    """One request to an agent, from submit to a terminal status. All times are aware UTC."""
+
+    schedule: Schedule
+    """What bounds it in time, besides its phase."""
+    updated_at: datetime
+    """When something last changed that a caller sees."""
+
+    turn: Turn = field(default_factory=Turn)
+    phase: Phase = field(default_factory=Creating)
+    chain: Chain = field(default_factory=Chain)
+    counters: Counters = field(default_factory=Counters)
+    """What it has used."""
+    result: Result = field(default_factory=Result)
+    """What became of it. Set when it ends."""
+    outbox: Outbox = field(default_factory=Outbox)
+    """What is still to be done elsewhere."""
+    journal: Journal = field(default_factory=Journal)
+    """What happened, for people; emptied when it is deleted."""
+    extras: Extras = field(default_factory=Extras)
+    """What the provider gave besides text and calls."""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether its status can no longer change."""
+        return isinstance(self.phase, Ended)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do for it, here or elsewhere."""
+        return self.terminal and not self.outbox.entries
 
     @property
     def token(self) -> ContinuationToken | None:

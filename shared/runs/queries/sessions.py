@@ -9,10 +9,10 @@ from typing import Any
 
 from shared.agentkit.agent import Item
 from shared.errors import SessionNotFound
+from shared.runs.model.run import RunHead
 from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.queries.runs import MAX_BYTES, is_gone
-from shared.runs.store.history import RunHead
 
 LOOKED_AT = 250
 """Numbers of runs that are looked at besides for one page, where some of its own are of deleted runs."""

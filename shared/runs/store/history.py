@@ -5,54 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
-from datetime import datetime
 
 from shared.agentkit.agent import Item
 from shared.runs.concurrency import side_by_side
-from shared.runs.model.ids import run_id
-from shared.runs.model.phases import Ended, Phase, RunStatus
-from shared.runs.model.run import Chain, PartRef, Request, Text, Turn, status_of
+from shared.runs.model.run import PartRef, RunHead, Text
 from shared.runs.store import parts
 from shared.runs.store.rows import decode, property_names
 from shared.runs.store.tables import Table, Tables
 
 PARTS_AT_ONCE = 8
 """Rows of long values, up to 720 KB each, that are read side by side."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunHead:
-    """The parts of a run's row that a session's page needs."""
-
-    request: Request
-    phase: Phase
-    turn: Turn
-    chain: Chain
-
-    @property
-    def number(self) -> int:
-        """Its number in the session."""
-        return self.request.number
-
-    @property
-    def id(self) -> str:
-        """``run_<session>_<n>``."""
-        return run_id(self.request.session_id, self.request.number)
-
-    @property
-    def status(self) -> RunStatus:
-        """As a caller sees it."""
-        return status_of(self.phase, self.turn)
-
-    @property
-    def completed_at(self) -> datetime | None:
-        """When it ended, if it has."""
-        return self.phase.completed_at if isinstance(self.phase, Ended) else None
-
-    @property
-    def is_deleted(self) -> bool:
-        """Whether it is a tombstone."""
-        return isinstance(self.phase, Ended) and self.phase.deleted_at is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -38,10 +39,17 @@ PARAMETERS = {
 }
 
 
-def play(package: str, *steps: Callable[[], Any]) -> None:
-    """Do the steps, in order; each gives what its user sees. A step is named as its function, without `chat_`."""
+def play(package: str, *steps: Callable[[], Any], ask: Callable[[str], Any], read_stream: Callable[[str], Any]) -> None:
+    """Do the steps, in order, then those that all clients share; each gives what its user sees.
+
+    A step is named as its function, without `chat_`. ``ask(step)`` asks what a step's script answers, ``read_stream``
+    the same as a stream. A program whose user must look into an answer has a shared step of its own instead.
+    """
     print(json.dumps({"version": version(package)}), flush=True)
-    asyncio.run(_play({step.__name__.removeprefix("chat_"): step for step in steps}))
+    named = {step.__name__.removeprefix("chat_"): step for step in steps}
+    for name, call in (("failed", ask), ("failed_stream", read_stream), ("tools_first", read_stream), ("lost", ask)):
+        named.setdefault(name, partial(call, name))
+    asyncio.run(_play(named))
 
 
 async def _play(steps: Mapping[str, Callable[[], Any]]) -> None:

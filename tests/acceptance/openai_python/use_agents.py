@@ -66,20 +66,4 @@ async def tools():
     return await run("tools", QUESTION, model=TOOLS_AGENT, tools=[function_tool(lookup)])
 
 
-async def failed():
-    return await run("failed")
-
-
-async def failed_stream():
-    return await helper("failed_stream")
-
-
-async def tools_first():
-    return await helper("tools_first")
-
-
-async def lost():
-    return await run("lost")
-
-
-play("openai-agents", text, stream, helper, turns, system, options, tools, failed, failed_stream, tools_first, lost)
+play("openai-agents", text, stream, helper, turns, system, options, tools, ask=run, read_stream=helper)

@@ -53,18 +53,6 @@ async def failed():
     return f"status `{response.status}`, `error.code` `{error['code'] if isinstance(error, dict) else error.code}`"
 
 
-async def failed_stream():
-    return await stream("failed_stream")
-
-
-async def tools_first():
-    return await stream("tools_first")
-
-
-async def lost():
-    return await text("lost")
-
-
 async def lost_key():
     """Repeats are its user's to ask for, and so is the key."""
     return await text("lost_key", num_retries=2, extra_headers={"Idempotency-Key": script("lost_key")})
@@ -114,26 +102,9 @@ async def chat_tools():
     return (await litellm.acompletion(messages=messages, **given)).choices[0].message.content
 
 
-async def chat_failed():
-    return await chat_text("failed")
-
-
-async def chat_failed_stream():
-    return await chat_helper("failed_stream")
-
-
-async def chat_tools_first():
-    return await chat_helper("tools_first")
-
-
-async def chat_lost():
-    return await chat_text("lost")
-
-
-IN_RESPONSES = (text, stream, turns, system, options, tools, failed, failed_stream, tools_first, lost, lost_key)
-IN_CHAT = (
-    *(chat_text, chat_stream, chat_helper, chat_turns, chat_system, chat_options, chat_tools, chat_failed),
-    chat_failed_stream,
-    *(chat_tools_first, chat_lost),
-)
-play("litellm", *(IN_CHAT if "chat" in MORE else IN_RESPONSES))
+if "chat" in MORE:
+    steps = (chat_text, chat_stream, chat_helper, chat_turns, chat_system, chat_options, chat_tools)
+    play("litellm", *steps, ask=chat_text, read_stream=chat_helper)
+else:
+    steps = (text, stream, turns, system, options, tools, failed, lost_key)
+    play("litellm", *steps, ask=text, read_stream=stream)

@@ -17,20 +17,20 @@ import llm  # noqa: E402 - it reads its settings from there
 model = llm.get_model(f"my-{AGENT}")
 
 
-def ask(step, stream=False, **more):
-    return model.prompt(script(step), stream=stream, **more)
+def ask(step, **more):
+    return model.prompt(script(step), stream=False, **more).text()
 
 
 def text():
-    return ask("text").text()
+    return ask("text")
 
 
 def stream():
-    return "".join(ask("stream", stream=True))
+    return "".join(model.prompt(script("stream"), stream=True))
 
 
 def helper(step="helper"):
-    return ask(step, stream=True).text()
+    return model.prompt(script(step), stream=True).text()
 
 
 def turns():
@@ -39,11 +39,11 @@ def turns():
 
 
 def system():
-    return ask("system", system=PIRATE).text()
+    return ask("system", system=PIRATE)
 
 
 def options():
-    return ask("options", temperature=0.2, max_tokens=900).text()
+    return ask("options", temperature=0.2, max_tokens=900)
 
 
 def tools():
@@ -51,20 +51,4 @@ def tools():
     return front.chain(f"{script('tools')} {QUESTION}", tools=[lookup], stream=False).text()
 
 
-def failed():
-    return ask("failed").text()
-
-
-def failed_stream():
-    return helper("failed_stream")
-
-
-def tools_first():
-    return helper("tools_first")
-
-
-def lost():
-    return ask("lost").text()
-
-
-play("llm", text, stream, helper, turns, system, options, tools, failed, failed_stream, tools_first, lost)
+play("llm", text, stream, helper, turns, system, options, tools, ask=ask, read_stream=helper)

@@ -100,18 +100,6 @@ async def options():
     return await text("options", max_output_tokens=900, reasoning={"effort": "low"}, truncation="auto", **OPTIONS)
 
 
-async def failed_stream():
-    return await helper("failed_stream")
-
-
-async def tools_first():
-    return await helper("tools_first")
-
-
-async def lost():
-    return await text("lost")
-
-
 async def chat_system():
     return await chat_text("system", {"role": "system", "content": PIRATE})
 
@@ -120,26 +108,9 @@ async def chat_options():
     return await chat_text("options", max_tokens=900, seed=1, stop=["END"], logit_bias={}, n=1, **OPTIONS)
 
 
-async def chat_failed():
-    return await chat_text("failed")
-
-
-async def chat_failed_stream():
-    return await chat_helper("failed_stream")
-
-
-async def chat_tools_first():
-    return await chat_helper("tools_first")
-
-
-async def chat_lost():
-    return await chat_text("lost")
-
-
-IN_RESPONSES = (text, stream, helper, turns, system, options, tools, failed, failed_stream, tools_first, lost)
-IN_CHAT = (
-    *(chat_text, chat_stream, chat_helper, chat_turns, chat_system, chat_options, chat_tools, chat_failed),
-    chat_failed_stream,
-    *(chat_tools_first, chat_lost),
-)
-play("openai", *(IN_CHAT if "chat" in MORE else IN_RESPONSES))
+if "chat" in MORE:
+    steps = (chat_text, chat_stream, chat_helper, chat_turns, chat_system, chat_options, chat_tools)
+    play("openai", *steps, ask=chat_text, read_stream=chat_helper)
+else:
+    steps = (text, stream, helper, turns, system, options, tools, failed)
+    play("openai", *steps, ask=text, read_stream=helper)

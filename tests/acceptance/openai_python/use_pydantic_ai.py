@@ -48,20 +48,4 @@ async def tools():
     return await ask("tools", QUESTION, model=TOOLS_AGENT, tools=[lookup])
 
 
-async def failed():
-    return await ask("failed")
-
-
-async def failed_stream():
-    return await helper("failed_stream")
-
-
-async def tools_first():
-    return await helper("tools_first")
-
-
-async def lost():
-    return await ask("lost")
-
-
-play("pydantic-ai-slim", text, stream, helper, turns, system, options, tools, failed, failed_stream, tools_first, lost)
+play("pydantic-ai-slim", text, stream, helper, turns, system, options, tools, ask=ask, read_stream=helper)

@@ -316,8 +316,8 @@ async def test_the_ways_in_lead_to_the_page(address: str) -> None:
     assert (response.status_code, response.headers["location"]) == (302, "/ui/")
 
 
-@cases("address", ["/", "/ui/", "/ui/assets/x/app.js", "/ui/nothing.js"])
-async def test_every_answer_has_the_policy(address: str) -> None:
+@cases("address", ["/", "/ui/", "/ui/runs", "/ui/assets/x/icon.svg", "/ui/nothing.js", "/ui/assets/x/nothing.js"])
+async def test_all_that_a_tab_may_show_has_the_policy(address: str) -> None:
     headers = (await get(address)).headers
     assert headers["content-security-policy"] == (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -327,6 +327,20 @@ async def test_every_answer_has_the_policy(address: str) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+@cases("path", ["app.js", "views/run.js", "styles.css", "vendor/LICENSES.txt"])
+async def test_what_the_page_loads_has_what_keeps_it_and_its_type_and_no_policy_of_its_own(path: str) -> None:
+    response = await get(f"{await prefix()}/{path}")
+    of_every_answer = {"x-request-id", "access-control-expose-headers"}
+    assert set(response.headers) - of_every_answer == {
+        *("content-type", "content-length", "cache-control", "etag", "vary"),
+        *("x-content-type-options", "cross-origin-resource-policy"),
+    }
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["cache-control"] == web.FOR_GOOD
+    assert response.headers["cross-origin-resource-policy"] == "same-origin"
 
 
 # --- the page that is in the repository ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from local.packaging.page import CLIENT, LICENSES, MODULES, SOURCE, VENDOR, make_vendor
+from local.packaging.page_types import PAGE, problems_of
 from local.stack import find_node
 
 LIMITS = {"preact.js": 7_200, "markdown.js": 4_600, CLIENT: 6_200}
@@ -27,6 +29,25 @@ def test_what_is_checked_in_is_what_the_command_makes(tmp_path: Path) -> None:
     for name in made:
         assert (tmp_path / name).read_bytes() == (VENDOR / name).read_bytes(), f"web/vendor/{name}: {again}"
     assert make_vendor(find_node(Path(sys.prefix)), tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_call_or_a_property_that_there_is_not_is_found_by_its_types(tmp_path: Path) -> None:
+    tools = find_node(Path(sys.prefix))
+    assert problems_of(tools) == ""
+    copy = shutil.copytree(PAGE, tmp_path / "web")
+    (copy / "views" / "wrong.js").write_text(
+        'import { client } from "../access.js";\n'
+        'import { useLoad } from "../base.js";\n'
+        "export const all = () => client.agent();\n"
+        "const useAgents = () => useLoad((signal) => client.agents({ signal }), []);\n"
+        "export const useNames = () => useAgents().data?.data.map((one) => one.nmae);\n"
+    )
+    found = problems_of(tools, copy)
+    assert re.findall(r"^web/views/wrong\.js\((\d),.*?: Property '(\w+)'", found, re.MULTILINE) == [
+        ("3", "agent"),
+        ("5", "nmae"),
+    ], found
 
 
 def test_the_modules_are_small() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.figures import Line, table
 from bench.results import written
-from bench.rows import cpu, transactions
+from bench.rows import cpu, executions, transactions
 from bench.stack import FULL, QUICK, Bench, stack
 from local import ROOT
 from local.stack import StackError
@@ -31,9 +31,11 @@ class Row:
 
 
 ROWS = {
+    3: Row(executions.TITLE, executions.HOW, executions.measure),
     4: Row(transactions.TITLE, transactions.HOW, transactions.measure),
     5: Row(cpu.WAKES_TITLE, cpu.WAKES_HOW, cpu.wakes),
     6: Row(cpu.SUBMITS_TITLE, cpu.SUBMITS_HOW, cpu.submits),
+    9: Row(executions.COST_TITLE, executions.COST_HOW, executions.costs),
 }
 
 

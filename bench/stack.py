@@ -92,7 +92,7 @@ class Program:
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 await self.process.wait()
         except TimeoutError:
             self.process.kill()
@@ -111,7 +111,8 @@ class Bench:
     proxy: CountingProxy
     model: ScriptedModel
     scratch: Path
-    notes: list[str] = field(default_factory=list)
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What a comparison has measured that another uses too."""
 
     @property
     def storage(self) -> str:

@@ -24,7 +24,13 @@ def test_every_comparison_runs_and_is_written_down(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     written = out.read_text("utf-8")
     assert "## 4. Storage transactions" in written
-    for peer in ("raw aiohttp", "openai and tables as they come", "Agent Framework with tables", "Dormouse"):
+    for peer in (
+        "raw aiohttp",
+        "openai and tables as they come",
+        "Agent Framework with tables",
+        "Durable timer loop",
+        "Dormouse",
+    ):
         assert f"| {peer} |" in written, peer
 
 

@@ -73,6 +73,7 @@ class Program:
     process: asyncio.subprocess.Process
     proxy: CountingProxy
     errors: Path
+    env: Mapping[str, str]
 
     async def do(self, what: str, count: int = 0) -> Measured:
         """Have it do that. Raises ``ProgramFailed``."""
@@ -142,7 +143,7 @@ class Bench:
                 cwd=ROOT,
                 limit=2**24,
             )
-        program = Program(name, process, self.proxy, errors)
+        program = Program(name, process, self.proxy, errors, env)
         try:
             yield program
         finally:

@@ -126,6 +126,10 @@ class Dormouse:
         """Make the tables, open the connections, and have so many runs whose responses are pending."""
         await self.submit(count)
 
+    async def last(self, count: int) -> str:
+        """The id of the last run."""
+        return self.runs[-1]
+
     async def status(self, count: int) -> None:
         """Look at a pending run."""
         for run_id, _ in zip(cycle(self.runs), range(count), strict=False):

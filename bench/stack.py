@@ -21,9 +21,12 @@ CALLS = [
     {"name": "research_space_facts", "arguments": {"topic": "Mars"}},
     {"name": "generate_character_profiles", "arguments": {"story_theme": "Mars"}},
 ]
+MANY_CALLS = 90
 SCRIPTS: Mapping[str, list[dict[str, Any]]] = {
     "pending": [{"think": 1e6, "text": "Later."}],
     "long": [{"think": 0.2, "text": "Once upon a time there was a dormouse, and it slept. " * 3_950}],
+    "at_once": [{"think": 0, "text": "Once upon a time."}],
+    "calls": [{"think": 0, "calls": CALLS * (MANY_CALLS // 2)}, {"think": 0, "text": "Once upon a time."}],
     "tools": [{"think": 0.2, "calls": CALLS}, {"think": 1e6, "text": "Later."}],
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Everything a developer's machine does with Dormouse: run, test, check, lock, package. Needs only Python."""
+"""Everything a developer's machine does with Dormouse: run, test, check, lock, package, bench. Needs only Python."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - the system's Python may be older
     sys.exit(f"Dormouse needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
 
 from local import ROOT
+from local.dev.benching import bench
 from local.dev.checking import check
 from local.dev.running import run
 from local.dev.signals import interrupt, on_signals
@@ -64,7 +65,7 @@ def port_number(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="dev.py", description=__doc__)
-    commands = top.add_subparsers(required=True, metavar="run|test|check|lock|package")
+    commands = top.add_subparsers(required=True, metavar="run|test|check|lock|package|bench")
 
     def add(name: str, action: Callable[[argparse.Namespace], int], text: str, more: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text}. {more}")
@@ -109,6 +110,14 @@ def parser() -> argparse.ArgumentParser:
     version = f"the app's Python in Azure (default: {PYTHON_VERSION})"
     command.add_argument("--python-version", default=PYTHON_VERSION, metavar="3.N", help=version)
     command.add_argument("--no-bytecode", action="store_true", help="leave the bytecode out: smaller, slower to start")
+
+    what = "Side by side in one run, in an environment with the peers; exits with 1 when one of them did not run."
+    command = add("bench", bench, "measure the app beside what a user would pick instead", what)
+    command.add_argument("rows", nargs="*", type=int, metavar="ROW", help="rows of the table by number (default: all)")
+    small = "small sizes: shows that all of it works, and gives no figures"
+    command.add_argument("--quick", action="store_true", help=small)
+    written = "where the results are written when all rows are measured (default: bench/RESULTS.md)"
+    command.add_argument("--out", type=Path, metavar="FILE", help=written)
     return top
 
 

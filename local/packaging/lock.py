@@ -12,7 +12,8 @@ from local.stack.node import NodeTools, npm_environment
 from local.stack.setup import run_step
 
 OLDEST_PYTHON = "3.11"
-FOR_TESTS = (
+IN_ENVIRONMENTS_OF_THEIR_OWN = (
+    "bench",
     "local/third_party_server",
     "tests/acceptance/contract_python",
     "tests/acceptance/openai_python/openai_2",
@@ -21,12 +22,12 @@ FOR_TESTS = (
     "tests/acceptance/worker_python",
     "tests/browser",
 )
-"""The folders with a requirements.in whose packages tests install into an environment of their own."""
+"""The folders with a requirements.in whose packages tests or benches install into an environment of their own."""
 
 LOCKS = {
     "requirements.in": "requirements.txt",
     "requirements-dev.in": "requirements-dev.txt",
-    **{f"{folder}/requirements.in": f"{folder}/requirements.txt" for folder in FOR_TESTS},
+    **{f"{folder}/requirements.in": f"{folder}/requirements.txt" for folder in IN_ENVIRONMENTS_OF_THEIR_OWN},
     "clients/python/build-requirements.in": "clients/python/build-requirements.txt",
 }
 """What a person writes, and the lock made from it. The second is locked to the first one's versions."""

@@ -1,0 +1,52 @@
+"""RESULTS.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from bench.figures import Line, table
+
+HEAD = """\
+# What it costs, beside what you would pick instead
+
+Written by `python3 dev.py bench`. Do not edit it: run that again.
+
+**How to read it.** Everything in it was measured in one run, on one machine, with the peers in turns with the app, so
+that whatever else the machine does falls on all. Read the ratios: absolute times are this machine's. A figure is the
+median of the rounds, with the least and the most in parentheses; a ratio is that of the ratios of the rounds. Where
+only one figure stands it was counted or computed, and does not change. *Must reach* is the aim that the project has set
+itself, and *reached* whether the median is there.
+
+Each peer is the real package, as its users install it. Storage is the emulator, the model a script: what both take is
+in nobody's figure.
+"""
+
+QUICK = "**This is a run with `--quick`: its sizes are too small for figures.**"
+
+PACKAGES = (
+    "openai",
+    "azure-data-tables",
+    "aiohttp",
+    "agent-framework-core",
+    "agent-framework-azurefunctions",
+    "azure-functions-durable",
+)
+
+
+def written(sections: Iterable[tuple[str, str, Sequence[Line]]], *, load: float, quick: bool) -> str:
+    """The whole file. A section is a title, how it was measured, and what was found."""
+    lines = [HEAD, machine(load), *(["", QUICK] if quick else [])]
+    for title, how, found in sections:
+        lines += ["", f"## {title}", "", how, "", *table(found)]
+    return "\n".join(lines) + "\n"
+
+
+def machine(load: float) -> str:
+    """When, where and with which packages. ``load`` is that of the machine before."""
+    cores = f"{os.cpu_count()} cores, load {load:.1f} before and {os.getloadavg()[0]:.1f} after"
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {cores}; {packages}."

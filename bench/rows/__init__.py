@@ -1,0 +1,1 @@
+"""The rows of the comparison, one file for what is measured in the same way."""

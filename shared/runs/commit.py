@@ -99,7 +99,7 @@ async def commit(
             return committed
         except Conflict as error:
             # Decided again, both sides of a race could hold the right and send, or run, the same twice.
-            if isinstance(fact, facts.Right):
+            if isinstance(fact, facts.Right) or _says_nothing_new(fact):
                 raise LostRace(stored.value.id) from error
         again = await ports.runs.load(stored.value.id)
         # Deleted meanwhile: there is nothing left to decide on.
@@ -179,6 +179,14 @@ async def calls_of_turn(ports: Ports, run: Run) -> list[Stored[ToolCall]]:
     if len(calls) != run.turn.calls:
         raise LookupError(f"{run.id} turn {run.turn.number}: {len(calls)} of {run.turn.calls} calls are there")
     return calls
+
+
+def _says_nothing_new(fact: Fact) -> bool:
+    """Whether it is a look at a response that goes on.
+
+    Of many looks at once each would be written, the last after it has lost against all others.
+    """
+    return isinstance(fact, facts.Looked) and fact.answer.response.status is ResponseStatus.PENDING
 
 
 def _is_orphan(before: Run, decision: Change, fact: Fact) -> bool:

@@ -42,9 +42,9 @@ from shared.api.openai.positions import (
     PART_ADDED,
     QUEUED,
     REFUSAL_DONE,
+    REFUSAL_SENT,
     RESTARTED,
     SECOND_ADDED,
-    SECOND_TOLD,
     TEXT_DONE,
     WHOLE,
     StreamPosition,
@@ -284,7 +284,7 @@ class EventWriter:
             if index:
                 empty = refusal_part("")
                 events += self._ended(turn, SECOND_ADDED, "response.content_part.added", **at, part=empty)
-                events += self._ended(turn, SECOND_TOLD, "response.refusal.delta", **at, delta=part["refusal"])
+                events += self._ended(turn, REFUSAL_SENT, "response.refusal.delta", **at, delta=part["refusal"])
             events += self._ended(turn, REFUSAL_DONE, "response.refusal.done", **at, refusal=part["refusal"])
             events += self._ended(turn, LAST_PART_DONE, "response.content_part.done", **at, part=part)
         index = self._index_of(turn.turn)

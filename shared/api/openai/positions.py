@@ -34,7 +34,7 @@ RESTARTED, ITEM_ADDED, PART_ADDED = 0, 1, 2
 """Steps of a slot: the message begins anew; its item sent; its first part sent. ``PART_ADDED + code``: so much of the
 part's text sent."""
 
-TEXT_DONE, FIRST_PART_DONE, SECOND_ADDED, SECOND_TOLD, REFUSAL_DONE, LAST_PART_DONE, ITEM_DONE, ERROR = range(8)
+TEXT_DONE, FIRST_PART_DONE, SECOND_ADDED, REFUSAL_SENT, REFUSAL_DONE, LAST_PART_DONE, ITEM_DONE, ERROR = range(8)
 """Steps of the slot ``DONE``. A refusal that follows a text is sent here, as the message's second part."""
 
 CALLS = ERROR + 1
@@ -57,7 +57,7 @@ def code_of(characters: int) -> int:
 
 def characters_of(code: int) -> int:
     """How many characters a number of steps stands for."""
-    if code >= ALL_TOLD:
+    if code >= CODE_OF_WHOLE_TEXT:
         return sys.maxsize
     doublings = max(0, code // EXACT - 1)
     return (code - EXACT * doublings) << doublings
@@ -69,10 +69,10 @@ def code_of_whole(characters: int) -> int:
     return code if characters_of(code) >= characters else code + 1
 
 
-ALL_TOLD = code_of(LONGEST) + 1
+CODE_OF_WHOLE_TEXT = code_of(LONGEST) + 1
 """The code for more than ``LONGEST`` characters: all that there are."""
 
-STEPS = PART_ADDED + ALL_TOLD + 1
+STEPS = PART_ADDED + CODE_OF_WHOLE_TEXT + 1
 ATTEMPTS, RESETS = 22, 4
 WHOLE = ATTEMPTS * RESETS
 """The slot of a text that is sent when its turn is over, from its beginning."""
@@ -111,7 +111,7 @@ class StreamPosition:
         turn += LIVE_TURNS + 1
         if step > PART_ADDED + 1:
             return cls(turn, DONE, min(step - PART_ADDED - 2, END))
-        return cls(turn, WHOLE, step if step <= PART_ADDED else PART_ADDED + ALL_TOLD)
+        return cls(turn, WHOLE, step if step <= PART_ADDED else PART_ADDED + CODE_OF_WHOLE_TEXT)
 
     @property
     def number(self) -> int:

@@ -168,6 +168,23 @@ async def test_a_lost_race_is_decided_again_but_for_a_right(ports: Ports) -> Non
         await commit(ports, ended.run, facts.Deleted(keep=9))
 
 
+async def test_a_look_that_lost_a_race_is_written_only_if_the_response_has_ended(ports: Ports) -> None:
+    stale = await put(ports, a_run(phase=pending()))
+    await ports.runs.save(stale, replace(stale.value, updated_at=at(1)))
+
+    def looked(status: ResponseStatus) -> facts.Looked:
+        token = ContinuationToken(response_id="resp_1") if status is ResponseStatus.PENDING else None
+        response = AgentResponse(
+            status=status, provider_status=status.value, response_id="resp_1", continuation_token=token
+        )
+        return facts.Looked(response_id="resp_1", answer=Answer(response=response, tools={}), jitter=0.0)
+
+    with pytest.raises(LostRace):
+        await commit(ports, stale, looked(ResponseStatus.PENDING))
+    ended = await commit(ports, stale, looked(ResponseStatus.COMPLETED))
+    assert ended.run.value.status is RunStatus.COMPLETED
+
+
 async def test_who_is_never_fast_enough_gives_up(ports: Ports, tables: MemoryTables) -> None:
     stored = await put(ports, a_run(phase=pending()))
     races = 0

@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from shared.api.openai.positions import (
-    ALL_TOLD,
     ATTEMPTS,
+    CODE_OF_WHOLE_TEXT,
     DONE,
     END,
     EXACT,
@@ -32,7 +32,7 @@ from shared.api.openai.positions import (
 )
 
 LENGTHS = [*range(3 * EXACT), *range(3 * EXACT, LONGEST, 4_999), LONGEST - 1, LONGEST]
-STEPS_OF_SLOT = (RESTARTED, ITEM_ADDED, PART_ADDED, PART_ADDED + 1, PART_ADDED + 2, PART_ADDED + ALL_TOLD)
+STEPS_OF_SLOT = (RESTARTED, ITEM_ADDED, PART_ADDED, PART_ADDED + 1, PART_ADDED + 2, PART_ADDED + CODE_OF_WHOLE_TEXT)
 
 
 def test_a_length_is_a_number_of_steps_that_double_with_the_text() -> None:
@@ -52,8 +52,8 @@ def test_a_length_is_a_number_of_steps_that_double_with_the_text() -> None:
 @pytest.mark.parametrize("length", [LONGEST + 1, 10**9])
 def test_a_text_above_the_bound_is_told_to_the_bound_and_then_all_of_it(length: int) -> None:
     assert characters_of(code_of(length)) == LONGEST
-    assert code_of_whole(length) == ALL_TOLD
-    assert characters_of(ALL_TOLD) > length
+    assert code_of_whole(length) == CODE_OF_WHOLE_TEXT
+    assert characters_of(CODE_OF_WHOLE_TEXT) > length
 
 
 def test_a_text_of_ten_million_characters_waits_for_some_hundreds_at_most() -> None:
@@ -68,7 +68,7 @@ def test_numbers_grow_along_the_stream_and_are_read_back() -> None:
             positions += [StreamPosition(turn, slot, step) for step in STEPS_OF_SLOT]
         positions += [StreamPosition(turn, DONE, step) for step in range(TEXT_DONE, END + 1)]
     for turn in (LIVE_TURNS + 1, LIVE_TURNS + 2, 100_000):
-        late = (RESTARTED, ITEM_ADDED, PART_ADDED, PART_ADDED + ALL_TOLD)
+        late = (RESTARTED, ITEM_ADDED, PART_ADDED, PART_ADDED + CODE_OF_WHOLE_TEXT)
         positions += [StreamPosition(turn, WHOLE, step) for step in late]
         positions += [StreamPosition(turn, DONE, step) for step in range(TEXT_DONE, END + 1)]
     numbers = [position.number for position in positions]

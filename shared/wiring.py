@@ -28,6 +28,7 @@ from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore
 from shared.runs.store.slots import SlotStore
 from shared.runs.store.tables import Tables
+from shared.runs.tracebacks import KEEPS_TEXT
 from shared.runs.watching.watch import Watching
 from shared.settings import Settings
 
@@ -88,7 +89,7 @@ def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str,
         return agents.build(given, provider)
     # Agents are the operator's code. The functions must be indexed whatever it raises, so that health can name it.
     except Exception as error:
-        log.exception("the agents could not be built")
+        log.exception("the agents could not be built", extra={KEEPS_TEXT: True})
         # The type alone: callers see this sentence, and the text of an exception may hold a key.
         kind = type(error).__name__
         raise Misconfigured(f"The agents could not be built ({kind}): the log of the app says why.") from error

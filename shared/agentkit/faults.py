@@ -16,10 +16,14 @@ NO_CREDENTIAL = "This app has no token or key for the model provider. The log of
 _REFUSED_CODES = frozenset({"http_401", "http_403"})
 
 
+_WORDS_OF_OUR_SIDE = frozenset({NOT_SENT, "no_credential", "provider_unreachable", "agent_error"})
+"""Codes of what never came from a provider: the words are the client's, or our own."""
+
+
 class ProviderFault(Exception):
     """The provider gave no usable answer. ``retry_after`` in seconds, where it said so.
 
-    ``message`` is for the log: what looks like a secret is left out of it. Callers get ``for_callers``.
+    ``message`` is without what looks like a secret. The log gets ``for_log`` of it, callers ``for_callers``.
     """
 
     def __init__(self, message: str, *, code: str = "provider_error", retry_after: float | None = None) -> None:
@@ -28,6 +32,16 @@ class ProviderFault(Exception):
         super().__init__(self.message)
         self.code = plain_code(code)
         self.retry_after = retry_after
+
+    @property
+    def for_log(self) -> str:
+        """The code; and the words only where they cannot repeat what was asked.
+
+        Providers quote prompts in their refusals. The owner of the run reads those words, in its error.
+        """
+        if isinstance(self, AccessDenied) or self.code in _WORDS_OF_OUR_SIDE or self.code in _REFUSED_CODES:
+            return f"{self.code}: {self.message}"
+        return self.code
 
     @property
     def for_callers(self) -> str:

@@ -90,7 +90,7 @@ async def receive_webhook(request: Request, app: App, driver: Driver) -> Respons
         try:
             run_id = await adopt(app.ports, response_id)
         except ProviderFault as fault:
-            log.warning("webhook: response %s could not be read: %s", response_id, fault.message)
+            log.warning("webhook: response %s could not be read: %s", response_id, fault.for_log)
             raise ProviderUnavailable(headers={"Retry-After": "5"}) from fault  # 503: its sender sends it again
         if run_id is not None:
             await driver.wake(run_id)

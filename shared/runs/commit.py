@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.agentkit.agent import AgentResponse, ResponseStatus
-from shared.agentkit.redaction import without_secrets
+from shared.agentkit.redaction import plain_code
 from shared.runs.concurrency import LostRace, Races
 from shared.runs.execution import time_at_work, time_is_written
 from shared.runs.listing import after_change, before_change
@@ -307,10 +307,10 @@ async def _log_status(ports: Ports, before: Run, after: Run) -> None:
 
 
 def _log_failure(run: Run, response: AgentResponse) -> None:
-    """The provider's error for a response that it failed: the log has more of it than callers get."""
+    """The code of the provider's error for a response that it failed: its words may quote the prompt."""
     if response.status is ResponseStatus.FAILED:
-        message = without_secrets(response.error_message or "")
-        log.warning("run %s: failed by the provider: %s", run.id, message, extra={"run_id": run.id})
+        code = plain_code(response.error_code, "provider_failed")
+        log.warning("run %s: failed by the provider: %s", run.id, code, extra={"run_id": run.id})
 
 
 async def give_slot_back(ports: Ports, run: Run) -> None:

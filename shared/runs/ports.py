@@ -18,9 +18,11 @@ from shared.runs.store.history import HistoryStore
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore
 from shared.runs.store.slots import SlotStore
+from shared.runs.tracebacks import without_values
 from shared.settings import Settings
 
 log = logging.getLogger("dormouse")
+log.addFilter(without_values)
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,9 @@ from tests.parts import workshop
 
 AHEAD_VARIABLE = "LAUNCH_AHEAD_SECONDS"
 """How far ahead the clock is from the start."""
+
+DEBUG_VARIABLE = "LAUNCH_LOGS_ALL"
+"""Whether the app's own log, and the host's, have every level."""
 
 DIES_VARIABLE = "LAUNCH_DIES_BEFORE_TOOLS"
 """Whether the host's process is killed as soon as it would begin with tools: a deploy that comes just then."""
@@ -39,6 +43,9 @@ def launch(argv: Sequence[str] | None = None) -> int:
         from tests.acceptance import framework_novelist
 
         agents.AGENTS += [framework_novelist.build, framework_novelist.build_clerk]
+    if os.environ.get(DEBUG_VARIABLE):
+        for name in ("dormouse", "local", "shared"):
+            logging.getLogger(name).setLevel(logging.DEBUG)
     if os.environ.get(DIES_VARIABLE):
         advance.run_tools = _die  # type: ignore[assignment]
     return main(argv, clock=clock)

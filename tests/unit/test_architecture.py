@@ -48,6 +48,7 @@ BELOW_ACTIONS = {
     "concurrency",
     "execution",
     "interruptions",
+    "tracebacks",
 }
 MAY_IMPORT_IN_RUNS = {
     "model": set[str](),
@@ -56,7 +57,8 @@ MAY_IMPORT_IN_RUNS = {
     "interruptions": set[str](),
     "rules": {"model"},
     "store": {"model", "concurrency"},
-    "ports": {"model", "store", "interruptions"},
+    "tracebacks": set[str](),
+    "ports": {"model", "store", "interruptions", "tracebacks"},
     "listing": {"model", "store", "ports", "concurrency"},
     "commit": {"model", "rules", "store", "ports", "listing", "concurrency", "execution"},
     "actions": BELOW_ACTIONS,

@@ -113,11 +113,11 @@ async def _sent(
     try:
         response = await _answer_to(ports, run, attempt, send, ports.settings.create_timeout)
     except faults.PerhapsAccepted as fault:
-        log.warning("run %s: create of unknown outcome: %s", run.id, fault.message, extra={"run_id": run.id})
+        log.warning("run %s: create of unknown outcome: %s", run.id, fault.for_log, extra={"run_id": run.id})
         unknown = OutcomeUnknown(attempt=attempt, code=fault.code, within_call=False)
         return (await commit(ports, claimed, unknown)).run
     except faults.ProviderFault as fault:
-        log.warning("run %s: not created: %s", run.id, fault.message, extra={"run_id": run.id})
+        log.warning("run %s: not created: %s", run.id, fault.for_log, extra={"run_id": run.id})
         fact = NotCreated(attempt=attempt, fault=fault, jitter=ports.random())
         return (await commit_through(ports, claimed, fact, lambda: end)).run
     created = ResponseCreated(attempt=attempt, answer=answer_of(agent, response), jitter=ports.random())
@@ -144,10 +144,10 @@ async def _answered_within_the_call(
         answer = answer_of(agent, response)
         fact = ResponseCreated(attempt=attempt, answer=answer, jitter=ports.random(), cancellable=False)
     except faults.PerhapsAccepted as fault:
-        log.warning("run %s: call of unknown outcome: %s", lease.run.id, fault.message)
+        log.warning("run %s: call of unknown outcome: %s", lease.run.id, fault.for_log)
         fact = OutcomeUnknown(attempt=attempt, code=fault.code, within_call=True)
     except faults.ProviderFault as fault:
-        log.warning("run %s: not created: %s", lease.run.id, fault.message, extra={"run_id": lease.run.id})
+        log.warning("run %s: not created: %s", lease.run.id, fault.for_log, extra={"run_id": lease.run.id})
         fact = NotCreated(attempt=attempt, fault=fault, jitter=ports.random())
     return (await commit_through(ports, lease.stored, fact, lease.ends)).run
 
@@ -194,7 +194,7 @@ async def not_built(ports: Ports, stored: Stored[Run], fault: faults.ProviderFau
             extra={"run_id": run.id},
         )
     else:
-        log.warning("run %s: not created: %s", run.id, fault.message, extra={"run_id": run.id})
+        log.warning("run %s: not created: %s", run.id, fault.for_log, extra={"run_id": run.id})
     turn = run.turn
     fact = NotBuilt(turn=turn.number, attempt=turn.attempt, fault=fault, jitter=ports.random())
     return (await commit(ports, stored, fact)).run

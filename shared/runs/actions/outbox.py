@@ -136,7 +136,7 @@ async def _later(
     if ports.clock() - entry.since >= patience:
         what = entry.subject or ", ".join(run.chain.response_ids)
         extra = {"run_id": run.id}
-        log.error("run %s: gave up the %s of %s: %s", run.id, entry.kind, what, fault.message, extra=extra)
+        log.error("run %s: gave up the %s of %s: %s", run.id, entry.kind, what, fault.for_log, extra=extra)
         return (await commit(ports, stored, OutboxDone(entry=name))).run
     # Whatever the provider asks for: a response that is not wanted costs money as long as it runs.
     gap = schedule.backoff(entry.tries + 1, first=5.0, most=900.0, jitter=ports.random())

@@ -71,9 +71,9 @@ def changes(before: Any, after: Any) -> dict[str, Value]:
 
 def decode(kind: type[T], values: Mapping[str, Value]) -> T:
     """A record from its properties; a missing one has its default. Raises ``RowUnreadable``."""
+    given: dict[str, Any] = {}
     try:
         check_schema(values)
-        given: dict[str, Any] = {}
         for column in _columns(typing.cast(Hashable, kind)):
             if column.is_in(values):
                 given[column.name] = column.read(values)
@@ -82,7 +82,14 @@ def decode(kind: type[T], values: Mapping[str, Value]) -> T:
         raise
     # One error for whatever is wrong with a row, so that a sweep can quarantine it and go on.
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise RowUnreadable(f"{type(error).__name__}: {error}") from error
+        # Not its text: that may quote the value, and this one goes to the log.
+        raise RowUnreadable(f"{type(error).__name__} in {_where(given, kind)}") from error
+
+
+def _where(given: Mapping[str, Any], kind: type) -> str:
+    """The property that could not be read: the first that is not in ``given``, unless all are."""
+    missing = [name for name in (column.name for column in _columns(kind)) if name not in given]
+    return f"{kind.__name__}.{missing[0]}" if missing else kind.__name__
 
 
 def property_names(kind: type) -> list[str]:
@@ -228,7 +235,7 @@ def _plain_codec(bare: Any) -> tuple[Encode, Decode]:
 def _checked(kind: Any) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if not isinstance(value, kind):  # better now than as a row that no version can read
-            raise TypeError(f"{value!r} where {kind} was expected")
+            raise TypeError(f"{type(value).__name__} where {kind} was expected")
         return value
 
     return check

@@ -180,7 +180,7 @@ class ResponseStream:
                 failures = 0 if self._last > before else failures
             # Minutes after its creation the provider answers 400 for good: viewers go on with the rows.
             except faults.NotStreamed as fault:
-                log.info("response %s can no longer be followed: %s", self._response_id, fault.message)
+                log.info("response %s can no longer be followed: %s", self._response_id, fault.for_log)
                 self._end()
                 return
             except faults.ProviderFault as fault:

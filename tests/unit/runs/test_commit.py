@@ -349,14 +349,16 @@ async def test_each_new_status_is_logged_a_failure_as_a_warning(
     ("before", "status", "said"),
     [(pending(), ResponseStatus.FAILED, True), (pending(), ResponseStatus.COMPLETED, False)],
 )
-async def test_the_provider_s_error_is_in_the_log(
+async def test_the_code_of_the_provider_s_error_is_in_the_log_and_not_its_words(
     ports: Ports, caplog: pytest.LogCaptureFixture, before: Any, status: ResponseStatus, said: bool
 ) -> None:
     stored = await put(ports, a_run(phase=before))
-    response = AgentResponse(status=status, provider_status="x", response_id="resp_1", error_message="Out of paper.")
+    error = {"error_code": "no_paper", "error_message": "No paper for your poem."}
+    response = AgentResponse(status=status, provider_status="x", response_id="resp_1", **error)
     fact = facts.Looked(response_id="resp_1", answer=Answer(response=response, tools={}), jitter=0.0)
     await commit(ports, stored, fact)
-    assert ("failed by the provider: Out of paper." in caplog.text) is said
+    assert ("failed by the provider: no_paper" in caplog.text) is said
+    assert "poem" not in caplog.text
 
 
 # --- slots --------------------------------------------------------------------------------------------

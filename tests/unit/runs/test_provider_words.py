@@ -59,8 +59,9 @@ async def test_what_a_failed_response_says_is_redacted_and_cut(
     assert run.result.error_code == ("invalid_prompt" if code == "invalid_prompt" else "provider_failed")
     assert "The rest helps." in (run.result.error_message or "")
     assert_clean(*told_of(run))
-    assert HOST in caplog.text, "whoever runs the app may read where it was"
-    assert [each for each in SECRET if each in caplog.text] == []
+    assert "failed by the provider: " in caplog.text
+    assert "The rest helps." not in caplog.text, "a provider may quote the prompt: its words are in the run alone"
+    assert [each for each in HIDDEN if each in caplog.text] == []
 
 
 async def test_a_transient_failure_says_no_more_of_it(rig: Rig) -> None:

@@ -24,7 +24,7 @@ NOW_TAKEN = {
     *(f"param-{name}" for name in ("instructions", "temperature", "top-p", "max-output-tokens", "max-tool-calls")),
     *(f"param-{name}" for name in ("reasoning", "store-false", "developer-message", "system-message")),
     *(f"meai-{name}" for name in ("system-message", "option-instructions", "option-temperature", "option-reasoning")),
-    *("meai-option-max-tokens", "agents-instructions", "chat-system"),
+    *("meai-option-max-tokens", "agents-instructions", "chat-system", "error-400-approval"),
     *("azure21-chat", "azure21-chat-stream", "azure29-chat", "azure29-chat-stream"),
     *("azure29-responses", "azure29-responses-background", "azure29-responses-stream"),
 }

@@ -18,7 +18,9 @@ from tests.parts.strict_reader import TYPES, unreadable
 DONE = "[DONE]"
 
 BESIDES = {
-    "ResponseError": {"type", "param"}, "Response": {"store"}, "Model": {"description"},
+    "ResponseError": {"type", "param"},
+    "Response": {"store"},
+    "Model": {"description"},
     "ResponseFunctionCallArgumentsDoneEvent": {"name"},
 }
 """Fields that the app sends beside those of OpenAI's types.

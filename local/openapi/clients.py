@@ -68,7 +68,7 @@ def table() -> str:
         lines += [
             "What the app refuses, and the sentence that the client shows:",
             "",
-            "| what | `code` | what the client is told | whose |",
+            "| what | `code` | what the client is shown | whose |",
             "|---|---|---|---|",
         ]
         lines += [f"| {what} | `{code}` | {why} | {', '.join(by)} |" for (what, code, why), by in refusals.items()]

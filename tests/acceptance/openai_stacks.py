@@ -154,7 +154,9 @@ async def play(client: Client, target: Target, folder: Path) -> Played:
     """All steps of a client, through a proxy. ``folder`` is the program's own, for what it keeps."""
     prefix = f"c{secrets.token_hex(6)}"
     for step, turns in SCRIPTS.items():
-        if client.wraps:
+        if client.wraps and step == "tools":  # the object is what it wants a function of its own called with
+            turns = [{"think": 0, "calls": [{"name": "Said", "arguments": {"said": SAID[step]}}]}]
+        elif client.wraps:
             turns = [{**each, "text": json.dumps({"said": each["text"]})} if "text" in each else each for each in turns]
         await target.model.script(f"{prefix}-{step}", turns)
     command = await asyncio.to_thread(command_of, client)
@@ -232,7 +234,7 @@ async def measured(client: Client, played: Played, target: Target, problems: lis
         refusal, runs = refusal_of(asked), await runs_of(target, played, step)
         wanted = {1}
         if step in ("failed", "failed_stream"):
-            steps[step] = told_of_failure(seen)
+            steps[step] = seen_of_failure(seen)
         elif step == "lost" and client.repeats == "never" and "raised" in seen:
             steps[step] = "an error; not repeated"
         elif step in ("lost", "lost_key") and fits(seen.get("said"), SAID[step]):
@@ -260,12 +262,12 @@ async def measured(client: Client, played: Played, target: Target, problems: lis
     return {"client": client.title, "version": played.version, "steps": steps}
 
 
-def told_of_failure(seen: dict[str, Any]) -> str:
+def seen_of_failure(seen: dict[str, Any]) -> str:
     """What the user sees of a run that has failed."""
     if "raised" in seen:
         return f"`{seen['raised']}`"
     if isinstance(seen["said"], str) and seen["said"].strip() == HALF:
-        return "the half that was told"
+        return "the half that was sent"
     return seen["said"] or "an empty answer"
 
 

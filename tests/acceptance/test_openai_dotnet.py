@@ -149,7 +149,7 @@ ROWS: dict[str, tuple[str, str, dict[str, list[str]]]] = {
             "stream": ["agents-run-stream", "agents-stream-left-resumed", "agents-stream-end-resumed"],
             "turns": ["agents-session", "agents-session-stream"],
             "system": ["agents-instructions"],
-            "tools": ["agents-tools"],
+            "tools": ["agents-tools", "agents-stream-instructions-tools", "agents-novel"],
             "lost": ["agents-retry-drop-once"],
         },
     ),

@@ -141,7 +141,7 @@ async def test_agent_framework_resumes_an_interrupted_stream(agent: Any) -> None
     assert token is not None
     stream = agent.run(session=session, stream=True, options={"continuation_token": token})
     after = [update async for update in stream]
-    assert said(after) == ALL_WORDS, "its token names the response alone: it is told from the start"
+    assert said(after) == ALL_WORDS, "its token names the response alone: it is sent from the start"
     assert ALL_WORDS.startswith(said(before))
     assert in_words((await stream.get_final_response()).text) == in_words(WORDS), "it keeps a stream's last message"
 
@@ -149,7 +149,7 @@ async def test_agent_framework_resumes_an_interrupted_stream(agent: Any) -> None
 @pytest.mark.slow
 @pytest.mark.usefixtures("model")
 async def test_agent_framework_streams_a_whole_answer(target: Target, agent: Any) -> None:
-    """The last turn waits half-way until some of it was told."""
+    """The last turn waits half-way until some of it was sent."""
     stream, updates, held = agent.run("[script:held]", stream=True), list[Any](), True
     async for update in stream:
         updates.append(update)

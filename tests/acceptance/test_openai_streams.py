@@ -54,7 +54,7 @@ class Reader:
         return event.type in ENDS
 
     def check(self, text: str) -> None:
-        """Every word was told once, and the response has the same."""
+        """Every word was sent once, and the response has the same."""
         assert self.response.output_text == text
         assert {item.id: item.content[0].text for item in self.response.output} == self.texts
 
@@ -112,7 +112,7 @@ async def test_a_stream_that_is_cut_again_and_again_loses_and_repeats_nothing(ta
     assert cuts > 3
 
 
-async def test_an_ended_response_is_told_from_any_event_on(target: Target, ada: AsyncOpenAI) -> None:
+async def test_an_ended_response_is_sent_from_any_event_on(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("short", [{"think": 0.2, "text": "A few words here."}])
     heard = [
         event
@@ -132,7 +132,7 @@ async def test_an_ended_response_is_told_from_any_event_on(target: Target, ada: 
     assert [event async for event in after_the_end] == []
 
 
-async def test_a_provider_that_begins_anew_is_not_told_twice(target: Target, ada: AsyncOpenAI) -> None:
+async def test_the_words_of_a_provider_that_begins_anew_are_not_sent_twice(target: Target, ada: AsyncOpenAI) -> None:
     """Many clients can only append: words that the provider sends again are passed over, and it goes on behind them."""
     await target.model.script("anew", [{"think": 1, "text": WORDS, "stream_restart": True}])
     reader, deltas = StrictReader(), list[str]()
@@ -141,7 +141,7 @@ async def test_a_provider_that_begins_anew_is_not_told_twice(target: Target, ada
         if event.type == "response.output_text.delta":
             deltas.append(event.delta)
     assert "".join(deltas) == WORDS
-    assert len(deltas) > 3, "told while it was written"
+    assert len(deltas) > 3, "sent while it was written"
 
 
 SHAPES: dict[str, tuple[list[dict[str, Any]], str, list[str]]] = {
@@ -208,7 +208,7 @@ async def test_events_and_response_agree_for_every_shape_of_run(target: Target, 
 
 
 @pytest.mark.slow
-async def test_a_restarted_turn_is_told_to_two_viewers_of_whom_one_is_cut_at_every_event(
+async def test_a_restarted_turn_is_sent_to_two_viewers_of_whom_one_is_cut_at_every_event(
     target: Target, ada: AsyncOpenAI
 ) -> None:
     failing = {"think": 0.4, "status": "failed"}
@@ -245,7 +245,7 @@ async def test_a_restarted_turn_is_told_to_two_viewers_of_whom_one_is_cut_at_eve
     await asyncio.gather(undisturbed(), cut_at_every_event())
     assert whole.texts == cut.texts == ["Let me look.", "It begins otherwise."]
     assert whole.kinds.count("response.in_progress") == 2, "once at the start, once where the other words began"
-    assert restarts == [("text_restarted", True)], "and whoever had the first words was told to drop them"
+    assert restarts == [("text_restarted", True)], "and whoever had the first words was asked to drop them"
 
 
 async def test_who_can_only_append_never_has_two_beginnings(target: Target, ada: AsyncOpenAI) -> None:
@@ -264,7 +264,7 @@ async def test_who_can_only_append_never_has_two_beginnings(target: Target, ada:
     assert again[-1].type == "response.completed"
 
 
-async def test_a_response_without_live_text_is_told_at_its_end(target: Target, ada: AsyncOpenAI) -> None:
+async def test_a_response_without_live_text_is_sent_at_its_end(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("later", [{"think": 0.2, "text": "All at once."}])
     for made in (
         await ada.responses.create(model="phone-studio", input="[script:later]", stream=True),

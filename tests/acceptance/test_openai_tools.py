@@ -108,6 +108,64 @@ async def test_chat_completions_have_tool_calls_and_take_messages_of_tools(targe
     assert second.choices[0].message.content == "It sleeps."
 
 
+async def test_a_history_of_a_chat_has_each_call_before_its_message_of_a_tool(target: Target, ada: AsyncOpenAI) -> None:
+    user = {"role": "user", "content": await script(target, {"text": "Fine.", "repeat": True})}
+    call = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+    calls, result = {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "call_1"}
+    histories: list[tuple[list[Any], tuple[str, str] | None]] = [
+        ([user, {**calls, "content": None}, {**result, "content": "x"}], None),
+        ([user, {**calls, "content": ""}, {**result, "content": None}], None),
+        ([user, calls, {**result, "content": [{"type": "text", "text": "x"}]}], None),
+        ([user, calls, {**result, "content": "x"}, calls, {**result, "content": "y"}], None),
+        ([user, {"role": "assistant", "content": "So.", "tool_calls": None}, user], None),
+        ([user, {"role": "assistant", "content": None, "tool_calls": []}, user], None),
+        ([{**result, "content": "x"}, calls, user], ("no_such_tool_call", "messages[0].tool_call_id")),
+        ([{**user, "content": None}, {**result, "content": "x"}], ("no_such_tool_call", "messages[1].tool_call_id")),
+        ([user, calls, user], ("tool_outputs_missing", "messages")),
+    ]
+    for messages, refusal in histories:
+        asked: Any = {"model": "assistant", "messages": messages, "tools": [CHAT_LOOK_UP]}
+        if refusal is None:
+            completion = await ada.chat.completions.create(**asked)
+            assert completion.choices[0].message.content == "Fine.", messages
+            continue
+        with pytest.raises(openai.BadRequestError) as refused:
+            await ada.chat.completions.create(**asked)
+        assert (refused.value.code, refused.value.param) == refusal, messages
+
+
+async def test_outputs_are_taken_in_any_order_and_once_each_and_may_have_parts(
+    target: Target, ada: AsyncOpenAI
+) -> None:
+    two = {"calls": [{"name": "look_up", "arguments": {"word": word}} for word in ("dormouse", "otter")]}
+    text = await script(target, two, {"text": "Fine."})
+    first = await ada.responses.create(model="assistant", input=text, tools=[LOOK_UP])
+    one, other = first.output
+    image = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo=", "detail": "auto"}
+    parts = {**output(one), "output": [{"type": "input_text", "text": "asleep"}, image]}
+
+    async def go_on(*items: Any) -> Any:
+        return await ada.responses.create(
+            model="assistant", input=list(items), tools=[LOOK_UP], previous_response_id=first.id
+        )
+
+    refusals: list[tuple[list[Any], str, str]] = [
+        ([output(one), output(one), output(other)], "no_such_tool_call", "input[1]"),
+        ([output(one)], "tool_outputs_missing", "input"),
+        ([output(one), {**output(other), "output": {"a": 1}}], "invalid_request", "input[1].output"),
+    ]
+    for items, code, param in refusals:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await go_on(*items)
+        assert (refused.value.code, refused.value.param) == (code, param), items
+    answers = [await go_on(output(other), parts) for _ in range(2)]
+    assert [(each.output_text, each.previous_response_id) for each in answers] == [("Fine.", first.id)] * 2
+    assert answers[0].id.rpartition("_")[0] == first.id.rpartition("_")[0], "the first goes on with the conversation"
+    assert answers[1].id.rpartition("_")[0] != first.id.rpartition("_")[0], "the second begins a branch"
+    listed = [item.to_dict() async for item in ada.responses.input_items.list(answers[0].id)]
+    assert [item["output"] for item in reversed(listed)] == ["asleep", parts["output"]]
+
+
 async def test_chunks_have_tool_calls(target: Target, ada: AsyncOpenAI) -> None:
     text = await script(target, {"text": "Let me see.", **CALLS})
     async with ada.chat.completions.stream(

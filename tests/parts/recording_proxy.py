@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of the app that keeps what passes, and loses the answers that it is told to lose."""
+"""An HTTP proxy in front of the app that keeps what passes, and loses the answers that a test names."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from shared.agentkit.agent import FunctionCall, Usage
 from shared.api.http import json_response
-from shared.api.openai.chat_messages import to_items
+from shared.api.openai.chat_messages import check_calls, to_items
 from shared.api.openai.http import NO_RETRY, error_object, openai_operation, owner_of_key
 from shared.api.openai.objects import output_turns, response_id
 from shared.api.openai.parameters import IGNORED_HEADER, Options, invalid, read_parameters
@@ -244,7 +244,9 @@ def _read(body: Mapping[str, Any], owner: str, app: App) -> tuple[Submission, Op
     if not isinstance(messages, list):
         raise invalid("messages", "must be a list of messages, and not empty")
     items, places = to_items(messages)
-    return submission_of(parameters, body, items, owner, app, messages="messages", places=places)
+    read = submission_of(parameters, body, items, owner, app, messages="messages", places=places)
+    check_calls(items, places)
+    return read
 
 
 async def _body(run: Run, app: App, driver: Driver, *, with_usage: bool, arrived: float) -> AsyncGenerator[bytes, None]:

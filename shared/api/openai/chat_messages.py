@@ -7,6 +7,7 @@ from typing import Any
 
 from shared.agentkit.agent import Item
 from shared.api.openai.parameters import unsupported
+from shared.errors import NoSuchToolCall, ToolOutputsMissing
 
 
 def to_items(messages: Sequence[Any]) -> tuple[list[Any], list[str]]:
@@ -22,6 +23,31 @@ def to_items(messages: Sequence[Any]) -> tuple[list[Any], list[str]]:
         items += made
         places += [place] * len(made)
     return items, places
+
+
+def check_calls(items: Sequence[Mapping[str, Any]], places: Sequence[str]) -> None:
+    """That each call has its message of the role `tool` after it; ``items`` fit, and ``places`` says where they are.
+
+    Raises ``NoSuchToolCall``, ``ToolOutputsMissing``, in the words of this API.
+    """
+    waiting: list[str] = []
+    for item, place in zip(items, places, strict=True):
+        if item.get("type") == "function_call":
+            waiting.append(item["call_id"])
+        elif item.get("type") == "function_call_output":
+            if item["call_id"] not in waiting:
+                raise NoSuchToolCall(
+                    f"No call with the id {item['call_id'][:64]!r} waits for this message. Send the assistant's "
+                    "message that has the call before it.",
+                    param=f"{place}.tool_call_id",
+                )
+            waiting.remove(item["call_id"])
+    if waiting:
+        raise ToolOutputsMissing(
+            f"No message of the role `tool` answers the call {waiting[0][:64]!r}. Send one for each call, behind the "
+            "message that has it.",
+            param="messages",
+        )
 
 
 def _items_of(message: Mapping[str, Any], param: str) -> list[Any]:

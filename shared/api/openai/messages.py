@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from shared.agentkit.agent import Item
 from shared.agentkit.caller import CallerInstructions, CallerTools
@@ -85,14 +85,16 @@ class _Output(BaseModel):
 
     type: Literal["function_call_output"]
     call_id: CallId
-    # Unlike a message it may say nothing.
-    output: (
-        Annotated[str, Field(min_length=0)]
+    # Unlike a message it may say nothing. By type, as `TextOr`, so that an error names what the caller has sent.
+    output: Annotated[
+        Annotated[str, Field(min_length=0), Tag("as_text")]
         | Annotated[
             list[Annotated[_ResultText | _Image | FilePart, Field(discriminator="type")]],
             Field(max_length=100, fail_fast=True),
-        ]
-    )
+            Tag("as_list"),
+        ],
+        Discriminator(lambda value: "as_list" if isinstance(value, list) else "as_text"),
+    ]
 
 
 class _ApprovalResponse(BaseModel):

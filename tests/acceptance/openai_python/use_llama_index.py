@@ -1,5 +1,6 @@
 """LlamaIndex's OpenAIResponses."""
 
+from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai import OpenAIResponses
@@ -45,10 +46,8 @@ async def options():
 
 
 async def tools():
-    tool = FunctionTool.from_defaults(lookup)
-    asked = ChatMessage(role="user", content=f"{script('tools')} {QUESTION}")
-    response = await llm(TOOLS_AGENT).apredict_and_call([tool], chat_history=[asked])
-    return response.response
+    agent = FunctionAgent(tools=[FunctionTool.from_defaults(lookup)], llm=llm(TOOLS_AGENT))
+    return (await agent.run(f"{script('tools')} {QUESTION}")).response.content
 
 
 play("llama-index-llms-openai", text, stream, helper, turns, system, options, tools, ask=ask, read_stream=helper)

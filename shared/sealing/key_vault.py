@@ -13,7 +13,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -34,6 +34,13 @@ _PATH = re.compile(r"/keys/([0-9A-Za-z-]{1,127})(?:/([0-9a-f]{32}))?/?", re.ASCI
 
 KNOWN_FOR = timedelta(hours=1)
 """How long the newest version of the key is taken for that: a rotation counts from then on."""
+
+
+ASKED_AGAIN_AFTER = timedelta(minutes=1)
+"""When it is asked for again, where that failed."""
+
+AWAY_FOR = timedelta(seconds=2)
+"""How long a vault that did not answer is not asked again: each read of a row would wait for it anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ class VaultKey:
         self._credential, self._clock = credential, clock
         self._pipeline: AsyncPipeline[Any, Any] | None = None
         self._public: _Public | None = None
+        self._away_until: datetime | None = None
 
     def knows(self, reference: str) -> bool:
         """Whether it is a version of this key."""
@@ -99,6 +107,7 @@ class VaultKey:
                 # What is known still wraps: a vault that is away stops only what it alone can do.
                 if self._public is None:
                     raise
+                self._public = replace(self._public, until=self._clock() + ASKED_AGAIN_AFTER)
         return self._public
 
     async def _read_public(self) -> _Public:
@@ -117,6 +126,8 @@ class VaultKey:
         from azure.core.exceptions import AzureError
         from azure.core.rest import HttpRequest
 
+        if self._away_until is not None and self._clock() < self._away_until:
+            raise KeyUnavailable("Key Vault did not answer a moment ago.")
         url = f"{self._vault}{path}?api-version={_VERSION}"
         request = HttpRequest(method, url, json=None if body is None else dict(body))
         try:
@@ -125,7 +136,10 @@ class VaultKey:
             status = int(response.status_code)
             answer = response.json() if status == 200 else {}
         except (AzureError, OSError, ValueError) as error:
+            self._away_until = self._clock() + AWAY_FOR
             raise KeyUnavailable(f"Key Vault does not answer ({type(error).__name__}).") from error
+        if status == 429 or status >= 500:
+            self._away_until = self._clock() + AWAY_FOR
         if status not in (200, 400) or not isinstance(answer, dict):
             raise KeyUnavailable(_why(status, self._name))
         return status, answer

@@ -13,7 +13,7 @@ import pytest
 from shared.runs.store.sealer import MAGIC, MAX_OVERHEAD, Damaged, KeyUnavailable
 from shared.sealing import envelope
 from shared.sealing.envelope import EnvelopeSealer
-from shared.sealing.key_vault import KNOWN_FOR, VaultKey
+from shared.sealing.key_vault import AWAY_FOR, KNOWN_FOR, VaultKey
 from shared.sealing.local_key import LocalKey
 from shared.setting_values import check_encryption_key
 from tests.parts.cases import cases
@@ -161,14 +161,35 @@ async def test_an_id_with_a_version_stays_with_that_version(vault: Vault, key_of
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
 async def test_a_vault_that_refuses_or_is_away_is_an_outage(vault: Vault, key_of: Any, status: int) -> None:
     sealed = await sealer(key_of(Clock())).seal(b"x", **AT)
-    vault.status = status
-    other = sealer(key_of(Clock()))
+    vault.status, clock = status, Clock()
+    other = sealer(key_of(clock), clock=clock)
     with pytest.raises(KeyUnavailable):
         await other.open(sealed, **AT)
     with pytest.raises(KeyUnavailable):
         await other.seal(b"x", **AT)
     vault.status = None
+    clock.now += AWAY_FOR
     assert await other.open(sealed, **AT) == b"x"
+
+
+async def test_a_vault_that_is_away_is_not_asked_by_every_read_and_new_sessions_go_on(
+    vault: Vault, key_of: Any
+) -> None:
+    clock = Clock()
+    one = sealer(key_of(clock), clock=clock)
+    sealed = await one.seal(b"x", **AT)
+    other = sealer(key_of(clock), clock=clock)
+    vault.status = 503
+    for _ in range(5):
+        with pytest.raises(KeyUnavailable):
+            await other.open(sealed, **AT)
+    asked = sum("unwrapkey" in call for call in vault.calls)
+    assert asked == 2, "once, and the client's own try after it"
+    clock.now += KNOWN_FOR + timedelta(seconds=1)
+    calls = len(vault.calls)
+    for number in range(5):
+        assert await one.seal(b"y", scope=f"runs/{number}", context=b"c")
+    assert len(vault.calls) - calls == 2
 
 
 async def test_a_wrapped_key_that_was_changed_is_damage(vault: Vault, key_of: Any) -> None:

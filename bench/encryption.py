@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from bench.wakes import cpu_seconds, ended  # noqa: E402
 from local.stack import Azurite, FunctionsHost, ScriptedModel  # noqa: E402
 
-SUBMITS = 100
+SUBMITS = 40
 KEY = f"local:{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
@@ -89,10 +89,16 @@ async def bench(options: argparse.Namespace) -> None:
                     host = host_of(azurite, model, Path(folder), key)
                     await asyncio.to_thread(lambda started: started.start().wait_ready(), host)
                     try:
-                        for name, value in (await measure(host, options.runs)).items():
-                            found[key].setdefault(name, []).append(value)
+                        measured = await measure(host, options.runs)
                     finally:
                         await asyncio.to_thread(host.stop)
+                for name, value in measured.items():
+                    found[key].setdefault(name, []).append(value)
+                print(
+                    "sealed" if key else "plain",
+                    {name: round(value, 2) for name, value in measured.items()},
+                    flush=True,
+                )
     print(f"{'median, ms':45} {'plain':>8} {'sealed':>8} {'ratio':>6}")
     for name, values in found[""].items():
         plain, sealed = statistics.median(values), statistics.median(found[KEY][name])

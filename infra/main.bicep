@@ -138,6 +138,9 @@ param deployerType string = 'User'
 @description('Storage is reached through private endpoints alone, and the app is in a virtual network of its own. The app itself and the model stay on public names. Not deployed yet.')
 param privateNetwork bool = false
 
+@description('Makes a key in a Key Vault of its own, and the app encrypts the texts in its rows with it. Not deployed yet.')
+param encryptionKey bool = false
+
 @description('Addresses of that network; a /23 or larger, and none that yours use. Not deployed yet.')
 param networkAddressPrefix string = '10.90.0.0/22'
 
@@ -261,6 +264,17 @@ module packageEndpoint 'modules/private-endpoints.bicep' = if (privateNetwork) {
   }
 }
 
+module textKey 'modules/encryption-key.bicep' = if (encryptionKey) {
+  name: 'encryption-key'
+  scope: group
+  params: {
+    vaultName: 'kv-${token}'
+    location: location
+    tags: tags
+    principalId: identity.outputs.principalId
+  }
+}
+
 module monitoring 'modules/monitoring.bicep' = {
   name: 'monitoring'
   scope: group
@@ -369,6 +383,7 @@ module app 'modules/app.bicep' = {
     insightsConnectionString: monitoring.outputs.connectionString
     openAiEndpoint: openAi == 'none' ? '' : openAiAccess!.outputs.endpoint
     openAiDeployment: openAiDeployment
+    encryptionKeyId: encryptionKey ? textKey!.outputs.keyId : ''
     driver: driver
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount

@@ -39,6 +39,13 @@ class StorageUnavailable(DormouseError):
     status = 503
 
 
+class EncryptionKeyUnavailable(DormouseError):
+    """The key of the stored texts is out of reach. Nothing was lost: send the request again later, with its key."""
+
+    code = "encryption_key_unavailable"
+    status = 503
+
+
 class InvalidRequest(DormouseError):
     """The request does not fit the contract."""
 

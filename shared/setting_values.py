@@ -54,6 +54,35 @@ def check_secret(value: str) -> None:
         raise ValueError("must be whsec_ and at least 16 bytes in base64")
 
 
+LOCAL_KEY = "local:"
+"""How an encryption key begins that is itself in the setting."""
+
+# Without TLS only a stand-in on the same machine: the token of the app's identity goes with each request.
+_VAULT_KEY = re.compile(
+    r"(?:https://[^\s/?#@:]+|http://(?:127\.0\.0\.1|localhost):[0-9]{1,5})/keys/[0-9A-Za-z-]{1,127}(?:/[0-9a-f]{32})?/?",
+    re.ASCII,
+)
+
+
+def check_encryption_key(value: str) -> None:
+    """Raises ``ValueError`` for what is neither the id of a key in Key Vault nor a local key."""
+    if value.startswith(LOCAL_KEY):
+        local_key(value)
+    elif _VAULT_KEY.fullmatch(value) is None:
+        raise ValueError("must be https://<vault>/keys/<name>, or local: and 32 bytes in base64")
+
+
+def local_key(value: str) -> bytes:
+    """The 32 bytes of a local key. Raises ``ValueError``."""
+    try:
+        key = base64.b64decode(value.removeprefix(LOCAL_KEY), validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ValueError("local: must be followed by 32 bytes in base64, e.g. of openssl rand -base64 32")
+    return key
+
+
 def is_connection_string(value: str) -> bool:
     """Whether it names an account, and how to be let in."""
     pairs = [part.split("=", 1) for part in value.rstrip(";").split(";")]

@@ -22,6 +22,7 @@ from shared.setting_values import (
     HOST_AND_PORT,
     LOCAL_SITE,
     ORIGIN,
+    check_encryption_key,
     check_secret,
     is_connection_string,
     keys_in,
@@ -231,6 +232,15 @@ class Settings(BaseModel):
     )
     idempotency_key_lifetime: Seconds = Field(
         86_400.0, alias="DORMOUSE_IDEMPOTENCY_KEY_SECONDS", description="How long an `Idempotency-Key` is known."
+    )
+
+    # --- encryption at rest ---
+    encryption_key: str | None = Field(
+        None,
+        alias="DORMOUSE_ENCRYPTION_KEY",
+        description="Encrypts texts in the rows: the id of a Key Vault key (`https://<vault>/keys/<name>`), or "
+        "`local:` and 32 bytes in base64. Several, with blanks between: the first encrypts, all decrypt. Without a key "
+        "that rows need, calls answer 503 and runs wait; whoever loses the key loses the texts.",
     )
 
     # --- callbacks ---
@@ -447,6 +457,13 @@ class Settings(BaseModel):
             check_secret(secret)
         return value
 
+    @field_validator("encryption_key")
+    @classmethod
+    def _are_encryption_keys(cls, value: str | None) -> str | None:
+        for key in (value or "").split():
+            check_encryption_key(key)
+        return value
+
     @field_validator("callback_allow")
     @classmethod
     def _are_hosts(cls, value: str | None) -> str | None:
@@ -566,6 +583,11 @@ class Settings(BaseModel):
     def app_in_metadata(self) -> str:
         """How the provider's copies name this app."""
         return self.app_name or self.table_prefix
+
+    @property
+    def encryption_keys(self) -> tuple[str, ...]:
+        """The keys that texts in the rows are encrypted with, the one for new texts first."""
+        return tuple((self.encryption_key or "").split())
 
     @property
     def answer_time(self) -> timedelta:

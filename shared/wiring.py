@@ -30,6 +30,7 @@ from shared.runs.store.slots import SlotStore
 from shared.runs.store.tables import Tables
 from shared.runs.tracebacks import KEEPS_TEXT
 from shared.runs.watching.watch import Watching
+from shared.setting_values import LOCAL_KEY, local_key
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def app() -> App:
     given = settings.load()
     for name in settings.unknown_names():
         log.warning("%s is not a setting of this version", name)
-    made = build(given, served(), open_tables(given), lambda: now())
+    made = build(given, served(), sealed(open_tables(given), given, lambda: now()), lambda: now())
     # What was imported stays for good. Looking through it again and again is a pause of 50 to 100 ms for everybody.
     gc.freeze()
     return made
@@ -141,6 +142,24 @@ def open_tables(given: Settings) -> Tables:
         return AzureTables.from_connection_string(given.storage or DEVELOPMENT_STORAGE, given.table_prefix)
     credential = _identity(given.storage_client_id or given.azure_client_id)
     return AzureTables.from_identity(endpoint, credential, given.table_prefix)
+
+
+def sealed(tables: Tables, given: Settings, clock: Callable[[], datetime]) -> Tables:
+    """The tables with their texts encrypted, where the settings name a key; else the tables as they are."""
+    if not given.encryption_keys:
+        return tables
+    # Imported late: whoever encrypts nothing does not pay for it.
+    from shared.runs.store.sealed import SealedTables
+    from shared.sealing.envelope import EnvelopeSealer, Wrapper
+    from shared.sealing.key_vault import VaultKey
+    from shared.sealing.local_key import LocalKey
+
+    def wrapper(key: str) -> Wrapper:
+        if key.startswith(LOCAL_KEY):
+            return LocalKey(local_key(key))
+        return VaultKey(key, lambda: _identity(given.azure_client_id), clock)
+
+    return SealedTables(tables, EnvelopeSealer([wrapper(key) for key in given.encryption_keys], clock))
 
 
 def provider_config(given: Settings) -> ProviderConfig:

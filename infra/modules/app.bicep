@@ -42,6 +42,9 @@ param openAiEndpoint string
 @description('Name of the model\'s deployment.')
 param openAiDeployment string
 
+@description('Id of the key that texts in the rows are encrypted with; empty: they are not, unless appSettings name one.')
+param encryptionKeyId string
+
 @description('What wakes the runs.')
 param driver string
 
@@ -95,6 +98,9 @@ var azureOpenAi = {
 }
 var signIn = {
   OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID: identityClientId
+}
+var encryption = {
+  DORMOUSE_ENCRYPTION_KEY: encryptionKeyId
 }
 var ownDomain = {
   DORMOUSE_PUBLIC_BASE_URL: publicBaseUrl
@@ -185,6 +191,7 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
     always,
     empty(openAiEndpoint) ? {} : azureOpenAi,
     empty(publicBaseUrl) ? {} : ownDomain,
+    empty(encryptionKeyId) ? {} : encryption,
     byAppService ? signIn : {},
     given
   )

@@ -23,7 +23,7 @@ from shared.errors import DormouseError
 
 Json = dict[str, Any]
 
-ALWAYS = (errors.DormouseError, errors.Misconfigured, errors.StorageUnavailable)
+ALWAYS = (errors.DormouseError, errors.Misconfigured, errors.StorageUnavailable, errors.EncryptionKeyUnavailable)
 WITH_A_BODY = (
     errors.InvalidJson,
     errors.InvalidRequest,

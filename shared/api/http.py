@@ -19,10 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
 
-from shared.errors import DormouseError, InvalidRequest, Misconfigured, StorageUnavailable
+from shared.errors import DormouseError, EncryptionKeyUnavailable, InvalidRequest, Misconfigured, StorageUnavailable
 from shared.runs.concurrency import LostRace
 from shared.runs.ports import log
 from shared.runs.store.rows import RowTooOld
+from shared.runs.store.sealer import KeyUnavailable
 from shared.runs.store.tables import Conflict, StoreUnavailable
 
 EXPOSED = "Location, Operation-Location, Retry-After, ETag, Preference-Applied, X-Request-Id"
@@ -175,7 +176,8 @@ async def _answer(render: Render, handler: Handler[P], req: Request, *args: P.ar
     # A lost race as well: nothing is wrong with the request, and the next try may win.
     except (StoreUnavailable, Conflict, LostRace) as error:
         log.warning("the store: %s", error)
-        return render(StorageUnavailable(headers={"Retry-After": "5"}))
+        kind = EncryptionKeyUnavailable if isinstance(error, KeyUnavailable) else StorageUnavailable
+        return render(kind(headers={"Retry-After": "5"}))
     except RowTooOld as error:
         log.error("a row is of an earlier format: %s", error)
         return render(Misconfigured(str(error)))

@@ -19,6 +19,7 @@ from shared.runs.commands.delete import AFTER_ITS_RUNS, expire, tombstone_kept
 from shared.runs.concurrency import LostRace, side_by_side
 from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
+from shared.runs.store.sealer import KeyUnavailable
 from shared.runs.store.tables import Conflict, Row, StoreUnavailable
 
 HISTORY_KEPT = timedelta(days=7)
@@ -134,6 +135,9 @@ class _Pass:
         """An error with one must not keep the others from being handled; only an outage of the store ends the pass."""
         try:
             await work
+        except KeyUnavailable as error:  # of this one; that of another may be there
+            log.error("%s: retention waits for its encryption key: %s", subject, error)
+            done["no_key"] += 1
         except StoreUnavailable:
             raise
         except (Conflict, LostRace) as error:

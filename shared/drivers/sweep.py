@@ -25,12 +25,16 @@ from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import ActionKind
 from shared.runs.store.due import DueRow
 from shared.runs.store.rows import RowTooNew, RowUnreadable
+from shared.runs.store.sealer import KeyUnavailable
 
 STEP_GRACE = timedelta(seconds=60)
 """How long a step has until the sweep looks at its run again."""
 ORPHAN_AGE = timedelta(hours=1)
 MAX_ROWS = 2_000
 LOOKS_ONLY = frozenset({ActionKind.LOOK})
+
+KEY_WAIT = timedelta(seconds=60)
+"""When a run is looked at again whose encryption key is missing or does not answer."""
 
 
 async def sweep(ports: Ports, driver: Driver) -> Counter[str]:
@@ -76,6 +80,11 @@ async def _handle(ports: Ports, row: DueRow, driver: Driver) -> str:
     except RowTooNew:
         await set_due_in(ports, row, NEWER_SCHEMA_WAIT)
         return "too_new"
+    # Later, and by itself: rows of a key that is gone must not take the place of all others, sweep by sweep.
+    except KeyUnavailable as error:
+        log.error("run %s waits for its encryption key: %s", row.run_id, error, extra={"run_id": row.run_id})
+        await set_due_in(ports, row, KEY_WAIT)
+        return "no_key"
     except RowUnreadable as error:
         log.error("run %s is quarantined: its row cannot be read: %s", row.run_id, error)
         await ports.due.quarantine(row, str(error), ports.clock())

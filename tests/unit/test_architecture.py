@@ -32,9 +32,10 @@ MAY_IMPORT = {
     "agents": {"agentkit", *GROUND},
     "runs": {"agentkit", *GROUND},
     "outbound": {"runs", *GROUND},
+    "sealing": {"runs", *GROUND},
     "drivers": {"runs", "agentkit", *GROUND},
     "api": {"drivers", "runs", "agentkit", "wiring", *GROUND},
-    "wiring": {"agents", "drivers", "outbound", "runs", "agentkit", *GROUND},
+    "wiring": {"agents", "drivers", "outbound", "sealing", "runs", "agentkit", "setting_values", *GROUND},
 }
 """The parts of ``shared`` and what each may know besides itself: arrows point down. ``wiring`` puts them together."""
 
@@ -73,6 +74,7 @@ ONLY_IMPORTER = {
     "azure.data.tables": {"shared/runs/store/azure.py"},
     "azure.durable_functions": {"shared/drivers/durable.py"},
     "azure.identity": {"shared/wiring.py"},
+    "cryptography": {"shared/sealing"},
     "jwt": {"shared/api/run_tokens.py"},
     "openai": {"shared/agentkit/provider.py", "shared/agentkit/provider_errors.py"},
 }

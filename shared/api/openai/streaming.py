@@ -15,10 +15,18 @@ from shared.api.openai.objects import response_id
 from shared.api.openai.starting import seconds_left
 from shared.api.pacing import EventStream, TimeIsUp, paced
 from shared.drivers.driver import Driver
-from shared.errors import DormouseError, ResponseNotFound, StorageUnavailable, StreamEnded, TextRestarted
+from shared.errors import (
+    DormouseError,
+    EncryptionKeyUnavailable,
+    ResponseNotFound,
+    StorageUnavailable,
+    StreamEnded,
+    TextRestarted,
+)
 from shared.runs.model.run import Run
 from shared.runs.ports import log
 from shared.runs.queries.conversation import current, of_caller, open_calls_of, turn_texts
+from shared.runs.store.sealer import KeyUnavailable
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.watching.viewer_limit import ViewerSlot
 from shared.runs.watching.views import Delta, End, Snapshot, State, StatusChanged, ViewEvent
@@ -49,7 +57,7 @@ def error_of_stream(raised: Exception, run: Run) -> DormouseError:
         return raised
     if isinstance(raised, StoreUnavailable):
         log.warning("run %s: a stream ended: the store: %s", run.id, raised)
-        return StorageUnavailable()
+        return EncryptionKeyUnavailable() if isinstance(raised, KeyUnavailable) else StorageUnavailable()
     log.error("run %s: a stream failed", run.id, exc_info=raised, extra={"run_id": run.id})
     return DormouseError()
 

@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from shared.runs.model.run import SCHEMA, PartRef, Text
+from shared.runs.store.sealer import MAGIC, SETTING, KeyUnavailable, Unopened
 from shared.runs.store.tables import Value
 
 T = TypeVar("T")
@@ -74,6 +75,7 @@ def decode(kind: type[T], values: Mapping[str, Value]) -> T:
     given: dict[str, Any] = {}
     try:
         check_schema(values)
+        _check_opened(values)
         for column in _columns(typing.cast(Hashable, kind)):
             if column.is_in(values):
                 given[column.name] = column.read(values)
@@ -122,6 +124,15 @@ def check_schema(values: Mapping[str, Value]) -> None:
             f"The tables hold rows of schema {schema}, from before the first release, and this version reads {SCHEMA}: "
             "locally begin anew with `python3 dev.py run --fresh`, in Azure with another DORMOUSE_TABLE_PREFIX."
         )
+
+
+def _check_opened(values: Mapping[str, Value]) -> None:
+    """Raises ``RowUnreadable`` for a sealed value that is damaged, ``KeyUnavailable`` for one that nobody opened."""
+    for name, value in values.items():
+        if isinstance(value, Unopened):
+            raise RowUnreadable(f"{name} is not what was sealed: a changed byte, another place, or another key")
+        if isinstance(value, bytes) and value.startswith(MAGIC):
+            raise KeyUnavailable(f"Rows are sealed, and {SETTING} is not set.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

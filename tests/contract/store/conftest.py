@@ -1,14 +1,18 @@
-"""The two stores, under one name, each empty at the start of a test."""
+"""The stores, under one name, each empty at the start of a test: in memory, on Azurite, and with its texts sealed."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 
 from shared.runs.store.azure import AzureTables
+from shared.runs.store.sealed import SealedTables
 from shared.runs.store.tables import Tables
+from shared.sealing.envelope import EnvelopeSealer
+from shared.sealing.local_key import LocalKey
 from tests.parts.memory import MemoryTables
 
 
@@ -18,12 +22,14 @@ def prefix() -> str:
     return f"t{secrets.token_hex(8)}"
 
 
-@pytest.fixture(params=["memory", "azurite"])
+@pytest.fixture(params=["memory", "azurite", "sealed"])
 async def tables(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Tables]:
     """Each store in turn."""
     store: Tables = MemoryTables()
     if request.param == "azurite":
         azurite = request.getfixturevalue("azurite")
         store = AzureTables.from_connection_string(azurite.connection_string, prefix)
+    if request.param == "sealed":
+        store = SealedTables(store, EnvelopeSealer([LocalKey(b"k" * 32)], lambda: datetime.now(UTC)))
     yield store
     await store.close()

@@ -205,7 +205,8 @@ async def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
                 **settings,
             }
             chosen = Settings(**given)
-            app = wiring.build(chosen, wiring.build_agents(chosen, clock), tables, clock)
+            over = wiring.sealed(tables, chosen, clock)
+            app = wiring.build(chosen, wiring.build_agents(chosen, clock), over, clock)
             stack.push_async_callback(used[0].close)
             stack.callback(app.ports.threads.shutdown, wait=False)
             model = ModelControl(server.root, given["openai_api_key"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -424,3 +425,23 @@ async def test_an_answer_that_dies_before_the_list_is_found_though_the_status_is
     assert await shown(rig, run_id) is RunStatus.REQUIRES_ACTION
     await host.pass_time(120)
     assert await shown(rig, run_id) is RunStatus.IN_PROGRESS
+
+
+@pytest.mark.parametrize("driver", ["durable", "timer"])
+async def test_a_due_row_that_leads_to_the_list_row_of_a_lost_request_goes_at_the_end(
+    rigs: NewRig, driver: str
+) -> None:
+    """A request with a key loses its number, dies before it takes back what it wrote, and is sent again."""
+    rig = await rigs(driver=driver)
+    await rig.model.script("s", [{"text": "Done."}])
+    host = Driver(rig)
+    winner = await rig.submit()
+    await host.start_run(winner)
+    lost = replace(winner.run, request=replace(winner.run.request, fingerprint="f" * 32))
+    await rig.app.ports.index.list_hidden(lost)
+    place = rig.app.ports.index.list_row_of(lost)
+    await rig.app.ports.due.announce(winner.run.id, rig.clock.now, listed=place)
+    await host.pass_time(420)
+    await assert_right(rig)
+    assert len(rows_of(rig, "list")) == 1
+    assert rows_of(rig, "due") == []

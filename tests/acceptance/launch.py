@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from local.host.clock import MovableClock
 from local.host.command import main
+from local.points.hold import Holds, hold_at
 from shared import agents, wiring
 from shared.runs.actions import advance
 from tests.parts import workshop
@@ -20,6 +22,9 @@ AHEAD_VARIABLE = "LAUNCH_AHEAD_SECONDS"
 
 DIES_VARIABLE = "LAUNCH_DIES_BEFORE_TOOLS"
 """Whether the host's process is killed as soon as it would begin with tools: a deploy that comes just then."""
+
+HOLD_VARIABLE = "LAUNCH_HOLD_POINTS"
+"""The file that lists the points at which to stop (`local/points/hold.py`)."""
 
 FRAMEWORK_VARIABLE = "LAUNCH_FRAMEWORK_AGENT"
 """Whether to serve the Agent Framework agent too: its packages are an extra."""
@@ -41,6 +46,8 @@ def launch(argv: Sequence[str] | None = None) -> int:
         agents.AGENTS += [framework_novelist.build, framework_novelist.build_clerk]
     if os.environ.get(DIES_VARIABLE):
         advance.run_tools = _die  # type: ignore[assignment]
+    if wanted := os.environ.get(HOLD_VARIABLE):
+        hold_at(Holds(Path(wanted)))
     return main(argv, clock=clock)
 
 

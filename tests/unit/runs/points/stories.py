@@ -15,6 +15,7 @@ from shared.runs.commands.delete import delete_run, delete_session
 from shared.runs.commands.redeliver import redeliver
 from shared.runs.commands.submission import Submission
 from shared.runs.commands.submit import submit
+from shared.runs.model.batch import is_batch_id
 from shared.runs.model.calls import Approval
 from shared.runs.model.facts import Approve
 from shared.runs.model.ids import due_row_of
@@ -52,14 +53,25 @@ async def start(world: World, script: str, text: str = "", **fields: Any) -> str
     return await world.ask(request)
 
 
-async def signal(world: World, run_id: str, command: Any, *given: Any) -> None:
-    """A caller's command about a run, and the signal after it."""
+async def signal(world: World, subject: str, command: Any, *given: Any) -> None:
+    """A caller's command about a run or a batch, and the signal after it.
+
+    Not sent again once it is written: then whoever looks at the rows has to find it.
+    """
 
     async def request(process: Process) -> None:
-        await command(process.ports, run_id, *given)
-        await process.driver.wake(run_id)
+        await command(process.ports, subject, *given)
+        await process.driver.wake(subject)
 
-    await world.ask(request)
+    before = await _etag(world, subject)
+    while not await world.ask_once(request) and await _etag(world, subject) == before:
+        pass
+
+
+async def _etag(world: World, subject: str) -> str | None:
+    ports = world.rig.app.ports
+    stored = await (ports.batches.load(subject) if is_batch_id(subject) else ports.runs.load(subject))
+    return None if stored is None else stored.etag
 
 
 async def outcome_of(world: World, run_id: str) -> dict[str, Any]:

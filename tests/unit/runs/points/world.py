@@ -204,12 +204,14 @@ class World:
             except Killed:
                 self.kill()
 
-    async def ask_once(self, what: Callable[[Process], Awaitable[object]]) -> None:
-        """A caller's request that is not sent again."""
+    async def ask_once(self, what: Callable[[Process], Awaitable[object]]) -> bool:
+        """A caller's request that is not sent again; whether it was answered."""
         try:
             await what(await self.process())
         except Killed:
             self.kill()
+            return False
+        return True
 
     async def retain(self) -> None:
         """The hour's retention; one that dies is there again the next hour."""

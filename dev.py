@@ -23,6 +23,7 @@ from local.packaging.lock import update_locks, update_node_locks
 from local.packaging.package import PYTHON_VERSION, build_package, report
 from local.packaging.page import VENDOR, make_vendor
 from local.packaging.python_client import build_wheel
+from local.prove.points import prove_points
 from local.stack import StackError
 from local.stack.node import find_node
 from local.stack.setup import ensure_venv, print_now
@@ -52,6 +53,14 @@ def package(options: argparse.Namespace) -> int:
     return 0
 
 
+# --- prove --------------------------------------------------------------------------------------------
+
+
+def prove(options: argparse.Namespace) -> int:
+    """Show what holds, part by part, with its figures."""
+    return prove_points(options)
+
+
 # --- the command line ---------------------------------------------------------------------------------
 
 
@@ -65,7 +74,7 @@ def port_number(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="dev.py", description=__doc__)
-    commands = top.add_subparsers(required=True, metavar="run|test|check|lock|package|bench")
+    commands = top.add_subparsers(required=True, metavar="run|test|check|prove|lock|package|bench")
 
     def add(name: str, action: Callable[[argparse.Namespace], int], text: str, more: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text}. {more}")
@@ -94,6 +103,13 @@ def parser() -> argparse.ArgumentParser:
 
     command = add("check", check, "check format, lint, types and files", "Exits with 1 when any of them fails.")
     command.add_argument("--fix", action="store_true", help="format, fix, and write what is generated")
+
+    what = "Lets processes die at every point between two effects, and holds what comes of it against the invariants."
+    command = add("prove", prove, "show that nothing is lost and nothing done twice", what)
+    command.add_argument("--points", action="store_true", help="a death at every named point, under both drivers")
+    command.add_argument("--record", action="store_true", help="write what was seen into docs/reliability.md")
+    folder = "run nothing: put together what tests have left in this folder (`DORMOUSE_PROVE_POINTS` names it to them)"
+    command.add_argument("--seen", type=Path, metavar="DIR", help=folder)
 
     what = "Versions and hashes of all that is installed from PyPI and npm, for every system and Python."
     command = add("lock", lock, "write every lock file anew", what)

@@ -55,9 +55,14 @@ async def _with_list(ports: Ports, row: DueRow, to_list: ListStatus | None, list
     """The due row with what the list shows, which is made right if it is not. It is kept there: one look is enough."""
     if _is_right(row, to_list):
         return row
-    if to_list is not None and not is_shown(to_list, listing):
+    # Where the row leads elsewhere another request wrote it, which wanted the same number, and may be gone.
+    leads_elsewhere = listing is not None and row.listed not in ("", listing.place)
+    if to_list is not None and (leads_elsewhere or not is_shown(to_list, listing)):
         listing = await ensure_listed(ports, row.run_id, to_list, row.listed)
-    return replace(row, listed_status="" if listing is None or listing.status is None else listing.status.value)
+    if listing is None:
+        return replace(row, listed_status="")
+    shown = "" if listing.status is None else listing.status.value
+    return replace(row, listed=listing.place, listed_status=shown)
 
 
 def _is_right(row: DueRow, to_list: ListStatus | None) -> bool:

@@ -111,6 +111,11 @@ async def ensure_listed(ports: Ports, subject: str, status: ListStatus | None, p
         if status is not None and is_shown(status, listing):
             return listing
         stored = await _load(ports, subject)
+        if stored is not None and (own := ports.index.list_row_of(stored.value)) != place:
+            # Of a request that announced itself for the same number, lost it and died: its row is nobody's.
+            await ports.index.unlist(place)
+            place = own
+            continue
         if stored is None or stored.value.is_deleted:
             return None
         status = stored.value.status

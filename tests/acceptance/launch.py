@@ -8,10 +8,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from local.host.clock import MovableClock
 from local.host.command import main
+from local.points.hold import Holds, hold_at
 from shared import agents, wiring
 from shared.runs.actions import advance
 from tests.parts import workshop
@@ -24,6 +26,9 @@ DEBUG_VARIABLE = "LAUNCH_LOGS_ALL"
 
 DIES_VARIABLE = "LAUNCH_DIES_BEFORE_TOOLS"
 """Whether the host's process is killed as soon as it would begin with tools: a deploy that comes just then."""
+
+HOLD_VARIABLE = "LAUNCH_HOLD_POINTS"
+"""The file that lists the points at which to stop (`local/points/hold.py`)."""
 
 FRAMEWORK_VARIABLE = "LAUNCH_FRAMEWORK_AGENT"
 """Whether to serve the Agent Framework agent too: its packages are an extra."""
@@ -48,6 +53,8 @@ def launch(argv: Sequence[str] | None = None) -> int:
             logging.getLogger(name).setLevel(logging.DEBUG)
     if os.environ.get(DIES_VARIABLE):
         advance.run_tools = _die  # type: ignore[assignment]
+    if wanted := os.environ.get(HOLD_VARIABLE):
+        hold_at(Holds(Path(wanted)))
     return main(argv, clock=clock)
 
 

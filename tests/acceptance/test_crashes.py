@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -194,35 +193,6 @@ async def test_the_limits_of_a_run_hold_across_a_crash(own_stack: NewStack) -> N
         run = await api.finished(run_id)
     assert (run["status"], run["error"]["code"]) == ("failed", "tool_call_limit")
     assert [trace.label for trace in stack.traces(what="start")] == ["a"]
-
-
-MOMENTS = (0.0, 0.05, 0.2, 0.35, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.4, 1.7)
-"""Seconds after the submit was answered, over the whole length of the story."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", MOMENTS)
-async def test_a_story_survives_a_crash_at_any_moment(own_stack: NewStack, driver: str, moment: float) -> None:
-    stack = own_stack(driver, **SHORT_WAITS, DORMOUSE_SAMPLE_TOOL_SECONDS="0.4")
-    host = await asyncio.to_thread(stack.host)
-    async with Api(host.url) as api:
-        began = time.monotonic()
-        run_id = await api.start("Write a story about the rings of Saturn.")
-        await asyncio.sleep(max(0.0, began + moment - time.monotonic()))
-        host.kill()
-        await restart(host)
-        run = await api.finished(run_id)
-    assert run["status"] == "completed", run
-    assert "Olympus Mons is 22 km high" in run["text"]
-    assert "Captain Ada Okafor" in run["text"]
-    assert [call["state"] for call in run["tool_calls"]] == ["finished", "finished"]
-    assert all(1 <= call["starts"] <= 2 for call in run["tool_calls"])
-    made = await creates_by_turn(stack.model, run_id)
-    extra = sum(made.values()) - 2
-    assert made.keys() == {"1", "2"}
-    assert extra <= 1, made  # and that only when the crash came inside a create
-    known = [response for response in await stack.model.responses() if response.metadata["run"] == run_id]
-    assert len(known) == 2 + extra
 
 
 async def creates_by_turn(model: ModelControl, run_id: str) -> dict[str, int]:

@@ -55,6 +55,9 @@ class MemoryTables:
     after: Hook | None = None
     """Runs once an operation is done: to raise here is to lose the answer of a write that happened."""
 
+    written: list[tuple[Table, Row]] | None = None
+    """Set it to a list, and every row is noted there in every state in which a write leaves it."""
+
     _rows: dict[tuple[Table, str], dict[str, Row]] = field(default_factory=dict)
     _failures: deque[_Failure] = field(default_factory=deque)
     _versions: Iterable[int] = field(default_factory=lambda: itertools.count(1))
@@ -100,6 +103,8 @@ class MemoryTables:
                 rows[change.key] = row
                 etags[change.key] = row.etag
         self._rows[(table, partition)] = rows
+        if self.written is not None:
+            self.written += [(table, rows[key]) for key in etags]
         await self._leave(lost, "commit", table, partition, changes)
         return etags
 

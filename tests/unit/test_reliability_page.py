@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from local import ROOT
+from local.prove import points
 from tests.parts.cases import cases
 
-PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+PAGE = points.PAGE.read_text("utf-8").partition(points.BEGIN)[0]
 NAMED = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith("| state")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from shared.runs.batches.submit import BatchSubmitted
 from shared.runs.commands.submission import Submitted
 from shared.runs.store.tables import Change, StoreUnavailable, Table
 from tests.unit.runs.conftest import Rig
+
+MOST_OPERATIONS = 60
+"""Of one act; more are taken for no end."""
 
 
 class Killed(BaseException):
@@ -100,6 +104,40 @@ class Driver:
 
     async def _advance(self, subject: str) -> float | None:
         return (await self._rig.run_activity(subject, self)).wake_in
+
+
+Act = Callable[[], Awaitable[Any]]
+"""What is interrupted."""
+
+Prepare = Callable[[Rig, Driver, str], Awaitable[Act]]
+"""Does what comes before, under an idempotency key of its own, and gives the act."""
+
+
+async def interrupt_each(
+    rig: Rig,
+    prepare: Prepare,
+    check: Callable[[], Awaitable[None]],
+    *,
+    error: BaseException,
+    applied: bool,
+    seconds: float,
+    tick: float = 30.0,
+) -> int:
+    """Interrupt an act at each of its operations in turn, in tables of its own; let so much time pass, and check.
+
+    Returns how many operations it has. ``AssertionError``: it never came to its end.
+    """
+    for at in range(1, MOST_OPERATIONS):
+        host = Driver(rig)
+        act = await prepare(rig, host, f"key-{at}")
+        with FailAt(rig, at=at, applied=applied, error=error) as trap, contextlib.suppress(type(error)):
+            await act()
+        await host.pass_time(seconds, tick=tick)
+        await check()
+        rig.tables._rows.clear()
+        if not trap.sprung:
+            return at
+    raise AssertionError("the act never came to its end")
 
 
 class RunBefore:

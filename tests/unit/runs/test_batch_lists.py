@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 
@@ -22,14 +19,12 @@ from shared.runs.store.rows import decode
 from shared.runs.store.tables import Change, Kind, Row, Table
 from tests.unit.runs.batches import ended, load, submit
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.crashes import Driver, FailAt, RunBefore, interruptions
+from tests.unit.runs.crashes import Act, Driver, RunBefore, interrupt_each, interruptions
 from tests.unit.runs.test_session_pages import asked
 
 S = "[script:s]"
 DONE = {"text": "Done."}
 STUCK = {"stuck": True}
-
-Act = Callable[[], Awaitable[Any]]
 
 
 async def in_list(rig: Rig, owner: str = "test") -> list[ListedBatch]:
@@ -211,19 +206,12 @@ async def test_whatever_interrupts_a_change_of_status_the_list_comes_to_show_it(
     rig = await rigs(driver=driver)
     await rig.model.script("s", [STUCK])
     came_to: set[str] = set()
-    for at in range(1, 60):
-        host = Driver(rig)
-        act = await PREPARED[status](rig, host, f"key-{at}")
-        with FailAt(rig, at=at, applied=applied, error=error) as trap, contextlib.suppress(type(error)):
-            await act()
-        await host.pass_time(300, tick=60)
+
+    async def check() -> None:
         await assert_right(rig)
-        came_to |= {"deleted" if batch.is_deleted else batch.status.value for batch in batches_of(rig)}
-        rig.tables._rows.clear()
-        if not trap.sprung:
-            break
-    else:
-        raise AssertionError("the act never came to its end")
+        came_to.update("deleted" if batch.is_deleted else batch.status.value for batch in batches_of(rig))
+
+    at = await interrupt_each(rig, PREPARED[status], check, error=error, applied=applied, seconds=300, tick=60)
     assert at > 4
     assert (status if status != "queued" else "in_progress") in came_to
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from shared.runs.model.phases import RunStatus
 from shared.runs.queries.runs import RunFilter, runs_of_owner
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.crashes import Driver, FailAt, Killed, RunBefore, interruptions
+from tests.unit.runs.crashes import Act, Driver, FailAt, Killed, Prepare, RunBefore, interrupt_each, interruptions
 from tests.unit.runs.test_answers import ask as script_asking
 from tests.unit.runs.test_answers import parked, waiting
 from tests.unit.runs.test_session_pages import asked
@@ -34,8 +34,6 @@ STUCK = {"stuck": True}
 BUSY = {"faults": {"create": [{"status": 429, "times": -1}]}}
 BROKEN = {"status": "failed", "error": {"code": "invalid_prompt", "message": "Not this one."}}
 SHORT = {"text": "Once", "status": "incomplete", "incomplete_reason": "max_output_tokens"}
-
-Act = Callable[[], Awaitable[Any]]
 
 
 async def in_list(rig: Rig, *statuses: RunStatus, agent: str | None = None, owner: str = "test") -> list[ListedRun]:
@@ -198,7 +196,7 @@ async def _in_progress_again(rig: Rig, host: Driver, key: str) -> Act:
     return act
 
 
-def _ending(turn: dict[str, Any]) -> Callable[[Rig, Driver, str], Awaitable[Act]]:
+def _ending(turn: dict[str, Any]) -> Prepare:
     async def prepare(rig: Rig, host: Driver, key: str) -> Act:
         await rig.model.script("s", [turn])
         run_id = await _begun(rig, host, key)
@@ -258,31 +256,19 @@ async def test_whatever_interrupts_a_change_of_status_the_list_comes_to_show_it(
     rigs: NewRig, status: str, driver: str, error: BaseException, applied: bool
 ) -> None:
     rig = await rigs(driver=driver)
-    host = Driver(rig)
     came_to: set[str] = set()
-    for at in range(1, 60):
-        act = await PREPARED[status](rig, host, f"key-{at}")  # type: ignore[index]
-        with FailAt(rig, at=at, applied=applied, error=error) as trap, contextlib.suppress(type(error)):
-            await act()
-        await host.pass_time(420)
+
+    async def check() -> None:
         await assert_right(rig)
-        came_to |= {"deleted" if run.is_deleted else run.status.value for run in await runs_of(rig)}
-        await clear(rig)
-        if not trap.sprung:
-            break
-    else:
-        raise AssertionError("the act never came to its end")
+        came_to.update("deleted" if run.is_deleted else run.status.value for run in await runs_of(rig))
+
+    at = await interrupt_each(rig, PREPARED[status], check, error=error, applied=applied, seconds=420)  # type: ignore[index]
     assert at > 4
     assert status.removesuffix(" again") in came_to
 
 
 async def runs_of(rig: Rig) -> list[Any]:
     return [await rig.run(f"run_{row.partition}_{int(row.key[4:])}") for row in rows_of(rig, "run")]
-
-
-async def clear(rig: Rig) -> None:
-    """Begin anew, with empty tables."""
-    rig.tables._rows.clear()
 
 
 @pytest.mark.thorough
@@ -293,23 +279,22 @@ async def test_a_repair_that_is_interrupted_is_made_by_the_next_sweep(
 ) -> None:
     rig = await rigs(driver=driver)
     await rig.model.script("s", [{"text": "Done."}])
-    for at in range(1, 40):
-        host = Driver(rig)
-        run_id = await _begun(rig, host, f"key-{at}")
+
+    async def left_behind(rig: Rig, host: Driver, key: str) -> Act:
+        run_id = await _begun(rig, host, key)
         # The process dies right before it writes the list's row.
         with FailAt(rig, at=4 if driver == "durable" else 5, applied=False, error=Killed()), pytest.raises(Killed):
             await rig.run_activity(run_id, host)
         assert (await rig.run(run_id)).status is RunStatus.COMPLETED
         assert await shown(rig, run_id) is RunStatus.IN_PROGRESS
         rig.clock.move(190)
-        with FailAt(rig, at=at, applied=applied, error=error) as trap, contextlib.suppress(type(error)):
-            await sweep(rig.app.ports, rig.driver(host))
-        await host.pass_time(300)
+        return lambda: sweep(rig.app.ports, rig.driver(host))
+
+    async def check() -> None:
         await assert_right(rig)
         assert rows_of(rig, "due") == []
-        await clear(rig)
-        if not trap.sprung:
-            break
+
+    at = await interrupt_each(rig, left_behind, check, error=error, applied=applied, seconds=300)
     assert at > 4
 
 
@@ -440,3 +425,23 @@ async def test_an_answer_that_dies_before_the_list_is_found_though_the_status_is
     assert await shown(rig, run_id) is RunStatus.REQUIRES_ACTION
     await host.pass_time(120)
     assert await shown(rig, run_id) is RunStatus.IN_PROGRESS
+
+
+@pytest.mark.parametrize("driver", ["durable", "timer"])
+async def test_a_due_row_that_leads_to_the_list_row_of_a_lost_request_goes_at_the_end(
+    rigs: NewRig, driver: str
+) -> None:
+    """A request with a key loses its number, dies before it takes back what it wrote, and is sent again."""
+    rig = await rigs(driver=driver)
+    await rig.model.script("s", [{"text": "Done."}])
+    host = Driver(rig)
+    winner = await rig.submit()
+    await host.start_run(winner)
+    lost = replace(winner.run, request=replace(winner.run.request, fingerprint="f" * 32))
+    await rig.app.ports.index.list_hidden(lost)
+    place = rig.app.ports.index.list_row_of(lost)
+    await rig.app.ports.due.announce(winner.run.id, rig.clock.now, listed=place)
+    await host.pass_time(420)
+    await assert_right(rig)
+    assert len(rows_of(rig, "list")) == 1
+    assert rows_of(rig, "due") == []

@@ -22,6 +22,7 @@ from local.packaging.lock import update_locks, update_node_locks
 from local.packaging.package import PYTHON_VERSION, build_package, report
 from local.packaging.page import VENDOR, make_vendor
 from local.packaging.python_client import build_wheel
+from local.prove.command import prove
 from local.stack import StackError
 from local.stack.node import find_node
 from local.stack.setup import ensure_venv, print_now
@@ -64,7 +65,7 @@ def port_number(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="dev.py", description=__doc__)
-    commands = top.add_subparsers(required=True, metavar="run|test|check|lock|package")
+    commands = top.add_subparsers(required=True, metavar="run|test|check|lock|package|prove")
 
     def add(name: str, action: Callable[[argparse.Namespace], int], text: str, more: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text}. {more}")
@@ -109,6 +110,13 @@ def parser() -> argparse.ArgumentParser:
     version = f"the app's Python in Azure (default: {PYTHON_VERSION})"
     command.add_argument("--python-version", default=PYTHON_VERSION, metavar="3.N", help=version)
     command.add_argument("--no-bytecode", action="store_true", help="leave the bytecode out: smaller, slower to start")
+
+    what = (
+        "Random histories of the core, with processes that end anywhere; fails on a violation, or on fewer than asked."
+    )
+    command = add("prove", prove, "show what holds, in figures", what)
+    command.add_argument("--histories", type=int, default=200_000, metavar="N", help="how many (default: 200000)")
+    command.add_argument("--planted", action="store_true", help="plant defects one at a time: each must be found")
     return top
 
 

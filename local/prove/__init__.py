@@ -1,0 +1,1 @@
+"""`dev.py prove`: what is shown to hold, with its figures."""

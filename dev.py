@@ -23,7 +23,7 @@ from local.packaging.lock import update_locks, update_node_locks
 from local.packaging.package import PYTHON_VERSION, build_package, report
 from local.packaging.page import VENDOR, make_vendor
 from local.packaging.python_client import build_wheel
-from local.prove.points import prove_points
+from local.prove.command import prove
 from local.stack import StackError
 from local.stack.node import find_node
 from local.stack.setup import ensure_venv, print_now
@@ -51,14 +51,6 @@ def package(options: argparse.Namespace) -> int:
     print_now(f"Python client: {build_wheel(python, options.out.parent)}")
     print_now(f"JavaScript client: {build_javascript(find_node(options.venv), options.out.parent)}")
     return 0
-
-
-# --- prove --------------------------------------------------------------------------------------------
-
-
-def prove(options: argparse.Namespace) -> int:
-    """Show what holds, part by part, with its figures."""
-    return prove_points(options)
 
 
 # --- the command line ---------------------------------------------------------------------------------
@@ -104,12 +96,17 @@ def parser() -> argparse.ArgumentParser:
     command = add("check", check, "check format, lint, types and files", "Exits with 1 when any of them fails.")
     command.add_argument("--fix", action="store_true", help="format, fix, and write what is generated")
 
-    what = "Lets processes die at every point between two effects, and holds what comes of it against the invariants."
-    command = add("prove", prove, "show that nothing is lost and nothing done twice", what)
+    what = (
+        "Processes that die at every point between two effects, and random histories of the core, held against the "
+        "invariants. Without a part: both. Fails on a violation, on a point left out, or on fewer than asked."
+    )
+    command = add("prove", prove, "show that nothing is lost and nothing done twice, in figures", what)
     command.add_argument("--points", action="store_true", help="a death at every named point, under both drivers")
     command.add_argument("--record", action="store_true", help="write what was seen into docs/reliability.md")
     folder = "run nothing: put together what tests have left in this folder (`DORMOUSE_PROVE_POINTS` names it to them)"
     command.add_argument("--seen", type=Path, metavar="DIR", help=folder)
+    command.add_argument("--histories", type=int, metavar="N", help="how many histories (default: 200000)")
+    command.add_argument("--planted", action="store_true", help="plant defects one at a time: each must be found")
 
     what = "Versions and hashes of all that is installed from PyPI and npm, for every system and Python."
     command = add("lock", lock, "write every lock file anew", what)

@@ -48,21 +48,19 @@ async def remove_due(
     now = ports.clock()
     if not _is_right(row, to_list):
         return await ports.due.set_due(row, now + AHEAD, now)
-    return await ports.due.remove(row, now)
+    # Of submits for the same number that were cut off. The run's own is shown by now, or the run is deleted.
+    for place in row.places:
+        await ports.index.remove_hidden(place)
+    return await ports.due.remove(row, ports.clock())
 
 
 async def _with_list(ports: Ports, row: DueRow, to_list: ListStatus | None, listing: Listing | None) -> DueRow:
     """The due row with what the list shows, which is made right if it is not. It is kept there: one look is enough."""
     if _is_right(row, to_list):
         return row
-    # Where the row leads elsewhere another request wrote it, which wanted the same number, and may be gone.
-    leads_elsewhere = listing is not None and row.listed not in ("", listing.place)
-    if to_list is not None and (leads_elsewhere or not is_shown(to_list, listing)):
-        listing = await ensure_listed(ports, row.run_id, to_list, row.listed)
-    if listing is None:
-        return replace(row, listed_status="")
-    shown = "" if listing.status is None else listing.status.value
-    return replace(row, listed=listing.place, listed_status=shown)
+    if to_list is not None and not is_shown(to_list, listing):
+        listing = await ensure_listed(ports, row.run_id, to_list, row.place)
+    return replace(row, listed_status="" if listing is None or listing.status is None else listing.status.value)
 
 
 def _is_right(row: DueRow, to_list: ListStatus | None) -> bool:

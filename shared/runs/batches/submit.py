@@ -260,9 +260,10 @@ async def remove_leftovers_of_batch(ports: Ports, due: DueRow) -> bool:
     As for a run: under the ETags read before the due row was seen unchanged. The due row is left to the caller.
     """
     rows = await ports.batches.rows(due.run_id)
-    place = await ports.index.listed(due.listed)
+    places = [await ports.index.listed(place) for place in due.places]
     if not await is_unchanged(ports, due) or not await ports.batches.remove_rows(due.run_id, rows):
         return False
-    if place is not None:
-        await ports.index.remove(place)
+    for place in places:
+        if place is not None:
+            await ports.index.remove(place)
     return True

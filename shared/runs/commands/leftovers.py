@@ -12,15 +12,16 @@ async def remove_leftovers_of_run(ports: Ports, due: DueRow) -> bool:
     The due row itself is left to the caller.
     """
     parts = await ports.runs.parts(due.run_id)
-    place = await ports.index.listed(due.listed)
+    places = [await ports.index.listed(place) for place in due.places]
     # A submit that is sent again announces itself before it writes anything else. So while the due row is as it was,
     # nothing was written since the rows were read; and what is written from now on has another ETag and stays.
     if not await is_unchanged(ports, due):
         return False
     for part in parts:
         await ports.runs.remove_part(part)
-    if place is not None:
-        await ports.index.remove(place)
+    for place in places:
+        if place is not None:
+            await ports.index.remove(place)
     return True
 
 

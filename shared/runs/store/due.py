@@ -23,6 +23,9 @@ ASIDE = timedelta(hours=1)
 ANNOUNCE_AGAIN = timedelta(seconds=30)
 """The age from which an announcement is made again before the commit that it is for."""
 
+PLACES_KEPT = 50
+"""Places in a list that a due row remembers: more submits of one number are not cut off."""
+
 RACES = 5
 MAX_COUNTED = 1_000
 """Rows that a count counts: as many as one page of a query has."""
@@ -33,7 +36,8 @@ class DueRow:
     """One due row. ``overdue_sweeps``: how many sweeps in a row found the run overdue.
 
     ``announced_at``: when a call last announced that it is about to change the run (or to create it).
-    ``listed``: the place in the owner's list that is removed with the row if the run is never created.
+    ``listed``: the places in the owner's list that were announced, one a line, the latest last. What is hidden there
+    is removed with the row: submits that were cut off leave such rows, and the next for the same number has its own.
     ``listed_status``: what that place was last seen to show; empty where nobody has looked since an announcement.
     ``quarantined``: why its run could not be read; empty when it can be.
     """
@@ -46,6 +50,16 @@ class DueRow:
     listed: str = ""
     listed_status: str = ""
     quarantined: str = ""
+
+    @property
+    def places(self) -> list[str]:
+        """Where the owner's list may have it; the latest place last."""
+        return self.listed.split("\n") if self.listed else []
+
+    @property
+    def place(self) -> str:
+        """The latest place; empty where none is known."""
+        return self.listed.rpartition("\n")[2]
 
 
 class DueStore:
@@ -158,11 +172,18 @@ def _announced_again(row: DueRow, due: datetime, now: datetime, listed: str) -> 
         row,
         due=min(row.due, due),
         announced_at=max(row.announced_at, now),
-        listed=listed or row.listed,
+        listed=_with_places(row.listed, listed),
         # What is announced may bring the run back to a status that it had before, with another one listed in between.
         listed_status="",
         quarantined="",
     )
+
+
+def _with_places(known: str, added: str) -> str:
+    """All places, each once, the added ones last."""
+    # Kept, not replaced: the submit that announced one may have been cut off right after it wrote its row there.
+    kept = [place for place in known.split("\n") if place and place not in added.split("\n")]
+    return "\n".join([*kept, *filter(None, added.split("\n"))][-PLACES_KEPT:])
 
 
 def _not_past_announcement(row: DueRow, due: datetime, now: datetime) -> datetime:

@@ -229,6 +229,12 @@ class IndexStore:
                 Table.INDEX, row.partition, [Change(kind=Kind.DELETE, key=row.key, etag=row.etag)]
             )
 
+    async def remove_hidden(self, place: str) -> None:
+        """Take what is at a place out of the list if it is hidden; what is shown there, or written anew, stays."""
+        row = await self.listed(place)
+        if row is not None and not row.values.get("status"):
+            await self.remove(row)
+
     async def unlist(self, place: str) -> None:
         """Take what is at a place out of the list; nothing there is fine."""
         for _ in range(RACES):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.figures import Line, table
 from bench.results import written
-from bench.rows import cold_start, cpu, executions, growth, transactions
+from bench.rows import cold_start, cpu, detection, executions, growth, transactions
 from bench.stack import FULL, QUICK, Bench, stack
 from local import ROOT
 from local.stack import StackError
@@ -31,6 +31,8 @@ class Row:
 
 
 ROWS = {
+    1: Row(detection.TITLE, detection.HOW, detection.polled),
+    2: Row(detection.WEBHOOK_TITLE, detection.WEBHOOK_HOW, detection.told),
     3: Row(executions.TITLE, executions.HOW, executions.measure),
     4: Row(transactions.TITLE, transactions.HOW, transactions.measure),
     5: Row(cpu.WAKES_TITLE, cpu.WAKES_HOW, cpu.wakes),

@@ -18,7 +18,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bench.programs.loop import given, serve
+from bench.programs.loop import given, resident, serve
 from local.model.control import ModelControl
 from shared import settings, wiring
 from shared.api.http import answered
@@ -170,6 +170,10 @@ class Dormouse:
         found = await sweep(self.app.ports, self.driver)
         assert found["polled"] == len(self.runs), found
         return found["polled"]
+
+    async def memory(self, count: int) -> float:
+        """Megabytes that the process holds."""
+        return resident()
 
     async def ask_for_tools(self, count: int) -> None:
         """Have so many runs whose response will ask for two tools."""

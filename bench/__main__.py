@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.figures import Line, table
 from bench.results import written
-from bench.rows import cold_start, cpu, executions, growth, transactions
+from bench.rows import cold_start, cpu, detection, executions, growth, memory, transactions
 from bench.stack import FULL, QUICK, Bench, stack
 from local import ROOT
 from local.stack import StackError
@@ -31,11 +31,14 @@ class Row:
 
 
 ROWS = {
+    1: Row(detection.TITLE, detection.HOW, detection.polled),
+    2: Row(detection.WEBHOOK_TITLE, detection.WEBHOOK_HOW, detection.told),
     3: Row(executions.TITLE, executions.HOW, executions.measure),
     4: Row(transactions.TITLE, transactions.HOW, transactions.measure),
     5: Row(cpu.WAKES_TITLE, cpu.WAKES_HOW, cpu.wakes),
     6: Row(cpu.SUBMITS_TITLE, cpu.SUBMITS_HOW, cpu.submits),
     7: Row(cold_start.TITLE, cold_start.HOW, cold_start.measure),
+    8: Row(memory.TITLE, memory.HOW, memory.measure),
     9: Row(executions.COST_TITLE, executions.COST_HOW, executions.costs),
     10: Row(growth.TITLE, growth.HOW, growth.measure),
 }

@@ -30,6 +30,7 @@ import aiohttp
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench import options as given  # noqa: E402
 from local.model.control import ModelControl  # noqa: E402
 from local.stack import Azurite, FunctionsHost, ScriptedModel  # noqa: E402
 
@@ -213,7 +214,7 @@ async def measure(app: Running, scenario: Scenario, timeout: float) -> list[floa
 
 async def bench(arguments: argparse.Namespace) -> None:
     """Every scenario of every app once a round."""
-    apps: list[Path] = arguments.app or [ROOT]
+    apps = given.apps(arguments)
     found: dict[tuple[str, Path], list[float]] = {}
     with Azurite(Path(tempfile.mkdtemp())) as azurite, ScriptedModel(think=1.0) as model:
         for _ in range(arguments.rounds):
@@ -231,19 +232,12 @@ async def bench(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line, and measure."""
-    parser = argparse.ArgumentParser(description="What a healthy run takes beside somebody else's trouble.")
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"any of {', '.join(SCENARIOS)}; default: all")
-    parser.add_argument(
-        "--app",
-        action="append",
-        default=[],
-        type=lambda given: Path(given).resolve(),
-        help="a checkout of the app; default: this one",
+    command = given.parser("What a healthy run takes beside somebody else's trouble.", rounds=1)
+    command.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help=f"any of {', '.join(SCENARIOS)}; default: all"
     )
-    parser.add_argument("--driver", choices=["durable", "timer"], default="durable")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--timeout", type=float, default=120.0, help="seconds after which a run counts as that long")
-    asyncio.run(bench(parser.parse_args()))
+    command.add_argument("--timeout", type=float, default=120.0, help="seconds after which a run counts as that long")
+    asyncio.run(bench(command.parse_args()))
 
 
 if __name__ == "__main__":

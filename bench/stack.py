@@ -31,6 +31,10 @@ SCRIPTS: Mapping[str, list[dict[str, Any]]] = {
 }
 
 
+LONGEST_SECONDS = 1_800.0
+"""For one command: a program that hangs must not keep the comparison from failing."""
+
+
 class ProgramFailed(StackError):
     """A measured program ended, or said what went wrong: then the comparison has failed."""
 
@@ -64,7 +68,7 @@ class Sizes:
     """Sleeping runs whose memory is measured."""
 
 
-FULL = Sizes(rounds=7, units=40, sweep=400, crowd=100, asleep=10_000)
+FULL = Sizes(rounds=7, units=40, sweep=400, crowd=100, asleep=2_000)
 QUICK = Sizes(rounds=2, units=5, sweep=20, crowd=5, asleep=100)
 
 
@@ -85,7 +89,11 @@ class Program:
         self.proxy.transactions.clear()
         self.process.stdin.write(json.dumps({"do": what, "count": count}).encode() + b"\n")
         await self.process.stdin.drain()
-        answer = json.loads(await self.process.stdout.readline() or b"{}")
+        try:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                answer = json.loads(await self.process.stdout.readline() or b"{}")
+        except TimeoutError:
+            raise ProgramFailed(f"{self.name} did not {what} within {LONGEST_SECONDS:g} s") from None
         if "cpu" not in answer:
             said = answer.get("error") or self.errors.read_text("utf-8", errors="replace")[-3_000:]
             raise ProgramFailed(f"{self.name} could not {what}: {said}")

@@ -25,6 +25,7 @@ import aiohttp
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench import options as given  # noqa: E402
 from local.stack import Azurite, FunctionsHost, ScriptedModel  # noqa: E402
 
 TERMINAL = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -88,7 +89,7 @@ async def measure(app: Path, azurite: Azurite, model: ScriptedModel, options: ar
 
 async def bench(options: argparse.Namespace) -> None:
     """Every app once a round."""
-    apps: list[Path] = options.app or [ROOT]
+    apps = given.apps(options)
     found: dict[Path, list[float]] = {app: [] for app in apps}
     with Azurite(Path(tempfile.mkdtemp())) as azurite, ScriptedModel(think=options.think) as model:
         for _ in range(options.rounds):
@@ -105,19 +106,10 @@ async def bench(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line, and measure."""
-    parser = argparse.ArgumentParser(description="CPU that a wake takes.")
-    parser.add_argument(
-        "--app",
-        action="append",
-        default=[],
-        type=lambda given: Path(given).resolve(),
-        help="a checkout of the app; default: this one",
-    )
-    parser.add_argument("--driver", choices=["durable", "timer"], default="durable")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--think", type=float, default=15.0, help="seconds that the model thinks")
-    asyncio.run(bench(parser.parse_args()))
+    command = given.parser("CPU that a wake takes.", rounds=3)
+    command.add_argument("--runs", type=int, default=20)
+    command.add_argument("--think", type=float, default=15.0, help="seconds that the model thinks")
+    asyncio.run(bench(command.parse_args()))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bench.programs.loop import given, serve
+from bench.programs.loop import given, resident, serve
+from local.model.control import ModelControl
 from shared import settings, wiring
 from shared.api.http import answered
 from shared.api.native import runs
@@ -27,6 +28,7 @@ from shared.drivers.driver import Driver
 from shared.drivers.durable import Hub
 from shared.drivers.sweep import sweep
 from shared.runs.actions.outcome import Outcome
+from shared.runs.commands.adopt import adopt
 from shared.runs.model.phases import Pending
 
 LONG_TEXT = "[script:long]"
@@ -169,6 +171,10 @@ class Dormouse:
         assert found["polled"] == len(self.runs), found
         return found["polled"]
 
+    async def memory(self, count: int) -> float:
+        """Megabytes that the process holds."""
+        return resident()
+
     async def ask_for_tools(self, count: int) -> None:
         """Have so many runs whose response will ask for two tools."""
         self.with_tools = [await self.submitted(TOOLS) for _ in range(count)]
@@ -190,6 +196,22 @@ class Dormouse:
             run = await self._stored(run_id)
             assert run.turn.number == 2, run
             assert isinstance(run.phase, Pending), run
+
+    async def webhook(self, count: int) -> int:
+        """A run whose end a webhook tells of: how often the provider is asked from there to its end."""
+        stack = given()
+        model = ModelControl(stack.model.removesuffix("/v1"), stack.account)
+        run_id = await self.submitted(LONG_TEXT)
+        await self.think(1)
+        response_id = (await self._stored(run_id)).phase.token.response_id
+        before = len(await model.log("retrieve"))
+        told = await adopt(self.app.ports, response_id)
+        assert told in (run_id, None), told
+        outcome = await wake(self.app.ports, run_id, self.driver)
+        while outcome.wake_in is not None:
+            self.clock.move(GAP)
+            outcome = await wake(self.app.ports, run_id, self.driver)
+        return len(await model.log("retrieve")) - before
 
     async def _stored(self, run_id: str) -> Any:
         stored = await self.app.ports.runs.load(run_id)

@@ -11,7 +11,7 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableServiceClient
 from openai import AsyncOpenAI
 
-from bench.programs.loop import given, serve
+from bench.programs.loop import given, resident, serve
 
 
 class Stock:
@@ -21,6 +21,8 @@ class Stock:
         self._service, self._client = service, client
         self._table = service.get_table_client(f"{given().prefix}stock")
         self._runs: list[str] = []
+        self._gate = asyncio.Semaphore(16)
+        self._looked = 0
 
     async def prepare(self, count: int) -> None:
         """Make the table, and so many rows of pending responses."""
@@ -70,6 +72,28 @@ class Stock:
         ]
         await asyncio.gather(*(one(name) for name in found[:count]))
         return len(found[:count])
+
+    async def wait_for(self, count: int) -> float:
+        """Begin so many loops that look and sleep, and let each look once; the megabytes that they add."""
+        before = resident()
+        waiting = [
+            asyncio.create_task(self._wait(name)) for name, _ in zip(cycle(self._runs), range(count), strict=False)
+        ]
+        while self._looked < count:
+            await asyncio.sleep(0.05)
+            for failed in (task for task in waiting if task.done()):
+                failed.result()
+        added = resident() - before
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return added
+
+    async def _wait(self, name: str) -> None:
+        async with self._gate:
+            await self._wake(name)
+        self._looked += 1
+        await asyncio.sleep(3_600)
 
 
 async def main() -> None:

@@ -1,0 +1,133 @@
+"""Rows 1 and 2: how long after a response has ended somebody sees it, by simulation of the schedules alone."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.figures import DORMOUSE, Line, compare
+from bench.stack import Bench
+from shared.runs.rules.schedule import SPARSE_FIRST, SPARSE_MAX, poll_gap
+
+MEDIAN, P95 = 60.0, 900.0
+SIGMA = math.log(P95 / MEDIAN) / 1.6449
+JOBS, QUICK_JOBS = 20_000, 500
+QUEUE_SECONDS = 5.0
+"""`maxQueuePollingInterval` of host.json."""
+
+WEBHOOK_SECONDS = 0.5
+DELIVERED = 0.99
+DOUBLING = "doubling gaps, 2 to 30 s"
+DURABLE = f"{DORMOUSE}, on Durable's queue"
+
+TITLE = "1. Detection lag"
+HOW = (
+    "Simulated, not measured: the app's own schedule and the peer's, on the same "
+    f"{JOBS:,} jobs, lognormal with a median of {MEDIAN:g} s and {P95:g} s at 95 %. *Share of the job* is the mean of "
+    "lag by duration. *On Durable's queue*: waits are whole seconds, and an idle queue is looked at less and less "
+    f"often, each {QUEUE_SECONDS:g} s at least, so that a wake is late by up to half its gap or that."
+)
+WEBHOOK_TITLE = "2. Detection lag with the provider's webhooks"
+WEBHOOK_HOW = (
+    f"The same jobs with the sparse schedule; {DELIVERED:.0%} of the webhooks come, {WEBHOOK_SECONDS:g} s after the "
+    "end. A look is one of the schedule, the one that finds the end included. *Requests for one webhook* are measured: "
+    "how often the provider is asked from the webhook to the run's end."
+)
+
+Gap = Callable[[float, random.Random], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What became of one job."""
+
+    lag: float
+    share: float
+    polls: int
+
+
+def dormouse_gap(age: float, dice: random.Random) -> float:
+    """The app's, with its defaults."""
+    return poll_gap(age, first=2.0, most=120.0, jitter=dice.random())
+
+
+def sparse_gap(age: float, dice: random.Random) -> float:
+    """The app's where webhooks are configured."""
+    return poll_gap(age, first=SPARSE_FIRST, most=SPARSE_MAX, jitter=dice.random())
+
+
+def doubling_gap(age: float, dice: random.Random) -> float:
+    """2, 4, 8, 16, 30, 30, … seconds: after gaps of 2, 4, … the age is 2, 6, 14, 30."""
+    return min(age + 2.0, 30.0)
+
+
+def late_by_queue(gap: float, dice: random.Random) -> float:
+    """Seconds by which a Durable timer's wake is late."""
+    return math.ceil(gap) - gap + dice.uniform(0.0, min(gap / 2, QUEUE_SECONDS))
+
+
+def look_at(
+    duration: float,
+    gap: Gap,
+    dice: random.Random,
+    *,
+    late: Callable[[float, random.Random], float] = lambda gap, dice: 0.0,
+    told_at: float = math.inf,
+) -> Seen:
+    """One job, looked at until it is seen to have ended; ``told_at`` is when a webhook says so."""
+    now, polls = 0.0, 0
+    while True:
+        wait = gap(now, dice)
+        now += wait + late(wait, dice)
+        if told_at < now:
+            return Seen(told_at - duration, (told_at - duration) / duration, polls)
+        polls += 1
+        if now >= duration:
+            return Seen(now - duration, (now - duration) / duration, polls)
+
+
+async def polled(bench: Bench) -> list[Line]:
+    """Row 1."""
+    found = {
+        DOUBLING: _all(bench, lambda duration, dice: look_at(duration, doubling_gap, dice)),
+        DORMOUSE: _all(bench, lambda duration, dice: look_at(duration, dormouse_gap, dice)),
+        DURABLE: _all(bench, lambda duration, dice: look_at(duration, dormouse_gap, dice, late=late_by_queue)),
+    }
+    return _lines(found, DOUBLING, lag=7.6, share=14, polls=15.5)
+
+
+async def told(bench: Bench) -> list[Line]:
+    """Row 2."""
+
+    def one(duration: float, dice: random.Random) -> Seen:
+        told_at = duration + WEBHOOK_SECONDS if dice.random() < DELIVERED else math.inf
+        return look_at(duration, sparse_gap, dice, told_at=told_at)
+
+    found = {
+        DOUBLING: _all(bench, lambda duration, dice: look_at(duration, doubling_gap, dice)),
+        DORMOUSE: _all(bench, one),
+    }
+    async with bench.program("dormouse") as app:
+        requests = (await app.do("webhook")).result
+    lines = _lines(found, DOUBLING, lag=1.3, share=None, polls=3.6)
+    return [*lines, *compare("requests for one webhook", "", {DORMOUSE: [requests]}, most=1)]
+
+
+def _all(bench: Bench, one: Callable[[float, random.Random], Seen]) -> list[Seen]:
+    jobs, dice = random.Random(1), random.Random(2)
+    count = QUICK_JOBS if bench.sizes.rounds < 3 else JOBS
+    return [one(jobs.lognormvariate(math.log(MEDIAN), SIGMA), dice) for _ in range(count)]
+
+
+def _lines(found: dict[str, list[Seen]], base: str, *, lag: float, share: float | None, polls: float) -> list[Line]:
+    def mean(of: Callable[[Seen], float]) -> dict[str, list[float]]:
+        return {name: [statistics.fmean(map(of, seen))] for name, seen in found.items()}
+
+    return [
+        *compare("mean lag", "s", mean(lambda one: one.lag), base=base, most=lag),
+        *compare("share of the job", "%", mean(lambda one: 100 * one.share), base=base, most=share),
+        *compare("looks", "", mean(lambda one: one.polls), base=base, most=polls),
+    ]

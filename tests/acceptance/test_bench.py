@@ -17,6 +17,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.own_command
 def test_every_comparison_runs_and_is_written_down(tmp_path: Path) -> None:
     out = tmp_path / "RESULTS.md"
     command = [sys.executable, "dev.py", "bench", "--quick", "--venv", sys.prefix, "--out", str(out)]

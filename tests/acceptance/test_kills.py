@@ -24,7 +24,7 @@ from shared.runs.store.azure import AzureTables
 from shared.settings import Settings
 from tests.acceptance.calling import STORIES, Caller, write_scripts
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import DRIVERS, Stack, move_clock
+from tests.acceptance.conftest import Stack, move_clock
 from tests.acceptance.launch import AHEAD_VARIABLE, HOLD_VARIABLE
 from tests.parts.invariants import AT_REST, Seen, ToolStart, check, read_rows
 from tests.parts.receiver import SECRET, Receiver
@@ -162,7 +162,7 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield running
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("driver", ["durable", pytest.param("timer", marks=pytest.mark.own_command)])
 async def test_a_host_killed_at_any_named_point_loses_nothing(
     own_stack: Callable[..., Stack], tmp_path: Path, receiver: Receiver, driver: str
 ) -> None:

@@ -13,7 +13,7 @@ from shared.runs.commands.submission import Submission
 from shared.runs.commit import call_with_parts, room_of_each
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.phases import Creating, RunningTools
-from shared.runs.model.run import Chain, Limits, Request, Run, Schedule, Turn
+from shared.runs.model.run import Chain, Limits, Request, Run, Schedule, Text, Turn
 from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.rules.journal import begun
@@ -102,14 +102,14 @@ def _limits_of(wanted: Submission, settings: Settings) -> Limits:
     )
 
 
-async def with_parts(ports: Ports, run: Run) -> Run:
-    """The run with what is long of its caller's kept in parts."""
-    request = run.request
-    instructions, tools, outputs = [
-        await ports.runs.store_text(run, await ports.runs.load_text(run, value), inline=TEXT_IN_ROW)
-        for value in (request.instructions, request.tools, request.outputs)
-    ]
-    return replace(run, request=replace(request, instructions=instructions, tools=tools, outputs=outputs))
+def texts_of(request: Request) -> tuple[Text, ...]:
+    """What is of its caller's and may be long: ``with_texts`` takes the same in the same order."""
+    return request.instructions, request.tools, request.outputs
+
+
+def with_texts(run: Run, instructions: Text, tools: Text, outputs: Text) -> Run:
+    """The run with these as its row can hold them."""
+    return replace(run, request=replace(run.request, instructions=instructions, tools=tools, outputs=outputs))
 
 
 async def calls_to_begin_with(ports: Ports, run: Run, calls: tuple[ToolCall, ...]) -> list[ToolCall]:

@@ -22,7 +22,15 @@ from shared.runs.commands.admission import admit, check_in_time
 from shared.runs.commands.branching import BranchPoint, begin_branch, branch_point
 from shared.runs.commands.checks import agent_of, busy, check_callback, check_limits, check_model
 from shared.runs.commands.keys import known_key, new_key
-from shared.runs.commands.new_run import calls_to_begin_with, new_run, next_in, session_after_submit, with_parts
+from shared.runs.commands.new_run import (
+    TEXT_IN_ROW,
+    calls_to_begin_with,
+    new_run,
+    next_in,
+    session_after_submit,
+    texts_of,
+    with_texts,
+)
 from shared.runs.commands.open_calls import Continuation, continuation
 from shared.runs.commands.submission import Submission, Submitted
 from shared.runs.commit import bytes_of, give_slot_back
@@ -237,7 +245,11 @@ async def _write(
     listing = await ports.index.list_hidden(run)
     kept = await ports.runs.store_text(run, given)
     run = replace(run, chain=replace(run.chain, item_bytes=bytes_of(given)))
-    run = await with_parts(ports, run)
+    texts = []
+    for text in texts_of(run.request):
+        whole = await ports.runs.load_text(run, text)
+        texts.append(await ports.runs.store_text(run, whole, inline=TEXT_IN_ROW))
+    run = with_texts(run, *texts)
     calls = await calls_to_begin_with(ports, run, goes_on.calls)
     # Claimed last: long inputs take their time to be written, and the claim has to outlast the whole request.
     run, first = await _with_first_claim(ports, run, given)

@@ -22,7 +22,18 @@ from shared.runs.store.tables import Change, Condition, Conflict, Kind, Page, Ro
 FIELDS: Mapping[Table, Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         Table.RUNS: {
-            "run": ("request", "instructions", "tools", "outputs", "result", "text", "output", "annotations", "journal", "extras"),
+            "run": (
+                "request",
+                "instructions",
+                "tools",
+                "outputs",
+                "result",
+                "text",
+                "output",
+                "annotations",
+                "journal",
+                "extras",
+            ),
             "tool": ("arguments", "result", "reason", "why", "progress"),
             "item": ("data",),
             "part": tuple(f"b{index:02}" for index in range(12)),

@@ -13,7 +13,8 @@ from shared.runs.model.batch import Batch, ItemResult
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
 from shared.runs.model.phases import RunStatus
-from shared.runs.model.run import Run, Session
+from shared.runs.model.run import Run
+from shared.runs.model.session import Session
 from shared.runs.store.due import DueRow
 from shared.runs.store.rows import decode, moment_of
 from shared.runs.store.tables import Row, Table, Tables

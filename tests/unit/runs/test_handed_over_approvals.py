@@ -237,14 +237,17 @@ async def test_whatever_interrupts_it_an_approved_call_is_made_once(
 
 async def test_over_chat_completions_each_result_follows_the_message_that_calls(rigs: NewRig) -> None:
     """They take no other order."""
-    rig = await scripted(await rigs([workshop.build_open_chat]))
+    rig = await rigs([workshop.build_open_chat])
+    # The call answers when the model is done, and no time passes by itself.
+    await rig.model.script("all", [{"think": 0, "calls": [WORKS, WIRES, LOOKS]}])
+    await rig.model.script("plain", [{"think": 0, "text": "Plain."}])
     given: Any = {"agent": "open-phone", "tools": TOOLS, "hands_over": True}
     run = await rig.run_to_end("[script:all]", **given)
     assert run.result.open_calls == 2
     after = await answered(rig, run, {"wire": YES}, output(LOOKS), asked("[script:plain]"))
     assert after.result.text == "Plain."
     after = await answered(rig, after, {}, asked("[script:plain]"))
-    sent = [each.body or {} for each in await rig.model.log() if each.metadata.get("run") == after.id][-1]
+    sent = (await rig.model.log("chat"))[-1].body or {}
     roles = [(each["role"], each.get("tool_call_id")) for each in sent["messages"]]
     assert roles[1:] == [
         ("user", None),

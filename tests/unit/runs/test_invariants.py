@@ -20,7 +20,8 @@ from shared.runs.model.calls import Approval, CallState, ToolCall
 from shared.runs.model.facts import Approve
 from shared.runs.model.outbox import CallbackState, Outbox
 from shared.runs.model.phases import Ended, Pending, RunStatus
-from shared.runs.model.run import Chain, Request, Run, Session, Turn
+from shared.runs.model.run import Chain, Request, Run, Turn
+from shared.runs.model.session import Session
 from shared.runs.store.rows import encode
 from shared.runs.store.tables import Change, Row, Table
 from shared.settings import Settings

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from shared.agentkit import faults
-from shared.runs.model.run import Run, Session
+from shared.runs.model.run import Run
+from shared.runs.model.session import Session
 from shared.runs.ports import log
 from shared.runs.store.rows import RowUnreadable, decode, encode
 from shared.runs.store.tables import StoreUnavailable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from local.stack import Azurite, ScriptedModel
+
+OWN_COMMAND = "DORMOUSE_PROVE_POINTS"
+"""The variable that `dev.py prove` sets for the tests that it runs."""
 
 TIERS = ("unit", "contract", "acceptance", "browser")
 
@@ -38,6 +42,16 @@ class Tier:
 
 
 _tiers: dict[str, Tier] = {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what has a command of its own, unless that runs it, or it is asked for by its mark."""
+    if os.environ.get(OWN_COMMAND) or "own_command" in (config.getoption("-m") or ""):
+        return
+    left_out = [item for item in items if item.get_closest_marker("own_command")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("own_command")]
 
 
 def pytest_collection_finish() -> None:

@@ -22,8 +22,7 @@ def names_tests(arguments: Sequence[str]) -> bool:
 
 def tier_arguments(options: argparse.Namespace) -> list[str]:
     """pytest's arguments for a tier of tests; `tests/README.md` explains them."""
-    left_out = "not slow and not thorough and not own_command" if options.quick else "not slow and not own_command"
-    marks = ["-m", "not own_command" if options.all else left_out]
+    marks = [] if options.all else ["-m", "not slow and not thorough" if options.quick else "not slow"]
     if names_tests(options.pytest):
         return marks  # and no other processes: what they print, and a debugger, would be out of reach
     # Acceptance tests mostly wait for processes, so that more of them than there are cores run at once.

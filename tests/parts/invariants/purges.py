@@ -67,14 +67,22 @@ def _session_of(run_id: str) -> str:
 
 
 def nothing_private_after_deletion(seen: Seen) -> Iterator[str]:
-    """Once a run's rows are deleted no row anywhere holds a word that its caller or its model wrote."""
+    """Once a run's rows are deleted no row anywhere holds a word that its caller or its model wrote.
+
+    But a batch that is not deleted: it keeps what its items ask.
+    """
     for run_id, words in seen.private.items():
         if not _is_emptied(seen, run_id):
             continue
         for table, rows in seen.rows.items():
             for row in rows:
-                if any(_holds(row, word) for word in words):
+                if not _is_kept(seen, table, row) and any(_holds(row, word) for word in words):
                     yield f"{table}/{row.partition}/{row.key} holds what was written in {run_id}"
+
+
+def _is_kept(seen: Seen, table: Table, row: Row) -> bool:
+    batch = seen.batches.get(row.partition) if table is Table.BATCHES else None
+    return batch is not None and not batch.is_deleted
 
 
 def _is_emptied(seen: Seen, run_id: str) -> bool:

@@ -11,6 +11,7 @@ from shared.runs.model.listed import list_status
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import PartRef, Run
 from shared.runs.rules.agenda import next_time
+from shared.runs.store.due import ASIDE
 from shared.runs.store.tables import Row, Table
 from tests.parts.invariants.seen import Seen
 
@@ -41,7 +42,10 @@ def _looked_at(seen: Seen, run: Run) -> Iterator[str]:
         yield f"{run.id} is {run.status} with {len(run.outbox.entries)} entries in its outbox, and has no due row"
     elif soonest is not None and not due.quarantined:
         latest = max(soonest.due, seen.now) + timedelta(seconds=seen.settings.overdue) + SLACK
-        if due.due > latest:
+        # The row of a run that was announced and is not there. A process that was frozen between its last look at the
+        # clock and its write may commit the run under it: it is found when the hour is over.
+        is_aside = due.due == due.announced_at + ASIDE
+        if due.due > latest and not is_aside:
             yield f"{run.id} is to be woken at {soonest.due}, and its due row is dated {due.due}"
 
 

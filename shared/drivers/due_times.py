@@ -49,7 +49,7 @@ async def remove_due(
     if not _is_right(row, to_list):
         return await ports.due.set_due(row, now + AHEAD, now)
     # Of submits for the same number that were cut off. The run's own is shown by now, or the run is deleted.
-    for place in row.places:
+    for place in row.places if len(row.places) > 1 else ():  # a single one is the run's own
         await ports.index.remove_hidden(place)
     return await ports.due.remove(row, ports.clock())
 

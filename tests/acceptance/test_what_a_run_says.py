@@ -171,7 +171,8 @@ async def test_after_a_cancel_no_tool_says_that_it_runs(driver: str, target: Tar
 
 
 async def test_a_stream_tells_when_the_next_look_is(driver: str, target: Target) -> None:
-    text = await script(target.model, {"think": 3, "text": "Fine."})
+    # Long enough for a look before the end on a machine that is busy.
+    text = await script(target.model, {"think": 8, "text": "Fine."})
     run_id = await target.api.start(text, agent="workshop")
     seen = [(kind, data) async for kind, data in events(target.api.url, run_id)]
     wakes = [data for kind, data in seen if kind == "wake"]

@@ -20,6 +20,7 @@ from shared.runs.store.azure import AzureTables
 from shared.runs.store.history import HistoryStore
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore, SessionChange, Stored
+from shared.runs.store.sealed import SealedTables
 from shared.runs.store.tables import Page, Table, Tables, fits
 from tests.contract.store.records import COMPLETED, NOW, changed, new_run, session_of
 from tests.contract.store.test_batches import new_batch
@@ -38,10 +39,11 @@ async def costs(tables: Tables) -> Costs:
         nonlocal seen
         seen += 1
 
-    if isinstance(tables, MemoryTables):
-        tables.before = count
-    elif isinstance(tables, AzureTables):
-        service: Any = tables._account()
+    within = tables._tables if isinstance(tables, SealedTables) else tables
+    if isinstance(within, MemoryTables):
+        within.before = count
+    elif isinstance(within, AzureTables):
+        service: Any = within._account()
         send = service._client._client._pipeline._transport.send  # each request, whatever method it belongs to
 
         async def sent(*args: Any, **options: Any) -> Any:

@@ -23,6 +23,9 @@ INDEX = """<!doctype html><html data-auth="{{auth}}" data-login="{{login}}" data
 <link rel="stylesheet" href="{{assets}}/styles.css" />
 {{preload}}<script type="module" src="{{assets}}/app.js"></script>"""
 
+COMMENT = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
+"""A comment, which may name a type as `import("…")`."""
+
 IMPORT = re.compile(r'^(?:import|export)\s[^"=;]*?from "([^"]+)"|^import "([^"]+)"', re.MULTILINE)
 
 # As the triggers have them.
@@ -369,7 +372,7 @@ def test_every_module_that_is_imported_is_there_and_loaded_at_once() -> None:
     on_demand = {
         os.path.normpath(Path(name).parent / each)
         for name, file in modules.items()
-        for each in re.findall(r'\bimport\("(\.[^"]+)"\)', file.read_text("utf-8"))
+        for each in re.findall(r'\bimport\("(\.[^"]+)"\)', COMMENT.sub("", file.read_text("utf-8")))
     }
     assert preloaded | on_demand == set(modules)
     assert preloaded & on_demand == set(), "loaded at once, so that nothing is gained"

@@ -33,7 +33,7 @@ async def test_a_story_is_written_and_read_again_after_a_change_of_keys(
         assert (run["status"], run["text"].count(MARK)) == ("completed", 4_000)
         batch = await submit_batch(api, [{"input": f"[script:s] {MARK}", "id": f"{MARK}-item"}], metadata={"m": MARK})
         await over(api, batch["id"])
-        found = await everything(stack.azurite)
+        found = await everything(stack.azurite, stack.prefix)
         assert run["id"] in found
         assert [line for line in found.splitlines() if MARK in line or "Olympus Mons" in line] == []
     host.kill()

@@ -47,11 +47,16 @@ TURNS: list[dict[str, Any]] = [
 ]
 
 
-async def everything(azurite: Azurite) -> str:
-    """All rows of all tables, messages of all queues, and names and contents of all blobs."""
+async def everything(azurite: Azurite, prefix: str) -> str:
+    """All rows of the app's tables, messages of all queues, and names and contents of all blobs.
+
+    Other tests have tables of their own in the same account, with the same words in them.
+    """
     found: list[str] = []
     async with TableServiceClient.from_connection_string(azurite.connection_string) as service:
         async for table in service.list_tables():
+            if not table.name.startswith(prefix):
+                continue
             rows = service.get_table_client(table.name).list_entities()
             found += [f"{table.name}: {_readable(dict(row))}" async for row in rows]
     for endpoint in ("QueueEndpoint", "BlobEndpoint"):
@@ -131,13 +136,13 @@ async def test_of_a_purged_run_nothing_is_left_in_any_table_queue_or_blob(
             api._headers.update(owner)
             assert (await api.finished(run["id"]))["status"] == "completed"
             await eventually(lambda: receiver.received)
-            before = await everything(stack.azurite)
+            before = await everything(stack.azurite, stack.prefix)
             for text in (MARK, USER, run["id"], run["session_id"]):
                 assert text in before, f"{text}: the search would find it"
             await remove(api, run, host)
 
             async def no_text() -> bool:
-                return MARK not in await everything(stack.azurite)
+                return MARK not in await everything(stack.azurite, stack.prefix)
 
             await eventually(no_text)
             # Then only tombstones and the key know of it, without a text; after two days nothing does.
@@ -158,12 +163,12 @@ async def test_of_a_purged_batch_nothing_is_left(own_stack: Callable[..., Stack]
         batch = await submit_batch(api, items, key=f"{MARK}-key", metadata={"m": MARK})
         assert batch.status == 202, batch
         assert (await over(api, batch["id"]))["counts"]["completed"] == 1
-        assert MARK in await everything(stack.azurite)
+        assert MARK in await everything(stack.azurite, stack.prefix)
         assert (await api.call("DELETE", f"/api/batches/{batch['id']}")).status == 204
 
         async def no_text() -> bool:
             await move_clock(host, 60)
-            return MARK not in await everything(stack.azurite)
+            return MARK not in await everything(stack.azurite, stack.prefix)
 
         await eventually(no_text)
         await _gone(stack, host, batch["id"], batch["id"].removeprefix("batch_"), USER, MARK)
@@ -183,7 +188,7 @@ async def _gone(stack: Stack, host: FunctionsHost, *words: str) -> None:
     async def gone() -> bool:
         await fire(host, "retain")
         await move_clock(host, 6 * HOUR)
-        found = await everything(stack.azurite)
+        found = await everything(stack.azurite, stack.prefix)
         rows = [
             line for line in found.splitlines() if line.startswith(stack.prefix) and "PartitionKey=places" not in line
         ]

@@ -150,7 +150,7 @@ async def test_outputs_are_taken_in_any_order_and_once_each_and_may_have_parts(
         )
 
     refusals: list[tuple[list[Any], str, str]] = [
-        ([output(one), output(one), output(other)], "no_such_tool_call", "input[1]"),
+        ([output(one), output(one), output(other)], "no_such_tool_call", "input"),
         ([output(one)], "tool_outputs_missing", "input"),
         ([output(one), {**output(other), "output": {"a": 1}}], "invalid_request", "input[1].output"),
     ]

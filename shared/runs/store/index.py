@@ -69,9 +69,6 @@ class Listing:
     status: ListStatus | None
     """What it showed; None: nothing, for it is hidden."""
 
-    place: str = ""
-    """Where it is."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunRow:
@@ -148,7 +145,7 @@ class IndexStore:
         word = str(row.values.get("status", ""))
         kind = BatchStatus if place.startswith(f"{BATCHES}:") else RunStatus
         known = row.values.get("summary") and word in set(kind)
-        return Listing(etag=row.etag, status=kind(word) if known else None, place=place)
+        return Listing(etag=row.etag, status=kind(word) if known else None)
 
     async def show(self, one: Run | Batch, before: Listing | None) -> Listing:
         """Show it as it is, in the row as it was before it was read (None: there was none).
@@ -275,11 +272,10 @@ class IndexStore:
             row = _HIDDEN_RUN if hidden else _run_row(one)
         else:
             row = _HIDDEN_BATCH if hidden else _BatchRow(status=one.status, summary=batch_summary(one))
-        place = self.list_row_of(one)
-        partition, _, key = place.partition("/")
+        partition, _, key = self.list_row_of(one).partition("/")
         change = Change(kind=kind, key=key, values=encode(row), etag=etag)
         etags = await self._tables.commit(Table.INDEX, partition, [change])
-        return Listing(etag=etags[key], status=row.status, place=place)
+        return Listing(etag=etags[key], status=row.status)
 
 
 def _key_values(record: KeyRecord) -> dict[str, Value]:

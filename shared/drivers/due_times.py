@@ -48,9 +48,6 @@ async def remove_due(
     now = ports.clock()
     if not _is_right(row, to_list):
         return await ports.due.set_due(row, now + AHEAD, now)
-    # Of submits for the same number that were cut off. The run's own is shown by now, or the run is deleted.
-    for place in row.places if len(row.places) > 1 else ():  # a single one is the run's own
-        await ports.index.remove_hidden(place)
     return await ports.due.remove(row, ports.clock())
 
 
@@ -59,7 +56,7 @@ async def _with_list(ports: Ports, row: DueRow, to_list: ListStatus | None, list
     if _is_right(row, to_list):
         return row
     if to_list is not None and not is_shown(to_list, listing):
-        listing = await ensure_listed(ports, row.run_id, to_list, row.place)
+        listing = await ensure_listed(ports, row.run_id, to_list, row.listed)
     return replace(row, listed_status="" if listing is None or listing.status is None else listing.status.value)
 
 

@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 
 from shared.agentkit.agent import AgentResponse, ResponseStatus
 from shared.agentkit.redaction import plain_code
-from shared.runs.concurrency import LostRace, Races
+from shared.runs.concurrency import LostRace, Races, both
 from shared.runs.execution import time_at_work, time_is_written
-from shared.runs.listing import after_change, before_change
+from shared.runs.listing import after_change, before_change, list_first, may_list_first, repaired, unlist_deleted
 from shared.runs.model import facts
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
@@ -234,8 +234,17 @@ async def _write(
     if due is not None:  # long values may have taken their time
         await ports.due.keep_announced(due, ports.clock())
     listing = await before_change(ports, stored, after)
-    saved = await ports.runs.save(stored, after, session=change, calls=calls, items=items, delivery=line)
-    listing = await after_change(ports, before, after, listing)
+    save = ports.runs.save(stored, after, session=change, calls=calls, items=items, delivery=line)
+    if may_list_first(stored, after, listing):
+        try:
+            saved, listing = await both(save, list_first(ports, after))
+        except Conflict:
+            await unlist_deleted(ports, after)
+            raise
+        listing = listing or await repaired(ports, after)
+    else:
+        saved = await save
+        listing = await after_change(ports, before, after, listing)
     await _log_status(ports, before, after)
     if (
         after.status is RunStatus.FAILED

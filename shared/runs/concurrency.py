@@ -36,6 +36,23 @@ class Races:
             raise TooManyRaces(f"{self._what}: too many races")
 
 
+async def both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, S]) -> tuple[T, S]:
+    """What two writes come to that need not wait for each other. If one fails, the other is seen to its end.
+
+    Raises what the first raises, else what the second does.
+    """
+    beside = asyncio.create_task(other)
+    try:
+        first = await one
+    except Exception:
+        await asyncio.gather(beside, return_exceptions=True)
+        raise
+    except BaseException:  # cancelled
+        beside.cancel()
+        raise
+    return first, await beside
+
+
 async def side_by_side(given: Iterable[S], do: Callable[[S], Coroutine[Any, Any, T]], *, at_once: int) -> list[T]:
     """What ``do`` makes of each, so many of them at a time, in the order given. Raises what any of them raises."""
     slots = asyncio.Semaphore(at_once)

@@ -16,9 +16,10 @@ from typing import TypeVar
 
 from shared.runs.model.batch import Batch, is_batch_id
 from shared.runs.model.listed import ListStatus, summary_of
+from shared.runs.model.phases import Creating, RunStatus
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
-from shared.runs.store.index import Listing
+from shared.runs.store.index import UNLISTED, Listing
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 
@@ -47,6 +48,33 @@ async def before_change(ports: Ports, stored: Stored[Subject], after: Subject) -
     return None
 
 
+def may_list_first(stored: Stored[Subject], after: Subject, listing: Listing | None) -> bool:
+    """Whether the list's row may be inserted beside the write of the own row, by ``list_first``.
+
+    Where a claimed create has begun a run. If only the list's row gets through, it shows as begun what is about to be:
+    nobody shows less while the claim is open, since whoever holds it may still write, and afterwards a repair does.
+    """
+    return listing == UNLISTED and _is_claimed(stored.value) and after.status is RunStatus.IN_PROGRESS
+
+
+def _is_claimed(one: Run | Batch) -> bool:
+    return isinstance(one, Run) and isinstance(one.phase, Creating) and one.phase.claim is not None
+
+
+async def list_first(ports: Ports, after: Subject) -> Listing | None:
+    """Put into the list what is being written; None when it is not there by this."""
+    with contextlib.suppress(Conflict, StoreUnavailable):
+        return await ports.index.show(after, UNLISTED)
+    return None
+
+
+async def unlist_deleted(ports: Ports, run: Run) -> None:
+    """Take back what ``list_first`` may have put into the list of a run that was deleted before its own row changed."""
+    stored = await ports.runs.load(run.id)
+    if stored is None or stored.value.is_deleted:
+        await ports.index.unlist(ports.index.list_row_of(run))
+
+
 async def after_change(ports: Ports, before: Subject, after: Subject, listing: Listing | None) -> Listing | None:
     """Have the list show what has changed in a run or batch, whose row is written; the list's row as it then is.
 
@@ -59,7 +87,9 @@ async def after_change(ports: Ports, before: Subject, after: Subject, listing: L
             return None
         if after.status.terminal:
             # A late cancel's tokens are counted after the end.
-            return listing if summary_of(before) == summary_of(after) else await ports.index.show_ended(after)
+            if summary_of(before) == summary_of(after):
+                return listing
+            return await (ports.index.show(after, UNLISTED) if listing == UNLISTED else ports.index.show_ended(after))
         if after.status is before.status or listing is None:
             return listing
         return await ports.index.show(after, listing)
@@ -112,14 +142,14 @@ async def ensure_listed(ports: Ports, subject: str, status: ListStatus | None, p
             return listing
         stored = await _load(ports, subject)
         if stored is not None and (own := ports.index.list_row_of(stored.value)) != place:
-            # Of a request that announced itself for the same number, lost it and died: its row is nobody's.
-            await ports.index.unlist(place)
-            place = own
+            place = own  # the other is that of a request that announced itself for the same number and lost it
             continue
         if stored is None or stored.value.is_deleted:
             return None
         status = stored.value.status
-        if is_shown(status, listing):
+        # Written beside the own row, which may not be there yet: see ``may_list_first``.
+        is_early = _is_claimed(stored.value) and is_shown(RunStatus.IN_PROGRESS, listing)
+        if is_shown(status, listing) or is_early:
             return listing
         with contextlib.suppress(Conflict):
             return await ports.index.show(stored.value, listing)

@@ -38,16 +38,20 @@ async def advance(ports: Ports, run_id: str, *, only: frozenset[ActionKind] | No
         return await _guarded(ports, stored, _go_on(ports, stored, only))
 
 
-async def send_first(ports: Ports, stored: Stored[Run], request: Request, agent: Agent) -> Outcome:
+async def send_first(ports: Ports, stored: Stored[Run], request: Request, agent: Agent) -> Stored[Run] | None:
     """The first create of a run that was committed with its claim: what a wake does, as safe as one.
 
-    Raises ``StoreUnavailable``; the rows then say what to do next.
+    The run as it then is; None when it is gone. Raises ``StoreUnavailable``; the rows then say what to do next.
     """
+    after: Stored[Run] | None = None
 
     async def work() -> Outcome:
-        return outcome_of(await send(ports, stored, request, agent), ports.clock())
+        nonlocal after
+        after = await send(ports, stored, request, agent)
+        return outcome_of(after, ports.clock())
 
-    return await _guarded(ports, stored, work())
+    await _guarded(ports, stored, work())
+    return after or await ports.runs.load(stored.value.id)  # what was just written is not read again
 
 
 async def _guarded(ports: Ports, stored: Stored[Run], work: Coroutine[Any, Any, Outcome]) -> Outcome:

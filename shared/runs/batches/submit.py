@@ -260,10 +260,9 @@ async def remove_leftovers_of_batch(ports: Ports, due: DueRow) -> bool:
     As for a run: under the ETags read before the due row was seen unchanged. The due row is left to the caller.
     """
     rows = await ports.batches.rows(due.run_id)
-    places = [await ports.index.listed(place) for place in due.places]
+    listed = await ports.index.listed(due.listed)
     if not await is_unchanged(ports, due) or not await ports.batches.remove_rows(due.run_id, rows):
         return False
-    for place in places:
-        if place is not None:
-            await ports.index.remove(place)
+    if listed is not None:
+        await ports.index.remove(listed)
     return True

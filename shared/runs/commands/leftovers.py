@@ -7,21 +7,17 @@ from shared.runs.store.due import DueRow
 
 
 async def remove_leftovers_of_run(ports: Ports, due: DueRow) -> bool:
-    """Remove the parts and the list's row of a run that was never written. False when it may yet be written.
+    """Remove the parts of a run that was never written. False when it may yet be written.
 
     The due row itself is left to the caller.
     """
     parts = await ports.runs.parts(due.run_id)
-    places = [await ports.index.listed(place) for place in due.places]
     # A submit that is sent again announces itself before it writes anything else. So while the due row is as it was,
     # nothing was written since the rows were read; and what is written from now on has another ETag and stays.
     if not await is_unchanged(ports, due):
         return False
     for part in parts:
         await ports.runs.remove_part(part)
-    for place in places:
-        if place is not None:
-            await ports.index.remove(place)
     return True
 
 

@@ -1,8 +1,8 @@
 """Submit: from a checked request to a run that is on its way.
 
 Every step is create-or-same: after a crash in any of them the same ``Idempotency-Key`` finishes what is missing. The
-order is slot, key, due row, parts, the list's row, then session, run, input and the claim of the first create in one
-transaction; after it the create itself.
+order is slot, key and due row, parts, then session, run, input and the claim of the first create in one transaction;
+after it the create itself, and the list's row beside what came of it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from shared.runs.commands.new_run import (
 from shared.runs.commands.open_calls import Continuation, continuation
 from shared.runs.commands.submission import Submission, Submitted
 from shared.runs.commit import bytes_of, give_slot_back
-from shared.runs.concurrency import Races
+from shared.runs.concurrency import Races, both
 from shared.runs.execution import execution, time_at_work, time_is_written
 from shared.runs.listing import is_shown, shown
 from shared.runs.model.ids import is_session_id, run_id
@@ -46,7 +46,7 @@ from shared.runs.rules.agenda import ActionKind, next_time
 from shared.runs.rules.change import Before, Refused, end_run
 from shared.runs.rules.decide import decide
 from shared.runs.store.due import DueRow
-from shared.runs.store.index import KeyRecord
+from shared.runs.store.index import UNLISTED, KeyRecord
 from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
@@ -96,13 +96,25 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
         run = end_run(run, ports.clock(), RunStatus.CANCELLED)
     else:
         run = await admit(ports, run)
-    if fresh is not None and (record := await ports.index.claim_key(fresh)) is None:
-        # In a session that is there both requests mean the same run and hold the same slot: it is the winner's now.
-        if session is None:
-            await give_slot_back(ports, run)
-        return None
+    announced = _announce(ports, run)
+    if fresh is None:
+        due = await announced
+    else:
+        # Side by side: a key without the due row is finished by whoever sends it again; a due row without the key,
+        # that of a number which nobody else has or of one that another is writing, is looked at once too often.
+        record, due = await both(ports.index.claim_key(fresh), announced)
+        if record is None:
+            # In a session that is there both requests mean the same run and hold the same slot: it is the winner's now.
+            if session is None:
+                await give_slot_back(ports, run)
+            return None
     given = json.dumps([*goes_on.given, *wanted.items], ensure_ascii=False)
-    return await _commit_new(ports, run, given, goes_on, session, record, point)
+    return await _commit_new(ports, run, given, goes_on, session, record, due, point)
+
+
+async def _announce(ports: Ports, run: Run) -> DueRow:
+    listed, deadline = ports.index.list_row_of(run), run.schedule.deadline_at
+    return await ports.due.announce(run.id, ports.clock(), listed=listed, deadline=deadline, is_new=True)
 
 
 async def _commit_new(
@@ -112,11 +124,10 @@ async def _commit_new(
     goes_on: Continuation,
     session: Stored[Session] | None,
     key: KeyRecord | None,
+    due: DueRow,
     point: BranchPoint | None = None,
 ) -> Submitted | None:
-    """Write the run, whose key is claimed, and begin it. None: look again."""
-    listed = ports.index.list_row_of(run)
-    due = await ports.due.announce(run.id, ports.clock(), listed=listed, deadline=run.schedule.deadline_at)
+    """Write the run, whose key is claimed and which is announced, and begin it. None: look again."""
     if point is not None:
         try:
             run, due = await begin_branch(ports, run, point, due)
@@ -135,9 +146,7 @@ async def _commit_new(
     if stored.value.request.slot != run.request.slot:  # an earlier call with the key committed it
         await give_slot_back(ports, run)
     if stored.value.is_deleted:
-        # Begun by the same key and deleted, all since this call looked. The list's row that this call has just written
-        # again is not shown, and goes with the due row once the tombstone is gone.
-        raise RunDeleted
+        raise RunDeleted  # begun by the same key and deleted, all since this call looked
     return await _begun(ports, stored, due, first)
 
 
@@ -190,16 +199,18 @@ async def _begun(
     ports: Ports, stored: Stored[Run], due: DueRow | None, first: create.Request | None = None
 ) -> Submitted:
     """Make the first create. Whatever becomes of it: the run is written, so the answer is 202 and its wakes go on."""
-    run, listing = stored.value, stored.listing
+    run = stored.value
     agent = ports.agents.get(run.request.agent)
     if isinstance(run.phase, Creating) and agent is not None and agent.background:
         try:
             # Only the call whose own claim was written sends: another with the same key has another nonce.
             if first is not None and create.attempt_of(run) == first.attempt:
-                listing = (await send_first(ports, stored, first, agent)).listing
-            elif run.turn.attempt == 0:  # nobody has claimed it, so a wake of this call may
-                listing = (await advance(ports, run.id, only=frozenset({ActionKind.CREATE}))).listing
-            stored = replace(await ports.runs.load(run.id) or stored, listing=listing)
+                stored = await send_first(ports, stored, first, agent) or stored
+            else:
+                listing = stored.listing
+                if run.turn.attempt == 0:  # nobody has claimed it, so a wake of this call may
+                    listing = (await advance(ports, run.id, only=frozenset({ActionKind.CREATE}))).listing
+                stored = replace(await ports.runs.load(run.id) or stored, listing=listing)
         except StoreUnavailable:
             log.warning("run %s: the store went away during submit", run.id, extra={"run_id": run.id})
         except RowUnreadable as error:  # a row of its session: another version may read it
@@ -232,7 +243,7 @@ async def _check_session(ports: Ports, wanted: Submission, session: Stored[Sessi
 async def _write(
     ports: Ports, run: Run, given: str, goes_on: Continuation, session: Stored[Session] | None, due: DueRow
 ) -> tuple[Stored[Run] | None, create.Request | None]:
-    """Write the list's row, parts, then session, run, input and claim in one transaction.
+    """Write parts, then session, run, input and claim in one transaction.
 
     Returns the run that has the number afterwards, this one or another's (None: there is none), and the request that
     is to be sent if it is this one.
@@ -240,9 +251,7 @@ async def _write(
     # A number that is past can never be had again, whether its run is still there or was removed.
     if session is not None and session.value.next_number != run.request.number:
         return await ports.runs.load(run.id), None
-    # Its row is in the list before the run is there, hidden: what a crash leaves behind is found by the due row.
     due = await ports.due.keep_announced(due, ports.clock())
-    listing = await ports.index.list_hidden(run)
     kept = await ports.runs.store_text(run, given)
     run = replace(run, chain=replace(run.chain, item_bytes=bytes_of(given)))
     texts = []
@@ -260,11 +269,10 @@ async def _write(
     try:
         after = session_after_submit(ports, run, session, waits=bool(goes_on.waits))
         created = await ports.runs.create(run, SessionChange(before=session, after=after), kept, *calls)
-        return replace(created, listing=listing), first
+        return replace(created, listing=UNLISTED), first
     except Conflict:
         # It may be there, of the same key even. The nonce shows whose claim it then has.
-        found = await ports.runs.load(run.id)
-    return None if found is None else replace(found, listing=listing), first
+        return await ports.runs.load(run.id), first
 
 
 async def _not_written(
@@ -300,7 +308,6 @@ async def _not_written(
 async def _take_back(ports: Ports, run: Run, key: KeyRecord | None) -> None:
     """Take back what was written beside a run that is not; its parts go with the due row."""
     await give_slot_back(ports, run)
-    await ports.index.unlist(ports.index.list_row_of(run))
     if key is not None and key.etag:  # the ids that a batch assigns have no row
         # Freed: the number is lost to this key for good, and sent again it shall begin the run after.
         await ports.index.free_key(key)

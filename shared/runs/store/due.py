@@ -23,9 +23,6 @@ ASIDE = timedelta(hours=1)
 ANNOUNCE_AGAIN = timedelta(seconds=30)
 """The age from which an announcement is made again before the commit that it is for."""
 
-PLACES_KEPT = 50
-"""Places in a list that a due row remembers: more submits of one number are not cut off."""
-
 RACES = 5
 MAX_COUNTED = 1_000
 """Rows that a count counts: as many as one page of a query has."""
@@ -36,8 +33,8 @@ class DueRow:
     """One due row. ``overdue_sweeps``: how many sweeps in a row found the run overdue.
 
     ``announced_at``: when a call last announced that it is about to change the run (or to create it).
-    ``listed``: the places in the owner's list that were announced, one a line, the latest last. What is hidden there
-    is removed with the row: submits that were cut off leave such rows, and the next for the same number has its own.
+    ``listed``: the place in the owner's list that was announced last; empty where none is known. A batch's that is
+    hidden there, since its submit was cut off, is removed with the row.
     ``listed_status``: what that place was last seen to show; empty where nobody has looked since an announcement.
     ``quarantined``: why its run could not be read; empty when it can be.
     """
@@ -51,16 +48,6 @@ class DueRow:
     listed_status: str = ""
     quarantined: str = ""
 
-    @property
-    def places(self) -> list[str]:
-        """Where the owner's list may have it; the latest place last."""
-        return self.listed.split("\n") if self.listed else []
-
-    @property
-    def place(self) -> str:
-        """The latest place; empty where none is known."""
-        return self.listed.rpartition("\n")[2]
-
 
 class DueStore:
     """Reads and writes due rows. Every method may raise ``StoreUnavailable``."""
@@ -69,19 +56,19 @@ class DueStore:
         self._tables = tables
 
     async def announce(
-        self, run_id: str, now: datetime, *, listed: str = "", deadline: datetime | None = None
+        self, run_id: str, now: datetime, *, listed: str = "", deadline: datetime | None = None, is_new: bool = False
     ) -> DueRow:
         """For a call that brings a wake nearer, *before* it commits: if it crashes, the sweep still looks.
 
         The row has a new ETag and is due within 60 s, never later than it was: so announcing again and again
         postpones nothing. Due at the ``deadline`` if that is sooner: what is announced may hang for longer.
-        ``now`` is the clock's: what was announced later than that stays so.
+        ``now`` is the clock's: what was announced later than that stays so. ``is_new``: most likely there is no row.
         """
         due = now + AHEAD if deadline is None else min(now + AHEAD, deadline)
         again = first = DueRow(run_id=run_id, due=due, announced_at=now, etag="", listed=listed)
-        for _ in range(RACES):
+        for tries in range(RACES):
             # Each round writes a new ETag: whoever read the run before it can no longer date or delete the row.
-            row = await self.get(run_id)
+            row = None if is_new and tries == 0 else await self.get(run_id)
             again = first if row is None else _announced_again(row, due, now, listed)
             try:
                 return await self._write(again, Kind.INSERT if row is None else Kind.REPLACE)
@@ -172,18 +159,11 @@ def _announced_again(row: DueRow, due: datetime, now: datetime, listed: str) -> 
         row,
         due=min(row.due, due),
         announced_at=max(row.announced_at, now),
-        listed=_with_places(row.listed, listed),
+        listed=listed or row.listed,
         # What is announced may bring the run back to a status that it had before, with another one listed in between.
         listed_status="",
         quarantined="",
     )
-
-
-def _with_places(known: str, added: str) -> str:
-    """All places, each once, the added ones last."""
-    # Kept, not replaced: the submit that announced one may have been cut off right after it wrote its row there.
-    kept = [place for place in known.split("\n") if place and place not in added.split("\n")]
-    return "\n".join([*kept, *filter(None, added.split("\n"))][-PLACES_KEPT:])
 
 
 def _not_past_announcement(row: DueRow, due: datetime, now: datetime) -> datetime:

@@ -70,6 +70,10 @@ class Listing:
     """What it showed; None: nothing, for it is hidden."""
 
 
+UNLISTED = Listing(etag="", status=None)
+"""There is no row yet."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunRow:
     """That row of a run. Status and agent are properties of their own, so that the service can filter by them."""
@@ -133,27 +137,27 @@ class IndexStore:
         return f"{_owner(request.owner, of)}/{_list_key(one.id, request.created_at, request.fingerprint)}"
 
     async def list_hidden(self, one: Run | Batch) -> Listing:
-        """Put a run or batch into its owner's list before it is there; no list shows it until ``show``."""
+        """Put a batch into its owner's list before it is there; no list shows it until ``show``."""
         # Blind: the new ETag protects it from whoever removes the leftovers of an earlier try.
         return await self._write(one, Kind.UPSERT, hidden=True)
 
-    async def listing(self, place: str) -> Listing | None:
-        """How the row at a place stands; None when there is none."""
+    async def listing(self, place: str) -> Listing:
+        """How the row at a place stands."""
         row = await self.listed(place)
         if row is None:
-            return None
+            return UNLISTED
         word = str(row.values.get("status", ""))
         kind = BatchStatus if place.startswith(f"{BATCHES}:") else RunStatus
         known = row.values.get("summary") and word in set(kind)
         return Listing(etag=row.etag, status=kind(word) if known else None)
 
-    async def show(self, one: Run | Batch, before: Listing | None) -> Listing:
-        """Show it as it is, in the row as it was before it was read (None: there was none).
+    async def show(self, one: Run | Batch, before: Listing) -> Listing:
+        """Show it as it is, in the row as it was before it was read.
 
         Raises ``Conflict`` when another has written the row since.
         """
         # Under the ETag: a process that was frozen must not show an earlier status again.
-        if before is None:
+        if before == UNLISTED:
             return await self._write(one, Kind.INSERT)
         return await self._write(one, Kind.REPLACE, before.etag)
 
@@ -225,12 +229,6 @@ class IndexStore:
             await self._tables.commit(
                 Table.INDEX, row.partition, [Change(kind=Kind.DELETE, key=row.key, etag=row.etag)]
             )
-
-    async def remove_hidden(self, place: str) -> None:
-        """Take what is at a place out of the list if it is hidden; what is shown there, or written anew, stays."""
-        row = await self.listed(place)
-        if row is not None and not row.values.get("status"):
-            await self.remove(row)
 
     async def unlist(self, place: str) -> None:
         """Take what is at a place out of the list; nothing there is fine."""

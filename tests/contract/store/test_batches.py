@@ -29,7 +29,7 @@ from shared.runs.model.listed import batch_summary
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import PartRef
 from shared.runs.store.batches import BYTES_A_TRANSACTION, ITEMS_A_TRANSACTION, BatchStore
-from shared.runs.store.index import IndexStore
+from shared.runs.store.index import UNLISTED, IndexStore
 from shared.runs.store.tables import Change, Conflict, Table, Tables
 from tests.contract.store.records import NOW, changed, new_run
 from tests.parts.limits import change_bytes
@@ -196,7 +196,7 @@ async def test_an_owner_has_a_list_of_batches_beside_that_of_runs(tables: Tables
         hidden = await index.list_hidden(batch)
         assert await index.listing(index.list_row_of(batch)) == hidden
         await index.show(batch, hidden)
-    await index.show(new_run(), None)
+    await index.show(new_run(), UNLISTED)
     await index.list_hidden(new_batch())
     page, cursor = await index.batches("o", None, 2)
     assert [(each.id, each.status, each.summary) for each in page] == [

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from shared.runs.model.phases import Ended, RunStatus
-from shared.runs.store.index import IndexStore, KeyRecord, key_digest
+from shared.runs.store.index import UNLISTED, IndexStore, KeyRecord, key_digest
 from shared.runs.store.tables import Conflict, Table, Tables
 from tests.contract.store.records import NOW, changed, new_run
 
@@ -75,7 +75,7 @@ async def test_two_submissions_for_one_run_do_not_share_a_place(index: IndexStor
 async def test_only_old_keys_are_forgotten(index: IndexStore) -> None:
     old = await index.claim_key(record())
     young = await index.claim_key(replace(record(), digest="e", created_at=NOW + timedelta(hours=1)))
-    await index.show(new_run(created_at=NOW), None)
+    await index.show(new_run(created_at=NOW), UNLISTED)
     assert old is not None
     assert await index.keys_older_than(NOW, place=None, size=9) == ([], None), "not what is exactly as old"
     (old,), place = await index.keys_older_than(NOW + timedelta(minutes=59), place=None, size=9)
@@ -89,7 +89,7 @@ async def test_only_old_keys_are_forgotten(index: IndexStore) -> None:
 async def test_a_list_is_read_in_pages_that_neither_skip_nor_repeat(index: IndexStore) -> None:
     runs = [new_run(created_at=NOW + timedelta(milliseconds=i // 2)) for i in range(5)]  # two in one instant
     for run in runs:
-        await index.show(run, None)
+        await index.show(run, UNLISTED)
     found = await ids(index, 2)
     assert sorted(found) == sorted(run.id for run in runs)
     assert found[0] == runs[4].id
@@ -106,7 +106,7 @@ async def test_a_run_is_shown_from_its_first_status_to_its_last(index: IndexStor
     with pytest.raises(Conflict):
         await index.show(run, hidden)
     with pytest.raises(Conflict):
-        await index.show(run, None)
+        await index.show(run, UNLISTED)
     await index.show_ended(changed(run, phase=ended))
     ((listed,), _) = await index.runs("o", None, 5, statuses=(), agent=None)
     assert (listed.id, listed.status, listed.agent) == (run.id, RunStatus.COMPLETED, "a")
@@ -116,10 +116,11 @@ async def test_a_run_is_shown_from_its_first_status_to_its_last(index: IndexStor
     await index.hide(run)
     assert await ids(index) == []
     await index.unlist(index.list_row_of(run))
-    await index.hide(run)
+    assert await index.listing(index.list_row_of(run)) == UNLISTED
     with pytest.raises(Conflict):
         await index.show_ended(changed(run, phase=ended))
-    assert await index.listing(index.list_row_of(run)) is None
+    await index.hide(run)
+    assert await index.listing(index.list_row_of(run)) == UNLISTED
 
 
 async def ids(index: IndexStore, size: int = 5) -> list[str]:

@@ -18,7 +18,7 @@ from shared.runs.ports import Ports
 from shared.runs.queries.sessions import runs_of_session
 from shared.runs.store.azure import AzureTables
 from shared.runs.store.history import HistoryStore
-from shared.runs.store.index import IndexStore
+from shared.runs.store.index import UNLISTED, IndexStore
 from shared.runs.store.runs import RunStore, SessionChange, Stored
 from shared.runs.store.sealed import SealedTables
 from shared.runs.store.tables import Page, Table, Tables, fits
@@ -62,7 +62,7 @@ async def costs(tables: Tables) -> Costs:
 
 async def put(index: IndexStore, runs: list[Run]) -> None:
     for start in range(0, len(runs), 50):
-        await asyncio.gather(*(index.show(run, None) for run in runs[start : start + 50]))
+        await asyncio.gather(*(index.show(run, UNLISTED) for run in runs[start : start + 50]))
 
 
 def some(count: int, **changes: Any) -> list[Run]:
@@ -95,7 +95,7 @@ async def test_a_page_of_batches_is_one_request_whatever_their_state(
     index = IndexStore(tables)
     made = [new_batch(created_at=NOW + timedelta(seconds=number), phase=phase) for number in range(50)]
     for batch in made:
-        await index.show(batch, None)
+        await index.show(batch, UNLISTED)
     # Submits that were cut off left hidden rows in between.
     for number in range(40):
         await index.list_hidden(new_batch(created_at=NOW + timedelta(seconds=number + 0.5)))

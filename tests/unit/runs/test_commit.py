@@ -392,7 +392,8 @@ async def test_a_second_submit_of_one_request_gives_its_slot_back(ports: Ports) 
     await ports.slots.take("app", a_slot(0))
     await ports.slots.take("app", a_slot(1))
     await put(ports, a_run(slot=0))
-    submitted = await submits._commit_new(ports, a_run(slot=1), "[]", Continuation(), None, None)
+    due = await ports.due.announce(RUN, ports.clock())
+    submitted = await submits._commit_new(ports, a_run(slot=1), "[]", Continuation(), None, None, due)
     assert submitted is not None
     assert submitted.run.request.slot == 0
     assert [slot.number for slot in await ports.slots.held("app")] == [0]

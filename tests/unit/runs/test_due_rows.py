@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from shared.drivers.due_times import remove_due
 from shared.errors import DormouseError
 from shared.runs.batches.cancel import cancel_batch
 from shared.runs.batches.submit import BatchSubmission, submit_batch
@@ -22,14 +20,12 @@ from shared.runs.commands.redeliver import redeliver
 from shared.runs.model.facts import Approve
 from shared.runs.model.ids import due_row_of
 from shared.runs.model.outbox import EntryKind
-from shared.runs.model.phases import Ended, Pending, RunStatus, WaitingForAnswers
+from shared.runs.model.phases import Pending, WaitingForAnswers
 from shared.runs.model.run import Run
-from shared.runs.ports import Ports
 from shared.runs.store.tables import Change, StoreUnavailable, Table
 from tests.parts.receiver import SECRET, Receiver
 from tests.unit.runs.batches import asked
-from tests.unit.runs.conftest import Clock, NewRig, Rig
-from tests.unit.runs.records import NOW, a_run, put
+from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.test_answers import NO, YES, parked
 from tests.unit.runs.test_sweep import RecordingHub, due_by_row, sweep
 
@@ -298,18 +294,3 @@ async def test_after_a_replayed_submit_under_timer_the_next_poll_is_dated(timer:
     assert again.run.id == first.run.id
     await timer.driver(RecordingHub()).start_run(again)
     assert await due_of(timer, first.run.id) == await due_by_row(timer, first.run.id)
-
-
-async def test_what_submits_that_were_cut_off_hid_in_the_list_goes_with_the_due_row(ports: Ports, clock: Clock) -> None:
-    run = a_run(phase=Ended(status=RunStatus.COMPLETED, completed_at=NOW))
-    cut_off = replace(run, request=replace(run.request, fingerprint="another"))
-    for each in (cut_off, run):
-        await ports.due.announce(run.id, clock(), listed=ports.index.list_row_of(each))
-        await ports.index.list_hidden(each)
-    await put(ports, run)
-    clock.move(120)
-    row = await ports.due.get(run.id)
-    assert row is not None
-    assert await remove_due(ports, row, run.status)
-    assert await ports.index.listed(ports.index.list_row_of(cut_off)) is None
-    assert await ports.index.listing(ports.index.list_row_of(run)) is not None

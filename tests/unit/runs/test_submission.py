@@ -103,10 +103,10 @@ async def test_a_key_sent_again_after_any_interruption_is_one_run(
             break
     else:
         raise AssertionError("submit never came to its end")
-    assert step > 8
+    assert step > 7
     assert sorted(listed(rig)) == sorted(committed(rig))
     assert len(rows_of(rig, "list")) == len(committed(rig))
-    await Driver(rig).pass_time(3 * 60)
+    await Driver(rig).pass_time(65 * 60)  # what was announced, and not to be, goes after an hour
     assert rows_of(rig, "due") == []
 
 
@@ -138,7 +138,7 @@ async def test_a_submit_that_crashed_and_is_not_repeated_ends_by_itself(rigs: Ne
             break
     else:
         raise AssertionError("submit never came to its end")
-    assert seen["deaths"] > 8
+    assert seen["deaths"] > 6
     assert 0 < seen["born"] <= seen["deaths"]
 
 
@@ -364,7 +364,7 @@ async def test_two_requests_for_one_number_in_one_millisecond_keep_the_winner_in
     loser: list[BaseException] = []
 
     async def cut_in(operation: str, table: Table, _p: str | None, changes: Sequence[Change]) -> None:
-        if operation == "commit" and table is Table.INDEX and not loser:
+        if operation == "commit" and table is Table.DUE and not loser:
             loser.append(AssertionError())
             won = await rig.submit(session_id=session)
             await rig.finish(won.run.id)

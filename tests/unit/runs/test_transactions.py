@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -50,7 +51,7 @@ async def test_a_wake_that_parks_a_run_reads_and_writes_its_row_in_the_list_besi
 
 
 @pytest.mark.parametrize(("driver", "dated"), [("durable", 0), ("timer", 1)])
-async def test_a_submit_shows_the_run_in_the_list_by_one_write(rigs: NewRig, driver: str, dated: int) -> None:
+async def test_a_submit_reads_nothing_and_is_four_writes(rigs: NewRig, driver: str, dated: int) -> None:
     rig = await rigs(driver=driver)
     await rig.model.script("s", [{"stuck": True}])
     host = Host(rig)
@@ -58,9 +59,29 @@ async def test_a_submit_shows_the_run_in_the_list_by_one_write(rigs: NewRig, dri
     async def submit() -> None:
         await host.start_run(await rig.submit())
 
-    # The due row is looked for and written; the list's row, hidden; the run; what was created, read once more; the
-    # list's row.
-    assert await operations(rig, submit) == {"get": 2, "commit": 5 + dated}
+    # The due row; the run; what was created; the list's row.
+    assert await operations(rig, submit) == {"commit": 4 + dated}
+
+
+@pytest.mark.parametrize(("key", "most"), [(None, 3), ("k", 4)])
+async def test_how_many_requests_of_a_submit_wait_for_one_another(rig: Rig, key: str | None, most: int) -> None:
+    await rig.model.script("s", [{"stuck": True}])
+    open_now, chain = 0, 0
+
+    async def begin(*_: object) -> None:
+        nonlocal open_now, chain
+        chain += not open_now
+        open_now += 1
+        await asyncio.sleep(0.01)  # so that whatever does not wait for it is begun beside it
+
+    async def end(*_: object) -> None:
+        nonlocal open_now
+        open_now -= 1
+
+    rig.tables.before, rig.tables.after = begin, end
+    await rig.submit(idempotency_key=key)
+    rig.tables.before = rig.tables.after = None
+    assert chain == most
 
 
 @pytest.mark.parametrize("driver", ["durable", "timer"])

@@ -82,7 +82,7 @@ async def a_death_after_a_lost_number(world: World) -> Any:
         await world.hub.start_if_absent(submitted.run.id)
         others.append(submitted.run.id)
 
-    taken, dead = once("submit / commit_new / due.announce", other), once("submit / write / runs.create", world.die)
+    taken, dead = once("submit / announce / due.announce", other), once("submit / write / runs.create", world.die)
 
     async def at_point(passed: Passed) -> None:
         await taken(passed)
@@ -121,8 +121,8 @@ async def slow_writes(world: World) -> Any:
     """A store so slow that what was announced has to be announced again: submit, cancel, delete, a batch."""
     await world.rig.model.script("s", [STUCK])
     late = {
-        "submit / write / index.list_hidden",
-        "submit / commit_new / due.announce",
+        "submit / write / runs.store_text",
+        "submit / announce / due.announce",
         "cancel / CancelRequested / due.announce",
         "delete / delete_some / due.announce",
         "submit batch / put_items / batches.put_items",

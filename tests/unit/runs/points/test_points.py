@@ -26,9 +26,9 @@ STORIES: dict[str, Story] = {story.__name__: story for module in MODULES for sto
 DRIVERS = ("durable", "timer")
 
 NOT_REACHED = {
-    "drivers/due_times.py:remove_due:index.remove_hidden": "only where several submits for one number were cut off",
     "agentkit/provided.py:ProvidedAgent.check:provider.look": "asked by the deep check, for no run",
     "drivers/due_times.py:remove_due:due.set_due": "only where five races for a list's row are lost one after another",
+    "runs/listing.py:unlist_deleted:index.unlist": "only where a run is deleted while its first response is created",
     "runs/commands/branching.py:begin_branch:due.keep_announced": "only while a very long conversation is copied",
 }
 """Where the source has an effect that no story comes to, and why."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bench.figures import DORMOUSE, Line, compare
 from bench.stack import Bench
-from shared.runs.rules.schedule import SPARSE_FIRST, SPARSE_MAX, poll_gap
+from shared.runs.rules import schedule
 
 MEDIAN, P95 = 60.0, 900.0
 SIGMA = math.log(P95 / MEDIAN) / 1.6449
@@ -51,12 +51,12 @@ class Seen:
 
 def dormouse_gap(age: float, dice: random.Random) -> float:
     """The app's, with its defaults."""
-    return poll_gap(age, first=2.0, most=120.0, jitter=dice.random())
+    return schedule.poll_gap(age, first=2.0, most=120.0, jitter=dice.random())
 
 
 def sparse_gap(age: float, dice: random.Random) -> float:
     """The app's where webhooks are configured."""
-    return poll_gap(age, first=SPARSE_FIRST, most=SPARSE_MAX, jitter=dice.random())
+    return schedule.sparse_gap(age, first=2.0, most=120.0, jitter=dice.random())
 
 
 def doubling_gap(age: float, dice: random.Random) -> float:

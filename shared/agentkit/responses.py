@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from shared.agentkit import faults, lenient
 from shared.agentkit.agent import (
+    Agent,
     AgentResponse,
     AgentSession,
     AgentUpdate,
@@ -161,6 +162,15 @@ class ResponsesAgent(ProvidedAgent):
             await self._provider.command(_path_of(response_id), timeout=timeout, method="DELETE")
         except faults.ResponseMissing:
             return
+
+
+def read_alike(one: Agent, other: Agent) -> bool:
+    """Whether both find the same under a response's id: they ask the same provider, and read it by the same code."""
+    if one is other:
+        return True
+    if not (isinstance(one, ResponsesAgent) and isinstance(other, ResponsesAgent)):
+        return False
+    return one._provider is other._provider and type(one).run is type(other).run is ResponsesAgent.run
 
 
 def _this_response(body: Mapping[str, Any], response_id: str) -> AgentResponse:

@@ -52,13 +52,14 @@ def json_response(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
     once: Mapping[str, object] | None = None,
+    etag: str | None = None,
 ) -> Response:
-    """A JSON answer that caches revalidate, with a strong ETag of its bytes.
+    """A JSON answer that caches revalidate, with a strong ETag: ``etag``, else one of its bytes.
 
     ``once`` are fields of this answer alone, which nobody may keep: the ETag is that of the body without them.
     """
     content = json.dumps(body, ensure_ascii=False).encode()
-    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    etag = etag or f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     return Response(
         content=json.dumps({**body, **once}, ensure_ascii=False).encode() if once else content,
         status_code=status,
@@ -255,15 +256,18 @@ def _weight(parameters: list[str]) -> float:
     return 1.0
 
 
-def not_modified(request: Request, response: Response) -> Response:
-    """304 in place of a 200 whose ETag the caller has (RFC 9110, section 13.1.2)."""
+def is_known(request: Request, etag: str) -> bool:
+    """Whether the caller says that it has the body of that ETag."""
     known = ",".join(request.headers.getlist("if-none-match"))
-    etag = response.headers.get("etag")
-    if response.status_code != 200 or etag is None:
-        return response
     # The comparison is the weak one (RFC 9110): a proxy that compresses makes our tag weak.
     tags = {tag.strip().removeprefix("W/") for tag in known.split(",")}
-    if etag not in tags and "*" not in tags:
+    return etag in tags or "*" in tags
+
+
+def not_modified(request: Request, response: Response) -> Response:
+    """304 in place of a 200 whose ETag the caller has (RFC 9110, section 13.1.2)."""
+    etag = response.headers.get("etag")
+    if response.status_code != 200 or etag is None or not is_known(request, etag):
         return response
     # These describe a body, and a 304 has none.
     of_a_body = ("content-length", "content-type", "content-encoding")

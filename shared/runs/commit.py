@@ -91,7 +91,9 @@ async def commit(
         if isinstance(decision, Refused):
             return Committed(run=stored, refused=decision)
         # A crash between the row and the signal must leave a due row, or no wake would come for the change.
-        if outside or isinstance(fact, FROM_OUTSIDE) or _is_orphan(stored.value, decision, fact):
+        # Where nothing is left to do, nobody need come sooner.
+        from_outside = (outside and not decision.run.is_done) or isinstance(fact, FROM_OUTSIDE)
+        if from_outside or _is_orphan(stored.value, decision, fact):
             due = await _announced(ports, due, stored.value, now)
         try:
             committed = await _write(ports, stored, decision, rows, session, fact, beside, due)

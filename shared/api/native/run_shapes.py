@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
@@ -32,6 +34,8 @@ from shared.api.native.fields import (
     Url,
 )
 from shared.api.native.token_bodies import RunToken
+from shared.runs.model.calls import CallState
+from shared.runs.model.calls import ToolCall as CallRecord
 from shared.runs.model.phases import RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Run as RunRecord
 from shared.runs.queries.runs import FullRun
@@ -279,6 +283,17 @@ def run_on_the_wire(full: FullRun, *, url: str, model: str | None = None) -> Run
         "hosted_calls": [hosted_call_on_the_wire(each) for each in run.extras.hosted_calls],
         "reasoning": [reasoning_on_the_wire(each) for each in run.extras.reasoning],
     }
+
+
+def etag_of_run(run: RunRecord, calls: Sequence[CallRecord], *, url: str, model: str | None = None) -> str:
+    """The strong ETag of the run as callers see it, from its rows alone: a long value counts by its digest."""
+    waiting = [call for call in calls if call.state is CallState.WAITING]
+    asked = [QuestionRecord(call=call, arguments="") for call in waiting]
+    rest = run_on_the_wire(FullRun(run=run, calls=calls, questions=asked), url=url, model=model)
+    values = (run.result.text, run.result.output, run.result.annotations, *(call.arguments for call in waiting))
+    # A list, so that a text that reads like a digest is not one.
+    long = [value if isinstance(value, str) else [value.digest] for value in values]
+    return f'"{hashlib.sha256(json.dumps([rest, long]).encode()).hexdigest()[:32]}"'
 
 
 def _error(run: RunRecord) -> RunError | None:

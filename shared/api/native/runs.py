@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from shared import errors
 from shared.api.callers import owner_of
-from shared.api.http import json_response, not_modified, wait_of_preference, wait_of_query
+from shared.api.http import is_known, json_response, not_modified, wait_of_preference, wait_of_query
 from shared.api.native.run_bodies import (
     EXAMPLE_ANSWERS,
     EXAMPLE_RUNS,
@@ -21,7 +21,7 @@ from shared.api.native.run_bodies import (
     read_submission,
 )
 from shared.api.native.run_list import RunList, summary_on_the_wire
-from shared.api.native.run_shapes import SOONER, Run, SubmittedRun, run_on_the_wire
+from shared.api.native.run_shapes import SOONER, Run, SubmittedRun, etag_of_run, run_on_the_wire
 from shared.api.native.token_bodies import RunToken, subject_of, token_for
 from shared.api.operations import (
     IDEMPOTENCY_KEY,
@@ -131,12 +131,12 @@ async def get_run(request: Request, app: App, access: Access | None = None) -> R
     seconds = wait_of_query(request)
     run = await own_run(request, app, access)
     if not seconds or run.terminal:
-        return not_modified(request, await _answer(app, run, await calls_of(app.ports, run)))
+        return await _answer(app, run, await calls_of(app.ports, run), asked=request)
     before: object = None
     if "if-none-match" in request.headers:
         calls = await calls_of(app.ports, run)
-        response = await _answer(app, run, calls)
-        if not_modified(request, response) is response:
+        response = await _answer(app, run, calls, asked=request)
+        if response.status_code == 200:
             return response
         before = _visible_state(run, calls)
 
@@ -151,7 +151,7 @@ async def get_run(request: Request, app: App, access: Access | None = None) -> R
         now = await app.watching.until(run.id, seconds, is_other)
     if now is None:
         raise RunNotFound
-    return not_modified(request, await _answer(app, now.run, now.calls))
+    return await _answer(app, now.run, now.calls, asked=request)
 
 
 @operation(
@@ -301,15 +301,22 @@ async def _answer(
     status: int = 200,
     located: bool = False,
     token: RunToken | None = None,
+    asked: Request | None = None,
 ) -> Response:
-    body = await body_of(app, run, calls)
+    """The run. ``asked``: by this request, which may have the body already: then no long value is read."""
+    url = run_url(app, run.id)
+    etag = etag_of_run(run, calls, url=url, model=_own_model(app, run.request.agent))
     headers: dict[str, str] = {}
     if located:
-        headers |= {"Location": body["url"], "Operation-Location": body["url"]}
+        headers |= {"Location": url, "Operation-Location": url}
     if not run.terminal:
         # In the header alone: a clock in the body would change the ETag with each request.
         headers["Retry-After"] = str(_retry_after(run, app.ports.clock()))
-    return json_response(body, status=status, headers=headers, once=None if token is None else {"token": token})
+    if asked is not None and is_known(asked, etag):
+        return Response(status_code=304, headers={"Cache-Control": "no-cache", "ETag": etag, **headers})
+    body = await body_of(app, run, calls)
+    once = None if token is None else {"token": token}
+    return json_response(body, status=status, headers=headers, once=once, etag=etag)
 
 
 def _retry_after(run: RunRecord, now: datetime) -> int:

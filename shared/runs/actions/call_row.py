@@ -48,6 +48,11 @@ class CallRow:
         """The call as it was last written."""
         return self._stored.value
 
+    @property
+    def stored(self) -> Stored[ToolCall]:
+        """The same with its ETag."""
+        return self._stored
+
     def context(self) -> ToolContext:
         """What the tool may know of its call."""
         run = self._lease.run

@@ -45,10 +45,11 @@ async def run_tools(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[R
     interrupted = sum(call.value.state is CallState.STARTED for call in calls)
     ports.interruptions.add(ports.clock(), run.id, tools=interrupted)
     lease = Lease(ports, taken.run, owner, beside_others=lambda: ports.tools_at_work.count > 1)
-    started = [call for call in taken.calls if call.value.state is CallState.STARTED]
-    if started:
-        await lease.hold(_run_all(ports, [CallRow(ports, lease, call) for call in started], agent))
-    return await _settle(ports, lease.stored, owner)
+    rows = [CallRow(ports, lease, call) for call in taken.calls if call.value.state is CallState.STARTED]
+    if rows:
+        await lease.hold(_run_all(ports, rows, agent))
+    ours = (*calls, *taken.calls, *(row.stored for row in rows))  # of each call the latest comes last
+    return await _settle(ports, lease.stored, owner, tuple({call.value.index: call for call in ours}.values()))
 
 
 async def _run_all(ports: Ports, rows: Sequence[CallRow], agent: Agent) -> None:
@@ -75,17 +76,22 @@ async def _run_one(ports: Ports, row: CallRow, agent: Agent) -> None:
     await row.finish(shortened(output, settings.tool_output_bytes))
 
 
-async def _settle(ports: Ports, stored: Stored[Run], owner: str) -> Stored[Run]:
-    """No call runs any more under this lease: what the calls, read after the run, say is next."""
-    settled = await _settle_once(ports, stored, owner)
+async def _settle(ports: Ports, stored: Stored[Run], owner: str, calls: Sequence[Stored[ToolCall]] = ()) -> Stored[Run]:
+    """No call runs any more under this lease: what the calls, read after the run, say is next.
+
+    ``calls``: those of the turn, as this wake has last written or read them.
+    """
+    # Nothing changes a settled call any more; one that waits for a person may have been answered meanwhile.
+    if not calls or not all(call.value.state.is_settled for call in calls):
+        calls = await calls_of_turn(ports, stored.value)
+    settled = await _settle_once(ports, stored, owner, calls)
     if settled.refused == Refused("runnable"):  # the last question was answered meanwhile: now there are outputs
-        settled = await _settle_once(ports, settled.run, owner)
+        settled = await _settle_once(ports, settled.run, owner, await calls_of_turn(ports, settled.run.value))
     return settled.run
 
 
-async def _settle_once(ports: Ports, stored: Stored[Run], owner: str) -> Committed:
+async def _settle_once(ports: Ports, stored: Stored[Run], owner: str, rows: Sequence[Stored[ToolCall]]) -> Committed:
     turn = stored.value.turn.number
-    rows = await calls_of_turn(ports, stored.value)
     calls = [row.value for row in rows]
     fact = ToolsSettled(turn=turn, owner=owner, outputs=None)
     # What waits for a person is as good as settled, where the run ends with it.

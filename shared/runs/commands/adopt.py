@@ -6,16 +6,21 @@ import asyncio
 import re
 
 from shared.agentkit import faults
-from shared.agentkit.agent import Agent, AgentResponse, AgentSession, ContinuationToken, RunOptions
+from shared.agentkit.agent import Agent, AgentResponse, AgentSession, ContinuationToken, ResponseStatus, RunOptions
+from shared.agentkit.responses import read_alike
 from shared.agentkit.within import within
 from shared.runs.actions import outbox
 from shared.runs.actions.create import answer_of
+from shared.runs.actions.look import take_in
 from shared.runs.commit import commit
 from shared.runs.concurrency import LostRace, TooManyRaces
 from shared.runs.execution import execution
 from shared.runs.model.facts import Attempt, ResponseCreated
+from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
+from shared.runs.rules.agenda import ActionKind, early_look, next_action
 from shared.runs.rules.creating import phase_awaiting
+from shared.runs.store.runs import Stored
 
 LOOK_SECONDS = 4.0
 LOOKS_SECONDS = 8.0
@@ -27,9 +32,9 @@ _COUNT = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 async def adopt(ports: Ports, response_id: str) -> str | None:
     """The id of the run that is to be woken for this response; None when it is none of ours, or over.
 
-    An attempt of unknown outcome is adopted while it is the current one of its run; any other response of ours that no
-    row names is cancelled. Raises the provider's faults when it cannot be asked; ``TooManyRaces``,
-    ``StoreUnavailable``.
+    What its run waits for is taken in as it was read here. An attempt of unknown outcome is adopted while it is the
+    current one of its run; any other response of ours that no row names is cancelled. Raises the provider's faults
+    when it cannot be asked; ``TooManyRaces``, ``StoreUnavailable``.
     """
     with execution(ports.clock):
         return await _adopt(ports, response_id)
@@ -49,11 +54,15 @@ async def _adopt(ports: Ports, response_id: str) -> str | None:
     if stored is None:
         return None
     run = stored.value
-    # Known already: its wake looks at it again and decides, so that one place does. Webhooks come more than once.
-    if response_id in run.chain.response_ids:
-        return None if run.is_done else run.id
-    own = ports.agents.get(run.request.agent, agent)
-    if own is not agent and own.background and phase_awaiting(run, attempt) is not None:
+    own = ports.agents.get(run.request.agent)
+    if response_id in run.chain.response_ids:  # webhooks come more than once
+        if run.is_done:
+            return None
+        if own is not None and read_alike(own, agent):
+            await _take_in_known(ports, stored, own, response)
+        return run.id
+    own = own or agent
+    if own.background and not read_alike(own, agent) and phase_awaiting(run, attempt) is not None:
         response = await _look(own, response_id)  # middleware of its own may read it otherwise
         if _attempt_of(response) != attempt:  # its provider has another one under this id
             return None
@@ -69,6 +78,26 @@ async def _adopt(ports: Ports, response_id: str) -> str | None:
     except LostRace:  # the row is gone: nobody is to be woken
         return None
     return run.id
+
+
+async def _take_in_known(ports: Ports, stored: Stored[Run], agent: Agent, response: AgentResponse) -> None:
+    """Take in a response that the run may wait for, where the next thing for a wake to do is to read it.
+
+    Anything else is left to the wake that follows. Raises ``TooManyRaces``, ``StoreUnavailable``.
+    """
+    run, now = stored.value, ports.clock()
+    action = next_action(run, now) or early_look(run, now)
+    if action is None or action.kind is not ActionKind.LOOK or run.token is None:
+        return
+    # One that goes on is no news: its wake looks again.
+    if run.token.response_id != response.response_id or response.status is ResponseStatus.PENDING:
+        return
+    try:
+        await take_in(ports, stored, agent, response, outside=True)
+    except TooManyRaces:  # the provider sends it again
+        raise
+    except LostRace:  # the row is gone, which its wake finds, too
+        return
 
 
 def _attempt_of(response: AgentResponse) -> Attempt:

@@ -138,10 +138,8 @@ def accepted_at(run: Run) -> datetime:
 
 
 def _look_gap(age: float, settings: Settings, jitter: float) -> float:
-    first, most = settings.poll_first, settings.poll_max
-    if settings.openai_webhook_secret is not None:
-        first, most = max(first, schedule.SPARSE_FIRST), max(most, schedule.SPARSE_MAX)
-    return schedule.poll_gap(age, first=first, most=most, jitter=jitter)
+    gap = schedule.poll_gap if settings.openai_webhook_secret is None else schedule.sparse_gap
+    return gap(age, first=settings.poll_first, most=settings.poll_max, jitter=jitter)
 
 
 def _tools_asked(run: Run, answer: Answer, now: datetime) -> Change:

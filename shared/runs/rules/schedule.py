@@ -29,6 +29,8 @@ CROWDED_MAX = 30.0
 SPARSE_FIRST = 30.0
 SPARSE_MAX = 300.0
 """The bounds of poll gaps, in seconds, where the provider's webhooks bring the news."""
+SPARSE_SHARE = 0.5
+"""Such a gap as a share of the turn's age: a webhook that was lost costs half of the job's time at most."""
 
 
 def poll_gap(age: float, *, first: float, most: float, jitter: float) -> float:
@@ -37,9 +39,22 @@ def poll_gap(age: float, *, first: float, most: float, jitter: float) -> float:
     ``first`` and ``most`` bound it; ``jitter`` in [0, 1) spreads it by up to 10 % downwards, so that runs submitted
     together do not poll together.
     """
-    gap = min(max(1.5 * math.sqrt(max(age, 0.0)), first), most)
+    return _bounded(1.5 * math.sqrt(max(age, 0.0)), first=first, most=most, jitter=jitter)
+
+
+def sparse_gap(age: float, *, first: float, most: float, jitter: float) -> float:
+    """The same where webhooks bring the news, and a poll is only for one that was lost.
+
+    In proportion to the age, since nearly all polls are for nothing: at half of the polls the mean delay stays below a
+    second. ``first`` and ``most`` are taken where they are beyond the bounds of such gaps.
+    """
+    gap = SPARSE_SHARE * age
+    return _bounded(gap, first=max(first, SPARSE_FIRST), most=max(most, SPARSE_MAX), jitter=jitter)
+
+
+def _bounded(gap: float, *, first: float, most: float, jitter: float) -> float:
     # Downwards: spread upwards, the longest gap would exceed what was set.
-    return max(gap * (1.0 - JITTER * jitter), min(first, most))
+    return max(min(max(gap, first), most) * (1.0 - JITTER * jitter), min(first, most))
 
 
 def backoff(failures: int, *, first: float, most: float, jitter: float) -> float:

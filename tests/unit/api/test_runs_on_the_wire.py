@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 
 from shared.agentkit.agent import ContinuationToken
-from shared.api.native.run_shapes import run_on_the_wire
+from shared.api.native.run_shapes import etag_of_run, run_on_the_wire
 from shared.api.native.runs import _retry_after
+from shared.runs.model.calls import Approval, CallState, ToolCall
 from shared.runs.model.facts import Fact, LeaseRenewed, WakeCrashed
-from shared.runs.model.phases import Lease, Pending, RunningTools, WaitingForAnswers
-from shared.runs.model.run import Run
+from shared.runs.model.phases import Ended, Lease, Pending, RunningTools, RunStatus, WaitingForAnswers
+from shared.runs.model.run import PartRef, Run, Text
 from shared.runs.queries.runs import FullRun
 from shared.runs.rules.agenda import gap_to_next_try
 from shared.runs.rules.change import Before, Change
@@ -54,3 +55,29 @@ LEASED = a_run(phase=RunningTools(lease=Lease(owner="o", until=at(1))))
 def test_the_gap_in_the_body_is_the_one_in_the_header(run: Run, gap: float) -> None:
     assert run_on_the_wire(FullRun(run=run), url="")["retry_after"] == gap
     assert _retry_after(run, NOW) == gap
+
+
+def test_the_etag_changes_with_whatever_a_caller_sees_and_with_nothing_else() -> None:
+    call = ToolCall(
+        session_id="a" * 32,
+        number=1,
+        turn=1,
+        index=0,
+        call_id="c",
+        name="send",
+        arguments="{}",
+        state=CallState.WAITING,
+        approval=Approval.PENDING,
+    )
+    run = a_run(phase=Ended(status=RunStatus.COMPLETED, completed_at=NOW), deadline_at=None)
+    digest = "d" * 32
+    texts: list[Text] = ["", "a", digest, PartRef(digest, 1, "a"), PartRef("e" * 32, 1, "a")]
+    runs: list[tuple[Run, tuple[ToolCall, ...]]]
+    runs = [(replace(run, result=replace(run.result, text=text)), ()) for text in texts]
+    runs += [(replace(run, result=replace(run.result, output=PartRef(each, 1, ""))), ()) for each in (digest, "e" * 32)]
+    runs += [(replace(run, counters=replace(run.counters, wakes=9)), ()), (run, (call,))]
+    runs += [(run, (replace(call, arguments=text),)) for text in texts[2:]]
+    assert len({etag_of_run(one, calls, url="u") for one, calls in runs}) == len(runs)
+    again = replace(run, result=replace(run.result, text=PartRef(digest, 1, "a")))
+    assert etag_of_run(again, (), url="u") == etag_of_run(*runs[3], url="u")
+    assert etag_of_run(again, (), url="u", model="m") != etag_of_run(again, (), url="u", model="n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -309,7 +311,13 @@ async def test_the_run_is_read_by_its_own_agent(rigs: NewRig) -> None:
 
 async def test_what_the_run_s_own_agent_has_under_the_id_is_compared_too(rigs: NewRig) -> None:
     """Two providers may hand out the same id: the signed webhook says nothing of the other one's response."""
-    rig = await rigs([workshop.build_judge])
+    used: list[Provider] = []
+
+    def with_its_own(given: Settings, shared: Provider) -> Agent:
+        used.append(Provider(shared._config))
+        return workshop.build_judge(given, used[-1])
+
+    rig = await rigs([with_its_own])
     await rig.model.script("s", [{"text": "Found.", "faults": LOST}])
     run_id = await rig.start(agent="judge")
     (response,) = await rig.model.responses()
@@ -319,3 +327,60 @@ async def test_what_the_run_s_own_agent_has_under_the_id_is_compared_too(rigs: N
     run = await rig.run(run_id)
     assert (run.status, run.chain.response_ids) == (RunStatus.QUEUED, ())
     assert not await cancelled(rig, response.id)
+    for provider in used:
+        await provider.close()
+
+
+@pytest.mark.parametrize("agent", ["workshop", "judge"])
+async def test_the_end_that_it_tells_of_is_read_once(rigs: NewRig, agent: str) -> None:
+    rig = await rigs([workshop.build_judge])
+    await rig.model.script("s", [{"text": '{"guilty": true, "months": 3}'}])
+    run_id = await rig.start(agent=agent)
+    (response,) = await rig.model.responses()
+    rig.clock.move(1.5)
+    assert await tell(rig, response.id) == run_id
+    run = await rig.run(run_id)
+    assert (run.status, run.is_done, run.counters.wakes) == (RunStatus.COMPLETED, True, 2)
+    assert (await rig.wake(run_id)).wake_in is None
+    assert await tell(rig, response.id) is None
+    assert len(await rig.model.log("retrieve")) == 2, "once for each webhook, and never by a wake"
+
+
+async def test_the_tools_that_it_tells_of_are_run_by_the_wake(rig: Rig) -> None:
+    await rig.model.script("s", [{"calls": [{"name": "work", "arguments": {"label": "a"}}]}, {"text": "And on."}])
+    run_id = await rig.start()
+    (response,) = await rig.model.responses()
+    rig.clock.move(1.5)
+    assert await tell(rig, response.id) == run_id
+    assert isinstance((await rig.run(run_id)).phase, RunningTools)
+    row = await rig.app.ports.due.get(run_id)
+    assert row is not None
+    assert row.due <= rig.clock.now + timedelta(seconds=60), "announced: the signal may get lost"
+    await rig.wake(run_id)
+    assert len(await rig.model.log("retrieve")) == 1
+    await rig.finish(run_id)
+    assert await rig.text(run_id) == "And on."
+
+
+@pytest.mark.parametrize(
+    ("fields", "backs_off", "status"),
+    [({"deadline_seconds": 1}, None, RunStatus.FAILED), ({}, 60, RunStatus.IN_PROGRESS)],
+    ids=["past its deadline", "backing off after a crash"],
+)
+async def test_what_a_wake_would_not_read_now_is_left_to_it(
+    rig: Rig, fields: dict[str, Any], backs_off: float | None, status: RunStatus
+) -> None:
+    await rig.model.script("s", [{"text": "Late."}])
+    run_id = await rig.start(**fields)
+    (response,) = await rig.model.responses()
+    rig.clock.move(1.5)
+    if backs_off is not None:
+        stored = await rig.app.ports.runs.load(run_id)
+        assert stored is not None
+        resume_at = rig.clock.now + timedelta(seconds=backs_off)
+        schedule = replace(stored.value.schedule, resume_at=resume_at, crashes=1)
+        await rig.app.ports.runs.save(stored, replace(stored.value, schedule=schedule))
+    assert await tell(rig, response.id) == run_id
+    assert (await rig.run(run_id)).status is RunStatus.IN_PROGRESS
+    await rig.wake(run_id)
+    assert (await rig.run(run_id)).status is status

@@ -309,6 +309,7 @@ def still_pending(response_id: str = "resp_1") -> AgentResponse:
         (0, 3_000, 82.158, {}),
         (0, 9_000, 120.0, {}),
         (99, 100, 30.0, {"openai_webhook_secret": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3"}),
+        (0, 100, 50.0, {"openai_webhook_secret": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3"}),
         (0, 90_000, 300.0, {"openai_webhook_secret": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3"}),
     ],
 )

@@ -8,8 +8,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
+from shared.api.native.runs import get_run
 from shared.runs.store.tables import Table
+from tests.unit.api.conftest import request
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Driver as Host
 
@@ -108,11 +111,30 @@ async def test_the_sweep_looks_into_the_list_once_for_each_status_and_no_more(ri
     assert looks["get"] == (2 if driver == "durable" else 0)
 
 
-async def test_a_turn_with_tools_reads_its_calls_before_they_run_and_after(rig: Rig) -> None:
+async def test_a_turn_with_tools_reads_its_calls_once(rig: Rig) -> None:
     work = {"name": "work", "arguments": {"label": "a"}}
     await rig.model.script("s", [{"calls": [work, work]}, {"text": "Once."}])
     run_id = await rig.start()
     rig.clock.move(2)
     await rig.wake(run_id)
     # The lease with both starts, the end of each, and what they came to.
-    assert await operations(rig, lambda: rig.wake(run_id)) == {"get": 1, "query": 2, "commit": 4}
+    assert await operations(rig, lambda: rig.wake(run_id)) == {"get": 1, "query": 1, "commit": 4}
+
+
+async def test_a_caller_who_has_a_long_run_already_costs_one_read_of_its_row(rig: Rig) -> None:
+    await rig.model.script("s", [{"text": "é" * 60_000}])
+    run = await rig.finish(await rig.start(owner="function"))
+    answers: list[Response] = []
+
+    async def ask(**headers: str) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        asked = request(headers={"x-functions-key": "k", **named}, path={"run_id": run.id})
+        answers.append(await get_run(asked, rig.app))
+
+    assert await operations(rig, ask) == {"get": 2}, "the row, and the part with the text"
+    first = answers[0]
+    etag = first.headers["etag"]
+    assert await operations(rig, lambda: ask(if_none_match=etag)) == {"get": 1}
+    assert (answers[1].status_code, answers[1].body, answers[1].headers["etag"]) == (304, b"", etag)
+    assert await operations(rig, lambda: ask(if_none_match='"x"')) == {"get": 2}
+    assert (answers[2].body, answers[2].headers["etag"]) == (first.body, etag)

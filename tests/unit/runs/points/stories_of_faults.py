@@ -9,7 +9,7 @@ from local.points.names import Passed
 from shared.runs.commands.adopt import adopt
 from shared.runs.model.phases import RunStatus
 from shared.runs.store.tables import Change, Kind, Table
-from tests.unit.runs.points.stories import DONE, STUCK, call, calls, outcome_of, start, when
+from tests.unit.runs.points.stories import DONE, LONG, STUCK, call, calls, outcome_of, start, when
 from tests.unit.runs.points.world import Process, World
 
 LOST = {"create": [{"drop": True, "after_accept": True}]}
@@ -62,6 +62,22 @@ async def a_webhook(world: World) -> Any:
     await world.rig.model.script("lost", [{"attempts": [DONE, STUCK], "faults": LOST}])
     run_id = await start(world, "lost")
     await tell(world, await first_response(world))
+    await world.go_on()
+    return await outcome_of(world, run_id)
+
+
+async def told_ends(world: World) -> Any:
+    """Responses whose end the provider tells of before anybody looks: one asks for tools, the next one is the last."""
+    await world.rig.model.script("told", [calls(call("work", "a")), {"text": LONG}])
+    run_id = await start(world, "told")
+    for number in (1, 2):
+
+        async def is_made(number: int = number) -> bool:
+            return len(await world.rig.model.responses()) >= number
+
+        await world.go_on(is_made)
+        world.rig.clock.move(1.5)  # it has ended, and the first look is not due yet
+        await tell(world, (await world.rig.model.responses())[number - 1].id)
     await world.go_on()
     return await outcome_of(world, run_id)
 
@@ -193,6 +209,7 @@ async def the_list_left_behind(world: World) -> Any:
 STORIES = (
     unlucky_creates,
     a_webhook,
+    told_ends,
     an_unwanted_response,
     a_lost_response,
     a_deadline,

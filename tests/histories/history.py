@@ -86,13 +86,31 @@ def play(seed: int, backend: Backend | None = None, *, steps: int | None = None)
 def _made_repeatable(played: Played, random: Random) -> Iterator[None]:
     """Ids and nonces from the seed; nothing logged, and no row in memory read twice: histories are many."""
     before, disabled, decode, decide = secrets.token_hex, logging.root.manager.disable, rows.decode, commit.decide
+    column, read, write = rows._Column, rows._Column.read, rows._Column.write
     records: dict[int, tuple[Any, Any]] = {}
+    values_read: dict[Any, Any] = {}
+    values_written: dict[tuple[int, int], tuple[Any, Any]] = {}
 
     def decoded(kind: type[Any], values: Any) -> Any:
         # Rows in memory never change, and a record is read many times: with the row, whose address must stay taken.
         if id(values) not in records:
             records[id(values)] = (values, decode(kind, values))
         return records[id(values)][1]
+
+    def read_once(self: Any, values: Any) -> Any:
+        # Most parts of a run stay as they are from one write to the next, and all are frozen.
+        texts = [values.get(f"{name}{end}") for name in self.texts for end in ("", "_part")]
+        key = (id(self), rows._whole(self.name, values), *texts)
+        if key not in values_read:
+            values_read[key] = read(self, values)
+        return values_read[key]
+
+    def written_once(self: Any, value: Any) -> Any:
+        # What was written is what the next write of the same process is compared with.
+        key = (id(self), id(value))
+        if key not in values_written:
+            values_written[key] = (value, write(self, value))
+        return dict(values_written[key][1])
 
     def decided(given: Before, fact: Fact, *rest: Any) -> Decision:
         decision = decide(given, fact, *rest)
@@ -102,11 +120,13 @@ def _made_repeatable(played: Played, random: Random) -> Iterator[None]:
 
     secrets.token_hex = lambda size=16: f"{random.getrandbits(8 * size):0{2 * size}x}"
     runs.decode = seen_module.decode = decoded
+    column.read, column.write = read_once, written_once  # type: ignore[method-assign]
     commit.decide = decided
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
+        column.read, column.write = read, write  # type: ignore[method-assign]
         secrets.token_hex, runs.decode, seen_module.decode, commit.decide = before, decode, decode, decide
         logging.disable(disabled)
 
@@ -194,7 +214,7 @@ class _History:
         """The sweep's timer: it is passed over while nothing is due, which would change nothing."""
         world = self.world
         while True:
-            due = min((moment_of(row.values["due"]) for row in world.rows()[Table.DUE]), default=None)
+            due = min((moment_of(row.values["due"]) for row in world.backend.table(Table.DUE)), default=None)
             left = 3_600.0 if due is None else (due - world.now()).total_seconds()
             await asyncio.sleep(min(max(world.settings.sweep_every, left), 3_600.0 if self.calm else 60.0))
             try:
@@ -208,6 +228,9 @@ class _History:
         """Start a process anew where one has ended."""
         world = self.world
         while True:
+            process = world.processes[place]
+            if process.ports.agents:
+                await process.ended.wait()
             await asyncio.sleep(self.random.uniform(0.5, 30.0) if not self.calm else 600.0)
             process = world.processes[place]
             lacks = not process.ports.agents

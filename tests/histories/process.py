@@ -42,6 +42,7 @@ class Process:
     def __init__(self, world: World, *, lacks_agent: bool = False) -> None:
         self.world = world
         self.alive = True
+        self.ended = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._frozen_until = 0.0
         agents = {} if lacks_agent else _agents_of(self)
@@ -75,6 +76,7 @@ class Process:
         """End it, in the middle of whatever it does."""
         if self.alive:
             self.alive = False
+            self.ended.set()
             self.world.seen["process cut"] += 1
             for task in [*self._tasks]:
                 task.cancel()
@@ -98,8 +100,10 @@ class Process:
         world = self.world
         if self.alive and world.happens("cut"):
             self.cut()
-        most = 12.0 if world.happens("slow") else LATENCY
-        await asyncio.sleep(max(world.random.random() * most, self._frozen_until - world.seconds()))
+        # Its latency came before it: between the two, nobody else sees a difference.
+        slow = world.random.random() * 12.0 if world.happens("slow") else 0.0
+        if (gap := max(slow, self._frozen_until - world.seconds())) > 0.0:
+            await asyncio.sleep(gap)
         if not self.alive:
             raise Killed
 

@@ -23,6 +23,7 @@ from shared.runs.model.phases import WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.rules.change import Before, Decision, Refused
 from shared.runs.store import rows, runs
+from shared.runs.store.azure import AzureTables
 from shared.runs.store.rows import moment_of
 from shared.runs.store.tables import Table
 from shared.settings import Settings
@@ -32,7 +33,7 @@ from tests.histories.hub import TaskHub
 from tests.histories.loop import NothingLeft, run_virtually
 from tests.histories.process import Process
 from tests.histories.rates import CALM, drawn
-from tests.histories.store import Backend, InMemory
+from tests.histories.store import Backend, InMemory, OnService
 from tests.histories.world import World
 from tests.parts.invariants import AT_REST, RULES, Seen, Violation, check
 from tests.parts.invariants import seen as seen_module
@@ -80,6 +81,16 @@ def play(seed: int, backend: Backend | None = None, *, steps: int | None = None)
         except NothingLeft:
             played.add([Violation("everything_ends", "everybody waits for somebody else")])
     return played
+
+
+def play_on(service: str, seed: int, *, steps: int | None = None) -> Played:
+    """The same over new tables of the service behind a connection string."""
+    prefix = f"h{secrets.token_hex(8)}"
+    backend = OnService(lambda: AzureTables.from_connection_string(service, prefix))
+    try:
+        return play(seed, backend, steps=steps)
+    finally:
+        backend.close()
 
 
 @contextmanager
@@ -257,7 +268,9 @@ class _History:
     def check_always(self) -> None:
         """Hold the world against what must hold between any two writes."""
         self.world.seen["checked between writes"] += 1
-        self.played.add(check(self.seen(), BETWEEN_WRITES))
+        late = self.world.seconds() < self.world.stood_still_until
+        rules = [each for each in BETWEEN_WRITES if not (late and each.name == "every_row_has_somebody_who_looks")]
+        self.played.add(check(self.seen(), rules))
 
     def check(self, *, purged: frozenset[str] = frozenset()) -> None:
         """Hold it against what must hold at rest."""
@@ -266,6 +279,8 @@ class _History:
         for versions in seen.versions.values():
             for run in versions:
                 self.world.seen[f"phase {type(run.phase).__name__}"] += 1
+            self.world.seen["run resumed"] += versions[0].request.resumes
+            self.world.seen["run that left calls to its caller"] += versions[-1].result.open_calls > 0
             if versions[-1].terminal:
                 self.world.seen[f"end {versions[-1].result.error_code or versions[-1].status}"] += 1
 

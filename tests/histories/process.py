@@ -18,6 +18,7 @@ from shared.drivers.driver import Driver
 from shared.drivers.durable import Hub
 from shared.runs.model.callbacks import NoShare, Sent, Share
 from shared.runs.ports import Ports
+from shared.runs.store.due import ANNOUNCE_AGAIN
 from shared.runs.store.tables import StoreUnavailable
 from tests.histories.provider import Made, ModelAgent, response_of
 from tests.histories.store import ProcessTables
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 _current: ContextVar[Process] = ContextVar("_current")
 """Whose code runs: the tools are the same in all processes."""
+
+MENDED_AFTER = 500.0
+"""Seconds until a process that stood still over a write has announced again what it wrote: it may do so twice."""
 
 CHECKED = 0.03
 """Share of the writes after which what must always hold is looked at."""
@@ -110,10 +114,13 @@ class Process:
     async def store_operation(self, do: Callable[[], T], *, writes: bool) -> T:
         """One operation of the store."""
         world = self.world
+        began = world.seconds()
         await self._before()
         if world.happens("outage_before"):
             raise StoreUnavailable("out of reach")
         result = do()
+        if writes and world.seconds() - began > ANNOUNCE_AGAIN.total_seconds():
+            world.stood_still_until = world.seconds() + MENDED_AFTER
         if writes and world.random.random() < CHECKED:
             world.at_writes()
         await self._after()

@@ -97,6 +97,8 @@ async def commit(
             due = await _announced(ports, due, stored.value, now)
         try:
             committed = await _write(ports, stored, decision, rows, session, fact, beside, due)
+            if due is not None:  # this process may have stood still over its write, and the row is gone since
+                await ports.due.keep_announced(due, ports.clock())
             time_is_written()
             return committed
         except Conflict as error:

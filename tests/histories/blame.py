@@ -47,11 +47,12 @@ def run_is(run: Run, prefix: str) -> bool:
 
 def planned_ends(asked: Asked, settings: Settings) -> set[RunStatus]:
     """How the run may end where nothing goes wrong."""
-    if len(asked.plan) > asked.turns:
+    course = asked.course
+    if len(course) > asked.turns:
         return {RunStatus.FAILED}
-    last = RunStatus(asked.plan[-1].status)
+    last = RunStatus.COMPLETED if asked.leaves_calls(course[-1]) else RunStatus(course[-1].status)
     # A response that nobody heard of is one of those that fail, too: fewer are left then.
-    if any(turn.fails > settings.create_restarts for turn in asked.plan):
+    if any(turn.fails > settings.create_restarts for turn in course):
         return {RunStatus.FAILED, last}
     return {last}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from shared.drivers.retention import retain
@@ -21,17 +21,29 @@ from shared.runs.commands.submission import Submission
 from shared.runs.commands.submit import submit
 from shared.runs.concurrency import LostRace
 from shared.runs.model.batch import run_of
+from shared.runs.model.callers_tools import CallersTools
 from shared.runs.model.calls import CallState
 from shared.runs.model.facts import Approve
 from shared.runs.model.ids import parse_run_id
+from shared.runs.rules.approvals import approval_id
 from shared.runs.store.tables import StoreUnavailable
 from tests.histories.process import Process
 from tests.histories.provider import PlannedTurn, to_text
-from tests.histories.world import Asked, World
+from tests.histories.world import CALLERS, Asked, World
 
 T = TypeVar("T")
 
 OWNER = "owner"
+FUNCTIONS = CallersTools(definitions=({"type": "function", "name": CALLERS, "parameters": {"type": "object"}},))
+NO_FUNCTIONS = CallersTools()
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a session waits for from its caller: the ids of calls to make, and of approvals to answer."""
+
+    to_make: tuple[str, ...] = ()
+    to_approve: tuple[str, ...] = ()
 
 
 class Client:
@@ -67,11 +79,18 @@ class Client:
 
     # --- what is asked -----------------------------------------------------------------------------------
 
-    async def submit(self, session_id: str | None = None) -> None:
-        """A run of a new session, or the next of one that is there."""
-        random, asked = self.world.random, self._asked()
+    async def submit(self, session_id: str | None = None, left: Left | None = None) -> None:
+        """A run of a new session, or the next of one that is there, with what that had left to its caller."""
+        random, left = self.world.random, left or Left()
+        asked = self._asked(resumes=bool(left.to_approve), leaves=random.random() < 0.3)
+        wanted = self._submission(asked)
+        outputs = [{"type": "function_call_output", "call_id": each, "output": "fetched"} for each in left.to_make]
+        self.world.seen["outputs brought"] += len(outputs)
+        self.world.seen["approvals brought"] += len(left.to_approve)
         wanted = replace(
-            self._submission(asked),
+            wanted,
+            items=(*outputs, *wanted.items),
+            approvals={each: Approve(approve=random.random() < 0.7) for each in left.to_approve},
             session_id=session_id,
             agent=None if session_id else random.choice(["talker", "talker", "talker", "caller"]),
             callback_url=random.choice([None, "https://receiver.example/"]),
@@ -93,16 +112,20 @@ class Client:
         if run_id is not None and run_id not in self.runs:
             self.runs.append(run_id)
 
-    def _asked(self) -> Asked:
+    def _asked(self, *, resumes: bool = False, leaves: bool = False) -> Asked:
         random, number = self.world.random, len(self.world.asked)
-        plan, deadline = self._plan(), random.choice([86_400.0, 86_400.0, 86_400.0, 120.0])
+        names = ["work", "pay", "send", *([CALLERS, "send"] if leaves else [])]
+        plan, deadline = self._plan(names), random.choice([86_400.0, 86_400.0, 86_400.0, 120.0])
         if deadline < 1_000.0:  # it ends while the model thinks, and what thinks on is seen
             plan = (*plan[:-1], replace(plan[-1], think=1e7))
         asked = Asked(
             plan=plan,
             words=f"word-{number}-{secrets.token_hex(4)}",
             deadline=deadline,
-            turns=random.choice([20, 20, 20, 1]),
+            # What it resumes is a turn of its own.
+            turns=20 if resumes else random.choice([20, 20, 20, 1]),
+            hands_over=leaves and random.random() < 0.7,
+            resumes=resumes,
         )
         self.world.asked[str(number)] = asked
         return asked
@@ -115,13 +138,15 @@ class Client:
             metadata={"n": str(len(self.world.asked) - 1)},
             deadline_seconds=asked.deadline,
             turns=asked.turns,
+            hands_over=asked.hands_over,
+            tools=FUNCTIONS if any(name == CALLERS for turn in asked.plan for name, _ in turn.calls) else NO_FUNCTIONS,
         )
 
-    def _plan(self) -> tuple[PlannedTurn, ...]:
+    def _plan(self, known: list[str]) -> tuple[PlannedTurn, ...]:
         random = self.world.random
         turns = []
         for _ in range(random.choice([0, 0, 1, 1, 2])):
-            names = random.choices(["work", "pay", "send"], k=random.choice([1, 1, 2, 3]))
+            names = random.choices(known, k=random.choice([1, 1, 2, 3]))
             seconds = random.choice([0.0, 0.0, 1.5, 30.0, 90.0])
             calls = tuple((name, f'{{"seconds": {seconds}}}') for name in names)
             turns.append(PlannedTurn(think=random.choice([0.0, 1.0, 20.0]), calls=calls))
@@ -144,7 +169,31 @@ class Client:
         if self.runs:
             parsed = parse_run_id(self.world.random.choice(self.runs))
             assert parsed is not None
-            await self.submit(parsed[0])
+            left = await self._left(parsed[0])
+            # Now and then it forgets, and is told so.
+            await self.submit(parsed[0], left if self.world.random.random() < 0.9 else None)
+
+    async def _left(self, session_id: str) -> Left | None:
+        """What the session waits for, as its last response says."""
+
+        async def do(process: Process) -> Left:
+            store = process.ports.runs
+            session = await store.load_session(session_id)
+            if session is None or session.value.open_calls is None:
+                return Left()
+            calls = [
+                call.value
+                for run in await store.runs_of(session_id, [session.value.open_calls])
+                for call in await store.calls(run, run.turn.number)
+                if call.value.state is CallState.HANDED_OVER
+            ]
+            to_approve = [approval_id(call) for call in calls if call.awaits_approval]
+            return Left(
+                to_make=tuple(call.call_id for call in calls if not call.awaits_approval),
+                to_approve=() if session.value.answered_in is not None else tuple(to_approve),
+            )
+
+        return await self.call("follow", do)
 
     async def resend(self) -> None:
         """The same request once more."""

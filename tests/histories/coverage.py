@@ -13,6 +13,7 @@ FACTS = tuple(sorted(fact.__name__ for fact in typing.get_args(facts.Fact)))
 PHASES = ("Creating", "Pending", "RunningTools", "WaitingForAnswers", "Ended")
 COMMANDS = (
     "submit",
+    "follow",
     "resend",
     "answer",
     "cancel",
@@ -27,7 +28,19 @@ COMMANDS = (
     "time_passes",
 )
 ENDS = ("completed", "incomplete", "cancelled", "deadline_exceeded", "answer_timeout", "turn_limit", "server_error")
-OTHERS = ("process cut", "tool start", "purged", "checked between writes", "driver durable", "driver timer")
+OTHERS = (
+    "process cut",
+    "tool start",
+    "purged",
+    "checked between writes",
+    "driver durable",
+    "driver timer",
+    "run that left calls to its caller",
+    "run resumed",
+    "outputs brought",
+    "approvals brought",
+    "refused tool_outputs_missing",
+)
 
 WANTED = (
     *(f"fact {name}" for name in FACTS),

@@ -18,6 +18,7 @@ from shared.drivers.driver import Driver
 from shared.drivers.durable import Hub
 from shared.runs.model.callbacks import NoShare, Sent, Share
 from shared.runs.ports import Ports
+from shared.runs.store.due import ANNOUNCE_AGAIN
 from shared.runs.store.tables import StoreUnavailable
 from tests.histories.provider import Made, ModelAgent, response_of
 from tests.histories.store import ProcessTables
@@ -32,6 +33,9 @@ T = TypeVar("T")
 _current: ContextVar[Process] = ContextVar("_current")
 """Whose code runs: the tools are the same in all processes."""
 
+MENDED_AFTER = 500.0
+"""Seconds until a process that stood still over a write has announced again what it wrote: it may do so twice."""
+
 CHECKED = 0.03
 """Share of the writes after which what must always hold is looked at."""
 
@@ -42,6 +46,7 @@ class Process:
     def __init__(self, world: World, *, lacks_agent: bool = False) -> None:
         self.world = world
         self.alive = True
+        self.ended = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._frozen_until = 0.0
         agents = {} if lacks_agent else _agents_of(self)
@@ -75,6 +80,7 @@ class Process:
         """End it, in the middle of whatever it does."""
         if self.alive:
             self.alive = False
+            self.ended.set()
             self.world.seen["process cut"] += 1
             for task in [*self._tasks]:
                 task.cancel()
@@ -98,18 +104,23 @@ class Process:
         world = self.world
         if self.alive and world.happens("cut"):
             self.cut()
-        most = 12.0 if world.happens("slow") else LATENCY
-        await asyncio.sleep(max(world.random.random() * most, self._frozen_until - world.seconds()))
+        # Its latency came before it: between the two, nobody else sees a difference.
+        slow = world.random.random() * 12.0 if world.happens("slow") else 0.0
+        if (gap := max(slow, self._frozen_until - world.seconds())) > 0.0:
+            await asyncio.sleep(gap)
         if not self.alive:
             raise Killed
 
     async def store_operation(self, do: Callable[[], T], *, writes: bool) -> T:
         """One operation of the store."""
         world = self.world
+        began = world.seconds()
         await self._before()
         if world.happens("outage_before"):
             raise StoreUnavailable("out of reach")
         result = do()
+        if writes and world.seconds() - began > ANNOUNCE_AGAIN.total_seconds():
+            world.stood_still_until = world.seconds() + MENDED_AFTER
         if writes and world.random.random() < CHECKED:
             world.at_writes()
         await self._after()

@@ -32,6 +32,10 @@ class Backend(Protocol):
         """All rows."""
         ...
 
+    def table(self, table: Table) -> Sequence[Row]:
+        """All rows of one table."""
+        ...
+
     def runs(self) -> list[Run]:
         """All runs as they stand."""
         ...
@@ -52,6 +56,10 @@ class InMemory:
         """All rows."""
         return {table: self.tables.rows(table) for table in Table}
 
+    def table(self, table: Table) -> Sequence[Row]:
+        """All rows of one table."""
+        return self.tables.rows(table)
+
     def runs(self) -> list[Run]:
         """All runs as they stand."""
         return [decode(Run, row.values) for row in self.tables.rows(Table.RUNS) if row.key.startswith("run:")]
@@ -71,7 +79,11 @@ class OnService:
 
     def rows(self) -> Mapping[Table, Sequence[Row]]:
         """All rows."""
-        return {table: self.do(_listed(self.tables.query(table, None))) for table in Table}
+        return {table: self.table(table) for table in Table}
+
+    def table(self, table: Table) -> Sequence[Row]:
+        """All rows of one table."""
+        return self.do(_listed(self.tables.query(table, None)))
 
     def runs(self) -> list[Run]:
         """All runs as they stand."""

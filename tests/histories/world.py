@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CALLERS = "fetch"
+"""A function that callers bring."""
+
 LATENCY = 0.05
 """Seconds that an operation takes at most, unless it is slow: in which order those of two processes come is random."""
 
@@ -49,6 +52,27 @@ class Asked:
     words: str
     deadline: float
     turns: int = 20
+    """The most that it may have."""
+
+    hands_over: bool = False
+    """Whether it ends with what its caller is to approve."""
+
+    resumes: bool = False
+    """Whether it brings answers about calls, which take the place of its first turn."""
+
+    @property
+    def course(self) -> tuple[PlannedTurn, ...]:
+        """The turns that it has where nothing goes wrong: up to the first that leaves something to its caller."""
+        turns = self.plan[min(1, len(self.plan) - 1) :] if self.resumes else self.plan
+        for count, turn in enumerate(turns, start=1):
+            if self.leaves_calls(turn):
+                return turns[:count]
+        return turns
+
+    def leaves_calls(self, turn: PlannedTurn) -> bool:
+        """Whether the run ends with calls of this turn."""
+        names = {name for name, _ in turn.calls}
+        return CALLERS in names or (self.hands_over and "send" in names)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +104,9 @@ class World:
 
     at_writes: Callable[[], None] = lambda: None
     """Called now and then between two writes."""
+
+    stood_still_until: float = 0.0
+    """Until when a due row may be missing, since a process stood still between its announcement and its write."""
 
     hub: TaskHub = field(init=False)
 

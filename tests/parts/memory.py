@@ -74,14 +74,11 @@ class MemoryTables:
 
     def rows(self, table: Table, partition: str | None = None) -> list[Row]:
         """Everything in a table, in key order, without hooks: for a test to look at."""
-        kept = [
-            row
-            for (at, _), rows in self._rows.items()
-            if at is table
-            for row in rows.values()
-            if partition in (None, row.partition)
-        ]
-        return sorted(kept, key=lambda row: (ordinal(row.partition), ordinal(row.key)))
+        if partition is not None:
+            rows = self._rows.get((table, partition), {})
+            return [rows[key] for key in sorted(rows, key=ordinal)]
+        partitions = sorted((at for of, at in self._rows if of is table), key=ordinal)
+        return [row for each in partitions for row in self.rows(table, each)]
 
     async def get(self, table: Table, partition: str, key: str) -> Row | None:
         """One row by its keys; None when it (or the table) is absent."""
@@ -130,7 +127,7 @@ class MemoryTables:
             for row in self.rows(table, partition)
             if (first is None or ordinal(row.key) >= ordinal(first))
             and (before is None or ordinal(row.key) < ordinal(before))
-            and all(holds(row.values.get(name), *condition) for name, condition in (where or {}).items())
+            and (not where or all(holds(row.values.get(name), *condition) for name, condition in where.items()))
         ]
         await self._leave(lost, "query", table, partition, ())
         for row in found[:limit]:

@@ -36,7 +36,7 @@ async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> 
 
     Raises ``LostRace`` for a right that another has taken and for a batch that is gone, ``StoreUnavailable``.
     """
-    races = Races(stored.value.id)
+    races, due = Races(stored.value.id), None
     while True:
         now = ports.clock()
         decision = decide_batch(stored.value, fact, now, ports.settings)
@@ -44,7 +44,7 @@ async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> 
             return CommittedBatch(batch=stored, refused=decision)
         # As for a run: should the caller die before it signals the driver, the sweep looks.
         if isinstance(fact, FROM_OUTSIDE):
-            await ports.due.announce(stored.value.id, now)
+            due = await ports.due.announce(stored.value.id, now)
         listing = await before_change(ports, stored, decision.batch)
         try:
             saved = await ports.batches.save(stored, decision.batch, decision.results)
@@ -57,6 +57,8 @@ async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> 
             stored = replace(again, listing=stored.listing)
             races.lost()
             continue
+        if due is not None:  # this process may have stood still over its write, and the row is gone since
+            await ports.due.keep_announced(due, ports.clock())
         if saved.value.status is not stored.value.status:
             log.info("%s is %s", saved.value.id, saved.value.status)
         saved = replace(saved, listing=await after_change(ports, stored.value, saved.value, listing))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from local.stack.parts import Azurite
 from tests.histories.defects import BY_NAME
-from tests.histories.history import play
+from tests.histories.history import Played, play, play_on
 from tests.parts.cases import cases
 
 
@@ -17,6 +18,19 @@ def test_nothing_is_lost_in_some_hundred_histories() -> None:
 @cases("seed", range(20))
 def test_nothing_is_lost_in_a_few_histories(seed: int) -> None:
     assert play(seed).violations == []
+
+
+@pytest.mark.thorough
+def test_a_history_is_the_same_over_a_service(azurite: Azurite) -> None:
+    for seed in range(5):
+        over_service, in_memory = play_on(azurite.connection_string, seed), play(seed)
+        assert over_service.violations == []
+        assert _events(over_service) == _events(in_memory), f"seed {seed}"
+
+
+def _events(played: Played) -> dict[str, int]:
+    """What happened; the phases aside, which a service shows only as they are at the end."""
+    return {name: count for name, count in played.seen.items() if not name.startswith("phase ")}
 
 
 def test_a_seed_is_always_the_same_history() -> None:

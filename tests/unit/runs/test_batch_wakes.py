@@ -511,6 +511,24 @@ async def test_what_a_caller_changes_is_announced_to_the_sweep_first(
     assert (due is not None) is announced
 
 
+async def test_a_batch_is_announced_again_by_whoever_stood_still_over_its_write(
+    ports: Ports, clock: Clock, tables: MemoryTables
+) -> None:
+    stored = await ports.batches.create(a_batch())
+
+    async def before(operation: str, table: Table, *_: object) -> None:
+        if operation == "commit" and table is Table.BATCHES:
+            tables.before = None
+            clock.move(120)
+            row = await ports.due.get(ID)
+            assert row is not None
+            assert await ports.due.remove(row, clock())
+
+    tables.before = before
+    await commit_batch(ports, stored, BatchDeleted(runs=True))
+    assert await ports.due.get(ID) is not None
+
+
 async def test_a_lost_race_is_decided_again_but_for_the_right_to_call_back(ports: Ports) -> None:
     stale = await ports.batches.create(a_batch(callback_url="https://x.example"))
     await ports.batches.save(stale, replace(stale.value, progress=replace(stale.value.progress, completed=1)))

@@ -136,6 +136,26 @@ async def test_what_takes_long_to_write_is_announced_again(
     assert due.announced_at == at(announced)
 
 
+async def test_a_process_that_stood_still_over_its_write_announces_it_again(
+    ports: Ports, clock: Clock, tables: MemoryTables
+) -> None:
+    stored = await put(ports, a_run(phase=OVER))
+
+    async def before(operation: str, table: Table, *_: object) -> None:
+        if operation == "commit" and table is Table.RUNS:
+            tables.before = None
+            clock.move(120)
+            row = await ports.due.get(RUN)
+            assert row is not None
+            assert await ports.due.remove(row, clock()), "a sweep found the run over as it was"
+
+    tables.before = before
+    await commit(ports, stored, facts.Deleted(keep=9))
+    due = await ports.due.get(RUN)
+    assert due is not None
+    assert due.due == at(180)
+
+
 @pytest.mark.parametrize(("nonce", "announced"), [("n", False), ("m", True)])
 async def test_a_response_that_nobody_waits_for_is_announced_to_the_sweep(
     ports: Ports, nonce: str, announced: bool

@@ -29,6 +29,8 @@ NOT_REACHED = {
     "agentkit/provided.py:ProvidedAgent.check:provider.look": "asked by the deep check, for no run",
     "drivers/due_times.py:remove_due:due.set_due": "only where five races for a list's row are lost one after another",
     "runs/listing.py:unlist_deleted:index.unlist": "only where a run is deleted while its first response is created",
+    "runs/commit.py:commit:due.keep_announced": "only where the process stood still over its write",
+    "runs/batches/commit.py:commit_batch:due.keep_announced": "the same, of a batch",
     "runs/commands/branching.py:begin_branch:due.keep_announced": "only while a very long conversation is copied",
 }
 """Where the source has an effect that no story comes to, and why."""

@@ -3,12 +3,12 @@
 from dataclasses import asdict
 
 import azure.functions as func
-from azurefunctions.extensions.http.fastapi import Request, Response
 
 from shared import settings
 from shared.api import routing, web, webhooks
 from shared.api.by_token import routes
 from shared.api.by_token.origins import answered_to_pages
+from shared.api.extension import Request, Response
 from shared.api.http import answered
 from shared.api.native import agents, batches, contract, deliveries, events, health, run_details, runs, sessions, tokens
 from shared.api.openai import azure, chat, models, responses

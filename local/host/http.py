@@ -10,12 +10,16 @@ from typing import Any
 
 import azure.functions as func
 from azure.functions import meta
+from azurefunctions.extensions.base import ModuleTrackerMeta, RequestTrackerMeta
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from local.host.app import Function, converter
 from local.host.routes import PathError, decode_path
 from local.host.worker import Worker
+
+FASTAPI_EXTENSION = "azurefunctions.extensions.http.fastapi.web"
+"""The module of Microsoft's extension, which makes JSON of what is no response."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -178,10 +182,9 @@ class _BrokenStreamError(Exception):
 
 
 def _typed(request: Request) -> Request:
-    # FastAPI's Request is starlette's under another name; an app may check for it.
-    from fastapi import Request as StreamingRequest
-
-    return StreamingRequest(request.scope, request.receive)
+    # That of the app's extension, which is starlette's or made from it: an app may check for it.
+    streaming_request: type[Request] = RequestTrackerMeta.get_request_type() or Request
+    return streaming_request(request.scope, request.receive)
 
 
 async def _buffered(request: Request) -> Any:
@@ -202,13 +205,15 @@ async def _buffered(request: Request) -> Any:
 
 
 def _encoded(result: Any) -> Response:
-    """What the worker's web server makes of a value: whatever is no response is JSON, a text and bytes too."""
+    """What the app's extension makes of a value: with Microsoft's, whatever is no response is JSON, a text and bytes too."""
     if isinstance(result, Response):
         return result
     # The worker cannot tell it from an answer that never came.
     if result is None:
         raise ValueError("a function with the streaming types must return a response, and returned None")
-    # As above: only an app with the streaming types has it.
+    if (extension := ModuleTrackerMeta.get_module()) != FASTAPI_EXTENSION:
+        raise TypeError(f"with {extension} a function must return a response, and it returned {result!r}")
+    # Only an app with that extension needs it.
     from fastapi.encoders import jsonable_encoder
 
     return JSONResponse(jsonable_encoder(result))

@@ -25,7 +25,7 @@ EARLY_SECONDS = 1.0
 
 
 async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
-    """Advance it. Where the sweep drives it: as long as there is something to do at once, then set its due row.
+    """Advance it as long as there is something to do at once; where the sweep drives it, then set its due row.
 
     A row that cannot be read is quarantined. Raises ``StoreUnavailable``.
     """
@@ -36,7 +36,7 @@ async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
             if is_driven_by_due_row(ports.settings, subject):
                 row = await ports.due.get(subject)
             outcome = await _once(ports, subject, driver)
-            if row is None or outcome.wake_in != 0 or time.monotonic() - began >= STEP_SECONDS:
+            if outcome.wake_in != 0 or time.monotonic() - began >= STEP_SECONDS:
                 break
     except RowTooNew as error:
         log.warning("run %s is left to a newer version: %s", subject, error, extra={"run_id": subject})

@@ -151,7 +151,7 @@ def in_a_process(script: str, **env: str) -> str:
 import asyncio, json, logging, sys
 sys.path.insert(0, ".")
 import function_app
-from fastapi import Request
+from starlette.requests import Request
 found = function_app.app.get_functions()
 functions = {f.get_function_name(): f.get_user_function() for f in found}
 def call(name, path=None, *more):

@@ -16,6 +16,9 @@ UNKNOWN_OUTCOME_WAITS = (0.0, 300.0, 1_200.0, 3_600.0)
 
 JITTER = 0.1
 
+POLL_JITTER = 0.05
+"""Of poll gaps: it costs as much again in polls, or in delay, and runs that begin apart soon poll apart."""
+
 DAY = 86_400.0
 
 CALLBACK_WAITS = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0, 28_800.0)
@@ -36,7 +39,7 @@ SPARSE_SHARE = 0.5
 def poll_gap(age: float, *, first: float, most: float, jitter: float) -> float:
     """Seconds to the next poll of a turn that began ``age`` seconds ago.
 
-    ``first`` and ``most`` bound it; ``jitter`` in [0, 1) spreads it by up to 10 % downwards, so that runs submitted
+    ``first`` and ``most`` bound it; ``jitter`` in [0, 1) spreads it by up to 5 % downwards, so that runs submitted
     together do not poll together.
     """
     return _bounded(1.5 * math.sqrt(max(age, 0.0)), first=first, most=most, jitter=jitter)
@@ -54,7 +57,7 @@ def sparse_gap(age: float, *, first: float, most: float, jitter: float) -> float
 
 def _bounded(gap: float, *, first: float, most: float, jitter: float) -> float:
     # Downwards: spread upwards, the longest gap would exceed what was set.
-    return max(min(max(gap, first), most) * (1.0 - JITTER * jitter), min(first, most))
+    return max(min(max(gap, first), most) * (1.0 - POLL_JITTER * jitter), min(first, most))
 
 
 def backoff(failures: int, *, first: float, most: float, jitter: float) -> float:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import Request
+from starlette.requests import Request
 
 from shared.agentkit.agent import ContinuationToken
 from shared.runs.model.phases import Creating, Ended, Pending, Phase, RunStatus, WaitingForAnswers

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from fastapi import Request
+from starlette.requests import Request
 
 from shared.api.native.run_bodies import read_answers, read_submission
 from shared.api.reading import Share, read_bytes

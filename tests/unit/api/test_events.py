@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.responses import StreamingResponse
 
 from shared.agentkit.extras import Annotation, HostedCall
 from shared.api import pacing
@@ -216,8 +217,6 @@ async def test_what_is_logged_while_a_body_is_sent_names_its_request(caplog: pyt
 
     @answered
     async def handler(req: Any) -> Any:
-        from azurefunctions.extensions.http.fastapi import StreamingResponse
-
         return StreamingResponse(body_of(watching))
 
     response = await handler(request(headers={"X-Request-Id": "req-1"}))

@@ -9,7 +9,7 @@ import random
 from typing import Any
 
 import pytest
-from fastapi import Request
+from starlette.requests import Request
 from pydantic import ValidationError
 
 from shared.api import bodies, json_scan, reading

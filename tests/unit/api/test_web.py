@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from local.host.routes import PathError, decode_path, parse_template

@@ -11,7 +11,7 @@ import aiohttp
 import azure.durable_functions as df
 import azure.functions as func
 import pytest
-from azurefunctions.extensions.http.fastapi import Request
+from starlette.requests import Request
 
 from local.access import AccessRules, names_of
 from local.host import Host, Keys

@@ -11,9 +11,12 @@ from urllib.parse import urlsplit
 import aiohttp
 import azure.functions as func
 import pytest
-from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Response, StreamingResponse
+from azurefunctions.extensions.base import ModuleTrackerMeta
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from multidict import CIMultiDict
 
+from local.host.http import FASTAPI_EXTENSION
 from local.host import Host, Keys, LoadError, MovableClock
 from tests.parts.waiting import eventually
 
@@ -142,7 +145,8 @@ async def test_every_answer_of_a_function_has_the_headers_of_host_json_where_it_
                 assert response.headers.getall("x-a") == [value]
 
 
-async def test_what_a_handler_returns_becomes_a_response() -> None:
+async def test_what_a_handler_returns_becomes_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ModuleTrackerMeta, "_module", FASTAPI_EXTENSION)
     app = anonymous()
     returned: dict[str, Any] = {
         "none": None,
@@ -175,6 +179,8 @@ async def test_what_a_handler_returns_becomes_a_response() -> None:
         assert await get("give/dict") == (200, "application/json", '{"a":1}')
         for nothing in ("give/none", "give/other", "classic/other"):
             assert await get(nothing) == (500, "text/plain; charset=utf-8", "Internal Server Error")
+        monkeypatch.setattr(ModuleTrackerMeta, "_module", "shared.api.extension")  # it takes responses alone
+        assert (await get("give/dict"))[0] == 500
 
 
 async def test_what_belongs_to_the_callers_connection_does_not_reach_the_app() -> None:

@@ -12,7 +12,8 @@ import aiohttp
 import azure.durable_functions as df
 import azure.functions as func
 import pytest
-from azurefunctions.extensions.http.fastapi import JSONResponse, Request
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from local.host import Host, MovableClock, server
 from local.host.durable.hub import ConflictError, InvalidIdError

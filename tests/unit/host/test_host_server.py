@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 
 import azure.functions as func
 import pytest
-from azurefunctions.extensions.http.fastapi import JSONResponse, Request
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from local.host import Host, server
 

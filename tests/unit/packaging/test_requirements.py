@@ -26,7 +26,6 @@ ENVIRONMENTS = [
 COMES_WITH = {
     "httpcore2": "httpx2",
     "pydantic_core": "pydantic",
-    "starlette": "azurefunctions-extensions-http-fastapi",
     "typing_extensions": "pydantic",  # its TypedDict is the one that pydantic takes before Python 3.12
     "yarl": "aiohttp",
 }

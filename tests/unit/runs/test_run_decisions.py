@@ -952,7 +952,7 @@ def test_a_provider_that_asks_for_time_gets_it_within_reason(
 
 @pytest.mark.parametrize(
     ("age", "jitter", "gap"),
-    [(100.0, 0.0, 15.0), (100.0, 0.5, 14.25), (-5.0, 0.0, 2.0), (0.0, 0.9, 2.0), (9e9, 0.5, 114.0)],
+    [(100.0, 0.0, 15.0), (100.0, 0.5, 14.625), (-5.0, 0.0, 2.0), (0.0, 0.9, 2.0), (9e9, 0.5, 117.0)],
 )
 def test_polls_are_as_far_apart_as_the_root_of_the_age(age: float, jitter: float, gap: float) -> None:
     assert poll_gap(age, first=2.0, most=120.0, jitter=jitter) == pytest.approx(gap)

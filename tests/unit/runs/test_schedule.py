@@ -12,6 +12,7 @@ from shared.runs.rules.schedule import (
     CALLBACK_WAITS,
     DAY,
     JITTER,
+    POLL_JITTER,
     UNKNOWN_OUTCOME_WAITS,
     backoff,
     callback_wait,
@@ -48,7 +49,7 @@ def test_how_often_a_turn_is_polled(length: float, polls: int) -> None:
     assert count == polls
 
 
-@pytest.mark.parametrize(("luck", "gap"), [(0.0, 90.0), (0.5, 85.5), (0.999999, 81.0)])
+@pytest.mark.parametrize(("luck", "gap"), [(0.0, 90.0), (0.5, 87.75), (0.999999, 85.5)])
 def test_luck_spreads_a_poll_downwards(luck: float, gap: float) -> None:
     assert default_gap(3_600, luck) == pytest.approx(gap, abs=1e-3)
 
@@ -57,7 +58,7 @@ def test_luck_spreads_a_poll_downwards(luck: float, gap: float) -> None:
 def test_a_gap_keeps_its_bounds(age: float, first: float, most: float, luck: float) -> None:
     gap = poll_gap(age, first=first, most=most, jitter=luck)
     assert min(first, most) <= gap <= most
-    assert gap >= min(max(1.5 * math.sqrt(age), first), most) * (1 - JITTER)
+    assert gap >= min(max(1.5 * math.sqrt(age), first), most) * (1 - POLL_JITTER)
 
 
 @given(age=ages, older=ages, luck=lucks)

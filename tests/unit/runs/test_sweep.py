@@ -11,6 +11,7 @@ import pytest
 
 from shared.drivers import sweep as sweeping
 from shared.runs.actions.outcome import outcome
+from shared.runs.model.calls import CallState
 from shared.runs.model.ids import parse_run_id
 from shared.runs.model.phases import Pending, RunningTools, RunStatus
 from shared.runs.model.run import SCHEMA
@@ -323,6 +324,18 @@ async def test_a_wake_that_must_not_be_early_is_a_second_later_where_timers_may_
     looking = outcome(await rig.run(run_id), rig.clock.now)
     assert looking.may_be_early
     assert looking.wake_in == rig.app.settings.poll_first
+
+
+async def test_a_step_carries_on_while_there_is_something_to_do_at_once(either: Rig) -> None:
+    """The look that brings calls, the tools and the next create are one execution."""
+    await either.model.script("s", [{"calls": [{"name": "work", "arguments": {"label": "a"}}]}, {"echo": True}])
+    run_id = await either.start()
+    await either.run_activity(run_id)
+    either.clock.move(60)
+    after = await either.run_activity(run_id)
+    assert [call.state for call in await either.calls(run_id)] == [CallState.FINISHED]
+    assert isinstance((await either.run(run_id)).phase, Pending)
+    assert after.wake_in == either.app.settings.poll_first
 
 
 async def test_without_a_task_hub_the_sweep_polls_but_never_runs_tools(rigs: NewRig) -> None:

@@ -23,7 +23,7 @@ from local.packaging.lock import update_locks, update_node_locks
 from local.packaging.package import PYTHON_VERSION, build_package, report
 from local.packaging.page import VENDOR, make_vendor
 from local.packaging.python_client import build_wheel
-from local.prove.command import prove
+from local.prove.command import add_prove_options, prove
 from local.stack import StackError
 from local.stack.node import find_node
 from local.stack.setup import ensure_venv, print_now
@@ -97,16 +97,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--fix", action="store_true", help="format, fix, and write what is generated")
 
     what = (
-        "Processes that die at every point between two effects, and random histories of the core, held against the "
-        "invariants. Without a part: both. Fails on a violation, on a point left out, or on fewer than asked."
+        "Each part prints one line with its figure. Without a part: all but the soak. Fails on a "
+        "violation, on a point left out, or on fewer than asked."
     )
     command = add("prove", prove, "show that nothing is lost and nothing done twice, in figures", what)
-    command.add_argument("--points", action="store_true", help="a death at every named point, under both drivers")
-    command.add_argument("--record", action="store_true", help="write what was seen into docs/reliability.md")
-    folder = "run nothing: put together what tests have left in this folder (`DORMOUSE_PROVE_POINTS` names it to them)"
-    command.add_argument("--seen", type=Path, metavar="DIR", help=folder)
-    command.add_argument("--histories", type=int, metavar="N", help="how many histories (default: 200000)")
-    command.add_argument("--planted", action="store_true", help="plant defects one at a time: each must be found")
+    add_prove_options(command)
 
     what = "Versions and hashes of all that is installed from PyPI and npm, for every system and Python."
     command = add("lock", lock, "write every lock file anew", what)

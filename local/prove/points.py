@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from local import ROOT
-from local.stack.setup import ensure_azurite, ensure_venv, print_now
+from local.prove.figures import Shown
+from local.prove.tested import run_tests
 
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- begin: written by `dev.py prove --points --record` -->", "<!-- end of the points -->"
@@ -27,7 +26,6 @@ OUTCOMES = "DORMOUSE_PROVE_POINTS"
 DRIVERS = ("durable", "timer")
 MATRIX = "tests/unit/runs/points/test_points.py"
 KILLS = "tests/acceptance/test_kills.py"
-_HEAD = "| before the effect | died in, under `durable` | died in, under `timer` | `kill -9` under |"
 _CELL = re.compile(r"`(\w+)`")
 
 
@@ -140,35 +138,27 @@ def written(page: str, text: str) -> str:
     return f"{before}{begin}\n\n{text}{end}{after}"
 
 
-def prove_points(options: argparse.Namespace) -> int:
+def prove_points(options: argparse.Namespace) -> Shown:
     """Let a process die at every point, and write the table if that is wanted.
 
-    With ``seen`` what the tests have left in that folder is put together, and nothing is run. Returns 1 when a story
-    ended otherwise, or when nothing died at some point that the page names.
+    With ``seen`` what the tests have left in that folder is put together, and nothing is run. It has failed when a
+    story ended otherwise, or when nothing died at some point that the page names.
     """
     failed = 0
     if options.seen:
         deaths = read(str(options.seen))
     else:
         with tempfile.TemporaryDirectory() as folder:
-            failed = _run_tests(options, folder)
+            failed = run_tests(options, {OUTCOMES: folder}, MATRIX, KILLS)
             deaths = read(folder)
     page = PAGE.read_text("utf-8")
     text = table(deaths)
-    print_now(text.partition("\n")[0])
     if options.record and not failed:
         page = written(page, text)
         PAGE.write_text(page, "utf-8")
-    missing = problems(deaths, named_points(page))
-    for each in missing:
-        print_now(f"prove: {each}")
-    return 1 if failed or missing or not deaths else 0
-
-
-def _run_tests(options: argparse.Namespace, folder: str) -> int:
-    python = ensure_venv(options.venv)
-    azurite = ensure_azurite(options.venv).to_variable()
-    workers = ["-n", str(os.cpu_count() or 1), "--dist", "worksteal"]
-    command = [str(python), "-m", "pytest", *workers, MATRIX, KILLS]
-    env = {**os.environ, "DORMOUSE_TEST_AZURITE": azurite, OUTCOMES: folder}
-    return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+    wrong = problems(deaths, named_points(page))
+    if failed:
+        wrong.append(f"pytest ended with {failed}")
+    if not deaths:
+        wrong.append("nothing died")
+    return Shown(figure=text.partition("\n")[0].removesuffix("."), wrong=tuple(wrong))

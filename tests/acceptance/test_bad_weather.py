@@ -13,6 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from local.prove.counts import count
+from local.prove.tested import RATES, weather_at
 from local.stack import FunctionsHost
 from tests.acceptance.batches import items_of
 from tests.acceptance.client import TERMINAL, Api, Reply
@@ -168,7 +170,7 @@ async def all_of_it(its: Weather, receiver: Receiver) -> tuple[dict[str, list[An
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rate", [0.05, 0.1])
+@pytest.mark.parametrize("rate", RATES)
 async def test_at_this_rate_nothing_is_lost_and_nothing_happens_twice(
     own_stack: NewStack, driver: str, rate: float
 ) -> None:
@@ -205,6 +207,9 @@ async def test_at_this_rate_nothing_is_lost_and_nothing_happens_twice(
         await _hold_responses(
             its, len(single) + sum(kind in ("tools", "asks") for kind in SCRIPTS) * RUNS + len(talks) + ITEMS
         )
+        done = its.storage.done + its.provider.done
+        passed = done.pop("passed")
+        count(weather_at(rate), {"runs": len(single) + len(talks) + ITEMS, "requests": passed + done.total(), **done})
 
 
 async def _nothing_is_watched(its: Weather) -> bool:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from local.prove.counts import count
+from local.prove.tested import CALLERS as COUNTED
 from local.stack import FunctionsHost
 from shared.api.run_tokens import Right, Subject, sign
 from shared.settings import Settings
@@ -248,6 +250,7 @@ def wanted(operation: Operation, who: str) -> int:
 @pytest.mark.slow
 async def test_each_kind_of_caller_gets_at_each_operation_what_the_table_says(scene: Scene) -> None:
     wrong: dict[tuple[str, str], Any] = {}
+    requests = 0
     # What changes Ann's things comes last, and of those who may: so nobody else's call finds them changed.
     order = sorted(
         CALLERS, key=lambda who: IN in {wanted(each, who) for each in operations() if each.method == "DELETE"}
@@ -258,6 +261,7 @@ async def test_each_kind_of_caller_gets_at_each_operation_what_the_table_says(sc
             sent = BODIES.get(operation.name.removeprefix("shared_"), lambda _: {})(scene.ids)
             more = {"json": sent} if operation.method == "POST" else {}
             reply = await scene.api.call(operation.method, path, headers=scene.headers[who], **more)
+            requests += 1
             status = wanted(operation, who)
             answer = (reply.status, code_of(reply))
             # Whoever is let in may still send nonsense; of a HEAD only the status tells.
@@ -268,3 +272,4 @@ async def test_each_kind_of_caller_gets_at_each_operation_what_the_table_says(sc
             elif who not in HERS and MARK.encode() in reply.raw:
                 wrong[who, operation.name] = "tells what is Ann's"
     assert wrong == {}
+    count(COUNTED, {"callers": len(CALLERS), "operations": len(list(operations())), "requests": requests})

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from typing import Any
 import pytest
 
 from local.model.control import ModelControl
+from local.prove.counts import count
+from local.prove.tested import PROVIDER
 from local.stack import ScriptedModel
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, Target, move_clock
@@ -29,10 +33,37 @@ OVERDUE = 121
 """Seconds until the sweep helps: an orchestrator that reckons its wait from a moved clock would wait it out."""
 
 
+ASKED: list[ModelControl] = []
+"""The model of a test, once for each script that it was given."""
+
+
+@pytest.fixture(autouse=True)
+async def counted(own_stack: OwnStack) -> AsyncIterator[None]:
+    """Count the requests to a test's models, and the faults among them, for `dev.py prove`."""
+    began = time.time()
+    ASKED.clear()
+    yield
+    for model in ASKED[:1]:  # a test has one
+        requests = [each for each in await model.log() if each.time >= began]
+        kinds = Counter(kind_of(each.fault) for each in requests if each.fault)
+        count(PROVIDER, {"requests": len(requests), **kinds})
+
+
+def kind_of(fault: dict[str, Any]) -> str:
+    """A fault in a word: its status, or the first thing that is said of it."""
+    return str(fault.get("status") or next(iter(fault)))
+
+
+async def set_script(target: Target, name: str, turns: Sequence[dict[str, Any]]) -> None:
+    """Set a script, and remember the model for the count."""
+    ASKED.append(target.model)
+    await target.model.script(name, turns)
+
+
 async def start(target: Target, *turns: dict[str, Any], **fields: Any) -> str:
     """Submit a run that plays these turns; its id."""
     name = f"s{secrets.token_hex(6)}"
-    await target.model.script(name, turns)
+    await set_script(target, name, turns)
     return await target.api.start(f"[script:{name}]", agent="workshop", **fields)
 
 
@@ -143,7 +174,7 @@ def waits(seconds: float, run: dict[str, Any]) -> bool:
 async def test_a_create_that_is_refused_fails_the_run_within_the_call(driver: str, target: Target, status: int) -> None:
     name = f"s{secrets.token_hex(6)}"
     error = {"code": "model_not_found", "message": "There is no such model."}
-    await target.model.script(name, [{"faults": {"create": [{"status": status, "json_error": error}]}}])
+    await set_script(target, name, [{"faults": {"create": [{"status": status, "json_error": error}]}}])
     reply = await target.api.submit(f"[script:{name}]", agent="workshop")
     assert (reply.status, reply["status"]) == (200, "failed")
     assert reply["error"] == error

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from local.prove.counts import count
+from local.prove.tested import GENERATED
 from shared.api.routing import METHODS
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import CLIENT_KEYS, Stack
@@ -111,8 +113,10 @@ def schemathesis(tmp_path: Path) -> Schemathesis:
             *command, cwd=tmp_path, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         printed = (await process.communicate())[0].decode()
-        if process.returncode != 0 or "Test cases:" not in printed:
+        made = re.search(r"Test cases:\s+(\d+) generated", printed)
+        if process.returncode != 0 or made is None:
             pytest.fail(printed[-20_000:], pytrace=False)
+        count(GENERATED, {"requests": int(made[1])})
         return printed
 
     return run

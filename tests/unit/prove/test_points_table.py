@@ -54,18 +54,17 @@ def test_a_page_without_a_place_for_the_table_is_refused() -> None:
         points.written("# Page\n", "")
 
 
-def test_what_tests_have_left_in_a_folder_is_put_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_tests_have_left_in_a_folder_is_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "page.md"
     page.write_text(EMPTY, "utf-8")
     monkeypatch.setattr(points, "PAGE", page)
     points.note(str(tmp_path), [death()])
     points.note(str(tmp_path), [death(driver="timer", killed=True)])
-    assert points.prove_points(Namespace(seen=tmp_path, record=False)) == 1, "the page does not name it"
-    assert points.prove_points(Namespace(seen=tmp_path, record=True)) == 0
+    assert points.prove_points(Namespace(seen=tmp_path, record=False)).wrong, "the page does not name it"
+    shown = points.prove_points(Namespace(seen=tmp_path, record=True))
+    assert shown.wrong == ()
     assert [point.name for point in points.named_points()] == [POINT]
-    assert "1 points, 1 deaths in 1 stories" in capsys.readouterr().out
+    assert "1 points, 1 deaths in 1 stories" in shown.figure
 
 
 def test_an_effect_that_is_new_in_the_source_is_found() -> None:

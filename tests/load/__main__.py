@@ -19,15 +19,17 @@ RUNS, MINUTES = 1_000, 20.0
 
 
 def load(drivers: list[str], runs: int, seed: int) -> dict[str, Any]:
-    """So many runs under each driver, one after the other."""
-    played = []
+    """So many runs, an equal share under each driver, one driver after the other."""
+    played, share = [], -(-runs // len(drivers))
     for driver in drivers:
-        say(f"{runs} runs under {driver}")
-        played.append(asyncio.run(thousand.play(driver, runs, seed=seed)))
+        say(f"{share} runs under {driver}")
+        played.append(asyncio.run(thousand.play(driver, share, seed=seed)))
     violations = [f"{each['driver']}: {found}" for each in played for found in each["violations"]]
-    violations += [f"{each['driver']}: only {each['runs']} runs of {runs}" for each in played if each["runs"] < runs]
+    total = sum(each["runs"] for each in played)
+    if total < runs:
+        violations.append(f"only {total} runs of {runs}")
     return {
-        "runs": sum(each["runs"] for each in played),
+        "runs": total,
         "seconds": round(sum(each["seconds"] for each in played), 1),
         "kills": sum(each["kills"] for each in played),
         "throttled": sum(each["throttled"] for each in played),
@@ -39,7 +41,7 @@ def load(drivers: list[str], runs: int, seed: int) -> dict[str, Any]:
 def main() -> int:
     """Run it; 1 when something is not well."""
     command = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
-    command.add_argument("--runs", type=int, default=RUNS, help="of each driver")
+    command.add_argument("--runs", type=int, default=RUNS, help="of all drivers together")
     command.add_argument("--driver", choices=DRIVERS, help="only this one (default: both; a soak: durable)")
     command.add_argument("--seed", type=int, default=1, help="of the mix, and of the connections that are lost")
     command.add_argument("--soak", type=float, nargs="?", const=MINUTES, metavar="MINUTES", help="soak so long instead")

@@ -37,8 +37,8 @@ VIEWERS = 3
 SAMPLE_SECONDS = 10.0
 RECENT = 50
 SHOWN = 20
-WORK = 4_000_000
-"""Bytes to hash, to know how fast the machine is at the moment."""
+WORK, ROUNDS = bytes(1_000_000), 40
+"""What to hash, and how often, to know how fast the machine is at the moment: longer than a core is lent at once."""
 
 WORDS = "Once upon a time there was a dormouse, and it slept through most of what follows. "
 
@@ -47,6 +47,9 @@ RSS_GROWTH_MB, RSS_GROWTH_SHARE = 8.0, 0.05
 
 HANDLES_GROWTH = 5
 """A connection more or less of each viewer and each pool, at the moment of a sample."""
+
+THREADS_GROWTH = 4
+"""A pool makes a thread when it first needs so many at once, and that may be late."""
 
 LATENCY_RATIO, LATENCY_MS = 1.5, 30.0
 """Latency has grown when it has by both, and by the share also as a multiple of the machine's own time then."""
@@ -134,7 +137,8 @@ class Soak:
         """Do the fixed piece of work once a second; without end."""
         while True:
             began = time.monotonic()
-            hashlib.sha256(bytes(WORK)).hexdigest()
+            for _ in range(ROUNDS):
+                hashlib.sha256(WORK).hexdigest()
             self.seconds["machine"].append(time.monotonic() - began)
             await asyncio.sleep(1)
 
@@ -246,7 +250,7 @@ def _has_grown(name: str, before: float, after: float, slower: float) -> bool:
         case "handles":
             return after - before > HANDLES_GROWTH
         case "threads":
-            return after - before > 1
+            return after - before > THREADS_GROWTH
         case "submit_ms" | "status_ms":
             return after > before * LATENCY_RATIO * slower and after - before > LATENCY_MS
     return False

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from local.model.control import ModelControl
 from local.stack import Azurite, FunctionsHost, ScriptedModel
 from tests.acceptance.client import Api, Reply
@@ -68,7 +70,7 @@ class AnyHost(Api):
             try:
                 async with asyncio.timeout(seconds):
                     return await super().call(method, next(self._urls) + path, **options)
-            except Exception:
+            except (aiohttp.ClientError, OSError):
                 self.lost += 1
                 raise
 

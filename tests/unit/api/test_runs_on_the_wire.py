@@ -11,7 +11,7 @@ from shared.agentkit.agent import ContinuationToken
 from shared.api.native.run_shapes import run_on_the_wire
 from shared.api.native.runs import _retry_after
 from shared.runs.model.facts import Fact, LeaseRenewed, WakeCrashed
-from shared.runs.model.phases import Lease, Pending, RunningTools, WaitingForAnswers
+from shared.runs.model.phases import Ended, Lease, Pending, RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.queries.runs import FullRun
 from shared.runs.rules.agenda import gap_to_next_try
@@ -54,3 +54,10 @@ LEASED = a_run(phase=RunningTools(lease=Lease(owner="o", until=at(1))))
 def test_the_gap_in_the_body_is_the_one_in_the_header(run: Run, gap: float) -> None:
     assert run_on_the_wire(FullRun(run=run), url="")["retry_after"] == gap
     assert _retry_after(run, NOW) == gap
+
+
+@pytest.mark.parametrize(("seconds", "elapsed"), [(2.5, 2.5), (-0.2, 0.0)], ids=["later", "by a clock that is behind"])
+def test_no_run_takes_less_than_no_time(seconds: float, elapsed: float) -> None:
+    run = a_run(phase=Ended(status=RunStatus.CANCELLED, completed_at=at(seconds)))
+    run = replace(run, request=replace(run.request, created_at=NOW))
+    assert run_on_the_wire(FullRun(run=run), url="")["elapsed_seconds"] == elapsed

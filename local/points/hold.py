@@ -2,7 +2,7 @@
 
 A file lists the points, one a line. The first that comes by one of them stays there for good: its request, activity or
 tool goes no further, while all others go on. So one host can stop at many points, each with a run of its own; and then
-it is killed. What is held, and whatever was passed, is written to files beside the list.
+it is killed. What is held is written to a file beside the list. A second list has points that are slow to be come by.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ from shared.runs.store.tables import Tables
 from shared.settings import Settings
 from shared.wiring import App
 
+LATE_SECONDS = 31.0
+"""By how much whoever comes by a slow point is late: what was announced before has to be announced again."""
+
+OTHERS_SECONDS = 0.3
+"""Real seconds for others to come first meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Holds:
@@ -38,25 +44,26 @@ class Holds:
         return self.wanted.with_suffix(".held")
 
     @property
-    def passed(self) -> Path:
-        """All points that were come by, as they were first reached."""
-        return self.wanted.with_suffix(".passed")
+    def slow(self) -> Path:
+        """The points that whoever comes by is late at, one a line, as they are when the host starts."""
+        return self.wanted.with_suffix(".slow")
 
 
 class Holder:
-    """Holds the first that comes by each wanted point."""
+    """Holds the first that comes by each wanted point. ``advance`` moves the clock by so many seconds."""
 
-    def __init__(self, holds: Holds) -> None:
+    def __init__(self, holds: Holds, advance: Callable[[float], object]) -> None:
         self._holds = holds
-        self._seen: set[str] = set()
+        self._advance = advance
         self._wanted = set(_lines(holds.wanted))
+        self._slow = set(_lines(holds.slow))
 
     async def visit(self, passed: Passed) -> None:
-        """Note the point; where it is wanted, do not return."""
+        """Where the point is wanted, do not return; where it is slow, let time pass first."""
         name = passed.point.name
-        if name not in self._seen:
-            self._seen.add(name)
-            _append(self._holds.passed, name)
+        if name in self._slow:
+            self._advance(LATE_SECONDS)
+            await asyncio.sleep(OTHERS_SECONDS)
         if name in self._wanted:
             self._wanted.remove(name)
             _append(self._holds.held, name)
@@ -75,9 +82,9 @@ class AppWithPoints(App):
         return Driver(self.ports, hub, self.watching.read_now)
 
 
-def hold_at(holds: Holds) -> None:
+def hold_at(holds: Holds, advance: Callable[[float], object]) -> None:
     """Let the app that this process will make hold at these points."""
-    build, visit = wiring.build, Holder(holds).visit
+    build, visit = wiring.build, Holder(holds, advance).visit
 
     def build_with_points(
         given: Settings, served: Mapping[str, Agent], tables: Tables, clock: Callable[[], datetime]

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from local import ROOT
+from local.points.kills import NOT_KILLED_AT
 from local.prove.figures import Shown
 from local.prove.tested import run_tests
 
@@ -117,16 +118,29 @@ def _cell(deaths: list[Death]) -> str:
 
 
 def problems(deaths: Iterable[Death], named: Iterable[NamedPoint]) -> list[str]:
-    """What is missing: each named point under each driver that comes by it; and a name for each that is passed."""
+    """What is missing: each named point under each driver that comes by it; and a name for each that is passed.
+
+    At each a host is killed as well, but where there is a reason.
+    """
     every, named = [*deaths], [*named]
     seen = {(death.point, death.driver) for death in every if not death.killed}
+    killed = {(death.point, death.driver) for death in every if death.killed}
     unnamed = {death.point for death in every} - {point.name for point in named}
-    return [f"the page does not name `{name}`: `--record` writes it anew" for name in sorted(unnamed)] + [
-        f"nothing died at `{point.name}` under {driver}"
-        for point in named
-        for driver in point.stories
-        if (point.name, driver) not in seen
-    ]
+    return (
+        [f"the page does not name `{name}`: `--record` writes it anew" for name in sorted(unnamed)]
+        + [
+            f"nothing died at `{point.name}` under {driver}"
+            for point in named
+            for driver in point.stories
+            if (point.name, driver) not in seen
+        ]
+        + [
+            f"no host was killed at `{point.name}` under {driver}"
+            for point in named
+            for driver in point.stories
+            if (point.name, driver) not in killed and driver not in NOT_KILLED_AT.get(point.name, {})
+        ]
+    )
 
 
 def written(page: str, text: str) -> str:

@@ -16,6 +16,7 @@ from local.host.command import main
 from local.points.hold import Holds, hold_at
 from shared import agents, wiring
 from shared.runs.actions import advance
+from tests.acceptance import killed_agents
 from tests.parts import workshop
 
 AHEAD_VARIABLE = "LAUNCH_AHEAD_SECONDS"
@@ -29,6 +30,9 @@ DIES_VARIABLE = "LAUNCH_DIES_BEFORE_TOOLS"
 
 HOLD_VARIABLE = "LAUNCH_HOLD_POINTS"
 """The file that lists the points at which to stop (`local/points/hold.py`)."""
+
+MISSING_VARIABLE = "LAUNCH_WITHOUT_AGENT"
+"""The name of an agent that a host that stops at points does not serve."""
 
 FRAMEWORK_VARIABLE = "LAUNCH_FRAMEWORK_AGENT"
 """Whether to serve the Agent Framework agent too: its packages are an extra."""
@@ -54,7 +58,10 @@ def launch(argv: Sequence[str] | None = None) -> int:
     if os.environ.get(DIES_VARIABLE):
         advance.run_tools = _die  # type: ignore[assignment]
     if wanted := os.environ.get(HOLD_VARIABLE):
-        hold_at(Holds(Path(wanted)))
+        missing = os.environ.get(MISSING_VARIABLE)
+        agents.AGENTS += killed_agents.BUILDERS
+        agents.AGENTS[:] = [each for each in agents.AGENTS if each is not killed_agents.BY_NAME.get(missing or "")]
+        hold_at(Holds(Path(wanted)), clock.advance)
     return main(argv, clock=clock)
 
 

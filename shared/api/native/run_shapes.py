@@ -338,7 +338,8 @@ def usage_on_the_wire(usage: UsageRecord) -> Usage:
 
 def _elapsed(run: RunRecord) -> float | None:
     ended = run.completed_at
-    return None if ended is None else round((ended - run.request.created_at).total_seconds(), 3)
+    # The clocks of instances differ: whoever ended it may be behind whoever began it.
+    return None if ended is None else max(0.0, round((ended - run.request.created_at).total_seconds(), 3))
 
 
 def _gap(run: RunRecord) -> float | None:

@@ -81,3 +81,10 @@ def test_the_etag_changes_with_whatever_a_caller_sees_and_with_nothing_else() ->
     again = replace(run, result=replace(run.result, text=PartRef(digest, 1, "a")))
     assert etag_of_run(again, (), url="u") == etag_of_run(*runs[3], url="u")
     assert etag_of_run(again, (), url="u", model="m") != etag_of_run(again, (), url="u", model="n")
+
+
+@pytest.mark.parametrize(("seconds", "elapsed"), [(2.5, 2.5), (-0.2, 0.0)], ids=["later", "by a clock that is behind"])
+def test_no_run_takes_less_than_no_time(seconds: float, elapsed: float) -> None:
+    run = a_run(phase=Ended(status=RunStatus.CANCELLED, completed_at=at(seconds)))
+    run = replace(run, request=replace(run.request, created_at=NOW))
+    assert run_on_the_wire(FullRun(run=run), url="")["elapsed_seconds"] == elapsed

@@ -56,7 +56,7 @@ class Session:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "dev.py", tmp_path)
-    for folder in ("dev", "stack", "packaging", "prove"):
+    for folder in ("dev", "stack", "packaging", "points", "prove"):
         shutil.copytree(ROOT / "local" / folder, tmp_path / "local" / folder)
     shutil.copy(ROOT / "local" / "__init__.py", tmp_path / "local")
     for name in ("model.py", "host.py"):

@@ -42,11 +42,20 @@ def test_the_page_names_what_died_by_the_shortest_story_under_each_driver() -> N
 
 def test_a_point_at_which_nothing_died_under_one_driver_is_missing() -> None:
     named = [NamedPoint(name=POINT, stories={"durable": "a_story", "timer": "a_story"})]
-    assert points.problems([death(), death(driver="timer")], named) == []
-    assert points.problems([death(), death(driver="timer", killed=True)], named) == [
-        f"nothing died at `{POINT}` under timer"
-    ]
+    killed = [death(killed=True), death(driver="timer", killed=True)]
+    assert points.problems([death(), death(driver="timer"), *killed], named) == []
+    assert points.problems([death(), *killed], named) == [f"nothing died at `{POINT}` under timer"]
     assert points.problems([death(OTHER)], []) == [f"the page does not name `{OTHER}`: `--record` writes it anew"]
+
+
+def test_a_point_at_which_no_host_was_killed_is_missing_unless_there_is_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named = [NamedPoint(name=POINT, stories={"durable": "a_story", "timer": "a_story"})]
+    deaths = [death(), death(driver="timer"), death(killed=True)]
+    assert points.problems(deaths, named) == [f"no host was killed at `{POINT}` under timer"]
+    monkeypatch.setattr(points, "NOT_KILLED_AT", {POINT: {"timer": "It is never there."}})
+    assert points.problems(deaths, named) == []
 
 
 def test_a_page_without_a_place_for_the_table_is_refused() -> None:
@@ -59,7 +68,7 @@ def test_what_tests_have_left_in_a_folder_is_put_together(tmp_path: Path, monkey
     page.write_text(EMPTY, "utf-8")
     monkeypatch.setattr(points, "PAGE", page)
     points.note(str(tmp_path), [death()])
-    points.note(str(tmp_path), [death(driver="timer", killed=True)])
+    points.note(str(tmp_path), [death(killed=True)])
     assert points.prove_points(Namespace(seen=tmp_path, record=False)).wrong, "the page does not name it"
     shown = points.prove_points(Namespace(seen=tmp_path, record=True))
     assert shown.wrong == ()

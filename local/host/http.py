@@ -183,8 +183,9 @@ class _BrokenStreamError(Exception):
 
 def _typed(request: Request) -> Request:
     # That of the app's extension, which is starlette's or made from it: an app may check for it.
-    streaming_request: type[Request] = RequestTrackerMeta.get_request_type() or Request
-    return streaming_request(request.scope, request.receive)
+    kind = RequestTrackerMeta.get_request_type() or Request
+    typed: Request = kind(request.scope, request.receive)
+    return typed
 
 
 async def _buffered(request: Request) -> Any:
@@ -205,7 +206,7 @@ async def _buffered(request: Request) -> Any:
 
 
 def _encoded(result: Any) -> Response:
-    """What the app's extension makes of a value: with Microsoft's, whatever is no response is JSON, a text and bytes too."""
+    """What the app's extension makes of a value: with Microsoft's, what is no response is JSON, a text and bytes too."""
     if isinstance(result, Response):
         return result
     # The worker cannot tell it from an answer that never came.

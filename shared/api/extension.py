@@ -1,4 +1,4 @@
-"""The web server of the Functions worker: requests and answers of the app are Starlette's, bodies and streams as they come.
+"""The web server of the Functions worker: the app's requests and answers are Starlette's, streams as they come.
 
 The worker finds it by the classes that are made here from what azurefunctions-extensions-base has for that, and serves
 by it what the host hands on. It is Microsoft's extension for FastAPI without FastAPI, whose routes and models the app
@@ -29,12 +29,12 @@ class _RouteParameters(RequestSynchronizer):  # type: ignore[misc]
         request.scope["path_params"] = dict(path_params)
 
 
-class _Requests(metaclass=RequestTrackerMeta):
+class _Requests(metaclass=RequestTrackerMeta):  # type: ignore[metaclass]
     request_type = Request
     synchronizer = _RouteParameters()
 
 
-class _Responses(metaclass=ResponseTrackerMeta):
+class _Responses(metaclass=ResponseTrackerMeta):  # type: ignore[metaclass]
     label = ResponseLabels.STANDARD
     response_type = Response
 

@@ -9,8 +9,8 @@ import random
 from typing import Any
 
 import pytest
-from starlette.requests import Request
 from pydantic import ValidationError
+from starlette.requests import Request
 
 from shared.api import bodies, json_scan, reading
 from shared.api.native import batch_items, run_bodies

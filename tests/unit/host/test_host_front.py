@@ -12,12 +12,12 @@ import aiohttp
 import azure.functions as func
 import pytest
 from azurefunctions.extensions.base import ModuleTrackerMeta
+from multidict import CIMultiDict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from multidict import CIMultiDict
 
-from local.host.http import FASTAPI_EXTENSION
 from local.host import Host, Keys, LoadError, MovableClock
+from local.host.http import FASTAPI_EXTENSION
 from tests.parts.waiting import eventually
 
 

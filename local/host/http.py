@@ -206,7 +206,7 @@ async def _buffered(request: Request) -> Any:
 
 
 def _encoded(result: Any) -> Response:
-    """What the app's extension makes of a value: with Microsoft's, what is no response is JSON, a text and bytes too."""
+    """What the app's extension makes of a value: with Microsoft's, what is no response is JSON, text and bytes too."""
     if isinstance(result, Response):
         return result
     # The worker cannot tell it from an answer that never came.

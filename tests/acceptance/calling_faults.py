@@ -14,6 +14,7 @@ from shared.runs.model.ids import parse_run_id
 from shared.runs.store.slots import Slot, SlotStore
 from shared.runs.store.tables import Change, Conflict, Kind, Table
 from tests.acceptance.calling import Caller
+from tests.acceptance.client import TERMINAL
 from tests.acceptance.killed_scripts import LONG
 from tests.acceptance.test_webhooks import send as send_webhook
 from tests.parts.waiting import eventually
@@ -47,6 +48,14 @@ async def a_webhook(caller: Caller) -> None:
     run_id = await caller.start(await caller.own("lost"))
     await _tell(caller, (await _made(caller, run_id, 1))[0])
     await caller.over(run_id)
+
+
+async def told_of_its_end(caller: Caller) -> None:
+    """A run whose response the provider tells of, before anybody looks for it again; it has a long text."""
+    run_id = await caller.start("told")
+    (response,) = await _made(caller, run_id, 1)
+    while (await caller.send("GET", f"/api/runs/{run_id}"))["status"] not in TERMINAL:
+        await _tell(caller, response)
 
 
 async def an_unwanted_response(caller: Caller) -> None:

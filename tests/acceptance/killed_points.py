@@ -30,6 +30,7 @@ from tests.acceptance.calling_faults import (
     an_unwanted_response,
     crashing_wakes,
     slow_writes,
+    told_of_its_end,
     unlucky_creates,
 )
 from tests.acceptance.calling_later import a_forgotten_session, a_key_too_late, an_old_session, many_old_keys
@@ -176,6 +177,7 @@ CALLERS = (
     Scene(
         points={
             a_webhook: ("webhook / ResponseCreated / *", "wake / Looked / *"),
+            told_of_its_end: ("webhook / Looked / *",),
             an_unwanted_response: ("webhook / OutboxDone / *",),
         },
         jumps=(MINUTE,) * 3,
@@ -190,11 +192,11 @@ CALLERS = (
                 "signal / set_due / *",
                 "submit / ResponseCreated / *",
                 "submit / admit / *",
-                "submit / commit_new / *",
+                "submit / announce / *",
                 "submit / try / *",
-                "submit / write / index*",
                 "submit / write / runs.create",
                 "sweep / Looked / *",
+                "wake / list_first / *",
                 "wake / Lease*",
                 "wake / ToolsSettled / *",
                 "wake / finish / *",
@@ -212,8 +214,8 @@ HOURS = (
     Scene(
         points={slow_writes: ("* / due.keep_announced", "wake / RunsLookedAt / index.show_ended")},
         slow=(
-            "submit / write / index.list_hidden",
-            "submit / commit_new / due.announce",
+            "submit / write / runs.store_text",
+            "submit / announce / due.announce",
             "cancel / CancelRequested / due.announce",
             "cancel / CancelRequested / runs.save",
             "delete / delete_some / due.announce",

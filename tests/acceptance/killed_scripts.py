@@ -39,6 +39,7 @@ SCRIPTS: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "lost": [{"attempts": [DONE, DONE], "faults": LOST}],
+    "told": [{"text": LONG}],
     "unwanted": [{"attempts": [STUCK, DONE], "faults": LOST}],
     "gone": [{**DONE, "think": 900, "id_gone": 0.5}],
 }

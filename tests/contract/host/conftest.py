@@ -6,13 +6,19 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from azurefunctions.extensions import base
 
 from local.host import Host, MovableClock
+from local.host.http import FASTAPI_EXTENSION
 from tests.contract.host.stage import HERE, HOST_JSON, KEYS, Recorder, Stage
 
 
 @pytest.fixture
-def app_dir(tmp_path: Path) -> Path:
+def app_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # The recorded app has Microsoft's extension. A process takes one, and here others may have loaded the app's own.
+    monkeypatch.setattr(base.ModuleTrackerMeta, "_module", FASTAPI_EXTENSION)
+    monkeypatch.setattr(base.RequestTrackerMeta, "_request_type", None)
+    monkeypatch.setattr(base.ResponseTrackerMeta, "_response_types", {})
     (tmp_path / "function_app.py").write_bytes((HERE / "recorded_app.py").read_bytes())
     (tmp_path / "host.json").write_text(json.dumps(HOST_JSON))
     return tmp_path

@@ -293,7 +293,7 @@ async def test_whoever_is_faster_at_whatever_step_nothing_is_lost_or_refused(rig
         assert len(others) == 2, "one of both is the next of the session"
         if key is not None:
             assert (await rig.submit("[script:three]", **asked)).run.id == run.id
-    assert step > 8
+    assert step > 6
     await Driver(rig).pass_time(2 * 3_600)
     assert {row.partition for row in rig.tables.rows(Table.RUNS) if row.key.startswith("part:")} <= {
         row.partition for row in rig.tables.rows(Table.RUNS) if row.key.startswith("run:")
@@ -431,7 +431,7 @@ async def test_a_process_that_died_before_its_branch_leaves_nothing_behind(rig: 
     first = await said(rig, "one")
     await said(rig, "two", first)
     before = len(rig.tables.rows(Table.RUNS))
-    for step in range(6, 14):
+    for step in range(4, 13):
         with FailAt(rig, at=step, applied=False, error=Killed()), pytest.raises(Killed):
             await rig.submit(LONG, **after(first))
     host = Driver(rig)

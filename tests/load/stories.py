@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.model.control import ModelControl
-from tests.acceptance import calling
+from tests.acceptance import calling_runs, killed_scripts
 from tests.acceptance.calling import AGAIN_SECONDS, Caller
 from tests.acceptance.client import Reply
 from tests.parts.receiver import Receiver
@@ -61,6 +61,11 @@ class LoadCaller(Caller):
     started: dict[str, str]
     """The script of each run that some caller has started, by the run's id."""
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """None: all callers are one user here, without a limit."""
+        return {}
+
     async def send(self, method: str, path: str, **options: Any) -> Reply:
         """A request, as often as it takes to have an answer of its own."""
         while True:
@@ -69,18 +74,18 @@ class LoadCaller(Caller):
                 return reply
             await asyncio.sleep(AGAIN_SECONDS)
 
-    async def start(self, script: str, **fields: Any) -> str:
+    async def start(self, script: str, key: str = "", text: str = "", **fields: Any) -> str:
         """Submit a run under a key; its id."""
-        run_id = await super().start(script, **fields)
+        run_id = await super().start(script, key, text, **fields)
         self.started[run_id] = script
         return run_id
 
-    async def until(self, path: str, holds: Callable[[Any], bool]) -> dict[str, Any]:
+    async def until(self, path: str, holds: Callable[[Any], bool], **options: Any) -> dict[str, Any]:
         """What is at that path, once that holds."""
         gap, subject = FIRST_LOOK, path.rpartition("/")[2]
         while True:
             heard = self.told.counts[subject]
-            reply = await self.send("GET", path)
+            reply = await self.send("GET", path, **options)
             assert reply.status == 200, reply
             if holds(reply.body):
                 body: dict[str, Any] = reply.body
@@ -91,7 +96,7 @@ class LoadCaller(Caller):
 
 async def write_scripts(model: ModelControl) -> None:
     """The scripts of all stories."""
-    await calling.write_scripts(model)
+    await killed_scripts.write_scripts(model)
     asks = {"calls": [{"name": name, "arguments": {"label": "x"}} for name in ("work", "pay")]}
     await model.script("tools", [asks, {"text": "Done with both."}])
     for name in ("first", "second", "third"):
@@ -129,12 +134,12 @@ Story = Callable[[Caller], Awaitable[None]]
 
 MIX: tuple[tuple[Story, int, int], ...] = (
     (a_plain_run, 1, 40),
-    (calling.with_tools, 1, 25),
-    (calling.an_approval, 2, 10),
+    (calling_runs.with_tools, 1, 25),
+    (calling_runs.an_approval, 2, 10),
     (a_conversation, 3, 6),
-    (calling.a_cancel, 1, 10),
-    (calling.a_deleted_run, 1, 3),
-    (calling.a_deleted_session, 1, 3),
+    (calling_runs.a_cancel, 1, 10),
+    (calling_runs.a_deleted_run, 1, 3),
+    (calling_runs.a_deleted_session, 1, 3),
 )
 """Each story, how many runs it has, and how often it is told among a hundred."""
 

@@ -65,6 +65,7 @@ class Load:
     hosts: Sequence[FunctionsHost]
     api: AnyHost
     told: Told
+    tables: AzureTables
     ahead: float = 0.0
     flown_at: float = math.inf
     """Since when the clock is moved; epoch seconds."""
@@ -82,6 +83,8 @@ class Load:
                     api=self.api,
                     name=f"caller-{number}",
                     receiver_url=self.receiver.url,
+                    model=self.stack.model,
+                    tables=self.tables,
                     told=self.told,
                     started=self.started,
                 )
@@ -151,11 +154,7 @@ class Load:
 
     async def seen(self) -> Seen:
         """All that can be seen of the app from outside."""
-        tables = AzureTables.from_connection_string(self.stack.azurite.connection_string, self.stack.prefix)
-        try:
-            rows = await read_rows(tables)
-        finally:
-            await tables.close()
+        rows = await read_rows(self.tables)
         return Seen(
             now=datetime.now(UTC) + timedelta(seconds=self.ahead),
             settings=Settings(openai_api_key="k", driver=self.stack.driver),
@@ -178,8 +177,13 @@ async def play(
         hosts = [await asyncio.to_thread(stack.host) for _ in range(2)]
         receiver = Receiver(answers=[500 if number % 10 == 9 else 204 for number in range(4 * runs)])
         async with receiver, AnyHost([host.url for host in hosts], loses=loses, seed=seed) as api:
-            load = Load(stack=stack, receiver=receiver, hosts=hosts, api=api, told=Told(receiver=receiver))
-            return await _played(load, mixed(runs, seed), kill_every)
+            tables = AzureTables.from_connection_string(stack.azurite.connection_string, stack.prefix)
+            try:
+                told = Told(receiver=receiver)
+                load = Load(stack=stack, receiver=receiver, hosts=hosts, api=api, told=told, tables=tables)
+                return await _played(load, mixed(runs, seed), kill_every)
+            finally:
+                await tables.close()
 
 
 async def _played(load: Load, stories: Sequence[Story], kill_every: float) -> dict[str, Any]:

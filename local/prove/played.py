@@ -23,7 +23,7 @@ RUNS = 1_000
 SOAK_MINUTES = 20.0
 """What is played unless another number is asked for; a figure of less is not recorded."""
 
-TOLD = 5
+SHOWN = 5
 """Violations that are printed."""
 
 KINDS = {"fact": "facts", "command": "commands", "fault": "faults", "phase": "phases", "end": "ends"}
@@ -121,7 +121,7 @@ def soak_shown(code: int, result: Result, asked: float) -> Shown:
 
 def _violations(result: Result) -> list[str]:
     found = [str(each) for each in result.get("violations", ())]
-    return found[:TOLD] + ([f"and {len(found) - TOLD} more"] if len(found) > TOLD else [])
+    return found[:SHOWN] + ([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])
 
 
 def _shown(code: int, figure: str, wrong: list[str], *, is_full: bool = True) -> Shown:

@@ -18,7 +18,7 @@ async def a_long_batch(caller: Caller) -> None:
 
 
 async def a_retried_batch(caller: Caller) -> None:
-    """A batch whose only item fails: told of once more, and run again."""
+    """A batch whose only item fails: its callback is sent once more, and it is run again."""
     path = await caller.start_batch([{"input": f"[script:bad]{LONG}"}])
     await caller.over_batch(path)
     reply = await caller.send("POST", f"{path}/deliveries")

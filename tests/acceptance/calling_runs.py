@@ -51,7 +51,7 @@ async def an_approval(caller: Caller) -> None:
 
 
 async def a_cancel(caller: Caller) -> None:
-    """A run that is cancelled while the model thinks, and told of once more."""
+    """A run that is cancelled while the model thinks, and whose callback is sent once more."""
     run_id = await caller.start("stuck")
     path = f"/api/runs/{run_id}"
     reply = await caller.send("POST", f"{path}/cancel")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from time import monotonic
 
 import aiohttp
@@ -14,13 +14,13 @@ import aiohttp
 from local.points.hold import Holds
 from local.stack import FunctionsHost
 from shared.runs.store.azure import AzureTables
-from shared.settings import Settings
 from tests.acceptance.calling import Caller, GoneError
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, admin
 from tests.acceptance.killed_points import MINUTE, PARTS, Scene, Story
 from tests.acceptance.launch import AHEAD_VARIABLE
-from tests.parts.invariants import AT_REST, Seen, ToolStart, check, read_rows
+from tests.acceptance.outside import seen_outside
+from tests.parts.invariants import AT_REST, Seen, check
 from tests.parts.receiver import Receiver
 from tests.parts.waiting import eventually
 
@@ -50,7 +50,7 @@ class KilledHosts:
     ahead: float = 0.0
     count: int = 0
     killed: dict[str, str] = field(default_factory=dict)
-    """The points at which something was held when a host was killed, and the story that was told for each."""
+    """The points at which something was held when a host was killed, and the story that was begun for each."""
 
     _env: dict[str, str] = field(init=False)
     """What the scenes' settings were before."""
@@ -182,18 +182,7 @@ class KilledHosts:
 
     async def seen(self) -> Seen:
         """All that can be seen of the app from outside."""
-        starts = [ToolStart(key=each.key, start=each.start) for each in self.stack.traces(what="start")]
-        return Seen(
-            now=datetime.now(UTC) + timedelta(seconds=self.ahead),
-            settings=Settings(openai_api_key="k", driver=self.stack.driver),
-            rows=await read_rows(self.tables),
-            responses=await self.stack.model.responses(),
-            requests=await self.stack.model.log(),
-            received=self.receiver.received,
-            starts=starts,
-            at_most_once=frozenset({"pay"}),
-            guarded=frozenset({"send"}),
-        )
+        return await seen_outside(self.stack, self.tables, self.receiver, ahead=self.ahead)
 
 
 async def _told(story: Story, caller: Caller) -> None:

@@ -9,18 +9,17 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local.stack import FunctionsHost
 from shared.runs.model.phases import RunStatus
 from shared.runs.rules.callbacks import webhook_id
 from shared.runs.store.azure import AzureTables
-from shared.settings import Settings
 from tests.acceptance.conftest import Stack, move_clock
+from tests.acceptance.outside import seen_outside
 from tests.load.stories import LoadCaller, Story, Told, mixed, write_scripts
 from tests.load.world import THINKS, AnyHost, kill_in_turn, meanwhile, new_world, say, start, throttle
-from tests.parts.invariants import AT_REST, Seen, ToolStart, check, read_rows
+from tests.parts.invariants import AT_REST, Seen, check
 from tests.parts.receiver import SECRET, Receiver
 
 MINUTE = 61.0
@@ -154,18 +153,7 @@ class Load:
 
     async def seen(self) -> Seen:
         """All that can be seen of the app from outside."""
-        rows = await read_rows(self.tables)
-        return Seen(
-            now=datetime.now(UTC) + timedelta(seconds=self.ahead),
-            settings=Settings(openai_api_key="k", driver=self.stack.driver),
-            rows=rows,
-            responses=await self.stack.model.responses(),
-            requests=await self.stack.model.log(),
-            received=self.receiver.received,
-            starts=[ToolStart(key=each.key, start=each.start) for each in self.stack.traces(what="start")],
-            at_most_once=frozenset({"pay"}),
-            guarded=frozenset({"send"}),
-        )
+        return await seen_outside(self.stack, self.tables, self.receiver, ahead=self.ahead)
 
 
 async def play(

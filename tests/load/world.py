@@ -28,6 +28,9 @@ AT_ONCE = 32
 THROTTLED = ("create", "retrieve")
 """What the model refuses while it is busy."""
 
+FIRST_REFUSED = 5
+"""Requests of each kind that it refuses at the beginning."""
+
 
 def say(text: str) -> None:
     """Tell the person at the terminal."""
@@ -106,9 +109,11 @@ async def meanwhile(*coroutines: Any) -> AsyncIterator[None]:
 
 
 async def throttle(model: ModelControl, *, every: float = 10.0, seconds: float = 1.0) -> None:
-    """For some seconds of every so many the model answers 429, with ``Retry-After``; without end."""
+    """The model's first requests, and then for some seconds of every so many all, are 429 with ``Retry-After``."""
     busy = {"status": 429, "headers": {"retry-after": "1"}, "json_error": {"code": "rate_limit_exceeded"}, "times": -1}
     try:
+        # By number: a short load may be over, or its hosts not warm, when a time for it has come.
+        await model.switches(faults={operation: [{**busy, "times": FIRST_REFUSED}] for operation in THROTTLED})
         while True:
             await asyncio.sleep(every - seconds)
             await model.switches(faults={operation: [busy] for operation in THROTTLED})

@@ -93,6 +93,8 @@ def histories(count: int, first: int, jobs: int, service: str | None = None) -> 
             total.played += piece.played
             total.seen.update(piece.seen)
             total.violations += piece.violations
+            for violation in piece.violations:
+                _say(f"  {violation}")
             _say(f"  {total.played} histories, {len(total.violations)} violations")
     seconds = time.monotonic() - began
     return {

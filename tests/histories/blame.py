@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
@@ -33,6 +34,9 @@ def expected_of(world: World, seen: Seen) -> tuple[Expected, Private]:
 def _statuses(world: World, asked: Asked, versions: Sequence[Run]) -> frozenset[RunStatus]:
     first, ended = versions[0], next((run for run in versions if run.terminal), versions[-1])
     found = planned_ends(asked, world.settings)
+    # What is to be handed over may be answered before: then nothing is left, and the run goes on.
+    if world.happened[f"answered {first.id}"]:
+        found |= planned_ends(replace(asked, hands_over=False), world.settings)
     if any(run_is(first, prefix) for prefix in world.cancelled) or first.request.batch_id in world.cancelled_batches:
         found.add(RunStatus.CANCELLED)
     if ended.status is RunStatus.FAILED and _is_to_blame(world, asked, ended):

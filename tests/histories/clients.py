@@ -221,6 +221,7 @@ class Client:
             if not waiting:
                 return
             some = waiting if random.random() < 0.7 else waiting[:1]
+            self.world.happened[f"answered {run_id}"] += 1
             run = await answer(process.ports, run_id, {each: Approve(approve=approve) for each in some})
             if run is not None:
                 await process.driver().wake(run_id)

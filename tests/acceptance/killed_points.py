@@ -29,6 +29,8 @@ from tests.acceptance.calling_faults import (
     an_unreadable_row,
     an_unwanted_response,
     crashing_wakes,
+    slow_batches,
+    slow_deletes,
     slow_writes,
     told_of_its_end,
     unlucky_creates,
@@ -79,7 +81,7 @@ class Scene:
     """Settings of another host, which takes over once the stories have begun."""
 
     slow: Sequence[str] = ()
-    """Points that whoever comes by is late at."""
+    """Points, by their names, that whoever comes by is late at."""
 
     retains: bool = False
     """Whether retention runs again and again."""
@@ -212,16 +214,21 @@ HOURS = (
         jumps=(5 * MINUTE,),
     ),
     Scene(
-        points={slow_writes: ("* / due.keep_announced", "wake / RunsLookedAt / index.show_ended")},
+        points={slow_writes: ("submit / write / due.keep_announced", "cancel / * / due.keep_announced")},
         slow=(
             "submit / write / runs.store_text",
             "submit / announce / due.announce",
             "cancel / CancelRequested / due.announce",
-            "cancel / CancelRequested / runs.save",
-            "delete / delete_some / due.announce",
-            "submit batch / put_items / batches.put_items",
         ),
         env={"DORMOUSE_MAX_ACTIVE_RUNS": ""},
+    ),
+    Scene(
+        points={slow_deletes: ("delete / * / due.keep_announced",)},
+        slow=("delete / delete_some / due.announce",),
+    ),
+    Scene(
+        points={slow_batches: ("submit batch / * / due.keep_announced", "wake / RunsLookedAt / index.show_ended")},
+        slow=("submit batch / put_items / batches.put_items",),
     ),
     Scene(
         points={an_unknown_agent: ("* / AgentUnknown / *",)},

@@ -71,7 +71,7 @@ MAY_IMPORT_IN_RUNS = {
 """The same inside ``shared/runs``. What reads for a caller or a viewer commits nothing."""
 
 ONLY_IMPORTER = {
-    "azure.data.tables": {"shared/runs/store/azure.py"},
+    "azure.data.tables": {"shared/runs/store/azure.py", "shared/runs/store/entity_group.py"},
     "azure.durable_functions": {"shared/drivers/durable.py"},
     "azure.identity": {"shared/wiring.py"},
     "cryptography": {"shared/sealing"},

@@ -1,4 +1,4 @@
-"""Tables over the Azure SDK: the only module that imports ``azure.data.tables``.
+"""Tables over the Azure SDK: the only module, with ``entity_group``, that imports ``azure.data.tables``.
 
 Repeats. The retry policy of the SDK is off. It repeats a write whose answer was lost, and such a repeat meets our
 own write: 412 for what succeeded. So a *write* is repeated only when it cannot have happened (no connection was
@@ -36,6 +36,7 @@ from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables import EdmType, EntityProperty, TableEntity, TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
+from shared.runs.store.entity_group import send_groups_plainly
 from shared.runs.store.odata import filter_of
 from shared.runs.store.tables import (
     Change,
@@ -240,7 +241,8 @@ class AzureTables:
 
     def _client(self, table: Table) -> TableClient:
         if table not in self._clients:
-            self._clients[table] = self._account().get_table_client(f"{self._prefix}{table}")
+            client = self._account().get_table_client(f"{self._prefix}{table}")
+            self._clients[table] = send_groups_plainly(client)
         return self._clients[table]
 
     def _account(self) -> TableServiceClient:

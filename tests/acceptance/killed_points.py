@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from local.points.kills import NOT_KILLED_AT
 from local.prove.points import named_points
 from tests.acceptance.calling import Caller
 from tests.acceptance.calling_batches import (
@@ -285,11 +284,11 @@ PARTS = {"callers": CALLERS, "hours": HOURS, "days": DAYS}
 def told_for(driver: str) -> dict[str, tuple[Scene, Story]]:
     """The points under this driver, each with the scene and the story that it is come by in: the first that names it.
 
-    Without those that are come by after a kill, and those that no host is killed at.
+    Without those that are come by after a kill.
     """
     told = [(scene, *each) for scenes in PARTS.values() for scene in scenes for each in scene.points.items()]
     found = {}
-    for name in killed_at(driver):
+    for name in points_under(driver):
         first = next(((scene, story) for scene, story, patterns in told if matches(name, patterns)), None)
         if first is not None and not matches(name, AFTER_A_KILL):
             found[name] = first
@@ -298,10 +297,9 @@ def told_for(driver: str) -> dict[str, tuple[Scene, Story]]:
 
 def after_a_kill(driver: str) -> list[str]:
     """The points that are come by after a kill."""
-    return [name for name in killed_at(driver) if matches(name, AFTER_A_KILL)]
+    return [name for name in points_under(driver) if matches(name, AFTER_A_KILL)]
 
 
-def killed_at(driver: str) -> list[str]:
-    """All points that the page names under this driver, but those that have a reason."""
-    named = [point.name for point in named_points() if driver in point.stories]
-    return [name for name in named if driver not in NOT_KILLED_AT.get(name, {})]
+def points_under(driver: str) -> list[str]:
+    """All points that the page names under this driver."""
+    return [point.name for point in named_points() if driver in point.stories]

@@ -84,7 +84,7 @@ async def test_a_predecessor_that_is_missing_is_asked_for_three_times_more_and_t
     *chained, replay = await bodies(rig, second.id)
     assert [body.get("previous_response_id") for body in chained] == [first.chain.response_ids[-1]] * 4
     assert "previous_response_id" not in replay
-    assert await rig.gaps() == [2, 2, 4, 8, 0]
+    assert await rig.gaps() == [1.5, 2, 4, 8, 0]
     assert kinds(replay) == ["message", "message", "message"]
     assert [item["role"] for item in replay["input"]] == ["user", "assistant", "user"]
     assert replay["input"][1]["content"][0]["text"] == "Nice to meet you."

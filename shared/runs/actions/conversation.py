@@ -20,8 +20,13 @@ def is_chained(run: Run, agent: Agent) -> bool:
     return agent.chains and not run.replays and (run.chain.last_response_id is not None or begins)
 
 
-async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | None = None) -> list[Item]:
-    """The input of the run's current turn. ``given``: the run's own items, while it is not written yet.
+async def messages(
+    store: RunStore, run: Run, agent: Agent, *, given: list[Item] | None = None, last: str | None = None
+) -> list[Item]:
+    """The input of the run's current turn.
+
+    ``given``: the run's own items, while it is not written yet. ``last``: those that were appended last, as JSON, where
+    they are known.
 
     Chained: for the first turn the user's items, behind what our own tools gave in the turn that the run goes on from;
     then the outputs of the last turn's tools. Replayed, where that is
@@ -29,7 +34,9 @@ async def messages(store: RunStore, run: Run, agent: Agent, given: list[Item] | 
     order, without the provider's ids. Raises ``ConversationTooLong``.
     """
     if is_chained(run, agent):
-        new = await store.last_items(run) if given is None else given
+        new = given
+        if new is None:
+            new = await store.last_items(run) if last is None else json.loads(last)
         return with_fences(await _new_items(store, run, new))
     items: list[Item] = []
     held = 0

@@ -53,6 +53,12 @@ class Stored(Generic[T]):
     listing: Listing | None = field(default=None, compare=False)
     """Of a run or batch: its row in its owner's list, where this call has written or read it."""
 
+    asked: tuple[Stored[ToolCall], ...] = field(default=(), compare=False, repr=False)
+    """Of a run: the calls of its turn, where this write brought them. Who changes one changes the run's row as well."""
+
+    appended: str | None = field(default=None, compare=False, repr=False)
+    """Of a run: what this write appended last, as its row has it, unless that is long."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionChange:

@@ -130,10 +130,11 @@ async def test_what_is_sent_for_a_turn(ports: Ports) -> None:
     stored = await put(ports, a_run(number=3, last_response_id="resp_1"), given=json.dumps([said("run 3"), reasoning]))
     assert await messages(ports.runs, stored.value, chained) == [said("run 3"), reasoning]
     assert await messages(ports.runs, stored.value, anew) == [said("run 1"), said("run 3")], "what failed is left out"
-    assert await messages(ports.runs, stored.value, anew, [said("given")]) == [said("run 1"), said("given")]
-    assert await messages(ports.runs, stored.value, chained, [said("given")]) == [said("given")]
+    assert await messages(ports.runs, stored.value, anew, given=[said("given")]) == [said("run 1"), said("given")]
+    assert await messages(ports.runs, stored.value, chained, given=[said("given")]) == [said("given")]
     saved = await ports.runs.save(stored, stored.value, items=[json.dumps([CALL]), json.dumps([OUTPUT])])
     assert await messages(ports.runs, saved.run.value, chained) == [OUTPUT]
+    assert await messages(ports.runs, saved.run.value, chained, last=json.dumps([said("last")])) == [said("last")]
     assert await messages(ports.runs, saved.run.value, anew) == [said("run 1"), said("run 3"), CALL, OUTPUT]
     assert await ports.runs.given_items(saved.run.value) == [said("run 3"), reasoning]
 

@@ -59,7 +59,7 @@ async def build(
     """
     attempt = Attempt(turn=run.turn.number, number=run.turn.attempt + 1, nonce=secrets.token_hex(8))
     try:
-        messages = await conversation.messages(ports.runs, run, agent, given=given, last=last)
+        messages = await conversation.messages(ports, run, agent, given=given, last=last)
     except conversation.ConversationTooLong as error:
         text = "The conversation is too long to be sent to the model anew. Begin another session."
         raise faults.Refused(text, code="conversation_too_long") from error

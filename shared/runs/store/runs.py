@@ -18,7 +18,7 @@ from shared.runs.concurrency import side_by_side
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
 from shared.runs.model.ids import parse_run_id, run_id
-from shared.runs.model.run import Run, Text
+from shared.runs.model.run import Run, RunHead, Text
 from shared.runs.model.session import Session
 from shared.runs.store import parts
 from shared.runs.store.index import Listing
@@ -281,7 +281,7 @@ class RunStore:
         """The run's committed conversation items, in order, long values read back."""
         return [item async for appended in self.each_appended(run) for item in appended]
 
-    async def each_appended(self, run: Run) -> AsyncIterator[list[Item]]:
+    async def each_appended(self, run: RunHead) -> AsyncIterator[list[Item]]:
         """The same as they were appended: the input, then what each response and each of our answers held."""
         # Row by row: how much they hold together has no limit.
         session_id, number, items = run.request.session_id, run.request.number, run.chain.items
@@ -305,21 +305,15 @@ class RunStore:
             raise LookupError(f"{run.id} has no item {index}")
         return await self._appended(run, row)
 
-    async def _appended(self, run: Run, row: Row) -> list[Item]:
+    async def _appended(self, run: RunHead, row: Row) -> list[Item]:
         items: list[Item] = json.loads(await self.load_text(run, decode(_ItemRow, row.values).data))
         return items
-
-    async def runs_before(self, session_id: str, number: int) -> AsyncIterator[Run]:
-        """The runs of a session before that number that are there and not deleted, oldest first."""
-        for first in range(1, number, READS):  # a few at a time: a session may have thousands
-            for each in await self.runs_of(session_id, range(first, min(first + READS, number))):
-                yield each
 
     async def store_text(self, run: Run, text: str, *, inline: int = parts.INLINE_UNITS) -> Text:
         """The text as a row of this run can hold it; a long one is written to parts first."""
         return await parts.store_text(self._tables, run.request.session_id, run.request.number, text, inline=inline)
 
-    async def load_text(self, run: Run, value: Text) -> str:
+    async def load_text(self, run: RunHead, value: Text) -> str:
         """The text that a row of this run holds or refers to."""
         return await parts.load_text(self._tables, run.request.session_id, run.request.number, value)
 

@@ -37,7 +37,16 @@ async def set_due_at(
     """
     row = await _with_list(ports, row, to_list, listing)
     now = ports.clock()
-    return await ports.due.set_due(row, due if _is_right(row, to_list) else min(due, now + AHEAD), now)
+    return await ports.due.set_due(row, _not_past_list(row, due, to_list, now), now)
+
+
+async def due_at(
+    ports: Ports, row: DueRow, due: datetime, to_list: ListStatus | None, listing: Listing | None = None
+) -> DueRow:
+    """The row as ``set_due_at`` would write it, for whoever writes several together. Raises as that does."""
+    row = await _with_list(ports, row, to_list, listing)
+    now = ports.clock()
+    return row.dated(_not_past_list(row, due, to_list, now), now)
 
 
 async def remove_due(
@@ -58,6 +67,11 @@ async def _with_list(ports: Ports, row: DueRow, to_list: ListStatus | None, list
     if to_list is not None and not is_shown(to_list, listing):
         listing = await ensure_listed(ports, row.run_id, to_list, row.listed)
     return replace(row, listed_status="" if listing is None or listing.status is None else listing.status.value)
+
+
+def _not_past_list(row: DueRow, due: datetime, to_list: ListStatus | None, now: datetime) -> datetime:
+    """That date; soon, while the list does not show what it should."""
+    return due if _is_right(row, to_list) else min(due, now + AHEAD)
 
 
 def _is_right(row: DueRow, to_list: ListStatus | None) -> bool:

@@ -11,8 +11,9 @@ from collections import Counter
 from datetime import timedelta
 
 from shared.drivers.activity import NEWER_SCHEMA_WAIT
+from shared.drivers.dates import Dates
 from shared.drivers.driver import Driver
-from shared.drivers.due_times import is_driven_by_due_row, remove_due, set_due_at, set_due_from_state, set_due_in
+from shared.drivers.due_times import due_at, is_driven_by_due_row, remove_due, set_due_from_state, set_due_in
 from shared.drivers.next_wake import next_wake_of, stored_outcome
 from shared.runs.actions.advance import advance
 from shared.runs.actions.outcome import Outcome
@@ -21,16 +22,19 @@ from shared.runs.batches.submit import remove_leftovers_of_batch
 from shared.runs.commands.leftovers import remove_leftovers_of_run
 from shared.runs.model.batch import is_batch_id
 from shared.runs.model.ids import parse_run_id
+from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
-from shared.runs.rules.agenda import ActionKind
+from shared.runs.rules.agenda import ActionKind, next_action
 from shared.runs.store.due import DueRow
 from shared.runs.store.rows import RowTooNew, RowUnreadable
+from shared.runs.store.runs import Stored
 from shared.runs.store.sealer import KeyUnavailable
 
 STEP_GRACE = timedelta(seconds=60)
 """How long a step has until the sweep looks at its run again."""
 ORPHAN_AGE = timedelta(hours=1)
-MAX_ROWS = 2_000
+MAX_ROWS = 50_000
+"""Rows that one sweep looks at: about as many as it has the time for."""
 LOOKS_ONLY = frozenset({ActionKind.LOOK})
 
 KEY_WAIT = timedelta(seconds=60)
@@ -45,38 +49,41 @@ async def sweep(ports: Ports, driver: Driver) -> Counter[str]:
     # Wakes report it as well, but after the last one only the sweep is left to.
     ports.interruptions.report(ports.clock())
     ends: Counter[str] = Counter()
-    gate = asyncio.Semaphore(ports.settings.sweep_concurrency)
-
-    async def handle(row: DueRow) -> None:
-        async with gate:
-            ends[await _safely(ports, row, driver)] += 1
-
+    dates = Dates(ports)
     try:
         async with asyncio.timeout(ports.settings.sweep_limit):
-            due = await ports.due.due(ports.clock(), MAX_ROWS)
-            await asyncio.gather(*(handle(row) for row in due))
+            rows = iter(await ports.due.due(ports.clock(), MAX_ROWS))
+
+            async def handle_some() -> None:
+                for row in rows:
+                    ends[await _safely(ports, row, driver, dates)] += 1
+
+            await asyncio.gather(*(handle_some() for _ in range(ports.settings.sweep_concurrency)))
     except TimeoutError:
         log.warning("the sweep ran into its limit of %g s", ports.settings.sweep_limit)
         ends["cut_off"] += 1
+    await dates.write()
+    if dates.failed:
+        ends["not_dated"] += dates.failed
     if ends:
         log.info("sweep: %s", dict(ends))
     return ends
 
 
-async def _safely(ports: Ports, row: DueRow, driver: Driver) -> str:
+async def _safely(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str:
     """Handle one row; an error with it must not keep the others from being handled."""
     try:
-        return await _handle(ports, row, driver)
+        return await _handle(ports, row, driver, dates)
     except Exception:
         log.exception("run %s: the sweep could not handle it", row.run_id, extra={"run_id": row.run_id})
         return "failed"
 
 
-async def _handle(ports: Ports, row: DueRow, driver: Driver) -> str:
+async def _handle(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str:
     try:
         if is_driven_by_due_row(ports.settings, row.run_id):
-            return await _poll(ports, row, driver)
-        return await _check(ports, row, driver)
+            return await _poll(ports, row, driver, dates)
+        return await _check(ports, row, driver, dates)
     except RowTooNew:
         await set_due_in(ports, row, NEWER_SCHEMA_WAIT)
         return "too_new"
@@ -91,12 +98,12 @@ async def _handle(ports: Ports, row: DueRow, driver: Driver) -> str:
         return "quarantined"
 
 
-async def _poll(ports: Ports, row: DueRow, driver: Driver) -> str:
+async def _poll(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str:
     """Poll a run; hand over what needs more, as a batch or a deleted session always does."""
     if parse_run_id(row.run_id) is None:
         outcome = await stored_outcome(ports, row.run_id)
     else:
-        outcome = await advance(ports, row.run_id, only=LOOKS_ONLY)
+        outcome = await advance(ports, row.run_id, only=LOOKS_ONLY, stored=_known(ports, row))
     if outcome.wake_in is not None and outcome.wake_in <= 0:
         # Before the step is started: if this process dies in between, the row is due again and nothing is lost.
         await set_due_in(ports, row, await _gap_after_hand_off(ports, row.run_id))
@@ -104,7 +111,15 @@ async def _poll(ports: Ports, row: DueRow, driver: Driver) -> str:
         if not await driver.hub.start_step(row.run_id):
             await set_due_from_state(ports, row.run_id)
         return "handed_off"
-    return await _set_or_remove_due(ports, row, outcome)
+    return await _set_or_remove_due(ports, row, outcome, dates)
+
+
+def _known(ports: Ports, row: DueRow) -> Stored[Run] | None:
+    """The run as an earlier sweep has left it, if a look is what it waits for: only that is safe without a read."""
+    # A look is written under the ETag of the run's row, and so after the due row was read, as its date must be.
+    stored = ports.pending.take(row)
+    action = None if stored is None else next_action(stored.value, ports.clock())
+    return stored if action is not None and action.kind is ActionKind.LOOK else None
 
 
 async def _gap_after_hand_off(ports: Ports, subject: str) -> timedelta:
@@ -116,7 +131,7 @@ async def _gap_after_hand_off(ports: Ports, subject: str) -> timedelta:
     return min(left, STEP_GRACE) if left > timedelta(0) else STEP_GRACE
 
 
-async def _check(ports: Ports, row: DueRow, driver: Driver) -> str:
+async def _check(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str:
     """Under `durable`: do nothing about a run that is in time.
 
     The orchestrator of one that is overdue is started if absent, and signalled. From the second time on a step is
@@ -126,10 +141,10 @@ async def _check(ports: Ports, row: DueRow, driver: Driver) -> str:
     now = ports.clock()
     if found is None or found.wake_at is None:
         ended = Outcome(None, None) if found is None else Outcome(found.status, None, to_list=found.to_list)
-        return await _set_or_remove_due(ports, row, ended)
+        return await _set_or_remove_due(ports, row, ended, dates)
     overdue_at = found.wake_at + timedelta(seconds=ports.settings.overdue)
     if now < overdue_at:
-        await set_due_at(ports, row, overdue_at, found.to_list)
+        await dates.add(await due_at(ports, row, overdue_at, found.to_list))
         return "in_time"
     # Half a sweep, so that the next one surely finds it, however late this one began.
     again = now + timedelta(seconds=ports.settings.sweep_every / 2)
@@ -150,12 +165,12 @@ async def _check(ports: Ports, row: DueRow, driver: Driver) -> str:
     return "stepped"
 
 
-async def _set_or_remove_due(ports: Ports, row: DueRow, outcome: Outcome) -> str:
+async def _set_or_remove_due(ports: Ports, row: DueRow, outcome: Outcome, dates: Dates) -> str:
     """Make the row due at the next wake; remove it when nothing is left to do."""
     now = ports.clock()
     if outcome.wake_in is not None:
         due = now + timedelta(seconds=outcome.wake_in)
-        await set_due_at(ports, row, due, outcome.to_list, outcome.listing)
+        await dates.add(await due_at(ports, row, due, outcome.to_list, outcome.listing), outcome.run)
         return "polled"
     if outcome.status is None and now - row.announced_at < ORPHAN_AGE:
         await ports.due.set_due(row, row.announced_at + ORPHAN_AGE, now)  # its submit may still commit

@@ -12,6 +12,7 @@ from datetime import datetime
 from shared.agentkit.agent import Agent
 from shared.runs.interruptions import Interruptions
 from shared.runs.model.callbacks import Sender
+from shared.runs.pending import PendingRuns
 from shared.runs.store.batches import BatchStore
 from shared.runs.store.due import DueStore
 from shared.runs.store.history import HistoryStore
@@ -81,6 +82,9 @@ class Ports:
 
     interruptions: Interruptions = field(default_factory=Interruptions)
     """What crashes interrupted, for the log."""
+
+    pending: PendingRuns = field(default_factory=PendingRuns)
+    """Runs that a sweep of this process need not read."""
 
     tools_at_work: Gauge = field(default_factory=Gauge)
     """Tool calls that run in this process, of whatever runs."""

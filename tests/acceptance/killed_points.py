@@ -269,7 +269,12 @@ DAYS = (
         retains=True,
     ),
 )
-AFTER_A_KILL = ("* / ClaimRanOut / *", "sweep / check / *", "sweep / set_or_remove_due / index.show")
+AFTER_A_KILL = (
+    "* / ClaimRanOut / *",
+    "sweep / check / *",
+    "sweep / set_or_remove_due / index.show",
+    "sweep / write / due.set_all",
+)
 """Come by in rounds after the one in which what they come from was cut off."""
 
 

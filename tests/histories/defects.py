@@ -209,7 +209,8 @@ def _counts_as_delivered_first(claimed: Any) -> Any:
 
 def _removes_due_row_of_what_is_not_over(_: Any) -> Any:
     async def defect(ports: Any, row: Any, due: Any, to_list: Any, listing: Any = None) -> Any:
-        return await ports.due.remove(row, ports.clock())
+        await ports.due.remove(row, ports.clock())
+        return row
 
     return defect
 
@@ -218,9 +219,9 @@ def _never(_: Any) -> Any:
     return ()
 
 
-def _dates_far_ahead(set_due: Any) -> Any:
-    async def defect(self: Any, row: Any, due: Any, now: Any, **more: Any) -> Any:
-        return await set_due(self, row, due + timedelta(days=2), now, **more)
+def _dates_far_ahead(dated: Any) -> Any:
+    def defect(self: Any, due: Any, now: Any, **more: Any) -> Any:
+        return dated(self, due + timedelta(days=2), now, **more)
 
     return defect
 
@@ -390,7 +391,7 @@ DEFECTS = (
         "every_row_has_somebody_who_looks",
         "The due row goes after any wake.",
         (
-            ("shared.drivers.sweep:set_due_at", _removes_due_row_of_what_is_not_over),
+            ("shared.drivers.sweep:due_at", _removes_due_row_of_what_is_not_over),
             ("shared.drivers.activity:set_due_at", _removes_due_row_of_what_is_not_over),
         ),
     ),
@@ -398,7 +399,7 @@ DEFECTS = (
         "due-row-too-late",
         "every_row_has_somebody_who_looks",
         "Due rows are dated two days too late.",
-        (("shared.runs.store.due:DueStore.set_due", _dates_far_ahead),),
+        (("shared.runs.store.due:DueRow.dated", _dates_far_ahead),),
     ),
     Defect(
         "name-parts-that-are-not-written",

@@ -58,7 +58,8 @@ MAY_IMPORT_IN_RUNS = {
     "rules": {"model"},
     "store": {"model", "concurrency"},
     "tracebacks": set[str](),
-    "ports": {"model", "store", "interruptions", "tracebacks"},
+    "pending": {"model", "store"},
+    "ports": {"model", "store", "interruptions", "pending", "tracebacks"},
     "listing": {"model", "store", "ports", "concurrency"},
     "commit": {"model", "rules", "store", "ports", "listing", "concurrency", "execution"},
     "actions": BELOW_ACTIONS,
@@ -70,7 +71,9 @@ MAY_IMPORT_IN_RUNS = {
 """The same inside ``shared/runs``. What reads for a caller or a viewer commits nothing."""
 
 ONLY_IMPORTER = {
-    "azure.data.tables": {f"shared/runs/store/{name}.py" for name in ("azure", "azure_failures", "entity_group")},
+    "azure.data.tables": {
+        f"shared/runs/store/{name}.py" for name in ("azure", "azure_failures", "entity_group", "plain_answers")
+    },
     "azure.durable_functions": {"shared/drivers/durable.py"},
     "azure.identity": {"shared/wiring.py"},
     "cryptography": {"shared/sealing"},

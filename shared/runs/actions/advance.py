@@ -31,7 +31,7 @@ async def advance(
     """Do what is next, through as many phases as that takes, but at most one thing that blocks.
 
     ``only`` names the blocking actions that may be done; any other is left with ``wake_in`` 0. ``stored``: the run, as
-    the wake right before has left it. Any number of callers, at any time, in any process, are safe. Raises
+    an earlier wake has left it. Any number of callers, at any time, in any process, are safe. Raises
     ``StoreUnavailable``; the rows then say what to do next.
     """
     with execution(ports.clock):
@@ -79,15 +79,19 @@ async def _go_on(ports: Ports, stored: Stored[Run], only: frozenset[ActionKind] 
     while action := _next(stored.value, ports.clock(), has_blocked=has_blocked):
         # A wake must stay far below functionTimeout: the host restarts the worker then, with all that runs on it.
         if action.blocks and (has_blocked or (only is not None and action.kind not in only)):
-            left = replace(outcome_of(stored, ports.clock()), wake_in=0.0, may_be_early=False)
-            # What it was read as may be out of date, and then refuses whatever is done, again and again.
-            return left if stored is begun else replace(left, run=stored)
+            return replace(_left(ports, stored, begun), wake_in=0.0, may_be_early=False)
         has_blocked |= action.blocks
         after = await _act(ports, action, stored)
         if after is None:
             return Outcome(None, None)
         stored = after
-    return outcome_of(stored, ports.clock())
+    return _left(ports, stored, begun)
+
+
+def _left(ports: Ports, stored: Stored[Run], begun: Stored[Run]) -> Outcome:
+    """What the wake leaves behind, with the run if it has written that."""
+    # What it began with may be out of date, and then refuses whatever is done, again and again.
+    return replace(outcome_of(stored, ports.clock()), run=None if stored is begun else stored)
 
 
 def _next(run: Run, now: datetime, *, has_blocked: bool) -> Action | None:

@@ -33,7 +33,7 @@ class Outcome:
     """The row there, where the wake has written it."""
 
     run: Stored[Run] | None = field(default=None, compare=False, repr=False)
-    """As the wake has written it, where the next one may begin at once: that need not read it."""
+    """As the wake has written it: the next one need not read it while nobody else has changed it."""
 
 
 def outcome(run: Run, now: datetime) -> Outcome:

@@ -6,8 +6,11 @@ Where these methods say ``run_id``, a batch's id does as well, or the name that 
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from shared.runs.model.batch import is_batch_id
 from shared.runs.model.ids import parse_run_id, session_of_due_row
@@ -47,6 +50,21 @@ class DueRow:
     listed: str = ""
     listed_status: str = ""
     quarantined: str = ""
+
+    @property
+    def partition(self) -> str:
+        """Where it is: rows of the same partition can be written together."""
+        return _partition(self.run_id)
+
+    def dated(self, due: datetime, now: datetime, *, overdue_sweeps: int = 0) -> DueRow:
+        """The row with that date, still to be written.
+
+        Not later than 60 s after an announcement that is younger than that: what it announced may not be committed
+        yet, and then the run row says nothing of it.
+        """
+        # Whoever dates the row has read its run, so it is not quarantined any more.
+        not_later = _not_past_announcement(self, due, now)
+        return replace(self, due=not_later, overdue_sweeps=overdue_sweeps, quarantined="")
 
 
 class DueStore:
@@ -94,14 +112,23 @@ class DueStore:
         return None if row is None else _due_row(row)
 
     async def set_due(self, row: DueRow, due: datetime, now: datetime, *, overdue_sweeps: int = 0) -> bool:
-        """Date it, under the ETag read *before* the run row; False when the row has changed since.
+        """Date it, under the ETag read *before* the run row; False when the row has changed since."""
+        return await self._merge(row.dated(due, now, overdue_sweeps=overdue_sweeps))
 
-        Not later than 60 s after an announcement that is younger than that: what it announced may not be committed
-        yet, and then the run row says nothing of it.
+    async def set_all(self, dated: Sequence[DueRow]) -> list[DueRow]:
+        """Write the dates of several rows of one partition, in one transaction; those that got theirs, as they now are.
+
+        Each under the ETag read *before* its run row: one that has changed since stays as it is.
         """
-        # Whoever dates the row has read its run, so it is not quarantined any more.
-        not_later = _not_past_announcement(row, due, now)
-        return await self._merge(row, replace(row, due=not_later, overdue_sweeps=overdue_sweeps, quarantined=""))
+        try:
+            etags = await self._tables.commit(Table.DUE, dated[0].partition, [_merging(row) for row in dated])
+        except Conflict:
+            if len(dated) == 1:
+                return []
+        else:
+            return [replace(row, etag=etags[row.run_id]) for row in dated]
+        # Only one that has changed is named, and there may be more.
+        return [written for row in dated for written in await self.set_all([row])]
 
     async def quarantine(self, row: DueRow, reason: str, now: datetime) -> bool:
         """Put it aside: its run cannot be read. Sweeps pass it over for an hour; another version may read it.
@@ -110,7 +137,7 @@ class DueStore:
         """
         due = _not_past_announcement(row, now + ASIDE, now)
         # Cut: an error's text may be longer than a property can be.
-        return await self._merge(row, replace(row, due=due, quarantined=reason[:1_000]))
+        return await self._merge(replace(row, due=due, quarantined=reason[:1_000]))
 
     async def remove(self, row: DueRow, now: datetime) -> bool:
         """Delete it, under its ETag; False when it was changed meanwhile.
@@ -125,8 +152,12 @@ class DueStore:
     async def due(self, now: datetime, limit: int) -> list[DueRow]:
         """The rows whose time has come, oldest first, at most ``limit``."""
         # The service sorts by keys alone: the oldest are known only when all that are due were read.
-        rows = self._tables.query(Table.DUE, None, where={"due": ("le", seconds_of(now))})
-        return sorted([_due_row(row) async for row in rows], key=lambda each: each.due)[:limit]
+        found: list[DueRow] = []
+        async for row in self._tables.query(Table.DUE, None, where={"due": ("le", seconds_of(now))}):
+            found.append(_due_row(row))
+            if len(found) >= 2 * limit:  # no more than so many are held
+                found = _oldest(found, limit)
+        return _oldest(found, limit)
 
     async def count(self, most: int = MAX_COUNTED) -> tuple[int, int]:
         """How many due rows there are, and how many of them are put aside: each up to ``most``, in one page."""
@@ -142,8 +173,8 @@ class DueStore:
         etags = await self._tables.commit(Table.DUE, _partition(row.run_id), [change])
         return replace(row, etag=etags[row.run_id])
 
-    async def _merge(self, row: DueRow, after: DueRow) -> bool:
-        return await self._try(row, Change(kind=Kind.MERGE, key=row.run_id, values=_values(after), etag=row.etag))
+    async def _merge(self, row: DueRow) -> bool:
+        return await self._try(row, _merging(row))
 
     async def _try(self, row: DueRow, change: Change) -> bool:
         try:
@@ -151,6 +182,14 @@ class DueStore:
         except Conflict:
             return False
         return True
+
+
+def _merging(row: DueRow) -> Change:
+    return Change(kind=Kind.MERGE, key=row.run_id, values=_values(row), etag=row.etag)
+
+
+def _oldest(rows: list[DueRow], limit: int) -> list[DueRow]:
+    return heapq.nsmallest(limit, rows, key=attrgetter("due"))
 
 
 def _announced_again(row: DueRow, due: datetime, now: datetime, listed: str) -> DueRow:

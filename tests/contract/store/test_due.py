@@ -61,6 +61,24 @@ async def test_whoever_wrote_last_is_nearer_to_the_truth(due: DueStore) -> None:
     assert await due.get(run) is None
 
 
+async def test_rows_of_a_partition_get_their_dates_together_but_for_those_that_have_changed(due: DueStore) -> None:
+    batches = [f"batch_{number:032x}" for number in range(0, 5 * 16, 16)]
+    before = NOW - timedelta(seconds=60)
+    rows = [await due.put(each, NOW, before) for each in batches]
+    assert {row.partition for row in rows} == {"0"}
+    await due.announce(batches[1], NOW)
+    await due.remove(rows[3], NOW)
+    later = NOW + timedelta(hours=1)
+    written = await due.set_all([row.dated(later, NOW) for row in rows])
+    assert [row.run_id for row in written] == [batches[0], batches[2], batches[4]]
+    assert written == [await due.get(row.run_id) for row in written]
+    assert {row.due for row in written} == {later}
+    assert (announced := await due.get(batches[1])) is not None
+    assert announced.due == NOW
+    assert await due.get(batches[3]) is None
+    assert await due.set_all([row.dated(later, NOW) for row in written[1:]]) != []
+
+
 async def test_a_row_put_aside_is_passed_over_for_an_hour_or_until_it_is_put_again(due: DueStore) -> None:
     run = new_run().id
     before = NOW - timedelta(seconds=60)

@@ -173,14 +173,21 @@ async def _look(ports: Ports, stored: Stored[Batch], signals: Signals) -> Stored
     not_before = stored.value.pace.not_before
     if not_before is not None and ports.clock() < not_before:
         missing = []  # they are missing because a provider or a limit asked to wait
-    todo = (*missing, *committed.started)
-    return await _begin(ports, committed.batch, todo, signals) if todo else committed.batch
+    if not missing and not committed.started:
+        return committed.batch
+    return await _begin(ports, committed.batch, missing, committed.started, signals)
 
 
-async def _begin(ports: Ports, stored: Stored[Batch], items: Sequence[Active], signals: Signals) -> Stored[Batch]:
-    """Submit the runs of these items."""
+async def _begin(
+    ports: Ports, stored: Stored[Batch], missing: Sequence[Active], started: Sequence[Active], signals: Signals
+) -> Stored[Batch]:
+    """Submit the runs of items. ``started``: those that this wake has started, so that hardly another has tried."""
     begun = await side_by_side(
-        items, lambda active_item: _submitted(ports, stored.value, active_item, signals), at_once=AT_ONCE
+        (*missing, *started),
+        lambda active_item: _submitted(
+            ports, stored.value, active_item, signals, is_first=active_item in started
+        ),
+        at_once=AT_ONCE,
     )
     waiting = [each for each in begun if isinstance(each, _Later)]
     fact = RunsSubmitted(
@@ -195,7 +202,13 @@ async def _begin(ports: Ports, stored: Stored[Batch], items: Sequence[Active], s
 
 
 async def _submitted(
-    ports: Ports, batch: Batch, active_item: Active, signals: Signals, *, cancelled: bool = False
+    ports: Ports,
+    batch: Batch,
+    active_item: Active,
+    signals: Signals,
+    *,
+    is_first: bool = False,
+    cancelled: bool = False,
 ) -> Run | ItemResult | _Later:
     """The run of an item, or why there is none: for good, or for now."""
     try:
@@ -205,7 +218,8 @@ async def _submitted(
         # A long input is held several times over while it is written, and the process has little memory.
         async with ports.long_inputs if isinstance(item.asked, PartRef) else contextlib.nullcontext():
             asked = await ports.batches.load_text(batch.id, active_item.index, item.asked)
-            submitted = await submit(ports, submission(batch, active_item, asked, cancelled=cancelled))
+            wanted = submission(batch, active_item, asked, is_first=is_first, cancelled=cancelled)
+            submitted = await submit(ports, wanted)
         await signals.start_run(submitted)
         return submitted.run
     except RunDeleted as error:  # by somebody who read the run's id in the batch

@@ -230,7 +230,9 @@ def _item(ports: Ports, index: int, given: AskedItem) -> BatchItem:
     return BatchItem(index=index, id=given.id, error_code=asked.code, error_message=asked.message[:MAX_SAID])
 
 
-def submission(batch: Batch, active: Active, asked: str, *, cancelled: bool = False) -> Submission:
+def submission(
+    batch: Batch, active: Active, asked: str, *, is_first: bool = False, cancelled: bool = False
+) -> Submission:
     """The request for the run of an item that is started, with the ids that the batch has for it."""
     # Without a callback: the batch has one for all. Without a key: the ids are derived, and so the same each time.
     given = json.loads(asked)
@@ -242,6 +244,7 @@ def submission(batch: Batch, active: Active, asked: str, *, cancelled: bool = Fa
             session_id=session_of(batch.id, active.index),
             fingerprint=fingerprint_of(batch.id, active.index),
             since=active.since,
+            is_first=is_first,
             cancelled=cancelled,
         ),
         **given,

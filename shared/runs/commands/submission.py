@@ -26,6 +26,9 @@ class AssignedIds:
     fingerprint: str
     since: datetime
 
+    is_first: bool = False
+    """Whether this is the first try: most likely the run is not there yet, and is not looked for."""
+
     cancelled: bool = False
     """The run is written as cancelled, so that whoever is submitting it just now finds it and creates no response."""
 

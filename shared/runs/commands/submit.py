@@ -75,7 +75,8 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
     session = await _session(ports, wanted)
     record = await _known_key(ports, wanted)
     # Before the checks: what this version, or a lowered limit, would refuse today was accepted then.
-    if record is not None and (again := await _again(ports, record)) is not None:
+    is_first = wanted.assigned is not None and wanted.assigned.is_first
+    if record is not None and not is_first and (again := await _again(ports, record)) is not None:
         return again
     await _check_session(ports, wanted, session, is_new=record is None)
     point = await branch_point(ports, wanted, session, record)

@@ -56,6 +56,16 @@ def encode(record: Any) -> dict[str, Value]:
     return values
 
 
+def encode_new(record: Any) -> dict[str, Value]:
+    """The same for a row that is not there yet: empty values are left out where a missing one says as much."""
+    # Most of what a row has is empty at first, and each property costs time in every read.
+    values: dict[str, Value] = {"schema": SCHEMA}
+    for column in _columns(typing.cast(Hashable, type(record))):
+        found = column.write(getattr(record, column.name))
+        values |= {name: value for name, value in found.items() if value != "" or name == column.required}
+    return values
+
+
 def changes(before: Any, after: Any) -> dict[str, Value]:
     """The properties that differ: what a merge must carry. Parts that are the same are not even encoded."""
     values: dict[str, Value] = {}
@@ -129,9 +139,11 @@ def check_schema(values: Mapping[str, Value]) -> None:
 def _check_opened(values: Mapping[str, Value]) -> None:
     """Raises ``RowUnreadable`` for a sealed value that is damaged, ``KeyUnavailable`` for one that nobody opened."""
     for name, value in values.items():
+        if not isinstance(value, bytes):
+            continue
         if isinstance(value, Unopened):
             raise RowUnreadable(f"{name} is not what was sealed: a changed byte, another place, or another key")
-        if isinstance(value, bytes) and value.startswith(MAGIC):
+        if value.startswith(MAGIC):
             raise KeyUnavailable(f"Rows are sealed, and {SETTING} is not set.")
 
 
@@ -144,6 +156,9 @@ class _Column:
     decode: Decode
     texts: tuple[str, ...] = ()
     """Fields of a part that may be long: each has properties of its own."""
+
+    required: str = ""
+    """Its name, if it must be in the row even when it is empty."""
 
     def is_in(self, values: Mapping[str, Value]) -> bool:
         return self.name in values
@@ -164,6 +179,9 @@ class _Column:
 @dataclasses.dataclass(frozen=True, slots=True)
 class _TextColumn(_Column):
     """A field that may be long, of a flat record."""
+
+    def is_in(self, values: Mapping[str, Value]) -> bool:
+        return self.name in values or f"{self.name}_part" in values
 
     def write(self, value: Any) -> dict[str, Value]:
         return _text_properties(self.name, value)
@@ -190,13 +208,14 @@ def _text_of(name: str, values: Mapping[str, Value]) -> Text:
 @functools.cache
 def _columns(kind: Hashable) -> tuple[_Column, ...]:
     hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(typing.cast(Any, kind)) if field.name != "schema"]
-    return tuple(_column(name, hints[name]) for name in names)
+    fields = [field for field in dataclasses.fields(typing.cast(Any, kind)) if field.name != "schema"]
+    return tuple(_column(field, hints[field.name]) for field in fields)
 
 
-def _column(name: str, hint: Any) -> _Column:
+def _column(field: dataclasses.Field[Any], hint: Any) -> _Column:
+    name, required = field.name, "" if field.default in ("", None) else field.name
     if hint == Text:
-        return _TextColumn(name, str, str)
+        return _TextColumn(name, str, str, required=required)
     bare, optional = _bare(hint)
     if _is_part(bare):
         encode_one, decode_one = _part_codec(bare)
@@ -204,7 +223,8 @@ def _column(name: str, hint: Any) -> _Column:
         encode_one, decode_one = _property_codec(bare)
     if optional:
         encode_one, decode_one = _or_empty(encode_one), _from_empty(decode_one)
-    return _Column(name, encode_one, decode_one, _texts(bare) if dataclasses.is_dataclass(bare) else ())
+    texts = _texts(bare) if dataclasses.is_dataclass(bare) else ()
+    return _Column(name, encode_one, decode_one, texts, required)
 
 
 def _part_codec(bare: Any) -> tuple[Encode, Decode]:
@@ -354,8 +374,10 @@ def _in_pieces(name: str, value: Value) -> dict[str, Value]:
 
 
 def _whole(name: str, values: Mapping[str, Value]) -> Value:
-    # An empty piece is the end: a value that became shorter leaves empty ones behind.
     value, index = values[name], 2
+    if isinstance(value, str) and len(value) < PIECE:
+        return value
+    # An empty piece is the end: a value that became shorter leaves empty ones behind.
     while isinstance(value, str) and isinstance(more := values.get(_piece(name, index)), str) and more:
         value, index = value + more, index + 1
     return value

@@ -23,7 +23,7 @@ from shared.runs.model.session import Session
 from shared.runs.store import parts
 from shared.runs.store.index import Listing
 from shared.runs.store.keys import call_key, delivery_key, item_key, of_run, run_key
-from shared.runs.store.rows import RowTooNew, RowUnreadable, changes, check_schema, decode, encode
+from shared.runs.store.rows import RowTooNew, RowUnreadable, changes, check_schema, decode, encode, encode_new
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
 
 log = logging.getLogger("dormouse")
@@ -148,8 +148,8 @@ class RunStore:
             beside = _merge(SESSION_KEY, session.before, session.after)
         # Item 0 is written with the run: one without its input could never be sent.
         run, key = replace(run, chain=replace(run.chain, items=1)), run_key(run)
-        inserted = Change(kind=Kind.INSERT, key=key, values=encode(run))
-        rows = [Change(kind=Kind.INSERT, key=call_key(call), values=encode(call)) for call in calls]
+        inserted = Change(kind=Kind.INSERT, key=key, values=encode_new(run))
+        rows = [Change(kind=Kind.INSERT, key=call_key(call), values=encode_new(call)) for call in calls]
         etags = await self._tables.commit(
             Table.RUNS, run.request.session_id, [beside, inserted, _item(run.request.number, 0, given), *rows]
         )
@@ -178,7 +178,7 @@ class RunStore:
             batch.append(_merge(SESSION_KEY, session.before, session.after))
         for call in calls:
             if call.before is None:
-                batch.append(Change(kind=Kind.INSERT, key=call_key(call.after), values=encode(call.after)))
+                batch.append(Change(kind=Kind.INSERT, key=call_key(call.after), values=encode_new(call.after)))
             else:
                 batch.append(_merge(call_key(call.after), call.before, call.after))
         batch += [_item(request.number, first + i, item) for i, item in enumerate(items)]
@@ -357,7 +357,7 @@ def _merge(key: str, before: Stored[T], after: T) -> Change:
 
 
 def _item(number: int, index: int, data: Text) -> Change:
-    return Change(kind=Kind.INSERT, key=item_key(number, index), values=encode(_ItemRow(data=data)))
+    return Change(kind=Kind.INSERT, key=item_key(number, index), values=encode_new(_ItemRow(data=data)))
 
 
 def _of_the_log(delivery: DeliveryChange | None) -> list[Change]:

@@ -34,7 +34,7 @@ from shared.runs.model.run import (
     TurnReasoning,
 )
 from shared.runs.model.session import Session
-from shared.runs.store.rows import RowTooNew, RowTooOld, RowUnreadable, changes, decode, encode
+from shared.runs.store.rows import RowTooNew, RowTooOld, RowUnreadable, changes, decode, encode, encode_new
 from shared.runs.store.tables import Value
 from tests.parts.cases import cases
 from tests.parts.limits import check_values
@@ -306,6 +306,7 @@ def a_request(**damage: Any) -> dict[str, Value]:
 @given(record=RUNS | SESSIONS | CALLS | DELIVERIES | BATCHES | ITEMS | RESULTS)
 def test_a_record_comes_back_as_it_was_written(record: Any) -> None:
     assert decode(type(record), encode(record)) == record
+    assert decode(type(record), encode_new(record)) == record
 
 
 @LEAN
@@ -314,6 +315,7 @@ def test_changes_are_exactly_the_merge_that_makes_one_record_the_other(pair: tup
     before, after = pair
     merge = changes(before, after)
     assert decode(type(after), {**encode(before), **merge}) == after
+    assert decode(type(after), {**encode_new(before), **merge}) == after
     assert all(encode(before)[name] != value for name, value in merge.items())
     assert changes(before, before) == {}
 
@@ -359,6 +361,15 @@ def test_changes_are_exactly_the_merge_that_makes_one_record_the_other(pair: tup
 )
 def test_how_a_change_is_written(change: dict[str, Any], merge: dict[str, Value]) -> None:
     assert changes(a_run(), a_run(**change)) == merge
+
+
+def test_a_new_row_has_no_empty_properties_but_those_that_must_be_there() -> None:
+    call = ToolCall(session_id=SESSION, number=1, turn=1, index=0, call_id="", name="n", arguments="")
+    assert encode_new(call) == {
+        **{"schema": SCHEMA, "session_id": SESSION, "number": 1, "turn": 1, "index": 0},
+        **{"call_id": "", "name": "n", "arguments": ""},
+        **{"kind": "function", "state": "open", "approval": "none", "starts": 0, "interruptions": 0},
+    }
 
 
 def test_a_value_that_moves_between_row_and_parts_leaves_no_trace_of_the_other() -> None:

@@ -17,7 +17,8 @@ HOW = (
     "Requests to Table Storage, counted by a proxy before the emulator; an entity group transaction is one, as on the "
     "bill. What the task hub of `durable` takes is not among them (a wake of it takes what one of the Durable loop "
     f"does). The figure of the Durable loop, {DURABLE_WAKE:g} a wake, is from the source of its storage provider; all "
-    "others are counted. In the sweep the query for due rows is shared by all runs."
+    "others are counted. In the sweep all runs share the query for due rows, and up to 25 of them the write of their "
+    "dates; its first look at a run reads that, the later ones, which are counted, do not."
 )
 
 

@@ -184,9 +184,7 @@ async def _begin(
     """Submit the runs of items. ``started``: those that this wake has started, so that hardly another has tried."""
     begun = await side_by_side(
         (*missing, *started),
-        lambda active_item: _submitted(
-            ports, stored.value, active_item, signals, is_first=active_item in started
-        ),
+        lambda active_item: _submitted(ports, stored.value, active_item, signals, is_first=active_item in started),
         at_once=AT_ONCE,
     )
     waiting = [each for each in begun if isinstance(each, _Later)]

@@ -40,6 +40,7 @@ from shared.runs.store.azure_failures import (
 )
 from shared.runs.store.entity_group import send_groups_plainly
 from shared.runs.store.odata import filter_of
+from shared.runs.store.plain_answers import read_plainly
 from shared.runs.store.tables import (
     Change,
     Condition,
@@ -238,7 +239,7 @@ class AzureTables:
     def _client(self, table: Table) -> TableClient:
         if table not in self._clients:
             client = self._account().get_table_client(f"{self._prefix}{table}")
-            self._clients[table] = send_groups_plainly(client)
+            self._clients[table] = read_plainly(send_groups_plainly(client))
         return self._clients[table]
 
     def _account(self) -> TableServiceClient:

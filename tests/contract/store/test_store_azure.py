@@ -79,6 +79,20 @@ async def test_a_null_is_an_absent_property_and_the_timestamp_an_etag(service: S
     assert service.asked[0].query["$select"] == "PartitionKey,RowKey,Timestamp,x,y"
 
 
+async def test_the_etag_of_a_row_comes_before_its_timestamp(service: Service, tables: AzureTables) -> None:
+    row = {"PartitionKey": "p", "RowKey": "a", "Timestamp": "2026-01-02T00:00:00Z", "odata.etag": "e", "y": "z"}
+    service.lines = [says(200, row), says(200, {"value": [row]})]
+    expected = Row(partition="p", key="a", etag="e", values={"y": "z"})
+    assert await tables.get(RUNS, "p", "a") == expected
+    assert [found async for found in tables.query(RUNS, "p")] == [expected]
+
+
+async def test_an_answer_without_rows_is_no_empty_page(service: Service, tables: AzureTables) -> None:
+    service.lines = [says(200, {"rows": []})] * 3
+    with pytest.raises(TypeError):  # whatever it is: to be told that there are no rows is worse
+        await keys(tables)
+
+
 async def test_a_filter_holds_its_values_safely(service: Service, tables: AzureTables) -> None:
     service.lines = [page()]
 

@@ -366,9 +366,19 @@ def test_how_a_change_is_written(change: dict[str, Any], merge: dict[str, Value]
 def test_a_new_row_has_no_empty_properties_but_those_that_must_be_there() -> None:
     call = ToolCall(session_id=SESSION, number=1, turn=1, index=0, call_id="", name="n", arguments="")
     assert encode_new(call) == {
-        **{"schema": SCHEMA, "session_id": SESSION, "number": 1, "turn": 1, "index": 0},
-        **{"call_id": "", "name": "n", "arguments": ""},
-        **{"kind": "function", "state": "open", "approval": "none", "starts": 0, "interruptions": 0},
+        "schema": SCHEMA,
+        "session_id": SESSION,
+        "number": 1,
+        "turn": 1,
+        "index": 0,
+        "call_id": "",
+        "name": "n",
+        "arguments": "",
+        "kind": "function",
+        "state": "open",
+        "approval": "none",
+        "starts": 0,
+        "interruptions": 0,
     }
 
 

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-LONGEST_NAME = 160
-"""Characters of a mutant's name; what is longer is cut in the middle."""
+LONGEST = 100
+"""Characters of an expression in a mutant's name; what is longer is cut in the middle."""
 
 _SHIFTED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
 _NEGATED = {ast.Eq: ast.NotEq, ast.Is: ast.IsNot, ast.In: ast.NotIn}
@@ -64,6 +64,8 @@ class _Change:
     node: ast.AST
     text: str
     place: _Place
+    without: ast.AST | None = None
+    """What is left out, where that says it."""
 
 
 def mutants_of(file: str, source: str) -> list[Mutant]:
@@ -87,16 +89,16 @@ def mutants_of(file: str, source: str) -> list[Mutant]:
 
 
 def _named(change: _Change) -> str:
-    before, after = ast.unparse(change.node), change.text
+    before, after = _cut(ast.unparse(change.node)), change.text
     if after.startswith("(") and after.endswith(")"):
         after = after[1:-1]
-    where = ".".join(change.place.scope) or "module"
-    return f"{where}: {_cut(before)} -> {_cut(after)}"
+    became = f"-> {_cut(after)}" if change.without is None else f"without {_cut(ast.unparse(change.without))}"
+    return f"{'.'.join(change.place.scope) or 'module'}: {before} {became}"
 
 
 def _cut(text: str) -> str:
-    text, half = " ".join(text.split()), LONGEST_NAME // 2
-    return text if len(text) <= 2 * half else f"{text[:half]}…{text[-half:]}"
+    text, half = " ".join(text.split()), LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]}…{text[-half:]}"
 
 
 def _walk(node: ast.AST, place: _Place) -> Iterator[_Change]:
@@ -107,24 +109,34 @@ def _walk(node: ast.AST, place: _Place) -> Iterator[_Change]:
     if isinstance(node, ast.stmt):
         place = _Place(place.scope, place.function, _own_lines(node))
     yield from (_Change(node, text, place) for text in _texts(node, place.is_condition))
+    yield from (_Change(node, text, place, without) for without, text in _with_less(node))
     if isinstance(node, ast.match_case) and node.guard is None:
         yield _Change(node.pattern, f"{ast.unparse(node.pattern)} if False", place)
-    inside = place
-    if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
-        scope = (*place.scope, node.name)
-        function = place.function or (".".join(scope) if isinstance(node, _FUNCTIONS) else None)
-        inside = _Place(scope, function, place.lines)
-        yield from _removed_again(node, inside)
+    if isinstance(node, _FUNCTIONS):
+        yield from _removed_again(node, _place_in(node, "body", node, place))
     for field, value in ast.iter_fields(node):
         if field in _SKIPPED_FIELDS or (isinstance(node, ast.match_case) and field == "pattern"):
             continue
-        # Defaults are made when the module is loaded, not when the function is called.
-        outside = isinstance(node, _FUNCTIONS) and field == "args"
-        at = _Place(inside.scope, place.function, place.lines) if outside else inside
-        is_condition = _is_condition(node, field)
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, ast.AST):
-                yield from _walk(each, _Place(at.scope, at.function, at.lines, is_condition))
+                yield from _walk(each, _place_in(node, field, each, place))
+
+
+def _place_in(node: ast.AST, field: str, child: ast.AST, place: _Place) -> _Place:
+    """The place of what stands in a field of this node."""
+    scope, function = place.scope, place.function
+    is_condition = (field == "test" and isinstance(node, ast.If | ast.IfExp | ast.While)) or field in ("guard", "ifs")
+    if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+        scope = (*scope, node.name)
+        # Defaults are made when the module is loaded, not when the function is called.
+        if isinstance(node, _FUNCTIONS) and field != "args":
+            function = function or ".".join(scope)
+    elif function is None and isinstance(node, ast.Assign | ast.AnnAssign):
+        scope = (*scope, ast.unparse(node.target if isinstance(node, ast.AnnAssign) else node.targets[0]))
+    elif function is None and isinstance(node, ast.Dict) and field == "values":
+        key = node.keys[node.values.index(child)]
+        scope = scope if key is None else (*scope, ast.unparse(key))  # a line of a table
+    return _Place(scope, function, place.lines, is_condition)
 
 
 def _own_lines(node: ast.stmt) -> range:
@@ -134,10 +146,6 @@ def _own_lines(node: ast.stmt) -> range:
         return range(node.lineno, (node.end_lineno or node.lineno) + 1)
     first = body[0].pattern.lineno if isinstance(body[0], ast.match_case) else body[0].lineno
     return range(node.lineno, max(first, node.lineno + 1))
-
-
-def _is_condition(node: ast.AST, field: str) -> bool:
-    return (field == "test" and isinstance(node, ast.If | ast.IfExp | ast.While)) or field in ("guard", "ifs")
 
 
 def _texts(node: ast.AST, is_condition: bool) -> Iterator[str]:
@@ -168,16 +176,6 @@ def _texts(node: ast.AST, is_condition: bool) -> Iterator[str]:
             yield repr(f"another{value}")
         case ast.Call(func=ast.Name(id=name)) if name in _CALLS:
             yield _copy(node, func=ast.Name(id=_CALLS[name]))
-            yield from _without_keywords(node)
-        case ast.Call():
-            yield from _without_keywords(node)
-        case ast.Tuple(elts=elements, ctx=ast.Load()) | ast.Set(elts=elements) if len(elements) > 1:
-            for index in range(len(elements)):
-                yield _copy(node, elts=[*elements[:index], *elements[index + 1 :]])
-        case ast.Dict(keys=keys, values=values):
-            for index in range(len(keys)):
-                left = [*keys[:index], *keys[index + 1 :]]
-                yield _copy(node, keys=left, values=[*values[:index], *values[index + 1 :]])
         case ast.Slice(lower=lower, upper=upper) if lower is not None or upper is not None:
             yield ":"
         case ast.Expr():
@@ -186,9 +184,19 @@ def _texts(node: ast.AST, is_condition: bool) -> Iterator[str]:
             yield "pass"
 
 
-def _without_keywords(node: ast.Call) -> Iterator[str]:
-    for index in range(len(node.keywords)):
-        yield _copy(node, keywords=[*node.keywords[:index], *node.keywords[index + 1 :]])
+def _with_less(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    """Each keyword, element or line of a table that may be left out, and the node without it."""
+    match node:
+        case ast.Call(keywords=keywords):
+            for each in keywords:
+                yield each, _copy(node, keywords=[other for other in keywords if other is not each])
+        case ast.Tuple(elts=elements, ctx=ast.Load()) | ast.Set(elts=elements) if len(elements) > 1:
+            for each in elements:
+                yield each, _copy(node, elts=[other for other in elements if other is not each])
+        case ast.Dict(keys=keys, values=values):
+            for index, value in enumerate(values):
+                less = {"keys": [*keys[:index], *keys[index + 1 :]], "values": [*values[:index], *values[index + 1 :]]}
+                yield keys[index] or value, _copy(node, **less)
 
 
 def _removed_again(node: ast.AST, place: _Place) -> Iterator[_Change]:

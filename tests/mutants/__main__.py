@@ -26,6 +26,7 @@ TESTS = (
     "test_callback_decisions.py",
     "test_journal_lines.py",
     "test_schedule.py",
+    "test_single_fields.py",
     "test_waiting.py",
     "test_run.py",
     "test_batch.py",

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from shared.agentkit import faults
+from shared.agentkit.agent import AgentResponse, ApprovalRequest, ContinuationToken, FunctionCall, ResponseStatus, Usage
 from shared.errors import AmbiguousCallId, NotWaiting
 from shared.runs.model import facts
 from shared.runs.model.calls import Approval, CallState, ToolCall
-from shared.runs.model.phases import Claim, Creating, Ended, Lease, Phase, RunningTools, RunStatus
-from shared.runs.model.run import PartRef
+from shared.runs.model.phases import Claim, Creating, Ended, Lease, Pending, Phase, RunningTools, RunStatus
+from shared.runs.model.run import Limits, PartRef
 from shared.runs.rules.agenda import gap_to_next_try
 from shared.runs.rules.approvals import approval_id, find_call
+from shared.runs.rules.change import Refused
+from shared.settings import Settings
 from tests.parts.cases import cases
 from tests.unit.runs.records import NOW, a_run, at
 from tests.unit.runs.test_transitions import PARKED, a_call, after, asked, change, pending, refused
@@ -91,6 +96,184 @@ def test_a_run_that_hands_nothing_over_is_parked_while_a_call_waits() -> None:
     calls = [a_call(index=0, state=CallState.HANDED_OVER), asked(index=1)]
     parked = after(a_run(phase=AT_WORK), SETTLED, at(100), *calls)
     assert parked.status is RunStatus.REQUIRES_ACTION
+
+
+# --- creates ------------------------------------------------------------------------------------------
+
+ATTEMPT = facts.Attempt(turn=1, number=1, nonce="n")
+CLAIMED = Creating(nonce="n", claim=Claim(until=at(60), unknown_at=at(90)))
+NOT_ACCEPTED = faults.NotAccepted("x", code="c")
+
+
+def not_built(fault: faults.ProviderFault) -> facts.NotBuilt:
+    return facts.NotBuilt(turn=1, attempt=1, fault=fault, jitter=0.0)
+
+
+def not_created(fault: faults.ProviderFault) -> facts.NotCreated:
+    return facts.NotCreated(attempt=ATTEMPT, fault=fault, jitter=0.0)
+
+
+def created(attempt: facts.Attempt = ATTEMPT) -> facts.ResponseCreated:
+    response = AgentResponse(status=ResponseStatus.COMPLETED, provider_status="completed", response_id="resp_1")
+    return facts.ResponseCreated(attempt=attempt, answer=facts.Answer(response=response, tools={}), jitter=0.0)
+
+
+@cases(("errors", "wait"), [(0, 2.0), (4, 32.0), (5, None)])
+def test_an_agent_may_fail_six_times_to_build_its_request(errors: int, wait: float | None) -> None:
+    run = a_run(phase=Creating(nonce="n", agent_errors=errors), attempt=1)
+    then = after(run, not_built(faults.RequestNotBuilt("x", code="c")), at(10))
+    if wait is None:
+        assert then.result.error_code == "agent_error"
+    else:
+        assert then.phase == Creating(nonce="n", agent_errors=errors + 1, not_before=at(10 + wait))
+
+
+@cases(("phase", "fact"), [
+    (Creating(nonce="n", denied_since=NOW, agent_errors=2), not_built(NOT_ACCEPTED)),
+    (Creating(nonce="n", claim=CLAIMED.claim, denied_since=NOW, agent_errors=2), not_created(NOT_ACCEPTED)),
+])  # fmt: skip
+def test_another_fault_ends_a_row_of_those_before(phase: Creating, fact: facts.NotBuilt | facts.NotCreated) -> None:
+    then = after(a_run(phase=phase, attempt=1), fact, at(10)).phase
+    assert isinstance(then, Creating)
+    assert (then.denied_since, then.agent_errors, then.not_accepted, then.not_before) == (None, 0, 1, at(12))
+
+
+@cases("fact", [not_created(NOT_ACCEPTED), facts.ClaimRanOut(attempt=ATTEMPT)])
+def test_what_became_of_an_attempt_is_taken_in_once(fact: facts.NotCreated | facts.ClaimRanOut) -> None:
+    assert refused(a_run(phase=Creating(nonce="n"), attempt=1), fact, at(100)) == Refused()
+
+
+def test_an_attempt_without_a_nonce_is_none_that_a_run_waits_for() -> None:
+    late = after(a_run(phase=Creating(), attempt=1), created(facts.Attempt(turn=1, number=1, nonce="")), at(10))
+    assert late.phase == Creating()
+    assert [entry.subject for entry in late.outbox] == ["resp_1"]
+
+
+def test_a_response_that_the_run_knows_already_is_not_taken_for_that_of_its_next_attempt() -> None:
+    assert refused(a_run(phase=CLAIMED, attempt=1, response_ids=("resp_1",)), created(), at(10)) == Refused()
+
+
+@cases(("most", "wait"), [(1, 60), (2, 60), (3, 30), (7, 10)])
+def test_looks_for_a_missing_response_fill_a_minute(most: int, wait: float) -> None:
+    fact = facts.NoNews(response_id="resp_1", fault=faults.NoNews("x", code="c"), jitter=0.0, missing=True)
+    settings = Settings.model_validate({"poll_grace": 30, "poll_missing": most})
+    then = after(a_run(phase=pending(), accepted_at=NOW), fact, at(100), settings=settings).phase
+    assert isinstance(then, Pending)
+    assert then.next_look == at(100 + wait)
+
+
+# --- responses ----------------------------------------------------------------------------------------
+
+
+CALL = FunctionCall(call_id="c", name="pay", arguments="{}")
+REQUEST = ApprovalRequest(request_id="a", server="s", name="m", arguments="{}")
+
+
+def looked(**fields: Any) -> facts.Looked:
+    given = {"status": ResponseStatus.COMPLETED, "provider_status": "completed", "response_id": "resp_1", **fields}
+    return facts.Looked(
+        response_id="resp_1", answer=facts.Answer(response=AgentResponse(**given), tools={}), jitter=0.0
+    )
+
+
+def test_a_status_that_is_no_word_is_unknown_and_each_id_is_kept() -> None:
+    run = a_run(phase=pending(), response_ids=("resp_0",))
+    ended = after(run, looked(provider_status="<b>odd</b> words"), at(10))
+    assert (ended.chain.provider_status, ended.chain.response_ids) == ("unknown", ("resp_0", "resp_1"))
+
+
+def test_a_response_that_is_over_is_final_though_it_may_be_asked_for_again() -> None:
+    token = ContinuationToken(response_id="resp_1")
+    assert after(a_run(phase=pending()), looked(continuation_token=token), at(10)).status is RunStatus.COMPLETED
+
+
+@cases(("fields", "status"), [
+    ({"calls": (CALL,)}, RunStatus.IN_PROGRESS),
+    ({"approvals": (REQUEST,)}, RunStatus.IN_PROGRESS),
+    ({"calls": (CALL,), "status": ResponseStatus.INCOMPLETE}, RunStatus.INCOMPLETE),  # they may be cut off
+    ({"approvals": (REQUEST,), "status": ResponseStatus.CANCELLED}, RunStatus.CANCELLED),
+])  # fmt: skip
+def test_only_a_response_that_is_whole_asks_for_tools(fields: dict[str, Any], status: RunStatus) -> None:
+    assert after(a_run(phase=pending()), looked(**fields), at(10)).status is status
+
+
+MINE = FunctionCall(call_id="d", name="theirs", arguments="{}")
+NOTED = (
+    {
+        "type": "message",
+        "content": [
+            {"type": "output_text", "text": "t", "annotations": [{"type": "url_citation", "url": "https://a.b"}]}
+        ],
+    },
+)
+
+
+def test_a_turn_that_asks_for_the_callers_functions_alone_ends_the_run_with_what_was_said() -> None:
+    run = a_run(phase=pending(), tool_names=("theirs",))
+    decided = change(run, looked(calls=(MINE,), text="Look.", items=NOTED), at(10))
+    result = decided.run.result
+    assert (decided.run.status, result.text, result.open_calls) == (RunStatus.COMPLETED, "Look.", 1)
+    assert "https://a.b" in result.annotations
+    assert [call.state for call in decided.calls] == [CallState.HANDED_OVER]
+
+
+def test_a_turn_that_asks_for_tools_of_both_runs_its_own_first() -> None:
+    run = a_run(phase=pending(), tool_names=("theirs",), provider_status="completed", usage=Usage(total_tokens=5))
+    response = {"calls": (MINE, CALL), "items": NOTED, "usage": Usage(total_tokens=7)}
+    decided = change(run, looked(**response), at(10))
+    assert (decided.run.phase, decided.run.updated_at) == (RunningTools(), at(10))
+    assert [call.state for call in decided.calls] == [CallState.HANDED_OVER, CallState.OPEN]
+    assert decided.run.counters.usage.total_tokens == 12
+
+
+def test_a_turn_that_asks_for_too_many_tools_ends_the_run() -> None:
+    run = a_run(phase=pending(), limits=Limits(turns=2, tool_calls=1))
+    decided = change(run, looked(calls=(CALL, replace(CALL, call_id="d"))), at(10))
+    assert (decided.run.result.error_code, decided.calls) == ("tool_call_limit", ())
+
+
+def test_a_run_that_has_used_all_its_tool_calls_may_create_a_failed_response_again() -> None:
+    run = a_run(phase=pending(), limits=Limits(turns=2, tool_calls=3), tool_calls=3)
+    again = after(run, looked(status=ResponseStatus.FAILED, error_code="server_error"), at(10))
+    assert again.phase == Creating(not_before=at(12))
+
+
+@cases(("status", "code"), [
+    (ResponseStatus.INCOMPLETE, None),
+    (ResponseStatus.FAILED, "x"),
+    (ResponseStatus.CANCELLED, "cancelled_at_provider"),
+])  # fmt: skip
+def test_only_a_whole_text_has_a_form_to_keep_to(status: ResponseStatus, code: str | None) -> None:
+    fact = looked(status=status, error_code="x", text="no")
+    fact = replace(fact, answer=replace(fact.answer, output_error="It is no JSON.", output_form="Report"))
+    ended = after(a_run(phase=pending()), fact, at(10))
+    assert (ended.status, ended.result.error_code) == (status.value, code)
+
+
+def test_the_end_of_a_run_keeps_the_marks_on_its_text_and_its_items_as_they_were_said() -> None:
+    items = ({"type": "message", "content": "Zoë"}, *NOTED)
+    fields = {"status": ResponseStatus.INCOMPLETE, "incomplete_reason": "<b>odd</b> words", "items": items}
+    decided = change(a_run(phase=pending()), looked(**fields), at(10))
+    assert decided.run.result.incomplete_reason == "unknown"
+    assert "https://a.b" in decided.run.result.annotations
+    assert "Zoë" in decided.items[0]
+    tools = change(a_run(phase=pending()), looked(calls=(CALL,), items=items), at(10))
+    assert "Zoë" in tools.items[0]
+
+
+# --- endings ------------------------------------------------------------------------------------------
+
+
+@cases("phase", [ENDED, replace(ENDED, deleted_at=NOW)])
+def test_a_run_with_nothing_left_to_do_counts_no_crash(phase: Phase) -> None:
+    fact = facts.WakeCrashed(seen=0, error="KeyError", jitter=0.0)
+    assert refused(a_run(phase=phase), fact, at(10)) == Refused()
+
+
+@cases(("crashes", "code"), [(8, None), (9, "internal_error")])
+def test_the_tenth_crash_in_a_row_ends_a_run(crashes: int, code: str | None) -> None:
+    fact = facts.WakeCrashed(seen=crashes, error="KeyError", jitter=0.0)
+    assert after(a_run(phase=pending(), crashes=crashes), fact, at(10)).result.error_code == code
 
 
 # --- the agenda ---------------------------------------------------------------------------------------

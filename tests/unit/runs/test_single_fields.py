@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,18 +11,21 @@ import pytest
 
 from shared.agentkit import faults
 from shared.agentkit.agent import AgentResponse, ApprovalRequest, ContinuationToken, FunctionCall, ResponseStatus, Usage
+from shared.agentkit.tools import Tool
 from shared.errors import AmbiguousCallId, NotWaiting
 from shared.runs.model import facts
 from shared.runs.model.calls import Approval, CallState, ToolCall
+from shared.runs.model.ids import run_id
 from shared.runs.model.phases import Claim, Creating, Ended, Lease, Pending, Phase, RunningTools, RunStatus
 from shared.runs.model.run import Limits, PartRef
 from shared.runs.rules.agenda import gap_to_next_try
 from shared.runs.rules.approvals import approval_id, find_call
-from shared.runs.rules.change import Refused
+from shared.runs.rules.change import Before, Refused
+from shared.runs.rules.decide import decide
 from shared.settings import Settings
 from tests.parts.cases import cases
-from tests.unit.runs.records import NOW, a_run, at
-from tests.unit.runs.test_transitions import PARKED, a_call, after, asked, change, pending, refused
+from tests.unit.runs.records import NOW, SESSION, a_run, a_session, at
+from tests.unit.runs.test_transitions import DEFAULTS, PARKED, a_call, after, asked, change, pending, refused
 
 AT_WORK = RunningTools(lease=Lease(owner="o", until=at(160)))
 ENDED = Ended(status=RunStatus.FAILED, completed_at=NOW)
@@ -226,9 +230,19 @@ def test_a_turn_that_asks_for_tools_of_both_runs_its_own_first() -> None:
     assert decided.run.counters.usage.total_tokens == 12
 
 
-def test_a_turn_that_asks_for_too_many_tools_ends_the_run() -> None:
-    run = a_run(phase=pending(), limits=Limits(turns=2, tool_calls=1))
-    decided = change(run, looked(calls=(CALL, replace(CALL, call_id="d"))), at(10))
+def test_the_agents_own_tool_comes_before_the_callers_of_the_same_name() -> None:
+    tool = Tool(name="theirs", description="", function=lambda: None)
+    fact = looked(calls=(MINE,))
+    fact = replace(fact, answer=replace(fact.answer, tools={"theirs": tool}))
+    (call,) = change(a_run(phase=pending(), tool_names=("theirs",)), fact, at(10)).calls
+    assert call.state is CallState.OPEN
+
+
+@cases(("count", "limit"), [(2, 1), (91, 999)])
+def test_a_turn_that_asks_for_too_many_tools_ends_the_run(count: int, limit: int) -> None:
+    run = a_run(phase=pending(), limits=Limits(turns=2, tool_calls=limit))
+    calls = tuple(replace(CALL, call_id=f"c{index}") for index in range(count))
+    decided = change(run, looked(calls=calls), at(10))
     assert (decided.run.result.error_code, decided.calls) == ("tool_call_limit", ())
 
 
@@ -261,7 +275,26 @@ def test_the_end_of_a_run_keeps_the_marks_on_its_text_and_its_items_as_they_were
     assert "Zoë" in tools.items[0]
 
 
+def test_a_correction_is_a_message_of_the_user_after_what_the_model_said() -> None:
+    fact = looked(items=({"type": "message", "content": "Zoë"},))
+    fact = replace(fact, answer=replace(fact.answer, output_error="It is no JSON.", output_form="Report"))
+    said, correction = change(a_run(phase=pending()), fact, at(10)).items
+    assert "Zoë" in said
+    (message,) = json.loads(correction)
+    assert (message["type"], message["role"]) == ("message", "user")
+
+
 # --- endings ------------------------------------------------------------------------------------------
+
+
+def test_who_deletes_a_run_of_a_busy_session_is_told_which_run_is_active() -> None:
+    before = Before(run=a_run(phase=ENDED), session=a_session(active_run=2))
+    decided = decide(before, facts.Deleted(keep=9), NOW, DEFAULTS)
+    assert isinstance(decided, Refused)
+    assert (decided.code, decided.error and decided.error.details) == (
+        "session_busy",
+        {"session_id": SESSION, "active_run": run_id(SESSION, 2)},
+    )
 
 
 @cases("phase", [ENDED, replace(ENDED, deleted_at=NOW)])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -37,11 +38,11 @@ TESTS = (
 """Of tests/unit/runs: those that need no process of the app. A rule is to be held by what reads like a table."""
 
 
-def tried(files: list[str], only: str) -> dict[str, Any]:
+def tried(files: list[str], only: str, jobs: int) -> dict[str, Any]:
     """Try every mutant of these files whose name has ``only`` in it."""
     began = time.monotonic()
     mutants = [each for file in files for each in _of_file(file) if only in each.name]
-    trial = Trial(mutants)
+    trial = Trial(mutants, jobs)
     arguments = ["-q", "-p", "no:cacheprovider", "--no-summary", *(f"tests/unit/runs/{file}" for file in TESTS)]
     with_errors = pytest.main(arguments, plugins=[trial])
     unwell = trial.unwell or ("" if with_errors == pytest.ExitCode.OK or trial.tests else f"pytest: {with_errors!r}")
@@ -64,9 +65,10 @@ def main() -> int:
     command = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     command.add_argument("files", nargs="*", help=f"default: all of {RULES}")
     command.add_argument("--only", default="", help="mutants with this in their name")
+    command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants that are tried side by side")
     options = command.parse_args()
     every = sorted(str(path.relative_to(ROOT)) for path in (ROOT / RULES).glob("*.py"))
-    result = tried(options.files or every, options.only)
+    result = tried(options.files or every, options.only, options.jobs)
     print(json.dumps(result))
     return 1 if result["unwell"] else 0
 

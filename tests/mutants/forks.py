@@ -31,7 +31,7 @@ from tests.mutants.changes import Mutant
 PATIENCE = 20
 """Seconds of a processor beside what the tests take that a mutant has: one that goes on for ever is found by that."""
 
-_KILLED, _SURVIVED = 0, 3
+_KILLED, _SURVIVED, _BROKEN = 0, 3, 4
 _OWN = ("shared", "local", "tests", "function_app")
 
 Lines = set[tuple[str, int]]
@@ -80,11 +80,14 @@ class WithoutChance:
 class Trial(WithoutChance):
     """A plugin that runs no test itself: its forks do, one for the coverage and one for each mutant."""
 
-    def __init__(self, mutants: Sequence[Mutant]) -> None:
+    def __init__(self, mutants: Sequence[Mutant], jobs: int = 1) -> None:
         self.mutants = mutants
         self.survivors: list[Mutant] = []
         self.tests = 0
         self.unwell = ""
+        self._jobs = jobs
+        self._tried = 0
+        self._at_work: dict[int, Mutant] = {}
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Everything there is to do, once the tests are collected."""
@@ -100,37 +103,58 @@ class Trial(WithoutChance):
         lines = {name: {(file, line) for file, line in tests[name]["lines"]} for name in in_order}
         self.tests = len(tests)
         items = {item.nodeid: item for item in session.items}
-        for index, mutant in enumerate(self.mutants):
+        for mutant in self.mutants:
             wanted = {(mutant.file, line) for line in mutant.lines}
             # When a module is loaded no test comes by: it may matter to each that comes by another line of the file.
             asked = [name for name in in_order if lines[name] & wanted]
             if mutant.function is None:
                 asked = [name for name in in_order if any(file == mutant.file for file, _ in lines[name])]
             seconds = sum(tests[name]["seconds"] for name in asked)
-            if not self._is_killed(session, mutant, [items[name] for name in asked], seconds):
-                self.survivors.append(mutant)
-                print(f"  {mutant.file}: {mutant.name}", file=sys.stderr, flush=True)
-            if index % 50 == 49:
-                text = f"  {index + 1} of {len(self.mutants)} mutants, {len(self.survivors)} survive"
-                print(text, file=sys.stderr, flush=True)
+            self._at_work[_begin(session, mutant, [items[name] for name in asked], seconds)] = mutant
+            if len(self._at_work) >= self._jobs:
+                self._wait_for_one()
+        while self._at_work:
+            self._wait_for_one()
+        self.survivors.sort(key=self.mutants.index)
         return True
 
-    def _is_killed(self, session: pytest.Session, mutant: Mutant, asked: list[pytest.Item], seconds: float) -> bool:
-        if not asked:
-            return False
-        child = os.fork()
-        if child == 0:
-            _silence(session)
-            most = PATIENCE + int(2 * seconds)
-            resource.setrlimit(resource.RLIMIT_CPU, (most, most))
-            signal.alarm(20 * most)  # it may also wait for ever; the machine may have other work besides
-            if mutant.function is None:
-                _load_anew(mutant)
-                os._exit(_SURVIVED if all(map(_passes_anew, _files(asked))) else _KILLED)
-            replace_code(mutant)
-            os._exit(_KILLED if _fails(session, asked) else _SURVIVED)
-        _, status = os.waitpid(child, 0)
-        return not (os.WIFEXITED(status) and os.WEXITSTATUS(status) == _SURVIVED)
+    def _wait_for_one(self) -> None:
+        child, status = os.wait()
+        mutant = self._at_work.pop(child)
+        self._tried += 1
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else _KILLED
+        if code == _BROKEN:
+            self.unwell = f"cannot be tried: {mutant.file}: {mutant.name}"
+        if code == _SURVIVED:
+            self.survivors.append(mutant)
+            print(f"  {mutant.file}: {mutant.name}", file=sys.stderr, flush=True)
+        if self._tried % 50 == 0:
+            text = f"  {self._tried} of {len(self.mutants)} mutants, {len(self.survivors)} survive"
+            print(text, file=sys.stderr, flush=True)
+
+
+def _begin(session: pytest.Session, mutant: Mutant, asked: list[pytest.Item], seconds: float) -> int:
+    """A fork in which these tests are run with the mutant; its exit code says whether it has survived them."""
+    child = os.fork()
+    if child:
+        return child
+    code = _BROKEN
+    try:
+        code = _tried(session, mutant, asked, seconds)
+    finally:
+        os._exit(code)
+
+
+def _tried(session: pytest.Session, mutant: Mutant, asked: list[pytest.Item], seconds: float) -> int:
+    _silence(session)
+    most = PATIENCE + int(2 * seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+    signal.alarm(20 * most)  # it may also wait for ever; the machine may have other work besides
+    if mutant.function is None:
+        _load_anew(mutant)
+        return _SURVIVED if all(map(_passes_anew, _files(asked))) else _KILLED
+    replace_code(mutant)
+    return _KILLED if _fails(session, asked) else _SURVIVED
 
 
 def _covered(session: pytest.Session, files: Sequence[str]) -> dict[str, Any]:
@@ -154,9 +178,11 @@ def _covered_in_fork(session: pytest.Session, files: Sequence[str]) -> Any:
         answer = Path(folder) / "answer"
         child = os.fork()
         if child == 0:
-            _silence(session)
-            answer.write_text(json.dumps(_covered(session, files)))
-            os._exit(0)
+            try:
+                _silence(session)
+                answer.write_text(json.dumps(_covered(session, files)))
+            finally:
+                os._exit(0)
         os.waitpid(child, 0)
         return json.loads(answer.read_text()) if answer.exists() else None
 

@@ -34,8 +34,12 @@ TESTS = (
     "test_commit.py",
     "test_actions.py",
     "test_batch_wakes.py",
+    "test_extras.py",
 )
-"""Of tests/unit/runs: those that need no process of the app. A rule is to be held by what reads like a table."""
+"""Of tests/unit/runs: those with tests that need no process of the app, which alone are asked.
+
+A rule is to be held by what reads like a table.
+"""
 
 
 def tried(files: list[str], only: str, jobs: int) -> dict[str, Any]:

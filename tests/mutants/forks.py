@@ -32,6 +32,7 @@ PATIENCE = 20
 """Seconds of a processor beside what the tests take that a mutant has: one that goes on for ever is found by that."""
 
 _KILLED, _SURVIVED, _BROKEN = 0, 3, 4
+_PROCESSES = frozenset({"rig", "rigs"})
 _OWN = ("shared", "local", "tests", "function_app")
 
 Lines = set[tuple[str, int]]
@@ -68,16 +69,23 @@ class Coverage:
             self.tests[item.nodeid] = {"seconds": took, "lines": sorted(self._seen)}
 
 
-class WithoutChance:
-    """Leaves out what hypothesis makes up: it is another thing each time, and no mutant is to be found by chance."""
+class Pure:
+    """Leaves out the tests that need a process of the app, and what hypothesis makes up.
+
+    That is another thing each time, and no mutant is to be found by chance.
+    """
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the tests that are the same each time."""
-        items[:] = [each for each in items if not each.get_closest_marker("hypothesis")]
+        """Keep the tests that are quick and the same each time."""
+        items[:] = [each for each in items if not each.get_closest_marker("hypothesis") and not _has_process(each)]
 
 
-class Trial(WithoutChance):
+def _has_process(item: pytest.Item) -> bool:
+    return bool(_PROCESSES & set(getattr(item, "fixturenames", ())))
+
+
+class Trial(Pure):
     """A plugin that runs no test itself: its forks do, one for the coverage and one for each mutant."""
 
     def __init__(self, mutants: Sequence[Mutant], jobs: int = 1) -> None:
@@ -248,7 +256,7 @@ def _passes_anew(file: str) -> bool:
         if name.partition(".")[0] in _OWN and not name.startswith("tests.mutants"):
             del sys.modules[name]
     arguments = ["-x", "-q", "-p", "no:cacheprovider", file]
-    return pytest.main(arguments, plugins=[WithoutChance()]) == pytest.ExitCode.OK
+    return pytest.main(arguments, plugins=[Pure()]) == pytest.ExitCode.OK
 
 
 def _module_name(file: str) -> str:

@@ -16,15 +16,17 @@ from shared.errors import AmbiguousCallId, NotWaiting
 from shared.runs.model import facts
 from shared.runs.model.calls import Approval, CallState, ToolCall
 from shared.runs.model.ids import run_id
+from shared.runs.model.outbox import CallbackState, EntryKind
 from shared.runs.model.phases import Claim, Creating, Ended, Lease, Pending, Phase, RunningTools, RunStatus
 from shared.runs.model.run import Limits, PartRef
 from shared.runs.rules.agenda import gap_to_next_try
 from shared.runs.rules.approvals import approval_id, find_call
+from shared.runs.rules.callbacks import callback_due
 from shared.runs.rules.change import Before, Refused
 from shared.runs.rules.decide import decide
 from shared.settings import Settings
 from tests.parts.cases import cases
-from tests.unit.runs.records import NOW, SESSION, a_run, a_session, at
+from tests.unit.runs.records import NOW, SESSION, a_run, a_session, an_entry, at
 from tests.unit.runs.test_transitions import DEFAULTS, PARKED, a_call, after, asked, change, pending, refused
 
 AT_WORK = RunningTools(lease=Lease(owner="o", until=at(160)))
@@ -307,6 +309,28 @@ def test_a_run_with_nothing_left_to_do_counts_no_crash(phase: Phase) -> None:
 def test_the_tenth_crash_in_a_row_ends_a_run(crashes: int, code: str | None) -> None:
     fact = facts.WakeCrashed(seen=crashes, error="KeyError", jitter=0.0)
     assert after(a_run(phase=pending(), crashes=crashes), fact, at(10)).result.error_code == code
+
+
+# --- callbacks ----------------------------------------------------------------------------------------
+
+
+def test_who_asks_for_a_callback_too_early_is_told_how_the_run_stands() -> None:
+    error = refused(a_run(phase=pending(), callback_url="https://a.b/c"), facts.CallbackRequested(), at(10)).error
+    assert error is not None
+    assert error.details == {"status_of_run": "in_progress"}
+
+
+def test_a_receiver_that_wants_no_more_is_told_of_no_pause_and_of_nothing_before_it() -> None:
+    before = an_entry("requires_action_1", kind=EntryKind.CALLBACK)
+    run = a_run(phase=AT_WORK, callback_url="https://a.b/c", callback_state=CallbackState.DISABLED, entries=(before,))
+    parked = after(run, facts.ToolsSettled(turn=1, owner="o", outputs=None), at(100), asked())
+    assert (parked.status, parked.outbox.entries) == (RunStatus.REQUIRES_ACTION, ())
+
+
+def test_when_a_callback_is_next_due() -> None:
+    callback = an_entry("completed", due=7, kind=EntryKind.CALLBACK)
+    assert callback_due(a_run(entries=(an_entry(due=3), callback)).outbox) == at(7)
+    assert callback_due(a_run(entries=(an_entry(due=3),)).outbox) is None
 
 
 # --- the agenda ---------------------------------------------------------------------------------------

@@ -65,6 +65,12 @@ def test_an_answer_that_is_not_taken_says_what_is_the_case(
     assert error.details == details
 
 
+def test_the_model_reads_that_its_call_was_refused() -> None:
+    fact = facts.Answered(answers={"c": facts.Approve(approve=False)})
+    (call,) = change(a_run(phase=PARKED), fact, at(50), asked()).calls
+    assert json.loads(str(call.result))["error"]["code"] == "refused"
+
+
 # --- tools --------------------------------------------------------------------------------------------
 
 
@@ -309,6 +315,13 @@ def test_a_run_with_nothing_left_to_do_counts_no_crash(phase: Phase) -> None:
 def test_the_tenth_crash_in_a_row_ends_a_run(crashes: int, code: str | None) -> None:
     fact = facts.WakeCrashed(seen=crashes, error="KeyError", jitter=0.0)
     assert after(a_run(phase=pending(), crashes=crashes), fact, at(10)).result.error_code == code
+
+
+@cases(("now", "code"), [(599, None), (600, "agent_unknown")])
+def test_a_run_waits_ten_minutes_for_a_build_that_knows_its_agent(now: float, code: str | None) -> None:
+    run = after(a_run(phase=pending(), agent_unknown_since=NOW), facts.AgentUnknown(), at(now))
+    assert run.result.error_code == code
+    assert run.schedule.resume_at == (at(now + 30) if code is None else None)
 
 
 # --- callbacks ----------------------------------------------------------------------------------------

@@ -292,7 +292,25 @@ def test_a_correction_is_a_message_of_the_user_after_what_the_model_said() -> No
     assert (message["type"], message["role"]) == ("message", "user")
 
 
+@cases(("said", "shown"), [("Too long.", "Too long."), (None, "gave no reason")])
+def test_a_failed_response_says_why_where_the_provider_does(said: str | None, shown: str) -> None:
+    fact = looked(status=ResponseStatus.FAILED, error_code="x", error_message=said)
+    assert shown in (after(a_run(phase=pending()), fact, at(10)).result.error_message or "")
+
+
 # --- endings ------------------------------------------------------------------------------------------
+
+
+@cases(("phase", "fact", "crashes"), [
+    (Creating(), facts.Claimed(attempt=ATTEMPT, seconds=60, grace=30), 3),
+    (RunningTools(), facts.LeaseTaken(turn=1, owner="p", tools={}), 3),
+    (AT_WORK, facts.LeaseRenewed(owner="o"), 3),
+    (AT_WORK, SETTLED, 0),
+    (pending(), looked(), 0),
+])  # fmt: skip
+def test_a_right_that_is_taken_is_no_progress(phase: Phase, fact: facts.Fact, crashes: int) -> None:
+    call = a_call(state=CallState.FINISHED) if fact is SETTLED else a_call()
+    assert after(a_run(phase=phase, crashes=3), fact, at(10), call).schedule.crashes == crashes
 
 
 def test_who_deletes_a_run_of_a_busy_session_is_told_which_run_is_active() -> None:

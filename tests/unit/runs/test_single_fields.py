@@ -16,6 +16,7 @@ from shared.errors import AmbiguousCallId, NotWaiting
 from shared.runs.model import facts
 from shared.runs.model.calls import Approval, CallState, ToolCall
 from shared.runs.model.ids import run_id
+from shared.runs.model.journal import Journal
 from shared.runs.model.outbox import CallbackState, EntryKind
 from shared.runs.model.phases import Claim, Creating, Ended, Lease, Pending, Phase, RunningTools, RunStatus
 from shared.runs.model.run import Limits, PartRef
@@ -27,7 +28,7 @@ from shared.runs.rules.decide import decide
 from shared.settings import Settings
 from tests.parts.cases import cases
 from tests.unit.runs.records import NOW, SESSION, a_run, a_session, an_entry, at
-from tests.unit.runs.test_transitions import DEFAULTS, PARKED, a_call, after, asked, change, pending, refused
+from tests.unit.runs.test_transitions import DEFAULTS, PARKED, a_call, after, asked, change, name_of, pending, refused
 
 AT_WORK = RunningTools(lease=Lease(owner="o", until=at(160)))
 ENDED = Ended(status=RunStatus.FAILED, completed_at=NOW)
@@ -301,16 +302,22 @@ def test_a_failed_response_says_why_where_the_provider_does(said: str | None, sh
 # --- endings ------------------------------------------------------------------------------------------
 
 
+CALLBACK = an_entry("failed", kind=EntryKind.CALLBACK)
+
+
 @cases(("phase", "fact", "crashes"), [
     (Creating(), facts.Claimed(attempt=ATTEMPT, seconds=60, grace=30), 3),
     (RunningTools(), facts.LeaseTaken(turn=1, owner="p", tools={}), 3),
     (AT_WORK, facts.LeaseRenewed(owner="o"), 3),
+    (ENDED, facts.CallbackClaimed(entry=name_of(CALLBACK), tries=0, seconds=60), 3),
+    (ENDED, facts.OutboxTried(entry=name_of(CALLBACK), seconds=60), 3),
     (AT_WORK, SETTLED, 0),
     (pending(), looked(), 0),
 ])  # fmt: skip
 def test_a_right_that_is_taken_is_no_progress(phase: Phase, fact: facts.Fact, crashes: int) -> None:
     call = a_call(state=CallState.FINISHED) if fact is SETTLED else a_call()
-    assert after(a_run(phase=phase, crashes=3), fact, at(10), call).schedule.crashes == crashes
+    run = a_run(phase=phase, crashes=3, entries=(CALLBACK,))
+    assert after(run, fact, at(10), call).schedule.crashes == crashes
 
 
 def test_who_deletes_a_run_of_a_busy_session_is_told_which_run_is_active() -> None:
@@ -332,7 +339,19 @@ def test_a_run_with_nothing_left_to_do_counts_no_crash(phase: Phase) -> None:
 @cases(("crashes", "code"), [(8, None), (9, "internal_error")])
 def test_the_tenth_crash_in_a_row_ends_a_run(crashes: int, code: str | None) -> None:
     fact = facts.WakeCrashed(seen=crashes, error="KeyError", jitter=0.0)
-    assert after(a_run(phase=pending(), crashes=crashes), fact, at(10)).result.error_code == code
+    then = after(a_run(phase=pending(), crashes=crashes), fact, at(10))
+    assert (then.result.error_code, then.schedule.crashes) == (code, 0 if code else crashes + 1)
+
+
+def test_a_tombstone_tells_nothing_of_what_happened() -> None:
+    run = after(a_run(phase=pending()), facts.CancelRequested(), at(5))
+    assert run.journal != Journal()
+    assert after(run, facts.Deleted(keep=9), at(10)).journal == Journal()
+
+
+def test_a_run_without_a_deadline_takes_its_rights() -> None:
+    fact = facts.Claimed(attempt=ATTEMPT, seconds=60, grace=30)
+    assert after(a_run(phase=Creating(), deadline_at=None), fact, NOW).phase == CLAIMED
 
 
 @cases(("now", "code"), [(599, None), (600, "agent_unknown")])

@@ -54,7 +54,7 @@ def tried(files: list[str], only: str, jobs: int) -> dict[str, Any]:
     with_errors = pytest.main(arguments, plugins=[trial])
     unwell = trial.unwell or ("" if with_errors == pytest.ExitCode.OK or trial.tests else f"pytest: {with_errors!r}")
     return {
-        "files": len(files),
+        "files": len({each.file for each in mutants}),
         "mutants": len(mutants),
         "tests": trial.tests,
         "seconds": round(time.monotonic() - began, 1),

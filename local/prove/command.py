@@ -8,6 +8,7 @@ from pathlib import Path
 
 from local.prove import figures
 from local.prove.figures import Shown
+from local.prove.mutated import prove_mutants
 from local.prove.played import HISTORIES, RUNS, SOAK_MINUTES, prove_histories, prove_load, prove_planted, prove_soak
 from local.prove.points import PAGE, prove_points
 from local.prove.tested import prove_faults, prove_inputs
@@ -21,10 +22,11 @@ PARTS: Mapping[str, Callable[[argparse.Namespace], Shown]] = {
     "faults": prove_faults,
     "load": prove_load,
     "soak": prove_soak,
+    "mutants": prove_mutants,
 }
 """Every part, by the option that asks for it."""
 
-ONLY_WHEN_ASKED = frozenset({"soak"})
+ONLY_WHEN_ASKED = frozenset({"soak", "mutants"})
 
 
 def add_prove_options(command: argparse.ArgumentParser) -> None:
@@ -41,6 +43,8 @@ def add_prove_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--load", type=_positive, nargs="?", const=RUNS, metavar="RUNS", help=text)
     text = f"a host under a constant load for so long (default: {SOAK_MINUTES:g}); only when asked for"
     command.add_argument("--soak", type=float, nargs="?", const=SOAK_MINUTES, metavar="MINUTES", help=text)
+    text = "small changes of the rules, one at a time, each of which a test must find; only when asked for"
+    command.add_argument("--mutants", action="store_true", help=text)
     text = "write each figure into docs/reliability.md, unless a smaller number was asked for"
     command.add_argument("--record", action="store_true", help=text)
     text = "run nothing: put together what tests have left in this folder (`DORMOUSE_PROVE_POINTS` names it to them)"

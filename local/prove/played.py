@@ -36,7 +36,7 @@ Result = Mapping[str, Any]
 def prove_histories(options: argparse.Namespace) -> Shown:
     """Random histories of the core, over all cores."""
     asked = options.histories or HISTORIES
-    return histories_shown(*_play(options, "tests.histories", "--histories", str(asked)), asked)
+    return histories_shown(*run_program(options, "tests.histories", "--histories", str(asked)), asked)
 
 
 def histories_shown(code: int, result: Result, asked: int) -> Shown:
@@ -54,7 +54,7 @@ def histories_shown(code: int, result: Result, asked: int) -> Shown:
 
 def prove_planted(options: argparse.Namespace) -> Shown:
     """Histories with a defect planted in each: it must be found."""
-    return planted_shown(*_play(options, "tests.histories", "--planted"))
+    return planted_shown(*run_program(options, "tests.histories", "--planted"))
 
 
 def planted_shown(code: int, result: Result) -> Shown:
@@ -74,7 +74,7 @@ def planted_shown(code: int, result: Result) -> Shown:
 def prove_load(options: argparse.Namespace) -> Shown:
     """Many runs on hosts that are killed, under each driver."""
     asked = options.load or RUNS
-    return load_shown(*_play(options, "tests.load", "--runs", str(asked)), asked)
+    return load_shown(*run_program(options, "tests.load", "--runs", str(asked)), asked)
 
 
 def load_shown(code: int, result: Result, asked: int) -> Shown:
@@ -101,7 +101,7 @@ def _of_driver(played: Result) -> str:
 def prove_soak(options: argparse.Namespace) -> Shown:
     """A host under a constant load for so many minutes."""
     asked = options.soak or SOAK_MINUTES
-    return soak_shown(*_play(options, "tests.load", "--soak", f"{asked:g}"), asked)
+    return soak_shown(*run_program(options, "tests.load", "--soak", f"{asked:g}"), asked)
 
 
 def soak_shown(code: int, result: Result, asked: float) -> Shown:
@@ -130,7 +130,7 @@ def _shown(code: int, figure: str, wrong: list[str], *, is_full: bool = True) ->
     return Shown(figure=figure, wrong=tuple(wrong), is_full=is_full)
 
 
-def _play(options: argparse.Namespace, module: str, *arguments: str) -> tuple[int, Result]:
+def run_program(options: argparse.Namespace, module: str, *arguments: str) -> tuple[int, Result]:
     """Run a program; its exit code, and what it printed last."""
     command = [str(ensure_venv(options.venv)), "-m", module, *arguments]
     env = {**os.environ, "DORMOUSE_TEST_AZURITE": ensure_azurite(options.venv).to_variable()}

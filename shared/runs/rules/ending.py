@@ -21,9 +21,6 @@ MAX_CRASHES = 10
 
 def cancel_requested(before: Before, fact: CancelRequested, now: datetime, settings: Settings) -> Decision:
     """Final here at once; at the provider the outbox sees to it. A run that ended otherwise stays as it is."""
-    # A terminal status never changes, whichever came first.
-    if before.run.terminal:
-        return Refused()
     return Change(run=end_run(before.run, now, RunStatus.CANCELLED))
 
 
@@ -37,7 +34,7 @@ def deadline_passed(before: Before, fact: DeadlinePassed, now: datetime, setting
             "answer_timeout",
             "Nobody answered what the run asked approval for. Submit again when somebody can.",
         )
-    if run.terminal or deadline is None or now < deadline:
+    if deadline is None or now < deadline:
         return Refused()
     seconds = (deadline - run.request.created_at).total_seconds()
     return fail(
@@ -52,8 +49,6 @@ def deadline_passed(before: Before, fact: DeadlinePassed, now: datetime, setting
 def agent_unknown(before: Before, fact: AgentUnknown, now: datetime, settings: Settings) -> Decision:
     """Deploys happen over live runs: another version may know the agent."""
     run = before.run
-    if run.terminal:
-        return Refused()
     # During a deploy old and new builds take turns: only one that never comes ends the run.
     since = run.schedule.agent_unknown_since or now
     if now - since >= AGENT_PATIENCE:

@@ -78,7 +78,7 @@ def no_news(before: Before, fact: NoNews, now: datetime, settings: Settings) -> 
         phase = replace(phase, missing=phase.missing + 1, missing_since=phase.missing_since or now)
         since = phase.missing_since or now
         if phase.missing >= settings.poll_missing and now >= since + MISSING_SPAN:
-            return _response_lost(run, phase, fact, now)
+            return _response_lost(run, fact, now)
         least = MISSING_SPAN.total_seconds() / max(1, settings.poll_missing - 1)
     failures = phase.no_news + 1
     gap = schedule.gap_after(fact.fault, failures, most=settings.retry_after_most, jitter=fact.jitter)
@@ -92,14 +92,12 @@ def no_news(before: Before, fact: NoNews, now: datetime, settings: Settings) -> 
     )
 
 
-def _response_lost(run: Run, phase: Pending, fact: NoNews, now: datetime) -> Change:
+def _response_lost(run: Run, fact: NoNews, now: datetime) -> Change:
     """It may run on all the same, so it is cancelled, unless it is the response of another run or app."""
     message = f"The provider no longer knows the response: {fact.fault.for_callers}"
     if fact.is_another:
         known = tuple(each for each in run.chain.response_ids if each != fact.response_id)
         run = replace(run, phase=Creating(), chain=replace(run.chain, response_ids=known))
-    else:
-        run = replace(run, phase=phase)
     return fail(run, now, LOST, message)
 
 

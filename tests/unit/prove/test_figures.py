@@ -74,8 +74,9 @@ def test_counts_of_one_name_are_added_up(tmp_path: Path, monkeypatch: pytest.Mon
     ("--histories", ["histories"]),  # the default number
     ("--load 5 --planted", ["planted", "load"]),  # two
     ("--soak 1", ["soak"]),  # a soak
+    ("--mutants", ["mutants"]),  # changes of the rules
 ])  # fmt: skip
-def test_each_part_runs_when_asked_for_and_all_but_the_soak_without(asked: str, parts: list[str]) -> None:
+def test_each_part_runs_when_asked_for_and_all_but_soak_and_mutants_without(asked: str, parts: list[str]) -> None:
     parser = ArgumentParser()
     command.add_prove_options(parser)
     assert command.parts_of(parser.parse_args(asked.split())) == parts

@@ -19,6 +19,7 @@ from shared.runs.rules.agenda import next_time
 from shared.runs.rules.callbacks import NextStep, after_attempt, body_of, callback_status, type_of, webhook_id
 from shared.runs.rules.change import Before, Change, end_run, event_of
 from shared.runs.rules.decide import decide
+from shared.runs.rules.preview import title_of
 from shared.runs.rules.schedule import CALLBACK_WAITS, DAY
 from shared.runs.rules.tools import park
 from shared.settings import Settings
@@ -182,3 +183,17 @@ def test_when_a_run_is_to_be_looked_at(changes: dict[str, object], due: float) -
     soonest = next_time(a_run(**{"phase": LOOKS, **changes}))
     assert soonest is not None
     assert soonest.due == at(due)
+
+
+def test_the_body_says_what_it_is_about_in_the_letters_of_its_words() -> None:
+    body = body_of(a_run(metadata={"name": "Zoë"}), "completed", NOW, "https://a.b/c")
+    assert json.loads(body)["data"]["object"] == "run"
+    assert "Zoë" in body
+
+
+def test_the_end_of_an_attempt_waits_for_nothing() -> None:
+    assert NextStep(CallbackState.DELIVERED).wait == 0.0
+
+
+def test_a_title_has_200_characters_at_most() -> None:
+    assert [len(title_of("a" * length)) for length in (199, 200, 201)] == [199, 200, 200]

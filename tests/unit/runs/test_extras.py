@@ -173,6 +173,15 @@ def test_a_run_keeps_the_latest_calls_and_summaries() -> None:
     assert sum(len(each.text) for each in run.extras.reasoning) <= MAX_REASONING_OF_ALL
 
 
+@pytest.mark.parametrize(("first", "turns"), [(0, [2, 3]), (1, [2, 3]), (2, [2, 3])])
+def test_summaries_of_16000_characters_are_kept(first: int, turns: list[int]) -> None:
+    run = a_run()
+    for turn, length in enumerate((first, 8_000, 8_000), start=1):
+        said = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "a" * length}]}
+        run = with_extras(a_run(turn=Turn(number=turn), extras=run.extras), [said])
+    assert [each.turn for each in run.extras.reasoning] == turns
+
+
 def test_a_turn_without_any_leaves_the_run_as_it_is() -> None:
     run = a_run(extras=Extras(reasoning=(TurnReasoning(turn=1, text="Hm."),)))
     assert with_extras(run, [{"type": "message", "content": []}, {"type": "reasoning", "summary": []}]) is run

@@ -27,7 +27,7 @@ from shared.runs.model.phases import (
 from shared.runs.model.run import Run
 from shared.runs.rules.change import Before, Change
 from shared.runs.rules.decide import decide
-from shared.runs.rules.journal import milliseconds
+from shared.runs.rules.journal import begun, milliseconds, noted
 from shared.settings import Settings
 from tests.parts.cases import cases
 from tests.unit.runs.records import NOW, a_run, an_entry, at
@@ -215,3 +215,46 @@ def test_a_long_word_is_cut(length: int, kept: int) -> None:
     assert [len(line.by) for line in run.journal.lines] == [kept]
     run = after(a_run(phase=pending()), facts.WakeCrashed(seen=0, error="E" * length, jitter=0.0), NOW)
     assert [len(line.code) for line in run.journal.lines] == [kept]
+
+
+def noted_crashes(*codes: str) -> Run:
+    """A run of which this is noted and nothing else, a second after each other."""
+    run = a_run(phase=pending())
+    for number, code in enumerate(codes):
+        later = replace(run, counters=replace(run.counters, wakes=number + 1))
+        journal = noted(run, later, facts.WakeCrashed(seen=0, error=code, jitter=0.0), at(number), 7)
+        run = replace(later, journal=journal)
+    return run
+
+
+def test_lines_that_have_no_room_become_one_after_the_first_ten() -> None:
+    codes = [f"E{number:03}" for number in range(100)]
+    lines = noted_crashes(*codes).journal.lines
+    # Each takes 130 bytes and its words, and all of them 8,000: 10 and 45 of 141, and one of 137.
+    assert [line.code for line in lines] == [*codes[:10], "", *codes[55:]]
+    omitted = lines[10]
+    assert (omitted.kind, omitted.turn, omitted.by) == (LineKind.OMITTED, 0, "")
+    assert (omitted.count, omitted.wakes, omitted.ms) == (45, 45, 315)
+    assert (omitted.at, omitted.last) == (milliseconds(at(10)), milliseconds(at(54)))
+
+
+@cases(("lengths", "count"), [
+    ([23] * 50, 50),  # 50 times 160 bytes
+    ([23] * 49 + [24], 49),
+    ([23] * 51, 50),
+])  # fmt: skip
+def test_all_lines_take_8_kilobytes_at_most(lengths: list[int], count: int) -> None:
+    codes = [f"{number:03}".ljust(length, "E") for number, length in enumerate(lengths)]
+    lines = noted_crashes(*codes).journal.lines
+    assert len(lines) == count
+    assert any(line.kind is LineKind.OMITTED for line in lines) is (count < len(lengths))
+
+
+def test_words_take_as_many_bytes_as_they_have_in_utf_8() -> None:
+    lines = noted_crashes(*(f"{number:03}" + "é" * 50 for number in range(40))).journal.lines
+    assert len(lines) == 33  # of 240 bytes each, and one of 137
+
+
+def test_the_journal_of_a_new_run_says_when_it_was_created() -> None:
+    (line,) = begun(NOW).lines
+    assert (line.kind, line.at, milliseconds(NOW)) == (LineKind.CREATED, milliseconds(NOW), 1_772_366_400_000)

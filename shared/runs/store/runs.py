@@ -22,8 +22,9 @@ from shared.runs.model.run import Run, Text
 from shared.runs.model.session import Session
 from shared.runs.store import parts
 from shared.runs.store.index import Listing
-from shared.runs.store.rows import RowTooNew, RowUnreadable, changes, check_schema, decode, encode
+from shared.runs.store.rows import changes, check_schema, decode, encode
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
+from shared.runs.store.unreadable import RowTooNew, RowUnreadable
 
 log = logging.getLogger("dormouse")
 

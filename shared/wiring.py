@@ -62,7 +62,7 @@ class App:
         from shared.drivers.driver import Driver
         from shared.drivers.durable import Hub
 
-        return Driver(self.ports, Hub(client), self.watching.read_now)
+        return Driver(self.ports, Hub(client), lambda subject: self.watching.read_now(subject))
 
 
 @functools.cache

@@ -16,7 +16,7 @@ import pytest
 
 from shared import wiring
 from shared.api.http import answered
-from shared.api.native import batches, health, run_changes, runs, sessions
+from shared.api.native import batches, health, run_changes, sessions
 from shared.drivers.retention import retain
 from shared.drivers.sweep import sweep
 from shared.runs.model.ids import parse_run_id

@@ -334,7 +334,7 @@ class Settings(BaseModel):
         description="404s in a row after that, spread over a minute at least, then `response_lost`.",
     )
     poll_first: Seconds = Field(
-        2.0, alias="DORMOUSE_POLL_FIRST_SECONDS", description="First and shortest gap between polls."
+        1.5, alias="DORMOUSE_POLL_FIRST_SECONDS", description="First and shortest gap between polls."
     )
     poll_max: float = Field(
         120.0,

@@ -343,7 +343,7 @@ class Account:
                 background=stored.background,
                 cancelled=stored.cancelled,
                 deleted=stored.deleted,
-                forgotten=stored.forgotten,
+                forgotten=stored.forgotten_at(now),
                 metadata=stored.request.get("metadata") or {},
                 previous_response_id=stored.request.get("previous_response_id"),
             )

@@ -190,10 +190,13 @@ class StoredResponse:
             return ending.status
         return "queued" if now < self.working_from else "in_progress"
 
+    def forgotten_at(self, now: float) -> bool:
+        """Whether the API has forgotten its id, because it was told to or by plan."""
+        return self.forgotten or (self.turn.id_gone is not None and now >= self.created + self.turn.id_gone)
+
     def known_at(self, now: float) -> bool:
         """Whether its id is still known to the API."""
-        gone = self.turn.id_gone is not None and now >= self.created + self.turn.id_gone
-        return self.kept and not (self.deleted or self.forgotten or gone)
+        return self.kept and not (self.deleted or self.forgotten_at(now))
 
     def force(self, ending: Ending, now: float) -> None:
         """End it now, in another way than planned, whatever it was."""

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from local import ROOT
-from local.points.kills import NOT_KILLED_AT
 from local.prove.figures import Shown
 from local.prove.tested import run_tests
 
@@ -120,7 +119,7 @@ def _cell(deaths: list[Death]) -> str:
 def problems(deaths: Iterable[Death], named: Iterable[NamedPoint]) -> list[str]:
     """What is missing: each named point under each driver that comes by it; and a name for each that is passed.
 
-    At each a host is killed as well, but where there is a reason.
+    At each a host is killed as well.
     """
     every, named = [*deaths], [*named]
     seen = {(death.point, death.driver) for death in every if not death.killed}
@@ -138,7 +137,7 @@ def problems(deaths: Iterable[Death], named: Iterable[NamedPoint]) -> list[str]:
             f"no host was killed at `{point.name}` under {driver}"
             for point in named
             for driver in point.stories
-            if (point.name, driver) not in killed and driver not in NOT_KILLED_AT.get(point.name, {})
+            if (point.name, driver) not in killed
         ]
     )
 

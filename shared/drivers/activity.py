@@ -13,7 +13,9 @@ from shared.runs.actions.outcome import Outcome
 from shared.runs.batches.advance import advance_batch
 from shared.runs.commands.delete import advance_session
 from shared.runs.model.ids import is_batch_id, session_of_due_row
+from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
+from shared.runs.store.runs import Stored
 from shared.runs.store.unreadable import RowTooNew, RowUnreadable
 
 NEWER_SCHEMA_WAIT = timedelta(minutes=10)
@@ -28,13 +30,14 @@ async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
 
     A row that cannot be read is quarantined. Raises ``StoreUnavailable``.
     """
-    row, began = None, time.monotonic()
+    row, left, began = None, None, time.monotonic()
     try:
         while True:
-            # Read before the wake: a change of the due row while it runs makes the write below fail, and is kept.
-            if is_driven_by_due_row(ports.settings, subject):
+            # Read before the run is: a change of the due row after that makes the write below fail, and is kept.
+            if left is None and is_driven_by_due_row(ports.settings, subject):
                 row = await ports.due.get(subject)
-            outcome = await _once(ports, subject, driver)
+            outcome = await _once(ports, subject, driver, left)
+            left = outcome.run
             if outcome.wake_in != 0 or time.monotonic() - began >= STEP_SECONDS:
                 break
     except RowTooNew as error:
@@ -56,15 +59,16 @@ async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
             due = ports.clock() + timedelta(seconds=outcome.wake_in)
             if not await set_due_at(ports, row, due, outcome.to_list, outcome.listing):
                 await set_due_from_state(ports, subject)  # a sweep has changed the row meanwhile
+    outcome = replace(outcome, run=None)  # what the host keeps of a wake is to be short
     return outcome if ports.settings.driver == "timer" else not_too_early(outcome)
 
 
-async def _once(ports: Ports, subject: str, driver: Driver) -> Outcome:
+async def _once(ports: Ports, subject: str, driver: Driver, left: Stored[Run] | None) -> Outcome:
     if is_batch_id(subject):
         return await advance_batch(ports, subject, driver)
     if session_of_due_row(subject) is not None:
         return await advance_session(ports, subject, driver.wake)
-    return await advance(ports, subject)
+    return await advance(ports, subject, stored=left)
 
 
 def not_too_early(outcome: Outcome) -> Outcome:

@@ -256,7 +256,11 @@ async def _write(
         and isinstance(fact, facts.Looked | facts.ResponseCreated)
     ):
         _log_failure(after, fact.answer.response)
-    return Committed(run=replace(saved.run, listing=listing), calls=saved.calls, beside=saved.delivery)
+    asked = saved.calls if all(each.before is None for each in calls) else ()
+    last = items[-1] if items else None
+    appended = last if isinstance(last, str) else None
+    written = replace(saved.run, listing=listing, asked=asked, appended=appended)
+    return Committed(run=written, calls=saved.calls, beside=saved.delivery)
 
 
 def _is_of(session: Session, run: Run) -> bool:

@@ -154,9 +154,17 @@ async def an_abandoned_submit(caller: Caller) -> None:
 
 
 async def slow_writes(caller: Caller) -> None:
-    """A store so slow that what was announced has to be announced again: submit, cancel, delete, a batch."""
+    """A store so slow that what was announced has to be announced again: a submit, and a cancel."""
     run_id = await caller.start("stuck", text=LONG, callback_url=None)
-    session_id = run_id.split("_")[1]
     await caller.send("POST", f"/api/runs/{run_id}/cancel")
-    await caller.send("DELETE", f"/api/sessions/{session_id}")
+
+
+async def slow_deletes(caller: Caller) -> None:
+    """The same for a session that is deleted."""
+    run_id = await caller.start("stuck", callback_url=None)
+    await caller.send("DELETE", f"/api/sessions/{run_id.split('_')[1]}")
+
+
+async def slow_batches(caller: Caller) -> None:
+    """The same for a batch."""
     await caller.start_batch([{"input": "[script:done]"}], callback_url=None)

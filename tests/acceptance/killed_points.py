@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from local.points.kills import NOT_KILLED_AT
 from local.prove.points import named_points
 from tests.acceptance.calling import Caller
 from tests.acceptance.calling_batches import (
@@ -29,6 +28,8 @@ from tests.acceptance.calling_faults import (
     an_unreadable_row,
     an_unwanted_response,
     crashing_wakes,
+    slow_batches,
+    slow_deletes,
     slow_writes,
     told_of_its_end,
     unlucky_creates,
@@ -79,7 +80,7 @@ class Scene:
     """Settings of another host, which takes over once the stories have begun."""
 
     slow: Sequence[str] = ()
-    """Points that whoever comes by is late at."""
+    """Points, by their names, that whoever comes by is late at."""
 
     retains: bool = False
     """Whether retention runs again and again."""
@@ -212,16 +213,21 @@ HOURS = (
         jumps=(5 * MINUTE,),
     ),
     Scene(
-        points={slow_writes: ("* / due.keep_announced", "wake / RunsLookedAt / index.show_ended")},
+        points={slow_writes: ("submit / write / due.keep_announced", "cancel / * / due.keep_announced")},
         slow=(
             "submit / write / runs.store_text",
             "submit / announce / due.announce",
             "cancel / CancelRequested / due.announce",
-            "cancel / CancelRequested / runs.save",
-            "delete / delete_some / due.announce",
-            "submit batch / put_items / batches.put_items",
         ),
         env={"DORMOUSE_MAX_ACTIVE_RUNS": ""},
+    ),
+    Scene(
+        points={slow_deletes: ("delete / * / due.keep_announced",)},
+        slow=("delete / delete_some / due.announce",),
+    ),
+    Scene(
+        points={slow_batches: ("submit batch / * / due.keep_announced", "wake / RunsLookedAt / index.show_ended")},
+        slow=("submit batch / put_items / batches.put_items",),
     ),
     Scene(
         points={an_unknown_agent: ("* / AgentUnknown / *",)},
@@ -278,11 +284,11 @@ PARTS = {"callers": CALLERS, "hours": HOURS, "days": DAYS}
 def told_for(driver: str) -> dict[str, tuple[Scene, Story]]:
     """The points under this driver, each with the scene and the story that it is come by in: the first that names it.
 
-    Without those that are come by after a kill, and those that no host is killed at.
+    Without those that are come by after a kill.
     """
     told = [(scene, *each) for scenes in PARTS.values() for scene in scenes for each in scene.points.items()]
     found = {}
-    for name in killed_at(driver):
+    for name in points_under(driver):
         first = next(((scene, story) for scene, story, patterns in told if matches(name, patterns)), None)
         if first is not None and not matches(name, AFTER_A_KILL):
             found[name] = first
@@ -291,10 +297,9 @@ def told_for(driver: str) -> dict[str, tuple[Scene, Story]]:
 
 def after_a_kill(driver: str) -> list[str]:
     """The points that are come by after a kill."""
-    return [name for name in killed_at(driver) if matches(name, AFTER_A_KILL)]
+    return [name for name in points_under(driver) if matches(name, AFTER_A_KILL)]
 
 
-def killed_at(driver: str) -> list[str]:
-    """All points that the page names under this driver, but those that have a reason."""
-    named = [point.name for point in named_points() if driver in point.stories]
-    return [name for name in named if driver not in NOT_KILLED_AT.get(name, {})]
+def points_under(driver: str) -> list[str]:
+    """All points that the page names under this driver."""
+    return [point.name for point in named_points() if driver in point.stories]

@@ -25,14 +25,17 @@ from shared.runs.store.tables import StoreUnavailable
 from shared.runs.store.unreadable import RowTooNew, RowTooOld
 
 
-async def advance(ports: Ports, run_id: str, *, only: frozenset[ActionKind] | None = None) -> Outcome:
+async def advance(
+    ports: Ports, run_id: str, *, only: frozenset[ActionKind] | None = None, stored: Stored[Run] | None = None
+) -> Outcome:
     """Do what is next, through as many phases as that takes, but at most one thing that blocks.
 
-    ``only`` names the blocking actions that may be done; any other is left with ``wake_in`` 0. Any number of callers,
-    at any time, in any process, are safe. Raises ``StoreUnavailable``; the rows then say what to do next.
+    ``only`` names the blocking actions that may be done; any other is left with ``wake_in`` 0. ``stored``: the run, as
+    the wake right before has left it. Any number of callers, at any time, in any process, are safe. Raises
+    ``StoreUnavailable``; the rows then say what to do next.
     """
     with execution(ports.clock):
-        stored = await ports.runs.load(run_id)
+        stored = stored or await ports.runs.load(run_id)
         if stored is None:
             return Outcome(None, None)
         return await _guarded(ports, stored, _go_on(ports, stored, only))
@@ -72,11 +75,13 @@ async def _guarded(ports: Ports, stored: Stored[Run], work: Coroutine[Any, Any, 
 
 
 async def _go_on(ports: Ports, stored: Stored[Run], only: frozenset[ActionKind] | None) -> Outcome:
-    has_blocked = False
+    has_blocked, begun = False, stored
     while action := _next(stored.value, ports.clock(), has_blocked=has_blocked):
         # A wake must stay far below functionTimeout: the host restarts the worker then, with all that runs on it.
         if action.blocks and (has_blocked or (only is not None and action.kind not in only)):
-            return replace(outcome_of(stored, ports.clock()), wake_in=0.0, may_be_early=False)
+            left = replace(outcome_of(stored, ports.clock()), wake_in=0.0, may_be_early=False)
+            # What it was read as may be out of date, and then refuses whatever is done, again and again.
+            return left if stored is begun else replace(left, run=stored)
         has_blocked |= action.blocks
         after = await _act(ports, action, stored)
         if after is None:

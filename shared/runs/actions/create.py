@@ -41,21 +41,25 @@ async def create(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]
     The agent's own code runs before the claim: what fails there has surely sent nothing.
     """
     try:
-        request = await build(ports, stored.value, agent)
+        request = await build(ports, stored.value, agent, last=stored.appended)
     except faults.ProviderFault as fault:
         return await not_built(ports, stored, fault)
     claimed = await commit(ports, stored, claim_for(ports, request, agent))
     return claimed.run if claimed.refused is not None else await send(ports, claimed.run, request, agent)
 
 
-async def build(ports: Ports, run: Run, agent: Agent, given: list[Item] | None = None) -> Request:
-    """The request of the turn's next attempt. ``given``: the run's input, while it is not written yet.
+async def build(
+    ports: Ports, run: Run, agent: Agent, *, given: list[Item] | None = None, last: str | None = None
+) -> Request:
+    """The request of the turn's next attempt.
+
+    ``given``: the run's input, while it is not written yet. ``last``: what was appended last, where that is known.
 
     Raises ``ProviderFault``: ``RequestNotBuilt`` for whatever the agent raises; ``StoreUnavailable``.
     """
     attempt = Attempt(turn=run.turn.number, number=run.turn.attempt + 1, nonce=secrets.token_hex(8))
     try:
-        messages = await conversation.messages(ports.runs, run, agent, given)
+        messages = await conversation.messages(ports, run, agent, given=given, last=last)
     except conversation.ConversationTooLong as error:
         text = "The conversation is too long to be sent to the model anew. Begin another session."
         raise faults.Refused(text, code="conversation_too_long") from error

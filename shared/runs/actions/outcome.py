@@ -32,6 +32,9 @@ class Outcome:
     listing: Listing | None = field(default=None, compare=False)
     """The row there, where the wake has written it."""
 
+    run: Stored[Run] | None = field(default=None, compare=False, repr=False)
+    """As the wake has written it, where the next one may begin at once: that need not read it."""
+
 
 def outcome(run: Run, now: datetime) -> Outcome:
     """What the row says."""

@@ -34,9 +34,9 @@ async def run_tools(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[R
     Raises ``LostRace``, ``StoreUnavailable``.
     """
     run = stored.value
-    calls = await calls_of_turn(ports, run)
+    calls = list(stored.asked) or await calls_of_turn(ports, run)
     if not any(call.value.state.runnable for call in calls):
-        return await _settle(ports, stored, "")
+        return await _settle(ports, stored, "", calls)
     owner = secrets.token_hex(8)
     taken = await commit(ports, stored, LeaseTaken(turn=run.turn.number, owner=owner, tools=agent.tools), calls=calls)
     if taken.refused is not None:
@@ -49,7 +49,11 @@ async def run_tools(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[R
     if rows:
         await lease.hold(_run_all(ports, rows, agent))
     ours = (*calls, *taken.calls, *(row.stored for row in rows))  # of each call the latest comes last
-    return await _settle(ports, lease.stored, owner, tuple({call.value.index: call for call in ours}.values()))
+    calls = list({call.value.index: call for call in ours}.values())
+    # Nothing changes a settled call any more; one that waits for a person may have been answered meanwhile.
+    if not all(call.value.state.is_settled for call in calls):
+        calls = await calls_of_turn(ports, lease.run)
+    return await _settle(ports, lease.stored, owner, calls)
 
 
 async def _run_all(ports: Ports, rows: Sequence[CallRow], agent: Agent) -> None:
@@ -76,14 +80,11 @@ async def _run_one(ports: Ports, row: CallRow, agent: Agent) -> None:
     await row.finish(shortened(output, settings.tool_output_bytes))
 
 
-async def _settle(ports: Ports, stored: Stored[Run], owner: str, calls: Sequence[Stored[ToolCall]] = ()) -> Stored[Run]:
-    """No call runs any more under this lease: what the calls, read after the run, say is next.
+async def _settle(ports: Ports, stored: Stored[Run], owner: str, calls: Sequence[Stored[ToolCall]]) -> Stored[Run]:
+    """No call runs any more under this lease: what the turn's calls, read after or written with the run, say is next.
 
-    ``calls``: those of the turn, as this wake has last written or read them.
+    Raises ``LostRace``, ``StoreUnavailable``.
     """
-    # Nothing changes a settled call any more; one that waits for a person may have been answered meanwhile.
-    if not calls or not all(call.value.state.is_settled for call in calls):
-        calls = await calls_of_turn(ports, stored.value)
     settled = await _settle_once(ports, stored, owner, calls)
     if settled.refused == Refused("runnable"):  # the last question was answered meanwhile: now there are outputs
         settled = await _settle_once(ports, settled.run, owner, await calls_of_turn(ports, settled.run.value))

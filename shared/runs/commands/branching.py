@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from shared.agentkit.agent import Item
 from shared.errors import ConversationTooLong, PreviousResponseNotFound
-from shared.runs.actions.conversation import MAX_REPLAYED, REPLAYED, said_in
+from shared.runs.actions.conversation import MAX_REPLAYED, REPLAYED, runs_before
 from shared.runs.commands.checks import busy
 from shared.runs.commands.submission import Submission
 from shared.runs.model.phases import RunStatus
@@ -82,11 +82,11 @@ async def begin_branch(ports: Ports, run: Run, point: BranchPoint, due: DueRow) 
     parts: list[PartRef] = []
     waiting: list[Item] = []
     there = held = written = 0
-    async for each in ports.runs.runs_before(session_id, point.previous + 1):
+    async for each, said in runs_before(ports, session_id, point.previous + 1):
         there += 1
         if each.status is RunStatus.COMPLETED:
             last = each.chain.last_response_id
-        async for appended in said_in(ports.runs, each):
+        async for appended in said:
             kept = [item for item in appended if item.get("type", "message") in REPLAYED]
             waiting += kept
             held += len(json.dumps(kept))

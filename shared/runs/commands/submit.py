@@ -183,7 +183,7 @@ async def _with_first_claim(ports: Ports, run: Run, given: str) -> tuple[Run, cr
         return run, None
     try:
         # Items of its own for the agent: its code may change them, and ``given`` is what the row will hold.
-        request = await create.build(ports, run, agent, json.loads(given))
+        request = await create.build(ports, run, agent, given=json.loads(given))
     except StoreUnavailable:
         raise
     except Exception:  # the wake meets it again, and counts and logs it in the run's row, which is not there yet

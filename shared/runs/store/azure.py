@@ -1,4 +1,4 @@
-"""Tables over the Azure SDK: the only module that imports ``azure.data.tables``.
+"""Tables over the Azure SDK: nobody but it and what it uses imports ``azure.data.tables``.
 
 Repeats. The retry policy of the SDK is off. It repeats a write whose answer was lost, and such a repeat meets our
 own write: 412 for what succeeded. So a *write* is repeated only when it cannot have happened (no connection was
@@ -19,33 +19,34 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
-import aiohttp
 from azure.core import MatchConditions
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import (
-    AzureError,
-    ClientAuthenticationError,
     HttpResponseError,
     ResourceExistsError,
-    ServiceRequestError,
-    ServiceRequestTimeoutError,
-    ServiceResponseError,
-    ServiceResponseTimeoutError,
 )
 from azure.core.pipeline.transport import AioHttpTransport
-from azure.data.tables import EdmType, EntityProperty, TableEntity, TableTransactionError, UpdateMode
+from azure.data.tables import EdmType, EntityProperty, TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
+from shared.runs.store.azure_failures import (
+    FAILURES,
+    code_of,
+    is_gone,
+    may_read_again,
+    never_happened,
+    refused,
+    unavailable,
+)
+from shared.runs.store.entity_group import send_groups_plainly
 from shared.runs.store.odata import filter_of
 from shared.runs.store.tables import (
     Change,
     Condition,
     Conflict,
     Kind,
-    LimitExceeded,
     Page,
     Row,
-    StoreUnavailable,
     Table,
     Value,
     check_commit,
@@ -64,10 +65,6 @@ PAGE_ROWS = 250
 
 # The version is the first that takes a managed identity. To name itself the SDK would start a process: 30 ms.
 _OPTIONS: Mapping[str, Any] = {"retry_total": 0, "api_version": "2020-12-06", "base_user_agent": "dormouse"}
-_FAILURES = (AzureError, aiohttp.ClientError, OSError)
-_GONE = frozenset({"ResourceNotFound", "EntityNotFound", "TableNotFound"})  # tables are made by the first write
-_BUSY = frozenset({429, 503})  # throttling is 503 `ServerBusy`
-_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _SYSTEM = ("PartitionKey", "RowKey", "Timestamp")  # a selection without them brings rows without keys
 
 _T = TypeVar("_T")
@@ -114,11 +111,11 @@ class AzureTables:
             return None
         client = self._client(table)
         try:
-            return _row(await _repeat(lambda: client.get_entity(partition, key), _may_read_again))
-        except _FAILURES as error:
-            if _is_gone(error):
+            return _row(await _repeat(lambda: client.get_entity(partition, key), may_read_again))
+        except FAILURES as error:
+            if is_gone(error):
                 return None
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     async def commit(self, table: Table, partition: str, changes: Sequence[Change]) -> Mapping[str, str]:
         """Apply all changes or none: see the port."""
@@ -132,14 +129,14 @@ class AzureTables:
 
         try:
             try:
-                return await _repeat(send, _never_happened)
+                return await _repeat(send, never_happened)
             except HttpResponseError as error:
-                if _code(error) != "TableNotFound":
+                if code_of(error) != "TableNotFound":
                     raise
             await self._create(client)  # on demand: a check at start would delay every cold start
-            return await _repeat(send, _never_happened)
-        except _FAILURES as error:
-            raise _refused(error, changes) from error
+            return await _repeat(send, never_happened)
+        except FAILURES as error:
+            raise refused(error, changes) from error
 
     async def query(
         self,
@@ -169,14 +166,14 @@ class AzureTables:
         while True:
             try:
                 # A page that failed can be asked for again: the pager moves on only with an answer.
-                page = await _repeat(lambda: anext(pages), _may_read_again)
+                page = await _repeat(lambda: anext(pages), may_read_again)
                 rows = [_row(entity) async for entity in page]
             except StopAsyncIteration:
                 return
-            except _FAILURES as error:
-                if _is_gone(error):
+            except FAILURES as error:
+                if is_gone(error):
                     return
-                raise _unavailable(error) from error
+                raise unavailable(error) from error
             for row in rows:
                 if not _comparable(row, conditions):
                     continue
@@ -210,16 +207,16 @@ class AzureTables:
             .by_page(continuation_token=None if place is None else json.loads(place))
         )
         try:
-            page = await _repeat(lambda: anext(pages), _may_read_again)
+            page = await _repeat(lambda: anext(pages), may_read_again)
             rows = [_row(entity) async for entity in page]
         except StopAsyncIteration:
             return Page(rows=(), place=None)
-        except _FAILURES as error:
-            if _is_gone(error):
+        except FAILURES as error:
+            if is_gone(error):
                 return Page(rows=(), place=None)
             if place is not None and getattr(error, "status_code", None) == 400:
                 raise ValueError("no place of the service") from error
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         token = getattr(pages, "continuation_token", None)
         found = [_narrowed(row, select) for row in rows if fits(row, any_of)]
         return Page(rows=found, place=json.dumps(token) if token else None)
@@ -237,7 +234,8 @@ class AzureTables:
 
     def _client(self, table: Table) -> TableClient:
         if table not in self._clients:
-            self._clients[table] = self._account().get_table_client(f"{self._prefix}{table}")
+            client = self._account().get_table_client(f"{self._prefix}{table}")
+            self._clients[table] = send_groups_plainly(client)
         return self._clients[table]
 
     def _account(self) -> TableServiceClient:
@@ -251,7 +249,7 @@ class AzureTables:
 
     async def _create(self, client: TableClient) -> None:
         with suppress(ResourceExistsError):  # another call was faster
-            await _repeat(client.create_table, _never_happened)
+            await _repeat(client.create_table, never_happened)
 
 
 async def _send_one(client: TableClient, partition: str, change: Change) -> Mapping[str, str]:
@@ -348,100 +346,8 @@ async def _repeat(send: Callable[[], Awaitable[_T]], again: Callable[[Exception]
     for pause in PAUSES:
         try:
             return await send()
-        except _FAILURES as error:
+        except FAILURES as error:
             if not again(error):
                 raise
         await asyncio.sleep(pause)
     return await send()
-
-
-def _never_happened(error: Exception) -> bool:
-    """Whether a write cannot have reached the tables."""
-    if isinstance(error, HttpResponseError):
-        return error.status_code == 429 or _code(error) == "ServerBusy"
-    if isinstance(error, ServiceRequestTimeoutError):
-        return True
-    # The SDK reports a connection lost on the way like one never made, so the cause decides.
-    return isinstance(error, ServiceRequestError) and isinstance(error.inner_exception, aiohttp.ClientConnectorError)
-
-
-def _may_read_again(error: Exception) -> bool:
-    if isinstance(error, HttpResponseError):
-        return error.status_code in _TRANSIENT
-    return isinstance(error, ServiceRequestError | ServiceResponseError | aiohttp.ClientError) and not isinstance(
-        error, ServiceRequestTimeoutError | ServiceResponseTimeoutError
-    )
-
-
-def _code(error: Exception) -> str | None:
-    # The error of an insert has the service's code in the header only.
-    code = getattr(error, "error_code", None)
-    if code is None:
-        response = getattr(error, "response", None)
-        code = response.headers.get("x-ms-error-code") if response is not None else None
-    return None if code is None else str(getattr(code, "value", code))
-
-
-def _is_gone(error: Exception) -> bool:
-    # Only what the tables themselves say: a 404 of a wrong host must not read as "no such run".
-    return isinstance(error, HttpResponseError) and _code(error) in _GONE
-
-
-def _refused(error: Exception, changes: Sequence[Change]) -> Exception:
-    """What a failed write raises."""
-    if not isinstance(error, HttpResponseError) or isinstance(error, ClientAuthenticationError) or _no_token(error):
-        return _unavailable(error)
-    if error.status_code in (400, 413):
-        return LimitExceeded(f"the store refuses the change: {_text(error)}")
-    key = _refusing_key(error, changes)
-    if error.status_code == 412:
-        return Conflict(key, "changed")
-    if _code(error) == "EntityAlreadyExists":
-        return Conflict(key, "there already")
-    if _is_gone(error):
-        return Conflict(key, "gone")
-    return _unavailable(error)
-
-
-def _refusing_key(error: HttpResponseError, changes: Sequence[Change]) -> str | None:
-    if len(changes) == 1:
-        return changes[0].key
-    if isinstance(error, TableTransactionError) and re.match(r"\d+:", error.message):  # else index is 0 by default
-        return changes[error.index].key if error.index < len(changes) else None
-    return None
-
-
-def _no_token(error: Exception) -> bool:
-    # The status is then that of the identity's answer: no request reached the tables.
-    return any(
-        isinstance(each, ClientAuthenticationError) and each.status_code not in (401, 403)
-        for each in (error, error.__cause__)  # the client decodes every answer as one of the tables
-    )
-
-
-def _unavailable(error: Exception) -> StoreUnavailable:
-    status = error.status_code if isinstance(error, HttpResponseError) else None
-    if _no_token(error):
-        return StoreUnavailable(
-            "There is no token for Table Storage: is the managed identity assigned to the app, and "
-            f"AzureWebJobsStorage__clientId (or AZURE_CLIENT_ID) its client id? {_text(error)}"
-        )
-    if status in (401, 403) or isinstance(error, ClientAuthenticationError):
-        return StoreUnavailable(
-            "Table Storage refuses the app. With a managed identity it needs the role Storage Table Data "
-            f"Contributor (minutes pass until a new role counts) and a network path: {_text(error)}"
-        )
-    if status in _BUSY:
-        return StoreUnavailable(f"Table Storage is busy, try again later: {_text(error)}")
-    if status is not None:
-        return StoreUnavailable(f"Table Storage failed: {_text(error)}")
-    if isinstance(error, ServiceResponseTimeoutError):
-        return StoreUnavailable(f"Table Storage did not answer within {READ_SECONDS} s; a write may have happened")
-    return StoreUnavailable(f"no connection to Table Storage: {_text(error)}")
-
-
-def _text(error: Exception) -> str:
-    status = getattr(error, "status_code", None)
-    # By its text and not by itself: an exception is never false, and `TimeoutError()` has no text.
-    first = (str(getattr(error, "message", None) or error) or type(error).__name__).splitlines()[0]
-    return " ".join(str(part) for part in (status, _code(error), first) if part is not None)

@@ -11,17 +11,18 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Generic, TypedDict, TypeVar
+from typing import Generic, TypeVar
 
 from shared.agentkit.agent import Item
 from shared.runs.concurrency import side_by_side
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
 from shared.runs.model.ids import parse_run_id, run_id
-from shared.runs.model.run import Run, Text
+from shared.runs.model.run import Run, RunHead, Text
 from shared.runs.model.session import Session
 from shared.runs.store import parts
 from shared.runs.store.index import Listing
+from shared.runs.store.keys import call_key, delivery_key, item_key, of_run, run_key
 from shared.runs.store.rows import changes, check_schema, decode, encode
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
 from shared.runs.store.unreadable import RowTooNew, RowUnreadable
@@ -52,6 +53,12 @@ class Stored(Generic[T]):
 
     listing: Listing | None = field(default=None, compare=False)
     """Of a run or batch: its row in its owner's list, where this call has written or read it."""
+
+    asked: tuple[Stored[ToolCall], ...] = field(default=(), compare=False, repr=False)
+    """Of a run: the calls of its turn, where this write brought them. Who changes one changes the run's row as well."""
+
+    appended: str | None = field(default=None, compare=False, repr=False)
+    """Of a run: what this write appended last, as its row has it, unless that is long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,9 +148,9 @@ class RunStore:
         else:
             beside = _merge(SESSION_KEY, session.before, session.after)
         # Item 0 is written with the run: one without its input could never be sent.
-        run, key = replace(run, chain=replace(run.chain, items=1)), _run_key(run)
+        run, key = replace(run, chain=replace(run.chain, items=1)), run_key(run)
         inserted = Change(kind=Kind.INSERT, key=key, values=encode(run))
-        rows = [Change(kind=Kind.INSERT, key=_call_key(call), values=encode(call)) for call in calls]
+        rows = [Change(kind=Kind.INSERT, key=call_key(call), values=encode(call)) for call in calls]
         etags = await self._tables.commit(
             Table.RUNS, run.request.session_id, [beside, inserted, _item(run.request.number, 0, given), *rows]
         )
@@ -166,22 +173,22 @@ class RunStore:
         # Counted in the run's row, whose ETag is checked: two writers cannot append at the same place.
         first = before.value.chain.items
         after = replace(after, chain=replace(after.chain, items=first + len(items)))
-        key, request = _run_key(after), after.request
+        key, request = run_key(after), after.request
         batch = [_merge(key, before, after)]
         if session is not None and session.before is not None:
             batch.append(_merge(SESSION_KEY, session.before, session.after))
         for call in calls:
             if call.before is None:
-                batch.append(Change(kind=Kind.INSERT, key=_call_key(call.after), values=encode(call.after)))
+                batch.append(Change(kind=Kind.INSERT, key=call_key(call.after), values=encode(call.after)))
             else:
-                batch.append(_merge(_call_key(call.after), call.before, call.after))
+                batch.append(_merge(call_key(call.after), call.before, call.after))
         batch += [_item(request.number, first + i, item) for i, item in enumerate(items)]
         batch += _of_the_log(delivery)
         etags = await self._tables.commit(Table.RUNS, request.session_id, batch)
         return Saved(
             run=Stored(after, etags[key]),
-            calls=tuple(Stored(call.after, etags[_call_key(call.after)]) for call in calls),
-            delivery=None if delivery is None else Stored(delivery.after, etags[_delivery_key(delivery.after)]),
+            calls=tuple(Stored(call.after, etags[call_key(call.after)]) for call in calls),
+            delivery=None if delivery is None else Stored(delivery.after, etags[delivery_key(delivery.after)]),
         )
 
     async def save_session(self, session: SessionChange, runs: Sequence[tuple[Stored[Run], Run]] = ()) -> None:
@@ -192,7 +199,7 @@ class RunStore:
         if session.before is None:
             raise ValueError("a session is created with its first run")
         changed = [_merge(SESSION_KEY, session.before, session.after)]
-        changed += [_merge(_run_key(after), before, after) for before, after in runs]
+        changed += [_merge(run_key(after), before, after) for before, after in runs]
         await self._tables.commit(Table.RUNS, session.after.session_id, changed)
 
     async def sessions_to_expire(
@@ -232,14 +239,14 @@ class RunStore:
         """Delete all rows of a run but its own: calls, items, parts, deliveries."""
         session_id, number = run.request.session_id, run.request.number
         for kind in ("delivery", "item", "part", "tool"):
-            rows = self._tables.query(Table.RUNS, session_id, **_of_run(kind, number), select=["PartitionKey"])
+            rows = self._tables.query(Table.RUNS, session_id, **of_run(kind, number), select=["PartitionKey"])
             gone = [Change(kind=Kind.DELETE, key=row.key, etag=row.etag) async for row in rows]
             for start in range(0, len(gone), MAX_OPERATIONS):
                 await self._tables.commit(Table.RUNS, session_id, gone[start : start + MAX_OPERATIONS])
 
     async def delete_run(self, stored: Stored[Run]) -> None:
         """Delete a run's own row. Raises ``Conflict``."""
-        change = Change(kind=Kind.DELETE, key=_run_key(stored.value), etag=stored.etag)
+        change = Change(kind=Kind.DELETE, key=run_key(stored.value), etag=stored.etag)
         await self._tables.commit(Table.RUNS, stored.value.request.session_id, [change])
 
     async def delete_session_row(self, stored: Stored[Session]) -> None:
@@ -249,20 +256,20 @@ class RunStore:
 
     async def calls(self, run: Run, turn: int | None = None) -> list[Stored[ToolCall]]:
         """The tool calls of the run, or of one of its turns, in order."""
-        bounds = _of_run("tool", run.request.number, "" if turn is None else f"{turn:04}:")
+        bounds = of_run("tool", run.request.number, "" if turn is None else f"{turn:04}:")
         rows = self._tables.query(Table.RUNS, run.request.session_id, **bounds)
         return [_stored(ToolCall, row) async for row in rows]
 
     async def save_call(self, before: Stored[ToolCall], after: ToolCall) -> Stored[ToolCall]:
         """Merge one tool call's row under its ETag. Raises ``Conflict``."""
         # Whoever takes the lease over rewrites the rows of all unfinished calls: the former owner gets 412 here.
-        key = _call_key(after)
+        key = call_key(after)
         etags = await self._tables.commit(Table.RUNS, after.session_id, [_merge(key, before, after)])
         return Stored(after, etags[key])
 
     async def deliveries(self, run: Run) -> list[Stored[Delivery]]:
         """The log of the run's callbacks, oldest first."""
-        rows = self._tables.query(Table.RUNS, run.request.session_id, **_of_run("delivery", run.request.number))
+        rows = self._tables.query(Table.RUNS, run.request.session_id, **of_run("delivery", run.request.number))
         return [_stored(Delivery, row) async for row in rows]
 
     async def delivery(self, run: Run, index: int) -> Stored[Delivery] | None:
@@ -275,13 +282,13 @@ class RunStore:
         """The run's committed conversation items, in order, long values read back."""
         return [item async for appended in self.each_appended(run) for item in appended]
 
-    async def each_appended(self, run: Run) -> AsyncIterator[list[Item]]:
+    async def each_appended(self, run: RunHead) -> AsyncIterator[list[Item]]:
         """The same as they were appended: the input, then what each response and each of our answers held."""
         # Row by row: how much they hold together has no limit.
         session_id, number, items = run.request.session_id, run.request.number, run.chain.items
         for start in range(0, items, ITEMS_A_PAGE):
-            end = _item_key(number, min(start + ITEMS_A_PAGE, items))
-            rows = self._tables.query(Table.RUNS, session_id, first=_item_key(number, start), before=end)
+            end = item_key(number, min(start + ITEMS_A_PAGE, items))
+            rows = self._tables.query(Table.RUNS, session_id, first=item_key(number, start), before=end)
             async for row in rows:
                 yield await self._appended(run, row)
 
@@ -294,26 +301,20 @@ class RunStore:
         return await self._items_at(run, 0)
 
     async def _items_at(self, run: Run, index: int) -> list[Item]:
-        row = await self._tables.get(Table.RUNS, run.request.session_id, _item_key(run.request.number, index))
+        row = await self._tables.get(Table.RUNS, run.request.session_id, item_key(run.request.number, index))
         if row is None:
             raise LookupError(f"{run.id} has no item {index}")
         return await self._appended(run, row)
 
-    async def _appended(self, run: Run, row: Row) -> list[Item]:
+    async def _appended(self, run: RunHead, row: Row) -> list[Item]:
         items: list[Item] = json.loads(await self.load_text(run, decode(_ItemRow, row.values).data))
         return items
-
-    async def runs_before(self, session_id: str, number: int) -> AsyncIterator[Run]:
-        """The runs of a session before that number that are there and not deleted, oldest first."""
-        for first in range(1, number, READS):  # a few at a time: a session may have thousands
-            for each in await self.runs_of(session_id, range(first, min(first + READS, number))):
-                yield each
 
     async def store_text(self, run: Run, text: str, *, inline: int = parts.INLINE_UNITS) -> Text:
         """The text as a row of this run can hold it; a long one is written to parts first."""
         return await parts.store_text(self._tables, run.request.session_id, run.request.number, text, inline=inline)
 
-    async def load_text(self, run: Run, value: Text) -> str:
+    async def load_text(self, run: RunHead, value: Text) -> str:
         """The text that a row of this run holds or refers to."""
         return await parts.load_text(self._tables, run.request.session_id, run.request.number, value)
 
@@ -323,7 +324,7 @@ class RunStore:
         if parsed is None:
             return []
         session_id, number = parsed
-        rows = self._tables.query(Table.RUNS, session_id, **_of_run("part", number), select=["PartitionKey"])
+        rows = self._tables.query(Table.RUNS, session_id, **of_run("part", number), select=["PartitionKey"])
         return [row async for row in rows]
 
     async def remove_part(self, part: Row) -> None:
@@ -357,43 +358,16 @@ def _merge(key: str, before: Stored[T], after: T) -> Change:
 
 
 def _item(number: int, index: int, data: Text) -> Change:
-    return Change(kind=Kind.INSERT, key=_item_key(number, index), values=encode(_ItemRow(data=data)))
+    return Change(kind=Kind.INSERT, key=item_key(number, index), values=encode(_ItemRow(data=data)))
 
 
 def _of_the_log(delivery: DeliveryChange | None) -> list[Change]:
     if delivery is None:
         return []
-    key = _delivery_key(delivery.after)
+    key = delivery_key(delivery.after)
     if delivery.before is not None:
         return [_merge(key, delivery.before, delivery.after)]
     changes = [Change(kind=Kind.INSERT, key=key, values=encode(delivery.after))]
     if delivery.oldest is not None:
-        changes.append(Change(kind=Kind.DELETE, key=_delivery_key(delivery.oldest.value), etag=delivery.oldest.etag))
+        changes.append(Change(kind=Kind.DELETE, key=delivery_key(delivery.oldest.value), etag=delivery.oldest.etag))
     return changes
-
-
-def _run_key(run: Run) -> str:
-    return f"run:{run.request.number:08}"
-
-
-def _item_key(number: int, index: int) -> str:
-    return f"item:{number:08}:{index:06}"
-
-
-def _call_key(call: ToolCall) -> str:
-    return f"tool:{call.number:08}:{call.turn:04}:{call.index:04}"
-
-
-def _delivery_key(delivery: Delivery) -> str:
-    return f"delivery:{delivery.number:08}:{delivery.index:06}"
-
-
-class _Bounds(TypedDict):
-    first: str
-    before: str
-
-
-def _of_run(kind: str, number: int, more: str = "") -> _Bounds:
-    """The bounds of a query for a run's rows of a kind."""
-    prefix = f"{kind}:{number:08}:{more}"  # `~` sorts after all that follows in a key
-    return {"first": prefix, "before": prefix + "~"}

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from local.model.records import LoggedRequest
+from local.model.records import KnownResponse, LoggedRequest
 from shared.runs.model.run import Run
 from tests.parts.invariants.seen import Seen
 
@@ -91,11 +91,14 @@ def attempts_are_counted_and_bounded(seen: Seen) -> Iterator[str]:
 
 
 def known_orphans_are_cancelled(seen: Seen) -> Iterator[str]:
-    """At rest nothing runs at the provider whose id any row ever knew, or that more attempts than were counted made."""
+    """At rest nothing runs at the provider whose id any row ever knew, or that more attempts than were counted made.
+
+    What the provider itself has forgotten nobody can cancel.
+    """
     knew = {each for versions in seen.versions.values() for run in versions for each in run.chain.response_ids}
     unknown: Counter[tuple[str, int]] = Counter()
     for response in seen.responses:
-        if response.status not in RUNNING or response.deleted or "run" not in response.metadata:
+        if response.status not in RUNNING or _is_gone(response) or "run" not in response.metadata:
             continue
         if response.id in knew:
             yield f"{response.id} of {response.metadata['run']} is {response.status}, and a row knew of it"
@@ -107,6 +110,10 @@ def known_orphans_are_cancelled(seen: Seen) -> Iterator[str]:
         )
         if count > attempts:
             yield f"{count} responses of turn {turn} of {run_id} run on unseen, and {attempts} attempts were counted"
+
+
+def _is_gone(response: KnownResponse) -> bool:
+    return response.deleted or response.forgotten
 
 
 def _creates(seen: Seen) -> list[LoggedRequest]:

@@ -48,14 +48,10 @@ def test_a_point_at_which_nothing_died_under_one_driver_is_missing() -> None:
     assert points.problems([death(OTHER)], []) == [f"the page does not name `{OTHER}`: `--record` writes it anew"]
 
 
-def test_a_point_at_which_no_host_was_killed_is_missing_unless_there_is_a_reason(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_point_at_which_no_host_was_killed_is_missing() -> None:
     named = [NamedPoint(name=POINT, stories={"durable": "a_story", "timer": "a_story"})]
     deaths = [death(), death(driver="timer"), death(killed=True)]
     assert points.problems(deaths, named) == [f"no host was killed at `{POINT}` under timer"]
-    monkeypatch.setattr(points, "NOT_KILLED_AT", {POINT: {"timer": "It is never there."}})
-    assert points.problems(deaths, named) == []
 
 
 def test_a_page_without_a_place_for_the_table_is_refused() -> None:

@@ -130,8 +130,8 @@ async def test_a_wake_of_a_run_that_is_not_there_has_nothing_to_do(ports: Ports)
 @pytest.mark.parametrize(
     ("only", "asked", "wake_in"),
     [
-        (None, ["look"], 2.0),
-        (frozenset({ActionKind.LOOK}), ["look"], 2.0),
+        (None, ["look"], 1.5),
+        (frozenset({ActionKind.LOOK}), ["look"], 1.5),
         (frozenset({ActionKind.OUTBOX}), [], 0.0),
     ],
 )
@@ -149,7 +149,7 @@ async def test_a_wake_asks_somebody_else_once(ports: Ports) -> None:
     await put(ports, a_run(phase=pending("resp_1", look=0), entries=(an_entry("resp_0"),)))
     assert await advance(serving(ports, agent), RUN) == Outcome(RunStatus.IN_PROGRESS, 0.0)
     assert agent.asked == ["cancel resp_0"]
-    assert await advance(serving(ports, agent), RUN) == Outcome(RunStatus.IN_PROGRESS, 2.0)
+    assert await advance(serving(ports, agent), RUN) == Outcome(RunStatus.IN_PROGRESS, 1.5)
     assert agent.asked == ["cancel resp_0", "look"]
 
 

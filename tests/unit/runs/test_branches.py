@@ -81,7 +81,7 @@ def branched(run: Run, previous: Run) -> bool:
 async def replayed(rig: Rig, run: Run) -> list[str]:
     """What an ended run would be told without the provider's memory, and its answer."""
     anew = replace(run, chain=replace(run.chain, replay=True))
-    return words({"input": await conversation.messages(rig.app.ports.runs, anew, rig.app.ports.agents["workshop"])})
+    return words({"input": await conversation.messages(rig.app.ports, anew, rig.app.ports.agents["workshop"])})
 
 
 TWO = ["[script:two]", "function_call", "function_call_output", "Second."]

@@ -128,13 +128,14 @@ async def test_what_is_sent_for_a_turn(ports: Ports) -> None:
         await put(ports, a_run(number=number, phase=phase), given=json.dumps([said(f"run {number}")]))
     reasoning = {"type": "reasoning", "id": "rs_1"}
     stored = await put(ports, a_run(number=3, last_response_id="resp_1"), given=json.dumps([said("run 3"), reasoning]))
-    assert await messages(ports.runs, stored.value, chained) == [said("run 3"), reasoning]
-    assert await messages(ports.runs, stored.value, anew) == [said("run 1"), said("run 3")], "what failed is left out"
-    assert await messages(ports.runs, stored.value, anew, [said("given")]) == [said("run 1"), said("given")]
-    assert await messages(ports.runs, stored.value, chained, [said("given")]) == [said("given")]
+    assert await messages(ports, stored.value, chained) == [said("run 3"), reasoning]
+    assert await messages(ports, stored.value, anew) == [said("run 1"), said("run 3")], "what failed is left out"
+    assert await messages(ports, stored.value, anew, given=[said("given")]) == [said("run 1"), said("given")]
+    assert await messages(ports, stored.value, chained, given=[said("given")]) == [said("given")]
     saved = await ports.runs.save(stored, stored.value, items=[json.dumps([CALL]), json.dumps([OUTPUT])])
-    assert await messages(ports.runs, saved.run.value, chained) == [OUTPUT]
-    assert await messages(ports.runs, saved.run.value, anew) == [said("run 1"), said("run 3"), CALL, OUTPUT]
+    assert await messages(ports, saved.run.value, chained) == [OUTPUT]
+    assert await messages(ports, saved.run.value, chained, last=json.dumps([said("last")])) == [said("last")]
+    assert await messages(ports, saved.run.value, anew) == [said("run 1"), said("run 3"), CALL, OUTPUT]
     assert await ports.runs.given_items(saved.run.value) == [said("run 3"), reasoning]
 
 
@@ -146,10 +147,10 @@ async def test_a_conversation_that_is_too_long_is_refused_as_it_is_read(
     run = (await put(ports, a_run(number=2), given=json.dumps([said("y" * 100)]))).value
     size = len(json.dumps([said("x" * 100)])) + len(json.dumps([said("y" * 100)]))
     monkeypatch.setattr(conversation, "MAX_REPLAYED", size)
-    assert len(await messages(ports.runs, run, anew)) == 2
+    assert len(await messages(ports, run, anew)) == 2
     monkeypatch.setattr(conversation, "MAX_REPLAYED", size - 1)
     with pytest.raises(ConversationTooLong):
-        await messages(ports.runs, run, anew)
+        await messages(ports, run, anew)
 
 
 def test_what_instructs_the_model_is_sent_as_the_callers_and_kept_as_it_came() -> None:

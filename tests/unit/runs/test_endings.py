@@ -109,7 +109,7 @@ async def test_a_transient_failure_is_restarted(rig: Rig, code: str) -> None:
     assert (run.status, run.turn.restarts, run.turn.unknown_outcomes) == (RunStatus.COMPLETED, 2, 0)
     assert await rig.text(run_id) == "Fine."
     first, second, third = await rig.model.creates(run=run_id)
-    assert [second.time - first.time, third.time - second.time] == [2 + 2, 2 + 4]
+    assert [second.time - first.time, third.time - second.time] == [1.5 + 2, 1.5 + 4]
     assert run.chain.response_ids == (first.response_id, second.response_id, third.response_id)
     assert [each.metadata["attempt"] for each in (first, second, third)] == ["1", "2", "3"]
 

@@ -128,7 +128,7 @@ async def replayed(rig: Rig, run: Run) -> list[str]:
 
     anew = replace(run, chain=replace(run.chain, replay=True))
     agent = rig.app.ports.agents["open-workshop"]
-    return kinds({"input": await conversation.messages(rig.app.ports.runs, anew, agent)})
+    return kinds({"input": await conversation.messages(rig.app.ports, anew, agent)})
 
 
 async def test_a_run_may_ask_again_and_again(rig: Rig, tmp_path: Path) -> None:

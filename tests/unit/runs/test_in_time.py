@@ -59,5 +59,5 @@ async def test_a_wake_before_its_time_looks_once(rig: Rig) -> None:
     await rig.model.script("s", [{"think": 600.0, "text": "done"}])
     run_id = await rig.start()
     for looks in (1, 2):
-        assert (await rig.wake(run_id)).wake_in == 2.0
+        assert (await rig.wake(run_id)).wake_in == 1.5
         assert len(await rig.model.log("retrieve")) == looks

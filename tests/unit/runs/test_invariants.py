@@ -344,3 +344,11 @@ def test_each_has_something_that_it_finds() -> None:
 def test_what_is_right_breaks_none() -> None:
     hold(seen_of(whole(DONE, AFTER), CREATING, PENDING, DONE, responses=[a_response("resp_1", "completed")]))
     assert all(rule.sentence for rule in RULES.values())
+
+
+def test_what_the_provider_itself_has_forgotten_is_no_orphan() -> None:
+    forgotten = replace(a_response("resp_1", "in_progress"), forgotten=True)
+    hold(
+        seen_of(whole(DONE, AFTER), CREATING, PENDING, DONE, responses=[forgotten]),
+        [RULES["known_orphans_are_cancelled"]],
+    )

@@ -222,7 +222,7 @@ async def check_shown(run: Run, agent: Agent) -> None:
     assert len(run.result.error_message or "") <= 4_000
     usage = run.counters.usage
     assert all(0 <= each <= 10**12 for each in (usage.input_tokens, usage.output_tokens, usage.total_tokens))
-    again = await conversation.messages(store, replace(run, chain=replace(run.chain, replay=True)), agent)
+    again = await conversation.messages(APP.ports, replace(run, chain=replace(run.chain, replay=True)), agent)
     check_small(again)
     check_small(to_messages(again))
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import json
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,10 +11,12 @@ import pytest
 from shared.runs.actions import conversation
 from shared.runs.actions.conversation import messages, replayed
 from shared.runs.commands.cancel import cancel
+from shared.runs.commands.delete import delete_run
 from shared.runs.model.phases import RunStatus
-from shared.runs.store.runs import READS
-from shared.runs.store.tables import Change, Table
+from shared.runs.store.keys import item_key
+from shared.runs.store.tables import Change, Kind, Table
 from tests.unit.runs.conftest import NewRig, Rig
+from tests.unit.runs.test_transactions import operations
 
 MISSING = {"status": 400, "json_error": {"code": "previous_response_not_found", "message": "Not found."}}
 
@@ -84,7 +84,7 @@ async def test_a_predecessor_that_is_missing_is_asked_for_three_times_more_and_t
     *chained, replay = await bodies(rig, second.id)
     assert [body.get("previous_response_id") for body in chained] == [first.chain.response_ids[-1]] * 4
     assert "previous_response_id" not in replay
-    assert await rig.gaps() == [2, 2, 4, 8, 0]
+    assert await rig.gaps() == [1.5, 2, 4, 8, 0]
     assert kinds(replay) == ["message", "message", "message"]
     assert [item["role"] for item in replay["input"]] == ["user", "assistant", "user"]
     assert replay["input"][1]["content"][0]["text"] == "Nice to meet you."
@@ -306,32 +306,61 @@ async def test_what_only_a_run_that_failed_has_learnt_is_not_remembered(rig: Rig
     assert not (await rig.session(run.id)).replay
 
 
-async def test_a_long_conversation_is_read_side_by_side_and_kept_in_order(rigs: NewRig) -> None:
+async def test_a_long_conversation_is_three_reads_and_those_of_its_long_values(rigs: NewRig) -> None:
     rig = await rigs(chain="replay")
     await rig.model.script("s", [{"text": "Fine."}])
     runs = [await rig.run_to_end("0 [script:s]")]
     for number in range(1, 13):
         runs.append(await rig.run_to_end(f"{number} [script:s]", session_id=runs[0].request.session_id))
-    reading = most = 0
-    earliest_last = itertools.count(30, -1)
+    run = await rig.run(runs[-1].id)
+    found: list[Any] = []
 
-    async def before(operation: str, _t: Table, _p: str | None, _c: Sequence[Change]) -> None:
-        nonlocal reading, most
-        if operation != "commit":
-            reading += 1
-            most = max(most, reading)
-            for _ in range(max(next(earliest_last), 1)):
-                await asyncio.sleep(0)
+    async def read() -> None:
+        found.extend(await messages(rig.app.ports, run, rig.app.ports.agents["workshop"]))
 
-    async def after(operation: str, _t: Table, _p: str | None, _c: Sequence[Change]) -> None:
-        nonlocal reading
-        reading -= operation != "commit"
+    assert await operations(rig, read) == {"query": 3}, "the heads, the items, and the run's own"
+    assert [item["content"] for item in found if item["role"] == "user"] == [f"{n} [script:s]" for n in range(13)]
+    assert [item["role"] for item in found] == ["user", "assistant"] * 13
 
-    rig.tables.before, rig.tables.after = before, after
-    items = await messages(rig.app.ports.runs, await rig.run(runs[-1].id), rig.app.ports.agents["workshop"])
-    assert [item["content"] for item in items if item["role"] == "user"] == [f"{n} [script:s]" for n in range(13)]
-    assert [item["role"] for item in items] == ["user", "assistant"] * 13
-    assert 1 < most <= READS
+
+@pytest.mark.parametrize("heads", [1, 2, 250])
+@pytest.mark.parametrize("together", [0, 1_000, 400_000])
+async def test_a_conversation_is_kept_in_order_however_it_is_read(
+    rigs: NewRig, monkeypatch: pytest.MonkeyPatch, heads: int, together: int
+) -> None:
+    monkeypatch.setattr(conversation, "HEADS", heads)
+    monkeypatch.setattr(conversation, "BYTES_TOGETHER", together)
+    rig = await rigs(chain="replay")
+    await rig.model.script("s", [{"calls": [call("a")]}, {"text": "Fine."}])
+    await rig.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt"}}])
+    long = "x" * 30_000
+    first = await rig.run_to_end(f"0 [script:s] {long}")
+    session = {"session_id": first.request.session_id}
+    gone = await rig.run_to_end("1 [script:s]", **session)
+    await rig.run_to_end("2 [script:bad]", **session)
+    await rig.run_to_end("3 [script:s]", **session)
+    await delete_run(rig.app.ports, gone.id)
+    last = await rig.run_to_end("4 [script:s]", **session)
+    (body, _) = await bodies(rig, last.id)
+    assert [item["content"] for item in body["input"] if item.get("role") == "user"] == [
+        f"0 [script:s] {long}",
+        "3 [script:s]",
+        "4 [script:s]",
+    ]
+    a_run = ["message", "function_call", "function_call_output", "message"]
+    assert kinds(body) == [*a_run, *a_run, "message"]
+
+
+async def test_half_of_a_conversation_is_none(rig: Rig) -> None:
+    await rig.model.script("s", [{"text": "Fine."}])
+    runs = [await rig.run_to_end("[script:s]")]
+    for _ in range(2):
+        runs.append(await rig.run_to_end("[script:s]", session_id=runs[0].request.session_id))
+    (row,) = [row for row in rig.tables.rows(Table.RUNS) if row.key == item_key(2, 1)]
+    await rig.tables.commit(Table.RUNS, row.partition, [Change(kind=Kind.DELETE, key=row.key, etag=row.etag)])
+    anew = replace(runs[2], chain=replace(runs[2].chain, replay=True))
+    with pytest.raises(LookupError, match="1 of its 2 items"):
+        await messages(rig.app.ports, anew, rig.app.ports.agents["workshop"])
 
 
 async def test_a_conversation_that_is_too_long_to_be_sent_anew_ends_the_run_in_words(

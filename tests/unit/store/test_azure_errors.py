@@ -18,7 +18,7 @@ from azure.core.exceptions import (
 )
 from azure.data.tables import EdmType, EntityProperty, TableTransactionError
 
-from shared.runs.store import azure
+from shared.runs.store import azure, azure_failures
 from shared.runs.store.azure import AzureTables
 from shared.runs.store.tables import Change, Conflict, Kind, LimitExceeded, Row, StoreUnavailable, Value
 from tests.parts.cases import cases
@@ -75,8 +75,8 @@ REFUSED = aiohttp.ClientConnectorError(KEY, OSError("refused"))
     ],
 )
 def test_which_failures_are_tried_again(error: Exception, read: bool, write: bool) -> None:
-    assert azure._may_read_again(error) is read
-    assert azure._never_happened(error) is write
+    assert azure_failures.may_read_again(error) is read
+    assert azure_failures.never_happened(error) is write
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ async def test_what_failed_is_sent_again_after_a_pause(
     ],
 )
 def test_what_a_failed_write_is_told_as(error: Exception, kind: type[Exception], said: str) -> None:
-    told = azure._refused(error, [A])
+    told = azure_failures.refused(error, [A])
     assert type(told) is kind
     assert said in str(told)
     assert "RequestId" not in str(told), "the first line is enough"
@@ -166,11 +166,11 @@ def a_refused_login(status: int) -> ClientAuthenticationError:
 def test_an_identity_that_gives_no_token_is_told_from_one_without_rights(
     error: ClientAuthenticationError, said: str
 ) -> None:
-    assert said in str(azure._refused(error, [A]))
+    assert said in str(azure_failures.refused(error, [A]))
     wrapped = HttpResponseError("It says no.")
     wrapped.status_code = 400
     wrapped.__cause__ = error
-    assert ("no token" in str(azure._refused(wrapped, [A]))) is (said == "no token")
+    assert ("no token" in str(azure_failures.refused(wrapped, [A]))) is (said == "no token")
 
 
 def a_refused_transaction(message: str, index: int) -> TableTransactionError:
@@ -191,7 +191,7 @@ def a_refused_transaction(message: str, index: int) -> TableTransactionError:
     ],
 )
 def test_which_row_refused_a_transaction(error: HttpResponseError, changes: list[Change], key: str | None) -> None:
-    assert azure._refusing_key(error, changes) == key
+    assert azure_failures._refusing_key(error, changes) == key
 
 
 # --- values -------------------------------------------------------------------------------------------

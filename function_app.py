@@ -4,21 +4,15 @@ from dataclasses import asdict
 
 import azure.functions as func
 
-from shared import settings
-from shared.api import routing, web, webhooks
-from shared.api.by_token import routes
+from shared import api, drivers, settings
+from shared.api import by_token, native, openai, routing, web
 from shared.api.by_token.origins import answered_to_pages
 from shared.api.extension import Request, Response
+from shared.api.first_call import app as dormouse
 from shared.api.http import answered
-from shared.api.native import agents, batches, contract, deliveries, events, health, run_details, runs, sessions, tokens
-from shared.api.openai import azure, chat, models, responses
 from shared.api.openai.http import answered_to_client
 from shared.api.openai.http import not_found as no_such_address
 from shared.drivers import durable
-from shared.drivers.activity import wake
-from shared.drivers.retention import retain as expire_old
-from shared.drivers.sweep import sweep as sweep_due
-from shared.wiring import app as dormouse
 
 START = settings.at_start()
 OPEN = func.AuthLevel.ANONYMOUS
@@ -44,247 +38,247 @@ app = durable.DurableApp(http_auth_level=LEVEL, on_route=routing.add)
 @app.durable_client_input(client_name="client")
 @answered
 async def create_run(req: Request, client: str) -> Response:
-    return await runs.create_run(req, dormouse(), dormouse().driver(client))
+    return await native.run_changes.create_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/runs", methods=["GET", "HEAD"])
 @answered
 async def list_runs(req: Request) -> Response:
-    return await runs.list_runs(req, dormouse())
+    return await native.runs.list_runs(req, dormouse())
 
 
 @app.route(route=f"api/runs/{RUN}", methods=["GET", "HEAD"])
 @answered
 async def get_run(req: Request) -> Response:
-    return await runs.get_run(req, dormouse())
+    return await native.runs.get_run(req, dormouse())
 
 
 @app.route(route=f"api/runs/{RUN}/cancel", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def cancel_run(req: Request, client: str) -> Response:
-    return await runs.cancel_run(req, dormouse(), dormouse().driver(client))
+    return await native.run_changes.cancel_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}", methods=["DELETE"])
 @app.durable_client_input(client_name="client")
 @answered
 async def delete_run(req: Request, client: str) -> Response:
-    return await runs.delete_run(req, dormouse(), dormouse().driver(client))
+    return await native.run_changes.delete_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}/answers", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def answer_run(req: Request, client: str) -> Response:
-    return await runs.answer_run(req, dormouse(), dormouse().driver(client))
+    return await native.run_changes.answer_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}/input", methods=["GET", "HEAD"])
 @answered
 async def get_run_input(req: Request) -> Response:
-    return await run_details.get_run_input(req, dormouse())
+    return await native.run_details.get_run_input(req, dormouse())
 
 
 @app.route(route=f"api/runs/{RUN}/timeline", methods=["GET", "HEAD"])
 @answered
 async def get_run_timeline(req: Request) -> Response:
-    return await run_details.get_run_timeline(req, dormouse())
+    return await native.run_details.get_run_timeline(req, dormouse())
 
 
 @app.route(route=f"api/runs/{RUN}/tool_calls/{CALL}", methods=["GET", "HEAD"])
 @answered
 async def get_tool_call(req: Request) -> Response:
-    return await run_details.get_tool_call(req, dormouse())
+    return await native.run_details.get_tool_call(req, dormouse())
 
 
 @app.route(route=f"api/runs/{RUN}/deliveries", methods=["GET", "HEAD"])
 @answered
 async def list_deliveries(req: Request) -> Response:
-    return await deliveries.list_deliveries(req, dormouse())
+    return await native.deliveries.list_deliveries(req, dormouse())
 
 
 @app.route(route=f"api/runs/{RUN}/deliveries", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def deliver_again(req: Request, client: str) -> Response:
-    return await deliveries.deliver_again(req, dormouse(), dormouse().driver(client))
+    return await native.deliveries.deliver_again(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}/events", methods=["GET", "HEAD"])
 @app.durable_client_input(client_name="client")
 @answered
 async def watch_run(req: Request, client: str) -> Response:
-    return await events.watch_run(req, dormouse(), dormouse().driver(client))
+    return await native.events.watch_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/runs/{RUN}/tokens", methods=["POST"])
 @answered
 async def create_run_token(req: Request) -> Response:
-    return await tokens.create_run_token(req, dormouse())
+    return await native.tokens.create_run_token(req, dormouse())
 
 
 @app.route(route=f"api/sessions/{SESSION}", methods=["GET", "HEAD"])
 @answered
 async def get_session(req: Request) -> Response:
-    return await sessions.get_session(req, dormouse())
+    return await native.sessions.get_session(req, dormouse())
 
 
 @app.route(route=f"api/sessions/{SESSION}", methods=["DELETE"])
 @app.durable_client_input(client_name="client")
 @answered
 async def delete_session(req: Request, client: str) -> Response:
-    return await sessions.delete_session(req, dormouse(), dormouse().driver(client))
+    return await native.sessions.delete_session(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/batches", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def create_batch(req: Request, client: str) -> Response:
-    return await batches.create_batch(req, dormouse(), dormouse().driver(client))
+    return await native.batches.create_batch(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/batches", methods=["GET", "HEAD"])
 @answered
 async def list_batches(req: Request) -> Response:
-    return await batches.list_batches(req, dormouse())
+    return await native.batches.list_batches(req, dormouse())
 
 
 @app.route(route=f"api/batches/{BATCH}", methods=["GET", "HEAD"])
 @answered
 async def get_batch(req: Request) -> Response:
-    return await batches.get_batch(req, dormouse())
+    return await native.batches.get_batch(req, dormouse())
 
 
 @app.route(route=f"api/batches/{BATCH}/items", methods=["GET", "HEAD"])
 @answered
 async def get_batch_items(req: Request) -> Response:
-    return await batches.get_batch_items(req, dormouse())
+    return await native.batches.get_batch_items(req, dormouse())
 
 
 @app.route(route=f"api/batches/{BATCH}/cancel", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def cancel_batch(req: Request, client: str) -> Response:
-    return await batches.cancel_batch(req, dormouse(), dormouse().driver(client))
+    return await native.batches.cancel_batch(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/batches/{BATCH}/retry", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def retry_batch(req: Request, client: str) -> Response:
-    return await batches.retry_batch(req, dormouse(), dormouse().driver(client))
+    return await native.batches.retry_batch(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/batches/{BATCH}/deliveries", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered
 async def deliver_batch_again(req: Request, client: str) -> Response:
-    return await batches.deliver_batch_again(req, dormouse(), dormouse().driver(client))
+    return await native.batches.deliver_batch_again(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/batches/{BATCH}/tokens", methods=["POST"])
 @answered
 async def create_batch_token(req: Request) -> Response:
-    return await tokens.create_batch_token(req, dormouse())
+    return await native.tokens.create_batch_token(req, dormouse())
 
 
 @app.route(route=f"api/batches/{BATCH}", methods=["DELETE"])
 @app.durable_client_input(client_name="client")
 @answered
 async def delete_batch(req: Request, client: str) -> Response:
-    return await batches.delete_batch(req, dormouse(), dormouse().driver(client))
+    return await native.batches.delete_batch(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/agents", methods=["GET", "HEAD"])
 @answered
 async def list_agents(req: Request) -> Response:
-    return await agents.list_agents(req, dormouse())
+    return await native.agents.list_agents(req, dormouse())
 
 
 @app.route(route="api/health", methods=["GET", "HEAD"], auth_level=OPEN)
 @answered
 async def get_health(req: Request) -> Response:
-    return await health.get_health()
+    return await native.health.get_health()
 
 
 @app.route(route="api/health/deep", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 @answered
 async def get_health_deep(req: Request) -> Response:
-    return await health.get_health_deep(dormouse())
+    return await native.health.get_health_deep(dormouse())
 
 
 @app.route(route="api/openapi.json", methods=["GET", "HEAD"])
 @answered
 async def get_openapi(req: Request) -> Response:
-    return contract.get_openapi(req, dormouse())
+    return native.contract.get_openapi(req, dormouse())
 
 
 @app.route(route="api/webhooks/openai", methods=["POST"], auth_level=WEBHOOKS)
 @app.durable_client_input(client_name="client")
 @answered
 async def receive_webhook(req: Request, client: str) -> Response:
-    return await webhooks.receive_webhook(req, dormouse(), dormouse().driver(client))
+    return await api.webhooks.receive_webhook(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/v1/responses", methods=["POST"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_create_response(req: Request, client: str) -> Response:
-    return await responses.create_response(req, dormouse(), dormouse().driver(client))
+    return await openai.responses.create_response(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_get_response(req: Request, client: str) -> Response:
-    return await responses.get_response(req, dormouse(), dormouse().driver(client))
+    return await openai.responses.get_response(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}/cancel", methods=["POST"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_cancel_response(req: Request, client: str) -> Response:
-    return await responses.cancel_response(req, dormouse(), dormouse().driver(client))
+    return await openai.responses.cancel_response(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}", methods=["DELETE"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_delete_response(req: Request, client: str) -> Response:
-    return await responses.delete_response(req, dormouse(), dormouse().driver(client))
+    return await openai.responses.delete_response(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/v1/responses/{RESPONSE}/input_items", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @answered_to_client
 async def v1_list_input_items(req: Request) -> Response:
-    return await responses.list_input_items(req, dormouse())
+    return await openai.responses.list_input_items(req, dormouse())
 
 
 @app.route(route="api/v1/chat/completions", methods=["POST"], auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_create_completion(req: Request, client: str) -> Response:
-    return await chat.create_completion(req, dormouse(), dormouse().driver(client))
+    return await openai.chat.create_completion(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/v1/models", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @answered_to_client
 async def v1_list_models(req: Request) -> Response:
-    return await models.list_models(req, dormouse())
+    return await openai.models.list_models(req, dormouse())
 
 
 @app.route(route=f"api/v1/models/{MODEL}", methods=["GET", "HEAD"], auth_level=CLIENTS)
 @answered_to_client
 async def v1_get_model(req: Request) -> Response:
-    return await models.get_model(req, dormouse())
+    return await openai.models.get_model(req, dormouse())
 
 
 @app.route(route=f"api/v1/openai/{REST}", methods=routing.METHODS, auth_level=CLIENTS)
 @app.durable_client_input(client_name="client")
 @answered_to_client
 async def v1_azure(req: Request, client: str) -> Response:
-    return await azure.call(req, dormouse(), dormouse().driver(client))
+    return await openai.azure.call(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/v1", methods=routing.METHODS, auth_level=CLIENTS)
@@ -302,40 +296,40 @@ async def v1_zz_not_found(req: Request) -> Response:
 @app.route(route=f"api/shared/runs/{RUN}", methods=["GET", "HEAD"], auth_level=SHARED)
 @answered_to_page
 async def shared_get_run(req: Request) -> Response:
-    return await routes.shared_get_run(req, dormouse())
+    return await by_token.routes.shared_get_run(req, dormouse())
 
 
 @app.route(route=f"api/shared/runs/{RUN}/events", methods=["GET", "HEAD"], auth_level=SHARED)
 @app.durable_client_input(client_name="client")
 @answered_to_page
 async def shared_watch_run(req: Request, client: str) -> Response:
-    return await routes.shared_watch_run(req, dormouse(), dormouse().driver(client))
+    return await by_token.routes.shared_watch_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/shared/runs/{RUN}/answers", methods=["POST"], auth_level=SHARED)
 @app.durable_client_input(client_name="client")
 @answered_to_page
 async def shared_answer_run(req: Request, client: str) -> Response:
-    return await routes.shared_answer_run(req, dormouse(), dormouse().driver(client))
+    return await by_token.routes.shared_answer_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/shared/runs/{RUN}/cancel", methods=["POST"], auth_level=SHARED)
 @app.durable_client_input(client_name="client")
 @answered_to_page
 async def shared_cancel_run(req: Request, client: str) -> Response:
-    return await routes.shared_cancel_run(req, dormouse(), dormouse().driver(client))
+    return await by_token.routes.shared_cancel_run(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route=f"api/shared/batches/{BATCH}", methods=["GET", "HEAD"], auth_level=SHARED)
 @answered_to_page
 async def shared_get_batch(req: Request) -> Response:
-    return await routes.shared_get_batch(req, dormouse())
+    return await by_token.routes.shared_get_batch(req, dormouse())
 
 
 @app.route(route=f"api/shared/{REST}", methods=routing.METHODS, auth_level=SHARED)
 @answered_to_page
 async def shared_zz_not_found(req: Request) -> Response:
-    return routes.shared_not_found(req, dormouse())
+    return by_token.routes.shared_not_found(req, dormouse())
 
 
 @app.route(route=f"api/{REST}", methods=routing.METHODS)
@@ -379,22 +373,22 @@ def step(context: durable.Context) -> object:
 
 @app.activity_trigger(input_name="run")
 async def advance(run: str) -> dict:
-    return asdict(await wake(dormouse().ports, run, dormouse().driver(None)))
+    return asdict(await drivers.activity.wake(dormouse().ports, run, dormouse().driver(None)))
 
 
 @app.activity_trigger(input_name="batch")
 @app.durable_client_input(client_name="client")
 async def advance_batch(batch: str, client: str) -> dict:
-    return asdict(await wake(dormouse().ports, batch, dormouse().driver(client)))
+    return asdict(await drivers.activity.wake(dormouse().ports, batch, dormouse().driver(client)))
 
 
 @app.timer_trigger(schedule=START.sweep_schedule, arg_name="tick")
 @app.durable_client_input(client_name="client")
 async def sweep(tick: func.TimerRequest, client: str) -> None:
-    await sweep_due(dormouse().ports, dormouse().driver(client))
+    await drivers.sweep.sweep(dormouse().ports, dormouse().driver(client))
 
 
 @app.timer_trigger(schedule="0 17 * * * *", arg_name="tick")
 @app.durable_client_input(client_name="client")
 async def retain(tick: func.TimerRequest, client: str) -> None:
-    await expire_old(dormouse().ports, dormouse().driver(client))
+    await drivers.retention.retain(dormouse().ports, dormouse().driver(client))

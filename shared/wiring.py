@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING
 from shared import agents, settings
 from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider, ProviderConfig
-from shared.drivers.driver import Driver
-from shared.drivers.durable import Hub
 from shared.errors import Misconfigured
-from shared.outbound.addresses import Rules
-from shared.outbound.sender import CallbackSender
 from shared.runs.ports import Ports, log
 from shared.runs.store.batches import BatchStore
 from shared.runs.store.due import DueStore
@@ -29,12 +25,15 @@ from shared.runs.store.runs import RunStore
 from shared.runs.store.slots import SlotStore
 from shared.runs.store.tables import Tables
 from shared.runs.tracebacks import KEEPS_TEXT
-from shared.runs.watching.watch import Watching
 from shared.setting_values import LOCAL_KEY, local_key
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+
+    from shared.drivers.driver import Driver
+    from shared.outbound.sender import CallbackSender
+    from shared.runs.watching.watch import Watching
 
 DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 
@@ -44,17 +43,26 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class App:
-    """The parts of this process."""
+    """The parts of this process. What a status is answered without is imported by the first call that needs it."""
 
     settings: Settings
     ports: Ports
-    watching: Watching
+
+    @functools.cached_property
+    def watching(self) -> Watching:
+        """Who watches runs."""
+        from shared.runs.watching.watch import Watching
+
+        return Watching(self.ports)
 
     def driver(self, client: object) -> Driver:
         """The driver, over the Durable client that the trigger received."""
-        return Driver(self.ports, Hub(client), self.watching.read_now)
+        from shared.drivers.driver import Driver
+        from shared.drivers.durable import Hub
+
+        return Driver(self.ports, Hub(client), lambda subject: self.watching.read_now(subject))
 
 
 @functools.cache
@@ -114,10 +122,13 @@ def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: C
         # Without a secret nothing can be signed: then a `callback_url` is refused.
         sender=_sender(given, clock) if given.callback_secrets else None,
     )
-    return App(settings=given, ports=ports, watching=Watching(ports))
+    return App(settings=given, ports=ports)
 
 
 def _sender(given: Settings, clock: Callable[[], datetime]) -> CallbackSender:
+    from shared.outbound.addresses import Rules
+    from shared.outbound.sender import CallbackSender
+
     return CallbackSender(
         given.callback_secrets,
         Rules(given.callback_allowed),

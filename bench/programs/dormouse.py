@@ -22,7 +22,7 @@ from bench.programs.loop import given, resident, serve
 from local.model.control import ModelControl
 from shared import settings, wiring
 from shared.api.http import answered
-from shared.api.native import runs
+from shared.api.native import run_changes, runs
 from shared.drivers.activity import wake
 from shared.drivers.driver import Driver
 from shared.drivers.durable import Hub
@@ -110,7 +110,7 @@ class Dormouse:
         """Submit; the id of the run."""
         headers["Content-Type"] = "application/json"
         body = {"input": text, "agent": "novelist"}
-        response = await self.call(runs.create_run, self.driver, body=body, headers=headers)
+        response = await self.call(run_changes.create_run, self.driver, body=body, headers=headers)
         run_id: str = json.loads(bytes(response.body))["id"]
         return run_id
 

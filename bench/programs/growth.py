@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.programs.dormouse import GAP, Dormouse
 from bench.programs.loop import serve
-from shared.api.native import batches, runs
+from shared.api.native import batches, run_changes, runs
 from shared.drivers.activity import wake
 from shared.drivers.driver import Driver
 from shared.drivers.durable import Hub
@@ -54,7 +54,7 @@ class Growth(Dormouse):
             if self.session_id is not None:
                 body = {"input": AT_ONCE, "session_id": self.session_id}
             headers = {"Content-Type": "application/json"}
-            response = await self.call(runs.create_run, self.driver, body=body, headers=headers)
+            response = await self.call(run_changes.create_run, self.driver, body=body, headers=headers)
             run: dict[str, Any] = json.loads(bytes(response.body))
             self.session_id = run["session_id"]
             await self._to_its_end(run["id"])

@@ -26,7 +26,7 @@ async def measure(bench: Bench) -> list[Line]:
     async with bench.program("dormouse") as app:
         await app.do("prepare", 1)
         run_id = (await app.do("last")).result
-        given = app.env | {
+        given = {name: value for name, value in app.env.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
             "AzureWebJobsStorage": bench.storage,
             "DORMOUSE_TABLE_PREFIX": app.env["BENCH_PREFIX"],
             "OPENAI_API_KEY": app.env["BENCH_ACCOUNT"],

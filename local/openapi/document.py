@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
+import pkgutil
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +16,7 @@ from local.openapi.headers import FOR_A_USER, HEADERS, REQUEST_ID
 from local.openapi.links import add_links
 from local.openapi.schemas import REF, schemas_of
 from local.openapi.triggers import Trigger, triggers
-from shared import errors
+from shared import api, errors
 from shared.api.callers import CHANGING
 from shared.api.http import Problem
 from shared.api.openai.http import OpenAIError
@@ -67,9 +69,16 @@ SECURITY: Json = {
 }
 
 
+def described() -> Mapping[str, Operation]:
+    """What the handlers of all routes say of themselves, by function name."""
+    for module in pkgutil.walk_packages(api.__path__, "shared.api."):  # each says it when it is imported
+        importlib.import_module(module.name)
+    return OPERATIONS
+
+
 def document() -> Json:
     """The whole contract. Raises ``ValueError`` when a route has no entry, or an entry no route."""
-    bound, entries = triggers(), OPERATIONS  # importing the triggers has filled these
+    bound, entries = triggers(), described()
     if bound.keys() != entries.keys():
         raise ValueError(
             f"triggers whose handler has no @operation: {sorted(bound.keys() - entries.keys())}; "

@@ -90,7 +90,7 @@ def hold_at(holds: Holds, advance: Callable[[float], object]) -> None:
         given: Settings, served: Mapping[str, Agent], tables: Tables, clock: Callable[[], datetime]
     ) -> App:
         plain = with_points(build(given, served, tables, clock), tables, visit, build=build)
-        return AppWithPoints(settings=plain.settings, ports=plain.ports, watching=plain.watching, visit=visit)
+        return AppWithPoints(settings=plain.settings, ports=plain.ports, visit=visit)
 
     wiring.build = build_with_points
 

@@ -137,9 +137,8 @@ def with_points(
     made = build(app.settings, given.agents, TablesWithPoints(tables, visit, read), given.clock)
     sender = None if given.sender is None else SenderWithPoints(given.sender, visit)
     ports = replace(made.ports, sender=sender, random=given.random)
-    watching = type(made.watching)(ports)
     given.threads.shutdown(wait=False)
-    return replace(made, ports=ports, watching=watching)
+    return replace(made, ports=ports)
 
 
 def _give_points(agent: Agent, visit: Visit) -> None:

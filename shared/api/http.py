@@ -21,10 +21,10 @@ from typing_extensions import TypedDict
 
 from shared.errors import DormouseError, EncryptionKeyUnavailable, InvalidRequest, Misconfigured, StorageUnavailable
 from shared.runs.concurrency import LostRace
-from shared.runs.ports import log
-from shared.runs.store.rows import RowTooOld
+from shared.runs.log import log
 from shared.runs.store.sealer import KeyUnavailable
 from shared.runs.store.tables import Conflict, StoreUnavailable
+from shared.runs.store.unreadable import RowTooOld
 
 EXPOSED = "Location, Operation-Location, Retry-After, ETag, Preference-Applied, X-Request-Id"
 """What a page of another origin may read of an answer, where the platform lets it call at all."""

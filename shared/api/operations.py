@@ -6,16 +6,18 @@ in front. The first line of its docstring is the summary that callers read; what
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from shared.api.http import MAX_SECONDS
 from shared.api.pages import DEFAULT_LIMIT, MOST
 from shared.errors import DormouseError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 H = TypeVar("H", bound=Callable[..., object])
 Schema = Mapping[str, Any]
@@ -169,6 +171,10 @@ def operation(
         return handler
 
     return describe
+
+
+openai_operation = functools.partial(operation, tag="OpenAI clients", of_openai=True)
+"""Describes a handler for OpenAI's clients. The shapes are OpenAI's, and described in full there."""
 
 
 # --- what several operations share ---

@@ -14,11 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import InvalidToken, TokenExpired, TokensDisabled
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from shared.runs.model.batch import Batch
+    from shared.runs.model.run import Run
 
 ALGORITHM = "HS256"
 ISSUER = "dormouse"
@@ -54,6 +59,11 @@ class Subject:
     """Tells it from any other that ever had its id."""
 
 
+def subject_of(of: Run | Batch) -> Subject:
+    """The run or batch as tokens name it."""
+    return Subject(id=of.id, owner=of.request.owner, fingerprint=of.request.fingerprint)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """What a run token has opened. A handler that is given none acts for the owner whom the call itself names."""
@@ -66,6 +76,10 @@ class Access:
 
     viewer: str
     """Whose streams and waiting requests it counts among: those of the run's tokens, never those of its owner."""
+
+    def is_for(self, of: Run | Batch) -> bool:
+        """Whether it has opened this run or batch."""
+        return self.opens(subject_of(of))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

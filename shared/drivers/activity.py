@@ -12,12 +12,11 @@ from shared.runs.actions.advance import advance
 from shared.runs.actions.outcome import Outcome
 from shared.runs.batches.advance import advance_batch
 from shared.runs.commands.delete import advance_session
-from shared.runs.model.batch import is_batch_id
-from shared.runs.model.ids import session_of_due_row
+from shared.runs.model.ids import is_batch_id, session_of_due_row
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
-from shared.runs.store.rows import RowTooNew, RowUnreadable
 from shared.runs.store.runs import Stored
+from shared.runs.store.unreadable import RowTooNew, RowUnreadable
 
 NEWER_SCHEMA_WAIT = timedelta(minutes=10)
 """How long a row of a newer schema is left alone: in the middle of a deployment both versions run."""

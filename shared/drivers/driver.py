@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from shared.drivers.due_times import set_due_from_state
 from shared.drivers.durable import Hub
 from shared.runs.actions.outcome import outcome
-from shared.runs.batches.submit import BatchSubmitted
-from shared.runs.commands.submission import Submitted
 from shared.runs.model.ids import session_of_due_row
 from shared.runs.model.phases import Creating, Pending, RunningTools
 from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import next_time
 from shared.runs.store.due import DueRow
+
+if TYPE_CHECKING:
+    from shared.runs.batches.submit import BatchSubmitted
+    from shared.runs.commands.submission import Submitted
 
 
 class Driver:

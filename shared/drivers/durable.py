@@ -16,9 +16,8 @@ from typing import Any
 
 import azure.durable_functions as df
 
-from shared.runs.model.batch import is_batch_id
-from shared.runs.model.ids import parse_run_id
-from shared.runs.ports import log
+from shared.runs.log import log
+from shared.runs.model.ids import is_batch_id, parse_run_id
 
 ADVANCE = "advance"
 ADVANCE_BATCH = "advance_batch"

@@ -8,8 +8,7 @@ from enum import StrEnum
 
 from shared.runs.actions.outcome import Outcome
 from shared.runs.commands.delete import SessionStatus, removal_time
-from shared.runs.model.batch import is_batch_id
-from shared.runs.model.ids import session_of_due_row
+from shared.runs.model.ids import is_batch_id, session_of_due_row
 from shared.runs.model.listed import ListStatus, list_status
 from shared.runs.model.session import Session
 from shared.runs.ports import Ports

@@ -20,15 +20,14 @@ from shared.runs.actions.outcome import Outcome
 from shared.runs.batches.advance import advance_batch
 from shared.runs.batches.submit import remove_leftovers_of_batch
 from shared.runs.commands.leftovers import remove_leftovers_of_run
-from shared.runs.model.batch import is_batch_id
-from shared.runs.model.ids import parse_run_id
+from shared.runs.model.ids import is_batch_id, parse_run_id
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import ActionKind, next_action
 from shared.runs.store.due import DueRow
-from shared.runs.store.rows import RowTooNew, RowUnreadable
 from shared.runs.store.runs import Stored
 from shared.runs.store.sealer import KeyUnavailable
+from shared.runs.store.unreadable import RowTooNew, RowUnreadable
 
 STEP_GRACE = timedelta(seconds=60)
 """How long a step has until the sweep looks at its run again."""

@@ -14,7 +14,8 @@ import contextlib
 from dataclasses import replace
 from typing import TypeVar
 
-from shared.runs.model.batch import Batch, is_batch_id
+from shared.runs.model.batch import Batch
+from shared.runs.model.ids import is_batch_id
 from shared.runs.model.listed import ListStatus, summary_of
 from shared.runs.model.phases import Creating, RunStatus
 from shared.runs.model.run import Run

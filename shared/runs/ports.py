@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from datetime import datetime
 
 from shared.agentkit.agent import Agent
 from shared.runs.interruptions import Interruptions
+from shared.runs.log import log as log
 from shared.runs.model.callbacks import Sender
 from shared.runs.pending import PendingRuns
 from shared.runs.store.batches import BatchStore
@@ -19,11 +19,7 @@ from shared.runs.store.history import HistoryStore
 from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore
 from shared.runs.store.slots import SlotStore
-from shared.runs.tracebacks import without_values
 from shared.settings import Settings
-
-log = logging.getLogger("dormouse")
-log.addFilter(without_values)
 
 
 @dataclass(slots=True)

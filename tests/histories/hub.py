@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from shared.drivers.activity import wake
 from shared.drivers.durable import batch, life, step
 from shared.runs.commands.adopt import adopt
-from shared.runs.model.batch import is_batch_id
+from shared.runs.model.ids import is_batch_id
 from tests.histories.provider import Made
 from tests.histories.world import World
 

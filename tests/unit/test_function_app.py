@@ -172,6 +172,35 @@ def call(name, path=None, *more):
     return answer.stdout.strip()
 
 
+def test_a_worker_that_only_indexes_imports_no_handler_and_nothing_of_a_run() -> None:
+    """What a folder's names stand for is imported by the first call. The worker looks at every name in the script."""
+    printed = in_a_process("""
+import azure.functions as func
+assert sum(isinstance(value, func.FunctionRegister) for value in vars(function_app).values()) == 1
+handlers = ("shared.api.native.", "shared.api.openai.chat", "shared.api.openai.responses", "shared.api.by_token.routes",
+            "shared.api.webhooks", "shared.drivers.activity", "shared.drivers.sweep", "shared.drivers.retention")
+behind = ("shared.wiring", "shared.agents", "shared.runs.ports", "shared.runs.model.run", "shared.runs.commands")
+print(*(name for name in sys.modules if name.startswith((*handlers, *behind))))
+""")
+    assert printed == ""
+
+
+def test_a_status_imports_no_more_of_the_life_of_a_run_than_it_reads() -> None:
+    printed = in_a_process("""
+async def main():
+    from shared import wiring
+    from tests.parts.memory import MemoryTables
+    wiring.open_tables = lambda given: MemoryTables()
+    run = await call("get_run", {"run_id": "run_" + "0" * 32 + "_1"})
+    assert run.status_code == 404, run.body
+    unused = ("shared.runs.actions", "shared.runs.batches", "shared.runs.commands", "shared.runs.watching",
+              "shared.drivers.driver", "shared.outbound", "shared.api.bodies")
+    print(*(name for name in sys.modules if name.startswith(unused)))
+asyncio.run(main())
+""")
+    assert printed == ""
+
+
 def test_health_and_status_load_neither_the_provider_nor_an_identity() -> None:
     printed = in_a_process("""
 async def main():

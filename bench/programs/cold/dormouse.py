@@ -25,7 +25,7 @@ async def first_answer(what: str) -> int:
     scope = {"type": "http", "path": "/api/runs", "query_string": b"", "headers": [], "scheme": "http"}
     if what == "status":
         scope |= {"method": "GET", "path_params": {"run_id": os.environ["BENCH_RUN"]}}
-        response = await function_app.runs.get_run(Request(scope), function_app.dormouse())
+        response = await function_app.native.runs.get_run(Request(scope), function_app.dormouse())
         return int(response.status_code)
     sent = json.dumps({"input": "[script:pending]", "agent": "novelist"}).encode()
     scope |= {"method": "POST", "path_params": {}, "headers": [(b"content-type", b"application/json")]}
@@ -34,7 +34,9 @@ async def first_answer(what: str) -> int:
         return {"type": "http.request", "body": sent, "more_body": False}
 
     driver = function_app.dormouse().driver(NoHub())
-    response = await function_app.runs.create_run(Request(scope, receive), function_app.dormouse(), driver)
+    response = await function_app.native.run_changes.create_run(
+        Request(scope, receive), function_app.dormouse(), driver
+    )
     return int(response.status_code)
 
 

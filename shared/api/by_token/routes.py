@@ -10,7 +10,7 @@ from starlette.responses import Response
 from shared import errors
 from shared.api.by_token.access import access, check_there_are_tokens
 from shared.api.by_token.origins import answer_preflight, is_preflight
-from shared.api.native import batches, events, runs
+from shared.api.native import batches, events, run_changes, runs
 from shared.api.native.run_bodies import EXAMPLE_ANSWERS, AnswersBody
 from shared.api.operations import IF_NONE_MATCH, RUN_TOKEN, UNCHANGED, WAIT, operation
 from shared.api.routing import other_methods, refusal
@@ -76,7 +76,7 @@ async def shared_answer_run(request: Request, app: App, driver: Driver) -> Respo
 
     With a token that may `answer`.
     """
-    return await runs.answer_run(request, app, driver, _run(request, app, Right.ANSWER))
+    return await run_changes.answer_run(request, app, driver, _run(request, app, Right.ANSWER))
 
 
 @shared_operation(answers={200: runs.A_RUN}, problems=(*WITHOUT_ACCESS, RunNotFound))
@@ -85,7 +85,7 @@ async def shared_cancel_run(request: Request, app: App, driver: Driver) -> Respo
 
     With a token that may `cancel`.
     """
-    return await runs.cancel_run(request, app, driver, _run(request, app, Right.CANCEL))
+    return await run_changes.cancel_run(request, app, driver, _run(request, app, Right.CANCEL))
 
 
 @shared_operation(

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from shared.api.http import time_on_the_wire
 from shared.api.native.fields import BatchId, CallbackStatus, Count, IncompleteDetails, RunError, RunId, Time, Url
-from shared.api.native.token_bodies import RunToken
+from shared.api.native.token_shapes import RunToken
 from shared.runs.model.batch import Batch as BatchRecord
 from shared.runs.model.batch import BatchStatus, ItemStatus, counts
 from shared.runs.model.phases import RunStatus

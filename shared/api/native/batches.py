@@ -23,7 +23,8 @@ from shared.api.native.batch_shapes import (
     item_on_the_wire,
 )
 from shared.api.native.runs import run_url
-from shared.api.native.token_bodies import RunToken, subject_of, token_for
+from shared.api.native.token_bodies import token_for
+from shared.api.native.token_shapes import RunToken
 from shared.api.operations import (
     IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
@@ -290,7 +291,7 @@ async def own_batch(request: Request, app: App, access: Access | None = None) ->
     """
     batch_id = request.path_params["batch_id"]
     if access is not None:
-        return await batch_if(app.ports, batch_id, lambda batch: access.opens(subject_of(batch)))
+        return await batch_if(app.ports, batch_id, access.is_for)
     return await batch_of_owner(app.ports, batch_id, owner_of(request, app.settings))
 
 

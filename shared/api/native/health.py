@@ -16,8 +16,8 @@ from shared.api.operations import Answer, operation
 from shared.errors import Misconfigured as MisconfiguredError
 from shared.runs.ports import log
 from shared.runs.queries.health import DueCounts, check_format, due_counts
-from shared.runs.store.rows import RowTooOld, RowUnreadable
 from shared.runs.store.tables import StoreUnavailable
+from shared.runs.store.unreadable import RowTooOld, RowUnreadable
 from shared.wiring import App
 
 CHECK_SECONDS = 10.0

@@ -33,7 +33,7 @@ from shared.api.native.fields import (
     Time,
     Url,
 )
-from shared.api.native.token_bodies import RunToken
+from shared.api.native.token_shapes import RunToken
 from shared.runs.model.calls import CallState
 from shared.runs.model.calls import ToolCall as CallRecord
 from shared.runs.model.phases import RunningTools, RunStatus, WaitingForAnswers

@@ -1,32 +1,23 @@
-"""``/api/runs``: submit, status, list, cancel, answer, delete."""
+"""``/api/runs``: status and list, and how a run is answered with. What changes runs is in ``run_changes``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import errors
 from shared.api.callers import owner_of
-from shared.api.http import is_known, json_response, not_modified, wait_of_preference, wait_of_query
-from shared.api.native.run_bodies import (
-    EXAMPLE_ANSWERS,
-    EXAMPLE_RUNS,
-    AnswersBody,
-    RunBody,
-    read_answers,
-    read_submission,
-)
+from shared.api.http import is_known, json_response, not_modified, wait_of_query
 from shared.api.native.run_list import RunList, summary_on_the_wire
-from shared.api.native.run_shapes import SOONER, Run, SubmittedRun, etag_of_run, run_on_the_wire
-from shared.api.native.token_bodies import RunToken, subject_of, token_for
+from shared.api.native.run_shapes import SOONER, Run, etag_of_run, run_on_the_wire
+from shared.api.native.token_shapes import RunToken
 from shared.api.operations import (
-    IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
-    PREFER,
     UNCHANGED,
     WAIT,
     Answer,
@@ -37,83 +28,23 @@ from shared.api.operations import (
     statuses_parameter,
 )
 from shared.api.pages import RUN_CURSOR, not_a_cursor, read_page
-from shared.api.run_tokens import Access
-from shared.drivers.driver import Driver
 from shared.errors import RunNotFound, TooManyViewers
-from shared.runs.commands import answer, cancel, delete, submit
 from shared.runs.model.calls import ToolCall
-from shared.runs.model.phases import RunningTools, RunStatus
+from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run as RunRecord
 from shared.runs.queries.runs import calls_of, in_full, run_if, run_of_owner, runs_of_owner
 from shared.runs.rules.waiting import next_look_or_try
-from shared.runs.watching.views import RunRows
 from shared.wiring import App
+
+if TYPE_CHECKING:
+    from shared.api.run_tokens import Access
+    from shared.runs.watching.views import RunRows
 
 TAG = "runs"
 
 A_RUN = Answer(
     text="The run as it stands, also when it failed.", shape=Run, headers=("ETag",), sometimes=("Retry-After",)
 )
-SUBMITTED = Answer(
-    text="The run is on its way.",
-    shape=SubmittedRun,
-    headers=("Location", "Operation-Location", "Retry-After", "ETag", "Vary"),
-    sometimes=("Preference-Applied",),
-)
-SUBMITTED_AND_FINAL = Answer(
-    text="The run is final already: it answered within the request, or the key is that of an ended run.",
-    shape=SubmittedRun,
-    headers=("Location", "Operation-Location", "ETag", "Vary"),
-    sometimes=("Preference-Applied",),
-)
-
-
-@operation(
-    tag=TAG,
-    parameters=(IDEMPOTENCY_KEY, PREFER),
-    body=RunBody,
-    examples=EXAMPLE_RUNS,
-    answers={202: SUBMITTED, 200: SUBMITTED_AND_FINAL},
-    problems=(
-        errors.UnknownAgent,
-        errors.ModelNotAllowed,
-        errors.CallbacksDisabled,
-        errors.TokensDisabled,
-        errors.InvalidIdempotencyKey,
-        errors.SessionNotFound,
-        errors.SessionBusy,
-        errors.AgentMismatch,
-        errors.ToolOutputsMissing,
-        errors.RunDeleted,
-        errors.IdempotencyKeyReused,
-        errors.TooManyActiveRuns,
-    ),
-)
-async def create_run(request: Request, app: App, driver: Driver) -> Response:
-    """Start a run.
-
-    The answer comes at once; the run goes on by itself. With `session_id` it is the next run of that session. Every
-    field but `input` may be left out. With `token` the answer holds a token for the run, as `POST
-    /api/runs/{run_id}/tokens` gives it; it is in this answer alone.
-    """
-    wanted, asked = await read_submission(request, owner_of(request, app.settings), app.settings)
-    submitted = await submit.submit(app.ports, wanted)
-    # If this fails the answer is the same: the due row is written, and the sweep finds it.
-    await driver.start_run(submitted)
-    run, calls = submitted.run, await calls_of(app.ports, submitted.run)
-    wait = wait_of_preference(request)
-    if wait and not run.terminal:
-        try:
-            run, calls = await _ended(app, run, calls, wait)
-        except TooManyViewers:  # the run is submitted, and to wait was a preference
-            wait = None
-    token = None if asked is None else token_for(app.settings, run, asked, app.ports.clock())
-    response = await _answer(app, run, calls, status=200 if run.terminal else 202, located=True, token=token)
-    if wait is not None:
-        response.headers["Preference-Applied"] = f"wait={wait}"
-    # A cache must not give this answer to a request that prefers to wait otherwise.
-    response.headers["Vary"] = "Prefer"
-    return response
 
 
 @operation(
@@ -131,11 +62,11 @@ async def get_run(request: Request, app: App, access: Access | None = None) -> R
     seconds = wait_of_query(request)
     run = await own_run(request, app, access)
     if not seconds or run.terminal:
-        return await _answer(app, run, await calls_of(app.ports, run), asked=request)
+        return await response_of(app, run, await calls_of(app.ports, run), asked=request)
     before: object = None
     if "if-none-match" in request.headers:
         calls = await calls_of(app.ports, run)
-        response = await _answer(app, run, calls, asked=request)
+        response = await response_of(app, run, calls, asked=request)
         if response.status_code == 200:
             return response
         before = _visible_state(run, calls)
@@ -151,7 +82,7 @@ async def get_run(request: Request, app: App, access: Access | None = None) -> R
         now = await app.watching.until(run.id, seconds, is_other)
     if now is None:
         raise RunNotFound
-    return await _answer(app, now.run, now.calls, asked=request)
+    return await response_of(app, now.run, now.calls, asked=request)
 
 
 @operation(
@@ -188,59 +119,6 @@ async def list_runs(request: Request, app: App) -> Response:
     return not_modified(request, json_response(body))
 
 
-@operation(tag=TAG, answers={200: A_RUN}, problems=(RunNotFound,))
-async def cancel_run(request: Request, app: App, driver: Driver, access: Access | None = None) -> Response:
-    """Cancel a run.
-
-    Final here at once; at the provider it is tried for a day. A run that had ended stays as it was. May be repeated.
-    """
-    run_id = (await own_run(request, app, access)).id
-    run = await cancel.cancel(app.ports, run_id, by=caller_of(request, app, access))
-    if run is None:
-        raise RunNotFound
-    # Also when it was cancelled before: that wake may have been lost.
-    if not run.is_done:
-        await driver.wake(run.id)
-    return await _answer(app, run, await calls_of(app.ports, run))
-
-
-@operation(
-    tag=TAG,
-    body=AnswersBody,
-    examples=EXAMPLE_ANSWERS,
-    answers={200: A_RUN},
-    problems=(RunNotFound, errors.AlreadyAnswered, errors.AmbiguousCallId, errors.NotWaiting, errors.RunEnded),
-)
-async def answer_run(request: Request, app: App, driver: Driver, access: Access | None = None) -> Response:
-    """Approve or refuse calls.
-
-    By the `id` that `required_action` shows for each call; all at once or one by one. The same answers again are
-    fine. A `call_id` is taken too, while the run has had only one call of that `call_id`.
-    """
-    run_id = (await own_run(request, app, access)).id
-    # The body is read after the check: that of a stranger is not even waited for.
-    answers = await read_answers(request, app.settings)
-    run = await answer.answer(app.ports, run_id, answers, by=caller_of(request, app, access))
-    if run is None:
-        raise RunNotFound
-    # Also for a repeated answer: the wake of the first may have been lost.
-    if isinstance(run.phase, RunningTools):
-        await driver.wake(run.id)
-    return await _answer(app, run, await calls_of(app.ports, run))
-
-
-@operation(tag=TAG, answers={204: Answer(text="It is gone.")}, problems=(RunNotFound, errors.SessionBusy))
-async def delete_run(request: Request, app: App, driver: Driver) -> Response:
-    """Delete a run.
-
-    Here and at the provider; an active one is cancelled.
-    """
-    run_id = (await own_run(request, app)).id
-    if await delete.delete_run(app.ports, run_id):
-        await driver.wake(run_id)
-    return Response(status_code=204)
-
-
 async def own_run(request: Request, app: App, access: Access | None = None) -> RunRecord:
     """The run that the address names, if it is the caller's, or the one that ``access`` opens.
 
@@ -248,7 +126,7 @@ async def own_run(request: Request, app: App, access: Access | None = None) -> R
     """
     run_id = request.path_params["run_id"]
     if access is not None:
-        return await run_if(app.ports, run_id, lambda run: access.opens(subject_of(run)))
+        return await run_if(app.ports, run_id, access.is_for)
     return await run_of_owner(app.ports, run_id, owner_of(request, app.settings))
 
 
@@ -284,16 +162,7 @@ def _visible_state(run: RunRecord, calls: Sequence[ToolCall]) -> object:
     return run.status, run.turn.number, run.is_deleted, shown
 
 
-async def _ended(
-    app: App, run: RunRecord, calls: Sequence[ToolCall], wait: float
-) -> tuple[RunRecord, Sequence[ToolCall]]:
-    """The run when it has ended, or after that time, as it was last seen. Raises ``TooManyViewers``."""
-    with app.watching.limit.acquire(run.request.owner):
-        seen = await app.watching.until(run.id, wait, lambda now: now is None or now.run.terminal)
-    return (run, calls) if seen is None else (seen.run, seen.calls)
-
-
-async def _answer(
+async def response_of(
     app: App,
     run: RunRecord,
     calls: Sequence[ToolCall],

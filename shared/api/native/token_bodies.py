@@ -1,4 +1,4 @@
-"""What asks for a run token, and the token as it is answered with."""
+"""What asks for a run token."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.requests import Request
-from typing_extensions import TypedDict
 
 from shared.api.bodies import invalid
 from shared.api.http import time_on_the_wire
-from shared.api.native.fields import Time
+from shared.api.native.token_shapes import RunToken
 from shared.api.reading import Share, read_json
-from shared.api.run_tokens import DEFAULT_SECONDS, MOST_SECONDS, Right, Subject, sign
+from shared.api.run_tokens import DEFAULT_SECONDS, MOST_SECONDS, Right, sign, subject_of
 from shared.runs.model.batch import Batch
 from shared.runs.model.run import Run
 from shared.settings import Settings
@@ -61,16 +60,6 @@ EXAMPLE_RUN_TOKENS = {
 EXAMPLE_BATCH_TOKENS = {"for a page that shows the batch": {"rights": ["read"], "seconds": 900}}
 
 
-class RunToken(TypedDict):
-    """A run token, which is shown this once."""
-
-    token: str
-    """Goes to `/api/shared/…` as `Authorization: Bearer …`."""
-
-    expires_at: Time
-    """Until when it holds."""
-
-
 B = TypeVar("B", TokenBody, BatchTokenBody)
 
 
@@ -89,8 +78,3 @@ def token_for(settings: Settings, of: Run | Batch, asked: TokenBody | BatchToken
     rights = frozenset(Right(right) for right in asked.rights)
     signed = sign(settings, subject_of(of), rights, asked.seconds, asked.label, now)
     return {"token": signed.text, "expires_at": time_on_the_wire(signed.expires_at)}
-
-
-def subject_of(of: Run | Batch) -> Subject:
-    """The run or batch as tokens name it."""
-    return Subject(id=of.id, owner=of.request.owner, fingerprint=of.request.fingerprint)

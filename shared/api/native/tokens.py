@@ -13,11 +13,11 @@ from shared.api.native.token_bodies import (
     EXAMPLE_BATCH_TOKENS,
     EXAMPLE_RUN_TOKENS,
     BatchTokenBody,
-    RunToken,
     TokenBody,
     read_token_body,
     token_for,
 )
+from shared.api.native.token_shapes import RunToken
 from shared.api.operations import Answer, operation
 from shared.api.run_tokens import check_enabled
 from shared.errors import BatchNotFound, RunNotFound, TokensDisabled

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from shared.agentkit.agent import FunctionCall, Usage
 from shared.api.http import json_response
 from shared.api.openai.chat_messages import check_calls, to_items
-from shared.api.openai.http import NO_RETRY, error_object, openai_operation, owner_of_key
+from shared.api.openai.http import NO_RETRY, error_object, owner_of_key
 from shared.api.openai.objects import output_turns, response_id
 from shared.api.openai.parameters import IGNORED_HEADER, Options, invalid, read_parameters
 from shared.api.openai.requests import read_body, submission_of, with_idempotency_key
@@ -26,7 +26,7 @@ from shared.api.openai.starting import (
     wait_for_end,
 )
 from shared.api.openai.streaming import PING, TEXT_EVENTS, error_of_stream, response_events, sse
-from shared.api.operations import IDEMPOTENCY_KEY, Answer
+from shared.api.operations import IDEMPOTENCY_KEY, Answer, openai_operation
 from shared.api.pacing import EventStream, TimeIsUp, paced
 from shared.drivers.driver import Driver
 from shared.errors import ApprovalUnsupported, CompletionFailed, NoSuchToolCall, StillRunning, ToolOutputsMissing

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import hmac
 import json
 import re
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +14,6 @@ from typing_extensions import TypedDict
 
 from shared.api.callers import user_of
 from shared.api.http import answered_as
-from shared.api.operations import operation
 from shared.api.routing import other_methods, refusal
 from shared.errors import (
     CompletionFailed,
@@ -27,13 +25,12 @@ from shared.errors import (
     StillRunning,
 )
 from shared.settings import Settings
-from shared.wiring import App
+
+if TYPE_CHECKING:
+    from shared.wiring import App
 
 NO_RETRY = {"x-should-retry": "false"}
 """Keeps OpenAI's clients from sending a request again by themselves, as they do after 408, 409, 429 and 5xx."""
-
-openai_operation = functools.partial(operation, tag="OpenAI clients", of_openai=True)
-"""Decorates a handler: what its route takes and answers with. The shapes are OpenAI's, and described in full there."""
 
 
 class OpenAIProblem(TypedDict):

@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from shared.agentkit.agent import Agent
 from shared.api.http import json_response
-from shared.api.openai.http import openai_operation, owner_of_key
+from shared.api.openai.http import owner_of_key
 from shared.api.openai.schemas import MODEL, MODELS
-from shared.api.operations import Answer
+from shared.api.operations import Answer, openai_operation
 from shared.errors import ModelNotFound
 from shared.wiring import App
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from shared import errors
 from shared.api.http import json_response, not_modified
-from shared.api.openai.http import openai_operation, owner_of_key
+from shared.api.openai.http import owner_of_key
 from shared.api.openai.objects import input_items, response_id, response_object, run_id_of
 from shared.api.openai.parameters import IGNORED_HEADER
 from shared.api.openai.positions import MAX_NUMBER
@@ -15,7 +15,15 @@ from shared.api.openai.requests import flag_of_query, number_of_query, read_crea
 from shared.api.openai.schemas import CREATE_RESPONSE, DELETED, INPUT_ITEMS, RESPONSE, RESPONSE_EVENT
 from shared.api.openai.starting import START_PROBLEMS, loop_time, one_of_its_tries, start_run, wait_for_end
 from shared.api.openai.streaming import event_stream
-from shared.api.operations import IDEMPOTENCY_KEY, IF_NONE_MATCH, UNCHANGED, Answer, Parameter, limit_parameter
+from shared.api.operations import (
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    UNCHANGED,
+    Answer,
+    Parameter,
+    limit_parameter,
+    openai_operation,
+)
 from shared.api.pages import limit_of
 from shared.drivers.driver import Driver
 from shared.errors import InvalidRequest, ResponseNotFound, RunNotFound

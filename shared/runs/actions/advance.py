@@ -20,9 +20,9 @@ from shared.runs.model.facts import AgentUnknown, ClaimRanOut, DeadlinePassed, W
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import Action, ActionKind, early_look, next_action
-from shared.runs.store.rows import RowTooNew, RowTooOld
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import StoreUnavailable
+from shared.runs.store.unreadable import RowTooNew, RowTooOld
 
 
 async def advance(

@@ -37,9 +37,9 @@ from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import PartRef, Run
 from shared.runs.ports import Ports, log
 from shared.runs.rules.ending import MAX_CRASHES
-from shared.runs.store.rows import RowTooNew, RowUnreadable
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import StoreUnavailable
+from shared.runs.store.unreadable import RowTooNew, RowUnreadable
 
 AT_ONCE = 16
 """Rows read, or runs submitted, side by side in one wake."""

@@ -26,10 +26,10 @@ from shared.runs.model.batch import (
     BatchRequest,
     BatchSchedule,
     Pace,
-    batch_id,
     fingerprint_of,
     session_of,
 )
+from shared.runs.model.ids import batch_id
 from shared.runs.ports import Ports
 from shared.runs.rules.batch import end_if_done
 from shared.runs.store.due import DueRow

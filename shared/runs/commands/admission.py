@@ -19,9 +19,9 @@ from shared.runs.model.phases import WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.rules.agenda import next_time
-from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.slots import Slot
 from shared.runs.store.tables import Conflict, StoreUnavailable
+from shared.runs.store.unreadable import RowUnreadable
 
 COMMIT_WITHIN = timedelta(minutes=2)
 """How long after it took its slot a submit may still commit its run."""

@@ -22,9 +22,9 @@ from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
 from shared.runs.rules.change import Before, Change
 from shared.runs.rules.decide import decide
-from shared.runs.store.rows import RowTooNew, RowUnreadable
 from shared.runs.store.runs import READS, TOGETHER, SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
+from shared.runs.store.unreadable import RowTooNew, RowUnreadable
 from shared.settings import Settings
 
 TOMBSTONE_KEPT = timedelta(hours=48)

@@ -47,9 +47,9 @@ from shared.runs.rules.change import Before, Refused, end_run
 from shared.runs.rules.decide import decide
 from shared.runs.store.due import DueRow
 from shared.runs.store.index import UNLISTED, KeyRecord
-from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.runs import SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
+from shared.runs.store.unreadable import RowUnreadable
 
 
 async def submit(ports: Ports, wanted: Submission) -> Submitted:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -327,19 +326,6 @@ class ItemResult:
     """The same, for people."""
     schema: int = SCHEMA
     """Version of its row's format."""
-
-
-_BATCH_ID = re.compile(r"batch_[0-9a-f]{32}", re.ASCII)
-
-
-def batch_id(name: str) -> str:
-    """The id of a batch from its 32 hex digits."""
-    return f"batch_{name}"
-
-
-def is_batch_id(text: str) -> bool:
-    """Whether it has the shape of a batch's id."""
-    return _BATCH_ID.fullmatch(text) is not None
 
 
 def session_of(batch: str, index: int) -> str:

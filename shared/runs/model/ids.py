@@ -6,6 +6,7 @@ import re
 
 # ASCII and no leading zero: each run has one id only, and a caller's text can name no other row.
 _RUN_ID = re.compile(r"run_([0-9a-f]{32})_([1-9][0-9]{0,7})", re.ASCII)
+_BATCH_ID = re.compile(r"batch_[0-9a-f]{32}", re.ASCII)
 _SESSION_DUE = re.compile(r"session_([0-9a-f]{32})", re.ASCII)
 
 
@@ -35,3 +36,13 @@ def session_of_due_row(name: str) -> str | None:
 def is_session_id(text: str) -> bool:
     """Whether it has the shape of a session id of ours."""
     return re.fullmatch(r"[0-9a-f]{32}", text, re.ASCII) is not None
+
+
+def batch_id(name: str) -> str:
+    """The id of a batch from its 32 hex digits."""
+    return f"batch_{name}"
+
+
+def is_batch_id(text: str) -> bool:
+    """Whether it has the shape of a batch's id."""
+    return _BATCH_ID.fullmatch(text) is not None

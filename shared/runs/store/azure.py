@@ -64,7 +64,8 @@ PAUSES = (0.1, 0.4)
 PAGE_ROWS = 250
 """Of the 1,000 that the service would send: the client decodes a page in one go, 30 microseconds a row and more."""
 
-_API_VERSION = "2020-12-06"  # the first that takes a managed identity; older ones want a key
+# The version is the first that takes a managed identity. To name itself the SDK would start a process: 30 ms.
+_OPTIONS: Mapping[str, Any] = {"retry_total": 0, "api_version": "2020-12-06", "base_user_agent": "dormouse"}
 _SYSTEM = ("PartitionKey", "RowKey", "Timestamp")  # a selection without them brings rows without keys
 
 _T = TypeVar("_T")
@@ -92,9 +93,7 @@ class AzureTables:
         text = re.sub(r"(TableEndpoint=https?://)localhost\b", r"\g<1>127.0.0.1", connection_string, flags=re.I)
 
         def connect(transport: AioHttpTransport) -> TableServiceClient:
-            return TableServiceClient.from_connection_string(
-                text.strip().rstrip(";"), transport=transport, retry_total=0, api_version=_API_VERSION
-            )
+            return TableServiceClient.from_connection_string(text.strip().rstrip(";"), transport=transport, **_OPTIONS)
 
         return cls(connect, prefix)
 
@@ -103,9 +102,7 @@ class AzureTables:
         """For Azure: ``https://<account>.table.core.windows.net``. The caller closes the credential."""
 
         def connect(transport: AioHttpTransport) -> TableServiceClient:
-            return TableServiceClient(
-                endpoint, credential=credential, transport=transport, retry_total=0, api_version=_API_VERSION
-            )
+            return TableServiceClient(endpoint, credential=credential, transport=transport, **_OPTIONS)
 
         return cls(connect, prefix)
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 
-from shared.runs.model.batch import is_batch_id
-from shared.runs.model.ids import parse_run_id, session_of_due_row
+from shared.runs.model.ids import is_batch_id, parse_run_id, session_of_due_row
 from shared.runs.store.rows import moment_of, seconds_of
 from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
 

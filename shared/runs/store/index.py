@@ -24,9 +24,10 @@ from shared.runs.model.listed import (
 )
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
-from shared.runs.store.rows import RowUnreadable, decode, encode, moment_of, seconds_of
+from shared.runs.store.rows import decode, encode, moment_of, seconds_of
 from shared.runs.store.tables import Change, Condition, Conflict, Kind, Row, Table, Tables, Value
 from shared.runs.store.tries import Tries, countdown
+from shared.runs.store.unreadable import RowUnreadable
 
 log = logging.getLogger("dormouse")
 

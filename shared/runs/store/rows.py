@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from shared.runs.model.run import SCHEMA, PartRef, Text
 from shared.runs.store.sealer import MAGIC, SETTING, KeyUnavailable, Unopened
 from shared.runs.store.tables import Value
+from shared.runs.store.unreadable import RowTooNew, RowTooOld, RowUnreadable
 
 T = TypeVar("T")
 Encode = Callable[[Any], Any]
@@ -34,18 +35,6 @@ PIECES = 4
 
 KIND = "is"
 """Says in a part's JSON which of several classes it is."""
-
-
-class RowUnreadable(ValueError):
-    """A row that this version cannot read."""
-
-
-class RowTooNew(RowUnreadable):
-    """A row of a newer schema: nothing is wrong with it, and the version that wrote it can read it."""
-
-
-class RowTooOld(RowUnreadable):
-    """A row of a format from before the first release, which no version reads any more."""
 
 
 def encode(record: Any) -> dict[str, Value]:

@@ -23,8 +23,9 @@ from shared.runs.model.session import Session
 from shared.runs.store import parts
 from shared.runs.store.index import Listing
 from shared.runs.store.keys import call_key, delivery_key, item_key, of_run, run_key
-from shared.runs.store.rows import RowTooNew, RowUnreadable, changes, check_schema, decode, encode, encode_new
+from shared.runs.store.rows import changes, check_schema, decode, encode, encode_new
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
+from shared.runs.store.unreadable import RowTooNew, RowUnreadable
 
 log = logging.getLogger("dormouse")
 

@@ -24,9 +24,9 @@ from shared.runs.model.phases import (
 )
 from shared.runs.model.run import Limits, PartRef, Run
 from shared.runs.model.session import Session
-from shared.runs.store.rows import RowTooOld, RowUnreadable
 from shared.runs.store.runs import CallChange, DeliveryChange, RunStore, SessionChange, Stored
 from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables
+from shared.runs.store.unreadable import RowTooOld, RowUnreadable
 from tests.contract.store.records import COMPLETED, NOW, changed, new_run, session_of
 
 

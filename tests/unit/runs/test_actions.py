@@ -27,9 +27,9 @@ from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.rules.agenda import ActionKind
 from shared.runs.rules.schedule import CALLBACK_WAITS
-from shared.runs.store.rows import RowTooNew
 from shared.runs.store.runs import CallChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable, Table
+from shared.runs.store.unreadable import RowTooNew
 from shared.settings import Settings
 from tests.parts.memory import MemoryTables
 from tests.unit.runs.conftest import Clock

@@ -25,13 +25,12 @@ from shared.runs.model.batch import (
     Pace,
     Running,
     fingerprint_of,
-    is_batch_id,
     item_status,
     run_of,
     session_of,
 )
 from shared.runs.model.batch_facts import BatchCancelRequested, BatchDeleted, BatchFact, RunsLookedAt, RunsStopped
-from shared.runs.model.ids import parse_run_id
+from shared.runs.model.ids import is_batch_id, parse_run_id
 from shared.runs.model.outbox import CallbackState, Outbox
 from shared.runs.model.phases import Creating, Pending, RunStatus
 from shared.runs.model.phases import Ended as RunEnded

@@ -41,9 +41,9 @@ from shared.runs.model.phases import RunningTools, RunStatus
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.rules.ending import MAX_CRASHES
-from shared.runs.store.rows import RowTooNew
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table, Value
+from shared.runs.store.unreadable import RowTooNew
 from tests.parts.memory import MemoryTables
 from tests.unit.runs.conftest import Clock
 from tests.unit.runs.records import NOW, a_run, an_entry, at, put

@@ -46,10 +46,10 @@ from shared.runs.model.run import Run
 from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.store.index import UNLISTED
-from shared.runs.store.rows import RowTooNew
 from shared.runs.store.runs import TOGETHER, CallChange, SessionChange, Stored
 from shared.runs.store.slots import Slot
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
+from shared.runs.store.unreadable import RowTooNew
 from shared.settings import Settings
 from tests.parts.memory import MemoryTables
 from tests.unit.runs.conftest import Clock

@@ -37,10 +37,11 @@ from shared.runs.rules.preview import preview_of, title_of
 from shared.runs.store import due as due_rows
 from shared.runs.store.due import DueRow
 from shared.runs.store.index import KeyRecord, Listing
-from shared.runs.store.rows import RowUnreadable, moment_of
+from shared.runs.store.rows import moment_of
 from shared.runs.store.runs import READS, Stored
 from shared.runs.store.slots import Slot
 from shared.runs.store.tables import StoreUnavailable, Table
+from shared.runs.store.unreadable import RowUnreadable
 from shared.settings import Settings
 from tests.parts.memory import MemoryTables
 from tests.unit.runs.conftest import Clock

@@ -34,8 +34,9 @@ from shared.runs.model.run import (
     TurnReasoning,
 )
 from shared.runs.model.session import Session
-from shared.runs.store.rows import RowTooNew, RowTooOld, RowUnreadable, changes, decode, encode, encode_new
+from shared.runs.store.rows import changes, decode, encode, encode_new
 from shared.runs.store.tables import Value
+from shared.runs.store.unreadable import RowTooNew, RowTooOld, RowUnreadable
 from tests.parts.cases import cases
 from tests.parts.limits import check_values
 from tests.unit.runs.records import NOW, SESSION, a_run, an_entry

@@ -16,13 +16,14 @@ import pytest
 
 from shared import wiring
 from shared.api.http import answered
-from shared.api.native import batches, health, runs, sessions
+from shared.api.native import batches, health, run_changes, sessions
 from shared.drivers.retention import retain
 from shared.drivers.sweep import sweep
 from shared.runs.model.ids import parse_run_id
 from shared.runs.model.run import SCHEMA, Run
-from shared.runs.store.rows import RowTooOld, RowUnreadable, decode
+from shared.runs.store.rows import decode
 from shared.runs.store.tables import Change, Kind, StoreUnavailable, Table
+from shared.runs.store.unreadable import RowTooOld, RowUnreadable
 from tests.parts.memory import MemoryTables
 from tests.unit.api.conftest import content, request
 from tests.unit.runs.conftest import Rig
@@ -102,7 +103,7 @@ async def test_a_call_that_meets_such_a_row_is_told_the_same(old: Rig) -> None:
     answers = [
         await answered(sessions.get_session)(request(path={"session_id": SESSION}), app),
         await answered(sessions.delete_session)(request(path={"session_id": SESSION}), app, driver),
-        await answered(runs.create_run)(going_on, app, driver),
+        await answered(run_changes.create_run)(going_on, app, driver),
         await answered(batches.get_batch)(request(path={"batch_id": BEFORE["batch"]}), app),
     ]
     for response in answers:

@@ -14,10 +14,10 @@ from shared.runs.model.batch import Batch, BatchItem, ItemResult
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
-from shared.runs.store.rows import RowUnreadable
 from shared.runs.store.sealed import FIELDS
 from shared.runs.store.sealer import KeyUnavailable
 from shared.runs.store.tables import MAX_BINARY_BYTES, Change, Kind, Row, Table
+from shared.runs.store.unreadable import RowUnreadable
 from tests.parts.memory import MemoryTables
 from tests.unit.runs.batches import load as load_batch
 from tests.unit.runs.batches import submit as submit_batch

@@ -11,8 +11,9 @@ from shared.agentkit import faults
 from shared.runs.model.run import Run
 from shared.runs.model.session import Session
 from shared.runs.ports import log
-from shared.runs.store.rows import RowUnreadable, decode, encode
+from shared.runs.store.rows import decode, encode
 from shared.runs.store.tables import StoreUnavailable
+from shared.runs.store.unreadable import RowUnreadable
 from shared.runs.tracebacks import KEEPS_TEXT
 from tests.parts.cases import cases
 from tests.unit.runs.conftest import Rig

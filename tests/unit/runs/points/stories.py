@@ -15,10 +15,9 @@ from shared.runs.commands.delete import delete_run, delete_session
 from shared.runs.commands.redeliver import redeliver
 from shared.runs.commands.submission import Submission
 from shared.runs.commands.submit import submit
-from shared.runs.model.batch import is_batch_id
 from shared.runs.model.calls import Approval
 from shared.runs.model.facts import Approve
-from shared.runs.model.ids import due_row_of
+from shared.runs.model.ids import due_row_of, is_batch_id
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
 from tests.unit.runs.points.world import Process, World

@@ -15,8 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from local.openapi.triggers import triggers
-from shared.api.operations import OPERATIONS
+from local.openapi.document import described
 from tests.acceptance.batches import over
 from tests.acceptance.client import Api, Reply
 from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target
@@ -545,7 +544,7 @@ async def test_every_answer_that_the_contract_promises_is_given(own_stack: Calla
             headers = {"Authorization": f"Bearer {key}", "Dormouse-On-Behalf-Of": user}
             for function, status in await every_operation(api, headers):
                 assert status == refused or not function.startswith("v1_"), function
-    off, entries = own_stack("timer"), {name: OPERATIONS[name] for name in triggers()}
+    off, entries = own_stack("timer"), described()
     async with WithHead((await asyncio.to_thread(off.host)).url) as api:
         for function, status in await every_operation(api, {"Dormouse-On-Behalf-Of": "ann"}):
             whose = entries[function.removesuffix("_head")].acts_for

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from local import ROOT
+from local.openapi.document import described
 from local.stack import NodeTools, find_node
 from local.stack.node import version_of
 from local.stack.setup import ensure_environment, ensure_packages, venv_python
-from shared.api.operations import OPERATIONS
 from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target
 from tests.parts.contract import FILE, contract
 
@@ -149,7 +149,7 @@ async def test_openapi_python_client_drops_nothing_and_its_client_calls(
     files = {file.stem for file in (tmp_path / "generated" / "api").glob("*/*.py")} - {"__init__"}
     operations = [each for path in contract().document["paths"].values() for each in path.values()]
     assert files == {each["operationId"] for each in operations}
-    assert files >= OPERATIONS.keys()
+    assert files >= described().keys()
 
     await target.model.script("stuck", [{"stuck": True, "text": "Never."}])
     shutil.copyfile(HERE / "contract_python" / "caller.py", tmp_path / "caller.py")

@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from local.openapi.document import described
 from local.openapi.triggers import Trigger, triggers
 from shared.api.callers import CHANGING
-from shared.api.operations import OPERATIONS
 from tests.acceptance.client import TERMINAL, Api, Reply
 from tests.acceptance.conftest import CLIENT_KEYS, Stack
 from tests.acceptance.test_contract import NOBODYS
@@ -47,6 +47,7 @@ BODIES: Mapping[str, Callable[[Mapping[str, str]], object]] = {
 
 LISTS = {"list_runs", "list_batches"}
 STARTS = {"create_run", "create_batch", "v1_create_response", "v1_create_completion"}
+OPERATIONS = described()
 ROUTES = sorted(triggers().values(), key=lambda each: each.function)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ import pytest
 from local.prove.counts import count
 from local.prove.tested import RATES, weather_at
 from local.stack import FunctionsHost
+from shared.runs.rules.schedule import UNKNOWN_OUTCOME_WAITS
 from tests.acceptance.batches import items_of
 from tests.acceptance.client import TERMINAL, Api, Reply
 from tests.acceptance.conftest import Stack, admin, move_clock
@@ -37,6 +39,10 @@ RUNS = 6
 """Of each kind."""
 ITEMS = 12
 
+CLOCK_STEP, CLOCK_EACH = 10, 0.5
+PATIENCE = sum(UNKNOWN_OUTCOME_WAITS) / CLOCK_STEP * CLOCK_EACH + 240
+"""Seconds until all have ended: one unlucky turn may need every create that it has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weather:
@@ -47,6 +53,8 @@ class Weather:
     api: Api
     storage: FaultyProxy
     provider: FaultyProxy
+    awaited: dict[str, Any] = field(default_factory=dict)
+    """What has not ended yet, by its id, as it was last seen."""
 
     def turn(self, rate: float) -> None:
         """From now on this share of all requests fails."""
@@ -75,12 +83,14 @@ class Weather:
     async def finished(self, run_id: str) -> dict[str, Any]:
         """The run once it has ended; whatever it asks a person is approved."""
         while (run := await self.run(run_id))["status"] not in TERMINAL:
+            self.awaited[run_id] = run
             if run["required_action"]:
                 answers = {call["id"]: {"approve": True} for call in run["required_action"]["calls"]}
                 path = f"/api/runs/{run_id}/answers"
                 reply = await self.ask(lambda: self.api.call("POST", path, json={"answers": answers}))  # noqa: B023
                 assert reply.status == 200, reply
             await asyncio.sleep(0.2)
+        self.awaited.pop(run_id, None)
         return run
 
     async def conversation(self, key: str) -> list[dict[str, Any]]:
@@ -101,12 +111,12 @@ class Weather:
 
 @contextlib.asynccontextmanager
 async def time_flies(host: FunctionsHost) -> AsyncIterator[None]:
-    """Ten seconds of the app's clock go by in each half second: waits of a minute are over before a test's patience."""
+    """Ten seconds of the app's clock go by in each half second: waits of minutes are over within a test's patience."""
 
     async def go_on() -> None:
         while True:
-            await asyncio.sleep(0.5)
-            await move_clock(host, 10)
+            await asyncio.sleep(CLOCK_EACH)
+            await move_clock(host, CLOCK_STEP)
 
     task = asyncio.create_task(go_on())
     try:
@@ -158,8 +168,9 @@ async def all_of_it(its: Weather, receiver: Receiver) -> tuple[dict[str, list[An
         assert made.status == 202, made
         while True:
             reply = await its.ask(lambda: its.api.call("GET", f"/api/batches/{made['id']}"))
+            its.awaited[made["id"]] = reply.body
             if reply["status"] in ("completed", "cancelled"):
-                found: dict[str, Any] = reply.body
+                found: dict[str, Any] = its.awaited.pop(made["id"])
                 return found
             await asyncio.sleep(0.3)
 
@@ -186,8 +197,11 @@ async def test_at_this_rate_nothing_is_lost_and_nothing_happens_twice(
         time_flies(its.host),
     ):
         its.turn(rate)
-        async with asyncio.timeout(240):
-            runs, batch = await all_of_it(its, receiver)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                runs, batch = await all_of_it(its, receiver)
+        except TimeoutError:
+            pytest.fail(f"not ended: {json.dumps(list(its.awaited.values()))}")
         its.turn(0.0)
         # A submit that lost its key's claim leaves a due row without a run, which the sweep removes after an hour.
         await move_clock(its.host, 3_600)

@@ -17,7 +17,7 @@ from local.openapi import document, typescript
 from local.openapi.triggers import triggers
 from shared import errors
 from shared.api import routing
-from shared.api.operations import OPERATIONS, RUN_TOKEN
+from shared.api.operations import RUN_TOKEN
 from shared.errors import DormouseError
 from shared.runs.model.phases import RunStatus
 from tests.parts.cases import cases
@@ -83,7 +83,7 @@ def test_the_contract_has_every_route_and_no_other() -> None:
 
 
 def test_a_route_without_an_entry_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = OPERATIONS
+    entries = document.described()
     one = replace(entries["get_run"], function="get_nothing")
     monkeypatch.setattr(document, "OPERATIONS", {**entries, "get_nothing": one})
     with pytest.raises(ValueError, match=r"operations without a trigger of that name: \['get_nothing'\]"):
@@ -234,7 +234,7 @@ def test_only_what_is_open_asks_for_nothing() -> None:
     free = {
         made["operationId"].removesuffix("_head") for _, _, made in operations_of_the_document() if not made["security"]
     }
-    keyed = {name for name, entry in OPERATIONS.items() if entry.of_openai or entry.security == RUN_TOKEN}
+    keyed = {name for name, entry in document.described().items() if entry.of_openai or entry.security == RUN_TOKEN}
     assert free == {name for name, trigger in triggers().items() if trigger.open} - keyed
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import logging
 import random
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from shared import agents, settings
 from shared.agentkit.agent import Agent
-from shared.agentkit.provider import Provider, ProviderConfig
+from shared.agentkit.provider import Provider, ProviderConfig, import_client, is_imported
 from shared.errors import Misconfigured
 from shared.runs.ports import Ports, log
 from shared.runs.store.batches import BatchStore
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from shared.drivers.driver import Driver
     from shared.outbound.sender import CallbackSender
     from shared.runs.watching.watch import Watching
+
+IMPORT_AFTER_SECONDS = 1.0
+"""A worker's first answer is out by then. Imported beside it, the client would delay it all the same."""
 
 DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 
@@ -73,9 +78,19 @@ def app() -> App:
     for name in settings.unknown_names():
         log.warning("%s is not a setting of this version", name)
     made = build(given, served(), sealed(open_tables(given), given, lambda: now()), lambda: now())
+    made = replace(made, ports=replace(made.ports, can_create=_can_create))
     # What was imported stays for good. Looking through it again and again is a pause of 50 to 100 ms for everybody.
     gc.freeze()
     return made
+
+
+def _can_create() -> bool:
+    """Whether the client is imported; if not, that begins when the call at hand has been answered."""
+    if is_imported():
+        return True
+    begin = threading.Thread(target=import_client, name="import of the client", daemon=True).start
+    asyncio.get_running_loop().call_later(IMPORT_AFTER_SECONDS, begin)
+    return False
 
 
 def opened() -> App | None:

@@ -25,10 +25,12 @@ from shared.agentkit import faults
 from shared.agentkit.agent import AgentResponse, AgentSession, Item, ResponseStatus, RunOptions, Send
 from shared.agentkit.caller import CallerInstructions, CallerTools, choice_to_framework, fenced, to_framework
 from shared.agentkit.framework_tools import framework_tool
-from shared.agentkit.provider import Provider, ProviderConfig
+from shared.agentkit.provider import Provider, ProviderConfig, import_client
 from shared.agentkit.provider_errors import is_clients_own, of_a_create
 from shared.agentkit.responses import ResponsesAgent, read_response
 from shared.agentkit.within import within
+
+import_client()  # the framework has: nothing is left to wait for
 
 _requests: ContextVar[list[str] | None] = ContextVar("requests", default=None)
 """The requests that the framework has made for the create at hand: without any, nothing can have been started."""

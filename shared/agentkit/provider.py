@@ -1,8 +1,8 @@
 """The connection to one provider: the `openai` client, its faults sorted, its calls limited.
 
 OpenAI, Azure OpenAI (``https://<resource>.openai.azure.com/openai/v1/``) and any compatible server are one client
-with another base URL and credential. `openai` is imported when the first call is made, never before: status, list
-and webhook paths do without it.
+with another base URL and credential. `openai` is imported by the first call that needs it, or beside a submit that
+does not wait for it: status, list and webhook paths do without it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import functools
 import gc
 import logging
 import random
+import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,23 @@ if TYPE_CHECKING:
     import ssl
 
     from openai import AsyncOpenAI
+
+_imported = threading.Event()
+
+
+def is_imported() -> bool:
+    """Whether a first call need not wait for the import of the client."""
+    return _imported.is_set()
+
+
+def import_client() -> None:
+    """Import what a call needs: some 0.3 s of processor time. Any thread may."""
+    from openai import AsyncOpenAI, DefaultAioHttpClient
+
+    assert AsyncOpenAI is not None  # these names are what takes the time
+    assert DefaultAioHttpClient is not None
+    _imported.set()
+
 
 Credential = str | Callable[[], Awaitable[str]]
 """An API key, or an async function that gives a fresh bearer token."""
@@ -89,6 +107,7 @@ class Provider:
     def client(self) -> AsyncOpenAI:
         """The one client; made at the first call. Its own retries are off: they would repeat a create."""
         if self._client is None:
+            import_client()
             from httpx2 import Limits
             from openai import AsyncOpenAI, DefaultAioHttpClient
 

@@ -76,6 +76,10 @@ class Ports:
     sender: Sender | None = None
     """None where the app has no secret to sign callbacks with."""
 
+    can_create: Callable[[], bool] = lambda: True
+    """Whether a submit need not leave its create to a wake; once it need not, it never does. In a new worker the caller
+    would wait for an import that takes as long as the rest of the answer."""
+
     interruptions: Interruptions = field(default_factory=Interruptions)
     """What crashes interrupted, for the log."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ from local.host.clock import MovableClock
 from local.host.command import main
 from local.points.hold import Holds, hold_at
 from shared import agents, wiring
+from shared.agentkit.provider import import_client
 from shared.runs.actions import advance
 from tests.acceptance import killed_agents
 from tests.parts import workshop
@@ -34,6 +34,9 @@ HOLD_VARIABLE = "LAUNCH_HOLD_POINTS"
 MISSING_VARIABLE = "LAUNCH_WITHOUT_AGENT"
 """The name of an agent that a host that stops at points does not serve."""
 
+COLD_VARIABLE = "LAUNCH_COLD"
+"""Whether the provider's client is imported when it is needed, as in the app, and not before the host serves."""
+
 FRAMEWORK_VARIABLE = "LAUNCH_FRAMEWORK_AGENT"
 """Whether to serve the Agent Framework agent too: its packages are an extra."""
 
@@ -43,7 +46,8 @@ def launch(argv: Sequence[str] | None = None) -> int:
 
     The provider's client is imported before it serves: on a busy machine that takes longer than a claim of the tests.
     """
-    importlib.import_module("openai")
+    if not os.environ.get(COLD_VARIABLE):
+        import_client()
     clock = MovableClock()
     clock.advance(float(os.environ.get(AHEAD_VARIABLE, "0")))
     wiring.now = clock.now

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance.client import TERMINAL, Api
-from tests.acceptance.conftest import Stack, Target, move_clock
+from tests.acceptance.conftest import Stack, Target, both_drivers, move_clock
+from tests.acceptance.launch import COLD_VARIABLE
 
 MEGABYTE = 1_048_576
 
@@ -42,6 +43,22 @@ async def test_the_same_key_at_once_is_one_create(driver: str, target: Target) -
     (run_id,) = {reply["id"] for reply in replies}
     assert (await target.api.finished(run_id))["status"] == "completed"
     assert len(await target.model.creates(run=run_id)) == 1
+
+
+@both_drivers
+async def test_the_first_submit_of_a_new_worker_leaves_its_create_to_a_wake(
+    own_stack: Callable[..., Stack], driver: str
+) -> None:
+    stack = own_stack(driver)
+    host = stack.host(**{COLD_VARIABLE: "1"})
+    await stack.model.script("s", [{"text": "done"}])
+    async with Api(host.url) as api:
+        first = await api.submit("[script:s]", agent="workshop")
+        assert (first.status, first["status"]) == (202, "queued")
+        assert (await api.finished(str(first["id"])))["text"] == "done"
+        assert len(await stack.model.creates(run=str(first["id"]))) == 1
+        second = await api.submit("[script:s]", agent="workshop")
+        assert (second.status, second["status"]) == (202, "in_progress")
 
 
 async def test_a_key_is_known_for_a_day(own_stack: Callable[..., Stack]) -> None:

@@ -53,7 +53,10 @@ class Process:
         tables = ProcessTables(self, world.backend)
         ports = wiring.build(world.settings, agents, cast(Any, tables), world.now).ports
         # No thread is ever started: tools of a history are coroutines.
-        self.ports: Ports = replace(ports, random=world.random.random, sender=_Sender(self))
+        self.ports: Ports = replace(
+            ports, random=world.random.random, sender=_Sender(self), can_create=self._is_not_its_first_submit
+        )
+        self._is_new = True
 
     def driver(self) -> Driver:
         """What a call of this process starts and wakes runs with."""
@@ -75,6 +78,10 @@ class Process:
         if isinstance(error, Killed):
             raise ConnectionError("the process is gone")
         return task.result()
+
+    def _is_not_its_first_submit(self) -> bool:
+        was_new, self._is_new = self._is_new, False
+        return not was_new
 
     def cut(self) -> None:
         """End it, in the middle of whatever it does."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from shared.agentkit.agent import Agent
 from shared.errors import (
     ConversationTooLong,
     DormouseError,
@@ -173,14 +174,23 @@ async def _again(ports: Ports, record: KeyRecord) -> Submitted | None:
     return await _begun(ports, stored, None)  # announced by who committed it, and due until it has ended
 
 
+def _creator(ports: Ports, run: Run) -> Agent | None:
+    """The agent whose first create the submit makes; None where that is left to a wake."""
+    agent = ports.agents.get(run.request.agent)
+    # Without background mode the answer comes within the call, in minutes perhaps: no caller of ours waits so long.
+    if agent is None or not agent.background or not isinstance(run.phase, Creating):
+        return None
+    # Nobody waits for the submit of a batch's item.
+    return agent if run.request.batch_id is not None or ports.can_create() else None
+
+
 async def _with_first_claim(ports: Ports, run: Run, given: str) -> tuple[Run, create.Request | None]:
     """The run with its first attempt claimed, and the request that is to be sent once that is written.
 
     The run alone where the first create is left to a wake.
     """
-    agent = ports.agents.get(run.request.agent)
-    # Without background mode the answer comes within the call, in minutes perhaps: no caller of ours waits so long.
-    if agent is None or not agent.background or not isinstance(run.phase, Creating):
+    agent = _creator(ports, run)
+    if agent is None:
         return run, None
     try:
         # Items of its own for the agent: its code may change them, and ``given`` is what the row will hold.
@@ -201,8 +211,8 @@ async def _begun(
 ) -> Submitted:
     """Make the first create. Whatever becomes of it: the run is written, so the answer is 202 and its wakes go on."""
     run = stored.value
-    agent = ports.agents.get(run.request.agent)
-    if isinstance(run.phase, Creating) and agent is not None and agent.background:
+    agent = _creator(ports, run)
+    if agent is not None:
         try:
             # Only the call whose own claim was written sends: another with the same key has another nonce.
             if first is not None and create.attempt_of(run) == first.attempt:

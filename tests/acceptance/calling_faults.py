@@ -44,8 +44,8 @@ async def a_lost_response(caller: Caller) -> None:
 
 
 async def a_webhook(caller: Caller) -> None:
-    """A response that nobody heard of, until the provider tells of its end."""
-    run_id = await caller.start(await caller.own("lost"))
+    """A response that nobody heard of, until the provider tells of its end: a little too early."""
+    run_id = await caller.start(await caller.own("hinted"))
     await _tell(caller, (await _made(caller, run_id, 1))[0])
     await caller.over(run_id)
 

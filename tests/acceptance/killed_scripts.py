@@ -39,6 +39,8 @@ SCRIPTS: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "lost": [{"attempts": [DONE, DONE], "faults": LOST}],
+    # It goes on when the webhook's own read finds it, and has ended when its wake does.
+    "hinted": [{"attempts": [{**DONE, "think": 1}, DONE], "faults": {**LOST, "retrieve": [{"hang": 2, "skip": 1}]}}],
     "told": [{"text": LONG}],
     "unwanted": [{"attempts": [STUCK, DONE], "faults": LOST}],
     "gone": [{**DONE, "think": 900, "id_gone": 0.5}],

@@ -86,11 +86,16 @@ def app() -> App:
 
 def _can_create() -> bool:
     """Whether the client is imported; if not, that begins when the call at hand has been answered."""
-    if is_imported():
-        return True
-    begin = threading.Thread(target=import_client, name="import of the client", daemon=True).start
+    if not is_imported():
+        _import_client_soon()
+    return is_imported()
+
+
+@functools.cache
+def _import_client_soon() -> None:
+    """Have one thread do it, however many submits a new worker begins with."""
+    begin = threading.Thread(target=import_client, name="openai", daemon=True).start
     asyncio.get_running_loop().call_later(IMPORT_AFTER_SECONDS, begin)
-    return False
 
 
 def opened() -> App | None:

@@ -228,27 +228,32 @@ def test_a_first_submit_answers_before_the_provider_s_client_is_imported() -> No
     """Its create is left to the wake that begins at once; the client is imported a little later, for the next one."""
     printed = in_a_process(
         """
+import threading
 from shared import wiring
 from tests.parts.memory import MemoryTables
 wiring.open_tables = lambda given: MemoryTables()
-wiring.IMPORT_AFTER_SECONDS = 0.0
+begun = []
+class Thread(threading.Thread):
+    def start(self):
+        begun.append(self.name)
+        super().start()
+wiring.threading.Thread = Thread
 async def main():
     from shared.agentkit.provider import is_imported
     from shared.runs.commands.submission import Submission
     from shared.runs.commands.submit import submit
-    ports = wiring.app().ports
-    first = await submit(ports, Submission(owner="ada", items=({"role": "user", "content": "Hi."},)))
-    print(first.run.status.value, first.run.turn.attempt, is_imported())
+    ports, items = wiring.app().ports, ({"role": "user", "content": "Hi."},)
+    runs = [(await submit(ports, Submission(owner="ada", items=items))).run for _ in range(3)]
+    print(runs[0].status.value, runs[0].turn.attempt, is_imported())
     while not is_imported():
         await asyncio.sleep(0.01)
-    second = await submit(ports, Submission(owner="ada", items=({"role": "user", "content": "Hi."},)))
-    print(second.run.turn.attempt)
+    print((await submit(ports, Submission(owner="ada", items=items))).run.turn.attempt, begun.count("openai"))
 asyncio.run(main())
 """,
         OPENAI_API_KEY="k",
         OPENAI_BASE_URL="http://127.0.0.1:9/v1",
     )
-    assert printed.splitlines() == ["queued 0 False", "1"]
+    assert printed.splitlines() == ["queued 0 False", "1 1"]
 
 
 def test_agents_that_cannot_be_built_are_told_by_health_and_stop_everything_else() -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from local.points.sites import effect_sites
 from local.prove.points import named_points
+from shared.runs.batches import submit as batches_submit
+from shared.runs.commands import new_run
 from tests.parts.receiver import SECRET, Receiver
 from tests.unit.runs.conftest import NewRig
 from tests.unit.runs.points import stories, stories_of_batches, stories_of_faults, stories_of_races
@@ -48,11 +52,18 @@ SETTINGS_OF: dict[str, dict[str, Any]] = {"long_tools": {"tool_renewal": 0.04}}
 
 
 @pytest.fixture
-async def stage(rigs: NewRig, tmp_path: Path) -> AsyncIterator[Stage]:
-    """Make the world of a story that dies at its n-th effect: everything in it is new but the clock."""
+async def stage(rigs: NewRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    """Make the world of a story that dies at its n-th effect: everything in it is new but the clock and the ids.
+
+    Rows of one partition are written together, so that by other ids a story would come by another number of effects.
+    """
     async with Receiver() as receiver:
 
         async def make(driver: str, story: str, stop_at: int | str = 0) -> World:
+            ids = Random(0)
+            for module in (new_run, batches_submit):
+                own = SimpleNamespace(token_hex=lambda size: ids.randbytes(size).hex())
+                monkeypatch.setattr(module, "secrets", own)
             receiver.received.clear()
             receiver.answers = []
             (tmp_path / "tools.jsonl").unlink(missing_ok=True)

@@ -29,7 +29,7 @@ from shared.agentkit.within import within
 if TYPE_CHECKING:
     import ssl
 
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, DefaultAioHttpClient
 
 _imported = threading.Event()
 
@@ -39,13 +39,12 @@ def is_imported() -> bool:
     return _imported.is_set()
 
 
-def import_client() -> None:
+def import_client() -> tuple[type[AsyncOpenAI], type[DefaultAioHttpClient]]:
     """Import what a call needs: some 0.3 s of processor time. Any thread may."""
     from openai import AsyncOpenAI, DefaultAioHttpClient
 
-    assert AsyncOpenAI is not None  # these names are what takes the time
-    assert DefaultAioHttpClient is not None
     _imported.set()
+    return AsyncOpenAI, DefaultAioHttpClient
 
 
 Credential = str | Callable[[], Awaitable[str]]
@@ -107,20 +106,19 @@ class Provider:
     def client(self) -> AsyncOpenAI:
         """The one client; made at the first call. Its own retries are off: they would repeat a create."""
         if self._client is None:
-            import_client()
+            client, http_client = import_client()
             from httpx2 import Limits
-            from openai import AsyncOpenAI, DefaultAioHttpClient
 
             gc.freeze()  # what was just imported stays for good: a collection need not look through it
             # At INFO it logs a line a request, which is a line a wake and names the response.
             logging.getLogger("httpx2").setLevel(logging.WARNING)
             # Its default keep-alive of 5 s is shorter than the gaps between our calls.
             limits = Limits(max_connections=1_000, keepalive_expiry=KEEP_ALIVE_SECONDS)
-            self._client = AsyncOpenAI(
+            self._client = client(
                 api_key=self._config.credential,
                 base_url=self._config.base_url,
                 max_retries=0,
-                http_client=DefaultAioHttpClient(limits=limits, verify=_tls()),
+                http_client=http_client(limits=limits, verify=_tls()),
             )
         return self._client
 

@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="costs are read from /proc"),
 ]
 
-CPU_UNITS = 25
+CPU_UNITS = 17
 """Of one answer, where a unit is `a_unit`. Counting what a batch may hold takes the most, some 8, and lets others have
 their turn."""
 CPU_SECONDS = 0.25

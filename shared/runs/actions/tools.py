@@ -86,7 +86,7 @@ async def _settle(ports: Ports, stored: Stored[Run], owner: str, calls: Sequence
     Raises ``LostRace``, ``StoreUnavailable``.
     """
     settled = await _settle_once(ports, stored, owner, calls)
-    if settled.refused == Refused("runnable"):  # the last question was answered meanwhile: now there are outputs
+    while settled.refused == Refused("settled_since"):  # a question was answered meanwhile: there is one more output
         settled = await _settle_once(ports, settled.run, owner, await calls_of_turn(ports, settled.run.value))
     return settled.run
 
@@ -99,7 +99,8 @@ async def _settle_once(ports: Ports, stored: Stored[Run], owner: str, rows: Sequ
     left = (CallState.WAITING,) if stored.value.request.hands_over else ()
     if all(call.state.is_settled or call.state in left for call in calls):
         own = [call for call in calls if call.state is CallState.FINISHED]
-        fact = replace(fact, outputs=json.dumps(await _outputs(ports, stored.value, own), ensure_ascii=False))
+        outputs = json.dumps(await _outputs(ports, stored.value, own), ensure_ascii=False)
+        fact = replace(fact, outputs=outputs, outputs_of=len(own))
         if len(own) < len(calls):  # the run is about to end: what was said beside the calls is its text
             said = await ports.runs.last_items(stored.value)
             fact = replace(fact, text=text_of(said), annotations=annotations_to_json(annotations_of(said)))

@@ -199,6 +199,8 @@ class ToolsSettled:
     # Read before the decision, which does no I/O: long results are kept in part rows.
     outputs: str | None
     """The calls' outputs for the model, as JSON items, where nothing is left to do about any call; else None."""
+    outputs_of: int = 0
+    """How many finished calls these are the outputs of: while they were read, somebody may have declined another."""
 
     text: str = ""
     """What the model said beside calls of the caller's functions, with which the run ends."""

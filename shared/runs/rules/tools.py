@@ -107,8 +107,9 @@ def tools_settled(before: Before, fact: ToolsSettled, now: datetime, settings: S
         return Change(run=replace(run, phase=RunningTools(), updated_at=now))
     if CallState.WAITING in states and not run.request.hands_over:
         return Change(run=park(run, now, settings))
-    if fact.outputs is None:
-        return Refused("runnable")  # the last of them was settled since: look again
+    finished = sum(call.state is CallState.FINISHED for call in before.calls)
+    if fact.outputs is None or fact.outputs_of != finished:
+        return Refused("settled_since")  # one that waited was: look again
     asked = [replace(call, state=CallState.HANDED_OVER) for call in before.calls if call.state is CallState.WAITING]
     left = len(asked) + sum(call.state is CallState.HANDED_OVER for call in before.calls)
     if left:

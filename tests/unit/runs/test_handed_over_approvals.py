@@ -13,6 +13,7 @@ import pytest
 from shared import errors
 from shared.agentkit.agent import ApprovalRequest
 from shared.runs.actions import conversation
+from shared.runs.commands.answer import answer
 from shared.runs.commands.cancel import cancel
 from shared.runs.commands.delete import delete_run
 from shared.runs.model.callers_tools import CallersTools
@@ -23,7 +24,7 @@ from shared.runs.model.run import Run
 from shared.runs.queries.conversation import open_calls_of, turn_texts
 from tests.parts import workshop
 from tests.unit.runs.conftest import NewRig, Rig
-from tests.unit.runs.crashes import Driver, FailAt, Killed, interruptions
+from tests.unit.runs.crashes import Driver, FailAt, Killed, RunBefore, interruptions
 from tests.unit.runs.test_caller_tools import LOOK, LOOKS, WORKS, asked, body, kinds, output
 
 WIRES = {"name": "wire", "call_id": "call_wire", "arguments": {"label": "w"}}
@@ -129,6 +130,39 @@ async def replayed(rig: Rig, run: Run) -> list[str]:
     anew = replace(run, chain=replace(run.chain, replay=True))
     agent = rig.app.ports.agents["open-workshop"]
     return kinds({"input": await conversation.messages(rig.app.ports, anew, agent)})
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("names", [["wire"], ["wire", "send"]], ids=["one of two", "both"])
+async def test_a_call_that_is_declined_while_the_others_are_settled_has_its_output(rig: Rig, names: list[str]) -> None:
+    """The provider takes the outputs of all calls of a turn, or none."""
+    await rig.model.script("three", [{"calls": [WORKS, WIRES, SENDS]}, {"text": "Done."}])
+
+    async def at_tools() -> Run:
+        submitted = await rig.submit("[script:three]", agent="open-workshop", tools=TOOLS, hands_over=True)
+        return await rig.follow(submitted.run.id, lambda run: isinstance(run.phase, RunningTools))
+
+    run = await at_tools()
+    with FailAt(rig, at=None, applied=False, error=Killed()) as operations:
+        await rig.wake(run.id)
+    declined = 0
+    for at in range(1, operations.count + 1):
+        run = await at_tools()
+
+        async def decline(run: Run = run) -> None:
+            await answer(rig.app.ports, run.id, {f"call_{name}": NO for name in names})
+
+        with contextlib.suppress(errors.RunEnded, errors.AlreadyAnswered, errors.NoSuchToolCall):
+            with RunBefore(rig, at, decline):
+                await rig.wake(run.id)
+            declined += 1
+        run = await rig.follow(run.id)
+        assert run.status is RunStatus.COMPLETED, (at, run.result)
+        if left := list(await requests_of(rig, run)):
+            run = await answered(rig, run, dict.fromkeys(left, NO))
+        assert (run.status, run.result.text) == (RunStatus.COMPLETED, "Done."), (at, run.result)
+        assert set(kinds(await body(rig, run))) == {"call_work", "call_wire", "call_send"}, at
+    assert declined > 3
 
 
 async def test_a_run_may_ask_again_and_again(rig: Rig, tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_the_tools_of_a_turn_are_one_line_and_two_turns_are_two() -> None:
     run = after(run, lease, at(1), a_call())
     settled = decide(
         Before(run=run, calls=(a_call(state=CallState.FINISHED),), took_ms=7),
-        facts.ToolsSettled(turn=1, owner="p", outputs="[]"),
+        facts.ToolsSettled(turn=1, owner="p", outputs="[]", outputs_of=1),
         at(5),
         Settings.model_validate({}),
     )

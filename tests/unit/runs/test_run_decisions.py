@@ -156,14 +156,16 @@ def test_a_claim_that_is_a_lease_is_renewed_with_its_grace() -> None:
     ("phase", "owner", "now", "states", "outputs", "code"),
     [
         (AT_WORK, "p", 159, [CallState.FINISHED], "[]", ""),
-        (AT_WORK, "o", 100, [CallState.FINISHED], None, "runnable"),
+        (AT_WORK, "o", 100, [CallState.FINISHED], None, "settled_since"),
+        (AT_WORK, "o", 100, [CallState.FINISHED, CallState.FINISHED], "[]", "settled_since"),
+        (AT_WORK, "o", 100, [CallState.HANDED_OVER], "[]", "settled_since"),
         (RunningTools(), "", 100, [CallState.OPEN], "[]", "runnable"),
     ],
 )
 def test_when_nothing_is_settled(
     phase: Phase, owner: str, now: float, states: list[CallState], outputs: str | None, code: str
 ) -> None:
-    fact = facts.ToolsSettled(turn=1, owner=owner, outputs=outputs)
+    fact = facts.ToolsSettled(turn=1, owner=owner, outputs=outputs, outputs_of=1)
     calls = [a_call(index=index, state=state) for index, state in enumerate(states)]
     assert refused(a_run(phase=phase), fact, at(now), *calls).code == code
 
@@ -181,7 +183,8 @@ def test_when_nothing_is_settled(
 def test_what_follows_when_the_tools_have_run(
     phase: Phase, owner: str, now: float, states: list[CallState], outputs: str | None, then: Phase
 ) -> None:
-    fact = facts.ToolsSettled(turn=1, owner=owner, outputs=outputs)
+    finished = states.count(CallState.FINISHED)
+    fact = facts.ToolsSettled(turn=1, owner=owner, outputs=outputs, outputs_of=finished)
     calls = [a_call(index=index, state=state) for index, state in enumerate(states)]
     decided = change(a_run(phase=phase), fact, at(now), *calls)
     assert (decided.run.phase, decided.run.updated_at) == (then, at(now))
@@ -509,7 +512,8 @@ def test_the_calls_of_a_response_get_their_rows_in_its_order() -> None:
 def test_a_run_has_as_many_turns_as_it_may(number: int, turns: int, phase: type[Phase]) -> None:
     run = a_run(phase=AT_WORK, turn=Turn(number=number), limits=Limits(turns=turns, tool_calls=9))
     call = a_call(turn=number, state=CallState.FINISHED)
-    assert type(after(run, facts.ToolsSettled(turn=number, owner="o", outputs="[]"), at(10), call).phase) is phase
+    settled = facts.ToolsSettled(turn=number, owner="o", outputs="[]", outputs_of=1)
+    assert type(after(run, settled, at(10), call).phase) is phase
 
 
 # --- no news ------------------------------------------------------------------------------------------

@@ -96,7 +96,8 @@ SETTLED = facts.ToolsSettled(turn=1, owner="o", outputs="[1]", text="Look these 
 ])  # fmt: skip
 def test_a_caller_who_has_calls_to_do_is_given_those_that_wait_too(states: list[CallState], handed_over: int) -> None:
     calls = [a_call(index=index, call_id=f"c{index}", state=state) for index, state in enumerate(states)]
-    decided = change(a_run(phase=AT_WORK, hands_over=True), SETTLED, at(100), *calls)
+    settled = replace(SETTLED, outputs_of=states.count(CallState.FINISHED))
+    decided = change(a_run(phase=AT_WORK, hands_over=True), settled, at(100), *calls)
     assert decided.run.phase == Ended(status=RunStatus.COMPLETED, completed_at=at(100))
     result = decided.run.result
     assert (result.text, result.annotations, result.open_calls) == ("Look these up.", "[2]", handed_over)
@@ -311,11 +312,11 @@ CALLBACK = an_entry("failed", kind=EntryKind.CALLBACK)
     (AT_WORK, facts.LeaseRenewed(owner="o"), 3),
     (ENDED, facts.CallbackClaimed(entry=name_of(CALLBACK), tries=0, seconds=60), 3),
     (ENDED, facts.OutboxTried(entry=name_of(CALLBACK), seconds=60), 3),
-    (AT_WORK, SETTLED, 0),
+    (AT_WORK, replace(SETTLED, outputs_of=1), 0),
     (pending(), looked(), 0),
 ])  # fmt: skip
 def test_a_right_that_is_taken_is_no_progress(phase: Phase, fact: facts.Fact, crashes: int) -> None:
-    call = a_call(state=CallState.FINISHED) if fact is SETTLED else a_call()
+    call = a_call(state=CallState.FINISHED) if isinstance(fact, facts.ToolsSettled) else a_call()
     run = a_run(phase=phase, crashes=3, entries=(CALLBACK,))
     assert after(run, fact, at(10), call).schedule.crashes == crashes
 

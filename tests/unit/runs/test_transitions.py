@@ -509,7 +509,7 @@ def test_the_counts_of_a_turn_begin_anew_with_it_and_those_of_the_run_go_on() ->
     run = a_run(phase=AT_WORK, turn=of_the_turn, **of_the_run)
     assert run.replays
     call = a_call(turn=2, state=CallState.FINISHED)
-    decided = change(run, ToolsSettled(turn=2, owner="o", outputs="[1]"), at(10), call)
+    decided = change(run, ToolsSettled(turn=2, owner="o", outputs="[1]", outputs_of=1), at(10), call)
     fresh = a_run(phase=Creating(), turn=Turn(number=3), updated_at=at(10), journal=decided.run.journal, **of_the_run)
     assert decided == Change(run=fresh, items=("[1]",))
     assert not decided.run.replays, "one turn was replayed, not the run"
@@ -518,7 +518,7 @@ def test_the_counts_of_a_turn_begin_anew_with_it_and_those_of_the_run_go_on() ->
 def test_a_run_that_has_used_its_turns_begins_no_other() -> None:
     run = a_run(phase=AT_WORK, turn=Turn(number=2, calls=1), limits=Limits(turns=2, tool_calls=9))
     call = a_call(turn=2, state=CallState.FINISHED)
-    ended = after(run, ToolsSettled(turn=2, owner="o", outputs="[]"), at(10), call)
+    ended = after(run, ToolsSettled(turn=2, owner="o", outputs="[]", outputs_of=1), at(10), call)
     assert (ended.status, ended.result.error_code, wake_in(ended, at(10))) == (RunStatus.FAILED, "turn_limit", None)
 
 

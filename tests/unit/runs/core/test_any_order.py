@@ -298,10 +298,16 @@ class Core(RuleBasedStateMachine):
         turn, owner = self.run.turn.number, self.owner(pick)
         mine = [call for call in self.calls.values() if call.turn == turn]
         done = bool(mine) and all(call.state is CallState.FINISHED for call in mine)
-        decision = self.fact(facts.ToolsSettled(turn=turn, owner=owner, outputs="[]" if told and done else None))
+        fact = facts.ToolsSettled(turn=turn, owner=owner, outputs=None)
+        if told and done:
+            fact = replace(fact, outputs="[]", outputs_of=len(mine))
+        decision = self.fact(fact)
         states = {call.state for call in mine}
         if decision == Refused("runnable"):
-            assert states == {CallState.FINISHED} or any(state.runnable for state in states), "questions park a run"
+            assert any(state.runnable for state in states), "only what can run is run"
+        if decision == Refused("settled_since"):
+            assert states == {CallState.FINISHED}, "questions park a run"
+            assert fact.outputs is None
 
     @rule(data=st.data(), approve=st.booleans())
     def somebody_answers(self, data: st.DataObject, approve: bool) -> None:

@@ -20,9 +20,6 @@ from tests.mutants.forks import Trial
 
 RULES = "shared/runs/rules"
 
-NOT_YET = frozenset({"batch.py", "journal.py", "schedule.py", "waiting.py"})
-"""Rules whose survivors have no reasons yet. Name one to try it: ``shared/runs/rules/batch.py``."""
-
 TESTS = (
     "test_transitions.py",
     "test_run_decisions.py",
@@ -70,11 +67,11 @@ def _of_file(file: str) -> list[Mutant]:
 def main() -> int:
     """Run it; 1 when the tests themselves are not well. Which survivors there may be is not decided here."""
     command = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    command.add_argument("files", nargs="*", help=f"default: those of {RULES} that are ready for it")
+    command.add_argument("files", nargs="*", help=f"default: those of {RULES}")
     command.add_argument("--only", default="", help="mutants with this in their name")
     command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants that are tried side by side")
     options = command.parse_args()
-    every = sorted(str(path.relative_to(ROOT)) for path in (ROOT / RULES).glob("*.py") if path.name not in NOT_YET)
+    every = sorted(str(path.relative_to(ROOT)) for path in (ROOT / RULES).glob("*.py"))
     result = tried(options.files or every, options.only, options.jobs)
     print(json.dumps(result))
     return 1 if result["unwell"] else 0

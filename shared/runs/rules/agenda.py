@@ -73,12 +73,18 @@ def next_time(run: Run) -> Action | None:
     return min(agenda(run), key=lambda action: action.due, default=None)
 
 
+def look_or_try(run: Run) -> datetime | None:
+    """When the provider is asked next, or something is tried again; None: nothing like it is to be done."""
+    # Of these kinds a phase has one at most.
+    kinds = (ActionKind.LOOK, ActionKind.CREATE, ActionKind.CLAIM_RAN_OUT, ActionKind.TOOLS)
+    return next((action.due for action in agenda(run) if action.kind in kinds), None)
+
+
 def gap_to_next_try(run: Run, now: datetime) -> float:
     """Seconds to the next look or try, which the run's deadline may cut short; 0 while there is none to wait for."""
     if isinstance(run.phase, RunningTools) and run.phase.lease is not None:
         return 0.0  # whoever runs the tools says when, not the schedule
-    kinds = (ActionKind.LOOK, ActionKind.CREATE, ActionKind.CLAIM_RAN_OUT, ActionKind.TOOLS)
-    soonest = min((action.due for action in agenda(run) if action.kind in kinds), default=now)
+    soonest = look_or_try(run) or now
     if run.schedule.deadline_at is not None:
         soonest = min(soonest, run.schedule.deadline_at)
     return round(max(0.0, (soonest - now).total_seconds()), 3)

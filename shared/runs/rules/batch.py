@@ -271,7 +271,7 @@ def _with_callback(batch: Batch, now: datetime) -> Batch:
 
 def _with_outbox_wake(batch: Batch, now: datetime) -> Batch:
     """The ended batch with its next wake where its outbox needs it."""
-    due = min((entry.due for entry in batch.outbox), default=now)
+    due = next((entry.due for entry in batch.outbox), now)  # there is one at most
     return replace(batch, schedule=replace(batch.schedule, wake_at=due))
 
 

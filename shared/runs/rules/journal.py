@@ -64,7 +64,7 @@ def noted(before: Run, after: Run, fact: Fact, now: datetime, took_ms: int) -> J
     _append(lines, line)
     if after.terminal and not before.terminal and line.kind is not LineKind.ENDED:
         code = _cut(after.result.error_code or after.status.value)
-        lines.append(Line(at=line.at, kind=LineKind.ENDED, code=code, by=line.by))
+        lines.append(Line(at=line.at, kind=LineKind.ENDED, code=code))
     elif isinstance(after.phase, WaitingForAnswers) and not isinstance(before.phase, WaitingForAnswers):
         lines.append(Line(at=line.at, kind=LineKind.PARKED, turn=after.turn.number))
     return Journal(lines=_thinned(lines))
@@ -81,7 +81,7 @@ def _line_of(before: Run, after: Run, fact: Fact) -> tuple[LineKind, str] | None
             return LineKind.RETRY, fact.code
         case facts.ClaimRanOut():
             return LineKind.RETRY, "outcome_unknown"
-        case facts.ResponseCreated() if not isinstance(before.phase, Creating) or before.phase == after.phase:
+        case facts.ResponseCreated() if before.phase == after.phase:
             return None  # an orphan
         case facts.ResponseCreated() | facts.Looked():
             return _of_a_response(after, is_new=isinstance(fact, facts.ResponseCreated))
@@ -143,7 +143,7 @@ def _merged(first: Line, second: Line) -> Line:
 def _thinned(lines: list[Line]) -> tuple[Line, ...]:
     """As many of the lines as there is room for: those in the middle become one."""
     room = MAX_BYTES - sum(map(_size, lines))
-    while room < 0 and len(lines) > KEPT_FIRST + 2:
+    while room < 0:  # these two are always there: twelve of the longest lines take less
         first, second = lines[KEPT_FIRST : KEPT_FIRST + 2]
         both = replace(_merged(first, second), kind=LineKind.OMITTED, turn=0, code="", by="")
         lines[KEPT_FIRST : KEPT_FIRST + 2] = [both]

@@ -13,7 +13,7 @@ from enum import StrEnum
 from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Run
-from shared.runs.rules.agenda import ActionKind, agenda
+from shared.runs.rules.agenda import look_or_try
 
 MAX_NAMES = 3
 """Tools that a sentence names."""
@@ -61,13 +61,10 @@ def waiting_of(run: Run, calls: Sequence[ToolCall] = ()) -> Waiting:
 
 def next_look_or_try(run: Run) -> datetime | None:
     """When the app asks the provider or tries again; None while tools run, while parked, and after the end."""
-    match run.phase:
-        case Ended() | WaitingForAnswers():
-            return None
+    match run.phase:  # no schedule decides when tools are done
         case RunningTools(lease=lease) if lease is not None or run.schedule.resume_at is None:
             return None
-    kinds = (ActionKind.LOOK, ActionKind.CREATE, ActionKind.CLAIM_RAN_OUT, ActionKind.TOOLS)
-    return min((action.due for action in agenda(run) if action.kind in kinds), default=None)
+    return look_or_try(run)
 
 
 def _said(run: Run, calls: Sequence[ToolCall], next_try: datetime | None) -> tuple[WaitingFor, str]:
@@ -123,7 +120,7 @@ def _listed(names: Sequence[str]) -> str:
     shown = names[:MAX_NAMES]
     if len(names) > MAX_NAMES:
         return f"{', '.join(shown)} and {len(names) - MAX_NAMES} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
 
 
 def _are(names: Sequence[str]) -> str:

@@ -134,6 +134,7 @@ def test_ended_items_are_counted_by_their_word() -> None:
     assert (counted.completed, counted.failed, counted.incomplete, counted.cancelled) == (1, 1, 1, 1)
     assert counted.active == active(4)
     assert (ended.pending, ended.schedule.progress_at, ended.status) == (5, at(9), batch.status)
+    assert ended.updated_at == at(9)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,7 @@ def test_the_last_result_ends_the_batch(before: BatchPhase, after: BatchStatus) 
     assert batch.phase == Ended(status=after, completed_at=at(3))
     assert (batch.status, batch.over_at, batch.is_done) == (after, at(3), True)
     assert end_if_done(batch, at(4)) == batch
+    assert end_if_done(a_batch(total=1, cursor=1, completed=1), at(3)).updated_at == at(3)
 
 
 def test_a_batch_with_pending_or_active_items_goes_on() -> None:
@@ -156,6 +158,7 @@ def test_a_batch_with_pending_or_active_items_goes_on() -> None:
 def test_cancel_counts_what_never_begins_and_waits_for_what_is_active() -> None:
     batch = cancel(a_batch(cursor=4, completed=2, active=active(2, 3), refused=(9,), failed=1), at(3))
     assert (batch.status, batch.progress.cancelled, batch.pending) == (BatchStatus.CANCELLING, 5, 0)
+    assert (batch.schedule.wake_at, batch.updated_at) == (at(3), at(3))
     assert start_items(batch, 9, at(4)) == (batch, ())
     assert cancel(batch, at(5)) == batch
     ended = with_results(batch, [result(2, RunStatus.CANCELLED), result(3)], at(6))
@@ -254,6 +257,16 @@ def test_a_refusal_holds_the_batch_back_until_the_provider_takes_something_again
     assert with_pace(batch, [], 9).pace.window == 4
 
 
+def test_of_many_runs_the_latest_answer_counts_in_whatever_order_they_are_read() -> None:
+    accepted = [a_run(accepted_at=at(seconds)) for seconds in (3, 7)]
+    for runs in (accepted, accepted[::-1]):
+        pace = with_pace(a_batch(), [*runs, waiting(5, 10)], 0).pace
+        assert (pace.held, pace.accepted_at) == (False, at(7))
+    refused = [waiting(seconds, 10) for seconds in (2, 5)]
+    for runs in (refused, refused[::-1]):
+        assert with_pace(a_batch(), [*runs, a_run(accepted_at=at(3))], 0).pace.held
+
+
 def test_the_window_never_closes() -> None:
     assert with_pace(a_batch(window=1), [waiting(2, 10)], 0).pace.window == 1
 
@@ -299,6 +312,10 @@ def test_a_tombstone_has_no_content_and_is_not_done() -> None:
     assert (gone.request.metadata, gone.request.agent, gone.request.model) == ({}, None, None)
     assert gone.phase == Deleted(status=BatchStatus.CANCELLING, deleted_at=at(3), purged=0)
     assert (gone.is_done, gone.is_deleted, gone.over_at) == (False, True, None)
+    assert (
+        entomb(with_results(a_batch(total=1, cursor=1, active=active(0)), [result(0)], at(1)), at(3), runs=True).over_at
+        is None
+    )
     kept = entomb(batch, at(3), runs=False)
     assert isinstance(kept.phase, Deleted)
     assert kept.phase.purged == 10

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shared.runs.model.batch import (
+    Active,
     Batch,
     BatchPhase,
     BatchStatus,
@@ -124,6 +125,27 @@ def test_when_a_batch_in_which_nothing_moves_is_looked_at_next(
     assert ((after.wake_at - at(seconds)).total_seconds(), after.retry_after) == pytest.approx((gap, gap), abs=0.001)
 
 
+def test_a_look_that_starts_an_item_says_when() -> None:
+    after = change(a_batch(window=1), look(a_batch(window=1))).batch
+    assert (after.phase, after.updated_at, after.progress.active) == (
+        Running(begun=True),
+        at(10),
+        (Active(index=0, since=at(10)),),
+    )
+
+
+def test_a_look_that_finds_the_last_item_ended_ends_the_batch() -> None:
+    batch = a_batch(total=1, cursor=1, active=active(0), phase=Running(begun=True))
+    assert change(batch, look(batch, ended=(result(0),))).batch.status is BatchStatus.COMPLETED
+
+
+def test_gaps_are_kept_in_milliseconds() -> None:
+    batch = a_batch(cursor=1, window=1, active=active(0), progress_at=NOW)
+    assert change(batch, look(batch, jitter=0.7)).batch.schedule.retry_after == 4.877
+    after = change(crashed(0), replace(crash(0), jitter=0.123456)).batch
+    assert after.schedule.retry_after == 2.025
+
+
 # --- submits ------------------------------------------------------------------------------------------
 
 
@@ -187,8 +209,15 @@ def test_a_stop_counts_as_a_wake_that_went_well_and_ends_each_item_once() -> Non
     assert decided.batch.schedule.wake_at == at(11.5)
 
 
+def test_the_last_item_that_is_stopped_ends_a_cancelled_batch() -> None:
+    batch = a_batch(total=1, cursor=1, active=active(0), phase=Cancelling())
+    after = change(batch, RunsStopped(ended=(result(0, RunStatus.CANCELLED),), jitter=0.0)).batch
+    assert (after.phase, after.updated_at) == (Ended(status=BatchStatus.CANCELLED, completed_at=at(10)), at(10))
+
+
 def test_a_batch_deleted_while_it_is_cancelled_keeps_what_was_never_started() -> None:
     batch = entomb(cancel(a_batch(cursor=3, active=active(1, 2), completed=1), at(1)), at(2), runs=True)
+    assert batch.is_deleted
     assert (batch.progress.cancelled_from, batch.progress.cancelled, batch.pending) == (3, 7, 0)
 
 
@@ -269,6 +298,7 @@ def test_the_tenth_crash_in_a_row_fails_what_of_the_batch_has_not_ended(phase: B
     assert (decided.batch.phase, decided.batch.pending) == (Ended(status=status, completed_at=at(10)), 0)
     assert (progress.failed, progress.completed, progress.active, progress.cursor) == (9, 1, (), 10)
     assert progress.failed_from == 4
+    assert decided.batch.updated_at == at(10)
     assert progress.failed_because == "10 wakes of the batch failed in a row, the last with KeyError."
 
 
@@ -349,6 +379,8 @@ def test_why_a_callback_cannot_be_sent_again(batch: Batch, code: str) -> None:
     assert decision.code == code
     assert decision.error is not None
     assert decision.error.code == code
+    if code == "batch_not_ended":
+        assert decision.error.details == {"status_of_batch": batch.status.value}
 
 
 def test_a_callback_that_is_asked_for_again_begins_anew() -> None:

@@ -137,8 +137,8 @@ def test_each_fact_is_told_in_its_own_words(phase: Phase, fact: Fact, lines: lis
     assert [line.at for line in told] == [milliseconds(at(settled))] * len(lines)
     named = isinstance(fact, facts.Answered | facts.CancelRequested)
     assert [line.by for line in told] == ["ann" if named else ""] * len(lines)
-    about_the_run = [line.turn for line in told[1:] if line.kind is LineKind.ENDED]
-    assert set(about_the_run) <= {0}
+    of_its_own = [(line.kind, line.turn) for line in told[1:]]
+    assert of_its_own in ([], [(LineKind.ENDED, 0)], [(LineKind.PARKED, 1)])
 
 
 def told(run: Run, *steps: tuple[Fact, float]) -> list[tuple[str, int, float | None, int, int, int]]:
@@ -177,6 +177,9 @@ def test_what_became_of_a_request_takes_the_place_of_that_it_was_sent() -> None:
     assert told(run, *first, (claim(2), 10), (failed(2, "a"), 11)) == [("retry a", 2, 11, 2, 28, 1)]
     other = told(run, *first, (claim(2), 10), (failed(2, "b"), 11))
     assert other == [("retry a", 1, 2, 1, 14, 1), ("retry b", 1, 11, 1, 14, 1)]
+    assert told(run, (claim(1), 1), (created(), 2)) == [("turn_started", 1, 2, 1, 14, 1)]
+    ended, _ = told(run, (claim(1), 1), (created(ResponseStatus.COMPLETED), 2))
+    assert ended == ("turn_ended completed", 1, 2, 1, 14, 1)
     assert told(run, (claim(1), 1), (facts.CancelRequested(), 3)) == [
         ("sent", 1, None, 1, 7, 1),
         ("ended cancelled", 1, None, 0, 7, 1),
@@ -200,6 +203,38 @@ def test_the_tools_of_a_turn_are_one_line_and_two_turns_are_two() -> None:
     again = replace(settled.run, phase=RunningTools())
     lines = told(again, (replace(lease, turn=2), 9))
     assert [(word, turn) for word, *_, turn in lines] == [("tools", 1), ("tools", 2)]
+
+
+def test_what_often_follows_itself_is_one_line() -> None:
+    """Though not with another of the same code, and never what people did."""
+    fault = facts.NoNews(response_id="resp_1", fault=faults.NoNews("x", code="agent_unknown"), jitter=0.0)
+    unknown = facts.AgentUnknown()
+    assert told(a_run(phase=pending()), (fault, 1), (fault, 2), (unknown, 3), (unknown, 4), (fault, 5)) == [
+        ("no_answer agent_unknown", 2, 2, 2, 14, 1),
+        ("waiting agent_unknown", 2, 4, 2, 14, 1),
+        ("no_answer agent_unknown", 1, None, 1, 7, 1),
+    ]
+    tried = facts.OutboxTried(entry=name_of(CALLBACK), seconds=9)
+    assert told(a_run(phase=OVER, entries=(CALLBACK,)), (tried, 1), (tried, 2)) == [("callback retry", 2, 2, 0, 14, 1)]
+
+
+def test_each_answer_has_its_line_and_a_parked_run_is_parked_once() -> None:
+    run = a_run(phase=PARKED)
+    for index, by in enumerate(["ann", "bob"]):
+        calls = [asked(index=each, call_id=f"c{each}") for each in range(index, 3)]
+        fact = facts.Answered(answers={f"c{index}": facts.Approve(approve=False)}, by=by)
+        run = after(run, fact, at(index), *calls)
+    assert [(line.kind.value, line.by, line.count) for line in run.journal.lines] == [
+        ("answered", "ann", 1),
+        ("answered", "bob", 1),
+    ]
+
+
+def test_a_turn_that_is_to_be_corrected_has_ended() -> None:
+    answer = replace(a_response(ResponseStatus.COMPLETED), output_error="It is no JSON.", output_form="Report")
+    fact = facts.Looked(response_id="resp_1", answer=answer, jitter=0.0)
+    (line,) = after(a_run(phase=pending()), fact, at(1)).journal.lines
+    assert (line.kind, line.code) == (LineKind.TURN_ENDED, "completed")
 
 
 def test_answers_and_crashes_of_another_kind_stay_apart() -> None:
@@ -242,17 +277,32 @@ def test_lines_that_have_no_room_become_one_after_the_first_ten() -> None:
     ([23] * 50, 50),  # 50 times 160 bytes
     ([23] * 49 + [24], 49),
     ([23] * 51, 50),
+    ([3] * 57 + [100] * 5, 53),
 ])  # fmt: skip
 def test_all_lines_take_8_kilobytes_at_most(lengths: list[int], count: int) -> None:
     codes = [f"{number:03}".ljust(length, "E") for number, length in enumerate(lengths)]
     lines = noted_crashes(*codes).journal.lines
     assert len(lines) == count
+    assert sum(130 + len(line.kind) + len(line.code) for line in lines) <= 8_000
     assert any(line.kind is LineKind.OMITTED for line in lines) is (count < len(lengths))
 
 
 def test_words_take_as_many_bytes_as_they_have_in_utf_8() -> None:
     lines = noted_crashes(*(f"{number:03}" + "é" * 50 for number in range(40))).journal.lines
     assert len(lines) == 33  # of 240 bytes each, and one of 137
+
+
+def test_of_whom_a_line_was_is_left_out_with_it() -> None:
+    run = a_run(phase=pending())
+    for number in range(60):
+        fact = facts.Answered(answers={}, by=f"{number}@example.org")
+        run = replace(run, journal=noted(run, run, fact, at(number), 7))
+    kinds = [line.kind for line in run.journal.lines if not line.by]
+    assert kinds == [LineKind.OMITTED]
+
+
+def test_a_word_that_is_no_text_is_noted_all_the_same() -> None:
+    assert [line.code for line in noted_crashes("\ud800").journal.lines] == ["\ud800"]
 
 
 def test_the_journal_of_a_new_run_says_when_it_was_created() -> None:

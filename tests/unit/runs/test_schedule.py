@@ -16,6 +16,7 @@ from shared.runs.rules.schedule import (
     POLL_JITTER,
     POLL_POWER,
     UNKNOWN_OUTCOME_WAITS,
+    asked_wait,
     backoff,
     callback_wait,
     poll_gap,
@@ -114,6 +115,17 @@ def test_every_create_that_the_default_allows_has_a_wait() -> None:
 )
 def test_when_a_callback_is_tried_again(tries: int, age: float, retry_after: float | None, wait: float | None) -> None:
     assert callback_wait(tries, age=age, retry_after=retry_after, jitter=0.0) == wait
+
+
+def test_the_tries_of_a_callback_are_ever_further_apart() -> None:
+    waits = [callback_wait(tries, age=0.0, retry_after=None, jitter=0.0) for tries in range(1, 12)]
+    assert waits == [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 21_600, 28_800, None]
+    assert DAY == 86_400
+
+
+@pytest.mark.parametrize(("asked", "luck", "wait"), [(0, 0.5, 0), (-9, 0, 0), (20, 0, 20), (20, 1, 22), (999, 0, 60)])
+def test_who_asks_for_a_wait_gets_it_within_bounds(asked: float, luck: float, wait: float) -> None:
+    assert asked_wait(asked, most=60.0, jitter=luck) == pytest.approx(wait)
 
 
 def test_the_tries_of_a_callback_fill_a_day_whatever_the_luck() -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from shared.agentkit.agent import ContinuationToken
 from shared.runs.model.calls import CallState, ToolCall
+from shared.runs.model.outbox import EntryKind
 from shared.runs.model.phases import Claim, Creating, Ended, Lease, Pending, RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Run
-from shared.runs.rules.waiting import WaitingFor, next_look_or_try, waiting_of
-from tests.unit.runs.records import NOW, SESSION, TERMINAL, a_run, at
+from shared.runs.rules.waiting import next_look_or_try, waiting_of
+from tests.unit.runs.records import NOW, SESSION, a_run, an_entry, at
 
 TOKEN = ContinuationToken(response_id="resp_1")
 CLAIM = Claim(until=at(30), unknown_at=at(60))
@@ -74,6 +75,18 @@ def a_call(name: str, state: CallState = CallState.STARTED, index: int = 0, turn
         ({"phase": RunningTools()}, "tools", "The run's tools are running.", None),
         ({"phase": RunningTools(lease=Lease(owner="o", until=at(60)))}, "tools", "The run's tools are running.", None),
         (
+            {"phase": RunningTools(lease=Lease(owner="o", until=at(60))), "resume_at": at(8)},
+            "tools",
+            "The run's tools are running.",
+            None,
+        ),
+        (
+            {"phase": Creating(not_before=at(9)), "retry_after": 9.0},
+            "retry",
+            "The last try did not succeed. Next try in 9 s.",
+            9,
+        ),
+        (
             {"phase": RunningTools(), "resume_at": at(8), "crashes": 1, "retry_after": 8.0},
             "retry",
             "The last wake failed. Next try in 8 s.",
@@ -95,11 +108,19 @@ def test_each_phase_has_its_word_its_sentence_and_its_time(
     assert found.next_try == (None if next_try is None else at(next_try))
 
 
-@pytest.mark.parametrize("status", TERMINAL)
-def test_a_run_that_has_ended_waits_for_nothing_whatever_its_outbox_has(status: RunStatus) -> None:
-    found = waiting_of(a_run(phase=Ended(status=status, completed_at=NOW)))
-    assert (found.word, found.next_try) == (WaitingFor.NOTHING, None)
-    assert found.sentence.startswith("The run is ")
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (RunStatus.COMPLETED, "The run is completed."),
+        (RunStatus.INCOMPLETE, "The run is incomplete: the model was stopped early."),
+        (RunStatus.FAILED, "The run is over: it failed."),
+        (RunStatus.CANCELLED, "The run is cancelled."),
+    ],
+)
+def test_a_run_that_has_ended_waits_for_nothing_whatever_its_outbox_has(status: RunStatus, sentence: str) -> None:
+    callback = an_entry(status.value, kind=EntryKind.CALLBACK)
+    found = waiting_of(a_run(phase=Ended(status=status, completed_at=NOW), entries=(callback,)))
+    assert (found.word, found.sentence, found.next_try) == ("nothing", sentence, None)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from shared.runs.commands.redeliver import redeliver
 from shared.runs.commands.submission import Submission
 from shared.runs.commands.submit import submit
 from shared.runs.concurrency import LostRace
-from shared.runs.model.batch import run_of
+from shared.runs.model.batch import run_of, session_of
 from shared.runs.model.callers_tools import CallersTools
 from shared.runs.model.calls import CallState
 from shared.runs.model.facts import Approve
@@ -34,6 +34,8 @@ from tests.histories.world import CALLERS, Asked, World
 T = TypeVar("T")
 
 OWNER = "owner"
+MOST_ITEMS = 3
+"""Of a batch."""
 FUNCTIONS = CallersTools(definitions=({"type": "function", "name": CALLERS, "parameters": {"type": "object"}},))
 NO_FUNCTIONS = CallersTools()
 
@@ -290,7 +292,7 @@ class Client:
         random = self.world.random
         items = [
             AskedItem(id=None, asked=replace(self._submission(self._asked()), agent="talker"))
-            for _ in range(random.choice([1, 2, 3]))
+            for _ in range(random.randint(1, MOST_ITEMS))
         ]
         wanted = BatchSubmission(
             items=items,
@@ -317,13 +319,18 @@ class Client:
 
     async def delete_batch(self) -> None:
         """Delete a batch."""
-        await self._to_a_batch("delete_batch", delete_batch)
+        await self._to_a_batch("delete_batch", delete_batch, with_sessions=True)
 
-    async def _to_a_batch(self, name: str, command: Callable[[Any, str], Awaitable[object]]) -> None:
+    async def _to_a_batch(
+        self, name: str, command: Callable[[Any, str], Awaitable[object]], *, with_sessions: bool = False
+    ) -> None:
         if not self.batches:
             return
         batch_id = self.world.random.choice(self.batches)
         self.world.cancelled_batches.add(batch_id)
+        # What somebody has begun in the session of an item goes with it.
+        for index in range(MOST_ITEMS if with_sessions else 0):
+            self._may_be_cancelled(f"run_{session_of(batch_id, index)}_")
 
         async def do(process: Process) -> None:
             if await command(process.ports, batch_id):

@@ -22,6 +22,7 @@ from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
 from shared.runs.rules.change import Before, Change
 from shared.runs.rules.decide import decide
+from shared.runs.store.due import DueRow
 from shared.runs.store.runs import READS, TOGETHER, SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.store.unreadable import RowTooNew, RowUnreadable
@@ -86,6 +87,10 @@ async def delete_session(ports: Ports, session_id: str, *, idle: timedelta | Non
 
 async def _delete_some(ports: Ports, session: Stored[Session], now: datetime) -> list[str]:
     """Make tombstones of the session and its next runs, in one transaction. Raises ``Conflict``."""
+
+    async def keep_announced(row: DueRow) -> DueRow:
+        return await ports.due.keep_announced(row, ports.clock())
+
     # A piece of them: a transaction takes a hundred operations and 4 MiB, and a session may have thousands of runs.
     session_id = session.value.session_id
     runs = await _next_runs(ports, session.value)
@@ -97,8 +102,10 @@ async def _delete_some(ports: Ports, session: Stored[Session], now: datetime) ->
     gone = [(stored, decision.run) for stored, decision in decided if isinstance(decision, Change)]
     # A sweep that comes to an announcement whose minute is over, and finds nothing changed yet, removes the due row:
     # nobody would come back to the tombstones. So what was announced too long ago is announced again before the write.
-    await side_by_side([due, *announced], lambda row: ports.due.keep_announced(row, ports.clock()), at_once=READS)
+    rows = await side_by_side([due, *announced], keep_announced, at_once=READS)
     await ports.runs.save_session(SessionChange(before=session, after=after), gone)
+    # This process may have stood still over its write, and they are gone since.
+    await side_by_side(rows, keep_announced, at_once=READS)
     with contextlib.suppress(StoreUnavailable):  # their rows in the list are removed by their wakes
         await side_by_side(gone, lambda each: ports.index.hide(each[1]), at_once=READS)
     for stored, run in gone:  # ``commit`` does this for a run that it ends, but these were written with their session

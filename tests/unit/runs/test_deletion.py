@@ -20,6 +20,7 @@ from shared.runs.commands.cancel import cancel
 from shared.runs.commands.delete import delete_run, delete_session, expire
 from shared.runs.commit import commit
 from shared.runs.model.facts import WakeCrashed
+from shared.runs.model.ids import due_row_of
 from shared.runs.model.ids import run_id as id_of
 from shared.runs.model.outbox import EntryKind
 from shared.runs.model.phases import Ended, Pending, RunningTools, RunStatus, WaitingForAnswers
@@ -603,6 +604,25 @@ async def test_a_session_s_deletion_that_is_interrupted_anywhere_is_finished(
             await PurgingDriver(rig).pass_time(300)
         await all_gone(rig, session_id)
         await forget(rig)
+
+
+async def test_whoever_stood_still_over_the_deletion_of_a_session_announces_it_again(rig: Rig) -> None:
+    run = await rig.run_to_end()
+    session_id, due = run.request.session_id, rig.app.ports.due
+
+    async def before(operation: str, table: Table, *_: object) -> None:
+        if (operation, table) == ("commit", Table.RUNS):
+            rig.tables.before = None
+            rig.clock.move(120)
+            for subject in (run.id, due_row_of(session_id)):
+                row = await due.get(subject)
+                assert row is not None
+                assert await due.remove(row, rig.clock.now), "a sweep found everything as it was"
+
+    rig.tables.before = before
+    await delete_session(rig.app.ports, session_id)
+    assert await due.get(run.id) is not None
+    assert await due.get(due_row_of(session_id)) is not None
 
 
 async def test_a_key_of_a_deleted_session_is_told_so(rig: Rig) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shared.agentkit.faults import PerhapsAccepted
 from shared.api.native.runs import list_runs
 from shared.drivers.sweep import sweep
 from shared.errors import InvalidRequest
@@ -93,6 +94,36 @@ async def test_a_run_is_in_the_list_once_its_submit_is_answered(
     await rig.model.script("s", [turn])
     run_id = await rig.start()
     assert await shown(rig, run_id) is status
+
+
+async def test_a_run_that_was_deleted_while_its_create_took_long_is_not_listed_by_its_submit(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the submit cannot see what became of the run."""
+    sent, released = asyncio.Event(), asyncio.Event()
+
+    async def send(*_: object, **__: object) -> dict[str, Any]:
+        sent.set()
+        await released.wait()
+        raise PerhapsAccepted("cut off", code="http_500")
+
+    monkeypatch.setattr(rig.provider, "send", send)
+    submit = asyncio.create_task(rig.submit())
+    await sent.wait()
+    (row,) = rows_of(rig, "run")
+    run_id = f"run_{row.partition}_1"
+    await delete_run(rig.app.ports, run_id)
+
+    async def away(operation: str, table: Table, *_: object) -> None:
+        if (operation, table) == ("get", Table.RUNS):
+            rig.tables.before = None
+            raise StoreUnavailable("away")
+
+    rig.tables.before = away
+    released.set()
+    await submit
+    assert rig.tables.before is None
+    assert await shown(rig, run_id) is None
 
 
 async def test_an_ended_run_is_listed_with_what_it_came_to(rig: Rig) -> None:

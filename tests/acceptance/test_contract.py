@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -81,6 +82,17 @@ class WithHead(Api):
             head = await super().call("HEAD", path, **more)
             assert head.raw == b""
         return reply
+
+
+async def known_at_rest(api: Api, address: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Once nothing of it changes any more (a cancel still has its response to stop), who has it is told so by 304."""
+
+    async def unchanged() -> bool:
+        reply = await api.call("GET", address, headers=headers)
+        known = {**headers, "If-None-Match": reply.headers["ETag"]}
+        return (await api.call("GET", address, headers=known)).status == 304
+
+    await eventually(unchanged)
 
 
 async def good_and_bad_requests(api: Api, stack: Stack) -> None:
@@ -225,13 +237,7 @@ async def callbacks(api: Api, stack: Stack) -> list[str]:
         assert (await api.call("POST", silent)).status == 409
         assert (await api.call("POST", told)).status == 202
         await eventually(lambda: len(receiver.received) == 2)
-
-        async def unchanged() -> bool:
-            reply = await api.call("GET", told)
-            again = await api.call("GET", told, headers={"If-None-Match": reply.headers["ETag"]})
-            return again.status == 304
-
-        await eventually(unchanged)
+        await known_at_rest(api, told)
         batch = {"agent": "workshop", "items": [{"input": "[script:never]"}], "callback_url": receiver.url}
         path = f"/api/batches/{(await api.call('POST', '/api/batches', json=batch))['id']}"
         assert (await api.call("POST", f"{path}/deliveries")).status == 409
@@ -334,8 +340,7 @@ async def run_tokens(api: Api, stack: Stack) -> None:
         reply = await api.call(method, address, headers=given, **more)  # type: ignore[arg-type]
         assert reply.status == status, (method, address, more, reply)
     for address, headers in ((path, tokens["runs"]), (shared_batch, tokens["batches"])):
-        known = {"If-None-Match": (await api.call("GET", address, headers=headers)).headers["ETag"]}
-        assert (await api.call("GET", address, headers=headers | known)).status == 304
+        await known_at_rest(api, address, headers)
     for address, method in ((path, "GET"), (events, "GET"), (answers, "POST"), (cancel, "POST"), (shared_batch, "GET")):
         assert (await api.call(method, address)).status == 401
         assert (await api.call(method, f"{address}?token=x")).status == 400

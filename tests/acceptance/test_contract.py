@@ -85,7 +85,7 @@ class WithHead(Api):
 
 
 async def known_at_rest(api: Api, address: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Once nothing of it changes any more (a cancel still has its response to stop), who has it is told so by 304."""
+    """Once it no longer changes, its ETag gets a 304. Right after a cancel its response is still being stopped."""
 
     async def unchanged() -> bool:
         reply = await api.call("GET", address, headers=headers)

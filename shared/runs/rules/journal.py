@@ -143,7 +143,8 @@ def _merged(first: Line, second: Line) -> Line:
 def _thinned(lines: list[Line]) -> tuple[Line, ...]:
     """As many of the lines as there is room for: those in the middle become one."""
     room = MAX_BYTES - sum(map(_size, lines))
-    while room < 0:  # these two are always there: twelve of the longest lines take less
+    # Twelve of our own take less; what is in a row may be another version's.
+    while room < 0 and len(lines) > KEPT_FIRST + 2:
         first, second = lines[KEPT_FIRST : KEPT_FIRST + 2]
         both = replace(_merged(first, second), kind=LineKind.OMITTED, turn=0, code="", by="")
         lines[KEPT_FIRST : KEPT_FIRST + 2] = [both]

@@ -312,10 +312,8 @@ def test_a_tombstone_has_no_content_and_is_not_done() -> None:
     assert (gone.request.metadata, gone.request.agent, gone.request.model) == ({}, None, None)
     assert gone.phase == Deleted(status=BatchStatus.CANCELLING, deleted_at=at(3), purged=0)
     assert (gone.is_done, gone.is_deleted, gone.over_at) == (False, True, None)
-    assert (
-        entomb(with_results(a_batch(total=1, cursor=1, active=active(0)), [result(0)], at(1)), at(3), runs=True).over_at
-        is None
-    )
+    over = with_results(a_batch(total=1, cursor=1, active=active(0)), [result(0)], at(1))
+    assert entomb(over, at(3), runs=True).over_at is None
     kept = entomb(batch, at(3), runs=False)
     assert isinstance(kept.phase, Deleted)
     assert kept.phase.purged == 10

@@ -12,7 +12,7 @@ from shared.agentkit.agent import AgentResponse, ContinuationToken, FunctionCall
 from shared.runs.model import facts
 from shared.runs.model.calls import CallState
 from shared.runs.model.facts import Attempt, Fact
-from shared.runs.model.journal import LineKind
+from shared.runs.model.journal import Journal, Line, LineKind
 from shared.runs.model.outbox import CallbackState, EntryKind
 from shared.runs.model.phases import (
     Claim,
@@ -290,6 +290,15 @@ def test_all_lines_take_8_kilobytes_at_most(lengths: list[int], count: int) -> N
 def test_words_take_as_many_bytes_as_they_have_in_utf_8() -> None:
     lines = noted_crashes(*(f"{number:03}" + "é" * 50 for number in range(40))).journal.lines
     assert len(lines) == 33  # of 240 bytes each, and one of 137
+
+
+def test_twelve_lines_are_kept_however_long_they_are() -> None:
+    """Another version may write longer words: a journal without room must not fail its run's wakes."""
+    lines = tuple(Line(at=number, kind=LineKind.CRASHED, code=f"{number} " + "x" * 900) for number in range(12))
+    run = replace(a_run(phase=pending()), journal=Journal(lines=lines))
+    kept = noted(run, run, facts.WakeCrashed(seen=0, error="E", jitter=0.0), NOW, 7).lines
+    assert [line.kind for line in kept] == [*[LineKind.CRASHED] * 10, LineKind.OMITTED, LineKind.CRASHED]
+    assert [line.code[:2] for line in kept[:2]] == ["0 ", "1 "]
 
 
 def test_of_whom_a_line_was_is_left_out_with_it() -> None:

@@ -8,22 +8,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from local import ROOT
 from local.dev.signals import on_signals
 from local.stack.setup import ensure_azurite, ensure_third_party_server, ensure_venv, print_now
 
 
-def names_tests(arguments: Sequence[str]) -> bool:
-    """Whether a file, a folder or a test is among pytest's arguments."""
+def named(arguments: Sequence[str]) -> list[Path]:
+    """The files and folders with tests that are among pytest's arguments."""
     paths = [ROOT / each.partition("::")[0] for each in arguments if not each.startswith("-")]
-    return any(path.is_relative_to(ROOT / "tests") and path.exists() for path in paths)
+    return [path for path in paths if path.is_relative_to(ROOT / "tests") and path.exists()]
 
 
 def tier_arguments(options: argparse.Namespace) -> list[str]:
     """pytest's arguments for a tier of tests; `tests/README.md` explains them."""
-    marks = [] if options.all else ["-m", "not slow and not thorough" if options.quick else "not slow"]
-    if names_tests(options.pytest):
+    paths = named(options.pytest)
+    # A file is named by who wants to see all of it.
+    marks = [] if options.all or any(path.is_file() for path in paths) else ["-m", "not slow"]
+    if paths:
         return marks  # and no other processes: what they print, and a debugger, would be out of reach
     # Acceptance tests mostly wait for processes, so that more of them than there are cores run at once.
     cores = os.cpu_count() or 1

@@ -33,6 +33,15 @@ QUICK = {
 """The schedule of the tests: the same code, with gaps that a test can wait for."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `--all` what is not marked `main`: a new test here costs the default tier nothing unless it says so."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and not item.get_closest_marker("main"):
+            item.add_marker(pytest.mark.slow)
+
+
 CLIENT_KEYS = {"ada": "ada-secret-0123456789", "bob": "bob-secret-0123456789"}
 """The keys of OpenAI clients, by name."""
 

@@ -68,6 +68,7 @@ async def requests(model: ModelControl, run_id: str) -> int:
     return sum(each.metadata.get("run") == run_id for each in await model.log())
 
 
+@pytest.mark.main
 async def test_a_run_asks_waits_for_every_answer_and_tells_the_model(driver: str, target: Target) -> None:
     api = target.api
     text = await script(target.model, asking(("work", "a"), ("send", "b"), ("wire", "c")))
@@ -175,6 +176,7 @@ async def test_each_turn_may_ask(driver: str, target: Target) -> None:
     assert "enough" in run["text"]
 
 
+@pytest.mark.main
 async def test_a_parked_run_costs_nothing_for_days_and_survives_a_crash(own_stack: NewStack, driver: str) -> None:
     stack = own_stack(driver, **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)
@@ -299,6 +301,7 @@ UNFIT: list[tuple[Any, int, str]] = [
 ]
 
 
+@pytest.mark.main
 @one_driver
 async def test_answers_that_do_not_fit_are_refused_and_none_of_them_taken(
     driver: str, target: Target, parked_run: tuple[str, str, str]

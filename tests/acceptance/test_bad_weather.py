@@ -180,7 +180,6 @@ async def all_of_it(its: Weather, receiver: Receiver) -> tuple[dict[str, list[An
     return {kind: [task.result() for task in each] for kind, each in tasks.items()}, ended.result()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rate", RATES)
 async def test_at_this_rate_nothing_is_lost_and_nothing_happens_twice(
     own_stack: NewStack, driver: str, rate: float

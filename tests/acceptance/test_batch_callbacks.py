@@ -53,6 +53,7 @@ async def scene(own_stack: Callable[..., Stack], driver: str) -> AsyncIterator[S
             yield Scene(api=api, host=host, receiver=receiver)
 
 
+@pytest.mark.main
 async def test_the_end_of_a_batch_is_told_and_can_be_verified(scene: Scene) -> None:
     made = await scene.submit("[script:s]", "[script:s]", metadata={"job": "night"})
     assert (made.status, made["callback_url"], made["callback_status"]) == (202, scene.receiver.url, None)

@@ -8,12 +8,15 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.acceptance.batches import counts, items_of, over, submit
 from tests.acceptance.client import Api, Reply
 from tests.acceptance.conftest import Stack, Target
 from tests.parts.waiting import eventually
 
 
+@pytest.mark.main
 async def test_a_batch_answers_every_item(driver: str, target: Target) -> None:
     await target.model.script("s", [{"text": "You said:", "echo": True}])
     given = [{"id": f"n-{i}", "input": f"[script:s] number {i}"} for i in range(5)]
@@ -69,6 +72,7 @@ async def test_json_lines_are_one_item_a_line(driver: str, target: Target) -> No
         assert (await target.api.run(third["run_id"]))["metadata"] == {"n": "3"}
 
 
+@pytest.mark.main
 async def test_a_bad_item_fails_alone(driver: str, target: Target) -> None:
     await target.model.script("s", [{"text": "fine"}])
     await target.model.script("no", [{"status": "failed", "error": {"code": "invalid_prompt", "message": "No."}}])
@@ -103,6 +107,7 @@ async def test_a_bad_item_fails_alone(driver: str, target: Target) -> None:
     assert [item["text"] for item in items if item["status"] == "completed"] == ["fine", "fine"]
 
 
+@pytest.mark.main
 async def test_what_is_no_batch_is_refused_whole(target: Target, driver: str) -> None:
     async def refusal(**body: Any) -> tuple[int, str, str]:
         reply = await target.api.call("POST", "/api/batches", json=body)
@@ -190,6 +195,7 @@ async def test_a_page_of_long_texts_ends_early_and_loses_nothing(driver: str, ta
     assert [(item["index"], len(item["text"])) for item in items] == [(i, 1_600_000) for i in range(5)]
 
 
+@pytest.mark.main
 async def test_cancel_ends_what_waits_and_reaches_the_provider(driver: str, target: Target) -> None:
     await target.model.script("slow", [{"text": "late", "think": 600}])
     reply = await submit(target.api, [{"input": "[script:slow]"}] * 5, concurrency=2)

@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import pytest
-
 from local.model.control import ModelControl
 from local.stack import FunctionsHost
 from tests.acceptance.batches import counts, items_of, over, submit
@@ -39,7 +37,6 @@ async def throttling(model: ModelControl) -> AsyncIterator[None]:
     await model.switches(faults={})
 
 
-@pytest.mark.slow
 async def test_a_thousand_items_at_a_model_that_throttles_are_complete_and_exact(
     own_stack: Callable[..., Stack], driver: str
 ) -> None:
@@ -76,7 +73,6 @@ async def test_a_thousand_items_at_a_model_that_throttles_are_complete_and_exact
     assert len(await stack.model.log("create")) > 995, "it throttled"
 
 
-@pytest.mark.slow
 async def test_a_host_that_dies_in_the_midst_of_a_batch_repeats_nothing(
     own_stack: Callable[..., Stack], driver: str
 ) -> None:

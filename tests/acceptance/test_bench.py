@@ -11,10 +11,7 @@ import pytest
 from local import ROOT
 from local.dev.benching import NEWEST_PYTHON
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.version_info[:2] > NEWEST_PYTHON, reason="a peer does not take this Python"),
-]
+pytestmark = pytest.mark.skipif(sys.version_info[:2] > NEWEST_PYTHON, reason="a peer does not take this Python")
 
 
 @pytest.mark.own_command

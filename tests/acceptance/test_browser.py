@@ -32,13 +32,10 @@ Requests = Sequence[tuple[str, str] | tuple[str, str, Mapping[str, str]]]
 Page = Mapping[str, Any]
 Seen = Mapping[str, list[dict[str, Any]]]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        sys.platform != "linux" or platform.machine() != "x86_64",
-        reason="the package has a Chromium for Linux on x86-64",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64",
+    reason="the package has a Chromium for Linux on x86-64",
+)
 
 
 @pytest.fixture

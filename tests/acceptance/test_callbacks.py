@@ -67,6 +67,7 @@ async def scene(own_stack: OwnStack, driver: str) -> AsyncIterator[Scene]:
             yield Scene(api=api, stack=stack, host=host, receiver=receiver)
 
 
+@pytest.mark.main
 async def test_how_a_run_ended_is_told_and_can_be_verified(scene: Scene) -> None:
     completed = await scene.start({"text": "A secret story."}, metadata={"order": "7"})
     await scene.received(1)
@@ -105,6 +106,7 @@ async def test_how_a_run_ended_is_told_and_can_be_verified(scene: Scene) -> None
     assert len(scene.receiver.received) == 3
 
 
+@pytest.mark.main
 async def test_a_receiver_in_trouble_gets_it_later_under_the_same_id(scene: Scene) -> None:
     scene.receiver.answers = [500, (503, {"Retry-After": "3000"})]
     run_id = await scene.start({"text": "Fine."})

@@ -247,7 +247,6 @@ def wanted(operation: Operation, who: str) -> int:
     return status
 
 
-@pytest.mark.slow
 async def test_each_kind_of_caller_gets_at_each_operation_what_the_table_says(scene: Scene) -> None:
     wrong: dict[tuple[str, str], Any] = {}
     requests = 0

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, Target
 from tests.parts.waiting import eventually
@@ -47,6 +49,7 @@ async def test_a_run_is_cancelled_before_it_has_started(driver: str, target: Tar
     assert await target.model.creates(run=run_id) == []
 
 
+@pytest.mark.main
 async def test_a_run_is_cancelled_while_the_model_thinks(driver: str, target: Target) -> None:
     run_id = await start(target, {"stuck": True})
     run = await cancel_twice(target, run_id)
@@ -58,6 +61,7 @@ async def test_a_run_is_cancelled_while_the_model_thinks(driver: str, target: Ta
     await eventually(stopped)
 
 
+@pytest.mark.main
 async def test_a_run_is_cancelled_while_a_tool_runs(own_stack: Callable[..., Stack], driver: str) -> None:
     stack = own_stack(driver, DORMOUSE_TOOL_RENEWAL_SECONDS="2")
     host = stack.host()
@@ -79,6 +83,7 @@ async def test_a_run_is_cancelled_while_a_tool_runs(own_stack: Callable[..., Sta
         assert stack.traces("long", "end") == []
 
 
+@pytest.mark.main
 async def test_a_run_that_is_over_cannot_be_cancelled(driver: str, target: Target) -> None:
     endings: list[tuple[str, dict[str, Any]]] = [
         ("completed", {"text": "Fine."}),

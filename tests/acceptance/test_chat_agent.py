@@ -41,6 +41,7 @@ def _messages(entry: LoggedRequest) -> list[dict[str, Any]]:
     return messages
 
 
+@pytest.mark.main
 async def test_a_run_with_tools_finishes_inside_wakes(driver: str, target: Target) -> None:
     """Submit does not wait for the model; each turn is one call, and nothing is ever polled."""
     text = await script(target.model, *calls(("work", {"label": "c"}), ("stumble", {"label": "d"})))
@@ -113,7 +114,6 @@ async def test_what_the_provider_refuses_or_cuts_short_is_told(driver: str, targ
     assert len(await chats(model, text)) == 3
 
 
-@pytest.mark.slow
 async def test_a_slow_call_holds_its_lease(own_stack: NewStack, driver: str) -> None:
     """It takes longer than the lease, and longer than a claim and its grace; nobody makes it twice."""
     stack = own_stack(driver, **SHORT_WAITS)
@@ -142,7 +142,6 @@ async def test_a_crash_in_the_call_repeats_the_call_and_no_tool(own_stack: NewSt
     assert len(await chats(stack.model, text)) == 3
 
 
-@pytest.mark.slow
 async def test_a_call_that_never_ends_well_is_not_made_for_ever(own_stack: NewStack, driver: str) -> None:
     """Two crashes in the call are two calls of unknown outcome; that is as many as are allowed here."""
     stack = own_stack(driver, **SHORT_WAITS, DORMOUSE_CREATE_ATTEMPTS="2")

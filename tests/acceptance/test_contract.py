@@ -51,6 +51,7 @@ def driver() -> str:
     return "timer"
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_the_contract_is_served_as_it_ships(target: Target) -> None:
     tags = set()
@@ -186,6 +187,7 @@ def parsed(stream: bytes) -> list[tuple[str, Any]]:
     return [(each["event"], json.loads(each["data"])) for each in fields if "event" in each]
 
 
+@pytest.mark.main
 async def test_every_event_of_a_watched_run_is_as_the_contract_says(target: Target) -> None:
     """Whatever is to be told waits until the viewer has been told what came before."""
     assert target.stack is not None
@@ -500,7 +502,6 @@ async def every_operation(api: Api, headers: Mapping[str, str] | None = None) ->
     return seen
 
 
-@pytest.mark.slow
 async def test_every_answer_that_the_contract_promises_is_given(own_stack: Callable[..., Stack]) -> None:
     contract().seen.clear()
     stack = own_stack("timer", DORMOUSE_MAX_ACTIVE_RUNS="2")

@@ -22,8 +22,6 @@ from local.stack.setup import ensure_environment, ensure_packages, venv_python
 from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target
 from tests.parts.contract import FILE, contract
 
-pytestmark = pytest.mark.slow
-
 HERE = Path(__file__).parent
 NODE_HOME = ROOT / ".dormouse" / "contract-npm"
 PYTHON_HOME = ROOT / ".dormouse" / "contract-python" / f"{sys.version_info.major}.{sys.version_info.minor}"

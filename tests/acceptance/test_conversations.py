@@ -56,6 +56,7 @@ def texts(items: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.main
 async def test_a_session_shows_its_runs_and_what_was_said(driver: str, target: Target) -> None:
     await target.model.script("one", [{"text": "Hello."}])
     await target.model.script("two", [{**calls(("work", {"label": "x"}))[0], "text": "Let me see."}, {"text": "Done."}])
@@ -101,7 +102,6 @@ TEN: list[tuple[str, str, list[dict[str, Any]]]] = [
 ]
 
 
-@pytest.mark.slow
 async def test_ten_runs_of_a_session_with_a_crash_between_them(own_stack: NewStack, driver: str) -> None:
     """Each goes on from the last good point, and the provider accepts every one."""
     stack = own_stack(driver, **SHORT_WAITS)
@@ -198,7 +198,6 @@ async def test_messages_longer_than_a_property_survive_the_round_trip(own_stack:
     assert again == [*(before if chain == "replay" else []), ("user", asked)]
 
 
-@pytest.mark.slow
 async def test_a_provider_that_refuses_tool_outputs_is_sent_everything(own_stack: NewStack, driver: str) -> None:
     """Azure OpenAI after a background predecessor. One refusal is enough: the session remembers."""
     stack = own_stack(driver)
@@ -231,7 +230,6 @@ async def test_a_provider_that_refuses_tool_outputs_is_sent_everything(own_stack
     assert len(stack.traces("p", "start")) == 3
 
 
-@pytest.mark.slow
 async def test_a_conversation_that_is_never_chained(own_stack: NewStack) -> None:
     """Only completed runs are in it: no trace of one that failed after its tools, none of a cancelled one."""
     stack = own_stack("durable", DORMOUSE_CHAIN="replay")
@@ -256,7 +254,6 @@ async def test_a_conversation_that_is_never_chained(own_stack: NewStack) -> None
     assert "three" not in json.dumps(body["input"])
 
 
-@pytest.mark.slow
 async def test_a_previous_response_that_is_gone_is_no_error(own_stack: NewStack, driver: str) -> None:
     """It is asked for a few times, as it may not have arrived yet; then the turn is rebuilt, and chained to again."""
     stack = own_stack(driver)

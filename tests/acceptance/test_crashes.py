@@ -64,6 +64,7 @@ async def finish_thinking(model: ModelControl) -> None:
     await model.finish((await model.responses())[-1].id)
 
 
+@pytest.mark.main
 @both_drivers
 async def test_a_run_goes_on_after_a_crash_while_the_model_thinks(own_stack: NewStack, driver: str) -> None:
     stack = own_stack(driver, **SHORT_WAITS)
@@ -100,6 +101,7 @@ async def test_a_crash_in_the_second_turn_repeats_no_tool_and_no_create(own_stac
     assert Counter(trace.label for trace in stack.traces(what="start")) == {"a": 1, "b": 1}
 
 
+@pytest.mark.main
 @both_drivers
 async def test_a_finished_tool_is_never_run_again_after_a_crash(own_stack: NewStack, driver: str) -> None:
     stack = own_stack(driver, **SHORT_WAITS)
@@ -134,7 +136,6 @@ async def test_a_finished_tool_is_never_run_again_after_a_crash(own_stack: NewSt
     assert await creates_by_turn(stack.model, run_id) == {"1": 1, "2": 1}
 
 
-@pytest.mark.slow
 async def test_a_tool_that_kills_the_process_each_time_is_told_as_unknown(own_stack: NewStack) -> None:
     stack = own_stack("durable", **SHORT_WAITS)
     host = await asyncio.to_thread(stack.host)

@@ -307,6 +307,7 @@ async def test_a_key_of_one_user_is_free_for_another(scene: Callable[..., Any]) 
         assert len(set(made)) == len(made), path
 
 
+@pytest.mark.main
 async def test_a_user_is_the_same_by_either_face(scene: Callable[..., Any]) -> None:
     """And no run is an API key's only because that key asked for it."""
     api, _ = await scene(DORMOUSE_DELEGATION="1")

@@ -124,6 +124,7 @@ LONG: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.main
 async def test_of_a_deleted_session_nothing_is_left(
     own_stack: NewStack, rows_of: Callable[[Stack], Rows], driver: str
 ) -> None:
@@ -164,7 +165,6 @@ async def test_of_a_deleted_session_nothing_is_left(
         await gone_for_good(host, rows)
 
 
-@pytest.mark.slow
 async def test_a_session_lives_on_without_a_deleted_run(
     own_stack: NewStack, rows_of: Callable[[Stack], Rows], driver: str
 ) -> None:

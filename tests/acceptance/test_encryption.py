@@ -6,15 +6,11 @@ import asyncio
 import base64
 from collections.abc import Callable
 
-import pytest
-
 from tests.acceptance.batches import over
 from tests.acceptance.batches import submit as submit_batch
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack
 from tests.acceptance.test_purge import MARK, TURNS, everything
-
-pytestmark = pytest.mark.slow
 
 OLD, NEW = (f"local:{base64.b64encode(each * 32).decode()}" for each in (b"o", b"n"))
 

@@ -70,6 +70,7 @@ async def streams(model: ModelControl, run_id: str) -> list[Any]:
     return [e for e in await model.log("retrieve") if "starting_after" in e.query and e.response_id in mine]
 
 
+@pytest.mark.main
 async def test_the_first_delta_is_read_before_the_model_has_sent_its_last(driver: str, target: Target) -> None:
     watcher = await start(target, {"think": 0.2, "text": TEXT, "stuck": True})
     await watcher.watch(until=lambda event: event.kind == "delta")
@@ -85,6 +86,7 @@ async def test_the_first_delta_is_read_before_the_model_has_sent_its_last(driver
     assert watcher.text == TEXT
 
 
+@pytest.mark.main
 async def test_a_run_is_told_from_its_state_to_its_end(driver: str, target: Target) -> None:
     watcher = await start(target, *story(stuck=True))
     await told_turn_by_turn(target, watcher, 3)
@@ -124,6 +126,7 @@ async def test_what_goes_on_beside_the_text_is_told_as_it_comes_and_is_in_the_ru
 # Coming back
 
 
+@pytest.mark.main
 @pytest.mark.parametrize("by_query", [False, True], ids=["Last-Event-ID", "after"])
 async def test_a_client_that_is_cut_off_after_every_single_event_has_the_text(
     driver: str, target: Target, by_query: bool
@@ -145,6 +148,7 @@ async def test_a_client_that_is_cut_off_after_every_single_event_has_the_text(
     assert len(watcher.of("state")) == watcher.connections, "each begins with it"
 
 
+@pytest.mark.main
 async def test_who_comes_back_gets_exactly_what_follows(target: Target, driver: str) -> None:
     """The turn hangs half-way until both are there, so that all of it is there to come back to; no snapshot helps."""
     watcher = await start(target, {"think": 0.1, "text": TEXT, "stuck": True})
@@ -163,6 +167,7 @@ async def test_who_comes_back_gets_exactly_what_follows(target: Target, driver: 
     assert [event.id for event in watcher.of("delta")] == ids[: len(watcher.of("delta"))]
 
 
+@pytest.mark.main
 async def test_two_viewers_see_the_same(driver: str, target: Target) -> None:
     first = await start(target, *story())
     second = Watcher(first.url, first.run_id)
@@ -185,6 +190,7 @@ async def test_an_id_of_another_turn_gets_the_current_one_from_its_start(driver:
     await target.api.cancel(watcher.run_id)
 
 
+@pytest.mark.main
 @one_driver
 async def test_from_any_id_an_ended_run_gives_state_snapshot_and_end(driver: str, target: Target) -> None:
     watcher = await start(target, {"think": 0.0, "text": TEXT})
@@ -280,6 +286,7 @@ async def test_a_model_that_never_replays_still_gives_the_text_to_a_client_cut_o
 # Who watches, and for how long
 
 
+@pytest.mark.main
 @one_driver
 async def test_a_viewer_who_left_is_noticed_at_once_and_the_provider_s_stream_is_closed(
     driver: str, target: Target
@@ -296,6 +303,7 @@ async def closed(model: ModelControl, run_id: str) -> bool:
     return all(each.closed is not None for each in await streams(model, run_id))
 
 
+@pytest.mark.main
 @one_driver
 async def test_nobody_watching_opens_no_stream(driver: str, target: Target) -> None:
     watcher = await start(target, *story(think=0.0))
@@ -339,6 +347,7 @@ async def ended(target: Target) -> Watcher:
     return watcher
 
 
+@pytest.mark.main
 @one_driver
 async def test_headers_and_bytes_are_those_of_server_sent_events(driver: str, target: Target, ended: Watcher) -> None:
     path = f"/api/runs/{ended.run_id}/events"
@@ -355,6 +364,7 @@ async def test_headers_and_bytes_are_those_of_server_sent_events(driver: str, ta
     assert (head.status, head.raw, head.headers["content-type"]) == (200, b"", "text/event-stream; charset=utf-8")
 
 
+@pytest.mark.main
 @one_driver
 @pytest.mark.parametrize("given", ["nonsense", "1.1", "0.1.1", "1.1.-1", "resp_1", "1.1.1%00", "é"])
 async def test_what_is_no_event_id_is_refused(driver: str, target: Target, ended: Watcher, given: str) -> None:
@@ -382,6 +392,7 @@ async def test_the_header_goes_before_the_query_and_after_the_end_there_is_nothi
     assert (await target.api.call("HEAD", f"{path}?after=end")).status == 204
 
 
+@pytest.mark.main
 @one_driver
 async def test_there_is_nothing_to_watch_of_a_run_that_is_not_there(driver: str, target: Target) -> None:
     reply = await target.api.call("GET", f"/api/runs/run_{'0' * 32}_1/events")
@@ -436,7 +447,6 @@ async def test_a_client_goes_on_where_it_was_after_the_host_was_killed(own_stack
     assert len(stack.traces("a", "start")) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 3, 6, 9, 12, 16, 20, 30])
 async def test_the_host_is_killed_at_any_event_of_a_three_turn_run(own_stack: NewStack, driver: str, cut: int) -> None:
     stack = own_stack(driver, **SHORT_WAITS)
@@ -455,7 +465,6 @@ async def test_the_host_is_killed_at_any_event_of_a_three_turn_run(own_stack: Ne
     assert watcher.text == TEXT
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("wall", [300.0, 0.4], ids=["replays", "soon replays no more"])
 async def test_a_cut_at_any_event_of_a_three_turn_run_loses_nothing(
     own_stack: NewStack, driver: str, wall: float

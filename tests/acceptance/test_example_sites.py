@@ -10,7 +10,6 @@ from typing import Any
 
 import aiohttp
 import httpx2
-import pytest
 from yarl import URL
 
 from examples.parts.calls import PassedOn
@@ -20,8 +19,6 @@ from tests.acceptance.example_sites import KEY, Scene, scene
 from tests.parts.waiting import eventually
 
 NewStack = Callable[..., Stack]
-
-pytestmark = pytest.mark.slow
 
 
 class Caller:

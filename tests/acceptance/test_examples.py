@@ -229,7 +229,6 @@ def differences(was: Any, now: Any, place: str = "") -> Iterator[str]:
         yield f"{place}: {was!r} and {now!r}"
 
 
-@pytest.mark.slow
 async def test_the_examples_are_what_the_app_answers(own_stack: Callable[..., Stack]) -> None:
     stack = own_stack(
         "durable",

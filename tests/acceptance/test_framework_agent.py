@@ -14,8 +14,6 @@ from tests.acceptance.launch import FRAMEWORK_VARIABLE
 from tests.acceptance.test_crashes import MINUTE, SHORT_WAITS, creates_by_turn, restart
 from tests.parts.waiting import eventually
 
-pytestmark = pytest.mark.slow
-
 pytest.importorskip("agent_framework", reason="the extra agent-framework is not installed")
 
 NAME = "framework-novelist"

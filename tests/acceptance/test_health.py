@@ -17,6 +17,7 @@ ADA = {"X-MS-CLIENT-PRINCIPAL-ID": "ada", "X-MS-CLIENT-PRINCIPAL-IDP": "aad"}
 BOB = {"X-MS-CLIENT-PRINCIPAL-ID": "bob", "X-MS-CLIENT-PRINCIPAL-IDP": "aad"}
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_a_live_app_says_so(driver: str, target: Target) -> None:
     health = await target.api.call("GET", "/api/health")
@@ -35,6 +36,7 @@ async def test_the_agents_are_listed_with_their_tools(driver: str, target: Targe
     assert not any(agent["default"] for agent in reply["data"][1:])
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_an_app_that_is_well_says_what_it_tried(driver: str, target: Target) -> None:
     deep = await target.api.call("GET", "/api/health/deep")
@@ -59,6 +61,7 @@ async def test_a_provider_that_is_down_is_named(own_stack: Callable[..., Stack])
         assert (await api.call("GET", "/api/health/deep")).status == 200
 
 
+@pytest.mark.main
 async def test_a_storage_that_is_down_is_named_and_every_call_says_try_again(own_stack: Callable[..., Stack]) -> None:
     port = free_port()
     nowhere = connection_string((port, port, port))
@@ -79,6 +82,7 @@ async def test_a_storage_that_is_down_is_named_and_every_call_says_try_again(own
             assert b"127.0.0.1" not in reply.raw
 
 
+@pytest.mark.main
 async def test_a_malformed_setting_lets_the_host_start_and_is_named_by_health(own_stack: Callable[..., Stack]) -> None:
     stack = own_stack()
     host = stack.host(driver="x")

@@ -30,10 +30,7 @@ from tests.acceptance.conftest import CLIENT_KEYS, Stack
 from tests.acceptance.test_contract import NOBODYS, TOKEN_SECRET
 from tests.acceptance.test_webhooks import SECRET
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="costs are read from /proc"),
-]
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="costs are read from /proc")
 
 CPU_UNITS = 17
 """Of one answer, where a unit is `a_unit`. Counting what a batch may hold takes the most, some 8, and lets others have

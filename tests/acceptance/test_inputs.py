@@ -65,6 +65,7 @@ ARRIVES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.main
 async def test_images_and_files_arrive_at_the_model_and_in_the_session(target: Target) -> None:
     await target.model.script("s", [{"text": "Seen."}])
     run = await finished(target, MESSAGES)
@@ -110,6 +111,7 @@ BAD: dict[str, tuple[Any, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 @pytest.mark.parametrize("case", BAD)
 async def test_an_input_that_does_not_fit_is_refused_by_name(target: Target, case: str) -> None:
@@ -119,6 +121,7 @@ async def test_an_input_that_does_not_fit_is_refused_by_name(target: Target, cas
     assert field in [error["field"] for error in reply["errors"]], reply["errors"]
 
 
+@pytest.mark.main
 async def test_long_lists_of_parts_are_measured_as_a_whole(target: Target) -> None:
     part = {"type": "input_text", "text": "é" * 60_000}
     reply = await submit(target, [{"role": "user", "content": [part] * 9}])

@@ -18,8 +18,6 @@ from local.stack import find_node
 from tests.acceptance.conftest import Stack, Target
 from tests.parts.waiting import eventually
 
-pytestmark = pytest.mark.slow
-
 HEAD = """
 import { Dormouse, DormouseError, isFinal } from "./src/index.js";
 const url = process.argv[2];

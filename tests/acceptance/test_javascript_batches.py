@@ -7,7 +7,6 @@ from tests.acceptance.batches import counts
 from tests.acceptance.conftest import Target
 from tests.acceptance.test_javascript import Node
 
-pytestmark = test_javascript.pytestmark
 driver, node = test_javascript.driver, test_javascript.node
 
 

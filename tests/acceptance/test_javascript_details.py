@@ -10,7 +10,6 @@ from tests.acceptance import test_javascript
 from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target
 from tests.acceptance.test_javascript import Node, finish_when_followed
 
-pytestmark = test_javascript.pytestmark
 driver, node = test_javascript.driver, test_javascript.node
 
 TEXT = "A dormouse sleeps. " * 9

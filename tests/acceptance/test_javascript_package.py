@@ -18,8 +18,6 @@ from local.packaging.javascript import build_javascript, ensure_javascript
 from local.stack import NodeTools, find_node, npm_environment
 from tests.acceptance.conftest import Target
 
-pytestmark = pytest.mark.slow
-
 LIMIT = 6_000
 """Bytes of the client, minified and gzipped."""
 

@@ -28,8 +28,6 @@ from tests.acceptance.killed_scripts import write_scripts
 from tests.acceptance.launch import HOLD_VARIABLE
 from tests.parts.receiver import SECRET, Receiver
 
-pytestmark = pytest.mark.slow
-
 TOGETHER = 20
 """Points at which one host stops."""
 

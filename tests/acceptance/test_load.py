@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.load.thousand import play
 
 
-@pytest.mark.slow
 async def test_runs_on_two_hosts_that_are_killed_in_turn_end_as_without_kills(driver: str) -> None:
     played = await play(driver, 40, kill_every=6)
     assert played["violations"] == []

@@ -10,6 +10,7 @@ from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, Target, both_drivers
 
 
+@pytest.mark.main
 @both_drivers
 @pytest.mark.http_only
 async def test_a_story_is_written_from_both_tools(driver: str, target: Target) -> None:
@@ -28,6 +29,7 @@ async def test_a_story_is_written_from_both_tools(driver: str, target: Target) -
     assert run["wake_at"] is None
 
 
+@pytest.mark.main
 async def test_a_response_is_left_alone_until_its_first_look_is_due(
     own_stack: Callable[..., Stack], driver: str
 ) -> None:

@@ -31,8 +31,6 @@ from local.stack import Azurite, FunctionsHost, ScriptedModel, port_is_free
 from tests.acceptance.client import TERMINAL, Api
 from tests.acceptance.conftest import QUICK, move_clock
 
-pytestmark = pytest.mark.slow
-
 STORAGE = "https://storage.azure.com"
 MODEL = "https://ai.azure.com"
 CLIENT_ID = "5f4f0a52-2f0e-4a5c-9f0a-5d1b6a6a7c11"

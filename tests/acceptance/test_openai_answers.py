@@ -89,6 +89,7 @@ async def test_usage_stands_on_a_response_that_failed_or_was_cancelled_as_far_as
     assert (cancelled.status, cancelled.usage and cancelled.usage.total_tokens) == ("cancelled", 15)
 
 
+@pytest.mark.main
 async def test_every_agent_is_a_model(target: Target, ada: AsyncOpenAI) -> None:
     models = [model.id async for model in ada.models.list()]
     for name in models:

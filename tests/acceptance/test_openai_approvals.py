@@ -24,6 +24,7 @@ def answers(response: Any, *, approve: bool = True, **more: Any) -> list[Any]:
     ]
 
 
+@pytest.mark.main
 async def test_compliance_asks_before_it_files_and_files_once_it_may(target: Target, ada: AsyncOpenAI) -> None:
     assert "compliance" in [model.id async for model in ada.models.list()]
     first = await ada.responses.create(model="compliance", input="Acme's backups")

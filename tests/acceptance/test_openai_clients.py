@@ -42,6 +42,7 @@ async def submits(target: Target) -> int:
     return len({entry.metadata.get("run") for entry in await target.model.log("create")})
 
 
+@pytest.mark.main
 async def test_a_background_response_is_polled_to_its_end(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script(
         "bg",
@@ -70,12 +71,14 @@ async def test_a_background_response_is_polled_to_its_end(target: Target, ada: A
     assert Response.model_validate(ended.to_dict()) == ended, "complete, to the letter of its types"
 
 
+@pytest.mark.main
 async def test_without_background_the_answer_is_the_ended_response(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("wait", [{"think": 0.5, "text": "Here."}])
     response = await ada.responses.create(model="bench", input=[{"role": "user", "content": "[script:wait]"}])
     assert (response.status, response.output_text) == ("completed", "Here.")
 
 
+@pytest.mark.main
 async def test_a_response_of_the_callers_own_is_gone_on_from_with_its_agent(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("one", [{"think": 0, "text": "One."}])
     await target.model.script("two", [{"think": 0, "text": "Two: ", "echo": True}])
@@ -120,6 +123,7 @@ async def test_a_response_that_is_running_is_gone_on_from_by_none(target: Target
     await ada.responses.cancel(slow.id)
 
 
+@pytest.mark.main
 async def test_cancel_and_delete(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("slow", [{"think": 60, "text": "Slow."}])
     response = await ada.responses.create(model="bench", input="[script:slow]", background=True)
@@ -141,6 +145,7 @@ async def test_delete_answers_as_openai_does(target: Target) -> None:
     assert (reply.status, reply.body) == (200, {"id": made["id"], "object": "response.deleted", "deleted": True})
 
 
+@pytest.mark.main
 async def test_input_items_are_what_was_asked(target: Target, ada: AsyncOpenAI) -> None:
     response = await ada.responses.create(
         model="bench",
@@ -175,6 +180,7 @@ async def test_input_items_are_what_was_asked(target: Target, ada: AsyncOpenAI) 
         assert (refused.value.type, refused.value.param) == ("invalid_request_error", "limit")
 
 
+@pytest.mark.main
 async def test_models_are_the_agents(ada: AsyncOpenAI) -> None:
     models = [model async for model in ada.models.list()]
     assert {"novelist", "analyst", "bench"} <= {model.id for model in models}
@@ -184,6 +190,7 @@ async def test_models_are_the_agents(ada: AsyncOpenAI) -> None:
     assert missing.value.code == "model_not_found"
 
 
+@pytest.mark.main
 async def test_chat_completions(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("chat", [{"think": 0.2, "text": "Well: ", "echo": True}])
     completion = await ada.chat.completions.create(
@@ -228,6 +235,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+@pytest.mark.main
 @pytest.mark.parametrize("name", REFUSED)
 async def test_what_would_be_passed_over_is_refused_by_name(target: Target, ada: AsyncOpenAI, name: str) -> None:
     given, code, param = REFUSED[name]
@@ -238,12 +246,14 @@ async def test_what_would_be_passed_over_is_refused_by_name(target: Target, ada:
     assert await submits(target) == before
 
 
+@pytest.mark.main
 async def test_an_agent_that_is_not_there_is_no_model(ada: AsyncOpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
         await ada.responses.create(model="gpt-5", input="x")
     assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
 
 
+@pytest.mark.main
 async def test_each_key_is_an_owner(target: Target, ada: AsyncOpenAI) -> None:
     response = await ada.responses.create(model="bench", input="x", background=True)
     async with client_of(target.api.url, CLIENT_KEYS["bob"]) as bob:
@@ -256,6 +266,7 @@ async def test_each_key_is_an_owner(target: Target, ada: AsyncOpenAI) -> None:
     assert run.status == 404
 
 
+@pytest.mark.main
 async def test_a_wrong_key_opens_nothing(target: Target) -> None:
     for key in ("x", "ada-secret-0123456789 ", "ada", "ada:ada-secret-0123456789"):
         wrong = key if key.strip() != CLIENT_KEYS["ada"] else CLIENT_KEYS["ada"] + "x"
@@ -274,6 +285,7 @@ async def test_the_key_may_come_as_azures_clients_send_it(target: Target) -> Non
     assert reply.status == 200
 
 
+@pytest.mark.main
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [

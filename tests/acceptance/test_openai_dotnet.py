@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
-import pytest
 
 from local.openapi.clients import MEASURED, Measured
 from tests.acceptance.conftest import Stack, client_of
@@ -61,7 +60,6 @@ def expected(name: str, exchanges: list[Exchange]) -> list[list[int]]:
     return statuses
 
 
-@pytest.mark.slow
 async def test_what_clients_on_dotnet_sent_is_answered_as_they_need_it(own_stack: Callable[..., Stack]) -> None:
     stack = own_stack("durable")
     host = await asyncio.to_thread(stack.host)

@@ -37,7 +37,6 @@ def driver() -> str:
     return "durable"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 async def test_what_a_client_on_dotnet_sends_after_calls_goes_on(target: Target, name: str) -> None:
     exchanges = all_recorded()[name]

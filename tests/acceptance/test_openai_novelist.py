@@ -16,8 +16,6 @@ import pytest
 from tests.acceptance.conftest import CLIENT_KEYS, Target
 from tests.acceptance.test_openai_requests import script, sent
 
-pytestmark = pytest.mark.slow
-
 INSTRUCTIONS = (
     "You are a space novel writer. Always research relevant facts and generate character profiles for the main "
     "characters before writing novels. Just write the novel based on the request."

@@ -54,7 +54,6 @@ def node() -> NodeTools:
     return tools
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("model")
 async def test_openais_client_for_javascript_runs_as_it_is(target: Target, node: NodeTools) -> None:
     process = await asyncio.create_subprocess_exec(
@@ -110,7 +109,6 @@ def in_words(text: str) -> list[str]:
     return text.replace(".", ". ").split()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("model")
 async def test_agent_framework_polls_a_background_response(agent: Any) -> None:
     session = agent.create_session()
@@ -127,7 +125,6 @@ async def test_agent_framework_polls_a_background_response(agent: Any) -> None:
     assert following.text == "Short."
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("model")
 async def test_agent_framework_resumes_an_interrupted_stream(agent: Any) -> None:
     session = agent.create_session()
@@ -146,7 +143,6 @@ async def test_agent_framework_resumes_an_interrupted_stream(agent: Any) -> None
     assert in_words((await stream.get_final_response()).text) == in_words(WORDS), "it keeps a stream's last message"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("model")
 async def test_agent_framework_streams_a_whole_answer(target: Target, agent: Any) -> None:
     """The last turn waits half-way until some of it was sent."""

@@ -134,7 +134,6 @@ async def test_what_takes_too_long_to_wait_for_is_named_and_goes_on(own_stack: C
         assert (await polled(ada, await ada.responses.retrieve(name))).output_text == "At last."
 
 
-@pytest.mark.slow
 async def test_a_request_repeated_by_the_client_after_its_timeout_makes_no_second_run(target: Target) -> None:
     """The client hangs up when its own timeout is over, and sends the same again, twice; the third waits longer."""
     await target.model.script("timeout", [{"think": 9, "text": "At last."}])
@@ -167,6 +166,7 @@ async def test_the_tries_of_an_azure_client_are_one_request(target: Target, ada:
     assert other != first, "an id that somebody uses for many requests does no harm"
 
 
+@pytest.mark.main
 async def test_an_idempotency_key_is_honoured(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("one", [{"think": 0, "text": "One."}])
     first = await ada.responses.create(model="bench", input="[script:one]")
@@ -179,7 +179,6 @@ async def test_an_idempotency_key_is_honoured(target: Target, ada: AsyncOpenAI) 
     assert reused.value.code == "idempotency_key_reused"
 
 
-@pytest.mark.slow
 async def test_a_create_whose_process_is_killed_is_found_by_its_repeat(own_stack: Callable[..., Stack]) -> None:
     """In the middle of the submit: the run is written, the provider has been asked, and nobody was answered."""
     stack = own_stack()

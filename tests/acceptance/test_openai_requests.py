@@ -81,6 +81,7 @@ async def test_a_stream_and_a_background_response_name_them_too(target: Target, 
     assert IGNORED not in plain.headers
 
 
+@pytest.mark.main
 async def test_chat_completions_take_the_defaults_of_their_clients(target: Target, ada: AsyncOpenAI) -> None:
     text = await script(target, {"text": "Fine."})
     asked: dict[str, Any] = {
@@ -213,6 +214,7 @@ async def test_an_agent_may_read_them_as_a_message_of_the_caller(target: Target,
     assert body["messages"][1]["content"] == "Be a pirate."
 
 
+@pytest.mark.main
 async def test_a_history_is_taken_as_clients_keep_it(target: Target, ada: AsyncOpenAI) -> None:
     """A message without words, an image of the caller's own, and the agent's as the last."""
     # With the agent's message behind it, what is asked for is the script's second turn.

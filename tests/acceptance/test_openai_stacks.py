@@ -75,7 +75,6 @@ def test_each_row_of_the_table_is_measured_by_a_test() -> None:
     assert {file.stem for file in MEASURED.glob("*.json")} == CLIENTS.keys() | ROWS.keys()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_a_client_of_other_people_does_what_the_table_says(target: Target, name: str, tmp_path: Path) -> None:
     client = CLIENTS[name]

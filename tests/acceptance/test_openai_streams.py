@@ -59,6 +59,7 @@ class Reader:
         assert {item.id: item.content[0].text for item in self.response.output} == self.texts
 
 
+@pytest.mark.main
 async def test_a_stream_tells_the_run_from_created_to_completed(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("three", THREE_TURNS)
     reader = Reader()
@@ -91,6 +92,7 @@ async def test_openais_own_helper_takes_a_stream(target: Target, ada: AsyncOpenA
         assert (await again.get_final_response()).output_text == final.output_text
 
 
+@pytest.mark.main
 async def test_a_stream_that_is_cut_again_and_again_loses_and_repeats_nothing(target: Target, ada: AsyncOpenAI) -> None:
     """As in the background guide: break off after an event, come back with its number; here after every third."""
     await target.model.script("three", THREE_TURNS)
@@ -207,7 +209,6 @@ async def test_events_and_response_agree_for_every_shape_of_run(target: Target, 
         assert reader.texts == texts
 
 
-@pytest.mark.slow
 async def test_a_restarted_turn_is_sent_to_two_viewers_of_whom_one_is_cut_at_every_event(
     target: Target, ada: AsyncOpenAI
 ) -> None:
@@ -311,6 +312,7 @@ async def test_the_planned_end_of_a_connection_is_no_end_of_the_stream(own_stack
         assert f"starting_after={last}`" in ended.message
 
 
+@pytest.mark.main
 async def test_chat_completions_come_in_chunks(target: Target, ada: AsyncOpenAI) -> None:
     await target.model.script("three", THREE_TURNS)
     chunks = [

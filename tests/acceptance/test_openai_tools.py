@@ -33,6 +33,7 @@ def output(call: Any, text: str = "asleep") -> Any:
     return {"type": "function_call_output", "call_id": call.call_id, "output": text}
 
 
+@pytest.mark.main
 async def test_a_response_ends_with_calls_and_the_next_one_brings_what_they_gave(
     target: Target, ada: AsyncOpenAI
 ) -> None:
@@ -89,6 +90,7 @@ async def test_a_stream_ends_with_calls_and_can_be_taken_up_at_each_event(target
         assert rest[0].sequence_number > event.sequence_number
 
 
+@pytest.mark.main
 async def test_chat_completions_have_tool_calls_and_take_messages_of_tools(target: Target, ada: AsyncOpenAI) -> None:
     text = await script(target, CALLS)
     asked: Any = {"role": "user", "content": text}

@@ -6,6 +6,8 @@ import asyncio
 import secrets
 from typing import Any
 
+import pytest
+
 from tests.acceptance.conftest import Target
 
 CALL = {"name": "work", "arguments": {"label": "a", "seconds": 0}}
@@ -44,6 +46,7 @@ async def story(target: Target, text: str, **fields: Any) -> dict[str, Any]:
     return await target.api.finished(await target.api.start(text, **fields))
 
 
+@pytest.mark.main
 async def test_every_ending_is_told_as_it_was(driver: str, target: Target) -> None:
     words = [await script(target, turn) for turn, _ in ENDINGS]
     runs = await asyncio.gather(*(story(target, each) for each in words))
@@ -53,6 +56,7 @@ async def test_every_ending_is_told_as_it_was(driver: str, target: Target) -> No
         assert (run["wake_at"], run["retry_after"]) == (None, None)
 
 
+@pytest.mark.main
 async def test_usage_is_summed_over_the_turns(driver: str, target: Target) -> None:
     usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
     words = await script(target, {"calls": [CALL], "usage": usage}, {"text": "Done.", "usage": usage})
@@ -61,6 +65,7 @@ async def test_usage_is_summed_over_the_turns(driver: str, target: Target) -> No
     assert run["usage"].items() >= {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}.items()
 
 
+@pytest.mark.main
 async def test_a_second_run_of_a_session_knows_what_was_said(driver: str, target: Target) -> None:
     first = await story(target, "My name is Ada.")
     second = await story(target, "What is my name?", session_id=first["session_id"])

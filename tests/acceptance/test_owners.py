@@ -51,6 +51,7 @@ async def app(own_stack: Callable[..., Stack]) -> AsyncIterator[Callable[..., An
         await api.__aexit__()
 
 
+@pytest.mark.main
 async def test_another_owners_runs_and_sessions_are_as_if_they_were_not_there(app: Callable[..., Any]) -> None:
     api = await app()
     ann, bob = Caller(api, "ann"), Caller(api, "bob")

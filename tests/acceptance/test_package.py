@@ -24,8 +24,6 @@ from local.stack import Azurite, FunctionsHost, ScriptedModel, machine_environme
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import QUICK
 
-pytestmark = pytest.mark.slow
-
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 INDEX = """
 import json, sys
@@ -155,7 +153,6 @@ async def test_the_ready_package_serves_a_run_with_nothing_installed(serve: Serv
     assert run["status"] == "completed", run["error"]
 
 
-@pytest.mark.slow
 def test_plain_pip_installs_the_lock_as_a_remote_build_does(published: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path / PACKAGES)]
     answer = subprocess.run(

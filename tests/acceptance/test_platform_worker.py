@@ -37,8 +37,6 @@ from tests.contract.host.stage import HOST_JSON, KEYS
 from tests.contract.host.test_host_http import DEVIATIONS, EXCHANGES, exchange, spelled_out, unshortened
 from tests.parts.waiting import eventually
 
-pytestmark = pytest.mark.slow
-
 HERE = Path(__file__).parent / "worker_python"
 HOME = ROOT / ".dormouse" / "worker-python"
 OLDEST = (3, 13)

@@ -20,6 +20,7 @@ def said(progress: dict[str, Any] | None) -> tuple[str, float | None] | None:
     return None if progress is None else (progress["message"], progress["fraction"])
 
 
+@pytest.mark.main
 async def test_progress_is_shown_while_the_tool_runs(driver: str, target: Target) -> None:
     assert target.stack is not None
     log, label = target.stack.tool_log, secrets.token_hex(4)

@@ -96,6 +96,7 @@ async def test_a_provider_that_comes_back_after_half_an_hour_completes_the_run(
     assert len(creates) == 1
 
 
+@pytest.mark.main
 async def test_creates_that_are_not_accepted_are_retried_when_the_provider_says(driver: str, target: Target) -> None:
     faults = [
         {"status": 429, "headers": {"Retry-After": "3"}},
@@ -114,7 +115,6 @@ async def test_creates_that_are_not_accepted_are_retried_when_the_provider_says(
     await target.api.cancel(denied)
 
 
-@pytest.mark.slow
 async def test_a_create_in_doubt_is_repeated_only_after_claim_and_grace(own_stack: OwnStack, driver: str) -> None:
     stack = own_stack(
         driver,
@@ -170,6 +170,7 @@ def waits(seconds: float, run: dict[str, Any]) -> bool:
     return bool(run["retry_after"] == seconds)
 
 
+@pytest.mark.main
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
 async def test_a_create_that_is_refused_fails_the_run_within_the_call(driver: str, target: Target, status: int) -> None:
     name = f"s{secrets.token_hex(6)}"
@@ -181,7 +182,6 @@ async def test_a_create_that_is_refused_fails_the_run_within_the_call(driver: st
     assert reply["wake_at"] is None
 
 
-@pytest.mark.slow
 async def test_polls_without_news_lose_nothing(driver: str, target: Target) -> None:
     faults: list[dict[str, Any]] = [
         {"status": 429, "headers": {"Retry-After": "1"}},

@@ -31,8 +31,6 @@ from tests.parts.receiver import SECRET as CALLBACK_SECRET
 from tests.parts.receiver import Receiver
 from tests.parts.waiting import eventually
 
-pytestmark = pytest.mark.slow
-
 MARK = "hedgehog"
 USER = "ann.the.owner"
 

@@ -32,8 +32,6 @@ from tests.parts.cutting_proxy import cutting_proxy
 from tests.parts.receiver import SECRET, Receiver
 from tests.parts.waiting import eventually
 
-pytestmark = pytest.mark.slow
-
 OLDEST = "3.10"
 """The oldest Python that the client promises to run on."""
 

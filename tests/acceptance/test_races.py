@@ -84,6 +84,7 @@ async def assert_once(stack: Stack, api: Api, run: dict[str, Any]) -> None:
     assert create.body["previous_response_id"] == (await stack.model.responses())[1].id
 
 
+@pytest.mark.main
 @both_drivers
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
 async def test_wakes_at_the_same_moment_do_everything_once(own_stack: NewStack, driver: str, times: int) -> None:

@@ -147,6 +147,7 @@ def driver() -> str:
     return "durable"
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 @pytest.mark.parametrize("name", REFUSED)
 async def test_a_refusal_has_a_code_and_says_what_to_do(target: Target, name: str) -> None:
@@ -158,6 +159,7 @@ async def test_a_refusal_has_a_code_and_says_what_to_do(target: Target, name: st
     assert re.fullmatch(r"[A-Z`].{20,600}\.", reply["detail"], re.DOTALL)
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 @pytest.mark.parametrize("name", EMPTY)
 async def test_a_path_that_no_address_has_is_refused_and_hangs_nothing(target: Target, name: str) -> None:
@@ -167,6 +169,7 @@ async def test_a_path_that_no_address_has_is_refused_and_hangs_nothing(target: T
     assert reply.status in statuses
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 @pytest.mark.parametrize("name", HANGING)
 async def test_a_header_that_hangs_some_hosts_is_answered(target: Target, name: str) -> None:
@@ -182,6 +185,7 @@ async def test_a_header_that_hangs_some_hosts_is_answered(target: Target, name: 
     assert (reply.status, reply.body.get("code")) == (status, code)
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 @pytest.mark.parametrize("field", ["colour", "tint"])
 async def test_an_unknown_field_is_named(target: Target, field: str) -> None:
@@ -190,6 +194,7 @@ async def test_an_unknown_field_is_named(target: Target, field: str) -> None:
     assert f"`{field}`" in reply["detail"]
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 @pytest.mark.parametrize(
     ("path", "allow"),
@@ -219,6 +224,7 @@ async def rows(stack: Stack) -> list[tuple[str, str]]:
         await tables.close()
 
 
+@pytest.mark.main
 async def test_a_refusal_leaves_no_row(own_stack: Callable[..., Stack]) -> None:
     stack = own_stack()
     async with Api(stack.host().url) as api:
@@ -232,6 +238,7 @@ async def test_a_refusal_leaves_no_row(own_stack: Callable[..., Stack]) -> None:
         assert len(await rows(stack)) == 5  # session, run, input, watch, list
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_a_run_on_the_wire_is_as_the_contract_says(target: Target) -> None:
     submitted = await target.api.submit("Write a story about the moons of Jupiter.", metadata={"k": "v ä"})
@@ -269,6 +276,7 @@ async def test_a_run_on_the_wire_is_as_the_contract_says(target: Target) -> None
     assert (await target.api.call("HEAD", f"/api/runs/{NOBODY}")).status == 404
 
 
+@pytest.mark.main
 async def test_a_response_id_is_in_no_answer(target: Target) -> None:
     await target.model.script(
         "secret", [{"think": 0.3, "calls": [{"name": "work", "arguments": {"label": "a"}}]}, {"text": "done"}]

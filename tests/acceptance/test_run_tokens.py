@@ -259,6 +259,7 @@ def forged(token: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.main
 @both_sign_ins
 async def test_what_is_forged_expired_swapped_or_revoked_is_refused(shop: Open, owner: Mapping[str, str]) -> None:
     app = await shop(owner)
@@ -313,6 +314,7 @@ async def test_what_is_forged_expired_swapped_or_revoked_is_refused(shop: Open, 
     assert "eyJ" not in app.log(), "no token is in the log"
 
 
+@pytest.mark.main
 async def test_each_right_opens_its_own_routes_only(shop: Open) -> None:
     app = await shop()
     run = await app.lasting()
@@ -333,6 +335,7 @@ async def test_each_right_opens_its_own_routes_only(shop: Open) -> None:
     assert (reply.status, reply["code"]) == (400, "invalid_request")
 
 
+@pytest.mark.main
 @both_sign_ins
 async def test_who_has_a_token_reads_waits_and_watches_as_the_owner_does(shop: Open, owner: Mapping[str, str]) -> None:
     app = await shop(owner)
@@ -394,6 +397,7 @@ async def test_who_has_a_token_answers_and_cancels(shop: Open, owner: Mapping[st
     assert again.status == 304
 
 
+@pytest.mark.main
 async def test_a_submit_can_ask_for_a_token_which_no_other_answer_holds(shop: Open) -> None:
     app = await shop()
     asked = {"rights": ["read", "cancel"], "seconds": 120, "label": "a page"}
@@ -458,7 +462,6 @@ async def test_without_a_secret_a_request_for_a_token_starts_nothing(own_shop: O
     assert (await app.owner.call("GET", f"/api/shared/runs/{run}"))["code"] == "not_found"
 
 
-@pytest.mark.slow
 async def test_a_secret_is_changed_for_another_without_a_token_lost(own_shop: Open) -> None:
     first = await own_shop()
     run = await first.done()

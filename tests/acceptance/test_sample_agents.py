@@ -27,6 +27,7 @@ async def filing(target: Target, subject: str, approve: bool, reason: str = "") 
     return await target.api.finished(run_id)
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_compliance_files_what_a_person_approves(driver: str, target: Target) -> None:
     filed, refused = await asyncio.gather(
@@ -43,7 +44,6 @@ async def test_compliance_files_what_a_person_approves(driver: str, target: Targ
     assert [call["approval"] for call in refused["tool_calls"]] == [None, "refused"]
 
 
-@pytest.mark.slow
 async def test_compliance_shows_how_far_it_is(own_stack: Callable[..., Stack]) -> None:
     host = await asyncio.to_thread(own_stack(DORMOUSE_SAMPLE_TOOL_SECONDS="6").host)
     async with Api(host.url) as api:
@@ -90,6 +90,7 @@ async def test_the_analyst_searches_at_the_provider_and_looks_prices_up_here(dri
     assert prices["output"] in run["text"]
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_the_agents_are_listed_with_what_they_need(driver: str, target: Target) -> None:
     data = (await target.api.call("GET", "/api/agents"))["data"]

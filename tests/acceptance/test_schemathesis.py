@@ -122,7 +122,6 @@ def schemathesis(tmp_path: Path) -> Schemathesis:
     return run
 
 
-@pytest.mark.slow
 async def test_whatever_is_sent_the_answer_is_one_that_the_contract_has(
     own_stack: Callable[..., Stack], schemathesis: Schemathesis
 ) -> None:
@@ -131,7 +130,6 @@ async def test_whatever_is_sent_the_answer_is_one_that_the_contract_has(
     await schemathesis(host.url, "--exclude-operation-id", "create_batch", "--exclude-path-regex", "^/api/v1/")
 
 
-@pytest.mark.slow
 async def test_so_it_is_for_batches_in_which_a_bad_item_fails_alone(
     own_stack: Callable[..., Stack], schemathesis: Schemathesis
 ) -> None:
@@ -140,7 +138,6 @@ async def test_so_it_is_for_batches_in_which_a_bad_item_fails_alone(
     await schemathesis(host.url, "--include-operation-id", "create_batch", checks=checks)
 
 
-@pytest.mark.slow
 async def test_so_it_is_for_openai_clients(own_stack: Callable[..., Stack], schemathesis: Schemathesis) -> None:
     keys = f"ada+delegate:{CLIENT_KEYS['ada']}"
     stack = own_stack("durable", DORMOUSE_DELEGATION="1", DORMOUSE_API_KEYS=keys)
@@ -150,7 +147,6 @@ async def test_so_it_is_for_openai_clients(own_stack: Callable[..., Stack], sche
     await schemathesis(host.url, "--include-path-regex", "^/api/v1/", "--header", key)
 
 
-@pytest.mark.slow
 async def test_so_it_is_for_runs_and_sessions_that_are_there(
     own_stack: Callable[..., Stack], schemathesis: Schemathesis
 ) -> None:
@@ -176,7 +172,6 @@ FACES: dict[str, tuple[list[str], int]] = {
 """What schemathesis is to call, and how many of the links it must have followed for the test to say anything."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("face", "least"), FACES.values(), ids=FACES.keys())
 async def test_so_it_is_whatever_is_done_next_to_what_was_made(
     face: Sequence[str], least: int, own_stack: Callable[..., Stack], schemathesis: Schemathesis
@@ -203,7 +198,6 @@ async def test_so_it_is_whatever_is_done_next_to_what_was_made(
     assert int(followed[1]) >= least, said
 
 
-@pytest.mark.slow
 async def test_so_it_is_for_a_webhook_that_is_set_up(
     own_stack: Callable[..., Stack], schemathesis: Schemathesis
 ) -> None:

@@ -25,8 +25,6 @@ from tests.acceptance.test_webhooks import send
 from tests.parts.receiver import SECRET as CALLBACK_SECRET
 from tests.parts.receiver import Receiver
 
-pytestmark = pytest.mark.slow
-
 FUNCTION_KEY = "function-key-0123456789-of-these-tests"
 TOKEN_SECRET = "token-secret-0123456789-of-these-tests"
 MARK = "hedgehog"

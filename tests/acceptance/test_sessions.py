@@ -15,6 +15,7 @@ from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack, Target
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_of_many_at_once_one_is_taken_and_the_others_are_told_which(driver: str, target: Target) -> None:
     story = await target.lasting()
@@ -33,6 +34,7 @@ async def test_of_many_at_once_one_is_taken_and_the_others_are_told_which(driver
     await target.api.cancel(taken)
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_of_two_keys_at_once_one_wins_and_the_other_stays_free(driver: str, target: Target) -> None:
     story = await target.lasting()
@@ -53,6 +55,7 @@ async def test_of_two_keys_at_once_one_wins_and_the_other_stays_free(driver: str
     await target.api.cancel(later["id"])
 
 
+@pytest.mark.main
 async def test_a_409_leaves_no_row_behind(own_stack: Callable[..., Stack]) -> None:
     stack = own_stack("timer")
     await stack.model.script("s", [{"text": "done"}])
@@ -76,6 +79,7 @@ async def test_a_409_leaves_no_row_behind(own_stack: Callable[..., Stack]) -> No
         await api.cancel(taken)
 
 
+@pytest.mark.main
 async def test_the_next_run_continues_from_the_last_one_that_completed(driver: str, target: Target) -> None:
     await target.model.script("s", [{"text": "one"}])
     await target.model.script("bad", [{"status": "failed", "error": {"code": "invalid_prompt", "message": "no"}}])
@@ -90,6 +94,7 @@ async def test_the_next_run_continues_from_the_last_one_that_completed(driver: s
     assert create.body["previous_response_id"] == made.id
 
 
+@pytest.mark.main
 async def test_a_session_belongs_to_its_agent(driver: str, target: Target) -> None:
     first = await target.api.submit("[script:none]", agent="workshop")
     await target.api.cancel(first["id"])

@@ -11,6 +11,7 @@ import pytest
 from tests.acceptance.conftest import Target
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_a_status_that_the_caller_has_is_304_and_a_new_one_is_not(driver: str, target: Target) -> None:
     run_id = await target.api.start("Write a story about comets.")
@@ -22,6 +23,7 @@ async def test_a_status_that_the_caller_has_is_304_and_a_new_one_is_not(driver: 
     assert (other.status, other.headers["ETag"]) == (200, first.headers["ETag"])
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_a_long_poll_answers_when_something_changes(driver: str, target: Target) -> None:
     run_id = await target.api.start("Write a story about rings.")
@@ -63,6 +65,7 @@ async def test_a_long_poll_of_who_has_missed_something_is_answered_at_once(drive
         assert (again.status, again.raw) == (304, b""), address
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_a_submit_may_wait_for_the_end(driver: str, target: Target) -> None:
     body = {"input": "Write a story about dust."}
@@ -73,6 +76,7 @@ async def test_a_submit_may_wait_for_the_end(driver: str, target: Target) -> Non
     assert (await target.api.finished(reply["id"]))["status"] == "completed"
 
 
+@pytest.mark.main
 async def test_the_list_is_newest_first_in_pages_and_filtered(driver: str, target: Target) -> None:
     name = f"fails-{secrets.token_hex(4)}"
     await target.model.script(name, [{"status": "failed", "error": {"code": "invalid_prompt", "message": "no"}}])
@@ -97,6 +101,7 @@ async def test_the_list_is_newest_first_in_pages_and_filtered(driver: str, targe
     assert (await target.api.call("GET", "/api/runs?status=done"))["code"] == "invalid_request"
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_every_answer_names_its_request_and_lets_pages_read_its_headers(driver: str, target: Target) -> None:
     run_id = await target.api.start("Write a story about a name.")

@@ -29,6 +29,7 @@ async def judged(target: Target, text: str, **fields: Any) -> dict[str, Any]:
     return await target.api.finished(await target.api.start(text, **fields))
 
 
+@pytest.mark.main
 async def test_the_object_stands_beside_the_text(driver: str, target: Target) -> None:
     told = '  {"months": 3,\n "guilty": true} '
     run = await judged(target, await script(target, {"text": told}))
@@ -71,6 +72,7 @@ async def test_text_that_does_not_fit_is_corrected_in_one_more_turn(
     assert problem in told["content"]
 
 
+@pytest.mark.main
 async def test_twice_unfit_fails_and_keeps_the_raw_text(driver: str, target: Target) -> None:
     good = await judged(target, await script(target, {"text": json.dumps(GOOD)}))
     session = {"session_id": good["session_id"]}

@@ -15,6 +15,7 @@ from tests.acceptance.launch import COLD_VARIABLE
 MEGABYTE = 1_048_576
 
 
+@pytest.mark.main
 @pytest.mark.http_only
 async def test_the_same_key_at_once_and_after_the_end_is_one_run(driver: str, target: Target) -> None:
     key = f"key {secrets.token_hex(8)}"
@@ -35,6 +36,7 @@ async def test_the_same_key_at_once_and_after_the_end_is_one_run(driver: str, ta
     assert again.headers["Location"] == run["url"]
 
 
+@pytest.mark.main
 async def test_the_same_key_at_once_is_one_create(driver: str, target: Target) -> None:
     await target.model.script("one", [{"text": "done"}])
     replies = await asyncio.gather(
@@ -45,6 +47,7 @@ async def test_the_same_key_at_once_is_one_create(driver: str, target: Target) -
     assert len(await target.model.creates(run=run_id)) == 1
 
 
+@pytest.mark.main
 @both_drivers
 async def test_the_first_submit_of_a_new_worker_leaves_its_create_to_a_wake(
     own_stack: Callable[..., Stack], driver: str
@@ -94,6 +97,7 @@ async def test_two_megabytes_of_text_come_back_as_they_are(driver: str, target: 
     assert run["text"] == text * times
 
 
+@pytest.mark.main
 @pytest.mark.parametrize("driver", ["timer"])
 @pytest.mark.parametrize("text", ["\0", "a\0b\x01\ufffe", "\U0001f42d" * 12_000, " \n", "é" * 24_001])
 async def test_a_short_text_comes_back_as_it_is(driver: str, target: Target, text: str) -> None:
@@ -117,6 +121,7 @@ async def test_the_longest_input_reaches_the_model_byte_for_byte(driver: str, ta
     assert create.body["input"] == [{"type": "message", "role": "user", "content": text}]
 
 
+@pytest.mark.main
 async def test_an_outage_of_the_provider_is_a_202_and_a_run_that_goes_on(driver: str, target: Target) -> None:
     await target.model.script("s", [{"text": "done"}])
     await target.model.switches(down=True)

@@ -48,6 +48,7 @@ def code(output: str) -> str:
     return str(json.loads(output)["error"]["code"])
 
 
+@pytest.mark.main
 async def test_whatever_goes_wrong_in_a_tool_is_told_to_the_model(driver: str, target: Target) -> None:
     text = await script(
         target.model,
@@ -86,6 +87,7 @@ async def test_long_results_arrive_whole(driver: str, target: Target) -> None:
     assert await outputs(target.model, run["id"]) == ["a" * times, "ä" * times, "𝄞" * times]
 
 
+@pytest.mark.main
 @one_driver
 async def test_sixty_calls_of_one_turn_run_side_by_side_and_once(driver: str, target: Target) -> None:
     assert target.stack is not None
@@ -101,6 +103,7 @@ async def test_sixty_calls_of_one_turn_run_side_by_side_and_once(driver: str, ta
     assert starts == {f"{run['id']}:1:{i}": 1 for i in range(60)}
 
 
+@pytest.mark.main
 @one_driver
 @pytest.mark.parametrize(
     ("turns", "limits", "expected"),
@@ -127,7 +130,6 @@ async def test_a_limit_ends_the_run_and_runs_no_more_tools(
     assert run["usage"]["total_tokens"] >= 600
 
 
-@pytest.mark.slow
 @one_driver
 async def test_a_tool_five_times_as_long_as_its_lease_runs_once(own_stack: NewStack, driver: str) -> None:
     stack = own_stack(driver, **LEASE, DORMOUSE_TOOL_TIMEOUT_SECONDS="10")

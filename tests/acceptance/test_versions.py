@@ -24,8 +24,6 @@ from tests.acceptance.test_crashes import MINUTE, SHORT_WAITS
 from tests.parts.waiting import eventually
 from tests.parts.workshop import VERSION_VARIABLE
 
-pytestmark = pytest.mark.slow
-
 NewStack = Callable[..., Stack]
 
 

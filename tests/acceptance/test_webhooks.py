@@ -37,6 +37,7 @@ async def send(
     return await api.call("POST", "/api/webhooks/openai", data=body.encode(), headers={**headers, **change})
 
 
+@pytest.mark.main
 @both_drivers
 async def test_a_webhook_wakes_the_run_long_before_its_next_poll(own_stack: OwnStack, driver: str) -> None:
     stack = own_stack(driver, OPENAI_WEBHOOK_SECRET=SECRET)
@@ -56,7 +57,6 @@ async def test_a_webhook_wakes_the_run_long_before_its_next_poll(own_stack: OwnS
         assert (again.status, (await api.run(run_id))["completed_at"]) == (200, run["completed_at"])
 
 
-@pytest.mark.slow
 async def test_an_attempt_of_unknown_outcome_is_adopted_and_never_repeated(own_stack: OwnStack) -> None:
     stack = own_stack("durable", OPENAI_WEBHOOK_SECRET=SECRET)
     await stack.model.script("lost", [{"text": "Found.", "faults": {"create": [{"drop": True, "after_accept": True}]}}])
@@ -71,7 +71,6 @@ async def test_an_attempt_of_unknown_outcome_is_adopted_and_never_repeated(own_s
         assert len(await stack.model.creates(run=run_id)) == 1
 
 
-@pytest.mark.slow
 async def test_strangers_and_forgeries_change_nothing(own_stack: OwnStack) -> None:
     stack = own_stack("durable", OPENAI_WEBHOOK_SECRET=SECRET)
     host = stack.host()

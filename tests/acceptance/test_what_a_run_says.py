@@ -37,6 +37,7 @@ async def events(url: str, run_id: str) -> AsyncIterator[tuple[str, Any]]:
                 yield kind, json.loads(value)
 
 
+@pytest.mark.main
 async def test_a_run_says_what_it_was_asked(driver: str, target: Target) -> None:
     api = target.api
     text = "  \nWrite about mice.\nAnd " + "dormice " * 100
@@ -58,6 +59,7 @@ async def test_a_run_says_what_it_was_asked(driver: str, target: Target) -> None
     assert (await api.call("GET", f"/api/runs/{plain['id']}/input"))["input"] == [{"role": "user", "content": text}]
 
 
+@pytest.mark.main
 async def test_an_input_of_any_length_is_given_back_whole(driver: str, target: Target) -> None:
     text = "\U0001f42d" * 60_000
     run_id = await target.api.start(text)
@@ -67,6 +69,7 @@ async def test_an_input_of_any_length_is_given_back_whole(driver: str, target: T
     assert again.status == 304
 
 
+@pytest.mark.main
 @pytest.mark.parametrize("title", ["", "x" * 201, "two\nlines", 7, None])
 async def test_a_title_is_one_line_of_200_characters(driver: str, target: Target, title: Any) -> None:
     reply = await target.api.call("POST", "/api/runs", json={"input": "x", "title": title})
@@ -98,6 +101,7 @@ async def test_what_a_run_waits_for_is_said_in_a_word_and_a_sentence(driver: str
     assert (ended["answer_by"], ended["wake_at"]) == (None, None)
 
 
+@pytest.mark.main
 async def test_tool_calls_show_what_they_were_given_what_they_gave_and_who_said_so(driver: str, target: Target) -> None:
     api = target.api
     much = {"name": "write_much", "arguments": {"label": "much", "times": 30_000}}
@@ -138,6 +142,7 @@ async def test_arguments_that_somebody_approves_are_never_cut(driver: str, targe
     assert (len(call["arguments"]), call["truncated"]) == (500, True)
 
 
+@pytest.mark.main
 async def test_the_timeline_tells_every_wake_and_two_numbers_tell_what_was_at_work(driver: str, target: Target) -> None:
     api = target.api
     text = await script(target.model, {"think": 2, **asking(("work", "a"))})

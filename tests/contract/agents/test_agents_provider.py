@@ -178,7 +178,7 @@ async def test_no_request_is_ever_repeated() -> None:
     assert [line.split(b" ")[0] for line in seen] == [b"POST", b"GET"]
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_huge_answer_is_read_and_a_huge_request_is_sent() -> None:
     big = {**RESPONSE, "output": "x" * 20_000_000}
 

@@ -95,7 +95,7 @@ async def test_a_stream_ends_as_the_response_does(client: AsyncOpenAI, control: 
     assert events[-1]["response"]["status"] == status
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_stream_resumes_after_every_event_without_gap_or_repeat(
     client: AsyncOpenAI, control: ModelControl
 ) -> None:

@@ -69,7 +69,7 @@ def some(count: int, **changes: Any) -> list[Run]:
     return [new_run(created_at=NOW + timedelta(seconds=number), **changes) for number in range(count)]
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_page_of_a_list_is_one_request_whatever_the_filter(tables: Tables, costs: Costs) -> None:
     index = IndexStore(tables)
     runs = some(970, phase=COMPLETED) + some(30)
@@ -168,7 +168,7 @@ async def a_session(tables: Tables, count: int) -> Any:
     return session.value
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_page_of_a_session_of_two_hundred_runs_is_read_in_ranges(tables: Tables, costs: Costs) -> None:
     session = await a_session(tables, 200)
     ports = cast(Ports, _Reading(tables))

@@ -210,7 +210,7 @@ async def test_a_session_is_saved_alone_under_its_etag(store: RunStore) -> None:
         await store.save_session(SessionChange(before=None, after=gone))
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_all_rows_of_a_run_but_its_own_are_deleted_and_no_other_run_s(store: RunStore, tables: Tables) -> None:
     first = await create(store)
     session = await store.load_session(first.value.request.session_id)

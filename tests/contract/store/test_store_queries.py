@@ -123,7 +123,7 @@ async def test_an_etag_of_a_query_is_good_for_a_write(tables: Tables) -> None:
     await tables.commit(RUNS, "p", [Change(kind=Kind.MERGE, key="a", values={"x": 2}, etag=row.etag)])
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_more_rows_than_a_page_come_in_order_and_up_to_the_limit(tables: Tables) -> None:
     keys = [f"{n:05}" for n in range(1_250)]
     await fill(tables, "p", {key: {"odd": int(key) % 2 == 1} for key in keys})

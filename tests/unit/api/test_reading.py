@@ -81,7 +81,7 @@ def fields(count: int) -> bytes:
     return b'{"input":"x",' + b",".join(b'"%d":0' % number for number in range(count)) + b"}"
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [
@@ -154,7 +154,7 @@ async def test_of_a_batch_never_more_than_one_item_is_parsed_at_once(parses: lis
     assert max(parses) <= len(item)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_an_item_that_holds_too_much_fails_alone_and_is_never_parsed(parses: list[int]) -> None:
     many = fields(60_000)
     for body, kind in (
@@ -173,7 +173,7 @@ async def test_an_item_that_is_too_long_fails_alone_and_is_never_parsed(parses: 
     assert max(parses) < 100
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_lines_that_hold_far_too_much_together_are_refused_before_any_is_parsed(parses: list[int]) -> None:
     line = b'{"input":"x","l":[' + b"0," * 5_000 + b"0]}"
     error = await refusal(batch(b"\n".join([line] * 100), "application/jsonl"))

@@ -241,12 +241,13 @@ def test_what_the_test_command_does_not_know_goes_to_pytest() -> None:
     [
         ([], "-n 8 --dist worksteal -m not slow"),
         (["--all"], "-n 8 --dist worksteal"),
-        (["--quick"], "-n 6 --dist worksteal -m not slow and not thorough tests/unit tests/contract"),
-        (["--quick", "-k", "wake"], "-n 6 --dist worksteal -m not slow and not thorough tests/unit tests/contract"),
-        (["tests/unit/test_errors.py"], "-m not slow"),
-        (["tests/unit/test_errors.py::test_x", "-x"], "-m not slow"),
+        (["--quick"], "-n 6 --dist worksteal -m not slow tests/unit tests/contract"),
+        (["--quick", "-k", "wake"], "-n 6 --dist worksteal -m not slow tests/unit tests/contract"),
+        (["tests/unit/test_errors.py"], ""),
+        (["tests/unit/test_errors.py::test_x", "-x"], ""),
+        (["tests/unit", "-x"], "-m not slow"),
         (["--all", "tests/acceptance"], ""),
-        (["--quick", "-k", "shared"], "-n 6 --dist worksteal -m not slow and not thorough tests/unit tests/contract"),
+        (["--quick", "-k", "shared"], "-n 6 --dist worksteal -m not slow tests/unit tests/contract"),
     ],
 )
 def test_a_tier_uses_all_cores_and_what_is_named_runs_in_one_process(

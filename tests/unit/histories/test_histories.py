@@ -12,7 +12,7 @@ from tests.histories.history import Played, play, play_on
 from tests.parts.cases import cases
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_nothing_is_lost_in_some_hundred_histories() -> None:
     assert [str(each) for seed in range(150) for each in play(seed).violations] == []
 
@@ -22,7 +22,7 @@ def test_nothing_is_lost_in_a_few_histories(seed: int) -> None:
     assert play(seed).violations == []
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_history_is_the_same_over_a_service(azurite: Azurite) -> None:
     for seed in range(5):
         over_service, in_memory = play_on(azurite.connection_string, seed), play(seed)

@@ -69,7 +69,7 @@ def life(context: Any) -> Any:
 
 
 @pytest.mark.parametrize("failing", [0.0, 0.3])
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_hundreds_of_racing_signals_are_all_handled(failing: float) -> None:
     random.seed(7)
     signals = Signals()
@@ -86,7 +86,7 @@ async def test_hundreds_of_racing_signals_are_all_handled(failing: float) -> Non
         assert {host.hub.get(run).status for run in runs} == {"Running"}  # type: ignore[union-attr]
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_hundreds_of_instances_wake_by_their_timers() -> None:
     signals = Signals()
     clock = MovableClock()
@@ -102,7 +102,7 @@ async def test_hundreds_of_instances_wake_by_their_timers() -> None:
         assert set(signals.wakes.values()) == {3}
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_signals_sent_through_http_and_the_durable_client_are_all_handled() -> None:
     signals = Signals()
 

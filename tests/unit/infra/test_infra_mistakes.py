@@ -342,7 +342,7 @@ def test_the_copy_has_no_mistake_either(project: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_mistake_is_found_where_it_is(name: str, project: Path) -> None:
     mistake = MISTAKES[name]
     path = project / mistake.file

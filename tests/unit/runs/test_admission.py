@@ -126,7 +126,7 @@ async def test_an_end_whose_slot_was_not_given_back_is_found_when_it_is_needed(r
     assert len(slots(rig)) == 2
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [1, 3])
 async def test_of_many_submits_at_once_as_many_are_taken_as_are_allowed(rigs: NewRig, most: int) -> None:
     rig = await limited(rigs, most=most)
@@ -175,7 +175,7 @@ async def test_a_key_sent_again_after_any_crash_keeps_its_slot_and_takes_no_seco
     assert step > 8
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
 async def test_a_submit_that_crashed_and_is_not_repeated_loses_no_slot(rigs: NewRig, applied: bool) -> None:
     rig = await limited(rigs)

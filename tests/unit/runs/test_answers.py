@@ -304,7 +304,7 @@ async def test_of_two_different_answers_to_one_call_one_is_taken(rig: Rig) -> No
         assert (line.approval, type((await rig.run(run_id)).phase)) == (Approval.REFUSED, RunningTools)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("send",), ("work", "send")], ids=["alone", "beside another"])
 @pytest.mark.parametrize("word", [YES, NO], ids=["approved", "refused"])
 async def test_an_answer_that_races_with_the_parking_is_never_lost(
@@ -351,7 +351,7 @@ async def test_an_answer_to_a_run_that_parks_meanwhile_resumes_it(rig: Rig) -> N
         await done(rig, run_id)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("error", [Killed(), StoreUnavailable("gone")], ids=["crash", "outage"])
 async def test_an_answer_that_is_interrupted_can_be_sent_again(rig: Rig, error: BaseException, applied: bool) -> None:

@@ -196,7 +196,7 @@ PREPARED = {
 """By what a batch comes to: what comes before, and the act that is interrupted."""
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @interruptions
 @pytest.mark.parametrize("driver", ["durable", "timer"])
 @pytest.mark.parametrize("status", PREPARED)

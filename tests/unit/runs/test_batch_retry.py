@@ -213,7 +213,7 @@ async def test_a_key_is_of_one_retry_even_when_the_old_batch_is_gone(scripted: R
 
 
 @interruptions
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_retry_sent_again_after_any_interruption_is_one_batch(
     scripted: Rig, error: BaseException, applied: bool
 ) -> None:
@@ -253,7 +253,7 @@ async def test_a_retry_that_crashed_and_is_not_repeated_leaves_nothing(scripted:
     assert scripted.tables.rows(Table.DUE) == []
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_batch_that_is_deleted_at_any_moment_of_a_retry_is_copied_whole_or_not_at_all(scripted: Rig) -> None:
     batch = await ended(scripted, LONG, BAD)
     host = Driver(scripted)

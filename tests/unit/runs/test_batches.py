@@ -146,7 +146,7 @@ async def test_a_run_that_fails_or_is_cut_short_counts_as_such(scripted: Rig) ->
 
 
 @interruptions
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_key_sent_again_after_any_interruption_is_one_batch(
     scripted: Rig, error: BaseException, applied: bool
 ) -> None:
@@ -247,7 +247,7 @@ async def test_a_crash_after_any_write_makes_no_second_run_and_no_second_create(
     await deaths_of_a_story(either, range(1, 1_000), applied=applied)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_crash_after_some_writes_makes_no_second_run_and_no_second_create(scripted: Rig) -> None:
     await deaths_of_a_story(scripted, (*range(5, 50, 4), 1_000), applied=True)
 
@@ -393,7 +393,7 @@ async def test_cancel_before_the_first_wake_runs_nothing(scripted: Rig) -> None:
     assert await scripted.model.log() == []
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_cancel_at_any_moment_of_a_wake_leaves_no_run_behind(scripted: Rig) -> None:
     rig = scripted
     await rig.model.script("slow", [{"text": "late", "think": 10_000}])
@@ -419,7 +419,7 @@ async def test_a_cancel_at_any_moment_of_a_wake_leaves_no_run_behind(scripted: R
     assert at > 10
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_deletion_at_any_moment_of_a_wake_leaves_no_run_behind(scripted: Rig) -> None:
     rig = scripted
     await rig.model.script("slow", [{"text": "late", "think": 10_000}])

@@ -277,7 +277,7 @@ async def test_two_that_follow_the_same_at_once_are_its_next_and_a_branch(rig: R
     assert len({run.request.session_id for run in found}) == 5
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [None, "key"])
 async def test_whoever_is_faster_at_whatever_step_nothing_is_lost_or_refused(rig: Rig, key: str | None) -> None:
     for step in range(1, 100):
@@ -300,7 +300,7 @@ async def test_whoever_is_faster_at_whatever_step_nothing_is_lost_or_refused(rig
     }
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @interruptions
 async def test_a_branch_that_was_cut_off_anywhere_is_one_when_its_key_comes_again(
     rig: Rig, error: BaseException, applied: bool, monkeypatch: pytest.MonkeyPatch
@@ -328,7 +328,7 @@ async def test_a_branch_that_was_cut_off_anywhere_is_one_when_its_key_comes_agai
     assert step > 12
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_what_is_deleted_while_a_branch_copies_it_is_there_as_a_whole_or_not_at_all(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

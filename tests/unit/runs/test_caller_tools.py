@@ -291,7 +291,7 @@ async def test_without_the_run_that_called_nothing_waits(rig: Rig) -> None:
 
 
 @interruptions
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_whatever_interrupts_them_the_calls_are_handed_over_once_and_answered_once(
     rig: Rig, error: BaseException, applied: bool
 ) -> None:

@@ -176,7 +176,7 @@ async def test_the_host_finishes_a_deletion_without_being_asked_again(
     assert rig.tables.rows(Table.DUE) == []
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @kinds
 @interruptions
 async def test_a_deletion_that_is_interrupted_anywhere_is_finished_all_the_same(
@@ -209,7 +209,7 @@ async def test_a_deletion_that_is_interrupted_anywhere_is_finished_all_the_same(
 
 
 @interruptions
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_what_a_tombstone_owes_is_paid_whatever_interrupts_the_wakes(
     rigs: NewRig, error: BaseException, applied: bool
 ) -> None:
@@ -342,7 +342,7 @@ async def test_a_copy_that_cannot_be_deleted_is_tried_until_it_is(rig: Rig, faul
     await nothing_left(rig, run_id)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_run_of_any_number_of_responses_can_be_deleted(rig: Rig) -> None:
     run_id = await an_ended_run(rig)
     stored = await rig.app.ports.runs.load(run_id)
@@ -357,7 +357,7 @@ async def test_a_run_of_any_number_of_responses_can_be_deleted(rig: Rig) -> None
     assert (await rig.run(run_id)).chain.response_ids == ()
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_copy_that_cannot_be_deleted_keeps_no_other(rig: Rig) -> None:
     await rig.model.script("s", [*TURNS[:1] * 19, TURNS[1]])
     run = await rig.run_to_end()
@@ -372,7 +372,7 @@ async def test_a_copy_that_cannot_be_deleted_keeps_no_other(rig: Rig) -> None:
     await nothing_left(rig, run.id)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_copies_that_none_of_a_wake_could_delete_go_behind_the_others(rig: Rig) -> None:
     await rig.model.script("s", [*TURNS[:1] * 19, TURNS[1]])
     before = (await rig.run_to_end()).chain.response_ids
@@ -577,7 +577,7 @@ async def test_a_deleted_session_is_gone_at_once_and_all_of_it_in_the_end(rig: R
         pytest.param(False, Killed(), False, id="crash, left to the host"),
     ],
 )
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_session_s_deletion_that_is_interrupted_anywhere_is_finished(
     rig: Rig, again: bool, error: BaseException, applied: bool
 ) -> None:
@@ -636,7 +636,7 @@ async def test_a_session_that_is_not_there_is_no_work(rig: Rig) -> None:
     assert await delete_session(rig.app.ports, "0" * 32) == []
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_submit_that_races_with_the_end_of_its_session_leaves_no_run_alive(rig: Rig) -> None:
     await rig.model.script("next", [{"stuck": True}])
     at, happened = 0, True
@@ -782,7 +782,7 @@ async def test_keys_go_after_a_day(rig: Rig) -> None:
 
 
 @interruptions
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_retention_that_is_interrupted_is_finished_by_the_next(
     rigs: NewRig, error: BaseException, applied: bool
 ) -> None:

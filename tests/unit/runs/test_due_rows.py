@@ -125,7 +125,7 @@ async def test_a_command_that_changes_nothing_writes_nothing(timer: Rig, command
     assert (await timer.app.ports.due.get(run_id), await timer.app.ports.runs.load(run_id)) == before
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["parked", "pending", "cancelled", "delivering"])
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_no_command_in_any_phase_dates_a_run_later(
@@ -148,7 +148,7 @@ async def test_no_command_in_any_phase_dates_a_run_later(
         assert await due_of(timer, run_id) <= before
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [same_answer, other_answer, same_submit, deliver_again, webhook])
 async def test_a_run_is_polled_and_meets_its_deadline_however_often_a_command_comes(
     timer: Rig, command: Command

@@ -331,7 +331,7 @@ async def test_a_cancel_that_does_not_get_through_is_repeated_while_the_status_s
     assert [known.status for known in await rig.model.responses()] == ["cancelled"]
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_cancel_that_never_gets_through_is_given_up_after_a_day(rig: Rig) -> None:
     await rig.model.script("s", [{"stuck": True, "on_cancel": 400}])
     run_id = await rig.start()

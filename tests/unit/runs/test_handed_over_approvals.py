@@ -132,7 +132,7 @@ async def replayed(rig: Rig, run: Run) -> list[str]:
     return kinds({"input": await conversation.messages(rig.app.ports, anew, agent)})
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [["wire"], ["wire", "send"]], ids=["one of two", "both"])
 async def test_a_call_that_is_declined_while_the_others_are_settled_has_its_output(rig: Rig, names: list[str]) -> None:
     """The provider takes the outputs of all calls of a turn, or none."""
@@ -245,7 +245,7 @@ async def test_a_run_of_the_native_api_waits_as_ever(rig: Rig) -> None:
 
 
 @interruptions
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_whatever_interrupts_it_an_approved_call_is_made_once(
     rig: Rig, error: BaseException, applied: bool, tmp_path: Path
 ) -> None:

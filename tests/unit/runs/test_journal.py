@@ -152,7 +152,7 @@ def a_long_history(turns: int, code: str) -> Run:
     return run
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["x", "rate_limit_exceeded", "é" * 300, "\U0001f600" * 200, '"\\' * 200])
 @pytest.mark.parametrize("turns", [1, 20, 50, 1_000])
 def test_it_has_room_for_any_number_of_lines_and_loses_neither_end_nor_count(turns: int, code: str) -> None:

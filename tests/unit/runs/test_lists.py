@@ -281,7 +281,7 @@ PREPARED = {
 """By the status that a run comes to: what comes before, and the act that is interrupted."""
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @interruptions
 @pytest.mark.parametrize("driver", ["durable", "timer"])
 @pytest.mark.parametrize("status", PREPARED)
@@ -304,7 +304,7 @@ async def runs_of(rig: Rig) -> list[Any]:
     return [await rig.run(f"run_{row.partition}_{int(row.key[4:])}") for row in rows_of(rig, "run")]
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @interruptions
 @pytest.mark.parametrize("driver", ["durable", "timer"])
 async def test_a_repair_that_is_interrupted_is_made_by_the_next_sweep(

@@ -193,7 +193,7 @@ async def test_who_lost_all_races_for_a_session_logs_no_error(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("driver", ["durable", "timer"])
 async def test_a_session_of_very_many_runs_is_deleted_in_pieces_within_minutes(rigs: NewRig, driver: str) -> None:
     rig = await rigs(driver=driver)

@@ -77,7 +77,7 @@ async def scripted(rig: Rig) -> Rig:
 
 @interruptions
 @pytest.mark.parametrize("begun", [False, True], ids=["new_session", "next_run"])
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_key_sent_again_after_any_interruption_is_one_run(
     scripted: Rig, begun: bool, error: BaseException, applied: bool
 ) -> None:
@@ -284,7 +284,7 @@ class Gate:
 
 @pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "bare"])
 @pytest.mark.parametrize("first", range(2, 9))
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_two_requests_for_the_next_run_at_any_interleaving_are_one_run_and_one_409(
     rigs: NewRig, first: int, keyed: bool
 ) -> None:

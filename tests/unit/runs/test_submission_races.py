@@ -63,7 +63,7 @@ async def both(rig: Rig, request: Callable[[], Awaitable[Submitted]], first: int
 
 
 @pytest.mark.parametrize("first", range(2, 8))
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_one_key_twice_at_once_in_a_session_holds_one_slot(rigs: NewRig, first: int) -> None:
     rig = await rigs(max_active_runs=3)
     await rig.model.script("s", [{"text": "done"}])
@@ -85,7 +85,7 @@ async def test_one_key_twice_at_once_in_a_session_holds_one_slot(rigs: NewRig, f
     assert step > 1
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("keyed", [True, False])
 async def test_a_session_whose_earlier_run_is_deleted_meanwhile_takes_its_next_run(rigs: NewRig, keyed: bool) -> None:
     rig = await rigs(max_active_runs=3)
@@ -114,7 +114,7 @@ async def test_a_session_whose_earlier_run_is_deleted_meanwhile_takes_its_next_r
 
 
 @pytest.mark.parametrize("first", range(2, 14))
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_one_key_twice_at_once_while_an_earlier_run_is_deleted_is_one_run(rigs: NewRig, first: int) -> None:
     rig = await rigs(max_active_runs=3)
     await rig.model.script("s", [{"text": "done"}])
@@ -223,7 +223,7 @@ async def test_a_process_that_dies_with_its_claim_written_delays_the_run_by_the_
     assert len(await rig.model.creates()) == 1
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [False, True], ids=["new_session", "next_run"])
 async def test_a_submit_whose_run_was_begun_and_deleted_meanwhile_is_told_so_and_leaves_nothing(
     rigs: NewRig, begun: bool
@@ -278,7 +278,7 @@ def rows_of_batches(rig: Rig) -> list[Row]:
     return [row for row in rig.tables.rows(Table.BATCHES) if row.key == "batch"]
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_a_batch_that_was_begun_and_deleted_meanwhile_is_told_so_and_leaves_nothing(rig: Rig) -> None:
     await rig.model.script("s", [{"text": "done"}])
     host = Driver(rig)

@@ -310,7 +310,7 @@ def test_a_slot_is_released_unless_it_is_kept_and_all_went_well() -> None:
     limit.acquire("a")
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 async def test_viewers_who_come_go_and_dawdle_as_they_like_all_have_the_text_once(
     late: LiveRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -301,7 +301,7 @@ def test_a_stream_is_one_that_openais_own_helper_takes(name: str) -> None:
     )
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @EACH
 def test_a_stream_cut_anywhere_goes_on_exactly_there_whenever_it_is_taken_up(name: str) -> None:
     shape = SHAPES[name]
@@ -329,7 +329,7 @@ def test_an_event_has_the_same_number_for_each_viewer_of_its_attempt(name: str) 
         assert rest == streamed[cut:]
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_numbers_of_every_kind_may_be_sent_and_none_breaks_anything() -> None:
     for name, shape in SHAPES.items():
         numbers = {event["sequence_number"] for _, event in shape.streamed(shape.writer())}
@@ -407,7 +407,7 @@ def test_a_structured_result_is_told_when_it_is_certain() -> None:
     assert [event["delta"] for _, event in shape.streamed(shape.writer()) if "delta" in event] == ["{}"]
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [40_001, 10_000_019, LONGEST + 77])
 def test_a_long_text_is_told_and_taken_up_exactly(length: int) -> None:
     words = ("".join(chr(97 + n % 26) for n in range(9_973)) * (length // 9_973 + 1))[:length]

@@ -57,7 +57,7 @@ def a_shape(chance: random.Random) -> Shape:
     return Shape(attempts, turns, status)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(10))
 def test_a_random_run_is_told_right_to_whoever_reads_it(part: int) -> None:
     for seed in range(part * 60, part * 60 + 60):

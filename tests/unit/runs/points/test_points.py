@@ -110,8 +110,9 @@ async def test_every_effect_has_a_named_point(stage: Stage) -> None:
     assert sites <= effect_sites()
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize(
+    "driver", [DRIVERS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in DRIVERS[1:])]
+)
 async def test_a_death_at_each_named_point_changes_nothing(stage: Stage, driver: str) -> None:
     """Once at each point: the first time that the shortest story with it comes by."""
     shortest: dict[str, Told] = {}

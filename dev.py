@@ -22,6 +22,8 @@ from local.packaging.javascript import build_javascript
 from local.packaging.lock import update_locks, update_node_locks
 from local.packaging.package import PYTHON_VERSION, build_package, report
 from local.packaging.page import VENDOR, make_vendor
+from local.packaging.profiles import BACKENDS, DEFAULT, PROFILE_VARIABLE, find_profile, use_profile
+from local.packaging.profiles import report as report_profile
 from local.packaging.python_client import build_wheel
 from local.prove.command import add_prove_options, prove
 from local.stack import StackError
@@ -44,10 +46,18 @@ def package(options: argparse.Namespace) -> int:
     """Build what can be deployed as it is."""
     python = ensure_venv(options.venv)
     print_now(f"- packing for Linux x86-64 and Python {options.python_version}")
-    bytecode = not options.no_bytecode
-    print_now(
-        report(build_package(python, options.out, version=options.python_version, bytecode=bytecode, say=print_now))
+    profile = find_profile(options.profile)
+    built = build_package(
+        python,
+        options.out,
+        version=options.python_version,
+        bytecode=not options.no_bytecode,
+        profile=profile,
+        backend=options.backend,
+        say=print_now,
     )
+    print_now(report(built))
+    print_now(report_profile(profile, options.backend or profile.backend))
     print_now(f"Python client: {build_wheel(python, options.out.parent)}")
     print_now(f"JavaScript client: {build_javascript(find_node(options.venv), options.out.parent)}")
     return 0
@@ -66,7 +76,7 @@ def port_number(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="dev.py", description=__doc__)
-    commands = top.add_subparsers(required=True, metavar="run|test|check|prove|lock|package|bench")
+    commands = top.add_subparsers(required=True, metavar="run|test|check|prove|lock|profile|package|bench")
 
     def add(name: str, action: Callable[[argparse.Namespace], int], text: str, more: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text}. {more}")
@@ -107,6 +117,16 @@ def parser() -> argparse.ArgumentParser:
     command = add("lock", lock, "write every lock file anew", what)
     command.add_argument("--upgrade", action="store_true", help="take the newest versions that the .in files allow")
 
+    def add_backend(command: argparse.ArgumentParser) -> None:
+        kept = "where orchestrations are kept: storage, or the Durable Task Scheduler (default: the profile's)"
+        command.add_argument("--backend", choices=BACKENDS, help=kept)
+
+    what = "Prints what is to be set beside it. azd calls this before it packs."
+    command = add("profile", use_profile, "write host.json as a profile of infra/profiles.json has it", what)
+    given = f"small, medium or large (default: {PROFILE_VARIABLE}, else {DEFAULT})"
+    command.add_argument("name", nargs="?", metavar="NAME", help=given)
+    add_backend(command)
+
     what = (
         "A folder and a zip with all dependencies, for `func azure functionapp publish --no-build`; the client's wheel."
     )
@@ -118,6 +138,9 @@ def parser() -> argparse.ArgumentParser:
     version = f"the app's Python in Azure (default: {PYTHON_VERSION})"
     command.add_argument("--python-version", default=PYTHON_VERSION, metavar="3.N", help=version)
     command.add_argument("--no-bytecode", action="store_true", help="leave the bytecode out: smaller, slower to start")
+    chosen = f"small, medium or large: whose host.json goes into the package (default: {DEFAULT})"
+    command.add_argument("--profile", default=DEFAULT, metavar="NAME", help=chosen)
+    add_backend(command)
 
     what = "Side by side in one run, in an environment with the peers; exits with 1 when one of them did not run."
     command = add("bench", bench, "measure the app beside what a user would pick instead", what)

@@ -80,13 +80,25 @@ param openAiCapacity int = 50
 
 // --- the app ---
 
-@description('What wakes the runs: an orchestration for each, or one sweep.')
-@allowed(['durable', 'timer'])
-param driver string = 'durable'
+@description('Size of the deployment: profiles.json says what each is. host.json in the package must be of the same one, which azure.yaml sees to.')
+@allowed(['small', 'medium', 'large'])
+param profile string = 'medium'
 
-@description('Memory of an instance in MB. 512 and 4096: not deployed yet.')
-@allowed([512, 2048, 4096])
-param instanceMemoryMB int = 2048
+@description('What wakes the runs: an orchestration for each, or one sweep. Empty: what the profile says.')
+@allowed(['', 'durable', 'timer'])
+param driver string = ''
+
+@description('Where orchestrations are kept: `storage` (queues and tables of the account), or `scheduler` (a Durable Task Scheduler of its own). Empty: what the profile says. `scheduler`: not tried.')
+@allowed(['', 'storage', 'scheduler'])
+param durableBackend string = ''
+
+@description('Kind of the scheduler: billed by action, or by the month. Not tried.')
+@allowed(['Consumption', 'Dedicated'])
+param schedulerSku string = 'Consumption'
+
+@description('Memory of an instance in MB. 0: what the profile says. 512 and 4096: not deployed yet.')
+@allowed([0, 512, 2048, 4096])
+param instanceMemoryMB int = 0
 
 @description('Most instances at once. Some regions may refuse less than 40.')
 @minValue(1)
@@ -98,15 +110,15 @@ param maximumInstanceCount int = 40
 @maxValue(1000)
 param httpConcurrency int = 32
 
-@description('Instances that are always ready for HTTP, billed all the time. Not deployed yet.')
-@minValue(0)
+@description('Instances that are always ready for HTTP, billed all the time. -1: what the profile says. Not deployed yet.')
+@minValue(-1)
 @maxValue(20)
-param alwaysReadyHttp int = 0
+param alwaysReadyHttp int = -1
 
-@description('Instances that are always ready for wakes, billed all the time. Not deployed yet.')
-@minValue(0)
+@description('Instances that are always ready for wakes, billed all the time. -1: what the profile says. Not deployed yet.')
+@minValue(-1)
 @maxValue(20)
-param alwaysReadyDurable int = 0
+param alwaysReadyDurable int = -1
 
 @description('Origins of web pages that may call the app, separated by commas, e.g. `https://app.example.com`. Not deployed yet.')
 param corsOrigins string = ''
@@ -134,6 +146,9 @@ param deployerId string = ''
 param deployerType string = 'User'
 
 // --- storage and logs ---
+
+@description('The rows are in a storage account of their own, apart from the task hub. Not deployed yet.')
+param separateRowStorage bool = false
 
 @description('Storage is reached through private endpoints alone, and the app is in a virtual network of its own. The app itself and the model stay on public names. Not deployed yet.')
 param privateNetwork bool = false
@@ -166,6 +181,10 @@ param alertEmail string = ''
 @maxValue(100000)
 param alertFailures int = 5
 
+var profiles = loadJsonContent('profiles.json')
+var chosen = profiles[profile]
+var usedDriver = empty(driver) ? chosen.driver : driver
+var usesScheduler = (empty(durableBackend) ? chosen.durableBackend : durableBackend) == 'scheduler'
 var token = uniqueString(subscription().id, environmentName, location)
 var groupName = empty(resourceGroupName) ? 'rg-${environmentName}' : resourceGroupName
 var tags = { 'azd-env-name': environmentName }
@@ -228,6 +247,32 @@ module packages 'modules/storage.bicep' = {
   }
 }
 
+module rows 'modules/storage.bicep' = if (separateRowStorage) {
+  name: 'rows'
+  scope: group
+  params: {
+    name: 'strow${token}'
+    location: location
+    tags: tags
+    sku: storageSku
+    container: ''
+    isPrivate: privateNetwork
+  }
+}
+
+module scheduler 'modules/durable-task-scheduler.bicep' = if (usesScheduler) {
+  name: 'scheduler'
+  scope: group
+  params: {
+    name: 'dts-${token}'
+    location: location
+    tags: tags
+    sku: schedulerSku
+    hubName: chosen.hubName
+    principalId: identity.outputs.principalId
+  }
+}
+
 module network 'modules/network.bicep' = if (privateNetwork) {
   name: 'network'
   scope: group
@@ -249,6 +294,18 @@ module storageEndpoints 'modules/private-endpoints.bicep' = if (privateNetwork) 
     tags: tags
     subnetId: network!.outputs.endpointsSubnetId
     services: storageServices
+  }
+}
+
+module rowsEndpoint 'modules/private-endpoints.bicep' = if (privateNetwork && separateRowStorage) {
+  name: 'rows-endpoint'
+  scope: group
+  params: {
+    storageName: rows!.outputs.name
+    location: location
+    tags: tags
+    subnetId: network!.outputs.endpointsSubnetId
+    services: ['table']
   }
 }
 
@@ -307,6 +364,18 @@ module storageAccess 'modules/storage-access.bicep' = {
     principalId: identity.outputs.principalId
     principalType: 'ServicePrincipal'
     storageName: storage.outputs.name
+    tablesOnly: false
+  }
+}
+
+module rowsAccess 'modules/storage-access.bicep' = if (separateRowStorage) {
+  name: 'rows-access'
+  scope: group
+  params: {
+    principalId: identity.outputs.principalId
+    principalType: 'ServicePrincipal'
+    storageName: rows!.outputs.name
+    tablesOnly: true
   }
 }
 
@@ -317,6 +386,18 @@ module deployerAccess 'modules/storage-access.bicep' = if (!empty(deployerId)) {
     principalId: deployerId
     principalType: deployerType
     storageName: storage.outputs.name
+    tablesOnly: false
+  }
+}
+
+module deployerRowsAccess 'modules/storage-access.bicep' = if (separateRowStorage && !empty(deployerId)) {
+  name: 'deployer-rows-access'
+  scope: group
+  params: {
+    principalId: deployerId
+    principalType: deployerType
+    storageName: rows!.outputs.name
+    tablesOnly: true
   }
 }
 
@@ -377,6 +458,8 @@ module app 'modules/app.bicep' = {
     identityClientId: identity.outputs.clientId
     deploymentIdentityId: deploymentIdentity.outputs.id
     storageName: storage.outputs.name
+    rowsName: separateRowStorage ? rows!.outputs.name : ''
+    schedulerEndpoint: usesScheduler ? scheduler!.outputs.endpoint : ''
     packagesName: packages.outputs.name
     deploymentContainer: deploymentContainer
     subnetId: privateNetwork ? network!.outputs.appSubnetId : ''
@@ -384,18 +467,27 @@ module app 'modules/app.bicep' = {
     openAiEndpoint: openAi == 'none' ? '' : openAiAccess!.outputs.endpoint
     openAiDeployment: openAiDeployment
     encryptionKeyId: encryptionKey ? textKey!.outputs.keyId : ''
-    driver: driver
-    instanceMemoryMB: instanceMemoryMB
+    driver: usedDriver
+    profileSettings: union(chosen.settings, chosen.sweep[usedDriver])
+    instanceMemoryMB: instanceMemoryMB == 0 ? chosen.instanceMemoryMB : instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     httpConcurrency: httpConcurrency
-    alwaysReadyHttp: alwaysReadyHttp
-    alwaysReadyDurable: alwaysReadyDurable
+    alwaysReadyHttp: alwaysReadyHttp < 0 ? chosen.alwaysReadyHttp : alwaysReadyHttp
+    alwaysReadyDurable: alwaysReadyDurable < 0 ? chosen.alwaysReadyDurable : alwaysReadyDurable
     corsOrigins: corsOrigins
     publicBaseUrl: publicBaseUrl
     byAppService: !empty(authClientId)
     appSettings: appSettings
   }
-  dependsOn: [storageAccess, packageAccess, telemetryAccess, storageEndpoints, packageEndpoint]
+  dependsOn: [
+    storageAccess
+    rowsAccess
+    packageAccess
+    telemetryAccess
+    storageEndpoints
+    rowsEndpoint
+    packageEndpoint
+  ]
 }
 
 module auth 'modules/auth.bicep' = if (!empty(authClientId)) {
@@ -427,4 +519,4 @@ output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_OPENAI_ENDPOINT string = openAi == 'none' ? '' : openAiAccess!.outputs.endpoint
 
 @description('The storage account that holds the rows.')
-output AZURE_STORAGE_ACCOUNT string = storage.outputs.name
+output AZURE_STORAGE_ACCOUNT string = separateRowStorage ? rows!.outputs.name : storage.outputs.name

@@ -112,6 +112,12 @@ class Settings(BaseModel):
     storage_client_id: str | None = Field(
         None, alias="AzureWebJobsStorage__clientId", description="Identity for storage; unset: `AZURE_CLIENT_ID`."
     )
+    table_uri: str | None = Field(
+        None,
+        alias="DORMOUSE_TABLE_SERVICE_URI",
+        description="Table endpoint of another account for the rows, identity-based; the task hub stays where it is. "
+        "Unset: one account for both. Rows are not moved: set it before the first run, or copy the tables first.",
+    )
     table_prefix: str = Field(
         "dormouse",
         alias="DORMOUSE_TABLE_PREFIX",
@@ -432,7 +438,7 @@ class Settings(BaseModel):
             raise PydanticUseDefault
         return value.strip()
 
-    @field_validator("openai_base_url", "azure_openai_endpoint", "storage_table_uri", "public_base_url")
+    @field_validator("openai_base_url", "azure_openai_endpoint", "storage_table_uri", "table_uri", "public_base_url")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
         # No URL library here: a status call should not wait for its import.
@@ -533,7 +539,7 @@ class Settings(BaseModel):
             raise ValueError("DORMOUSE_DEADLINE_SECONDS must be at most DORMOUSE_DEADLINE_MOST_SECONDS")
         if self.poll_first > self.poll_max:
             raise ValueError("DORMOUSE_POLL_FIRST_SECONDS must be at most DORMOUSE_POLL_MAX_SECONDS")
-        by_identity = self.storage_account or self.storage_table_uri
+        by_identity = self.storage_account or self.storage_table_uri or self.table_uri
         if self.storage is not None and not by_identity and not is_connection_string(self.storage):
             raise ValueError("AzureWebJobsStorage must be UseDevelopmentStorage=true or an account's connection string")
         return self

@@ -165,7 +165,7 @@ def open_tables(given: Settings) -> Tables:
 
     # At INFO the client logs four lines a request, which is most of what the log would hold.
     logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
-    endpoint = given.storage_table_uri
+    endpoint = given.table_uri or given.storage_table_uri
     if endpoint is None and given.storage_account is not None:
         # The host takes the account's name alone, too (`AzureWebJobsStorage__accountName`).
         endpoint = f"https://{given.storage_account}.table.core.windows.net"

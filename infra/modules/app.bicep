@@ -21,8 +21,14 @@ param identityClientId string
 @description('Resource id of the identity that stores and fetches the package.')
 param deploymentIdentityId string
 
-@description('Storage account of the rows and the task hub.')
+@description('Storage account of the task hub, and of the rows unless they have one of their own.')
 param storageName string
+
+@description('Storage account of the rows; empty: that of the task hub.')
+param rowsName string
+
+@description('Endpoint of the Durable Task Scheduler; empty: the task hub is in storage.')
+param schedulerEndpoint string
 
 @description('Storage account of the package.')
 param packagesName string
@@ -47,6 +53,9 @@ param encryptionKeyId string
 
 @description('What wakes the runs.')
 param driver string
+
+@description('App settings of the profile; `appSettings` win over them.')
+param profileSettings object
 
 @description('Memory of an instance in MB.')
 param instanceMemoryMB int
@@ -86,7 +95,6 @@ var always = {
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
   AZURE_CLIENT_ID: identityClientId
   PYTHON_ENABLE_INIT_INDEXING: '1'
-  PYTHON_THREADPOOL_THREAD_COUNT: '28'
   DORMOUSE_DRIVER: driver
   DORMOUSE_AUTH: byAppService ? 'appservice' : 'key'
   // So that `/` is the app's, which leads to its page, and not the platform's.
@@ -102,6 +110,12 @@ var signIn = {
 var encryption = {
   DORMOUSE_ENCRYPTION_KEY: encryptionKeyId
 }
+var rowsApart = {
+  DORMOUSE_TABLE_SERVICE_URI: rowStorage.properties.primaryEndpoints.table
+}
+var scheduler = {
+  DURABLE_TASK_SCHEDULER_CONNECTION_STRING: 'Endpoint=${schedulerEndpoint};Authentication=ManagedIdentity;ClientID=${identityClientId}'
+}
 var ownDomain = {
   DORMOUSE_PUBLIC_BASE_URL: publicBaseUrl
 }
@@ -109,6 +123,10 @@ var given = toObject(filter(items(appSettings), each => !empty(each.value)), eac
 
 resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
   name: storageName
+}
+
+resource rowStorage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
+  name: empty(rowsName) ? storageName : rowsName
 }
 
 resource packages 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
@@ -189,6 +207,9 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
   name: 'appsettings'
   properties: union(
     always,
+    profileSettings,
+    empty(rowsName) ? {} : rowsApart,
+    empty(schedulerEndpoint) ? {} : scheduler,
     empty(openAiEndpoint) ? {} : azureOpenAi,
     empty(publicBaseUrl) ? {} : ownDomain,
     empty(encryptionKeyId) ? {} : encryption,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,7 @@ PLATFORM = {
     "AzureWebJobsDisableHomepage": "`/` is no welcome page of the host's: the app's own page begins there",
     "APPLICATIONINSIGHTS_CONNECTION_STRING": "the host's telemetry",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "which identity sends it",
+    "DURABLE_TASK_SCHEDULER_CONNECTION_STRING": "where the Durable Task Scheduler is, and as whom the app reaches it",
     "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID": "the identity that signs the sign-in's requests, in place of a secret",
     "PYTHON_ENABLE_INIT_INDEXING": "streaming HTTP on Python 3.12 and earlier",
     "PYTHON_THREADPOOL_THREAD_COUNT": "the worker's threads, for orchestrators and sync code",
@@ -122,15 +123,11 @@ def place(every: list[BicepFile]) -> tuple[str, int]:
     return every[0].name, 1
 
 
-def threads(host: object) -> int:
-    """How many activities and orchestrators host.json lets an instance run at once."""
-    extensions = host.get("extensions", {}) if isinstance(host, dict) else {}
-    durable = extensions.get("durableTask", {})
-    return sum(int(durable.get(f"maxConcurrent{kind}Functions", 0)) for kind in ("Activity", "Orchestrator"))
+def check(root: Path, every: list[BicepFile], by_profile: Set[str]) -> Iterator[Finding]:
+    """Nothing set that nobody reads, nothing read that is neither set nor has a default, nothing with a key.
 
-
-def check(root: Path, every: list[BicepFile], host: object) -> Iterator[Finding]:
-    """Nothing set that nobody reads, nothing read that is neither set nor has a default, nothing with a key."""
+    `by_profile` are the settings that each profile has.
+    """
     source = "shared/settings.py"
     settings = known((root / source).read_text("utf-8"))
     given = assigned(every)
@@ -149,12 +146,8 @@ def check(root: Path, every: list[BicepFile], host: object) -> Iterator[Finding]
     for name, setting in settings.items():
         if setting.required and name not in given and not name.startswith(BY_PLATFORM):
             yield Finding(source, setting.line, f"{name} has no default and no template sets it")
-    for name in sorted(NEEDED - set(given)):
+    for name in sorted(NEEDED - set(given) - by_profile):
         yield Finding(*place(every), f"{name} is needed in Azure and not set")
-    if "PYTHON_THREADPOOL_THREAD_COUNT" in given:
-        file, where, value = given["PYTHON_THREADPOOL_THREAD_COUNT"]
-        if int(next(strings(value), "0")) < threads(host):
-            yield Finding(file.name, line(where), f"host.json runs up to {threads(host)} functions on these threads")
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from local.infra import appsettings, model, project, setting_lines, templates
+from local.infra import appsettings, model, profiles, project, setting_lines, templates
 from local.infra.findings import Finding
 
 
@@ -16,7 +16,8 @@ def check(root: Path) -> list[Finding]:
     found += [*templates.check(root, every), *project.package(root), *project.actions(root)]
     if every:
         found += [
-            *appsettings.check(root, every, host),
+            *profiles.check(root, every[0], host),
+            *appsettings.check(root, every, profiles.settings_of_all(root)),
             *setting_lines.check(root, every),
             *appsettings.authentication(root, every),
             *model.check(every[0]),

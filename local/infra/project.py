@@ -19,6 +19,8 @@ from local.infra.findings import Finding, line_of
 from local.packaging.azdignore import AzdIgnore
 from local.packaging.funcignore import FuncIgnore, published_files
 
+HOOK = "dev.py profile"
+"""What azd must run before it packs: host.json goes with the profile that the templates are deployed with."""
 AZD = ">= 1.23.13"
 """Older versions leave out of the package whatever a line with `!` names (Azure/azure-dev#7311)."""
 MUST_SHIP = ("function_app.py", "host.json", "requirements.txt")
@@ -115,6 +117,9 @@ def azd(root: Path, every: list[BicepFile]) -> Iterator[Finding]:
             yield Finding("azure.yaml", number, f"no template has the tag `azd-service-name: {name}`")
         if service.get("host") != "function" or service.get("language") != "python":
             yield Finding("azure.yaml", number, f"service {name!r} must have host function and language python")
+        hook = service.get("hooks", {}).get("prepackage", {})
+        if not all(str(hook.get(system, {}).get("run", "")).endswith(HOOK) for system in ("posix", "windows")):
+            yield Finding("azure.yaml", number, f"service {name!r} must run `{HOOK}` before it is packed")
         if not (root / service.get("project", "") / "host.json").is_file():
             yield Finding("azure.yaml", number, f"service {name!r}: its project has no host.json")
     for name in sorted(set(tags) - set(services)):

@@ -21,6 +21,7 @@ ROLES = {
     "Storage Table Data Contributor": "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
     "Monitoring Metrics Publisher": "3913510d-42f4-4e42-8a64-420c390055eb",
     "Cognitive Services OpenAI User": "5e0bd9bd-7b93-4f28-af87-19fc36ad61bd",
+    "Durable Task Data Contributor": "0ad04412-c4d5-4796-b79c-f76d14c8d402",
     "Key Vault Crypto User": "12338af0-0e69-4776-bea7-57ae8d297424",
 }
 """The roles that the identities need, no more and no fewer, with Azure's ids for them."""
@@ -64,6 +65,7 @@ FUNCTIONS = frozenset(
         "join",
         "last",
         "length",
+        "loadJsonContent",
     }
     | {"map", "max", "min", "replace", "resourceGroup", "resourceId", "split", "startsWith", "string", "subscription"}
     | {

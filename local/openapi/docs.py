@@ -1,4 +1,4 @@
-"""The tables and drawings of the pages in docs/, from the code: settings, errors, the life of a run, OpenAI clients."""
+"""The tables and drawings of the pages in docs/, made from the code and from infra/profiles.json."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from local import ROOT
-from local.openapi import clients
+from local.openapi import clients, deployment
 from local.openapi.phases import drawings
+from local.packaging.profiles import DEFAULT, find_profile, host_json_of
 from shared import errors
 from shared.errors import DormouseError
 from shared.settings import Settings
@@ -22,6 +23,7 @@ SETTINGS = ROOT / "docs" / "settings.md"
 HTTP = ROOT / "docs" / "http.md"
 LIFE = ROOT / "docs" / "life.md"
 CLIENTS = ROOT / "docs" / "clients.md"
+DEPLOY = ROOT / "docs" / "deploy.md"
 BEGIN, END = "<!-- begin: written by local/openapi/docs.py -->", "<!-- end -->"
 
 
@@ -53,13 +55,19 @@ def errors_table() -> str:
     return "\n".join(["| status | `code` | what it says |", "|---|---|---|", *lines, "", ""])
 
 
-PAGES: Mapping[Path, Callable[[], str]] = {SETTINGS: table, HTTP: errors_table, LIFE: drawings, CLIENTS: clients.table}
+PAGES: Mapping[Path, Callable[[], str]] = {
+    SETTINGS: table,
+    HTTP: errors_table,
+    LIFE: drawings,
+    CLIENTS: clients.table,
+    DEPLOY: deployment.table,
+}
 """The pages, and what is written into each."""
 
 
 def host_values(node: Any = None, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every value of host.json by its path, as the page spells it."""
-    node = json.loads((ROOT / "host.json").read_text("utf-8")) if node is None else node
+    """Every value of host.json as it ships by its path, as the page spells it."""
+    node = json.loads(host_json_of(ROOT, find_profile(DEFAULT))) if node is None else node
     if not isinstance(node, dict):
         yield path, json.dumps(node)
         return

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from local import ROOT
 from local.packaging.funcignore import packaged_files
+from local.packaging.profiles import Profile, host_json_of
 from local.packaging.uv import run_uv
 from local.stack.child import StackError
 
@@ -48,11 +49,14 @@ def build_package(
     app: Path = ROOT,
     version: str = PYTHON_VERSION,
     bytecode: bool = True,
+    profile: Profile | None = None,
+    backend: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Package:
     """Build the package for Linux on x86-64 and CPython `version` in `folder`, and as a zip beside it.
 
-    `python` belongs to a virtual environment with uv. A package that is there already is replaced.
+    `python` belongs to a virtual environment with uv. A package that is there already is replaced. With a `profile`
+    the package has its host.json, and `backend` is another than the profile's; else host.json is the app's.
 
     Raises:
         StackError: `folder` holds something else, or the dependencies cannot be had.
@@ -69,6 +73,8 @@ def build_package(
     for file in files:
         (scratch / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(app / file, scratch / file)
+    if profile is not None:
+        (scratch / "host.json").write_text(host_json_of(app, profile, backend), "utf-8")
     app_size = _size(scratch)
     install(python, scratch / "requirements.txt", scratch / PACKAGES, version)
     source_size = _size(scratch)

@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 from openai import AsyncOpenAI
 
+from local import ROOT
 from local.model.control import ModelControl
 from local.stack import Azurite, FunctionsHost, ScriptedModel
 from tests.acceptance.client import AGAINST, Api
@@ -71,6 +72,7 @@ class Stack:
         args: Sequence[str] = (),
         python: str | Path = sys.executable,
         module: str = "tests.acceptance.launch",
+        app_dir: Path = ROOT,
         **env: str,
     ) -> FunctionsHost:
         """Start a host on this stack's storage, wait until it is ready. Stopped at the end of the test."""
@@ -78,6 +80,7 @@ class Stack:
         host = FunctionsHost(
             python=python,
             module=module,
+            app_dir=app_dir,
             args=["--movable-clock", *args],
             env={
                 "AzureWebJobsStorage": self.azurite.connection_string,

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from local.model.control import ModelControl
-from local.stack import Azurite, FunctionsHost, ScriptedModel, port_is_free
+from local.stack import Azurite, FunctionsHost, ScriptedModel, free_port, port_is_free
 from tests.acceptance.client import TERMINAL, Api
 from tests.acceptance.conftest import QUICK, move_clock
 
@@ -218,6 +218,16 @@ def start(
             return host.start().wait_ready()
 
         yield go
+
+
+async def test_rows_are_in_an_account_of_their_own_where_one_is_named(
+    start: Start, keyless_azurite: KeylessAzurite
+) -> None:
+    # Nobody listens where the hub's account would be.
+    elsewhere = {"AzureWebJobsStorage__tableServiceUri": f"https://127.0.0.1:{free_port()}/hub"}
+    async with Api(start(DORMOUSE_TABLE_SERVICE_URI=keyless_azurite.table_uri, **elsewhere).url) as api:
+        run = await api.finished(await api.start(STORY))
+    assert run["status"] == "completed", run
 
 
 async def test_runs_complete_with_tokens_alone_and_few_of_them(

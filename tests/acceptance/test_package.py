@@ -19,6 +19,7 @@ import pytest
 from local import ROOT
 from local.packaging.funcignore import published_files
 from local.packaging.package import PACKAGES, build_package
+from local.packaging.profiles import find_profile, profile_in
 from local.packaging.uv import run_uv
 from local.stack import Azurite, FunctionsHost, ScriptedModel, machine_environment
 from tests.acceptance.client import Api
@@ -138,11 +139,13 @@ async def test_what_is_published_serves_a_run(published: Path, python: Path, ser
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="the package holds binaries for Linux on x86-64"
 )
 async def test_the_ready_package_serves_a_run_with_nothing_installed(serve: Serve, tmp_path: Path) -> None:
-    package = build_package(Path(sys.executable), tmp_path / "package", version=HERE)
+    small = find_profile("small")
+    package = build_package(Path(sys.executable), tmp_path / "package", version=HERE, profile=small)
     assert package.compiled_by == sys.executable
     with zipfile.ZipFile(package.archive) as pack:
         pack.extractall(tmp_path / "unpacked")
     unpacked = tmp_path / "unpacked"
+    assert profile_in(json.loads((unpacked / "host.json").read_text("utf-8"))) == (small, "storage")
     host = serve(
         unpacked,
         empty_venv(tmp_path / "venv"),

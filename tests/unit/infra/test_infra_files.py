@@ -10,7 +10,11 @@ import yaml
 from local import ROOT
 from local.infra.appsettings import NEEDED, PLATFORM, assigned, known
 from local.infra.bicep import literal, properties, text
+from local.infra.profiles import settings_of_all
 from local.infra.templates import ROLES, files
+from local.packaging.profiles import DEFAULT, find_profile
+
+MEDIUM = find_profile(DEFAULT)
 
 
 def test_every_action_is_pinned_by_the_digest_of_a_commit() -> None:
@@ -83,7 +87,7 @@ def test_each_setting_that_is_set_is_read_by_the_code_or_the_platform() -> None:
     settings = known((ROOT / "shared/settings.py").read_text("utf-8"))
     given = assigned(files(ROOT))
     assert set(given) <= set(settings) | set(PLATFORM)
-    assert set(given) >= NEEDED
+    assert set(given) | settings_of_all(ROOT) >= NEEDED
     secret = [name for name in given if name.endswith(("_KEY", "_SECRET"))]
     assert secret == ["DORMOUSE_ENCRYPTION_KEY"], "which is the id of a key in Key Vault, and no secret"
 
@@ -129,6 +133,12 @@ def test_who_deploys_is_given_the_data_roles_of_the_rows() -> None:
         "principalId": "deployerId",
         "principalType": "deployerType",
         "storageName": "storage.outputs.name",
+        "tablesOnly": "false",
+    }
+    assert module_of_main("deployerRowsAccess") == {
+        **module_of_main("deployerAccess"),
+        "storageName": "rows!.outputs.name",
+        "tablesOnly": "true",
     }
 
 
@@ -166,7 +176,10 @@ def test_the_printed_az_commands_set_what_the_templates_set() -> None:
     made_by_az = {"APPLICATIONINSIGHTS_CONNECTION_STRING"}
     defaults_will_do = {"DORMOUSE_AUTH", "DORMOUSE_DRIVER"}
     only_with_sign_in = {"OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID"}
-    assert printed == NEEDED - made_by_az - defaults_will_do - only_with_sign_in
+    only_with_a_scheduler = {"DURABLE_TASK_SCHEDULER_CONNECTION_STRING"}
+    assert printed == NEEDED - made_by_az - defaults_will_do - only_with_sign_in - only_with_a_scheduler
+    assert f"PYTHON_THREADPOOL_THREAD_COUNT={MEDIUM.settings['PYTHON_THREADPOOL_THREAD_COUNT']} " in block
+    assert f"--instance-memory {MEDIUM.memory} " in page
 
 
 def test_the_printed_registration_is_given_tokens_of_the_issuer_that_is_trusted() -> None:
@@ -179,5 +192,5 @@ def test_the_printed_registration_is_given_tokens_of_the_issuer_that_is_trusted(
 def test_the_printed_az_commands_assign_the_roles_of_the_templates() -> None:
     page = (ROOT / "infra/README.md").read_text("utf-8")
     commands = page.split("## `func azure functionapp publish`")[1]
-    only_with_a_key = {"Key Vault Crypto User"}
-    assert [role for role in ROLES if f'"{role}"' not in commands and role not in only_with_a_key] == []
+    only_if_asked_for = {"Key Vault Crypto User", "Durable Task Data Contributor"}
+    assert [role for role in ROLES if f'"{role}"' not in commands and role not in only_if_asked_for] == []

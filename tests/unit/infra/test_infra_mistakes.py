@@ -31,6 +31,7 @@ AUTH, ROLES, MONITORING = (
     "infra/modules/storage-access.bicep",
     "infra/modules/monitoring.bicep",
 )
+PROFILES = "infra/profiles.json"
 TELEMETRY, PARAMETERS = "infra/modules/telemetry-access.bicep", "infra/main.parameters.json"
 SETTINGS = "shared/settings.py"
 
@@ -93,7 +94,7 @@ MISTAKES = {
         STORAGE, "@description('Redundancy.')\n", "", "has no @description", at="param sku"
     ),
     "a default is not allowed": Mistake(
-        MAIN, "instanceMemoryMB int = 2048", "instanceMemoryMB int = 1024", "not among its @allowed", at="int = 1024"
+        MAIN, "instanceMemoryMB int = 0", "instanceMemoryMB int = 1024", "not among its @allowed", at="int = 1024"
     ),
     "a default breaks its limits": Mistake(
         MAIN, "logRetentionDays int = 30", "logRetentionDays int = 7", "breaks its @minValue", at="int = 7"
@@ -191,7 +192,60 @@ MISTAKES = {
         at="WEBSITE_AUTH_ENABLED",
     ),
     "too few threads": Mistake(
-        APP, "THREAD_COUNT: '28'", "THREAD_COUNT: '4'", "functions on these threads", at="THREAD_"
+        PROFILES,
+        '"PYTHON_THREADPOOL_THREAD_COUNT": "42"',
+        '"PYTHON_THREADPOOL_THREAD_COUNT": "41"',
+        "medium: up to 42 functions",
+        at='"medium"',
+    ),
+    "a profile's driver is none": Mistake(
+        PROFILES, '"driver": "durable"', '"driver": "queue"', 'small: driver cannot be "queue"', at='"small"'
+    ),
+    "a profile's memory is none that the platform has": Mistake(
+        PROFILES, '"instanceMemoryMB": 512', '"instanceMemoryMB": 1024', "small: instanceMemoryMB cannot be 1024"
+    ),
+    "a profile sets what nobody reads": Mistake(
+        PROFILES, "DORMOUSE_PROVIDER_CONCURRENCY", "DORMOUSE_PROVIDER_SLOTS", "small: nothing reads DORMOUSE_PROVIDER_S"
+    ),
+    "a profile has too many partitions": Mistake(
+        PROFILES, '"partitionCount": 16', '"partitionCount": 17', "large: a hub has 1 to 16 partitions", at='"large"'
+    ),
+    "a profile leaves a driver without a sweep": Mistake(
+        PROFILES, '"timer": {', '"timers": {', "small: sweep must say something for each driver"
+    ),
+    "a profile does not set what is needed": Mistake(
+        PROFILES,
+        '"PYTHON_THREADPOOL_THREAD_COUNT": "90"',
+        '"PYTHON_THREADS": "90"',
+        "THREAD_COUNT is needed",
+        said_in=APP,
+    ),
+    "a profile's number is a text": Mistake(
+        PROFILES, '"partitionCount": 1,', '"partitionCount": "1",', "small: a value is of another kind", at='"small"'
+    ),
+    "two profiles share a hub": Mistake(
+        PROFILES, '"hubName": "dormouse16"', '"hubName": "dormouse4"', "cannot have two numbers of partitions", at="hub"
+    ),
+    "a profile is not offered": Mistake(
+        MAIN,
+        "'medium', 'large'",
+        "'medium'",
+        "the profiles of infra/profiles.json are small, medium, large",
+        at="param p",
+    ),
+    "another profile is the default": Mistake(
+        MAIN,
+        "profile string = 'medium'",
+        "profile string = 'small'",
+        "the default profile is medium",
+        at="param profile",
+    ),
+    "the profiles are no JSON": Mistake(PROFILES, "{", "{,", "cannot be read", at="{"),
+    "host.json is that of no profile": Mistake(
+        "host.json", '"partitionCount": 4', '"partitionCount": 5', "is that of no profile", at="{"
+    ),
+    "azd packs without the profile": Mistake(
+        "azure.yaml", "python dev.py profile", "python dev.py check", "must run `dev.py profile`", at="  api:"
     ),
     "the gate redirects": Mistake(AUTH, "'Return401'", "'RedirectToLoginPage'", "must be Return401", at="Redirect"),
     "the gate shuts out liveness": Mistake(
@@ -212,7 +266,7 @@ MISTAKES = {
         "host.json", "00:30:00", "00:10:00", "is not FUNCTION_TIMEOUT_SECONDS", at="functionTimeout"
     ),
     "the hub's name is not valid": Mistake(
-        "host.json", '"hubName": "dormouse"', '"hubName": "dormouse-hub"', "3 to 45 letters and digits", at="hubName"
+        "host.json", '"hubName": "dormouse4"', '"hubName": "dormouse-hub"', "3 to 45 letters and digits", at="hubName"
     ),
     "there is a route prefix": Mistake(
         "host.json", '"routePrefix": ""', '"routePrefix": "api"', "must be empty", at="Prefix"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import sys
 import zipfile
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dev import main
+from local import ROOT
 from local.packaging.package import (
     PACKAGES,
     build_package,
@@ -16,6 +19,7 @@ from local.packaging.package import (
     find_python,
     write_zip,
 )
+from local.packaging.profiles import profile_in
 from local.packaging.uv import uv_environment
 from local.stack.child import StackError
 
@@ -65,6 +69,47 @@ def test_the_app_itself_is_never_replaced(tmp_path: Path) -> None:
 def test_a_version_that_is_none_is_refused(tmp_path: Path, version: str) -> None:
     with pytest.raises(StackError, match="--python-version"):
         build_package(Path(sys.executable), tmp_path / "out", version=version)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ("medium", "storage")),
+        (["--profile", "small"], ("small", "storage")),
+        (["--profile", "large", "--backend", "scheduler"], ("large", "scheduler")),
+    ],
+)
+def test_the_package_has_the_host_json_of_a_profile_and_the_working_copy_keeps_its_own(
+    arguments: list[str],
+    expected: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def install(python: Path, requirements: Path, target: Path, version: str) -> None:
+        target.mkdir(parents=True)
+
+    monkeypatch.setattr("local.packaging.package.install", install)
+    for name in ("ensure_venv", "find_node"):
+        monkeypatch.setattr(f"dev.{name}", lambda venv: Path(sys.executable))
+    for name in ("build_wheel", "build_javascript"):
+        monkeypatch.setattr(f"dev.{name}", lambda *_: "")
+    before = (ROOT / "host.json").read_bytes()
+
+    assert main(["package", "--no-bytecode", "--out", str(tmp_path / "package"), *arguments]) == 0
+
+    with zipfile.ZipFile(tmp_path / "package.zip") as pack:
+        found = profile_in(json.loads(pack.read("host.json")))
+    assert found is not None
+    assert (found[0].name, found[1]) == expected
+    assert f"host.json is that of the profile {expected[0]} (backend: {expected[1]}" in capsys.readouterr().out
+    assert (ROOT / "host.json").read_bytes() == before
+
+
+def test_a_profile_that_is_none_makes_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dev.ensure_venv", lambda venv: Path(sys.executable))
+    assert main(["package", "--out", str(tmp_path / "package"), "--profile", "huge"]) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bytecode_is_made_only_by_a_python_of_the_version_asked_for() -> None:

@@ -14,8 +14,9 @@ UNKNOWN_OUTCOME_WAITS = (0.0, 300.0, 1_200.0, 3_600.0)
 
 JITTER = 0.1
 
-POLL_GROWTH, POLL_POWER = 1.7, 0.47
-"""A poll gap is the first times the age to the second: a little below 1/2 costs fewer seconds (row 1 of the bench)."""
+POLL_GROWTH, POLL_POWER = 1.66, 0.477
+"""A poll gap is the first times the age to the second: a little below 1/2 costs fewer seconds (row 1 of the bench), a
+little less growth another wake of a run with tools (row 3)."""
 
 POLL_JITTER = 0.04
 """Of poll gaps: it costs as much again in polls, or in delay, and runs that begin apart soon poll apart."""

@@ -109,12 +109,12 @@ def test_a_look_at_other_items_than_the_row_has_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "seconds", "gap"),
     [
-        ({"active": active(0), "progress_at": at(9)}, 10, 1.7),
+        ({"active": active(0), "progress_at": at(9)}, 10, 1.66),
         ({"active": active(0), "progress_at": NOW}, 100, 14.806),
         ({"active": active(0), "progress_at": NOW}, 100_000, 30.0),  # the longest that it is left alone
         ({"not_before": at(70), "progress_at": at(9)}, 10, 60.0),
-        ({"not_before": at(11), "progress_at": at(9)}, 10, 1.7),
-        ({"active": active(0), "not_before": at(70), "progress_at": at(9)}, 10, 1.7),
+        ({"not_before": at(11), "progress_at": at(9)}, 10, 1.66),
+        ({"active": active(0), "not_before": at(70), "progress_at": at(9)}, 10, 1.66),
     ],
 )
 def test_when_a_batch_in_which_nothing_moves_is_looked_at_next(

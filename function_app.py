@@ -371,6 +371,11 @@ def step(context: durable.Context) -> object:
     return durable.step(context)
 
 
+@app.orchestration_trigger(context_name="context")
+def polls(context: durable.Context) -> object:
+    return durable.polls(context)
+
+
 @app.activity_trigger(input_name="run")
 async def advance(run: str) -> dict:
     return asdict(await drivers.activity.wake(dormouse().ports, run, dormouse().driver(None)))
@@ -380,6 +385,12 @@ async def advance(run: str) -> dict:
 @app.durable_client_input(client_name="client")
 async def advance_batch(batch: str, client: str) -> dict:
     return asdict(await drivers.activity.wake(dormouse().ports, batch, dormouse().driver(client)))
+
+
+@app.activity_trigger(input_name="piece")
+@app.durable_client_input(client_name="client")
+async def poll(piece: dict, client: str) -> dict:
+    return await drivers.sweep.poll(dormouse().ports, dormouse().driver(client), piece)
 
 
 @app.timer_trigger(schedule=START.sweep_schedule, arg_name="tick")

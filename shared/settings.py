@@ -142,7 +142,8 @@ class Settings(BaseModel):
     sweep_concurrency: Count = Field(
         16,
         alias="DORMOUSE_SWEEP_CONCURRENCY",
-        description="Runs a sweep handles at once; sessions, batches and keys that retention does.",
+        description="Runs a sweep handles at once; sessions, batches and keys that retention does. Under `timer` a "
+        "sweep hands out what is due beyond two of each for every second between sweeps.",
     )
     overdue: Seconds = Field(
         120.0,

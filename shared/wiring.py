@@ -141,6 +141,8 @@ def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: C
         threads=ThreadPoolExecutor(given.tool_threads, thread_name_prefix="tool"),
         # Without a secret nothing can be signed: then a `callback_url` is refused.
         sender=_sender(given, clock) if given.callback_secrets else None,
+        # While one half waits for the provider, the other half reads and writes.
+        polls=asyncio.Semaphore(2 * given.provider_concurrency),
     )
     return App(settings=given, ports=ports)
 

@@ -34,6 +34,7 @@ DURING = {
     "drivers/activity.py": "wake",
     "drivers/driver.py": "signal",
     "drivers/sweep.py": "sweep",
+    "drivers/handing_out.py": "sweep",
     "drivers/retention.py": "retention",
 }
 """What a process is at, by the file (or folder) of ``shared`` that was entered first."""

@@ -97,6 +97,11 @@ class HubWithPoints:
         await self._visit(passed("hub.start_step"))
         return bool(await self._inner.start_step(run_id))
 
+    async def start_polls(self, name: str, pieces: Sequence[Mapping[str, str]]) -> None:
+        """As the hub says."""
+        await self._visit(passed("hub.start_polls"))
+        await self._inner.start_polls(name, pieces)
+
     async def purge_before(self, moment: datetime) -> int:
         """As the hub says."""
         await self._visit(passed("hub.purge_before"))

@@ -22,7 +22,7 @@ STORES = {
 }
 """The classes that write rows, and how their owners call them."""
 
-_HUB = {"start_if_absent", "wake", "start_step", "purge_before"}
+_HUB = {"start_if_absent", "wake", "start_step", "start_polls", "purge_before"}
 _COMMANDS = {"POST": "provider.cancel", "DELETE": "provider.delete", "GET": "provider.look"}
 _OTHERS = {
     "sender.send": "callback.send",

@@ -10,7 +10,7 @@ losing timer cancelled and a zero timer yielded, then ``continue_as_new`` (durab
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,8 @@ ADVANCE = "advance"
 ADVANCE_BATCH = "advance_batch"
 BATCH = "batch"
 LIFE = "life"
+POLL = "poll"
+POLLS = "polls"
 STEP = "step"
 WAKE = "wake"
 RETRY_FIRST_SECONDS = 5
@@ -98,6 +100,12 @@ def step(context: Any) -> Generator[Any, Any, None]:
     yield context.call_activity(ADVANCE_BATCH if parse_run_id(subject) is None else ADVANCE, subject)
 
 
+def polls(context: Any) -> Generator[Any, Any, None]:
+    """What a sweep hands out: its input is a list of pieces, each for an activity of its own. Under `timer`."""
+    # One that fails fails the whole, but not before all others have ended: each has its own rows.
+    yield context.task_all([context.call_activity(POLL, piece) for piece in context.get_input()])
+
+
 class Hub:
     """The task hub as this app uses it: start a run's orchestrator, signal it, start a single step.
 
@@ -127,6 +135,10 @@ class Hub:
         """Run one wake in the background; False when one runs already, which may have read the rows before."""
         return await self._start(STEP, f"{run_id}-{STEP}")
 
+    async def start_polls(self, name: str, pieces: Sequence[Mapping[str, str]]) -> None:
+        """Run an activity for each of these pieces in the background. ``name``: of an orchestration that is new."""
+        await self._start(POLLS, name, [*pieces])
+
     async def purge_before(self, moment: datetime) -> int:
         """Delete the histories of finished orchestrations created before ``moment``; returns how many."""
         finished = [df.OrchestrationRuntimeStatus.Completed, df.OrchestrationRuntimeStatus.Failed]
@@ -136,7 +148,7 @@ class Hub:
         )
         return int(result.instances_deleted)
 
-    async def _start(self, name: str, instance_id: str, given: dict[str, float] | None = None) -> bool:
+    async def _start(self, name: str, instance_id: str, given: object = None) -> bool:
         """Whether it was started: False when an instance of that id exists and still runs."""
         try:
             await self._client.start_new(name, instance_id, given)

@@ -1,19 +1,23 @@
 """The sweep: what drives runs under `timer`, and under `durable` the safety net.
 
 It looks at the due rows whose time has come. It only polls: whatever needs more is handed to a one-shot orchestration,
-so that slow work scales out and never delays the sweep.
+so that slow work scales out and never delays the sweep. What it cannot poll within its period it hands out in pieces.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 
 from shared.drivers.activity import NEWER_SCHEMA_WAIT
 from shared.drivers.dates import Dates
 from shared.drivers.driver import Driver
 from shared.drivers.due_times import due_at, is_driven_by_due_row, remove_due, set_due_from_state, set_due_in
+from shared.drivers.handing_out import AHEAD, TOGETHER, Piece, hand_out, most_inline
 from shared.drivers.next_wake import next_wake_of, stored_outcome
 from shared.runs.actions.advance import advance
 from shared.runs.actions.outcome import Outcome
@@ -43,30 +47,86 @@ KEY_WAIT = timedelta(seconds=60)
 async def sweep(ports: Ports, driver: Driver) -> Counter[str]:
     """Handle what is due, once, within the sweep's own time limit.
 
-    Returns the number of rows by what was done with them: ``polled``, ``handed_off``, ``overdue``, …
+    Returns the number of rows by what was done with them: ``polled``, ``handed_off``, ``handed_out``, ``overdue``, …
     """
     # Wakes report it as well, but after the last one only the sweep is left to.
     ports.interruptions.report(ports.clock())
-    ends: Counter[str] = Counter()
-    dates = Dates(ports)
+    turn = _Turn(ports, driver)
     try:
         async with asyncio.timeout(ports.settings.sweep_limit):
-            rows = iter(await ports.due.due(ports.clock(), MAX_ROWS))
-
-            async def handle_some() -> None:
-                for row in rows:
-                    ends[await _safely(ports, row, driver, dates)] += 1
-
-            await asyncio.gather(*(handle_some() for _ in range(ports.settings.sweep_concurrency)))
+            rows: Sequence[DueRow] = await ports.due.due(ports.clock(), MAX_ROWS)
+            if ports.settings.driver == "timer":
+                if len(rows) <= most_inline(ports.settings):
+                    rows = await turn.handle(rows, ports.settings.sweep_concurrency, within=ports.settings.sweep_every)
+                rows = await turn.hand_out(rows)
+            await turn.handle(rows, ports.settings.sweep_concurrency)
     except TimeoutError:
         log.warning("the sweep ran into its limit of %g s", ports.settings.sweep_limit)
-        ends["cut_off"] += 1
-    await dates.write()
-    if dates.failed:
-        ends["not_dated"] += dates.failed
-    if ends:
-        log.info("sweep: %s", dict(ends))
-    return ends
+        turn.ends["cut_off"] += 1
+    await turn.end()
+    if turn.ends:
+        log.info("sweep: %s", dict(turn.ends))
+    return turn.ends
+
+
+async def poll(ports: Ports, driver: Driver, piece: Mapping[str, str]) -> Counter[str]:
+    """Handle a piece of what a sweep has handed out: the rows that are still its own. Returns what ``sweep`` does.
+
+    ``piece``: the fields of a ``Piece``. Raises ``StoreUnavailable``.
+    """
+    turn, own = _Turn(ports, driver), Piece(**piece)
+    try:
+        # After that all are due again, and another piece may have them.
+        async with asyncio.timeout(AHEAD.total_seconds()):
+            rows = await ports.due.handed(own.handed_to, own.partition, own.first, own.last)
+            await turn.handle(rows, TOGETHER, slots=ports.polls)
+    except TimeoutError:
+        log.warning("%s: a piece ran into its limit of %g s", own.handed_to, AHEAD.total_seconds())
+        turn.ends["cut_off"] += 1
+    await turn.end()
+    return turn.ends
+
+
+class _Turn:
+    """What one sweep, or one piece of one, does with its rows."""
+
+    def __init__(self, ports: Ports, driver: Driver) -> None:
+        self._ports, self._driver = ports, driver
+        self._dates = Dates(ports)
+        self.ends: Counter[str] = Counter()
+
+    async def handle(
+        self,
+        rows: Sequence[DueRow],
+        at_once: int,
+        *,
+        within: float = math.inf,
+        slots: AbstractAsyncContextManager[object] | None = None,
+    ) -> Sequence[DueRow]:
+        """Handle the rows, so many at a time; those that were not begun ``within`` so many seconds."""
+        left, seconds = iter(rows), asyncio.get_running_loop().time
+        end = seconds() + within
+
+        async def handle_some() -> None:
+            while seconds() < end and (row := next(left, None)) is not None:
+                async with slots or nullcontext():
+                    self.ends[await _safely(self._ports, row, self._driver, self._dates)] += 1
+
+        await asyncio.gather(*(handle_some() for _ in range(at_once)))
+        return [*left]
+
+    async def hand_out(self, rows: Sequence[DueRow]) -> Sequence[DueRow]:
+        """Hand out the rows; those that are left to be handled here."""
+        handed = await hand_out(self._ports, self._driver.hub, rows)
+        if handed.count:
+            self.ends["handed_out"] += handed.count
+        return handed.left
+
+    async def end(self) -> None:
+        """Write the dates that are left."""
+        await self._dates.write()
+        if self._dates.failed:
+            self.ends["not_dated"] += self._dates.failed
 
 
 async def _safely(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str:

@@ -89,6 +89,9 @@ class Ports:
     tools_at_work: Gauge = field(default_factory=Gauge)
     """Tool calls that run in this process, of whatever runs."""
 
+    polls: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(32))
+    """Polls of what sweeps have handed out, in this process: its host gives it any number of pieces at once."""
+
     # One input may have 1 MiB: unbounded, a batch would use up a small instance's memory.
     long_inputs: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     """Items of batches with a long input that are submitted side by side: each takes several times its size."""

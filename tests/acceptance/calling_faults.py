@@ -169,3 +169,11 @@ async def slow_deletes(caller: Caller) -> None:
 async def slow_batches(caller: Caller) -> None:
     """The same for a batch."""
     await caller.start_batch([{"input": "[script:done]"}], callback_url=None)
+
+
+async def many_at_once(caller: Caller) -> None:
+    """More runs than one sweep polls within its period."""
+    runs = await asyncio.gather(*(caller.start("slow", key=f"slow-{number}", callback_url=None) for number in range(8)))
+    for run_id in runs:
+        run = await caller.over(run_id)
+        assert run["status"] == "completed", run

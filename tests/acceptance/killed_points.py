@@ -28,6 +28,7 @@ from tests.acceptance.calling_faults import (
     an_unreadable_row,
     an_unwanted_response,
     crashing_wakes,
+    many_at_once,
     slow_batches,
     slow_deletes,
     slow_writes,
@@ -235,6 +236,10 @@ HOURS = (
         jumps=(MINUTE, 10 * MINUTE, MINUTE),
     ),
     Scene(points={crashing_wakes: ("* / WakeCrashed / *",)}, jumps=(5 * MINUTE,) * 11),
+    Scene(
+        points={many_at_once: ("sweep / dated / *", "sweep / handed_out / *")},
+        env={"DORMOUSE_SWEEP_CONCURRENCY": "1", "DORMOUSE_MAX_ACTIVE_RUNS": ""},
+    ),
     Scene(points={an_unreadable_row: ("* / due.quarantine",)}, jumps=(MINUTE, HOUR)),
     Scene(
         points={

@@ -32,6 +32,7 @@ OTHERS = (
     "process cut",
     "tool start",
     "purged",
+    "polled for a sweep",
     "checked between writes",
     "driver durable",
     "driver timer",

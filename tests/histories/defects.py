@@ -420,6 +420,12 @@ DEFECTS = (
         (("shared.runs.rules.agenda:agenda", _forgets_tools_at_work),),
     ),
     Defect(
+        "hand-out-for-good",
+        "every_row_has_somebody_who_looks",
+        "What a sweep hands out is never due again.",
+        (("shared.drivers.handing_out:AHEAD", lambda _: timedelta(days=365)),),
+    ),
+    Defect(
         "list-no-ends",
         "lists_show_what_is",
         "The list is not told when a run ends, and nobody looks after it.",

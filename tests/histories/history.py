@@ -13,6 +13,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
+from shared.drivers import handing_out
 from shared.drivers.retention import retain
 from shared.drivers.sweep import sweep
 from shared.runs import commit
@@ -97,6 +98,7 @@ def play_on(service: str, seed: int, *, steps: int | None = None) -> Played:
 def _made_repeatable(played: Played, random: Random) -> Iterator[None]:
     """Ids and nonces from the seed; nothing logged, and no row in memory read twice: histories are many."""
     before, disabled, decode, decide = secrets.token_hex, logging.root.manager.disable, rows.decode, commit.decide
+    polls_a_second, piece = handing_out.POLLS_A_SECOND, handing_out.PIECE
     column, read, write = rows._Column, rows._Column.read, rows._Column.write
     records: dict[int, tuple[Any, Any]] = {}
     values_read: dict[Any, Any] = {}
@@ -133,12 +135,15 @@ def _made_repeatable(played: Played, random: Random) -> Iterator[None]:
     runs.decode = seen_module.decode = decoded
     column.read, column.write = read_once, written_once  # type: ignore[method-assign]
     commit.decide = decided
+    if played.seed % 2:  # all that is due is handed out, in small pieces
+        handing_out.POLLS_A_SECOND, handing_out.PIECE = 0, 2
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
         column.read, column.write = read, write  # type: ignore[method-assign]
         secrets.token_hex, runs.decode, seen_module.decode, commit.decide = before, decode, decode, decide
+        handing_out.POLLS_A_SECOND, handing_out.PIECE = polls_a_second, piece
         logging.disable(disabled)
 
 

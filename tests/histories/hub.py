@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.drivers.activity import wake
-from shared.drivers.durable import batch, life, step
+from shared.drivers.durable import POLL, batch, life, polls, step
+from shared.drivers.sweep import poll
 from shared.runs.commands.adopt import adopt
 from shared.runs.model.ids import is_batch_id
 from tests.histories.provider import Made
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Activity:
-    subject: str
+    name: str
+    given: Any
 
 
 @dataclass(eq=False, slots=True)
@@ -43,25 +45,30 @@ class _Any:
     tasks: list[_Timer | _Event]
 
 
+@dataclass(frozen=True, slots=True)
+class _All:
+    activities: list[_Activity]
+
+
 @dataclass(eq=False, slots=True)
 class Instance:
     """An orchestration, and what ``life`` takes for its context."""
 
     hub: TaskHub
     instance_id: str
-    given: dict[str, Any] | None = None
+    given: Any = None
     signalled: asyncio.Event = field(default_factory=asyncio.Event)
     goes_on: bool = False
 
-    def get_input(self) -> dict[str, Any] | None:
+    def get_input(self) -> Any:
         return self.given
 
     @property
     def current_utc_datetime(self) -> datetime:
         return self.hub.world.now()
 
-    def call_activity(self, _name: str, subject: str) -> _Activity:
-        return _Activity(subject)
+    def call_activity(self, name: str, given: Any) -> _Activity:
+        return _Activity(name, given)
 
     def wait_for_external_event(self, name: str) -> _Event:
         return _Event(name)
@@ -71,6 +78,9 @@ class Instance:
 
     def task_any(self, tasks: list[_Timer | _Event]) -> _Any:
         return _Any(tasks)
+
+    def task_all(self, activities: list[_Activity]) -> _All:
+        return _All(activities)
 
     def continue_as_new(self, given: dict[str, Any]) -> None:
         self.given, self.goes_on = given, True
@@ -96,6 +106,10 @@ class TaskHub:
         """Start a step; False when one runs."""
         return self._start(step, f"{subject}-step", None)
 
+    def start_polls(self, name: str, pieces: Sequence[Mapping[str, str]]) -> None:
+        """Start what polls these pieces."""
+        self._start(polls, name, pieces)
+
     def signal(self, subject: str) -> None:
         """Signal an orchestrator; start it where there is none."""
         found = self._running.get(subject)
@@ -110,7 +124,7 @@ class TaskHub:
             task.cancel()
         self._running.clear()
 
-    def _start(self, orchestrator: Orchestrator, instance_id: str, given: dict[str, Any] | None) -> bool:
+    def _start(self, orchestrator: Orchestrator, instance_id: str, given: object) -> bool:
         if instance_id in self._running:
             return False
         instance = Instance(self, instance_id, given)
@@ -146,8 +160,13 @@ class TaskHub:
 
     async def _awaited(self, awaited: Any, instance: Instance) -> Any:
         match awaited:
-            case _Activity(subject=subject):
-                return await self._run_activity(subject)
+            case _Activity():
+                return await self._run_activity(awaited)
+            case _All(activities):
+                ended = await asyncio.gather(*map(self._run_activity, activities), return_exceptions=True)
+                for error in (each for each in ended if isinstance(each, BaseException)):
+                    raise error
+                return ended
             case _Timer():
                 await self._until(awaited)
                 return None
@@ -169,16 +188,16 @@ class TaskHub:
         instance.signalled.clear()
         return event
 
-    async def _run_activity(self, subject: str) -> dict[str, Any]:
+    async def _run_activity(self, activity: _Activity) -> dict[str, Any]:
         """In some process; in two, now and then, as where the first was thought to be dead."""
         world = self.world
         if world.happens("doubled"):
             loop = asyncio.get_running_loop()
-            beside = loop.create_task(self._quietly(subject))
+            beside = loop.create_task(self._quietly(activity))
             self._telling.add(beside)
             beside.add_done_callback(self._telling.discard)
         try:
-            return await world.in_some_process(lambda process: _wake(process, subject))
+            return await world.in_some_process(lambda process: _do(process, activity))
         except ConnectionError as error:
             # The extension finds out when the lease of the dead process's partition runs out.
             await asyncio.sleep(world.random.uniform(1.0, 90.0))
@@ -187,9 +206,9 @@ class TaskHub:
             world.seen[f"activity raised {type(error).__name__}"] += 1
             raise ActivityFailed from error
 
-    async def _quietly(self, subject: str) -> None:
+    async def _quietly(self, activity: _Activity) -> None:
         try:
-            await self.world.in_some_process(lambda process: _wake(process, subject))
+            await self.world.in_some_process(lambda process: _do(process, activity))
         except Exception as error:
             self.world.seen[f"activity raised {type(error).__name__}"] += 1
 
@@ -217,9 +236,14 @@ class ActivityFailed(Exception):
     """What an orchestrator meets when the process of its activity is gone, or the activity raised."""
 
 
-async def _wake(process: Process, subject: str) -> dict[str, Any]:
-    process.world.seen["wake"] += 1
-    outcome = await wake(process.ports, subject, process.driver())
+async def _do(process: Process, activity: _Activity) -> dict[str, Any]:
+    seen = process.world.seen
+    if activity.name == POLL:
+        ended = await poll(process.ports, process.driver(), activity.given)
+        seen["polled for a sweep"] += ended["polled"]
+        return {}
+    seen["wake"] += 1
+    outcome = await wake(process.ports, activity.given, process.driver())
     return {"wake_in": outcome.wake_in}
 
 

@@ -256,6 +256,11 @@ class HubClient:
         await self._reached()
         return self._hub.start_step(run_id)
 
+    async def start_polls(self, name: str, pieces: Sequence[Mapping[str, str]]) -> None:
+        """As ``Hub`` does."""
+        await self._reached()
+        self._hub.start_polls(name, pieces)
+
     async def purge_before(self, _moment: object) -> int:
         """Histories are nothing that is kept here."""
         return 0

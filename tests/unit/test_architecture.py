@@ -17,10 +17,11 @@ MAX_LINES = 400
 LONGER = {
     "shared/settings.py": 700,
     "shared/errors.py": 500,
+    "function_app.py": 450,
     "clients/python/src/dormouse_client/contract.py": 2_000,
 }
-"""Files that are over it, and how far. Settings and errors are tables, a few lines an entry, and stay in one piece; the
-contract is written by a program."""
+"""Files that are over it, and how far. Settings, errors and triggers are tables, a few lines an entry, and stay in one
+piece; the contract is written by a program."""
 
 GROUND = {"settings", "errors"}
 MAY_IMPORT = {

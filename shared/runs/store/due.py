@@ -6,6 +6,7 @@ Where these methods say ``run_id``, a batch's id does as well, or the name that 
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,10 @@ ASIDE = timedelta(hours=1)
 ANNOUNCE_AGAIN = timedelta(seconds=30)
 """The age from which an announcement is made again before the commit that it is for."""
 
+PAGE = 1_000
+"""Rows of one page of a query, at most. What is due beyond is read by partition, side by side."""
+
+PARTITIONS = "0123456789abcdef"
 RACES = 5
 MAX_COUNTED = 1_000
 """Rows that a count counts: as many as one page of a query has."""
@@ -39,6 +44,7 @@ class DueRow:
     hidden there, since its submit was cut off, is removed with the row.
     ``listed_status``: what that place was last seen to show; empty where nobody has looked since an announcement.
     ``quarantined``: why its run could not be read; empty when it can be.
+    ``handed_to``: the orchestration that is to poll it, until whoever does that (or another) dates the row; or empty.
     """
 
     run_id: str
@@ -49,6 +55,7 @@ class DueRow:
     listed: str = ""
     listed_status: str = ""
     quarantined: str = ""
+    handed_to: str = ""
 
     @property
     def partition(self) -> str:
@@ -63,7 +70,11 @@ class DueRow:
         """
         # Whoever dates the row has read its run, so it is not quarantined any more.
         not_later = _not_past_announcement(self, due, now)
-        return replace(self, due=not_later, overdue_sweeps=overdue_sweeps, quarantined="")
+        return replace(self, due=not_later, overdue_sweeps=overdue_sweeps, quarantined="", handed_to="")
+
+    def handed_out(self, to: str, due: datetime, now: datetime) -> DueRow:
+        """The row as it is left to an orchestration, still to be written. Nobody has read its run for that."""
+        return replace(self, due=_not_past_announcement(self, due, now), handed_to=to)
 
 
 class DueStore:
@@ -136,7 +147,7 @@ class DueStore:
         """
         due = _not_past_announcement(row, now + ASIDE, now)
         # Cut: an error's text may be longer than a property can be.
-        return await self._merge(replace(row, due=due, quarantined=reason[:1_000]))
+        return await self._merge(replace(row, due=due, quarantined=reason[:1_000], handed_to=""))
 
     async def remove(self, row: DueRow, now: datetime) -> bool:
         """Delete it, under its ETag; False when it was changed meanwhile.
@@ -151,12 +162,38 @@ class DueStore:
     async def due(self, now: datetime, limit: int) -> list[DueRow]:
         """The rows whose time has come, oldest first, at most ``limit``."""
         # The service sorts by keys alone: the oldest are known only when all that are due were read.
-        found: list[DueRow] = []
-        async for row in self._tables.query(Table.DUE, None, where={"due": ("le", seconds_of(now))}):
-            found.append(_due_row(row))
-            if len(found) >= 2 * limit:  # no more than so many are held
-                found = _oldest(found, limit)
+        is_due = ("due", "le", seconds_of(now))
+        page = await self._tables.page(Table.DUE, any_of=[[is_due]], size=PAGE)
+        rows = [*page.rows]
+        while page.place is not None and len(rows) < PAGE:  # pages may be short, or empty, for reasons of the service
+            page = await self._tables.page(Table.DUE, any_of=[[is_due]], place=page.place, size=PAGE)
+            rows += page.rows
+        found = [_due_row(row) for row in rows]
+        if page.place is not None:
+            await self._add_due_after(rows[-1], now, limit, found)
         return _oldest(found, limit)
+
+    async def _add_due_after(self, last: Row, now: datetime, limit: int, found: list[DueRow]) -> None:
+        """Add the rows after that one, the partitions side by side, or at least the oldest of all, up to ``limit``."""
+
+        async def read(partition: str) -> None:
+            first = last.key if partition == last.partition else None
+            rows = self._tables.query(Table.DUE, partition, first=first, where={"due": ("le", seconds_of(now))})
+            async for row in rows:
+                if row.key != last.key:
+                    found.append(_due_row(row))
+                if len(found) >= 2 * limit:  # no more than so many are held
+                    found[:] = _oldest(found, limit)
+
+        await asyncio.gather(*(read(each) for each in PARTITIONS if each >= last.partition))
+
+    async def handed(self, to: str, partition: str, first: str, last: str) -> list[DueRow]:
+        """The rows of a partition, from the first to the last, that were handed out to that orchestration, and since
+        then dated by nobody.
+        """
+        # "0" sorts right after "/", which no key has.
+        rows = self._tables.query(Table.DUE, partition, first=first, before=f"{last}0", where={"handed_to": ("eq", to)})
+        return [_due_row(row) async for row in rows]
 
     async def count(self, most: int = MAX_COUNTED) -> tuple[int, int]:
         """How many due rows there are, and how many of them are put aside: each up to ``most``, in one page."""
@@ -227,6 +264,7 @@ def _values(row: DueRow) -> dict[str, Value]:
         "listed": row.listed,
         "listed_status": row.listed_status,
         "quarantined": row.quarantined,
+        "handed_to": row.handed_to,
     }
 
 
@@ -242,4 +280,5 @@ def _due_row(row: Row) -> DueRow:
         listed=str(row.values.get("listed", "")),
         listed_status=str(row.values.get("listed_status", "")),
         quarantined=str(row.values.get("quarantined", "")),
+        handed_to=str(row.values.get("handed_to", "")),
     )

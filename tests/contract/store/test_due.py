@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from shared.runs.store import due as stored
 from shared.runs.store.due import DueStore
 from shared.runs.store.tables import Change, Conflict, Kind, Table, Tables
 from tests.contract.store.records import NOW, new_run
@@ -170,3 +171,38 @@ async def test_a_count_reads_no_more_rows_than_it_may_count(tables: Tables, due:
         await due.quarantine(await due.put(new_run().id, NOW, NOW), "cannot be read", NOW)
     assert await due.count(3) == (3, 3)
     assert await due.count() == (5, 5)
+
+
+async def test_beyond_one_page_all_that_is_due_is_found_once(due: DueStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "PAGE", 10)
+    batches = [f"batch_{number:032x}" for number in range(70)]
+    for at, batch in enumerate(batches):
+        await due.put(batch, NOW - timedelta(seconds=at), NOW)
+    await due.put(new_run().id, NOW + timedelta(seconds=1), NOW)
+    assert [each.run_id for each in await due.due(NOW, 100)] == batches[::-1]
+    assert [each.run_id for each in await due.due(NOW, 12)] == batches[:-13:-1]
+
+
+async def test_a_row_is_handed_out_until_somebody_dates_it(due: DueStore) -> None:
+    batches = [f"batch_{number:031x}0" for number in range(6)]
+    before, later = NOW - timedelta(hours=1), NOW + timedelta(seconds=60)
+    rows = [await due.put(each, NOW, before) for each in batches]
+    handed = await due.set_all([row.handed_out("polls-1", later, NOW) for row in rows[:5]])
+    assert {row.due for row in handed} == {later}
+    await due.set_all([rows[5].handed_out("polls-2", later, NOW)])
+    assert await due.due(NOW, 10) == []
+    assert await due.handed("polls-1", "0", batches[0], batches[5]) == handed
+    assert await due.handed("polls-1", "0", batches[1], batches[2]) == handed[1:3]
+    assert await due.handed("polls-1", "1", batches[0], batches[5]) == []
+    assert await due.set_due(handed[0], NOW, NOW)
+    assert await due.remove(handed[1], NOW)
+    assert await due.quarantine(handed[2], "cannot be read", NOW)
+    announced = await due.announce(batches[3], NOW)
+    assert announced.due == later
+    assert await due.handed("polls-1", "0", batches[0], batches[5]) == [announced, handed[4]]
+
+
+async def test_a_row_that_was_just_announced_is_handed_out_no_longer_than_its_announcement(due: DueStore) -> None:
+    announced = await due.announce(new_run().id, NOW)
+    now = NOW + timedelta(seconds=50)
+    assert announced.handed_out("polls-1", now + timedelta(seconds=60), now).due == NOW + timedelta(seconds=60)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared.drivers.durable import Hub, batch, life, step
+from shared.drivers.durable import Hub, batch, life, polls, step
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ID = "run_0123456789abcdef0123456789abcdef_1"
@@ -35,9 +35,9 @@ class Context:
     current_utc_datetime: datetime = NOW
     log: list[str] = field(default_factory=list)
     tasks: dict[str, Task] = field(default_factory=dict)
-    given: dict[str, float] | None = None
+    given: Any = None
 
-    def get_input(self) -> dict[str, float] | None:
+    def get_input(self) -> Any:
         return self.given
 
     def _note(self, name: str) -> Task:
@@ -55,6 +55,10 @@ class Context:
 
     def task_any(self, tasks: list[Task]) -> list[Task]:
         self.log.append("any")
+        return tasks
+
+    def task_all(self, tasks: list[Task]) -> list[Task]:
+        self.log.append("all")
         return tasks
 
     def continue_as_new(self, given: object) -> None:
@@ -168,6 +172,14 @@ def test_a_step_of_a_batch_is_one_wake_of_it() -> None:
     assert context.log == [f"advance_batch({BATCH})"]
 
 
+def test_each_piece_of_what_is_handed_out_is_an_activity_and_all_run_side_by_side() -> None:
+    context = Context(instance_id="polls-1", given=[{"first": "a"}, {"first": "b"}])
+    running = polls(context)
+    assert next(running) == [*context.tasks.values()]
+    end(running, [{}, {}])
+    assert context.log == ["poll({'first': 'a'})", "poll({'first': 'b'})", "all"]
+
+
 class Client:
     """Notes what is asked of the host; what is refused raises."""
 
@@ -224,6 +236,12 @@ async def test_the_hub_starts_an_orchestrator_with_the_wait_that_is_known() -> N
     client = Client()
     await Hub(client).start_if_absent(ID, wait=2.0)
     assert client.log == [f"life {ID} {{'wait': 2.0}}"]
+
+
+async def test_the_hub_starts_what_polls_pieces_under_its_name() -> None:
+    client = Client()
+    await Hub(client).start_polls("polls-1", [{"first": "a"}])
+    assert client.log == ["polls polls-1 [{'first': 'a'}]"]
 
 
 @pytest.mark.parametrize("call", ["start_if_absent", "start_step", "wake"])

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from local.points.names import Passed
+from shared.drivers.handing_out import most_inline
 from shared.runs.commands.adopt import adopt
 from shared.runs.model.phases import RunStatus
 from shared.runs.store.tables import Change, Kind, Table
@@ -206,6 +207,14 @@ async def the_list_left_behind(world: World) -> Any:
     return await outcome_of(world, run_id)
 
 
+async def many_at_once(world: World) -> Any:
+    """More runs than one sweep polls within its period; their looks bring calls, and then an end."""
+    await world.rig.model.script("many", [calls(call("work", "a")), DONE])
+    runs = [await start(world, "many", f"number {number}") for number in range(most_inline(world.rig.app.settings) + 4)]
+    await world.go_on()
+    return [await outcome_of(world, each) for each in runs]
+
+
 STORIES = (
     unlucky_creates,
     a_webhook,
@@ -221,4 +230,5 @@ STORIES = (
     an_unreadable_row,
     a_lost_hub,
     the_list_left_behind,
+    many_at_once,
 )

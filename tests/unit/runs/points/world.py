@@ -6,7 +6,7 @@ Time jumps to what is due next: an orchestration's timer, or the sweep once a du
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from shared.drivers.activity import wake
 from shared.drivers.driver import Driver
 from shared.drivers.durable import retry_in
 from shared.drivers.retention import retain
-from shared.drivers.sweep import sweep
+from shared.drivers.sweep import poll, sweep
 from shared.runs.ports import Ports
 from shared.runs.store.tables import Row, Table
 from shared.wiring import App
@@ -34,12 +34,13 @@ MOST_STEPS = 600
 
 
 class Hub:
-    """The task hub, which outlives processes: when each orchestration wakes, and the single steps to be run."""
+    """The task hub, which outlives processes: when each orchestration wakes, and the steps and pieces to be run."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self.wakes: dict[str, float] = {}
         self.steps: set[str] = set()
+        self.pieces: list[Mapping[str, str]] = []
         self.is_stuck = False
         """Whether it takes orchestrations, but for single steps, and does nothing with them."""
 
@@ -62,6 +63,10 @@ class Hub:
         is_new = run not in self.steps
         self.steps.add(run)
         return is_new
+
+    async def start_polls(self, name: str, pieces: Sequence[Mapping[str, str]]) -> None:
+        """Poll these."""
+        self.pieces += pieces
 
     async def purge_before(self, _moment: object) -> int:
         """No histories."""
@@ -236,7 +241,7 @@ class World:
 
     def _next(self) -> float | None:
         """When there is something to do, in epoch seconds; None: nothing is left."""
-        if self.hub.steps:
+        if self.hub.steps or self.hub.pieces:
             return self._rig.clock.seconds()
         times = [*self.hub.wakes.values()]
         if (sweep_at := self._sweep_at()) is not None:
@@ -253,6 +258,9 @@ class World:
         now = self._rig.clock.seconds()
         if self.hub.steps:
             await self._activity(self.hub.steps.pop(), is_step=True)
+        elif self.hub.pieces:
+            piece = self.hub.pieces.pop()
+            await self.ask_once(lambda process: poll(process.ports, process.driver, piece))
         elif ready := sorted((at, run) for run, at in self.hub.wakes.items() if at <= now):
             await self._activity(ready[0][1], is_step=False)
         else:

@@ -17,6 +17,7 @@ from local.dev.benching import bench
 from local.dev.checking import check
 from local.dev.running import run
 from local.dev.signals import interrupt, on_signals
+from local.dev.simulating import simulate
 from local.dev.testing import test
 from local.packaging.javascript import build_javascript
 from local.packaging.lock import update_locks, update_node_locks
@@ -76,7 +77,8 @@ def port_number(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="dev.py", description=__doc__)
-    commands = top.add_subparsers(required=True, metavar="run|test|check|prove|lock|profile|package|bench")
+    names = "run|test|check|prove|lock|profile|package|bench|simulate"
+    commands = top.add_subparsers(required=True, metavar=names)
 
     def add(name: str, action: Callable[[argparse.Namespace], int], text: str, more: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text}. {more}")
@@ -149,6 +151,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--quick", action="store_true", help=small)
     written = "where the results are written when all rows are measured (default: bench/RESULTS.md)"
     command.add_argument("--out", type=Path, metavar="FILE", help=written)
+
+    commands.add_parser("simulate", help="how far a deployment goes, and what that costs", add_help=False)
+    commands.choices["simulate"].set_defaults(action=simulate, venv=ROOT / ".venv")
     return top
 
 
@@ -156,9 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     command_line = parser()
     options, rest = command_line.parse_known_args(arguments)
-    if rest and options.action is not test:
+    if rest and options.action not in (test, simulate):
         command_line.error(f"unrecognized arguments: {' '.join(rest)}")
-    options.pytest = [argument for argument in rest if argument != "--"]
+    options.rest = [argument for argument in rest if argument != "--"]
     for name in ("venv", "data", "out"):
         if folder := getattr(options, name, None):
             setattr(options, name, folder.resolve())

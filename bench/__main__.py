@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.counted import keep
 from bench.figures import Line, table
 from bench.results import written
 from bench.rows import cold_start, cpu, detection, executions, growth, memory, transactions
@@ -53,6 +54,8 @@ async def bench(options: argparse.Namespace) -> dict[int, list[Line]]:
             found[number] = await ROWS[number].measure(running)
             print(f"\n{ROWS[number].title} ({time.monotonic() - begun:.0f} s)", flush=True)
             print("\n".join(table(found[number])), flush=True)
+        if not options.quick:
+            keep(running.counted)
     return found
 
 

@@ -125,6 +125,8 @@ class Bench:
     scratch: Path
     kept: dict[str, Any] = field(default_factory=dict)
     """What a comparison has measured that another uses too."""
+    counted: dict[str, float] = field(default_factory=dict)
+    """What others compute with, by its name in `Counted`."""
 
     @property
     def storage(self) -> str:

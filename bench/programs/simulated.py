@@ -102,8 +102,11 @@ class Simulated:
         """So many runs, submitted at once, to their ends; what was called meanwhile, and how long that took."""
         # An app's own clock is that of its process; the peers have none but the host's.
         from shared import wiring
+        from shared.agentkit.provider import import_client
 
         wiring.now = self.clock.now
+        # A worker that has just started leaves its first creates to wakes: these are runs of one that has been at work.
+        import_client()
         stack = given()
         async with ScriptedModel(clock=lambda: self.clock.now().timestamp()) as model:
             os.environ |= {"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": stack.account}

@@ -9,24 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.figures import DORMOUSE, Line, compare
+from bench.scale.jobs import DELIVERED, WEBHOOK_SECONDS, Gap, Jobs, sparse_gap, usual_gap
 from bench.stack import Bench
-from shared.runs.rules import schedule
 
-MEDIAN, P95 = 60.0, 900.0
-SIGMA = math.log(P95 / MEDIAN) / 1.6449
+ASKED = Jobs()
+TOLD = Jobs(webhooks=True)
 JOBS, QUICK_JOBS = 20_000, 500
 QUEUE_SECONDS = 5.0
 """`maxQueuePollingInterval` of host.json."""
 
-WEBHOOK_SECONDS = 0.5
-DELIVERED = 0.99
 DOUBLING = "doubling gaps, 2 to 30 s"
 DURABLE = f"{DORMOUSE}, on Durable's queue"
 
 TITLE = "1. Detection lag"
 HOW = (
     "Simulated, not measured: the app's own schedule and the peer's, on the same "
-    f"{JOBS:,} jobs, spread like a lognormal distribution with a median of {MEDIAN:g} s and {P95:g} s at 95 %. "
+    f"{JOBS:,} jobs, spread like a lognormal distribution with a median of {ASKED.median:g} s and {ASKED.p95:g} s at "
+    "95 %. "
     "*Share of the job* is the mean of lag by duration. *On Durable's queue*: waits are whole seconds, and an idle "
     f"queue is looked at less and less often, each {QUEUE_SECONDS:g} s at least, so that a wake is late by up to half "
     "its gap or that."
@@ -38,8 +37,6 @@ WEBHOOK_HOW = (
     "how often the provider is asked from the webhook to the run's end."
 )
 
-Gap = Callable[[float, random.Random], float]
-
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -48,16 +45,6 @@ class Seen:
     lag: float
     share: float
     polls: int
-
-
-def dormouse_gap(age: float, dice: random.Random) -> float:
-    """The app's, with its defaults."""
-    return schedule.poll_gap(age, first=1.5, most=120.0, jitter=dice.random())
-
-
-def sparse_gap(age: float, dice: random.Random) -> float:
-    """The app's where webhooks are configured."""
-    return schedule.sparse_gap(age, first=1.5, most=120.0, jitter=dice.random())
 
 
 def doubling_gap(age: float, dice: random.Random) -> float:
@@ -94,8 +81,8 @@ async def polled(bench: Bench) -> list[Line]:
     """Row 1."""
     found = {
         DOUBLING: _all(bench, lambda duration, dice: look_at(duration, doubling_gap, dice)),
-        DORMOUSE: _all(bench, lambda duration, dice: look_at(duration, dormouse_gap, dice)),
-        DURABLE: _all(bench, lambda duration, dice: look_at(duration, dormouse_gap, dice, late=late_by_queue)),
+        DORMOUSE: _all(bench, lambda duration, dice: look_at(duration, usual_gap, dice)),
+        DURABLE: _all(bench, lambda duration, dice: look_at(duration, usual_gap, dice, late=late_by_queue)),
     }
     return _lines(found, DOUBLING, lag=7.6, share=14, polls=15.5)
 
@@ -104,8 +91,7 @@ async def told(bench: Bench) -> list[Line]:
     """Row 2."""
 
     def one(duration: float, dice: random.Random) -> Seen:
-        told_at = duration + WEBHOOK_SECONDS if dice.random() < DELIVERED else math.inf
-        return look_at(duration, sparse_gap, dice, told_at=told_at)
+        return look_at(duration, sparse_gap, dice, told_at=duration + TOLD.told_after(dice))
 
     found = {
         DOUBLING: _all(bench, lambda duration, dice: look_at(duration, doubling_gap, dice)),
@@ -120,9 +106,8 @@ async def told(bench: Bench) -> list[Line]:
 def _all(bench: Bench, one: Callable[[float, random.Random], Seen]) -> list[Seen]:
     dice = random.Random(1)
     count = QUICK_JOBS if bench.sizes.rounds < 3 else JOBS
-    # One job for each slice of the distribution: drawn at random, the shortest of them would decide the share.
-    jobs = statistics.NormalDist(math.log(MEDIAN), SIGMA)
-    return [one(math.exp(jobs.inv_cdf((number + 0.5) / count)), dice) for number in range(count)]
+    # Drawn at random, the shortest of them would decide the share.
+    return [one(duration, dice) for duration in ASKED.slices(count)]
 
 
 def _lines(found: dict[str, list[Seen]], base: str, *, lag: float, share: float | None, polls: float) -> list[Line]:

@@ -23,7 +23,7 @@ def named(arguments: Sequence[str]) -> list[Path]:
 
 def tier_arguments(options: argparse.Namespace) -> list[str]:
     """pytest's arguments for a tier of tests; `tests/README.md` explains them."""
-    paths = named(options.pytest)
+    paths = named(options.rest)
     # A file is named by who wants to see all of it.
     marks = [] if options.all or any(path.is_file() for path in paths) else ["-m", "not slow"]
     if paths:
@@ -49,9 +49,9 @@ def test(options: argparse.Namespace) -> int:
         if options.all:
             env["DORMOUSE_TEST_THIRD_PARTY_SERVER"] = str(ensure_third_party_server(options.venv))
         command += tier_arguments(options)
-    what = " ".join(command[3:] + options.pytest) or "everything"
+    what = " ".join(command[3:] + options.rest) or "everything"
     print_now(f"- pytest on Python {sys.version.split()[0]}: {what}")
-    process = subprocess.Popen([*command, *options.pytest], cwd=ROOT, env=env)
+    process = subprocess.Popen([*command, *options.rest], cwd=ROOT, env=env)
     # pytest gets a terminal's Ctrl-C by itself. It must end what it started, so SIGTERM reaches it as Ctrl-C.
     on_signals(lambda number, _: None if number == signal.SIGINT else process.send_signal(signal.SIGINT))
     return process.wait()

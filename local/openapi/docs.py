@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from bench.scale import page as scale
 from local import ROOT
 from local.openapi import clients, deployment
 from local.openapi.phases import drawings
@@ -24,6 +25,7 @@ HTTP = ROOT / "docs" / "http.md"
 LIFE = ROOT / "docs" / "life.md"
 CLIENTS = ROOT / "docs" / "clients.md"
 DEPLOY = ROOT / "docs" / "deploy.md"
+SCALE = ROOT / "docs" / "scale.md"
 BEGIN, END = "<!-- begin: written by local/openapi/docs.py -->", "<!-- end -->"
 
 
@@ -61,6 +63,7 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     LIFE: drawings,
     CLIENTS: clients.table,
     DEPLOY: deployment.table,
+    SCALE: scale.tables,
 }
 """The pages, and what is written into each."""
 

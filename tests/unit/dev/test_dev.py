@@ -254,7 +254,7 @@ def test_a_tier_uses_all_cores_and_what_is_named_runs_in_one_process(
     arguments: list[str], pytest_s: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    options, options.pytest = dev.parser().parse_known_args(["test", *arguments])
+    options, options.rest = dev.parser().parse_known_args(["test", *arguments])
     assert " ".join(testing.tier_arguments(options)) == pytest_s
 
 

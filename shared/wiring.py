@@ -19,12 +19,7 @@ from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider, ProviderConfig, import_client, is_imported
 from shared.errors import Misconfigured
 from shared.runs.ports import Ports, log
-from shared.runs.store.batches import BatchStore
-from shared.runs.store.due import DueStore
-from shared.runs.store.history import HistoryStore
-from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore
-from shared.runs.store.slots import SlotStore
 from shared.runs.store.tables import Tables
 from shared.runs.tracebacks import KEEPS_TEXT
 from shared.setting_values import LOCAL_KEY, local_key
@@ -127,12 +122,8 @@ def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str,
 def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: Callable[[], datetime]) -> App:
     """The app of these agents over these tables and this clock."""
     ports = Ports(
+        tables=tables,
         runs=RunStore(tables),
-        history=HistoryStore(tables),
-        due=DueStore(tables),
-        index=IndexStore(tables),
-        slots=SlotStore(tables),
-        batches=BatchStore(tables),
         agents=served,
         settings=given,
         clock=clock,

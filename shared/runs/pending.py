@@ -8,11 +8,14 @@ changes a run from outside announces that in the due row first.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from shared.runs.model.phases import Pending
 from shared.runs.model.run import Extras, Run
-from shared.runs.store.due import DueRow
 from shared.runs.store.runs import Stored
+
+if TYPE_CHECKING:
+    from shared.runs.store.due import DueRow
 
 MOST = 2_000
 """Runs that are kept: the least recently kept one makes room."""

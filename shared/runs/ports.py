@@ -7,19 +7,24 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from shared.agentkit.agent import Agent
 from shared.runs.interruptions import Interruptions
 from shared.runs.log import log as log
 from shared.runs.model.callbacks import Sender
 from shared.runs.pending import PendingRuns
-from shared.runs.store.batches import BatchStore
-from shared.runs.store.due import DueStore
-from shared.runs.store.history import HistoryStore
-from shared.runs.store.index import IndexStore
 from shared.runs.store.runs import RunStore
-from shared.runs.store.slots import SlotStore
+from shared.runs.store.tables import Tables
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from shared.runs.store.batches import BatchStore
+    from shared.runs.store.due import DueStore
+    from shared.runs.store.history import HistoryStore
+    from shared.runs.store.index import IndexStore
+    from shared.runs.store.slots import SlotStore
 
 
 @dataclass(slots=True)
@@ -36,27 +41,15 @@ class Gauge:
         self.count -= 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, which would leave no place for stores made at their first use
 class Ports:
-    """One for each process, put together by the wiring."""
+    """One for each process, put together by the wiring. Stores that a status does without wait for their first use."""
+
+    tables: Tables
+    """Where all stores read and write."""
 
     runs: RunStore
     """Runs, sessions, calls, items: one partition a session."""
-
-    history: HistoryStore
-    """What a session's runs said, in ranges."""
-
-    due: DueStore
-    """When somebody must come back to what."""
-
-    index: IndexStore
-    """Idempotency keys and lists."""
-
-    slots: SlotStore
-    """The owners' limits of active runs."""
-
-    batches: BatchStore
-    """Batches and their items."""
 
     agents: Mapping[str, Agent]
     """By name, the default one first."""
@@ -95,3 +88,38 @@ class Ports:
     # One input may have 1 MiB: unbounded, a batch would use up a small instance's memory.
     long_inputs: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     """Items of batches with a long input that are submitted side by side: each takes several times its size."""
+
+    @cached_property
+    def history(self) -> HistoryStore:
+        """What a session's runs said, in ranges."""
+        from shared.runs.store.history import HistoryStore
+
+        return HistoryStore(self.tables)
+
+    @cached_property
+    def due(self) -> DueStore:
+        """When somebody must come back to what."""
+        from shared.runs.store.due import DueStore
+
+        return DueStore(self.tables)
+
+    @cached_property
+    def index(self) -> IndexStore:
+        """Idempotency keys and lists."""
+        from shared.runs.store.index import IndexStore
+
+        return IndexStore(self.tables)
+
+    @cached_property
+    def slots(self) -> SlotStore:
+        """The owners' limits of active runs."""
+        from shared.runs.store.slots import SlotStore
+
+        return SlotStore(self.tables)
+
+    @cached_property
+    def batches(self) -> BatchStore:
+        """Batches and their items."""
+        from shared.runs.store.batches import BatchStore
+
+        return BatchStore(self.tables)

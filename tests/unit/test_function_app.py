@@ -194,6 +194,7 @@ async def main():
     run = await call("get_run", {"run_id": "run_" + "0" * 32 + "_1"})
     assert run.status_code == 404, run.body
     unused = ("shared.runs.actions", "shared.runs.batches", "shared.runs.commands", "shared.runs.watching",
+              "shared.runs.model.batch", "shared.runs.model.listed", "shared.runs.store.index", "shared.runs.store.due",
               "shared.drivers.driver", "shared.outbound", "shared.api.bodies")
     print(*(name for name in sys.modules if name.startswith(unused)))
 asyncio.run(main())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NotRequired
+from typing import TYPE_CHECKING, NotRequired
 
 from typing_extensions import TypedDict
 
 from shared.api.http import time_on_the_wire
 from shared.api.native.fields import RunError
 from shared.api.native.run_shapes import RunSummary, usage_on_the_wire
-from shared.runs.model.listed import ListedRun
+
+if TYPE_CHECKING:
+    from shared.runs.model.listed import ListedRun
 
 
 class RunList(TypedDict):

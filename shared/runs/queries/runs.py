@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from shared.errors import RunNotFound
 from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.deliveries import Delivery
-from shared.runs.model.listed import ListedRun
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.queries.conversation import current
+
+if TYPE_CHECKING:
+    from shared.runs.model.listed import ListedRun
 
 MAX_BYTES = 4_000_000
 """Bytes of text that a page of anything holds at most, but for its first entry: the rest is on the next page."""

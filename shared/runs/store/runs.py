@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from shared.agentkit.agent import Item
 from shared.runs.concurrency import side_by_side
@@ -21,11 +21,13 @@ from shared.runs.model.ids import parse_run_id, run_id
 from shared.runs.model.run import Run, RunHead, Text
 from shared.runs.model.session import Session
 from shared.runs.store import parts
-from shared.runs.store.index import Listing
 from shared.runs.store.keys import call_key, delivery_key, item_key, of_run, run_key
 from shared.runs.store.rows import changes, check_schema, decode, encode, encode_new
 from shared.runs.store.tables import MAX_OPERATIONS, Change, Conflict, Kind, Row, Table, Tables
 from shared.runs.store.unreadable import RowTooNew, RowUnreadable
+
+if TYPE_CHECKING:
+    from shared.runs.store.index import Listing
 
 log = logging.getLogger("dormouse")
 

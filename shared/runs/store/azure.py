@@ -64,8 +64,10 @@ PAUSES = (0.1, 0.4)
 PAGE_ROWS = 250
 """Of the 1,000 that the service would send: the client decodes a page in one go, 30 microseconds a row and more."""
 
-# The version is the first that takes a managed identity. To name itself the SDK would start a process: 30 ms.
-_OPTIONS: Mapping[str, Any] = {"retry_total": 0, "api_version": "2020-12-06", "base_user_agent": "dormouse"}
+# To name itself the SDK would start a process, and hold the event loop for it: service and table clients alike.
+_NAMED: Mapping[str, Any] = {"base_user_agent": "dormouse"}
+# The version is the first that takes a managed identity.
+_OPTIONS: Mapping[str, Any] = {"retry_total": 0, "api_version": "2020-12-06", **_NAMED}
 _SYSTEM = ("PartitionKey", "RowKey", "Timestamp")  # a selection without them brings rows without keys
 
 _T = TypeVar("_T")
@@ -235,7 +237,7 @@ class AzureTables:
 
     def _client(self, table: Table) -> TableClient:
         if table not in self._clients:
-            client = self._account().get_table_client(f"{self._prefix}{table}")
+            client = self._account().get_table_client(f"{self._prefix}{table}", **_NAMED)
             self._clients[table] = read_plainly(send_groups_plainly(client))
         return self._clients[table]
 

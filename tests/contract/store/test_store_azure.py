@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import platform
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -51,6 +52,15 @@ async def test_an_empty_page_with_a_continuation_is_not_the_end(service: Service
     assert await keys(tables) == ["b", "c", "f"]
 
     assert [request.query.get("NextRowKey") for request in service.asked] == [None, "b", "d", "e"]
+
+
+async def test_no_client_starts_a_process_to_name_itself(
+    service: Service, tables: AzureTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "platform", lambda: pytest.fail("it asks `uname`, in a process"))
+    service.lines = [page("a")]
+
+    assert await keys(tables) == ["a"]
 
 
 async def test_a_limit_reads_no_page_more_than_it_needs(service: Service, tables: AzureTables) -> None:

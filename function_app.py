@@ -2,17 +2,20 @@
 
 from dataclasses import asdict
 
-import azure.functions as func
+from shared.first_use import uncollected
 
-from shared import api, drivers, settings
-from shared.api import by_token, native, openai, routing, web
-from shared.api.by_token.origins import answered_to_pages
-from shared.api.extension import Request, Response
-from shared.api.first_call import app as dormouse
-from shared.api.http import answered
-from shared.api.openai.http import answered_to_client
-from shared.api.openai.http import not_found as no_such_address
-from shared.drivers import durable
+with uncollected():
+    import azure.functions as func
+
+    from shared import api, drivers, settings
+    from shared.api import by_token, native, openai, routing, web
+    from shared.api.by_token.origins import answered_to_pages
+    from shared.api.extension import Request, Response
+    from shared.api.first_call import app as dormouse
+    from shared.api.http import answered
+    from shared.api.openai.http import answered_to_client
+    from shared.api.openai.http import not_found as no_such_address
+    from shared.drivers import durable
 
 START = settings.at_start()
 OPEN = func.AuthLevel.ANONYMOUS

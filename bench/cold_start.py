@@ -30,9 +30,6 @@ from local.packaging.package import PACKAGES, build_package, report  # noqa: E40
 INDEX = """
 import importlib, json, os, sys, time
 sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), *sys.argv[1].split("/"))]
-import gc
-if sys.argv[2] == "nogc":
-    gc.disable()
 wall, cpu = time.perf_counter(), time.process_time()
 import function_app
 names = [one.get_function_name() for one in function_app.app.get_functions()]
@@ -53,7 +50,7 @@ print(json.dumps(found))
 def index(folder: Path, *, mode: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Import and index the app of a package in a fresh process that knows nothing but the package.
 
-    `mode` is `all`, `nogc` (the collector is off), or `only` (nothing is imported after the indexing).
+    `mode` is `all`, or `only` (nothing is imported after the indexing).
     """
     python = getattr(sys, "_base_executable", sys.executable)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DORMOUSE_"))}
@@ -98,11 +95,7 @@ def main() -> None:
         print(f"Python {version}, {rounds} starts each, medians (least to most)")
         for built in (with_bytecode, without):
             print(report(built).partition("Deploy it")[0].replace(scratch, "…").strip())
-        variants = {
-            "unchecked-hash bytecode": (with_bytecode.folder, "all"),
-            "the same, gc off while importing": (with_bytecode.folder, "nogc"),
-            "no bytecode": (without.folder, "all"),
-        }
+        variants = {"unchecked-hash bytecode": (with_bytecode.folder, "all"), "no bytecode": (without.folder, "all")}
         found = measure(variants, rounds)
         base = statistics.median(one["cpu"] for one in next(iter(found.values())))
         for name, starts in found.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import logging
 import random
 import threading
@@ -18,6 +17,7 @@ from shared import agents, settings
 from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider, ProviderConfig, import_client, is_imported
 from shared.errors import Misconfigured
+from shared.first_use import uncollected
 from shared.runs.ports import Ports, log
 from shared.runs.store.runs import RunStore
 from shared.runs.store.tables import Tables
@@ -72,11 +72,9 @@ def app() -> App:
     given = settings.load()
     for name in settings.unknown_names():
         log.warning("%s is not a setting of this version", name)
-    made = build(given, served(), sealed(open_tables(given), given, lambda: now()), lambda: now())
-    made = replace(made, ports=replace(made.ports, can_create=_can_create))
-    # What was imported stays for good. Looking through it again and again is a pause of 50 to 100 ms for everybody.
-    gc.freeze()
-    return made
+    with uncollected():
+        made = build(given, served(), sealed(open_tables(given), given, lambda: now()), lambda: now())
+    return replace(made, ports=replace(made.ports, can_create=_can_create))
 
 
 def _can_create() -> bool:

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "sealing": {"runs", *GROUND},
     "drivers": {"runs", "agentkit", "first_use", *GROUND},
     "api": {"drivers", "runs", "agentkit", "wiring", "first_use", *GROUND},
-    "wiring": {"agents", "drivers", "outbound", "sealing", "runs", "agentkit", "setting_values", *GROUND},
+    "wiring": {"agents", "first_use", "drivers", "outbound", "sealing", "runs", "agentkit", "setting_values", *GROUND},
 }
 """The parts of ``shared`` and what each may know besides itself: arrows point down. ``wiring`` puts them together."""
 

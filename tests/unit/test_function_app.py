@@ -202,6 +202,17 @@ asyncio.run(main())
     assert printed == ""
 
 
+def test_what_a_worker_begins_with_is_not_looked_through_for_garbage() -> None:
+    printed = in_a_process("""
+import gc
+indexed = gc.get_freeze_count()
+print(indexed > 50_000, gc.isenabled())
+function_app.native.runs
+print(gc.get_freeze_count() > indexed + 5_000, gc.isenabled())
+""")
+    assert printed.splitlines() == ["True True", "True True"]
+
+
 def test_health_and_status_load_neither_the_provider_nor_an_identity() -> None:
     printed = in_a_process("""
 async def main():

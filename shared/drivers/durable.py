@@ -14,10 +14,12 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import azure.durable_functions as df
-
+from shared.certificates import read_to_verify
 from shared.runs.log import log
 from shared.runs.model.ids import is_batch_id, parse_run_id
+
+with read_to_verify():  # it imports aiohttp
+    import azure.durable_functions as df
 
 ADVANCE = "advance"
 ADVANCE_BATCH = "advance_batch"

@@ -213,6 +213,21 @@ print(gc.get_freeze_count() > indexed + 5_000, gc.isenabled())
     assert printed.splitlines() == ["True True", "True True"]
 
 
+def test_the_certificates_are_read_once_and_whoever_verifies_has_them() -> None:
+    printed = in_a_process("""
+import ssl
+from aiohttp import connector
+def read(context):
+    return context.cert_store_stats()["x509"]
+plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+plain.check_hostname, plain.verify_mode = False, ssl.CERT_NONE
+plain.set_default_verify_paths()
+machine = read(ssl.create_default_context())
+print(read(connector._SSL_CONTEXT_VERIFIED) == machine, read(connector._SSL_CONTEXT_UNVERIFIED), read(plain) == machine)
+""")
+    assert printed == "True 0 True"
+
+
 def test_health_and_status_load_neither_the_provider_nor_an_identity() -> None:
     printed = in_a_process("""
 async def main():

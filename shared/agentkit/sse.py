@@ -14,10 +14,15 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[dict[str, Any],
     Lines are split as bytes: a text may hold what else counts as the end of a line (U+2028, U+0085). An event that is
     cut off is none; comments and ``[DONE]`` are passed over.
     """
-    rest, data = b"", list[bytes]()
+    begun, data = list[bytes](), list[bytes]()
     async for chunk in chunks:
-        # A chunk may end anywhere, in the middle of a character too.
-        *lines, rest = (rest + chunk).split(b"\n")
+        # A chunk may end anywhere, in the middle of a character too. Of a line that goes on only the new chunk is
+        # looked at: the event that ends a response holds all of its text, which may be megabytes.
+        if b"\n" not in chunk:
+            begun.append(chunk)
+            continue
+        *lines, rest = b"".join((*begun, chunk)).split(b"\n")
+        begun = [rest]
         for line in lines:
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):

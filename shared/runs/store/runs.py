@@ -256,9 +256,11 @@ class RunStore:
         change = Change(kind=Kind.DELETE, key=SESSION_KEY, etag=stored.etag)
         await self._tables.commit(Table.RUNS, stored.value.session_id, [change])
 
-    async def calls(self, run: Run, turn: int | None = None) -> list[Stored[ToolCall]]:
-        """The tool calls of the run, or of one of its turns, in order."""
+    async def calls(self, run: Run, turn: int | None = None, *, since: int = 1) -> list[Stored[ToolCall]]:
+        """The tool calls of the run, or of one of its turns, in order; ``since``: of that turn and those after it."""
         bounds = of_run("tool", run.request.number, "" if turn is None else f"{turn:04}:")
+        if turn is None:
+            bounds["first"] += f"{since:04}:"
         rows = self._tables.query(Table.RUNS, run.request.session_id, **bounds)
         return [_stored(ToolCall, row) async for row in rows]
 

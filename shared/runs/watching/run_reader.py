@@ -154,8 +154,12 @@ class RunReader:
         # The calls are a second query: spared while the model thinks, since they cannot change then.
         if before is not None and not _calls_may_differ(before.run, run):
             return RunRows(run, before.calls)
-        calls = await self._ports.runs.calls(run) if run.counters.tool_calls else []
-        return RunRows(run, tuple(call.value for call in calls))
+        if not run.counters.tool_calls:
+            return RunRows(run, ())
+        # Of the turns before the one that was seen last, the calls are settled: a run may have thousands of these.
+        since = 1 if before is None else before.run.turn.number
+        kept = () if before is None else tuple(call for call in before.calls if call.turn < since)
+        return RunRows(run, kept + tuple(call.value for call in await self._ports.runs.calls(run, since=since)))
 
 
 def _longest_gap(rows: RunRows | None) -> float:

@@ -142,6 +142,8 @@ async def test_a_save_is_all_or_nothing(store: RunStore) -> None:
         await store.save_call(saved.calls[0], call)
     assert (await store.calls(run.value, turn=1))[0] == done
     assert await store.calls(run.value, turn=2) == []
+    assert await store.calls(run.value, since=1) == [done]
+    assert await store.calls(run.value, since=2) == []
 
 
 @pytest.mark.parametrize("text", ["", "x" * 24_001, "\U0001f42d" * 12_001, "é\0\n" * 700_000, "a\ud800b" * 9_000])

@@ -13,12 +13,15 @@ import pytest
 from shared.errors import TooManyViewers
 from shared.runs.commands.answer import answer
 from shared.runs.commands.cancel import cancel
+from shared.runs.model.calls import ToolCall
 from shared.runs.model.facts import Approve
 from shared.runs.model.phases import RunStatus
+from shared.runs.model.run import Run
+from shared.runs.store.runs import RunStore, Stored
 from shared.runs.store.tables import StoreUnavailable, Table
 from shared.runs.watching import response_streams, run_reader
 from shared.runs.watching.viewer_limit import ViewerLimit
-from shared.runs.watching.views import Delta, EventId, Snapshot, StatusChanged
+from shared.runs.watching.views import Delta, End, EventId, Snapshot, State, StatusChanged
 from tests.parts.waiting import eventually
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.test_watching import LONG, streams
@@ -276,6 +279,44 @@ async def test_a_viewer_of_rows_that_cannot_be_read_is_told_so_and_the_next_one_
     late.rig.tables.before = None
     again = await late.watch(run_id, Client(), until=lambda event: isinstance(event, Snapshot))
     assert again.of(Snapshot) == [Snapshot(event_id=EventId(1, 1, 0), text="")]
+
+
+async def test_the_calls_of_turns_that_are_over_are_not_read_again(
+    late: LiveRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = [{"think": 0.0, "calls": [{"name": "work", "arguments": {"label": f"{turn}"}}] * 3} for turn in range(1, 6)]
+    await late.rig.model.script("s", [*turns, {"think": 0.0, "text": "Done."}])
+    read: list[set[int]] = []
+    load = RunStore.calls
+
+    async def noted(store: RunStore, run: Run, turn: int | None = None, *, since: int = 1) -> list[Stored[ToolCall]]:
+        found = await load(store, run, turn, since=since)
+        if turn is None:
+            read.append({each.value.turn for each in found})
+        return found
+
+    monkeypatch.setattr(RunStore, "calls", noted)
+    run_id = await late.start()
+    client = Client()
+    watching = asyncio.create_task(late.watch(run_id, client))
+    for turn in range(2, 7):
+
+        async def is_seen(turn: int = turn) -> bool:
+            await late.wake(run_id)
+            late.rig.app.watching.read_now(run_id)
+            shown = [event.run.turn.number for event in client.of((State, StatusChanged, End))]
+            return bool(shown) and max(shown) >= turn
+
+        await eventually(is_seen)
+    await watching
+    monkeypatch.undo()
+    end = client.of(End)[-1]
+    stored = await late.rig.app.ports.runs.load(run_id)
+    assert stored is not None
+    assert list(end.calls) == [each.value for each in await late.rig.app.ports.runs.calls(stored.value)]
+    assert [(call.turn, call.index) for call in end.calls] == [(turn, n) for turn in range(1, 6) for n in range(3)]
+    assert read
+    assert 1 not in read[-1], "the last read was of the last turns alone"
 
 
 # How many

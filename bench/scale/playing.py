@@ -8,11 +8,11 @@ import random
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache
 
 from bench.scale.jobs import Jobs
 
-MOST_PLAYED = 1_000
+MOST_PLAYED = 300
 """Runs that are played one by one; of more, as many stand for all, and the queue is slower by as much."""
 WARM_UP, MEASURED = 1_800.0, 3_600.0
 """Seconds that are played before what counts, and those that count."""
@@ -37,18 +37,6 @@ class Played:
         return self.lags[min(math.floor(share * len(self.lags)), len(self.lags) - 1)]
 
 
-class Driver(Protocol):
-    """How a run comes to be looked at when it is due."""
-
-    def due(self, now: float, gap: float, dice: random.Random) -> float:
-        """When it is in line that wants to be looked at after ``gap``."""
-        ...
-
-    def late(self, idle: float, dice: random.Random) -> float:
-        """Seconds by which whoever is in line is seen late, after nobody was in line for ``idle`` seconds."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Durable:
     """Timers of whole seconds, and queues that are looked at less and less often while they are empty."""
@@ -58,10 +46,12 @@ class Durable:
     """`maxQueuePollingInterval` in seconds."""
 
     def due(self, now: float, gap: float, dice: random.Random) -> float:
+        """When it is in line that wants to be looked at after ``gap``."""
         wait = math.ceil(gap) if gap > 1 else gap
         return now + wait + dice.expovariate(1 / PICKED_UP)
 
     def late(self, idle: float, dice: random.Random) -> float:
+        """Seconds by which whoever is in line is seen late, after nobody was in line for ``idle`` seconds."""
         return dice.uniform(0.0, min(idle * self.partitions / 2, self.polling))
 
 
@@ -72,10 +62,16 @@ class Timer:
     period: float
 
     def due(self, now: float, gap: float, dice: random.Random) -> float:
+        """The sweep that looks at whoever wants to be looked at after ``gap``."""
         return math.ceil((now + gap) / self.period) * self.period
 
     def late(self, idle: float, dice: random.Random) -> float:
+        """A sweep is in time."""
         return 0.0
+
+
+Driver = Durable | Timer
+"""How a run comes to be looked at when it is due."""
 
 
 @dataclass(slots=True)
@@ -91,6 +87,7 @@ def _run(begun: float, duration: float, jobs: Jobs, dice: random.Random) -> _Run
     return _Run(begun, duration, begun + duration + jobs.told_after(dice))
 
 
+@cache
 def play_alone(jobs: Jobs, driver: Driver, *, runs: int = 4_000, seed: int = 1) -> Played:
     """Each as if it were the only one: nobody waits for another, and the queues are idle between its looks."""
     dice = random.Random(seed)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
+from bench.counted import read
+from bench.prices import QUEUES
+from bench.scale.forecast import Forecast, forecast
+from bench.scale.jobs import Jobs
+from bench.scale.walls import App
 from local.host.schedules import parse_timespan
 from local.packaging.profiles import DEFAULT, Profile, read_profiles
 
 MONTH_SECONDS = 30 * 86_400
-DOLLARS_A_POLL = 0.004 / 10_000
-"""List price of 10,000 operations on queues."""
+RUNS = 1_000
+"""Active runs for which the table says what they cost."""
 
 
 def idle_polls(profile: Profile) -> int:
@@ -24,7 +30,17 @@ def idle_polls(profile: Profile) -> int:
 
 def idle_dollars(profile: Profile) -> float:
     """What these looks cost."""
-    return idle_polls(profile) * DOLLARS_A_POLL
+    return idle_polls(profile) * QUEUES
+
+
+@cache
+def _forecast(profile: str, driver: str) -> Forecast:
+    app = App(profile=read_profiles()[profile], driver=driver, counted=read())
+    return forecast(app, RUNS, Jobs())
+
+
+def _by_driver(profile: Profile, said: Callable[[Forecast], str]) -> str:
+    return " and ".join(said(_forecast(profile.name, driver)) for driver in ("durable", "timer"))
 
 
 def _instances(most: int) -> str:
@@ -43,6 +59,12 @@ ROWS: Mapping[str, Callable[[Profile], str]] = {
     "carries at once, all instances together": lambda each: (
         f"{each.partitions * each.orchestrators} orchestrators, on {_instances(each.partitions)}; "
         f"{each.activities} activities for each instance there is"
+    ),
+    "carries until its [first wall](scale.md), under `durable` and `timer`": lambda each: (
+        _by_driver(each, lambda found: f"{found.most_runs:,}") + " active runs"
+    ),
+    f"1,000 runs [cost](scale.md) while {RUNS:,} are active": lambda each: _by_driver(
+        each, lambda found: f"${found.dollars:.3f}"
     ),
     "memory of an instance": lambda each: f"{each.memory:,} MB",
     "always ready, HTTP and wakes": lambda each: f"{each.always_ready_http} and {each.always_ready_durable}",

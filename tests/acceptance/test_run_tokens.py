@@ -72,8 +72,10 @@ class Shop:
         return f"[script:{name}]"
 
     async def lasting(self) -> str:
-        """A run that goes on until it is cancelled."""
-        return await self.owner.start(await self.script({"stuck": True}), agent="workshop")
+        """A run that goes on until it is cancelled. Before that nothing changes but when it is looked at."""
+        run_id = await self.owner.start(await self.script({"stuck": True}), agent="workshop")
+        await self.owner.until(run_id, lambda run: run["provider_status"] == "in_progress")
+        return run_id
 
     async def done(self) -> str:
         """A run that has completed."""

@@ -48,6 +48,11 @@ def test_two_hundred_runs_are_seen_as_they_were_on_the_real_host() -> None:
     assert statistics.fmean(each.lag(0.9) for each in played) == pytest.approx(9.6, rel=0.2)
 
 
+def test_a_sweep_polls_by_itself_what_it_was_seen_to_poll_on_the_real_host() -> None:
+    """30 a second; and `bench/sweeps.py` gives 25 at which the lag has not doubled."""
+    assert app("timer").inline == pytest.approx(30, rel=0.2)
+
+
 def test_the_wall_of_a_sweep_is_what_a_core_sweeps() -> None:
     """As it was counted: past that many looks a second the lag grows."""
     one = app("timer", profile=replace(LARGE, name="one core"), instances=1, counted=read())

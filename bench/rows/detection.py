@@ -13,7 +13,7 @@ from bench.scale.jobs import DELIVERED, WEBHOOK_SECONDS, Gap, Jobs, sparse_gap, 
 from bench.stack import Bench
 
 ASKED = Jobs()
-TOLD = Jobs(webhooks=True)
+WITH_WEBHOOKS = Jobs(webhooks=True)
 JOBS, QUICK_JOBS = 20_000, 500
 QUEUE_SECONDS = 5.0
 """`maxQueuePollingInterval` of host.json."""
@@ -63,15 +63,15 @@ def look_at(
     dice: random.Random,
     *,
     late: Callable[[float, random.Random], float] = lambda gap, dice: 0.0,
-    told_at: float = math.inf,
+    webhook_at: float = math.inf,
 ) -> Seen:
-    """One job, looked at until it is seen to have ended; ``told_at`` is when a webhook says so."""
+    """One job, looked at until it is seen to have ended; ``webhook_at`` is when a webhook says so."""
     now, polls = 0.0, 0
     while True:
         wait = gap(now, dice)
         now += wait + late(wait, dice)
-        if told_at < now:
-            return Seen(told_at - duration, (told_at - duration) / duration, polls)
+        if webhook_at < now:
+            return Seen(webhook_at - duration, (webhook_at - duration) / duration, polls)
         polls += 1
         if now >= duration:
             return Seen(now - duration, (now - duration) / duration, polls)
@@ -91,7 +91,7 @@ async def told(bench: Bench) -> list[Line]:
     """Row 2."""
 
     def one(duration: float, dice: random.Random) -> Seen:
-        return look_at(duration, sparse_gap, dice, told_at=duration + TOLD.told_after(dice))
+        return look_at(duration, sparse_gap, dice, webhook_at=duration + WITH_WEBHOOKS.webhook_after(dice))
 
     found = {
         DOUBLING: _all(bench, lambda duration, dice: look_at(duration, doubling_gap, dice)),

@@ -25,9 +25,8 @@ def said(app: App, jobs: Jobs, found: Forecast) -> str:
         f"  {'':36} {'used':>10} {'there is':>10}  {'':10} {'share':>8}  met at",
     ]
     for wall in found.walls:
-        met = f"{math.floor(found.runs / wall.share):,} runs"
         figures = f"{number(wall.used):>10} {number(wall.most):>10}  {wall.unit:10} {part(wall.share):>8}"
-        lines.append(f"  {wall.name:36} {figures}  {met}")
+        lines.append(f"  {wall.name:36} {figures}  {found.met_at(wall):,} runs")
     lags = f"half of the ends within {number(played.lag(0.5))} s, 90 % within {number(played.lag(0.9))} s"
     lines += ["", f"Seen are {lags}. A run is looked at {number(played.looks)} times."]
     if not found.is_in_time:

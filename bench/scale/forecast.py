@@ -9,6 +9,7 @@ from bench.prices import EXECUTION, GB_SECOND, QUEUES, TABLES
 from bench.scale.jobs import Jobs
 from bench.scale.playing import Driver, Durable, Played, Timer, play_alone, play_steadily
 from bench.scale.walls import App, Wall
+from local.host.schedules import parse_timespan
 
 ALONE_BELOW = 10
 """So few runs are played as if each were the only one."""
@@ -35,7 +36,11 @@ class Forecast:
     @property
     def most_runs(self) -> int:
         """Active runs at which the first wall is met."""
-        return math.floor(self.runs / self.walls[0].share)
+        return self.met_at(self.walls[0])
+
+    def met_at(self, wall: Wall) -> int:
+        """Active runs at which this wall is met."""
+        return math.floor(self.runs / wall.share)
 
 
 def forecast(app: App, runs: int, jobs: Jobs) -> Forecast:
@@ -53,8 +58,9 @@ def forecast(app: App, runs: int, jobs: Jobs) -> Forecast:
 def driver_of(app: App) -> Driver:
     """What wakes the runs of this deployment."""
     if app.driver == "durable":
-        hours, minutes, seconds = map(int, app.profile.polling.split(":"))
-        return Durable(app.profile.partitions, hours * 3_600 + minutes * 60 + seconds)
+        gap = parse_timespan(app.profile.polling)
+        assert gap, app.profile
+        return Durable(app.profile.partitions, gap.total_seconds())
     return Timer(period_of(app))
 
 

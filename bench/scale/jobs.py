@@ -45,8 +45,8 @@ class Jobs:
         """Seconds to the next look at a response of that age."""
         return sparse_gap(age, dice) if self.webhooks else usual_gap(age, dice)
 
-    def told_after(self, dice: random.Random) -> float:
-        """Seconds from the end of a response until its run is told; infinite where it is not."""
+    def webhook_after(self, dice: random.Random) -> float:
+        """Seconds from the end of a response to its webhook; infinite where none comes."""
         return WEBHOOK_SECONDS if self.webhooks and dice.random() < DELIVERED else math.inf
 
     @property

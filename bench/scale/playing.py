@@ -78,13 +78,13 @@ Driver = Durable | Timer
 class _Run:
     begun: float
     duration: float
-    told: float
+    webhook_at: float
     """When a webhook says that the response has ended."""
     looks: int = 0
 
 
 def _run(begun: float, duration: float, jobs: Jobs, dice: random.Random) -> _Run:
-    return _Run(begun, duration, begun + duration + jobs.told_after(dice))
+    return _Run(begun, duration, begun + duration + jobs.webhook_after(dice))
 
 
 @cache
@@ -94,10 +94,10 @@ def play_alone(jobs: Jobs, driver: Driver, *, runs: int = 4_000, seed: int = 1) 
     ended: list[tuple[float, int, float]] = []
     for duration in jobs.slices(runs):
         begun = now = dice.random() * 60
-        looks, told = 0, begun + duration + jobs.told_after(dice)
+        looks, webhook_at = 0, begun + duration + jobs.webhook_after(dice)
         while not looks or now - begun < duration:
             wait = jobs.gap(now - begun, dice)
-            now = min(driver.due(now, wait, dice) + driver.late(wait, dice), told)
+            now = min(driver.due(now, wait, dice) + driver.late(wait, dice), webhook_at)
             looks += 1
         ended.append((now - begun - duration, looks, now - begun))
     return _played(ended)
@@ -139,7 +139,7 @@ def _play(
     crowd: float = 1.0,
 ) -> Played:
     def due(run: _Run, now: float) -> float:
-        return min(driver.due(now, jobs.gap(now - run.begun, dice), dice), max(run.told, now))
+        return min(driver.due(now, jobs.gap(now - run.begun, dice), dice), max(run.webhook_at, now))
 
     line = [(due(run, run.begun), number) for number, run in enumerate(runs)]
     heapq.heapify(line)

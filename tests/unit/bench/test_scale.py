@@ -94,9 +94,9 @@ def test_how_much_of_each_wall_is_used(more: dict[str, object], name: str, share
 
 
 def test_webhooks_bring_the_news_and_leave_half_of_the_looks_at_most() -> None:
-    told, asked = (play_alone(Jobs(webhooks=webhooks), Timer(5)) for webhooks in (True, False))
-    assert told.looks < asked.looks / 2
-    assert told.lag(0.9) == pytest.approx(0.5)
+    by_webhook, asked = (play_alone(Jobs(webhooks=webhooks), Timer(5)) for webhooks in (True, False))
+    assert by_webhook.looks < asked.looks / 2
+    assert by_webhook.lag(0.9) == pytest.approx(0.5)
 
 
 def test_a_run_alone_costs_a_second_for_each_wake_and_many_share_them() -> None:

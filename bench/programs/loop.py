@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.programs.sampling import Sampler
+
 PENDING_SECONDS = 1e6
 """How long the model thinks about what is to stay pending."""
 
@@ -57,13 +59,23 @@ def resident() -> float:
 
 async def serve(program: object) -> None:
     """Do what the lines say, until they end."""
+    sampler = Sampler()
     while line := await asyncio.to_thread(sys.stdin.readline):
         asked = json.loads(line)
         try:
             begun = time.process_time()
-            result: Any = await getattr(program, asked["do"])(asked["count"])
+            result: Any = await _done(program, sampler, asked["do"], asked["count"])
             answer = {"cpu": time.process_time() - begun, "result": result}
         except Exception:
             print(json.dumps({"error": traceback.format_exc()}), flush=True)
             return
         print(json.dumps(answer), flush=True)
+
+
+async def _done(program: object, sampler: Sampler, what: str, count: int) -> Any:
+    match what:
+        case "forget_shares":
+            return sampler.forget()
+        case "shares":
+            return sampler.shares()
+    return await getattr(program, what)(count)

@@ -38,6 +38,7 @@ from shared.runs.model.calls import CallState
 from shared.runs.model.calls import ToolCall as CallRecord
 from shared.runs.model.phases import RunningTools, RunStatus, WaitingForAnswers
 from shared.runs.model.run import Run as RunRecord
+from shared.runs.model.run import Text
 from shared.runs.queries.runs import FullRun
 from shared.runs.queries.runs import Question as QuestionRecord
 from shared.runs.rules.approvals import approval_id
@@ -285,14 +286,22 @@ def run_on_the_wire(full: FullRun, *, url: str, model: str | None = None) -> Run
     }
 
 
+def has_parts(run: RunRecord, calls: Sequence[CallRecord]) -> bool:
+    """Whether something of the run as callers see it lies in parts of its own, to be read."""
+    return any(not isinstance(value, str) for value in _read_in_full(run, calls))
+
+
+def _read_in_full(run: RunRecord, calls: Sequence[CallRecord]) -> list[Text]:
+    waiting = [call.arguments for call in calls if call.state is CallState.WAITING]
+    return [run.result.text, run.result.output, run.result.annotations, *waiting]
+
+
 def etag_of_run(run: RunRecord, calls: Sequence[CallRecord], *, url: str, model: str | None = None) -> str:
     """The strong ETag of the run as callers see it, from its rows alone: a long value counts by its digest."""
-    waiting = [call for call in calls if call.state is CallState.WAITING]
-    asked = [QuestionRecord(call=call, arguments="") for call in waiting]
+    asked = [QuestionRecord(call=call, arguments="") for call in calls if call.state is CallState.WAITING]
     rest = run_on_the_wire(FullRun(run=run, calls=calls, questions=asked), url=url, model=model)
-    values = (run.result.text, run.result.output, run.result.annotations, *(call.arguments for call in waiting))
     # A list, so that a text that reads like a digest is not one.
-    long = [value if isinstance(value, str) else [value.digest] for value in values]
+    long = [value if isinstance(value, str) else [value.digest] for value in _read_in_full(run, calls)]
     return f'"{hashlib.sha256(json.dumps([rest, long]).encode()).hexdigest()[:32]}"'
 
 

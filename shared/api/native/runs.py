@@ -14,7 +14,7 @@ from shared import errors
 from shared.api.callers import owner_of
 from shared.api.http import is_known, json_response, not_modified, wait_of_query
 from shared.api.native.run_list import RunList, summary_on_the_wire
-from shared.api.native.run_shapes import SOONER, Run, etag_of_run, run_on_the_wire
+from shared.api.native.run_shapes import SOONER, Run, etag_of_run, has_parts, run_on_the_wire
 from shared.api.native.token_shapes import RunToken
 from shared.api.operations import (
     IF_NONE_MATCH,
@@ -174,18 +174,21 @@ async def response_of(
 ) -> Response:
     """The run. ``asked``: by this request, which may have the body already: then no long value is read."""
     url = run_url(app, run.id)
-    etag = etag_of_run(run, calls, url=url, model=_own_model(app, run.request.agent))
     headers: dict[str, str] = {}
     if located:
         headers |= {"Location": url, "Operation-Location": url}
     if not run.terminal:
         # In the header alone: a clock in the body would change the ETag with each request.
         headers["Retry-After"] = str(_retry_after(run, app.ports.clock()))
-    if asked is not None and is_known(asked, etag):
-        return Response(status_code=304, headers={"Cache-Control": "no-cache", "ETag": etag, **headers})
-    body = await body_of(app, run, calls)
+    etag = None
+    # With nothing to read for the body, it is made once: its own digest is its ETag.
+    if has_parts(run, calls):
+        etag = etag_of_run(run, calls, url=url, model=_own_model(app, run.request.agent))
+        if asked is not None and is_known(asked, etag):
+            return Response(status_code=304, headers={"Cache-Control": "no-cache", "ETag": etag, **headers})
     once = None if token is None else {"token": token}
-    return json_response(body, status=status, headers=headers, once=once, etag=etag)
+    response = json_response(await body_of(app, run, calls), status=status, headers=headers, once=once, etag=etag)
+    return response if asked is None else not_modified(asked, response)
 
 
 def _retry_after(run: RunRecord, now: datetime) -> int:

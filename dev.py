@@ -97,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     choice = "the small host of local/, or Core Tools (default: Core Tools when `func` is on PATH)"
     command.add_argument("--host", choices=("local", "func"), help=choice)
     command.add_argument("--think", type=float, metavar="SECONDS", help="how long the scripted model thinks")
+    command.add_argument("--traces", action="store_true", help="show the trace of each run that has ended, as a tree")
 
     command = add("test", test, "run the tests", "Sets up what is missing. Further arguments go to pytest.")
     tiers = command.add_mutually_exclusive_group()

@@ -230,6 +230,23 @@ class Settings(BaseModel):
     app_name: str | None = Field(
         None, alias="WEBSITE_SITE_NAME", description="Set by the platform: goes into the provider's metadata."
     )
+    insights: str | None = Field(
+        None,
+        alias="APPLICATIONINSIGHTS_CONNECTION_STRING",
+        description="Application Insights: the host's telemetry, and traces of runs.",
+    )
+    insights_authentication: str | None = Field(
+        None,
+        alias="APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+        description="`Authorization=AAD`, with `ClientId=…` for a user-assigned identity: who sends telemetry there. "
+        "Unset: whoever has the connection string.",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Base URL of an OTLP receiver (HTTP): traces of runs go there. OpenTelemetry's other variables, "
+        "such as `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME` and `OTEL_TRACES_SAMPLER`, are honoured too.",
+    )
     events_seconds: float = Field(
         220.0,
         alias="DORMOUSE_EVENTS_SECONDS",
@@ -600,6 +617,11 @@ class Settings(BaseModel):
     def answer_time(self) -> timedelta:
         """How long a run waits for answers."""
         return timedelta(seconds=self.answer_seconds)
+
+    @property
+    def provider_name(self) -> str:
+        """Who provides the models, as OpenTelemetry names it."""
+        return "openai" if self.azure_openai_endpoint is None else "azure.ai.openai"
 
     @property
     def has_identity_endpoint(self) -> bool:

@@ -24,8 +24,10 @@ from shared.runs.store.tables import Tables
 from shared.runs.tracebacks import KEEPS_TEXT
 from shared.setting_values import LOCAL_KEY, local_key
 from shared.settings import Settings
+from shared.telemetry.spans import NoTelemetry, Recording, Telemetry, traceparent
 
 if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
     from azure.core.credentials_async import AsyncTokenCredential
 
     from shared.drivers.driver import Driver
@@ -107,7 +109,9 @@ def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str,
     """The agents over one provider. Raises ``Misconfigured`` when the code that makes them raises."""
     try:
         config = provider_config(given)
-        provider = Provider(config, seconds=lambda: clock().timestamp(), random=lambda: random.random())
+        provider = Provider(
+            config, seconds=lambda: clock().timestamp(), random=lambda: random.random(), traceparent=traceparent
+        )
         return agents.build(given, provider)
     # Agents are the operator's code. The functions must be indexed whatever it raises, so that health can name it.
     except Exception as error:
@@ -132,8 +136,38 @@ def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: C
         sender=_sender(given, clock) if given.callback_secrets else None,
         # While one half waits for the provider, the other half reads and writes.
         polls=asyncio.Semaphore(2 * given.provider_concurrency),
+        telemetry=_telemetry(given, clock),
     )
     return App(settings=given, ports=ports)
+
+
+def _telemetry(given: Settings, clock: Callable[[], datetime]) -> Telemetry:
+    """Records traces where an environment says where to send them."""
+    if not given.insights and not given.otlp_endpoint:
+        return NoTelemetry()
+    from shared.telemetry.exporting import Exporting
+
+    exporting = Exporting(
+        name=given.app_name or "dormouse",
+        insights=given.insights,
+        otlp=bool(given.otlp_endpoint),
+        credential=_insights_credential(given.insights_authentication or ""),
+    )
+    return Recording(exporting, clock, exporting.attach)
+
+
+def _insights_credential(authentication: str) -> Callable[[], TokenCredential] | None:
+    """Who sends to Application Insights (`Authorization=AAD;ClientId=…`); None: its connection string is enough."""
+    said = dict(part.partition("=")[::2] for part in authentication.split(";"))
+    if said.get("Authorization", "").upper() != "AAD":
+        return None
+
+    def credential() -> TokenCredential:
+        from azure.identity import ManagedIdentityCredential
+
+        return ManagedIdentityCredential(client_id=said.get("ClientId"))
+
+    return credential
 
 
 def _sender(given: Settings, clock: Callable[[], datetime]) -> CallbackSender:

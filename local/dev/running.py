@@ -123,11 +123,18 @@ def run(options: argparse.Namespace) -> int:
         key = f"scripted-{secrets.token_hex(8)}"  # the model's control routes have its prompts under it
         env |= {"OPENAI_API_KEY": key, "OPENAI_BASE_URL": model.base_url}
         provider = f"scripted, {model.url}/control/{key}/log (OPENAI_API_KEY or AZURE_OPENAI_ENDPOINT: a real one)"
+    followers = []
+    if options.traces:
+        traces = stack.TraceReceiver(python=python, log=LOGS / "traces.log")
+        parts.append(traces)
+        env["OTEL_EXPORTER_OTLP_ENDPOINT"] = traces.url
+        followers.append(LogFollower(traces.log_path, ""))
     host = stack.FunctionsHost(options.port, base_env=env, python=python, func=func, log=LOGS / "host.log")
     parts.append(host)
     check_settings(python, env)
 
     follower = LogFollower(host.log_path, "[host] ")
+    followers.append(follower)
     with contextlib.ExitStack() as running:
         try:
             for part in parts:
@@ -147,7 +154,7 @@ def run(options: argparse.Namespace) -> int:
                 startup_message(options.port, names, storage, provider, func=bool(func), well=well, admin_key=admin)
             )
             while not (dead := next((part for part in parts if not part.alive), None)):
-                for line in follower.lines():
+                for line in (line for each in followers for line in each.lines()):
                     print_now(line)
                 time.sleep(0.2)
         except KeyboardInterrupt:

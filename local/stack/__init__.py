@@ -11,6 +11,7 @@ from local.stack.parts import (
     Azurite,
     FunctionsHost,
     ScriptedModel,
+    TraceReceiver,
     choose_ports,
     connection_string,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "NodeTools",
     "ScriptedModel",
     "StackError",
+    "TraceReceiver",
     "choose_ports",
     "connection_string",
     "find_azurite",

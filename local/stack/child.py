@@ -24,7 +24,10 @@ LOGS = ROOT / ".dormouse" / "logs"
 LOOPBACK = "127.0.0.1"
 
 # A developer's own keys and settings must not decide what a test sees.
-_APP_PREFIXES = ("DORMOUSE_", "OPENAI_", "AZURE_", "AZUREWEBJOBS", "AZUREFUNCTIONS", "OTEL_", "WEBSITE_")
+_APP_PREFIXES = (
+    *("DORMOUSE_", "OPENAI_", "OTEL_", "APPLICATIONINSIGHTS_"),
+    *("AZURE_", "AZUREWEBJOBS", "AZUREFUNCTIONS", "WEBSITE_"),
+)
 
 
 # Windows has no SIGTERM that could be handled: CTRL_BREAK is what a group can be sent there.

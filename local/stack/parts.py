@@ -185,6 +185,26 @@ class ScriptedModel(Child):
         return http_status(self.port, "/health") == 200
 
 
+class TraceReceiver(Child):
+    """`python -m local.traces`: receives traces by OTLP, and writes them to its log as trees."""
+
+    name = "traces"
+
+    def __init__(self, *, python: str | Path = sys.executable, log: Path | None = None) -> None:
+        self.port = free_port()
+        command = [str(python), "-m", "local.traces", "--port", str(self.port)]
+        super().__init__(command, env=machine_environment(), log=log or LOGS / f"traces-{self.port}.log")
+
+    @property
+    def url(self) -> str:
+        """What `OTEL_EXPORTER_OTLP_ENDPOINT` must be."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def is_ready(self) -> bool:
+        """It answers."""
+        return http_status(self.port, "/") == 200
+
+
 class FunctionsHost(Child):
     """A functions host with an app: `python -m local.host`, or `func start` when `func` names it.
 

@@ -83,7 +83,7 @@ def _tls() -> ssl.SSLContext:
 
 
 class Provider:
-    """One client per process, used by every agent of that provider.
+    """One client per process, used by every agent of that provider. ``traceparent`` is the header of that name.
 
     Queries, creates and blocking calls are limited separately, so that none keeps another from being sent.
     A 429 on a query holds back all queries about that model: see ``pauses``.
@@ -95,8 +95,10 @@ class Provider:
         *,
         seconds: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random.random,
+        traceparent: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._config = config
+        self._traceparent = traceparent
         self._client: AsyncOpenAI | None = None
         self._queries = FairLimit(config.concurrency)
         self._creates = FairLimit(config.concurrency)
@@ -306,7 +308,8 @@ class Provider:
         # Before the whole timeout: only a connect timeout proves that nothing was sent.
         connect = min(CONNECT_SECONDS, timeout / 2)
         limits = Timeout(timeout, read=silence, connect=connect, pool=connect)
-        options: Any = {"timeout": limits, "max_retries": 0, "headers": {"Accept": "text/event-stream"}}
+        headers = {"Accept": "text/event-stream", **self._trace()}
+        options: Any = {"timeout": limits, "max_retries": 0, "headers": headers}
         kind: Any = AsyncStream[object]
         if method == "GET":
             options["params"] = dict(query or {})
@@ -328,7 +331,8 @@ class Provider:
 
         client = self.client()
         connect = min(CONNECT_SECONDS, timeout / 2)
-        options: Any = {"timeout": Timeout(timeout, connect=connect, pool=connect), "max_retries": 0}
+        limits = Timeout(timeout, connect=connect, pool=connect)
+        options: Any = {"timeout": limits, "max_retries": 0, "headers": self._trace()}
         match method:
             case "GET":
                 # Untyped: the client's models take ten times the CPU, and a poll reads little of them.
@@ -338,6 +342,11 @@ class Provider:
             case _:
                 response = await client.post(path, body=body, cast_to=Response, options=options)
         return parse_json(response.content)  # the client's own parser gives up on what is deep, or not quite UTF-8
+
+    def _trace(self) -> dict[str, str]:
+        """For gateways between us and the provider that trace, too."""
+        value = self._traceparent()
+        return {} if value is None else {"traceparent": value}
 
     async def close(self) -> None:
         """Close the connections."""

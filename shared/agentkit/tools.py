@@ -36,7 +36,8 @@ class ToolContext:
     """Who calls a tool, and why. Handed to a tool that has a parameter of this type.
 
     ``idempotency_key`` (``<run id>:<turn>:<index>``) is the same however often an interrupted call is run again:
-    hand it to whatever the tool changes. ``report`` and ``stopped`` are the app's own; use what is below.
+    hand it to whatever the tool changes. ``traceparent`` is the header of W3C Trace Context for what the tool calls,
+    None where nothing is traced. ``report`` and ``stopped`` are the app's own; use what is below.
     """
 
     run_id: str
@@ -47,6 +48,7 @@ class ToolContext:
     start: int
     report: Callable[[Progress], None] = lambda progress: None
     stopped: Callable[[], bool] = lambda: False
+    traceparent: str | None = None
 
     @property
     def cancelled(self) -> bool:

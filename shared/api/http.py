@@ -25,6 +25,7 @@ from shared.runs.log import log
 from shared.runs.store.sealer import KeyUnavailable
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.store.unreadable import RowTooOld
+from shared.telemetry.spans import called_with
 
 EXPOSED = "Location, Operation-Location, Retry-After, ETag, Preference-Applied, X-Request-Id"
 """What a page of another origin may read of an answer, where the platform lets it call at all."""
@@ -153,7 +154,8 @@ def _answered(render: Render, handler: Handler[P]) -> Handler[P]:
         request_id = _request_id(req)
         token = _request.set(request_id)
         try:
-            response = await _answer(render, handler, req, *args, **kwargs)
+            with called_with(req.headers.getlist("traceparent")):
+                response = await _answer(render, handler, req, *args, **kwargs)
         finally:
             _request.reset(token)
         response.headers["X-Request-Id"] = request_id

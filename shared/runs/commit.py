@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from shared.agentkit.agent import AgentResponse, ResponseStatus
 from shared.agentkit.redaction import plain_code
+from shared.runs import traces
 from shared.runs.concurrency import LostRace, Races, both
 from shared.runs.execution import time_at_work, time_is_written
 from shared.runs.listing import after_change, before_change, list_first, may_list_first, repaired, unlist_deleted
@@ -100,6 +101,7 @@ async def commit(
             if due is not None:  # this process may have stood still over its write, and the row is gone since
                 await ports.due.keep_announced(due, ports.clock())
             time_is_written()
+            traces.committed(ports, stored.value, fact, committed.run.value)
             return committed
         except Conflict as error:
             # Decided again, both sides of a race could hold the right and send, or run, the same twice.

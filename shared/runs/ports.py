@@ -18,6 +18,7 @@ from shared.runs.pending import PendingRuns
 from shared.runs.store.runs import RunStore
 from shared.runs.store.tables import Tables
 from shared.settings import Settings
+from shared.telemetry.spans import NoTelemetry, Telemetry
 
 if TYPE_CHECKING:
     from shared.runs.store.batches import BatchStore
@@ -72,6 +73,9 @@ class Ports:
     can_create: Callable[[], bool] = lambda: True
     """Whether a submit need not leave its create to a wake; once it need not, it never does. In a new worker the caller
     would wait for an import that takes as long as the rest of the answer."""
+
+    telemetry: Telemetry = field(default_factory=NoTelemetry)
+    """Records what is done; nothing unless it is configured."""
 
     interruptions: Interruptions = field(default_factory=Interruptions)
     """What crashes interrupted, for the log."""

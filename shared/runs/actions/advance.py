@@ -23,6 +23,7 @@ from shared.runs.rules.agenda import Action, ActionKind, early_look, next_action
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.store.unreadable import RowTooNew, RowTooOld
+from shared.runs.traces import of_run
 
 
 async def advance(
@@ -38,7 +39,8 @@ async def advance(
         stored = stored or await ports.runs.load(run_id)
         if stored is None:
             return Outcome(None, None)
-        return await _guarded(ports, stored, _go_on(ports, stored, only))
+        with ports.telemetry.span("wake", run_id, of_run(stored.value)):
+            return await _guarded(ports, stored, _go_on(ports, stored, only))
 
 
 async def send_first(ports: Ports, stored: Stored[Run], request: Request, agent: Agent) -> Stored[Run] | None:

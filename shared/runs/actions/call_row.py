@@ -14,6 +14,7 @@ from shared.runs.ports import Ports, log
 from shared.runs.rules import schedule
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
+from shared.telemetry.spans import traceparent
 
 PROGRESS_GAP = 1.0
 """Seconds between two writes of progress: a chatty tool costs no more than this."""
@@ -65,6 +66,7 @@ class CallRow:
             start=self.call.starts,
             report=self._report,
             stopped=self._must_stop,
+            traceparent=traceparent(),
         )
 
     async def begin(self) -> None:

@@ -12,6 +12,8 @@ from shared.runs.model.phases import Pending
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
 from shared.runs.store.runs import Stored
+from shared.runs.traces import errors_named
+from shared.telemetry.spans import Kind
 
 
 async def look(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
@@ -20,9 +22,10 @@ async def look(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
     if not isinstance(phase, Pending):
         return stored
     try:
-        response = await provider.ask(
-            run, agent, phase.token, seconds=settings.poll_timeout, slack=provider.SLACK_SECONDS
-        )
+        with ports.telemetry.span("retrieve response", run.id, kind=Kind.CLIENT) as span, errors_named(span):
+            response = await provider.ask(
+                run, agent, phase.token, seconds=settings.poll_timeout, slack=provider.SLACK_SECONDS
+            )
     # Only a 404 speaks of the response; any other fault says nothing of it, so the token is kept.
     except faults.ProviderFault as fault:
         missing = isinstance(fault, faults.ResponseMissing)

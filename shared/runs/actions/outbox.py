@@ -23,6 +23,8 @@ from shared.runs.rules.callbacks import NextStep, after_attempt, body_of, webhoo
 from shared.runs.rules.responses import LOST
 from shared.runs.store.runs import DeliveryChange, Stored
 from shared.runs.store.tables import Conflict
+from shared.runs.traces import errors_named, name_outcome
+from shared.telemetry.spans import Kind
 
 CANCEL_PATIENCE = timedelta(days=1)
 LOST_TRIES = 8
@@ -85,7 +87,8 @@ async def cancel_at_once(ports: Ports, stored: Stored[Run], response_id: str | N
 async def _cancel(ports: Ports, stored: Stored[Run], entry: Entry, agent: Agent | None) -> Stored[Run]:
     run = stored.value
     try:
-        response = await provider.cancel(ports, entry.subject, agent)
+        with ports.telemetry.span("cancel response", run.id, kind=Kind.CLIENT) as span, errors_named(span):
+            response = await provider.cancel(ports, entry.subject, agent)
         # A run was failed because its response was not found; it may run on all the same, so one 404 proves nothing.
         if response is None and run.result.error_code == LOST and entry.tries < LOST_TRIES:
             raise faults.ResponseMissing("The provider still does not know the response.", code=LOST)
@@ -169,7 +172,9 @@ async def _call_back(ports: Ports, stored: Stored[Run], entry: Entry) -> Stored[
         if claimed.refused is not None:
             return claimed.run
         event_id, body = webhook_id(stored.value.id, entry.subject), _body(ports, stored.value, entry)
-        sent = await make_attempt(ports, request.callback_url, event_id, body, share)
+        with ports.telemetry.span("send callback", stored.value.id, kind=Kind.CLIENT) as span:
+            sent = await make_attempt(ports, request.callback_url, event_id, body, share)
+            name_outcome(span, entry.subject, sent)
     finally:
         share.release()
     tried = replace(entry, tries=entry.tries + 1)

@@ -23,6 +23,7 @@ from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.rules.change import Refused
 from shared.runs.store.runs import Stored
+from shared.runs.traces import name_failure, of_call
 
 OUTPUTS_A_TURN = 4
 """How many outputs of the longest kind a turn may have together."""
@@ -71,12 +72,14 @@ async def _run_one(ports: Ports, row: CallRow, agent: Agent) -> None:
     arguments = await ports.runs.load_text(row.run, row.call.arguments)
     # After the arguments were read, which an outage may have drawn out beyond the lease.
     await row.begin()
-    with ports.tools_at_work:
+    name = f"execute_tool {row.call.name}"
+    with ports.tools_at_work, ports.telemetry.span(name, row.run.id, of_call(row.run, row.call)) as span:
         output = await _in_time(timeout, tool.invoke(arguments, row.context(), ports.threads), row.stop)
-    if output is None:
-        output = error_output("tool_timeout", f"The tool did not finish within {timeout:g} seconds.")
-    else:
-        row.check_result()
+        if output is None:
+            output = error_output("tool_timeout", f"The tool did not finish within {timeout:g} seconds.")
+        else:
+            row.check_result()
+        name_failure(span, output)
     await row.finish(shortened(output, settings.tool_output_bytes))
 
 

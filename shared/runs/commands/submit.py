@@ -51,6 +51,8 @@ from shared.runs.store.index import UNLISTED, KeyRecord
 from shared.runs.store.runs import SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.store.unreadable import RowUnreadable
+from shared.runs.traces import of_run
+from shared.telemetry.spans import Kind
 
 
 async def submit(ports: Ports, wanted: Submission) -> Submitted:
@@ -111,7 +113,8 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
                 await give_slot_back(ports, run)
             return None
     given = json.dumps([*goes_on.given, *wanted.items], ensure_ascii=False)
-    return await _commit_new(ports, run, given, goes_on, session, record, due, point)
+    with ports.telemetry.span("submit", run.id, of_run(run), kind=Kind.SERVER, since=run.request.created_at):
+        return await _commit_new(ports, run, given, goes_on, session, record, due, point)
 
 
 async def _announce(ports: Ports, run: Run) -> DueRow:

@@ -1,0 +1,1 @@
+"""Traces of runs: plain records, which are exported where that is configured."""

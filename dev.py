@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Everything a developer's machine does with Dormouse: run, test, check, lock, package, bench. Needs only Python."""
+"""What a developer's machine does with Dormouse: run, test, check, lock, package, bench, docs. Needs only Python."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - the system's Python may be older
 from local import ROOT
 from local.dev.benching import bench
 from local.dev.checking import check
+from local.dev.documenting import docs
 from local.dev.running import run
 from local.dev.signals import interrupt, on_signals
 from local.dev.simulating import simulate
@@ -76,8 +77,8 @@ def port_number(text: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="dev.py", description=__doc__)
-    names = "run|test|check|prove|lock|profile|package|bench|simulate"
+    top = argparse.ArgumentParser(prog="dev.py", description=__doc__, epilog="The pages: docs/README.md.")
+    names = "run|test|check|prove|lock|profile|package|bench|docs|simulate"
     commands = top.add_subparsers(required=True, metavar=names)
 
     def add(name: str, action: Callable[[argparse.Namespace], int], text: str, more: str) -> argparse.ArgumentParser:
@@ -152,6 +153,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--quick", action="store_true", help=small)
     written = "where the results are written when all rows are measured (default: bench/RESULTS.md)"
     command.add_argument("--out", type=Path, metavar="FILE", help=written)
+
+    what = "From the Markdown files, where they are. A link that leads nowhere, or any other warning, is an error."
+    command = add("docs", docs, "make the docs' site", what)
+    built = "where to build it (default: .dormouse/docs)"
+    command.add_argument("--out", type=Path, default=ROOT / ".dormouse" / "docs", metavar="DIR", help=built)
+    shown = "show it on this machine until Ctrl-C (default: port 8000)"
+    command.add_argument("--serve", type=port_number, nargs="?", const=8000, metavar="PORT", help=shown)
 
     commands.add_parser("simulate", help="how far a deployment goes, and what that costs", add_help=False)
     commands.choices["simulate"].set_defaults(action=simulate, venv=ROOT / ".venv")

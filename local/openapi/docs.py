@@ -41,7 +41,7 @@ def table() -> str:
     """All settings in Markdown."""
     lines = []
     for title, fields in sections():
-        lines += [f"### {title[0].upper()}{title[1:]}", "", "| setting | default | what it is |", "|---|---|---|"]
+        lines += [f"## {title[0].upper()}{title[1:]}", "", "| setting | default | what it is |", "|---|---|---|"]
         lines += [f"| `{field.alias}` | {_default(field.default)} | {field.description} |" for field in fields]
         lines.append("")
     return "\n".join(lines)

@@ -18,7 +18,7 @@ def drawings() -> str:
     """Both life cycles in Markdown: a drawing of what leads from phase to phase, then every fact in a table."""
     runs = _life(PHASES, tuple(TABLE), may_lead_to)
     batches = _life(BATCH_PHASES, tuple(BATCH_TABLE), lambda fact, phase: BATCH_TABLE[fact].leads.get(phase, ()))
-    return f"### A run\n\n{runs}\n### A batch\n\n{batches}\n"
+    return f"## A run\n\n{runs}\n## A batch\n\n{batches}\n"
 
 
 def _life(phases: tuple[type, ...], facts: tuple[type, ...], leads: Leads) -> str:

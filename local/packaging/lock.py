@@ -14,6 +14,7 @@ from local.stack.setup import run_step
 OLDEST_PYTHON = "3.11"
 IN_ENVIRONMENTS_OF_THEIR_OWN = (
     "bench",
+    "docs/site",
     "local/third_party_server",
     "tests/acceptance/contract_python",
     "tests/acceptance/openai_python/openai_2",
@@ -57,6 +58,7 @@ def update_locks(python: Path, *, upgrade: bool = False, root: Path = ROOT) -> l
 NODE_PROJECTS = (
     "local",
     "clients/js",
+    "docs/site",
     "local/packaging/page_npm",
     ".github/core-tools",
     "tests/acceptance/browser_npm",

@@ -296,6 +296,8 @@ def test_names_are_given_once_and_those_of_no_ecosystem_have_the_prefix() -> Non
     others = {name for name in names() if not name.startswith("DORMOUSE_")}
     assert {name.partition("_")[0] for name in others} == {
         "OPENAI",
+        "OTEL",
+        "APPLICATIONINSIGHTS",
         "AZURE",
         "AzureWebJobsStorage",
         "WEBSITE",

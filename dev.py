@@ -20,6 +20,7 @@ from local.dev.running import run
 from local.dev.signals import interrupt, on_signals
 from local.dev.simulating import simulate
 from local.dev.testing import test
+from local.dev.versions import RESOLUTIONS
 from local.packaging.javascript import build_javascript
 from local.packaging.lock import update_locks, update_node_locks
 from local.packaging.package import PYTHON_VERSION, build_package, report
@@ -27,6 +28,8 @@ from local.packaging.page import VENDOR, make_vendor
 from local.packaging.profiles import BACKENDS, DEFAULT, PROFILE_VARIABLE, find_profile, use_profile
 from local.packaging.profiles import report as report_profile
 from local.packaging.python_client import build_wheel
+from local.packaging.sbom import report as report_bills
+from local.packaging.sbom import write_bills
 from local.prove.command import add_prove_options, prove
 from local.stack import StackError
 from local.stack.node import find_node
@@ -60,8 +63,10 @@ def package(options: argparse.Namespace) -> int:
     )
     print_now(report(built))
     print_now(report_profile(profile, options.backend or profile.backend))
-    print_now(f"Python client: {build_wheel(python, options.out.parent)}")
-    print_now(f"JavaScript client: {build_javascript(find_node(options.venv), options.out.parent)}")
+    tools = find_node(options.venv)
+    wheel, tarball = build_wheel(python, options.out.parent), build_javascript(tools, options.out.parent)
+    print_now(f"Python client: {wheel}\nJavaScript client: {tarball}")
+    print_now(report_bills(write_bills(python, tools, options.out, wheel, tarball)))
     return 0
 
 
@@ -106,6 +111,8 @@ def parser() -> argparse.ArgumentParser:
     tiers.add_argument("--all", action="store_true", help="the slow tests too")
     command.add_argument("--against", metavar="URL", help="only what needs nothing but HTTP, against a host that runs")
     command.add_argument("--key", help="with --against: the function key of that host")
+    these = "with the lowest or the newest versions that requirements.in allows, in place of the lock's"
+    command.add_argument("--versions", choices=RESOLUTIONS, help=these)
 
     command = add("check", check, "check format, lint, types and files", "Exits with 1 when any of them fails.")
     command.add_argument("--fix", action="store_true", help="format, fix, and write what is generated")

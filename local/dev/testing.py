@@ -12,6 +12,7 @@ from pathlib import Path
 
 from local import ROOT
 from local.dev.signals import on_signals
+from local.dev.versions import ensure_versions
 from local.stack.setup import ensure_azurite, ensure_third_party_server, ensure_venv, print_now
 
 
@@ -37,6 +38,8 @@ def tier_arguments(options: argparse.Namespace) -> list[str]:
 def test(options: argparse.Namespace) -> int:
     """Run the tests on the same parts that `run` starts."""
     python = ensure_venv(options.venv)
+    if options.versions:
+        python = ensure_versions(options.versions, python)
     env = dict(os.environ)
     command = [str(python), "-m", "pytest"]
     if options.against:

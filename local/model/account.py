@@ -78,6 +78,7 @@ class Account:
         self.log: list[LoggedRequest] = []
         self.responses: dict[str, StoredResponse] = {}
         self.scripts: dict[str, Script] = {}
+        self.scripts_given: dict[str, Any] = {}
         self._items: dict[str, Json] = {}
         self._reasoning_of: dict[str, str] = {}
         self._turn_of_call: dict[tuple[str, str], int] = {}
@@ -87,6 +88,7 @@ class Account:
     def set_script(self, name: str, data: Any) -> None:
         """Set a script from its JSON; its faults count from the start. Raises ScriptError."""
         self.scripts[name] = parse_script(name, data)
+        self.scripts_given[name] = data
         self._reset_counts(name)
 
     def set_switches(self, data: Any) -> None:
@@ -238,6 +240,13 @@ class Account:
         self._attempts[found.position] += 1
         self._remember(stored)
         return stored
+
+    def take_back(self, stored: StoredResponse) -> None:
+        """Know a response again that an account like this one has made."""
+        conversation = Conversation(self._history(stored.previous), stored.given)
+        position = conversation.position(stored.script, stored.turn_index, stored.request.get("metadata") or {})
+        self._attempts[position] += 1
+        self._remember(stored)
 
     def _think(self, turn: Turn) -> float:
         for seconds in (turn.think, self.switches.think):

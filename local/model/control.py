@@ -70,6 +70,14 @@ class ModelControl:
         """Empty the account."""
         await self._call("POST", "/reset")
 
+    async def state(self) -> Any:
+        """Scripts, responses and log as JSON, for `restore`. How often a fault has hit is not in it."""
+        return await self._call("GET", "/state")
+
+    async def restore(self, state: Any) -> None:
+        """Make the account what it was. Raises ControlError."""
+        await self._call("PUT", "/state", state)
+
     async def _call(self, method: str, path: str, data: Any = None) -> Any:
         body = None if data is None else json.dumps(data).encode()
         request = Request(self._base + path, body, {"content-type": "application/json"}, method=method)

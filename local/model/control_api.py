@@ -17,6 +17,7 @@ from local.model.errors import error_body
 from local.model.faults import ScriptError, keyed
 from local.model.responses import Ending, StoredResponse
 from local.model.script import STATUSES
+from local.model.state import restore, state_of
 
 Handler = Callable[[Account, Request, Any], Any]
 
@@ -52,6 +53,8 @@ def control_routes(account_of: AccountOf) -> list[Route]:
         route("/responses/{response_id}/finish", "POST", _finish),
         route("/responses/{response_id}", "POST", _force),
         route("/reset", "POST", lambda account, *_: account.reset()),
+        route("/state", "GET", lambda account, *_: state_of(account)),
+        route("/state", "PUT", lambda account, _, data: restore(account, data)),
     ]
 
 

@@ -15,6 +15,7 @@ OLDEST_PYTHON = "3.11"
 IN_ENVIRONMENTS_OF_THEIR_OWN = (
     "bench",
     "docs/site",
+    "local/packaging/cyclonedx",
     "local/third_party_server",
     "tests/acceptance/contract_python",
     "tests/acceptance/openai_python/openai_2",

@@ -6,15 +6,17 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from local.host.clock import MovableClock
 from local.host.command import main
 from local.points.hold import Holds, hold_at
 from shared import agents, wiring
 from shared.agentkit.provider import import_client
+from shared.drivers import durable
 from shared.runs.actions import advance
 from tests.acceptance import killed_agents
 from tests.parts import workshop
@@ -27,6 +29,9 @@ DEBUG_VARIABLE = "LAUNCH_LOGS_ALL"
 
 DIES_VARIABLE = "LAUNCH_DIES_BEFORE_TOOLS"
 """Whether the host's process is killed as soon as it would begin with tools: a deploy that comes just then."""
+
+CHANGED_VARIABLE = "LAUNCH_CHANGED_CODE"
+"""A file: once it is there, the orchestrators are of another version, which waits before its first wake."""
 
 HOLD_VARIABLE = "LAUNCH_HOLD_POINTS"
 """The file that lists the points at which to stop (`local/points/hold.py`)."""
@@ -61,12 +66,25 @@ def launch(argv: Sequence[str] | None = None) -> int:
             logging.getLogger(name).setLevel(logging.DEBUG)
     if os.environ.get(DIES_VARIABLE):
         advance.run_tools = _die  # type: ignore[assignment]
+    if file := os.environ.get(CHANGED_VARIABLE):
+        durable.life = _changing(Path(file))
     if wanted := os.environ.get(HOLD_VARIABLE):
         missing = os.environ.get(MISSING_VARIABLE)
         agents.AGENTS += killed_agents.BUILDERS
         agents.AGENTS[:] = [each for each in agents.AGENTS if each is not killed_agents.BY_NAME.get(missing or "")]
         hold_at(Holds(Path(wanted)), clock.advance)
     return main(argv, clock=clock)
+
+
+def _changing(file: Path) -> Callable[..., Generator[Any, Any, None]]:
+    life = durable.life
+
+    def changing(context: Any, *activity: str) -> Generator[Any, Any, None]:
+        if file.exists():
+            yield context.create_timer(context.current_utc_datetime + timedelta(seconds=1))
+        yield from life(context, *activity)
+
+    return changing
 
 
 async def _die(*_: object) -> NoReturn:

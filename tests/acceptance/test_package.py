@@ -15,13 +15,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from local import ROOT
 from local.packaging.funcignore import published_files
-from local.packaging.package import PACKAGES, build_package
+from local.packaging.javascript import build_javascript
+from local.packaging.package import PACKAGES, build_package, install
 from local.packaging.profiles import find_profile, profile_in
+from local.packaging.python_client import build_wheel
+from local.packaging.sbom import licences_of, write_bills
 from local.packaging.uv import run_uv
 from local.stack import Azurite, FunctionsHost, ScriptedModel, machine_environment
+from local.stack.node import find_node
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import QUICK
 
@@ -163,3 +169,27 @@ def test_plain_pip_installs_the_lock_as_a_remote_build_does(published: Path, tmp
     )
     assert answer.returncode == 0, answer.stderr
     assert (tmp_path / PACKAGES / "openai").is_dir()
+
+
+def test_the_bill_of_materials_lists_each_pinned_package_with_a_licence(tmp_path: Path) -> None:
+    """Of the files that were built, by the tools that a release uses."""
+    site, python = tmp_path / "package" / PACKAGES, Path(sys.executable)
+    install(python, ROOT / "requirements.txt", site, HERE)
+    tools = find_node(ROOT / ".venv")
+    wheel, tarball = build_wheel(python, tmp_path), build_javascript(tools, tmp_path)
+    files = write_bills(python, tools, tmp_path / "package", wheel, tarball)
+    app, of_wheel, of_tarball = (json.loads(file.read_text("utf-8")) for file in files)
+    listed = {canonicalize_name(each["name"]): each["version"] for each in app["components"] if licences_of(each)}
+    page = json.loads((ROOT / "local" / "packaging" / "page_npm" / "package.json").read_text("utf-8"))["dependencies"]
+    platform_of_azure = {"python_version": HERE, "python_full_version": f"{HERE}.1", "sys_platform": "linux"}
+    pinned = {}
+    for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines():
+        if "==" in line and not line.startswith((" ", "#")):
+            pin = Requirement(line.removesuffix(" \\"))
+            if pin.marker is None or pin.marker.evaluate({**platform_of_azure, "platform_system": "Linux"}):
+                pinned[canonicalize_name(pin.name)] = str(pin.specifier).removeprefix("==")
+    assert listed == pinned | page
+    assert {"dormouse-client", "httpx2"} <= {each["name"] for each in of_wheel["components"]}
+    assert of_tarball["components"] == []  # it needs no other package
+    for file in files:
+        assert str(tmp_path) not in file.read_text("utf-8")

@@ -1,4 +1,5 @@
-"""A deploy over live runs: two hosts on one storage, of different versions of an agent.
+"""A deploy over live runs: two hosts on one storage, of different versions of an agent; and orchestrations whose code
+has changed under them.
 
 The old host is killed as soon as it would begin with the tools of a turn: it has read the response, the new one runs
 what was asked for.
@@ -10,17 +11,19 @@ import asyncio
 import importlib.util
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from local.stack import FunctionsHost
+from tests.acceptance import batches
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import Stack, move_clock
-from tests.acceptance.launch import DIES_VARIABLE, FRAMEWORK_VARIABLE
+from tests.acceptance.conftest import Stack, admin, move_clock
+from tests.acceptance.launch import CHANGED_VARIABLE, DIES_VARIABLE, FRAMEWORK_VARIABLE
 from tests.acceptance.test_approvals import answer, asking, outputs, parked, script
-from tests.acceptance.test_crashes import MINUTE, SHORT_WAITS
+from tests.acceptance.test_crashes import MINUTE, SHORT_WAITS, calls, creates_by_turn
 from tests.parts.waiting import eventually
 from tests.parts.workshop import VERSION_VARIABLE
 
@@ -127,3 +130,43 @@ async def test_a_caller_s_metadata_are_no_instructions_of_the_analyst(own_stack:
     (first, *_) = await stack.model.creates(run=simple["id"])
     assert first.body is not None
     assert "somebody who has never bought a share" in first.body["instructions"]
+
+
+async def test_an_orchestration_whose_code_has_changed_is_handed_over_by_the_sweep(
+    own_stack: NewStack, tmp_path: Path
+) -> None:
+    """The host finds that another version has written the history and ends the orchestration; the rows stand."""
+    stack, changed = own_stack("durable", **SHORT_WAITS), tmp_path / "changed"
+    host = await asyncio.to_thread(lambda: stack.host(**{CHANGED_VARIABLE: str(changed)}))
+    asks, says = calls(("work", {"label": "a"}))
+    await stack.model.script("slow", [{**asks, "stuck": True}, says])
+    await stack.model.script("long", [{**says, "stuck": True}])
+    async with Api(host.url) as api:
+        run_id = await api.start("[script:slow]", agent="workshop")
+        batch_id = (await batches.submit(api, [{"input": "[script:long]", "agent": "workshop"}]))["id"]
+        await eventually(lambda: some_think(stack, 2))
+        changed.touch()
+        # Not by moving the clock: the sweep would be as quick as this look.
+        await eventually(lambda: has_failed(host, api, run_id))
+        await eventually(lambda: has_failed(host, api, batch_id))
+        for response in await stack.model.responses():
+            await stack.model.finish(response.id)
+        for _ in range(3):
+            await move_clock(host, MINUTE)
+        run, batch = await api.finished(run_id), await batches.over(api, batch_id)
+    assert (run["status"], batch["status"]) == ("completed", "completed"), (run, batch)
+    assert await creates_by_turn(stack.model, run_id) == {"1": 1, "2": 1}
+    assert [trace.label for trace in stack.traces(what="start")] == ["a"]
+    assert len(await stack.model.creates()) == 3
+
+
+async def some_think(stack: Stack, count: int) -> bool:
+    """Whether the model has been asked for so many responses."""
+    return len(await stack.model.responses()) == count
+
+
+async def has_failed(host: FunctionsHost, api: Api, subject: str) -> bool:
+    """Whether the host has ended an orchestration because of its code."""
+    path = f"{host.url}/runtime/webhooks/durabletask/instances/{subject}"
+    found = (await api.call("GET", path, headers=admin(host))).body
+    return found["runtimeStatus"] == "Failed" and "Non-Deterministic" in str(found["output"])

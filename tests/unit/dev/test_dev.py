@@ -267,8 +267,11 @@ def test_package_puts_both_clients_beside_the_zip(
     monkeypatch.setattr(dev, "build_wheel", lambda python, folder: folder / "client.whl")
     monkeypatch.setattr(dev, "find_node", lambda venv: "node")
     monkeypatch.setattr(dev, "build_javascript", lambda node, folder: folder / "client.tgz")
+    monkeypatch.setattr(dev, "write_bills", lambda python, node, folder, *clients: [folder, *clients])
+    monkeypatch.setattr(dev, "report_bills", lambda files: f"{len(files)} bills")
     assert dev.main(["package", "--out", str(tmp_path / "out" / "package")]) == 0
     shown = capsys.readouterr().out
     assert f"a package in {tmp_path / 'out' / 'package'}" in shown
     for client in ("client.whl", "client.tgz"):
         assert str(tmp_path / "out" / client) in shown
+    assert "3 bills" in shown

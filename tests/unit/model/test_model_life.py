@@ -1,6 +1,7 @@
 """A response's life on a clock that the test moves, and its stream at every moment."""
 
 import asyncio
+import json
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ from local.model.account import Account
 from local.model.events import due_events, timeline
 from local.model.novelist import TOOLS
 from local.model.responses import Ending, StoredResponse
+from local.model.state import restore, state_of
 
 
 class Clock:
@@ -155,3 +157,20 @@ def test_usage_grows_with_the_conversation(account: Account, clock: Clock) -> No
     assert usages[1] is not None
     assert usages[0]["input_tokens"] == 5
     assert usages[1]["input_tokens"] > usages[0]["total_tokens"]
+
+
+def test_an_account_is_restored_from_its_state(account: Account, clock: Clock) -> None:
+    account.set_script("s", [{"calls": [{"name": "work"}]}, {"text": "Done."}])
+    first = create(account)
+    second = create(account)
+    account.cancel(second)
+    clock.now += 10
+    other = Account(clock, think=10.0)
+    restore(other, json.loads(json.dumps(state_of(account), allow_nan=False)))
+    assert other.known_responses() == account.known_responses()
+    for stored in (first, second):
+        assert other.known(stored.id).rendered(clock()) == stored.rendered(clock())
+    call = first.planned.output[0]["call_id"]
+    output = [{"type": "function_call_output", "call_id": call, "output": "done"}]
+    body = {"model": "m", "input": output, "previous_response_id": first.id}
+    assert other.create(body, other.find_turn(body)).turn.text == "Done."

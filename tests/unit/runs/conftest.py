@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -178,7 +178,14 @@ NewRig = Callable[..., Awaitable[Rig]]
 
 @pytest.fixture
 async def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NewRig]:
-    """Make a rig: ``await rigs(create_timeout=0.3)``, with fields of ``Settings`` as keywords.
+    """Make a rig: ``await rigs(create_timeout=0.3)``, with fields of ``Settings`` as keywords: see ``making_rigs``."""
+    async with making_rigs(tmp_path, monkeypatch) as make:
+        yield make
+
+
+@asynccontextmanager
+async def making_rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NewRig]:
+    """Rigs over the same tables, clock and model.
 
     A second call makes a second process over the same tables, clock and model. ``factories`` are agents besides
     the novelist and the workshop. Random numbers are 0: schedules have no jitter.

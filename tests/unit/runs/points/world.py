@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from local.points.names import Passed
 from local.points.ports import HubWithPoints, with_points
+from shared import wiring
 from shared.drivers.activity import wake
 from shared.drivers.driver import Driver
 from shared.drivers.durable import retry_in
@@ -21,7 +22,7 @@ from shared.drivers.sweep import poll, sweep
 from shared.runs.ports import Ports
 from shared.runs.store.tables import Row, Table
 from shared.wiring import App
-from tests.parts.invariants import AT_REST, Rule, Seen, ToolStart, hold
+from tests.parts.invariants import AT_REST, Rule, Seen, ToolStart, hold, read_rows
 from tests.parts.receiver import Receiver
 from tests.parts.workshop import LOG_VARIABLE, traces
 from tests.unit.runs.conftest import NewRig, Rig
@@ -185,12 +186,14 @@ class World:
     async def hold(self, rules: Iterable[Rule] = AT_REST) -> None:
         """Raise ``AssertionError`` unless these invariants hold."""
         tables, model = self._rig.tables, self._rig.model
+        settings, clock = self._rig.app.settings, self._rig.clock
         traced = traces(Path(os.environ[LOG_VARIABLE]), what="start")
         seen = Seen(
-            now=self._rig.clock.now,
-            settings=self._rig.app.settings,
-            rows={table: tables.rows(table) for table in Table},
-            written=tables.written or (),
+            now=clock.now,
+            settings=settings,
+            rows=await read_rows(wiring.sealed(tables, settings, clock)),
+            # As they were written: of what is sealed only the last state can be read.
+            written=() if settings.encryption_key else tables.written or (),
             responses=await model.responses(),
             requests=await model.log(),
             received=self.receiver.received,

@@ -91,9 +91,9 @@ class Exporting:
             self._export = export
 
     def _exporter(self) -> Callable[[Span], None]:
-        from opentelemetry import trace
         from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
         from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.trace import set_tracer_provider
 
         resource = Resource.create({SERVICE_INSTANCE_ID: f"{socket.gethostname()}:{os.getpid()}"})
         if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
@@ -102,7 +102,7 @@ class Exporting:
         processors = [*self._processors()]
         for processor in processors:
             provider.add_span_processor(processor)
-        trace.set_tracer_provider(provider)  # for libraries that a tool uses; it is ended with the process
+        set_tracer_provider(provider)  # for libraries that a tool uses; it is ended with the process
         return _Converter(provider, resource, processors)
 
     def _processors(self) -> Iterator[SpanProcessor]:

@@ -154,7 +154,7 @@ def _answered(render: Render, handler: Handler[P]) -> Handler[P]:
         request_id = _request_id(req)
         token = _request.set(request_id)
         try:
-            with called_with(req.headers.getlist("traceparent")):
+            with called_with(req.headers.get("traceparent", "")):
                 response = await _answer(render, handler, req, *args, **kwargs)
         finally:
             _request.reset(token)

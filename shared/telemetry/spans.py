@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -200,9 +200,9 @@ def traceparent() -> str | None:
 
 
 @contextlib.contextmanager
-def called_with(headers: Sequence[str]) -> Iterator[None]:
-    """A request that came with these ``traceparent`` headers is answered in this block."""
-    found = _TRACEPARENT.fullmatch(headers[0]) if len(headers) == 1 else None
+def called_with(header: str) -> Iterator[None]:
+    """A request that came with this ``traceparent``, empty without one, is answered in this block."""
+    found = _TRACEPARENT.fullmatch(header)
     token = _caller.set(None if found is None else Place(found[1], found[2]))
     try:
         yield

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.programs.sampling import SAMPLED, Shares
-from bench.stack import FULL, MANY_CALLS, Program, stack
+from bench.stack import FULL, MANY_CALLS, SWEEPS, Program, stack
 
 WARM = 40
 MANY = 400
@@ -25,8 +25,7 @@ async def main() -> None:
             await app.do("prepare", WARM)
             await _print(app, "a submit", "submit", MANY)
             await _print(app, "a pending wake", "wake", MANY)
-        timer = {"DORMOUSE_DRIVER": "timer", "DORMOUSE_SWEEP_SECONDS": "60"}
-        async with bench.program("dormouse", **timer, **SAMPLED) as app:
+        async with bench.program("dormouse", **SWEEPS, **SAMPLED) as app:
             await app.do("prepare", MANY)
             await app.do("sweep", MANY)
             await _print(app, "a look of the sweep", "sweep", MANY)

@@ -68,7 +68,10 @@ class Sizes:
     """Sleeping runs whose memory is measured."""
 
 
-FULL = Sizes(rounds=7, units=40, sweep=400, crowd=100, asleep=2_000)
+SWEEPS: Mapping[str, str] = {"DORMOUSE_DRIVER": "timer", "DORMOUSE_SWEEP_SECONDS": "60"}
+"""Settings of a program that sweeps. The longest period: what a sweep cannot poll within it, it would hand out."""
+
+FULL = Sizes(rounds=7, units=40, sweep=400, crowd=100, asleep=1_500)
 QUICK = Sizes(rounds=2, units=5, sweep=20, crowd=5, asleep=100)
 
 

@@ -6,7 +6,7 @@ import statistics
 
 from bench.figures import DORMOUSE, Line, compare
 from bench.rows.transactions import STOCK
-from bench.stack import MANY_CALLS, Bench
+from bench.stack import MANY_CALLS, SWEEPS, Bench
 
 TURNS = 200
 FEW = 10
@@ -28,9 +28,7 @@ async def measure(bench: Bench) -> list[Line]:
 async def _sweeps(bench: Bench) -> list[Line]:
     found: dict[str, list[float]] = {STOCK: [], DORMOUSE: []}
     many = bench.sizes.sweep
-    # The longest period: what a sweep cannot poll within it, it would hand out.
-    timer = {"DORMOUSE_DRIVER": "timer", "DORMOUSE_SWEEP_SECONDS": "60"}
-    async with bench.program("stock") as stock, bench.program("dormouse", **timer) as app:
+    async with bench.program("stock") as stock, bench.program("dormouse", **SWEEPS) as app:
         programs = {STOCK: stock, DORMOUSE: app}
         for program in programs.values():
             await program.do("prepare", many)

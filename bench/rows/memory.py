@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.figures import DORMOUSE, Line, compare
 from bench.rows.transactions import STOCK
-from bench.stack import Bench
+from bench.stack import SWEEPS, Bench
 
 TITLE = "8. Memory of sleeping runs"
 HOW = (
@@ -21,7 +21,7 @@ async def measure(bench: Bench) -> list[Line]:
         await stock.do("prepare", many)
         await stock.do("wake", 20)
         waiting = (await stock.do("wait_for", many)).result
-    async with bench.program("dormouse", DORMOUSE_DRIVER="timer") as app:
+    async with bench.program("dormouse", **SWEEPS) as app:
         await app.do("prepare", many)
         await app.do("sweep")
         before = (await app.do("memory")).result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.figures import DORMOUSE, Line, compare
-from bench.stack import Bench, Program
+from bench.stack import SWEEPS, Bench, Program
 
 STOCK = "openai and tables as they come"
 FRAMEWORK = "Agent Framework with tables"
@@ -40,7 +40,7 @@ async def measure(bench: Bench) -> list[Line]:
         assert (await app.do("long_text")).result > 200_000
         long = await _each(app, "status_of_long_text", units)
         looks = len((await app.do("unchanged", units)).transactions)
-    async with bench.program("dormouse", DORMOUSE_DRIVER="timer") as app:
+    async with bench.program("dormouse", **SWEEPS) as app:
         await app.do("prepare", bench.sizes.sweep)
         await app.do("sweep")
         swept = await _each(app, "sweep", bench.sizes.sweep)

@@ -24,6 +24,7 @@ from shared.runs.store.tables import Tables
 from shared.runs.tracebacks import KEEPS_TEXT
 from shared.setting_values import LOCAL_KEY, local_key
 from shared.settings import Settings
+from shared.telemetry.metrics import METHOD, OUTCOME, STORAGE
 from shared.telemetry.spans import NoTelemetry, Recording, Telemetry, traceparent
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def app() -> App:
     for name in settings.unknown_names():
         log.warning("%s is not a setting of this version", name)
     with uncollected():
-        made = build(given, served(), sealed(open_tables(given), given, lambda: now()), lambda: now())
+        telemetry = _telemetry(given, lambda: now())
+        tables = sealed(open_tables(given, telemetry), given, lambda: now())
+        made = build(given, served(), tables, lambda: now(), telemetry)
     return replace(made, ports=replace(made.ports, can_create=_can_create))
 
 
@@ -121,8 +124,14 @@ def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str,
         raise Misconfigured(f"The agents could not be built ({kind}): the log of the app says why.") from error
 
 
-def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: Callable[[], datetime]) -> App:
-    """The app of these agents over these tables and this clock."""
+def build(
+    given: Settings,
+    served: Mapping[str, Agent],
+    tables: Tables,
+    clock: Callable[[], datetime],
+    telemetry: Telemetry | None = None,
+) -> App:
+    """The app of these agents over these tables and this clock; without telemetry unless some is given."""
     ports = Ports(
         tables=tables,
         runs=RunStore(tables),
@@ -136,7 +145,7 @@ def build(given: Settings, served: Mapping[str, Agent], tables: Tables, clock: C
         sender=_sender(given, clock) if given.callback_secrets else None,
         # While one half waits for the provider, the other half reads and writes.
         polls=asyncio.Semaphore(2 * given.provider_concurrency),
-        telemetry=_telemetry(given, clock),
+        telemetry=telemetry or NoTelemetry(),
     )
     return App(settings=given, ports=ports)
 
@@ -153,7 +162,7 @@ def _telemetry(given: Settings, clock: Callable[[], datetime]) -> Telemetry:
         otlp=bool(given.otlp_endpoint),
         credential=_insights_credential(given.insights_authentication or ""),
     )
-    return Recording(exporting, clock, exporting.attach)
+    return Recording(exporting, clock, exporting.attach, exporting)
 
 
 def _insights_credential(authentication: str) -> Callable[[], TokenCredential] | None:
@@ -183,21 +192,30 @@ def _sender(given: Settings, clock: Callable[[], datetime]) -> CallbackSender:
     )
 
 
-def open_tables(given: Settings) -> Tables:
-    """Table Storage as the settings name it: by connection string (local), else by identity."""
+def open_tables(given: Settings, telemetry: Telemetry | None = None) -> Tables:
+    """Table Storage as the settings name it: by connection string (local), else by identity.
+
+    ``telemetry`` counts the requests to it.
+    """
     # Imported late: it costs some 150 ms of CPU, which liveness need not pay.
     from shared.runs.store.azure import AzureTables
 
     # At INFO the client logs four lines a request, which is most of what the log would hold.
     logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
+
+    def seen(method: str, status: int | None) -> None:
+        if telemetry is not None:
+            outcome = "no_answer" if status is None else str(status)
+            telemetry.measure(STORAGE, 1, {METHOD: method, OUTCOME: outcome})
+
     endpoint = given.table_uri or given.storage_table_uri
     if endpoint is None and given.storage_account is not None:
         # The host takes the account's name alone, too (`AzureWebJobsStorage__accountName`).
         endpoint = f"https://{given.storage_account}.table.core.windows.net"
     if endpoint is None:
-        return AzureTables.from_connection_string(given.storage or DEVELOPMENT_STORAGE, given.table_prefix)
+        return AzureTables.from_connection_string(given.storage or DEVELOPMENT_STORAGE, given.table_prefix, seen)
     credential = _identity(given.storage_client_id or given.azure_client_id)
-    return AzureTables.from_identity(endpoint, credential, given.table_prefix)
+    return AzureTables.from_identity(endpoint, credential, given.table_prefix, seen)
 
 
 def sealed(tables: Tables, given: Settings, clock: Callable[[], datetime]) -> Tables:

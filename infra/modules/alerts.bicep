@@ -21,6 +21,7 @@ var rules = [
     text: 'Runs that failed, and requests that the app answered with 500 or more, within 15 minutes'
     severity: 2
     every: 'PT15M'
+    within: 'PT15M'
     query: 'union (AppTraces | where Message matches regex "^run [^ ]+ is failed$"), (AppRequests | where toint(ResultCode) >= 500)'
     above: failuresTolerated
   }
@@ -30,7 +31,36 @@ var rules = [
     text: 'Runs that were found overdue more than once within 15 minutes, or sweeps that did not come to an end'
     severity: 1
     every: 'PT15M'
+    within: 'PT15M'
     query: 'AppTraces | where Message has "is overdue since" or Message startswith "the sweep ran into its limit of" | extend what = extract("^run ([^ ]+) ", 1, Message) | summarize times = sum(ItemCount) by what | where times > 1'
+    above: 0
+  }
+  {
+    name: 'provider-denied'
+    text: 'The model provider has refused this app more than five times within 15 minutes (401, 403, no credential): runs fail after ten minutes of that'
+    severity: 1
+    every: 'PT15M'
+    within: 'PT15M'
+    query: 'AppMetrics | where Name == "dormouse.provider.errors" | where tostring(Properties["dormouse.kind"]) == "access_denied" | summarize times = sum(Sum) | where times > 5'
+    above: 0
+  }
+  {
+    name: 'late'
+    text: 'Wakes have begun more than a minute late in the mean of 15 minutes'
+    severity: 2
+    every: 'PT15M'
+    within: 'PT15M'
+    query: 'AppMetrics | where Name == "dormouse.wake.lag" | summarize late = sum(Sum) / sum(ItemCount) | where late > 60'
+    above: 0
+  }
+  {
+    // It goes on where it was at the next full hour; three of six without an end are a backlog that does not shrink.
+    name: 'retention-behind'
+    text: 'Retention did not come to an end three times within six hours: what should be deleted is still there'
+    severity: 2
+    every: 'PT1H'
+    within: 'PT6H'
+    query: 'AppTraces | where Message startswith "retention ran into its limit of" | summarize times = sum(ItemCount) | where times > 2'
     above: 0
   }
   {
@@ -38,6 +68,7 @@ var rules = [
     text: 'The workspace has taken as much as its daily cap allows: until tomorrow nothing of the app is logged, and no other alert comes'
     severity: 1
     every: 'PT1H'
+    within: 'PT1H'
     query: '_LogOperation | where Category =~ "Ingestion" | where Detail contains "OverQuota"'
     above: 0
   }
@@ -76,7 +107,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [for rule 
     severity: rule.severity
     scopes: [workspace.id]
     evaluationFrequency: rule.every
-    windowSize: rule.every
+    windowSize: rule.within
     autoMitigate: true
     // A new workspace has not seen a trace yet, and would refuse a query for one.
     skipQueryValidation: true

@@ -41,6 +41,21 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
   }
 }
 
+// What the app's metrics say, in Application Insights under Workbooks. The docs show the same queries.
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(insights.id, 'dormouse')
+  location: location
+  tags: tags
+  kind: 'shared'
+  properties: {
+    displayName: 'Dormouse'
+    category: 'workbook'
+    sourceId: insights.id
+    version: 'Notebook/1.0'
+    serializedData: replace(string(loadJsonContent('workbook.json')), '<insights>', insights.id)
+  }
+}
+
 @description('Name of the workspace.')
 output workspaceName string = workspace.name
 

@@ -19,6 +19,7 @@ from local.packaging.profiles import DEFAULT, find_profile, host_json_of
 from shared import errors
 from shared.errors import DormouseError
 from shared.settings import Settings
+from shared.telemetry.metrics import METRICS
 
 SETTINGS = ROOT / "docs" / "settings.md"
 HTTP = ROOT / "docs" / "http.md"
@@ -26,6 +27,8 @@ LIFE = ROOT / "docs" / "life.md"
 CLIENTS = ROOT / "docs" / "clients.md"
 DEPLOY = ROOT / "docs" / "deploy.md"
 SCALE = ROOT / "docs" / "scale.md"
+OBSERVABILITY = ROOT / "docs" / "observability.md"
+WORKBOOK = ROOT / "infra" / "modules" / "workbook.json"
 BEGIN, END = "<!-- begin: written by local/openapi/docs.py -->", "<!-- end -->"
 
 
@@ -57,6 +60,25 @@ def errors_table() -> str:
     return "\n".join(["| status | `code` | what it says |", "|---|---|---|", *lines, "", ""])
 
 
+def telemetry() -> str:
+    """All metrics, and the queries of the workbook, in Markdown."""
+    lines = []
+    for each in METRICS:
+        attributes = ", ".join(f"`{name}`" for name in each.attributes)
+        lines.append(f"| `{each.name}` | {each.kind} | `{each.unit}` | {each.description} | {attributes} |")
+    table = ["| metric | kind | unit | of what | attributes |", "|---|---|---|---|---|", *lines]
+    asked = []
+    for each in json.loads(WORKBOOK.read_text("utf-8"))["items"]:
+        if query := each["content"].get("query"):
+            asked += [f"{each['content']['title']}:", "", "```kusto", query, "```", ""]
+    return "\n".join([*table, "", QUERIES, "", *asked, ""])
+
+
+QUERIES = """\
+## Queries
+
+For *Logs* of the app's Application Insights. The templates put them into a workbook (*Workbooks*, *Dormouse*), too."""
+
 PAGES: Mapping[Path, Callable[[], str]] = {
     SETTINGS: table,
     HTTP: errors_table,
@@ -64,6 +86,7 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     CLIENTS: clients.table,
     DEPLOY: deployment.table,
     SCALE: scale.tables,
+    OBSERVABILITY: telemetry,
 }
 """The pages, and what is written into each."""
 

@@ -22,6 +22,7 @@ from shared.drivers.driver import Driver
 from shared.drivers.durable import Hub
 from shared.runs.store.tables import Tables
 from shared.settings import Settings
+from shared.telemetry.spans import Telemetry
 from shared.wiring import App
 
 LATE_SECONDS = 31.0
@@ -87,9 +88,13 @@ def hold_at(holds: Holds, advance: Callable[[float], object]) -> None:
     build, visit = wiring.build, Holder(holds, advance).visit
 
     def build_with_points(
-        given: Settings, served: Mapping[str, Agent], tables: Tables, clock: Callable[[], datetime]
+        given: Settings,
+        served: Mapping[str, Agent],
+        tables: Tables,
+        clock: Callable[[], datetime],
+        telemetry: Telemetry | None = None,
     ) -> App:
-        plain = with_points(build(given, served, tables, clock), tables, visit, build=build)
+        plain = with_points(build(given, served, tables, clock, telemetry), tables, visit, build=build)
         return AppWithPoints(settings=plain.settings, ports=plain.ports, visit=visit)
 
     wiring.build = build_with_points

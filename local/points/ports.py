@@ -16,6 +16,7 @@ from shared.agentkit.tools import Tool, ToolContext
 from shared.runs.model.callbacks import NoShare, Sender, Sent, Share
 from shared.runs.store.tables import Change, Page, Row, Table, Tables
 from shared.settings import Settings
+from shared.telemetry.spans import Telemetry
 from shared.wiring import App
 
 Visit = Callable[[Passed], Awaitable[None]]
@@ -120,7 +121,7 @@ class ToolWithPoint(Tool):
         return await super().invoke(arguments, context, executor)
 
 
-Build = Callable[[Settings, Mapping[str, Agent], Tables, Callable[[], datetime]], App]
+Build = Callable[[Settings, Mapping[str, Agent], Tables, Callable[[], datetime], Telemetry], App]
 
 
 def with_points(
@@ -139,7 +140,7 @@ def with_points(
     for agent in app.ports.agents.values():
         _give_points(agent, visit)
     given = app.ports
-    made = build(app.settings, given.agents, TablesWithPoints(tables, visit, read), given.clock)
+    made = build(app.settings, given.agents, TablesWithPoints(tables, visit, read), given.clock, given.telemetry)
     sender = None if given.sender is None else SenderWithPoints(given.sender, visit)
     ports = replace(made.ports, sender=sender, random=given.random)
     given.threads.shutdown(wait=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from local.traces.spans import Exported, read
+from local.traces.spans import Exported, Point, read, read_metrics
 
 Take = Callable[[Sequence[Exported]], None]
 
@@ -19,6 +19,9 @@ class Receiver:
     def __init__(self, port: int = 0, take: Take = lambda spans: None) -> None:
         self.spans: list[Exported] = []
         """All that came, in order."""
+
+        self.points: list[Point] = []
+        """Metrics as they came last: sums are since the beginning of the process."""
 
         self._take = take
         self._lock = threading.Lock()
@@ -59,6 +62,8 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
                 body = gzip.decompress(body)
             if self.path == "/v1/traces":
                 receiver.took(read(body))
+            if self.path == "/v1/metrics":
+                receiver.points = read_metrics(body)
             self._answer(200)
 
         def _answer(self, status: int) -> None:

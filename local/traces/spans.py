@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
@@ -115,6 +116,36 @@ def _line(span: Exported, begun: int, processes: Sequence[Any]) -> str:
 
 def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """The value of a metric for some attributes, as exported: a sum; of a histogram also how many values it is of."""
+
+    name: str
+    unit: str
+    attributes: Mapping[str, Any]
+    count: int
+    sum: float
+
+
+def read_metrics(body: bytes) -> list[Point]:
+    """The points of a request to `/v1/metrics`. Raises ``DecodeError`` of protobuf."""
+    request = ExportMetricsServiceRequest.FromString(body)
+    found = []
+    for group in request.resource_metrics:
+        for scope in group.scope_metrics:
+            for metric in scope.metrics:
+                for point in metric.sum.data_points:
+                    value = point.as_double if point.WhichOneof("value") == "as_double" else point.as_int
+                    found.append(_point(metric, point, count=1, sum=float(value)))
+                found += [_point(metric, each, count=each.count, sum=each.sum) for each in metric.histogram.data_points]
+    return found
+
+
+def _point(metric: Any, point: Any, *, count: int, sum: float) -> Point:
+    attributes = {each.key: _plain(each.value) for each in point.attributes}
+    return Point(name=metric.name, unit=metric.unit, attributes=attributes, count=count, sum=sum)
 
 
 def by_trace(spans: Iterable[Exported]) -> dict[str, list[Exported]]:

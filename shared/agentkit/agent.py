@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -153,6 +154,7 @@ class AgentResponse:
 
     ``continuation_token`` is None when nothing is pending: done, failed, or something asked for (``calls``,
     ``approvals``). ``metadata`` is what its create gave it.
+    ``ended_at`` is when it ended by the provider's clock, where it says so.
     ``provider_status`` is the status as the provider names it. ``items`` are its output items, in order.
     """
 
@@ -169,6 +171,7 @@ class AgentResponse:
     error_message: str | None = None
     incomplete_reason: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    ended_at: datetime | None = None
 
 
 # Built and sent in two steps, so that what fails in the agent's own code has surely sent nothing.

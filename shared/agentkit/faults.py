@@ -34,12 +34,17 @@ class ProviderFault(Exception):
         self.retry_after = retry_after
 
     @property
+    def is_denial(self) -> bool:
+        """Whether this app's credentials are what is wrong."""
+        return isinstance(self, AccessDenied) or self.code in _REFUSED_CODES or self.code == "no_credential"
+
+    @property
     def for_log(self) -> str:
         """The code; and the words only where they cannot repeat what was asked.
 
         Providers quote prompts in their refusals. The owner of the run reads those words, in its error.
         """
-        if isinstance(self, AccessDenied) or self.code in _WORDS_OF_OUR_SIDE or self.code in _REFUSED_CODES:
+        if self.is_denial or self.code in _WORDS_OF_OUR_SIDE:
             return f"{self.code}: {self.message}"
         return self.code
 
@@ -48,7 +53,7 @@ class ProviderFault(Exception):
         """What a caller may read of it: of a credential's fault nothing of the provider's own."""
         if self.code == "no_credential":
             return NO_CREDENTIAL
-        if isinstance(self, AccessDenied) or self.code in _REFUSED_CODES:
+        if self.is_denial:
             return CREDENTIALS_REFUSED
         return for_callers(self.message)
 

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 MAX_WORD = 100
@@ -27,6 +28,8 @@ MAX_LEVELS = 60
 MAX_TOKENS = 10**12
 MAX_DIGITS = 18
 """Digits of a whole number: 64 bits hold them."""
+LATEST = 10**11
+"""No moment is as late, in seconds since 1970: Python knows none beyond the year 9999."""
 MAX_METADATA = 64
 
 _TOO_LONG_NUMBER = 4_000  # Python refuses to read or write whole numbers of more than 4,300 digits
@@ -120,6 +123,12 @@ def count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return 0
     return int(min(max(value, 0), MAX_TOKENS))
+
+
+def moment(value: Any) -> datetime | None:
+    """A time in seconds since 1970; None for what is none."""
+    seconds = count(value)
+    return datetime.fromtimestamp(seconds, tz=UTC) if 0 < seconds < LATEST else None
 
 
 def counted(usage: Any, *path: str) -> int:

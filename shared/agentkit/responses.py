@@ -273,6 +273,7 @@ def _ended(body: Mapping[str, Any], response_id: str, own_status: str, status: R
         error_code=lenient.word(error.get("code")),
         error_message=lenient.word(error.get("message"), lenient.MAX_MESSAGE),
         incomplete_reason=lenient.word(lenient.mapping(body.get("incomplete_details")).get("reason")),
+        ended_at=lenient.moment(body.get("completed_at")),
     )
 
 

@@ -21,6 +21,7 @@ from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
 from shared.runs.store.sealer import KeyUnavailable
 from shared.runs.store.tables import Conflict, Row, StoreUnavailable
+from shared.telemetry import metrics
 
 HISTORY_KEPT = timedelta(days=7)
 DELETED_GRACE = timedelta(hours=1)
@@ -61,6 +62,8 @@ class _Pass:
             log.warning("retention ran into its limit of %g s", self._settings.sweep_limit)
             done["cut_off"] += 1
         log.info("retention: %s", dict(done))
+        for what, count in done.items():
+            self._ports.telemetry.measure(metrics.RETAINED, count, {metrics.OUTCOME: what})
         for error in ended:
             if error is not None:
                 raise error

@@ -32,6 +32,7 @@ from shared.runs.store.due import DueRow
 from shared.runs.store.runs import Stored
 from shared.runs.store.sealer import KeyUnavailable
 from shared.runs.store.unreadable import RowTooNew, RowUnreadable
+from shared.telemetry import metrics
 
 STEP_GRACE = timedelta(seconds=60)
 """How long a step has until the sweep looks at its run again."""
@@ -55,6 +56,9 @@ async def sweep(ports: Ports, driver: Driver) -> Counter[str]:
     try:
         async with asyncio.timeout(ports.settings.sweep_limit):
             rows: Sequence[DueRow] = await ports.due.due(ports.clock(), MAX_ROWS)
+            if rows:
+                overdue = ports.clock() - min(row.due for row in rows)
+                ports.telemetry.measure(metrics.SWEEP_LAG, overdue.total_seconds())
             if ports.settings.driver == "timer":
                 if len(rows) <= most_inline(ports.settings):
                     rows = await turn.handle(rows, ports.settings.sweep_concurrency, within=ports.settings.sweep_every)
@@ -123,10 +127,12 @@ class _Turn:
         return handed.left
 
     async def end(self) -> None:
-        """Write the dates that are left."""
+        """Write the dates that are left, and count what was done."""
         await self._dates.write()
         if self._dates.failed:
             self.ends["not_dated"] += self._dates.failed
+        for what, count in self.ends.items():
+            self._ports.telemetry.measure(metrics.SWEPT, count, {metrics.OUTCOME: what})
 
 
 async def _safely(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str:

@@ -14,6 +14,7 @@ from shared.agentkit.agent import AgentResponse, ResponseStatus, Usage
 from shared.agentkit.faults import ProviderFault
 from shared.agentkit.redaction import plain_code
 from shared.agentkit.tools import error_of
+from shared.runs.metrics import measure_fact, measure_turn
 from shared.runs.model import facts
 from shared.runs.model.callbacks import Sent
 from shared.runs.model.calls import ToolCall
@@ -21,7 +22,7 @@ from shared.runs.model.facts import Fact
 from shared.runs.model.phases import Creating, Pending
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
-from shared.telemetry.spans import Attribute, Event, Span, child_of, root_of
+from shared.telemetry.spans import Attribute, Event, Kind, Span, child_of, root_of
 
 Attributes: TypeAlias = dict[str, Attribute]
 
@@ -52,14 +53,15 @@ def of_call(run: Run, call: ToolCall) -> Attributes:
 
 
 @contextlib.contextmanager
-def errors_named(span: Span | None) -> Iterator[None]:
-    """A fault of the provider has its code on the span of the request, in place of a class's name."""
-    try:
-        yield
-    except ProviderFault as fault:
-        if span is not None:
-            span.error = plain_code(fault.code)
-        raise
+def provider_request(ports: Ports, name: str, run_id: str) -> Iterator[None]:
+    """A request to the provider, made in this block: a fault's code is on its span, in place of a class's name."""
+    with ports.telemetry.span(name, run_id, kind=Kind.CLIENT) as span:
+        try:
+            yield
+        except ProviderFault as fault:
+            if span is not None:
+                span.error = plain_code(fault.code)
+            raise
 
 
 def name_failure(span: Span | None, output: str) -> None:
@@ -85,9 +87,12 @@ def committed(ports: Ports, before: Run, fact: Fact, after: Run) -> None:
     if sink is None:
         return
     now = ports.clock()
+    measure_fact(ports.telemetry, before, fact, after)
     ports.telemetry.event(_words(type(fact).__name__), {"dormouse.status": after.status.value})
     if isinstance(fact, facts.Looked | facts.ResponseCreated) and _ends_turn(before, fact.answer.response, after):
-        sink(_turn(ports, before, fact.answer.response, now))
+        turn = _turn(ports, before, fact.answer.response, now)
+        sink(turn)
+        measure_turn(ports.telemetry, turn, fact.answer.response)
     if after.terminal and not before.terminal:
         sink(ended(after, now))
 

@@ -16,9 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from shared.telemetry.spans import Place, Span
+from shared.telemetry.metrics import Metric, MetricKind
+from shared.telemetry.spans import Measured, Place, Span
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import Counter, Histogram
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
     from opentelemetry.trace import SpanContext
@@ -49,13 +53,13 @@ class Exporting:
         self, *, name: str, insights: str | None, otlp: bool, credential: Callable[[], object] | None = None
     ) -> None:
         self._name, self._insights, self._otlp, self._credential = name, insights, otlp, credential
-        self._early: deque[Span] = deque(maxlen=KEPT)
-        self._export: Callable[[Span], None] | None = None
+        self._early: deque[Span | Measured] = deque(maxlen=KEPT)
+        self._export: Callable[[Span | Measured], None] | None = None
         self._lock = threading.Lock()
         self._begun = False
 
-    def __call__(self, span: Span) -> None:
-        """Have it exported."""
+    def __call__(self, span: Span | Measured) -> None:
+        """Have it exported: a span, or a value of a metric."""
         export = self._export
         if export is None:
             with self._lock:  # the thread may just be handing over those that were kept
@@ -90,7 +94,7 @@ class Exporting:
             self._early.clear()
             self._export = export
 
-    def _exporter(self) -> Callable[[Span], None]:
+    def _exporter(self) -> Callable[[Span | Measured], None]:
         from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.trace import set_tracer_provider
@@ -103,7 +107,33 @@ class Exporting:
         for processor in processors:
             provider.add_span_processor(processor)
         set_tracer_provider(provider)  # for libraries that a tool uses; it is ended with the process
-        return _Converter(provider, resource, processors)
+        convert, measure = _Converter(provider, resource, processors), self._meter(resource)
+
+        def export(each: Span | Measured) -> None:
+            measure(each) if isinstance(each, Measured) else convert(each)
+
+        return export
+
+    def _meter(self, resource: Resource) -> _Meter:
+        from opentelemetry.metrics import set_meter_provider
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+        readers = [PeriodicExportingMetricReader(each) for each in self._metric_exporters()]
+        provider = MeterProvider(metric_readers=readers, resource=resource)
+        set_meter_provider(provider)
+        return _Meter(provider)
+
+    def _metric_exporters(self) -> Iterator[MetricExporter]:
+        if self._otlp:
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+            yield OTLPMetricExporter()
+        if self._insights:
+            from azure.monitor.opentelemetry.exporter import AzureMonitorMetricExporter
+
+            credential = None if self._credential is None else self._credential()
+            yield AzureMonitorMetricExporter(connection_string=self._insights, credential=credential)
 
     def _processors(self) -> Iterator[SpanProcessor]:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -164,6 +194,35 @@ class _Converter:
         )
 
 
+class _Meter:
+    """Our metrics as instruments of the SDK, each made at its first value."""
+
+    def __init__(self, provider: MeterProvider) -> None:
+        self._meter = provider.get_meter(SCOPE)
+        self._instruments: dict[str, Counter | Histogram] = {}
+
+    def __call__(self, measured: Measured) -> None:
+        from opentelemetry.metrics import Counter
+
+        metric = measured.metric
+        instrument = self._instruments.get(metric.name) or self._made(metric)
+        if isinstance(instrument, Counter):
+            instrument.add(measured.value, measured.attributes)
+        else:
+            instrument.record(measured.value, measured.attributes)
+
+    def _made(self, metric: Metric) -> Counter | Histogram:
+        made: Counter | Histogram
+        if metric.kind is MetricKind.COUNTER:
+            made = self._meter.create_counter(metric.name, metric.unit, metric.description)
+        else:
+            made = self._meter.create_histogram(
+                metric.name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=metric.buckets
+            )
+        self._instruments[metric.name] = made
+        return made
+
+
 def _context(place: Place) -> SpanContext:
     from opentelemetry.trace import SpanContext, TraceFlags
 
@@ -183,5 +242,5 @@ def _nanoseconds(seconds: float) -> int:
     return round(seconds * 1e6) * 1_000
 
 
-def _forget(span: Span) -> None:
+def _forget(span: Span | Measured) -> None:
     """Nowhere to send it."""

@@ -1,4 +1,4 @@
-"""Spans of a run's whole life, though hours and processes lie between them.
+"""Spans of a run's whole life, though hours and processes lie between them; and values of metrics.
 
 All spans of a session are one trace, whose id is the session's own; the root span of a run, which its last write
 records, has an id made from the run's. So a wake needs no more than the run's id to continue the trace. Spans are plain
@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeAlias
+
+from shared.telemetry.metrics import Metric
 
 Attribute: TypeAlias = str | int | float | bool | tuple[str, ...]
 """What OpenTelemetry takes as a value."""
@@ -73,6 +75,18 @@ class Span:
     """A stable word for what went wrong; None where nothing did."""
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One value of a metric."""
+
+    metric: Metric
+    value: float
+    attributes: Mapping[str, Attribute]
+
+
+Measures: TypeAlias = Callable[[Measured], None]
+"""Takes a value; returns at once and raises nothing."""
+
 Sink: TypeAlias = Callable[[Span], None]
 """Takes a complete span; returns at once and raises nothing."""
 
@@ -102,6 +116,10 @@ class Telemetry(Protocol):
         """Something that happened during the current span, if there is one."""
         ...
 
+    def measure(self, metric: Metric, value: float, attributes: Mapping[str, Attribute] | None = None) -> None:
+        """A value of a metric: how many more, or how long or large something was."""
+        ...
+
     @property
     def sink(self) -> Sink | None:
         """Where complete spans go; None where nothing is recorded."""
@@ -128,15 +146,25 @@ class NoTelemetry:
     def event(self, name: str, attributes: Mapping[str, Attribute]) -> None:
         """Pass over it."""
 
+    def measure(self, metric: Metric, value: float, attributes: Mapping[str, Attribute] | None = None) -> None:
+        """Pass over it."""
+
 
 class Recording:
     """Records spans by the app's clock."""
 
-    def __init__(self, sink: Sink, clock: Callable[[], datetime], attach: Attach) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        clock: Callable[[], datetime],
+        attach: Attach = lambda span: contextlib.nullcontext(),
+        measures: Measures = lambda measured: None,
+    ) -> None:
         self.sink: Sink | None = sink
         self._record = sink
         self._clock = clock
         self._attach = attach
+        self._measures = measures
 
     @contextlib.contextmanager
     def span(
@@ -174,6 +202,10 @@ class Recording:
             _current.reset(token)
             span.end = self._clock()
             self._record(span)
+
+    def measure(self, metric: Metric, value: float, attributes: Mapping[str, Attribute] | None = None) -> None:
+        """A value of a metric."""
+        self._measures(Measured(metric, value, attributes or {}))
 
     def event(self, name: str, attributes: Mapping[str, Attribute]) -> None:
         """Something that happened during the current span."""

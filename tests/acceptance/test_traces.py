@@ -26,9 +26,8 @@ def of_run(receiver: Receiver, run_id: str) -> list[Exported]:
 @pytest.mark.main
 async def test_a_novelist_s_run_over_a_kill_is_one_tree(own_stack: NewStack, driver: str) -> None:
     with Receiver() as receiver:
-        stack = own_stack(
-            driver, **SHORT_WAITS, DORMOUSE_SAMPLE_TOOL_SECONDS="30", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url
-        )
+        exported = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_METRIC_EXPORT_INTERVAL": "500"}
+        stack = own_stack(driver, **SHORT_WAITS, DORMOUSE_SAMPLE_TOOL_SECONDS="30", **exported)
         host = await asyncio.to_thread(stack.host)
         await stack.model.switches(think=0.5)
         async with Api(host.url) as api:
@@ -44,6 +43,8 @@ async def test_a_novelist_s_run_over_a_kill_is_one_tree(own_stack: NewStack, dri
             assert (await api.finished(run_id))["status"] == "completed"
         await eventually(lambda: any(not span.parent_id for span in of_run(receiver, run_id)))
         spans = of_run(receiver, run_id)
+        await eventually(lambda: "dormouse.runs.ended" in {point.name for point in receiver.points})
+        points = {point.name: point for point in receiver.points}
     (root,) = [span for span in spans if not span.parent_id]
     assert root.name == "invoke_agent novelist"
     assert len({span.span_id for span in spans}) == len(spans)
@@ -61,8 +62,12 @@ async def test_a_novelist_s_run_over_a_kill_is_one_tree(own_stack: NewStack, dri
     lines = list(tree(spans))
     assert len(lines) == len(spans)
     assert [line for line in lines if not line.startswith((" ", "├", "└", "│"))] == [lines[0]], "\n".join(lines)
-    # Its first start of the tools was cut off with its host, which told nobody of it any more.
+    # Its first start of the tools was cut off with its host, which exported nothing of it any more.
     assert {span.attributes["dormouse.tool.start"] for span in spans if span.name.startswith("execute_tool")} == {2}
+    ended, seconds = points["dormouse.runs.ended"], points["dormouse.run.duration"]
+    assert ended.attributes == {"gen_ai.agent.name": "novelist", "dormouse.status": "completed"}
+    assert (ended.sum, seconds.count, seconds.sum) == (1, 1, pytest.approx((root.end - root.start) / 1e9, abs=0.1))
+    assert points["dormouse.storage.requests"].sum > 0
 
 
 async def test_what_cannot_be_sent_keeps_no_run_from_its_end(own_stack: NewStack) -> None:

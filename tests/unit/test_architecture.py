@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "runs": {"agentkit", "telemetry", *GROUND},
     "outbound": {"runs", *GROUND},
     "sealing": {"runs", *GROUND},
-    "drivers": {"runs", "agentkit", "first_use", "certificates", *GROUND},
+    "drivers": {"runs", "agentkit", "telemetry", "first_use", "certificates", *GROUND},
     "api": {"drivers", "runs", "agentkit", "wiring", "first_use", "telemetry", *GROUND},
     "wiring": {
         *("agents", "first_use", "drivers", "outbound", "sealing", "runs", "agentkit", "setting_values", "telemetry"),
@@ -58,6 +58,7 @@ BELOW_ACTIONS = {
     "interruptions",
     "tracebacks",
     "traces",
+    "metrics",
 }
 MAY_IMPORT_IN_RUNS = {
     "model": set[str](),
@@ -71,7 +72,8 @@ MAY_IMPORT_IN_RUNS = {
     "log": {"tracebacks"},
     "ports": {"model", "store", "interruptions", "log", "pending"},
     "listing": {"model", "store", "ports", "concurrency"},
-    "traces": {"model", "ports"},
+    "metrics": {"model", "rules", "ports"},
+    "traces": {"model", "ports", "metrics"},
     "commit": {"model", "rules", "store", "ports", "listing", "concurrency", "execution", "traces"},
     "actions": BELOW_ACTIONS,
     "commands": {"actions", *BELOW_ACTIONS},

@@ -16,6 +16,7 @@ from shared.runs.actions.tools import run_tools
 from shared.runs.commit import commit
 from shared.runs.concurrency import LostRace
 from shared.runs.execution import execution
+from shared.runs.metrics import measure_wake
 from shared.runs.model.facts import AgentUnknown, ClaimRanOut, DeadlinePassed, WakeCrashed
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
@@ -39,6 +40,7 @@ async def advance(
         stored = stored or await ports.runs.load(run_id)
         if stored is None:
             return Outcome(None, None)
+        measure_wake(ports, stored.value)
         with ports.telemetry.span("wake", run_id, of_run(stored.value)):
             return await _guarded(ports, stored, _go_on(ports, stored, only))
 

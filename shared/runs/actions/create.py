@@ -22,8 +22,7 @@ from shared.runs.model.phases import Claim, Creating
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
 from shared.runs.store.runs import Stored
-from shared.runs.traces import errors_named
-from shared.telemetry.spans import Kind
+from shared.runs.traces import provider_request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +207,7 @@ async def not_built(ports: Ports, stored: Stored[Run], fault: faults.ProviderFau
 
 async def _answer_to(ports: Ports, run: Run, attempt: Attempt, send: Send, seconds: float) -> AgentResponse:
     try:
-        with ports.telemetry.span("create response", run.id, kind=Kind.CLIENT) as span, errors_named(span):
+        with provider_request(ports, "create response", run.id):
             response = await within(seconds + provider.SLACK_SECONDS, send())
     except TimeoutError as error:
         raise faults.PerhapsAccepted("No answer in time.", code="create_timeout") from error

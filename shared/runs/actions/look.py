@@ -12,8 +12,7 @@ from shared.runs.model.phases import Pending
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
 from shared.runs.store.runs import Stored
-from shared.runs.traces import errors_named
-from shared.telemetry.spans import Kind
+from shared.runs.traces import provider_request
 
 
 async def look(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
@@ -22,7 +21,7 @@ async def look(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
     if not isinstance(phase, Pending):
         return stored
     try:
-        with ports.telemetry.span("retrieve response", run.id, kind=Kind.CLIENT) as span, errors_named(span):
+        with provider_request(ports, "retrieve response", run.id):
             response = await provider.ask(
                 run, agent, phase.token, seconds=settings.poll_timeout, slack=provider.SLACK_SECONDS
             )

@@ -23,7 +23,8 @@ from shared.runs.rules.callbacks import NextStep, after_attempt, body_of, webhoo
 from shared.runs.rules.responses import LOST
 from shared.runs.store.runs import DeliveryChange, Stored
 from shared.runs.store.tables import Conflict
-from shared.runs.traces import errors_named, name_outcome
+from shared.runs.traces import name_outcome, provider_request
+from shared.telemetry import metrics
 from shared.telemetry.spans import Kind
 
 CANCEL_PATIENCE = timedelta(days=1)
@@ -87,7 +88,7 @@ async def cancel_at_once(ports: Ports, stored: Stored[Run], response_id: str | N
 async def _cancel(ports: Ports, stored: Stored[Run], entry: Entry, agent: Agent | None) -> Stored[Run]:
     run = stored.value
     try:
-        with ports.telemetry.span("cancel response", run.id, kind=Kind.CLIENT) as span, errors_named(span):
+        with provider_request(ports, "cancel response", run.id):
             response = await provider.cancel(ports, entry.subject, agent)
         # A run was failed because its response was not found; it may run on all the same, so one 404 proves nothing.
         if response is None and run.result.error_code == LOST and entry.tries < LOST_TRIES:
@@ -241,10 +242,12 @@ async def make_attempt(ports: Ports, url: str | None, event_id: str, body: str, 
     if ports.sender is None or url is None:
         return Sent(fault="callbacks_disabled")
     try:
-        return await ports.sender.send(url, event_id, body, share)
+        sent = await ports.sender.send(url, event_id, body, share)
     except Exception:
         log.exception("%s could not be sent", event_id)
-        return Sent(fault="internal_error")
+        sent = Sent(fault="internal_error")
+    ports.telemetry.measure(metrics.CALLBACKS, 1, {metrics.OUTCOME: "delivered" if sent.ok else "failed"})
+    return sent
 
 
 class _NoSender:

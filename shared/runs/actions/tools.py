@@ -17,6 +17,7 @@ from shared.runs.actions.call_row import CallRow
 from shared.runs.actions.lease import Lease
 from shared.runs.commit import Committed, calls_of_turn, commit
 from shared.runs.concurrency import LostRace
+from shared.runs.metrics import measure_call
 from shared.runs.model.calls import Approval, CallKind, CallState, ToolCall
 from shared.runs.model.facts import LeaseTaken, ToolsSettled
 from shared.runs.model.run import Run
@@ -80,6 +81,7 @@ async def _run_one(ports: Ports, row: CallRow, agent: Agent) -> None:
         else:
             row.check_result()
         name_failure(span, output)
+        measure_call(ports, span, row.call)
     await row.finish(shortened(output, settings.tool_output_bytes))
 
 

@@ -52,6 +52,7 @@ from shared.runs.store.runs import SessionChange, Stored
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.store.unreadable import RowUnreadable
 from shared.runs.traces import of_run
+from shared.telemetry import metrics
 from shared.telemetry.spans import Kind
 
 
@@ -148,6 +149,7 @@ async def _commit_new(
         if error is None:
             return None
         raise error
+    ports.telemetry.measure(metrics.RUNS_SUBMITTED, 1, {metrics.AGENT: run.request.agent})
     if stored.value.request.slot != run.request.slot:  # an earlier call with the key committed it
         await give_slot_back(ports, run)
     if stored.value.is_deleted:

@@ -70,6 +70,9 @@ _NAMED: Mapping[str, Any] = {"base_user_agent": "dormouse"}
 _OPTIONS: Mapping[str, Any] = {"retry_total": 0, "api_version": "2020-12-06", **_NAMED}
 _SYSTEM = ("PartitionKey", "RowKey", "Timestamp")  # a selection without them brings rows without keys
 
+Seen: TypeAlias = Callable[[str, int | None], None]
+"""Told of a request to the service: its method, and the status of its answer, None where none came."""
+
 _T = TypeVar("_T")
 _Operation: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Any]]
 
@@ -80,16 +83,19 @@ class AzureTables:
     Make one for a process: it opens its connections inside the event loop that first uses it.
     """
 
-    def __init__(self, connect: Callable[[AioHttpTransport], TableServiceClient], prefix: str) -> None:
+    def __init__(
+        self, connect: Callable[[AioHttpTransport], TableServiceClient], prefix: str, seen: Seen = lambda *_: None
+    ) -> None:
         if re.fullmatch(r"[A-Za-z][A-Za-z0-9]{0,50}", prefix) is None:
             raise ValueError(f"a table prefix is a letter and up to 50 letters and digits, not {prefix!r}")
         self._connect = connect
         self._prefix = prefix
+        self._seen = seen
         self._service: TableServiceClient | None = None
         self._clients: dict[Table, TableClient] = {}
 
     @classmethod
-    def from_connection_string(cls, connection_string: str, prefix: str) -> AzureTables:
+    def from_connection_string(cls, connection_string: str, prefix: str, seen: Seen = lambda *_: None) -> AzureTables:
         """For local runs. ``UseDevelopmentStorage=true`` means Azurite on its default port."""
         # On "localhost" the SDK takes every port but 10002 for Cosmos DB, and speaks another dialect to it.
         text = re.sub(r"(TableEndpoint=https?://)localhost\b", r"\g<1>127.0.0.1", connection_string, flags=re.I)
@@ -97,16 +103,18 @@ class AzureTables:
         def connect(transport: AioHttpTransport) -> TableServiceClient:
             return TableServiceClient.from_connection_string(text.strip().rstrip(";"), transport=transport, **_OPTIONS)
 
-        return cls(connect, prefix)
+        return cls(connect, prefix, seen)
 
     @classmethod
-    def from_identity(cls, endpoint: str, credential: AsyncTokenCredential, prefix: str) -> AzureTables:
+    def from_identity(
+        cls, endpoint: str, credential: AsyncTokenCredential, prefix: str, seen: Seen = lambda *_: None
+    ) -> AzureTables:
         """For Azure: ``https://<account>.table.core.windows.net``. The caller closes the credential."""
 
         def connect(transport: AioHttpTransport) -> TableServiceClient:
             return TableServiceClient(endpoint, credential=credential, transport=transport, **_OPTIONS)
 
-        return cls(connect, prefix)
+        return cls(connect, prefix, seen)
 
     async def get(self, table: Table, partition: str, key: str) -> Row | None:
         """One row by its keys; None when it (or the table) is absent, or no row can have such keys."""
@@ -244,15 +252,30 @@ class AzureTables:
     def _account(self) -> TableServiceClient:
         if self._service is None:
             # Without the settings of the environment: looking for a netrc costs two thread hops a request.
-            transport = AioHttpTransport(
-                use_env_settings=False, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS
-            )
+            transport = _Transport(self._seen)
             self._service = self._connect(transport)
         return self._service
 
     async def _create(self, client: TableClient) -> None:
         with suppress(ResourceExistsError):  # another call was faster
             await _repeat(client.create_table, never_happened)
+
+
+class _Transport(AioHttpTransport):  # type: ignore[misc]
+    """Tells of each request, those that are repeated included: that is what the service counts."""
+
+    def __init__(self, seen: Seen) -> None:
+        super().__init__(use_env_settings=False, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
+        self._seen = seen
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        status: int | None = None
+        try:
+            response = await super().send(request, **options)
+            status = response.status_code
+            return response
+        finally:
+            self._seen(request.method, status)
 
 
 async def _send_one(client: TableClient, partition: str, change: Change) -> Mapping[str, str]:

@@ -7,10 +7,13 @@ import json
 import re
 from collections.abc import Iterator
 
+import pytest
+
 from local import ROOT
 from local.infra.bicep import literal, properties
 from local.infra.templates import files
 from shared.runs.model.phases import RunStatus
+from shared.telemetry.metrics import METRICS
 
 
 def logged() -> Iterator[tuple[str, str]]:
@@ -38,8 +41,8 @@ def queries() -> dict[str, str]:
     }
 
 
-def test_there_is_an_alert_for_failures_for_overdue_runs_and_for_the_daily_cap() -> None:
-    assert set(queries()) == {"failures", "overdue", "daily-cap"}
+def test_there_is_an_alert_for_each_of_these() -> None:
+    assert set(queries()) == {"failures", "overdue", "provider-denied", "late", "retention-behind", "daily-cap"}
 
 
 def test_each_sentence_that_an_alert_looks_for_is_one_that_the_app_logs_as_a_warning() -> None:
@@ -53,7 +56,30 @@ def test_each_sentence_that_an_alert_looks_for_is_one_that_the_app_logs_as_a_war
         "^run [^ ]+ is failed$": {"log"},  # at the level of a warning, which a test of the use cases holds
         "is overdue since": {"warning"},
         "the sweep ran into its limit of": {"warning"},
+        "retention ran into its limit of": {"warning"},
     }
+
+
+def of_metrics() -> dict[str, str]:
+    """Each query of metrics: the alerts', and the workbook's by its title."""
+    book = json.loads((ROOT / "infra" / "modules" / "workbook.json").read_text("utf-8"))
+    asked = {each["content"]["title"]: each["content"]["query"] for each in book["items"] if each["type"] == 3}
+    return {name: query for name, query in (queries() | asked).items() if re.search("(App|custom)Metrics", query)}
+
+
+@pytest.mark.parametrize("query", of_metrics().values(), ids=of_metrics())
+def test_a_query_of_metrics_has_names_of_metrics_and_of_attributes_that_these_have(query: str) -> None:
+    asked = set(re.findall(r'"((?:dormouse|gen_ai)[.a-z_]+)"(?!\])', query)) - {"dormouse.waits"}
+    metrics = {metric.name: metric for metric in METRICS}
+    assert asked
+    assert asked <= metrics.keys()
+    attributes = set(re.findall(r'(?:customDimensions|Properties)\["([^"]+)"\]', query))
+    assert attributes <= {name for each in asked for name in metrics[each].attributes}
+
+
+def test_the_workbook_asks_for_every_metric() -> None:
+    asked = " ".join(of_metrics().values())
+    assert [metric.name for metric in METRICS if f'"{metric.name}"' not in asked] == []
 
 
 def test_what_is_extracted_from_the_sentence_of_an_overdue_run_is_the_run() -> None:

@@ -20,12 +20,14 @@ from tests.unit.telemetry.records import BEGUN, RUN, a_span
 EXPORT = """
 import sys, time
 from tests.unit.telemetry.records import a_span
-from shared.telemetry import exporting
+from shared.telemetry import exporting, metrics
+from shared.telemetry.spans import Measured
 exporting.IMPORT_AFTER_SECONDS = 0.2
 sink = exporting.Exporting(name="site", insights=None, otlp=True)
 with sink.attach(a_span()):
     for number in range(3):
         sink(a_span(f"early {number}"))
+        sink(Measured(metrics.RUNS_SUBMITTED, 1, {"gen_ai.agent.name": "novelist"}))
 assert not any(name.startswith("opentelemetry") for name in sys.modules), "it is imported at once"
 while sink._export is None:
     time.sleep(0.01)
@@ -35,6 +37,9 @@ with sink.attach(a_span("outer")):
     with trace.get_tracer("library").start_as_current_span("of a library"):
         pass
 sink(a_span("late"))
+sink(Measured(metrics.RUNS_SUBMITTED, 1, {"gen_ai.agent.name": "novelist"}))
+sink(Measured(metrics.WAKE_LAG, 1.5, {}))
+sink(Measured(metrics.WAKE_LAG, 0.25, {}))
 """
 
 
@@ -61,6 +66,18 @@ def test_spans_that_came_before_the_import_are_exported_too_and_all_at_the_end_o
     assert (late.start, late.end) == (int(BEGUN.timestamp()) * 10**9, int(BEGUN.timestamp()) * 10**9 + 1_500_000_000)
     assert late.resource["service.name"] == "site"
     assert late.resource["service.instance.id"].rpartition(":")[2].isdigit()
+
+
+@pytest.mark.own_command
+def test_metrics_are_exported_with_their_units_those_before_the_import_too() -> None:
+    with Receiver() as receiver:
+        exported(receiver)
+    assert {(each.name, each.unit, each.count, each.sum) for each in receiver.points} == {
+        ("dormouse.runs.submitted", "{run}", 1, 4.0),
+        ("dormouse.wake.lag", "s", 2, 1.75),
+    }
+    (submitted,) = [each for each in receiver.points if each.name == "dormouse.runs.submitted"]
+    assert submitted.attributes == {"gen_ai.agent.name": "novelist"}
 
 
 @pytest.mark.own_command

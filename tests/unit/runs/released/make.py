@@ -2,7 +2,7 @@
 
 python -m tests.unit.runs.released.make 1_0      # writes rows_1_0, and refuses where that is there
 
-The stories of ``tests.unit.runs.points`` are told, and of all moments in them the fewest are kept that hold together
+The stories of ``tests.unit.runs.points`` are played, and of all moments in them the fewest are kept that hold together
 whatever any of them holds.
 """
 
@@ -78,9 +78,9 @@ async def stage(own: Mapping[str, Any], look: Callable[[World], Awaitable[None]]
         ids = Random(0)
         for module in (new_run, batches_submit):
             patch.setattr(module, "secrets", SimpleNamespace(token_hex=lambda size: ids.randbytes(size).hex()))
-        for told in MODULES:
-            if hasattr(told, "LONG"):
-                patch.setattr(told, "LONG", LONG)
+        for module in MODULES:
+            if hasattr(module, "LONG"):
+                patch.setattr(module, "LONG", LONG)
         async with Receiver() as receiver, making_rigs(Path(scratch), patch) as rigs:
             settings = {**scenes.SETTINGS, "driver": "durable", **own}
             world = Watched(rigs=rigs, receiver=receiver, settings=settings, look=look)
@@ -101,16 +101,16 @@ async def moments(story: str) -> list[Held]:
     return found
 
 
-def fewest(told: Mapping[str, list[Held]]) -> list[tuple[str, int]]:
+def fewest(stories: Mapping[str, list[Held]]) -> list[tuple[str, int]]:
     """Moments that hold together whatever any of them holds: always the one next that adds most."""
-    left: Held = set().union(*(held for each in told.values() for held in each))
+    left: Held = set().union(*(held for each in stories.values() for held in each))
     chosen: list[tuple[str, int]] = []
     while left:
         story, effect = max(
-            ((story, at) for story, each in told.items() for at in range(len(each))),
-            key=lambda place: (len(told[place[0]][place[1]] & left), -place[1]),
+            ((story, at) for story, each in stories.items() for at in range(len(each))),
+            key=lambda place: (len(stories[place[0]][place[1]] & left), -place[1]),
         )
-        left -= told[story][effect]
+        left -= stories[story][effect]
         chosen.append((story, effect + 1))
     return chosen
 
@@ -142,9 +142,9 @@ async def finished(file: Path, driver: str) -> dict[str, str]:
 
 def write(folder: Path) -> None:
     """Write scenes, their digests, and what the classes of the rows are."""
-    told = {story: asyncio.run(moments(story)) for story in STORIES}
-    wanted = [(story, effect, {}) for story, effect in fewest(told)]
-    wanted.append(("long_texts", len(told["long_texts"]) * 2 // 3, {"encryption_key": KEY}))
+    stories = {story: asyncio.run(moments(story)) for story in STORIES}
+    wanted = [(story, effect, {}) for story, effect in fewest(stories)]
+    wanted.append(("long_texts", len(stories["long_texts"]) * 2 // 3, {"encryption_key": KEY}))
     folder.mkdir()
     for story, effect, own in wanted:
         scene = asyncio.run(scene_at(story, effect, own))

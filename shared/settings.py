@@ -247,6 +247,12 @@ class Settings(BaseModel):
         description="Base URL of an OTLP receiver (HTTP): traces of runs go there. OpenTelemetry's other variables, "
         "such as `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME` and `OTEL_TRACES_SAMPLER`, are honoured too.",
     )
+    trace_content: bool = Field(
+        False,
+        alias="OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        description="Whether traces hold what is said: prompts, the model's texts, tools' arguments and results, up to "
+        "4,000 characters of each. Whoever reads the traces then reads these, and the encryption of rows is no help.",
+    )
     events_seconds: float = Field(
         220.0,
         alias="DORMOUSE_EVENTS_SECONDS",

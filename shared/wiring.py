@@ -154,7 +154,7 @@ def _telemetry(given: Settings, clock: Callable[[], datetime]) -> Telemetry:
     """Records traces where an environment says where to send them."""
     if not given.insights and not given.otlp_endpoint:
         return NoTelemetry()
-    from shared.telemetry.exporting import Exporting
+    from shared.telemetry.exporting import Exporting, Lines
 
     exporting = Exporting(
         name=given.app_name or "dormouse",
@@ -162,6 +162,8 @@ def _telemetry(given: Settings, clock: Callable[[], datetime]) -> Telemetry:
         otlp=bool(given.otlp_endpoint),
         credential=_insights_credential(given.insights_authentication or ""),
     )
+    if given.otlp_endpoint:  # Application Insights gets the log from the host
+        log.addHandler(Lines(exporting))
     return Recording(exporting, clock, exporting.attach, exporting)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from local.traces.spans import Exported, Point, read, read_metrics
+from local.traces.spans import Exported, Line, Point, read, read_lines, read_metrics
 
 Take = Callable[[Sequence[Exported]], None]
 
@@ -22,6 +22,9 @@ class Receiver:
 
         self.points: list[Point] = []
         """Metrics as they came last: sums are since the beginning of the process."""
+
+        self.lines: list[Line] = []
+        """Lines of the log, in order."""
 
         self._take = take
         self._lock = threading.Lock()
@@ -64,6 +67,8 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
                 receiver.took(read(body))
             if self.path == "/v1/metrics":
                 receiver.points = read_metrics(body)
+            if self.path == "/v1/logs":
+                receiver.lines += read_lines(body)
             self._answer(200)
 
         def _answer(self, status: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
@@ -146,6 +147,34 @@ def read_metrics(body: bytes) -> list[Point]:
 def _point(metric: Any, point: Any, *, count: int, sum: float) -> Point:
     attributes = {each.key: _plain(each.value) for each in point.attributes}
     return Point(name=metric.name, unit=metric.unit, attributes=attributes, count=count, sum=sum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of the log, as it was exported; the ids are empty where it is about no trace."""
+
+    text: str
+    severity: str
+    trace_id: str
+    span_id: str
+    attributes: Mapping[str, Any]
+
+
+def read_lines(body: bytes) -> list[Line]:
+    """The lines of a request to `/v1/logs`. Raises ``DecodeError`` of protobuf."""
+    request = ExportLogsServiceRequest.FromString(body)
+    return [
+        Line(
+            text=record.body.string_value,
+            severity=record.severity_text,
+            trace_id=record.trace_id.hex(),
+            span_id=record.span_id.hex(),
+            attributes={each.key: _plain(each.value) for each in record.attributes},
+        )
+        for group in request.resource_logs
+        for scope in group.scope_logs
+        for record in scope.log_records
+    ]
 
 
 def by_trace(spans: Iterable[Exported]) -> dict[str, list[Exported]]:

@@ -41,12 +41,12 @@ async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
             if outcome.wake_in != 0 or time.monotonic() - began >= STEP_SECONDS:
                 break
     except RowTooNew as error:
-        log.warning("run %s is left to a newer version: %s", subject, error, extra={"run_id": subject})
+        log.warning("run %s is left to a newer version: %s", subject, error)
         if row is not None:
             await set_due_in(ports, row, NEWER_SCHEMA_WAIT)
         return Outcome(None, NEWER_SCHEMA_WAIT.total_seconds())
     except RowUnreadable as error:
-        log.error("run %s is quarantined: its row cannot be read: %s", subject, error, extra={"run_id": subject})
+        log.error("run %s is quarantined: its row cannot be read: %s", subject, error)
         row = row or await ports.due.get(subject)
         if row is not None:
             await ports.due.quarantine(row, str(error), ports.clock())

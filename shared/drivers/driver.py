@@ -52,7 +52,7 @@ class Driver:
             if isinstance(run.phase, Creating | RunningTools):
                 await self.hub.start_step(run.id)
         except Exception:
-            log.exception("run %s: its driver did not start; the sweep will find it", run.id, extra={"run_id": run.id})
+            log.exception("run %s: its driver did not start; the sweep will find it", run.id)
 
     async def start_batch(self, submitted: BatchSubmitted) -> None:
         """Start what drives a batch that was submitted (or submitted again)."""
@@ -77,9 +77,7 @@ class Driver:
             elif not await self.hub.start_step(subject):
                 await set_due_from_state(self._ports, subject)  # for what the running step has not read
         except Exception:
-            log.exception(
-                "run %s: its driver was not reached; the sweep will find it", subject, extra={"run_id": subject}
-            )
+            log.exception("run %s: its driver was not reached; the sweep will find it", subject)
 
     async def _set_due(self, subject: str, row: DueRow | None, due: datetime) -> None:
         """Set the due time of the row that a submit wrote; from the stored state if that row is gone or has changed."""

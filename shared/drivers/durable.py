@@ -130,7 +130,7 @@ class Hub:
         try:
             await self._client.raise_event(run_id, WAKE)
         except Exception as error:
-            log.info("run %s: no orchestrator to wake (%s)", run_id, error, extra={"run_id": run_id})
+            log.info("run %s: no orchestrator to wake (%s)", run_id, error)
             await self.start_if_absent(run_id)
 
     async def start_step(self, run_id: str) -> bool:

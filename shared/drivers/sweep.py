@@ -140,7 +140,7 @@ async def _safely(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> st
     try:
         return await _handle(ports, row, driver, dates)
     except Exception:
-        log.exception("run %s: the sweep could not handle it", row.run_id, extra={"run_id": row.run_id})
+        log.exception("run %s: the sweep could not handle it", row.run_id)
         return "failed"
 
 
@@ -154,7 +154,7 @@ async def _handle(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> st
         return "too_new"
     # Later, and by itself: rows of a key that is gone must not take the place of all others, sweep by sweep.
     except KeyUnavailable as error:
-        log.error("run %s waits for its encryption key: %s", row.run_id, error, extra={"run_id": row.run_id})
+        log.error("run %s waits for its encryption key: %s", row.run_id, error)
         await set_due_in(ports, row, KEY_WAIT)
         return "no_key"
     except RowUnreadable as error:
@@ -214,7 +214,7 @@ async def _check(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str
     # Half a sweep, so that the next one surely finds it, however late this one began.
     again = now + timedelta(seconds=ports.settings.sweep_every / 2)
     await ports.due.set_due(row, again, now, overdue_sweeps=row.overdue_sweeps + 1)
-    log.warning("run %s is overdue since %s", row.run_id, found.wake_at, extra={"run_id": row.run_id})
+    log.warning("run %s is overdue since %s", row.run_id, found.wake_at)
     try:
         await driver.hub.start_if_absent(row.run_id)
         await driver.hub.wake(row.run_id)
@@ -222,7 +222,7 @@ async def _check(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str
             return "overdue"
         await driver.hub.start_step(row.run_id)
     except Exception:
-        log.exception("run %s: no orchestration can be started", row.run_id, extra={"run_id": row.run_id})
+        log.exception("run %s: no orchestration can be started", row.run_id)
         if is_batch_id(row.run_id):
             await advance_batch(ports, row.run_id, driver)
         else:

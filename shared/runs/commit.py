@@ -319,8 +319,7 @@ async def _log_status(ports: Ports, before: Run, after: Run) -> None:
     if after.status is not before.status:
         # A warning when it failed, so that an alert sees it whatever a function's log level is.
         level = logging.WARNING if after.status is RunStatus.FAILED else logging.INFO
-        extra = {"run_id": after.id, "error_code": after.result.error_code}
-        log.log(level, "run %s is %s", after.id, after.status, extra=extra)
+        log.log(level, "run %s is %s", after.id, after.status, extra={"error_code": after.result.error_code})
     if after.terminal and not before.terminal:
         await give_slot_back(ports, after)
 
@@ -329,7 +328,7 @@ def _log_failure(run: Run, response: AgentResponse) -> None:
     """The code of the provider's error for a response that it failed: its words may quote the prompt."""
     if response.status is ResponseStatus.FAILED:
         code = plain_code(response.error_code, "provider_failed")
-        log.warning("run %s: failed by the provider: %s", run.id, code, extra={"run_id": run.id})
+        log.warning("run %s: failed by the provider: %s", run.id, code)
 
 
 async def give_slot_back(ports: Ports, run: Run) -> None:

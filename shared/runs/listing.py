@@ -95,9 +95,9 @@ async def after_change(ports: Ports, before: Subject, after: Subject, listing: L
             return listing
         return await ports.index.show(after, listing)
     except Conflict:
-        log.info("%s: another call has written its list's row", after.id, extra={"run_id": after.id})
+        log.info("%s: another call has written its list's row", after.id)
     except StoreUnavailable as error:
-        log.warning("%s: its list's row is not written: %s", after.id, error, extra={"run_id": after.id})
+        log.warning("%s: its list's row is not written: %s", after.id, error)
         return None
     return await repaired(ports, after)
 
@@ -114,7 +114,7 @@ async def shown(ports: Ports, stored: Stored[Subject]) -> Stored[Subject]:
     except Conflict:
         return replace(stored, listing=await repaired(ports, one))
     except StoreUnavailable as error:
-        log.warning("%s: its list's row is not written: %s", one.id, error, extra={"run_id": one.id})
+        log.warning("%s: its list's row is not written: %s", one.id, error)
         return replace(stored, listing=None)
 
 

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from shared.agentkit.agent import AgentResponse, ResponseStatus, Usage
+from shared.agentkit.agent import AgentResponse, Item, ResponseStatus, Usage
 from shared.agentkit.faults import ProviderFault
 from shared.agentkit.redaction import plain_code
 from shared.agentkit.tools import error_of
+from shared.runs import contents
 from shared.runs.metrics import measure_fact, measure_turn
 from shared.runs.model import facts
+from shared.runs.model.batch import Batch
 from shared.runs.model.callbacks import Sent
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.facts import Fact
@@ -53,15 +55,24 @@ def of_call(run: Run, call: ToolCall) -> Attributes:
 
 
 @contextlib.contextmanager
-def provider_request(ports: Ports, name: str, run_id: str) -> Iterator[None]:
+def provider_request(ports: Ports, name: str, run_id: str, sent: Sequence[Item] = ()) -> Iterator[None]:
     """A request to the provider, made in this block: a fault's code is on its span, in place of a class's name."""
     with ports.telemetry.span(name, run_id, kind=Kind.CLIENT) as span:
+        if span is not None and sent and ports.settings.trace_content:
+            span.attributes["gen_ai.input.messages"] = contents.messages(sent)
         try:
             yield
         except ProviderFault as fault:
             if span is not None:
                 span.error = plain_code(fault.code)
             raise
+
+
+def tell_call(ports: Ports, span: Span | None, arguments: str, output: str) -> None:
+    """What a tool was given and gave, where traces may hold that."""
+    if span is not None and ports.settings.trace_content:
+        span.attributes["gen_ai.tool.call.arguments"] = contents.cut(arguments)
+        span.attributes["gen_ai.tool.call.result"] = contents.cut(output)
 
 
 def name_failure(span: Span | None, output: str) -> None:
@@ -127,6 +138,35 @@ def ended(run: Run, now: datetime) -> Span:
     )
 
 
+def of_batch(batch: Batch) -> Attributes:
+    """Which batch a span is about."""
+    return {"dormouse.batch.id": batch.id, "dormouse.items": batch.request.total}
+
+
+def batch_committed(ports: Ports, batch: Batch) -> None:
+    """Its status has changed: the root span, once all items have ended. Their runs are traces of their own."""
+    sink = ports.telemetry.sink
+    if sink is None or not batch.status.terminal:
+        return
+    done, now = batch.progress, ports.clock()
+    counts = {"completed": done.completed, "incomplete": done.incomplete, "failed": done.failed}
+    sink(
+        Span(
+            name="batch",
+            place=root_of(batch.id),
+            parent=None,
+            start=batch.request.created_at,
+            end=max(now, batch.request.created_at),
+            attributes={
+                **of_batch(batch),
+                "dormouse.status": batch.status.value,
+                **{f"dormouse.items.{name}": count for name, count in counts.items()},
+                "dormouse.items.cancelled": done.cancelled,
+            },
+        )
+    )
+
+
 def _ends_turn(before: Run, response: AgentResponse, after: Run) -> bool:
     """Whether it is what the run waited for, and is over."""
     waited = isinstance(before.phase, Pending | Creating) and before.phase != after.phase
@@ -149,6 +189,8 @@ def _turn(ports: Ports, run: Run, response: AgentResponse, now: datetime) -> Spa
     }
     if response.response_id is not None:
         attributes["gen_ai.response.id"] = response.response_id
+    if ports.settings.trace_content and response.items:
+        attributes["gen_ai.output.messages"] = contents.messages(response.items)
     start = run.turn.accepted_at or run.updated_at
     root = root_of(run.id)
     return Span(

@@ -1,7 +1,7 @@
-"""Sends spans to where the environment says: OTLP, Application Insights, or both. The only importer of OpenTelemetry.
+"""Sends spans, metrics and lines of the log to where the environment says: OTLP, Application Insights, or both.
 
-It is imported by a thread once a worker's first answers are out, for it takes some 0.1 to 0.3 s of processor time;
-spans are kept until then.
+The only importer of OpenTelemetry. It is imported by a thread once a worker's first answers are out, for it takes some
+0.1 to 0.3 s of processor time; what comes before is kept until then.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import logging
 import os
 import socket
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from shared.telemetry.metrics import Metric, MetricKind
 from shared.telemetry.spans import Measured, Place, Span
@@ -36,7 +37,24 @@ KEPT = 2_000
 EXPORT_SECONDS = 1.0
 """From a span's end to its export: what a process has not exported when it is killed is lost."""
 
+EXPORT_MILLIS = EXPORT_SECONDS * 1_000
+
 SCOPE = "dormouse"
+
+LINE_IDS = {
+    "run_id": "dormouse.run.id",
+    "batch_id": "dormouse.batch.id",
+    "session_id": "gen_ai.conversation.id",
+    "turn": "dormouse.turn",
+    "request_id": "dormouse.request.id",
+    "error_code": "error.type",
+}
+"""What a line of the log says besides its text, by the names that this has as attributes of spans."""
+
+SEVERITIES = {"WARNING": "WARN", "CRITICAL": "FATAL"}
+"""What OpenTelemetry calls levels that Python has other names for."""
+
+Exported: TypeAlias = Span | Measured | logging.LogRecord
 
 log = logging.getLogger("dormouse")
 
@@ -53,13 +71,13 @@ class Exporting:
         self, *, name: str, insights: str | None, otlp: bool, credential: Callable[[], object] | None = None
     ) -> None:
         self._name, self._insights, self._otlp, self._credential = name, insights, otlp, credential
-        self._early: deque[Span | Measured] = deque(maxlen=KEPT)
-        self._export: Callable[[Span | Measured], None] | None = None
+        self._early: deque[Exported] = deque(maxlen=KEPT)
+        self._export: Callable[[Exported], None] | None = None
         self._lock = threading.Lock()
         self._begun = False
 
-    def __call__(self, span: Span | Measured) -> None:
-        """Have it exported: a span, or a value of a metric."""
+    def __call__(self, span: Exported) -> None:
+        """Have it exported: a span, a value of a metric, or a line of the log."""
         export = self._export
         if export is None:
             with self._lock:  # the thread may just be handing over those that were kept
@@ -94,7 +112,7 @@ class Exporting:
             self._early.clear()
             self._export = export
 
-    def _exporter(self) -> Callable[[Span | Measured], None]:
+    def _exporter(self) -> Callable[[Exported], None]:
         from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.trace import set_tracer_provider
@@ -108,9 +126,16 @@ class Exporting:
             provider.add_span_processor(processor)
         set_tracer_provider(provider)  # for libraries that a tool uses; it is ended with the process
         convert, measure = _Converter(provider, resource, processors), self._meter(resource)
+        write = _lines(resource) if self._otlp else _forget
 
-        def export(each: Span | Measured) -> None:
-            measure(each) if isinstance(each, Measured) else convert(each)
+        def export(each: Exported) -> None:
+            match each:
+                case Span():
+                    convert(each)
+                case Measured():
+                    measure(each)
+                case _:
+                    write(each)
 
         return export
 
@@ -138,17 +163,28 @@ class Exporting:
     def _processors(self) -> Iterator[SpanProcessor]:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        gap = EXPORT_SECONDS * 1_000
         if self._otlp:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-            yield BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=gap)
+            yield BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=EXPORT_MILLIS)
         if self._insights:
             from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
 
             credential = None if self._credential is None else self._credential()
             exporter = AzureMonitorTraceExporter(connection_string=self._insights, credential=credential)
-            yield BatchSpanProcessor(exporter, schedule_delay_millis=gap)
+            yield BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_MILLIS)
+
+
+class Lines(logging.Handler):
+    """Hands lines of a log to what exports them."""
+
+    def __init__(self, export: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__()
+        self._export = export
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Have it exported."""
+        self._export(record)
 
 
 class _Converter:
@@ -223,6 +259,44 @@ class _Meter:
         return made
 
 
+def _lines(resource: Resource) -> Callable[[logging.LogRecord], None]:
+    """Writes lines of the log to OTLP."""
+    from opentelemetry._logs import LogRecord
+    from opentelemetry.context import Context
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs._internal import std_to_otel
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+    from opentelemetry.trace import NonRecordingSpan, set_span_in_context
+
+    provider = LoggerProvider(resource=resource)
+    provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(), schedule_delay_millis=EXPORT_MILLIS))
+    logger = provider.get_logger(SCOPE)
+
+    def write(record: logging.LogRecord) -> None:
+        ids = {name: getattr(record, own, None) for own, name in LINE_IDS.items()}
+        attributes = {name: value for name, value in ids.items() if value is not None}
+        if record.exc_info and record.exc_info[0] is not None:
+            attributes["exception.type"] = record.exc_info[0].__name__
+            attributes["exception.stacktrace"] = "".join(traceback.format_exception(*record.exc_info))
+        trace_id, span_id = (getattr(record, name, None) for name in ("trace_id", "span_id"))
+        context = Context()
+        if trace_id is not None and span_id is not None:
+            context = set_span_in_context(NonRecordingSpan(_context(Place(trace_id, span_id))), context)
+        logger.emit(
+            LogRecord(
+                timestamp=_nanoseconds(record.created),
+                context=context,
+                severity_text=SEVERITIES.get(record.levelname, record.levelname),
+                severity_number=std_to_otel(record.levelno),
+                body=record.getMessage(),
+                attributes=attributes,
+            )
+        )
+
+    return write
+
+
 def _context(place: Place) -> SpanContext:
     from opentelemetry.trace import SpanContext, TraceFlags
 
@@ -242,5 +316,5 @@ def _nanoseconds(seconds: float) -> int:
     return round(seconds * 1e6) * 1_000
 
 
-def _forget(span: Span | Measured) -> None:
+def _forget(each: Exported) -> None:
     """Nowhere to send it."""

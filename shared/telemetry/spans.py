@@ -225,6 +225,11 @@ def child_of(place: Place) -> Place:
     return Place(place.trace_id, secrets.token_hex(8))
 
 
+def current() -> Span | None:
+    """The span in which this is done; None where nothing is recorded."""
+    return _current.get()
+
+
 def traceparent() -> str | None:
     """The current span as a header; None where there is none."""
     span = _current.get()

@@ -59,6 +59,7 @@ BELOW_ACTIONS = {
     "tracebacks",
     "traces",
     "metrics",
+    "contents",
 }
 MAY_IMPORT_IN_RUNS = {
     "model": set[str](),
@@ -73,7 +74,8 @@ MAY_IMPORT_IN_RUNS = {
     "ports": {"model", "store", "interruptions", "log", "pending"},
     "listing": {"model", "store", "ports", "concurrency"},
     "metrics": {"model", "rules", "ports"},
-    "traces": {"model", "ports", "metrics"},
+    "contents": set[str](),
+    "traces": {"model", "ports", "metrics", "contents"},
     "commit": {"model", "rules", "store", "ports", "listing", "concurrency", "execution", "traces"},
     "actions": BELOW_ACTIONS,
     "commands": {"actions", *BELOW_ACTIONS},

@@ -223,7 +223,7 @@ async def _chunks(app: App, run_id: str, after: EventId | None, wake: WakeNow) -
     except RunNotFound:
         log.info("run %s was deleted while it was watched", run_id)
     except Exception:  # the client reconnects, and gets a problem if it still fails
-        log.exception("run %s: a watch failed", run_id, extra={"run_id": run_id})
+        log.exception("run %s: a watch failed", run_id)
 
 
 async def _written(app: App, event: ViewEvent) -> bytes:

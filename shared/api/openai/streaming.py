@@ -58,7 +58,7 @@ def error_of_stream(raised: Exception, run: Run) -> DormouseError:
     if isinstance(raised, StoreUnavailable):
         log.warning("run %s: a stream ended: the store: %s", run.id, raised)
         return EncryptionKeyUnavailable() if isinstance(raised, KeyUnavailable) else StorageUnavailable()
-    log.error("run %s: a stream failed", run.id, exc_info=raised, extra={"run_id": run.id})
+    log.error("run %s: a stream failed", run.id, exc_info=raised)
     return DormouseError()
 
 

@@ -72,7 +72,7 @@ async def _guarded(ports: Ports, stored: Stored[Run], work: Coroutine[Any, Any, 
     except (StoreUnavailable, RowTooNew, RowTooOld):
         raise
     except Exception as error:  # a row of another run, or of a tool call, that cannot be read is one too
-        log.exception("run %s: a wake crashed", run_id, extra={"run_id": run_id})
+        log.exception("run %s: a wake crashed", run_id)
         return await _count_crash(ports, run_id, stored.value.schedule.crashes, error)
     finally:
         ports.interruptions.report(ports.clock())

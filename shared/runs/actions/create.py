@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -34,6 +35,9 @@ class Request:
 
     send: Send
     """Sends it, once: the SDK's own retries would start a second response."""
+
+    messages: Sequence[Item]
+    """What the agent was given to send."""
 
 
 async def create(ports: Ports, stored: Stored[Run], agent: Agent) -> Stored[Run]:
@@ -73,7 +77,7 @@ async def build(
     options = with_tools(options, CallersTools.from_json(await ports.runs.load_text(run, run.request.tools)))
     previous = run.chain.last_response_id if conversation.is_chained(run, agent) else None
     session = AgentSession(session_id=run.request.session_id, previous_response_id=previous)
-    return Request(attempt=attempt, send=_built(agent, messages, session, options))
+    return Request(attempt=attempt, send=_built(agent, messages, session, options), messages=messages)
 
 
 def with_tools(options: RunOptions, tools: CallersTools) -> RunOptions:
@@ -107,22 +111,20 @@ async def send(ports: Ports, claimed: Stored[Run], request: Request, agent: Agen
         fact = NotCreated(attempt=attempt, fault=late, jitter=ports.random())
         return (await commit(ports, claimed, fact)).run
     if not agent.background:
-        return await _answered_within_the_call(ports, claimed, attempt, agent, request.send, claim.owner)
-    return await _sent(ports, claimed, attempt, agent, request.send, claim.until)
+        return await _answered_within_the_call(ports, claimed, request, agent, claim.owner)
+    return await _sent(ports, claimed, request, agent, claim.until)
 
 
-async def _sent(
-    ports: Ports, claimed: Stored[Run], attempt: Attempt, agent: Agent, send: Send, end: datetime
-) -> Stored[Run]:
-    run = claimed.value
+async def _sent(ports: Ports, claimed: Stored[Run], request: Request, agent: Agent, end: datetime) -> Stored[Run]:
+    run, attempt = claimed.value, request.attempt
     try:
-        response = await _answer_to(ports, run, attempt, send, ports.settings.create_timeout)
+        response = await _answer_to(ports, run, request, ports.settings.create_timeout)
     except faults.PerhapsAccepted as fault:
-        log.warning("run %s: create of unknown outcome: %s", run.id, fault.for_log, extra={"run_id": run.id})
+        log.warning("run %s: create of unknown outcome: %s", run.id, fault.for_log)
         unknown = OutcomeUnknown(attempt=attempt, code=fault.code, within_call=False)
         return (await commit(ports, claimed, unknown)).run
     except faults.ProviderFault as fault:
-        log.warning("run %s: not created: %s", run.id, fault.for_log, extra={"run_id": run.id})
+        log.warning("run %s: not created: %s", run.id, fault.for_log)
         fact = NotCreated(attempt=attempt, fault=fault, jitter=ports.random())
         return (await commit_through(ports, claimed, fact, lambda: end)).run
     created = ResponseCreated(attempt=attempt, answer=answer_of(agent, response), jitter=ports.random())
@@ -136,23 +138,23 @@ async def _sent(
 
 
 async def _answered_within_the_call(
-    ports: Ports, claimed: Stored[Run], attempt: Attempt, agent: Agent, send: Send, owner: str
+    ports: Ports, claimed: Stored[Run], request: Request, agent: Agent, owner: str
 ) -> Stored[Run]:
     """An agent without background mode: the claim is a lease, renewed while the call runs.
 
     Nothing runs on at the provider without the call, so a call of unknown outcome needs no grace.
     """
-    lease = Lease(ports, claimed, owner)
+    lease, attempt = Lease(ports, claimed, owner), request.attempt
     fact: NotCreated | OutcomeUnknown | ResponseCreated
     try:
-        response = await lease.hold(_answer_to(ports, claimed.value, attempt, send, ports.settings.tool_timeout))
+        response = await lease.hold(_answer_to(ports, claimed.value, request, ports.settings.tool_timeout))
         answer = answer_of(agent, response)
         fact = ResponseCreated(attempt=attempt, answer=answer, jitter=ports.random(), cancellable=False)
     except faults.PerhapsAccepted as fault:
         log.warning("run %s: call of unknown outcome: %s", lease.run.id, fault.for_log)
         fact = OutcomeUnknown(attempt=attempt, code=fault.code, within_call=True)
     except faults.ProviderFault as fault:
-        log.warning("run %s: not created: %s", lease.run.id, fault.for_log, extra={"run_id": lease.run.id})
+        log.warning("run %s: not created: %s", lease.run.id, fault.for_log)
         fact = NotCreated(attempt=attempt, fault=fault, jitter=ports.random())
     return (await commit_through(ports, lease.stored, fact, lease.ends)).run
 
@@ -196,25 +198,24 @@ async def not_built(ports: Ports, stored: Stored[Run], fault: faults.ProviderFau
             run.id,
             run.request.agent,
             exc_info=fault.__cause__ or fault,
-            extra={"run_id": run.id},
         )
     else:
-        log.warning("run %s: not created: %s", run.id, fault.for_log, extra={"run_id": run.id})
+        log.warning("run %s: not created: %s", run.id, fault.for_log)
     turn = run.turn
     fact = NotBuilt(turn=turn.number, attempt=turn.attempt, fault=fault, jitter=ports.random())
     return (await commit(ports, stored, fact)).run
 
 
-async def _answer_to(ports: Ports, run: Run, attempt: Attempt, send: Send, seconds: float) -> AgentResponse:
+async def _answer_to(ports: Ports, run: Run, request: Request, seconds: float) -> AgentResponse:
     try:
-        with provider_request(ports, "create response", run.id):
-            response = await within(seconds + provider.SLACK_SECONDS, send())
+        with provider_request(ports, "create response", run.id, request.messages):
+            response = await within(seconds + provider.SLACK_SECONDS, request.send())
     except TimeoutError as error:
         raise faults.PerhapsAccepted("No answer in time.", code="create_timeout") from error
     # After a POST, silence says nothing: the provider may have started the job.
     except faults.NoNews as fault:
         raise faults.PerhapsAccepted(fault.message, code=fault.code) from fault
-    if provider.names_another(response, provider.metadata_of(ports.settings.app_in_metadata, run, attempt)):
+    if provider.names_another(response, provider.metadata_of(ports.settings.app_in_metadata, run, request.attempt)):
         # What became of our request is not in it: ours may run under an id that we do not know.
         raise faults.PerhapsAccepted("The answer is another request's.", code="another_response")
     return response

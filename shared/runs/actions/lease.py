@@ -68,7 +68,7 @@ class Lease:
                 raise LostRace(f"{self.run.id}: the lease was lost")
             return task.result()
         except LostRace:  # the renewal found out, or the work when it wrote its result
-            log.warning("run %s: lost the lease", self.run.id, extra={"run_id": self.run.id})
+            log.warning("run %s: lost the lease", self.run.id)
             raise
         finally:
             task.cancel()

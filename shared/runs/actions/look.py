@@ -47,7 +47,7 @@ async def take_in(
     response_id = phase.token.response_id
     if provider.names_another(response, provider.metadata_of(settings.app_in_metadata, run, attempt_of(run))):
         # The id leads to a response of another run or app: ours is not there, and that one is not ours to cancel.
-        log.error("run %s: %s is another's response", run.id, response_id, extra={"run_id": run.id})
+        log.error("run %s: %s is another's response", run.id, response_id)
         other = faults.ResponseMissing("Its id names another response now.", code="another_response")
         fact = NoNews(response_id=response_id, fault=other, jitter=jitter, missing=True, is_another=True)
         return (await commit(ports, stored, fact, outside=outside)).run

@@ -139,8 +139,7 @@ async def _later(
     # Measured from when it came up, not in tries: a long outage has few of those.
     if ports.clock() - entry.since >= patience:
         what = entry.subject or ", ".join(run.chain.response_ids)
-        extra = {"run_id": run.id}
-        log.error("run %s: gave up the %s of %s: %s", run.id, entry.kind, what, fault.for_log, extra=extra)
+        log.error("run %s: gave up the %s of %s: %s", run.id, entry.kind, what, fault.for_log)
         return (await commit(ports, stored, OutboxDone(entry=name))).run
     # Whatever the provider asks for: a response that is not wanted costs money as long as it runs.
     gap = schedule.backoff(entry.tries + 1, first=5.0, most=900.0, jitter=ports.random())
@@ -228,7 +227,7 @@ async def _record(ports: Ports, claimed: Committed, entry: Entry, sent: Sent) ->
     # One transaction: a log that disagrees with the outbox would show a callback sent that is due again.
     recorded = await commit(ports, claimed.run, fact, beside=ended_row)
     if recorded.refused is None:
-        log_attempt(f"run {run_id}", entry, sent, next_step, run_id=run_id)
+        log_attempt(f"run {run_id}", entry, sent, next_step)
     return recorded.run
 
 
@@ -257,7 +256,7 @@ class _NoSender:
         """Nothing was taken."""
 
 
-def log_attempt(who: str, entry: Entry, sent: Sent, next_step: NextStep, **extra: str) -> None:
+def log_attempt(who: str, entry: Entry, sent: Sent, next_step: NextStep) -> None:
     """One line in the app's log; not the address, which may hold a secret of the caller's."""
     what = "is tried again" if next_step.state is None else next_step.state.value
     is_fine = next_step.state in (None, CallbackState.DELIVERED)
@@ -269,5 +268,4 @@ def log_attempt(who: str, entry: Entry, sent: Sent, next_step: NextStep, **extra
         entry.tries,
         sent.fault or sent.status,
         what,
-        extra=extra,
     )

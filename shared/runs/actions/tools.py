@@ -24,7 +24,7 @@ from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.rules.change import Refused
 from shared.runs.store.runs import Stored
-from shared.runs.traces import name_failure, of_call
+from shared.runs.traces import name_failure, of_call, tell_call
 
 OUTPUTS_A_TURN = 4
 """How many outputs of the longest kind a turn may have together."""
@@ -80,6 +80,7 @@ async def _run_one(ports: Ports, row: CallRow, agent: Agent) -> None:
             output = error_output("tool_timeout", f"The tool did not finish within {timeout:g} seconds.")
         else:
             row.check_result()
+        tell_call(ports, span, arguments, output)
         name_failure(span, output)
         measure_call(ports, span, row.call)
     await row.finish(shortened(output, settings.tool_output_bytes))

@@ -40,6 +40,7 @@ from shared.runs.rules.ending import MAX_CRASHES
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import StoreUnavailable
 from shared.runs.store.unreadable import RowTooNew, RowUnreadable
+from shared.runs.traces import of_batch
 
 AT_ONCE = 16
 """Rows read, or runs submitted, side by side in one wake."""
@@ -76,16 +77,17 @@ async def advance_batch(ports: Ports, batch_id: str, signals: Signals) -> Outcom
     stored = await ports.batches.load(batch_id)
     if stored is None:
         return Outcome(None, None)
-    try:
-        after = await _go_on(ports, stored, signals)
-        return Outcome(None, None) if after is None else batch_outcome(ports, after)
-    except LostRace:
-        return await _outcome_from_row(ports, batch_id)
-    except (StoreUnavailable, RowTooNew):
-        raise
-    except Exception as error:
-        log.exception("%s: a wake crashed", batch_id)
-        return await _count_crash(ports, batch_id, error, signals)
+    with ports.telemetry.span("wake", batch_id, of_batch(stored.value)):
+        try:
+            after = await _go_on(ports, stored, signals)
+            return Outcome(None, None) if after is None else batch_outcome(ports, after)
+        except LostRace:
+            return await _outcome_from_row(ports, batch_id)
+        except (StoreUnavailable, RowTooNew):
+            raise
+        except Exception as error:
+            log.exception("%s: a wake crashed", batch_id)
+            return await _count_crash(ports, batch_id, error, signals)
 
 
 def batch_outcome(ports: Ports, stored: Stored[Batch]) -> Outcome:

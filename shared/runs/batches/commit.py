@@ -14,6 +14,7 @@ from shared.runs.rules.batch import decide_batch
 from shared.runs.rules.change import Refused
 from shared.runs.store.runs import Stored
 from shared.runs.store.tables import Conflict
+from shared.runs.traces import batch_committed
 
 FROM_OUTSIDE = (facts.BatchCancelRequested, facts.BatchDeleted, facts.BatchCallbackRequested)
 
@@ -61,5 +62,6 @@ async def commit_batch(ports: Ports, stored: Stored[Batch], fact: BatchFact) -> 
             await ports.due.keep_announced(due, ports.clock())
         if saved.value.status is not stored.value.status:
             log.info("%s is %s", saved.value.id, saved.value.status)
+            batch_committed(ports, saved.value)
         saved = replace(saved, listing=await after_change(ports, stored.value, saved.value, listing))
         return CommittedBatch(batch=saved, started=decision.started)

@@ -70,7 +70,7 @@ async def _adopt(ports: Ports, response_id: str) -> str | None:
     try:
         adopted = await commit(ports, stored, fact, outside=True)
         if adopted.refused is None:
-            log.info("run %s: response %s taken in", run.id, response_id, extra={"run_id": run.id})
+            log.info("run %s: response %s taken in", run.id, response_id)
             # Nobody waits for one that is not wanted, and it costs money as long as it runs.
             await outbox.cancel_at_once(ports, adopted.run, response_id, agent)
     except TooManyRaces:  # the provider sends it again

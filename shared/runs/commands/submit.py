@@ -228,10 +228,10 @@ async def _begun(
                     listing = (await advance(ports, run.id, only=frozenset({ActionKind.CREATE}))).listing
                 stored = replace(await ports.runs.load(run.id) or stored, listing=listing)
         except StoreUnavailable:
-            log.warning("run %s: the store went away during submit", run.id, extra={"run_id": run.id})
+            log.warning("run %s: the store went away during submit", run.id)
             stored = replace(stored, listing=None)  # it may be deleted since: nothing of it is listed unread
         except RowUnreadable as error:  # a row of its session: another version may read it
-            log.warning("run %s is left to its wakes: %s", run.id, error, extra={"run_id": run.id})
+            log.warning("run %s is left to its wakes: %s", run.id, error)
     # After the create: one write, most often with the status that it then has for a while.
     stored = await shown(ports, stored)
     if due is not None and is_shown(stored.value.status, stored.listing):

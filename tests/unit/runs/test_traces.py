@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import json
 from dataclasses import replace
 
 import opentelemetry.semconv._incubating.attributes.gen_ai_attributes as conventions
 
+from shared.runs.contents import LONGEST
 from shared.runs.model.phases import RunStatus
 from shared.telemetry.spans import Kind, Recording, Span, root_of
 from tests.parts.receiver import Receiver
+from tests.unit.runs.batches import load, submit
 from tests.unit.runs.conftest import NewRig, Rig
+from tests.unit.runs.crashes import Driver
 
 KNOWN = {value for name, value in vars(conventions).items() if name.startswith("GEN_AI_") and isinstance(value, str)}
 PROMPT, RESULT = "[script:s] Nobody may read this prompt", "worked on Nobody-may-read-this-result"
@@ -19,7 +22,7 @@ PROMPT, RESULT = "[script:s] Nobody may read this prompt", "worked on Nobody-may
 def traced(rig: Rig) -> tuple[Rig, list[Span]]:
     """The same process with telemetry, and what that records."""
     spans: list[Span] = []
-    telemetry = Recording(spans.append, rig.clock, lambda span: nullcontext())
+    telemetry = Recording(spans.append, rig.clock)
     return replace(rig, app=replace(rig.app, ports=replace(rig.app.ports, telemetry=telemetry))), spans
 
 
@@ -73,6 +76,46 @@ async def test_names_are_those_of_the_conventions_and_nothing_that_was_written_i
     used = {name for span in spans for name in span.attributes if name.startswith("gen_ai.")}
     assert used <= KNOWN
     assert "Nobody" not in repr(spans)
+
+
+async def test_what_was_said_is_in_it_where_the_app_is_set_to_that(rigs: NewRig) -> None:
+    rig = await rigs(trace_content=True, tool_output_bytes=100_000)
+    call = {"name": "work", "arguments": {"label": "x" * 5_000}}
+    await rig.model.script("s", [{"calls": [call]}, {"text": "The end."}])
+    traced_rig, spans = traced(rig)
+    await traced_rig.run_to_end(PROMPT)
+    assert {name for span in spans for name in span.attributes if name.startswith("gen_ai.")} <= KNOWN
+    first, second = (
+        [json.loads(str(span.attributes[f"gen_ai.{way}.messages"])) for span in named(spans, name)]
+        for way, name in (("input", "create response"), ("output", "chat"))
+    )
+    (asked, brought), (called, said) = first, second
+    assert asked == [{"role": "user", "parts": [{"type": "text", "content": PROMPT}]}]
+    ((call_part,),) = [message["parts"] for message in called]
+    assert (call_part["type"], call_part["name"], len(call_part["arguments"])) == ("tool_call", "work", LONGEST + 1)
+    assert [message["role"] for message in brought] == ["tool"]
+    assert said == [{"role": "assistant", "parts": [{"type": "text", "content": "The end."}]}]
+    (tool,) = named(spans, "execute_tool")
+    assert str(tool.attributes["gen_ai.tool.call.arguments"]).endswith("x…")
+    assert str(tool.attributes["gen_ai.tool.call.result"]).startswith("worked on")
+
+
+async def test_a_batch_is_a_trace_and_its_runs_are_linked_to_it(rig: Rig) -> None:
+    await rig.model.script("s", [{"text": "Done."}])
+    traced_rig, spans = traced(rig)
+    batch_id = (await submit(traced_rig, *["[script:s]"] * 2)).batch.id
+    host = Driver(traced_rig)
+    for _ in range(60):
+        await host.pass_time(30)
+    assert (await load(traced_rig, batch_id)).status.terminal
+    (root,) = named(spans, "batch")
+    assert (root.place, root.parent) == (root_of(batch_id), None)
+    assert root.attributes["dormouse.items.completed"] == 2
+    wakes = {span.place for span in named(spans, "wake") if span.parent == root.place}
+    submits = named(spans, "submit")
+    assert len(submits) == 2
+    assert {link for span in submits for link in span.links} <= wakes
+    assert all(span.links for span in submits)
 
 
 async def test_what_failed_says_why_in_a_word(rig: Rig) -> None:

@@ -18,8 +18,9 @@ from tests.parts.waiting import eventually
 from tests.unit.telemetry.records import BEGUN, RUN, a_span
 
 EXPORT = """
-import sys, time
-from tests.unit.telemetry.records import a_span
+import logging, sys, time
+from shared.runs.log import with_ids, without_values
+from tests.unit.telemetry.records import RUN, a_span
 from shared.telemetry import exporting, metrics
 from shared.telemetry.spans import Measured
 exporting.IMPORT_AFTER_SECONDS = 0.2
@@ -38,6 +39,15 @@ with sink.attach(a_span("outer")):
         pass
 sink(a_span("late"))
 sink(Measured(metrics.RUNS_SUBMITTED, 1, {"gen_ai.agent.name": "novelist"}))
+log = logging.getLogger("dormouse")
+log.addHandler(exporting.Lines(sink))
+log.addFilter(without_values)
+log.addFilter(with_ids)
+log.warning("run %s is failed", RUN, extra={"error_code": "timeout"})
+try:
+    raise ValueError("a secret")
+except ValueError:
+    log.exception("nobody's")
 sink(Measured(metrics.WAKE_LAG, 1.5, {}))
 sink(Measured(metrics.WAKE_LAG, 0.25, {}))
 """
@@ -78,6 +88,24 @@ def test_metrics_are_exported_with_their_units_those_before_the_import_too() -> 
     }
     (submitted,) = [each for each in receiver.points if each.name == "dormouse.runs.submitted"]
     assert submitted.attributes == {"gen_ai.agent.name": "novelist"}
+
+
+@pytest.mark.own_command
+def test_lines_of_the_log_are_exported_with_the_ids_of_the_run_that_they_name() -> None:
+    with Receiver() as receiver:
+        exported(receiver)
+    failed, crashed = receiver.lines
+    assert (failed.text, failed.severity) == (f"run {RUN} is failed", "WARN")
+    assert (failed.trace_id, failed.span_id) == (root_of(RUN).trace_id, root_of(RUN).span_id)
+    assert failed.attributes == {
+        "dormouse.run.id": RUN,
+        "gen_ai.conversation.id": RUN[4:36],
+        "error.type": "timeout",
+    }
+    assert (crashed.text, crashed.severity, crashed.trace_id.strip("0")) == ("nobody's", "ERROR", "")
+    assert crashed.attributes["exception.type"] == "ValueError"
+    assert "Traceback" in crashed.attributes["exception.stacktrace"]
+    assert "secret" not in crashed.attributes["exception.stacktrace"]
 
 
 @pytest.mark.own_command

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.counted import keep
 from bench.figures import Line, table
 from bench.results import written
-from bench.rows import cold_start, cpu, detection, executions, growth, memory, transactions
+from bench.rows import cold_start, cpu, detection, executions, growth, memory, telemetry, transactions
 from bench.stack import FULL, QUICK, Bench, stack
 from local import ROOT
 from local.stack import StackError
@@ -42,6 +42,7 @@ ROWS = {
     8: Row(memory.TITLE, memory.HOW, memory.measure),
     9: Row(executions.COST_TITLE, executions.COST_HOW, executions.costs),
     10: Row(growth.TITLE, growth.HOW, growth.measure),
+    11: Row(telemetry.TITLE, telemetry.HOW, telemetry.measure),
 }
 
 

@@ -76,7 +76,7 @@ def app() -> App:
     for name in settings.unknown_names():
         log.warning("%s is not a setting of this version", name)
     with uncollected():
-        telemetry = _telemetry(given, lambda: now())
+        telemetry = telemetry_of(given, lambda: now())
         tables = sealed(open_tables(given, telemetry), given, lambda: now())
         made = build(given, served(), tables, lambda: now(), telemetry)
     return replace(made, ports=replace(made.ports, can_create=_can_create))
@@ -150,7 +150,7 @@ def build(
     return App(settings=given, ports=ports)
 
 
-def _telemetry(given: Settings, clock: Callable[[], datetime]) -> Telemetry:
+def telemetry_of(given: Settings, clock: Callable[[], datetime]) -> Telemetry:
     """Records traces where an environment says where to send them."""
     if not given.insights and not given.otlp_endpoint:
         return NoTelemetry()

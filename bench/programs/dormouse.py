@@ -30,6 +30,7 @@ from shared.drivers.sweep import sweep
 from shared.runs.actions.outcome import Outcome
 from shared.runs.commands.adopt import adopt
 from shared.runs.model.phases import Pending
+from shared.telemetry.exporting import IMPORT_AFTER_SECONDS
 
 LONG_TEXT = "[script:long]"
 TOOLS = "[script:tools]"
@@ -81,7 +82,9 @@ class Dormouse:
             }
         )
         agents = wiring.build_agents(self.settings, self.clock)
-        self.app = wiring.build(self.settings, agents, wiring.open_tables(self.settings), self.clock)
+        self.telemetry = wiring.telemetry_of(self.settings, self.clock)
+        tables = wiring.open_tables(self.settings, self.telemetry)
+        self.app = wiring.build(self.settings, agents, tables, self.clock, self.telemetry)
         self.driver = Driver(self.app.ports, Hub(NoHub()), self.app.watching.read_now)
         self.runs: list[str] = []
         self.ended = ""
@@ -171,6 +174,10 @@ class Dormouse:
         assert found["polled"] == len(self.runs), found
         return found["polled"]
 
+    async def import_telemetry(self, count: int) -> None:
+        """Have what exports imported, where anything is exported: that is once in the life of a process."""
+        await asyncio.sleep(IMPORT_AFTER_SECONDS + 2)
+
     async def memory(self, count: int) -> float:
         """Megabytes that the process holds."""
         return resident()
@@ -228,7 +235,7 @@ class Dormouse:
 
 def settings_of_program() -> dict[str, str]:
     """Settings that the bench gives to this program alone."""
-    return {name: value for name, value in os.environ.items() if name.startswith("DORMOUSE_")}
+    return {name: value for name, value in os.environ.items() if name.startswith(("DORMOUSE_", "OTEL_"))}
 
 
 if __name__ == "__main__":

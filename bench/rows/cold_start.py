@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from bench.figures import DORMOUSE, Line, compare
-from bench.stack import Bench, ProgramFailed
+from bench.stack import Bench, Program, ProgramFailed
 from local import ROOT
 
 APP = "AgentFunctionApp with its client"
@@ -24,15 +24,7 @@ HOW = (
 async def measure(bench: Bench) -> list[Line]:
     """Every variant once a round, after one round that writes the bytecode."""
     async with bench.program("dormouse") as app:
-        await app.do("prepare", 1)
-        run_id = (await app.do("last")).result
-        given = {name: value for name, value in app.env.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
-            "AzureWebJobsStorage": bench.storage,
-            "DORMOUSE_TABLE_PREFIX": app.env["BENCH_PREFIX"],
-            "OPENAI_API_KEY": app.env["BENCH_ACCOUNT"],
-            "OPENAI_BASE_URL": bench.model.base_url,
-            "BENCH_RUN": run_id,
-        }
+        given = await variables(bench, app)
         found: dict[tuple[str, str], list[float]] = {}
         for number in range(bench.sizes.rounds + 1):
             for who, what in (
@@ -42,7 +34,7 @@ async def measure(bench: Bench) -> list[Line]:
                 ("dormouse", "status"),
                 ("dormouse", "submit"),
             ):
-                taken = await _start(bench, who, what, given)
+                taken = await started(bench, who, what, given)
                 if number:
                     found.setdefault((who, what), []).append(taken)
     base = found["framework", "index"]
@@ -61,8 +53,20 @@ async def measure(bench: Bench) -> list[Line]:
     ]
 
 
-async def _start(bench: Bench, who: str, what: str, env: Mapping[str, str]) -> float:
-    """Milliseconds."""
+async def variables(bench: Bench, app: Program) -> dict[str, str]:
+    """The environment of a fresh process on the tables of that program, with a run to ask for."""
+    await app.do("prepare", 1)
+    return {name: value for name, value in app.env.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
+        "AzureWebJobsStorage": bench.storage,
+        "DORMOUSE_TABLE_PREFIX": app.env["BENCH_PREFIX"],
+        "OPENAI_API_KEY": app.env["BENCH_ACCOUNT"],
+        "OPENAI_BASE_URL": bench.model.base_url,
+        "BENCH_RUN": (await app.do("last")).result,
+    }
+
+
+async def started(bench: Bench, who: str, what: str, env: Mapping[str, str]) -> float:
+    """Milliseconds of processor time that a fresh process takes to its answer."""
     process = await asyncio.create_subprocess_exec(
         str(bench.python),
         *("-m", f"bench.programs.cold.{who}", what),

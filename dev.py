@@ -16,9 +16,9 @@ from local import ROOT
 from local.dev.benching import bench
 from local.dev.checking import check
 from local.dev.documenting import docs
+from local.dev.programs import backup, restore, simulate
 from local.dev.running import run
 from local.dev.signals import interrupt, on_signals
-from local.dev.simulating import simulate
 from local.dev.testing import test
 from local.dev.versions import RESOLUTIONS
 from local.packaging.javascript import build_javascript
@@ -83,7 +83,7 @@ def port_number(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="dev.py", description=__doc__, epilog="The pages: docs/README.md.")
-    names = "run|test|check|prove|lock|profile|package|bench|docs|simulate"
+    names = "run|test|check|prove|lock|profile|package|bench|docs|simulate|backup|restore"
     commands = top.add_subparsers(required=True, metavar=names)
 
     def add(name: str, action: Callable[[argparse.Namespace], int], text: str, more: str) -> argparse.ArgumentParser:
@@ -168,8 +168,13 @@ def parser() -> argparse.ArgumentParser:
     shown = "show it on this machine until Ctrl-C (default: port 8000)"
     command.add_argument("--serve", type=port_number, nargs="?", const=8000, metavar="PORT", help=shown)
 
-    commands.add_parser("simulate", help="how far a deployment goes, and what that costs", add_help=False)
-    commands.choices["simulate"].set_defaults(action=simulate, venv=ROOT / ".venv")
+    programs: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
+        "simulate": (simulate, "how far a deployment goes, and what that costs"),
+        "backup": (backup, "copy the rows of the app into a folder"),
+        "restore": (restore, "write the rows of a backup into tables"),
+    }
+    for name, (action, text) in programs.items():
+        commands.add_parser(name, help=text, add_help=False).set_defaults(action=action, venv=ROOT / ".venv")
     return top
 
 
@@ -177,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     command_line = parser()
     options, rest = command_line.parse_known_args(arguments)
-    if rest and options.action not in (test, simulate):
+    if rest and options.action not in (test, simulate, backup, restore):
         command_line.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = [argument for argument in rest if argument != "--"]
     for name in ("venv", "data", "out"):

@@ -230,6 +230,13 @@ class Settings(BaseModel):
     app_name: str | None = Field(
         None, alias="WEBSITE_SITE_NAME", description="Set by the platform: goes into the provider's metadata."
     )
+    app_alias: str | None = Field(
+        None,
+        alias="DORMOUSE_APP_NAME",
+        description="How the provider's copies of responses name this app; unset: as the platform does. An app that "
+        "takes over the rows of another needs that one's name, or their responses count as somebody else's.",
+        pattern=r"^[!-~]{1,64}$",
+    )
     insights: str | None = Field(
         None,
         alias="APPLICATIONINSIGHTS_CONNECTION_STRING",
@@ -612,7 +619,7 @@ class Settings(BaseModel):
     @property
     def app_in_metadata(self) -> str:
         """How the provider's copies name this app."""
-        return self.app_name or self.table_prefix
+        return self.app_alias or self.app_name or self.table_prefix
 
     @property
     def encryption_keys(self) -> tuple[str, ...]:

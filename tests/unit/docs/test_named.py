@@ -114,9 +114,11 @@ def options_of(parser: argparse.ArgumentParser) -> Mapping[str, set[str]]:
 
 def test_every_command_of_dev_py_that_is_named_is_there_with_its_options() -> None:
     known = options_of(dev.parser())
-    simulate = set(re.findall(r'"(--[\w-]+)"', (ROOT / "bench/scale/__main__.py").read_text("utf-8")))
-    of_pytest = {"--durations", "--pdb", "-k", "-s", "-m"}
-    known = {**known, "simulate": known["simulate"] | simulate, "test": known["test"] | of_pytest}
+    programs = {"simulate": "bench/scale", "backup": "local/backup", "restore": "local/backup"}
+    for command, folder in programs.items():
+        source = (ROOT / folder / "__main__.py").read_text("utf-8")
+        known = {**known, command: known[command] | set(re.findall(r'"(--[\w-]+)"', source))}
+    known = {**known, "test": known["test"] | {"--durations", "--pdb", "-k", "-s", "-m"}}
     named = [(found, words) for found, words in words_behind(r"(?:python3 )?dev\.py") if words]
     assert len(named) > 50
     for found, (command, *rest) in named:

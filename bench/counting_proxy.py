@@ -55,8 +55,8 @@ async def counting_proxy(target: str) -> AsyncIterator[CountingProxy]:
     app.router.add_route("*", "/{path:.*}", proxy.take)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, keepalive_timeout=600)
     await runner.setup()
-    # The emulator closes a connection that was idle for five seconds, perhaps as it is used again.
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
+    # None is used twice: the emulator, when it is busy, closes one as idle whose next request it has not read yet.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as proxy.session:
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()

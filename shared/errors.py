@@ -156,6 +156,13 @@ class SessionNotFound(DormouseError):
     status = 404
 
 
+class StartAtInSession(DormouseError):
+    """`start_at` begins a session of its own. Leave `session_id` out, or submit the run when its time has come."""
+
+    code = "start_at_in_session"
+    status = 400
+
+
 class SessionBusy(DormouseError):
     """A run of this session is active. Wait for it or cancel it, then send the request again."""
 

@@ -48,6 +48,12 @@ export function ago(moment, now = Date.now()) {
   return relative.format(Math.trunc(seconds / 10) * 10, "second");
 }
 
+/** Day and time, as the reader has them. */
+export const dayAndTime = (at) => before.format(new Date(at));
+
+/** When a run began, or is to begin, in milliseconds since 1970. */
+export const begins = ({ created_at, start_at }) => Math.max(new Date(created_at).getTime(), new Date(start_at ?? created_at).getTime());
+
 /** A moment in the reader's own time, with the exact one on hover. */
 export function Time({ at, form = "clock" }) {
   const moment = new Date(at);

@@ -15,7 +15,6 @@ _SHARED = f"{ROOT / 'shared'}/"
 DURING = {
     "runs/actions/": "wake",
     "runs/commands/submit.py": "submit",
-    "runs/commands/admission.py": "submit",
     "runs/commands/branching.py": "submit",
     "runs/commands/keys.py": "submit",
     "runs/commands/adopt.py": "webhook",

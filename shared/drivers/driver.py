@@ -13,7 +13,7 @@ from shared.drivers.due_times import set_due_from_state
 from shared.drivers.durable import Hub
 from shared.runs.actions.outcome import outcome
 from shared.runs.model.ids import session_of_due_row
-from shared.runs.model.phases import Creating, Pending, RunningTools
+from shared.runs.model.phases import Creating, Pending, RunningTools, Scheduled
 from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import next_time
 from shared.runs.store.due import DueRow
@@ -40,6 +40,9 @@ class Driver:
         if soonest is None:
             return
         try:
+            if isinstance(run.phase, Scheduled):  # for so long no orchestration waits: its due row does
+                await self._set_due(run.id, submitted.due, soonest.due)
+                return
             if self._ports.settings.driver == "durable":
                 # A response that was created just now is not worth a look before its first one is due.
                 is_pending = isinstance(run.phase, Pending)

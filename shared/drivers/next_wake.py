@@ -10,6 +10,7 @@ from shared.runs.actions.outcome import Outcome
 from shared.runs.commands.delete import SessionStatus, removal_time
 from shared.runs.model.ids import is_batch_id, session_of_due_row
 from shared.runs.model.listed import ListStatus, list_status
+from shared.runs.model.phases import Scheduled
 from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.rules.agenda import next_time
@@ -25,6 +26,9 @@ class NextWake:
     """None: nothing is left to do."""
 
     deadline_at: datetime | None = None
+
+    is_to_start: bool = False
+    """Whether it is a run that was submitted for later: it has no orchestration until the sweep starts one."""
 
     to_list: ListStatus | None = None
     """What the owner's list is to show; None: nothing."""
@@ -51,6 +55,7 @@ async def next_wake_of(ports: Ports, subject: str) -> NextWake | None:
         status=run.value.status,
         wake_at=None if soonest is None else soonest.due,
         deadline_at=deadline,
+        is_to_start=isinstance(run.value.phase, Scheduled),
         to_list=list_status(run.value),
     )
 

@@ -197,7 +197,7 @@ async def _gap_after_hand_off(ports: Ports, subject: str) -> timedelta:
 
 
 async def _check(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str:
-    """Under `durable`: do nothing about a run that is in time.
+    """Under `durable`: start a run that was submitted for later at its time; do nothing about one that is in time.
 
     The orchestrator of one that is overdue is started if absent, and signalled. From the second time on a step is
     started too, since an orchestrator may exist and be stuck. Where the host takes neither, the run is polled here.
@@ -209,8 +209,13 @@ async def _check(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str
         return await _set_or_remove_due(ports, row, ended, dates)
     overdue_at = found.wake_at + timedelta(seconds=ports.settings.overdue)
     if now < overdue_at:
+        if found.is_to_start and now < found.wake_at:
+            await dates.add(await due_at(ports, row, found.wake_at, found.to_list))
+            return "in_time"
+        if found.is_to_start:
+            await driver.hub.start_if_absent(row.run_id)
         await dates.add(await due_at(ports, row, overdue_at, found.to_list))
-        return "in_time"
+        return "started" if found.is_to_start else "in_time"
     # Half a sweep, so that the next one surely finds it, however late this one began.
     again = now + timedelta(seconds=ports.settings.sweep_every / 2)
     await ports.due.set_due(row, again, now, overdue_sweeps=row.overdue_sweeps + 1)

@@ -88,7 +88,7 @@ def _end(telemetry: Telemetry, run: Run, agent: Attributes) -> None:
     if run.result.error_code is not None:
         outcome[ERROR] = plain_code(run.result.error_code)
     telemetry.measure(metrics.RUNS_ENDED, 1, outcome)
-    seconds = (run.updated_at - run.request.created_at).total_seconds()
+    seconds = (run.updated_at - (run.schedule.begun_at or run.request.created_at)).total_seconds()
     telemetry.measure(metrics.RUN_SECONDS, max(0.0, seconds), outcome)
     telemetry.measure(metrics.RUN_ACTIVE_SECONDS, run.counters.active_ms / 1_000, agent)
     looks = sum(line.count for line in run.journal.lines if line.kind in _LOOKS)

@@ -55,7 +55,15 @@ RUNS_SUBMITTED = _counter("dormouse.runs.submitted", "{run}", "Runs that were wr
 RUNS_ENDED = _counter("dormouse.runs.ended", "{run}", "Runs that have ended", AGENT, STATUS, ERROR)
 WAITS_BEGUN = _counter("dormouse.waits.begun", "{wait}", "Times a run began to wait for answers", AGENT)
 WAITS_ENDED = _counter("dormouse.waits.ended", "{wait}", "Times a run ceased to wait for answers", AGENT)
-RUN_SECONDS = _histogram("dormouse.run.duration", "s", "From a run's submit to its end", SECONDS, AGENT, STATUS, ERROR)
+RUN_SECONDS = _histogram(
+    "dormouse.run.duration",
+    "s",
+    "From a run's submit (of one for later: its start) to its end",
+    SECONDS,
+    AGENT,
+    STATUS,
+    ERROR,
+)
 RUN_ACTIVE_SECONDS = _histogram(
     "dormouse.run.active", "s", "How long the app was at work for a run, in all its wakes", SECONDS, AGENT
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -147,6 +147,24 @@ async def a_full_house(caller: Caller) -> None:
         except Conflict:
             continue
     await caller.over(await caller.start("done", "next"))
+
+
+async def a_run_for_later(caller: Caller) -> None:
+    """A run for later, whose time comes while all slots are taken."""
+    first = await caller.over(await caller.start("done"))
+    # By the host's clock, which is ahead of this one's.
+    start_at = datetime.fromisoformat(first["completed_at"]) + timedelta(seconds=150)
+    later = await caller.start("done", "later", start_at=start_at.isoformat())
+    others = [await caller.start("stuck", f"stuck-{number}") for number in range(SLOTS)]
+
+    def is_put_off(timeline: Any) -> bool:
+        return not {each["kind"] for each in timeline["data"]}.isdisjoint(("waiting", "ended"))
+
+    await caller.until(f"/api/runs/{later}/timeline", is_put_off)
+    for each in others:
+        await caller.send("POST", f"/api/runs/{each}/cancel")
+    run = await caller.over(later)
+    assert run["status"] == "completed", run
 
 
 async def an_abandoned_submit(caller: Caller) -> None:

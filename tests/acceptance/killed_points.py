@@ -22,6 +22,7 @@ from tests.acceptance.calling_faults import (
     a_full_house,
     a_lost_create,
     a_lost_response,
+    a_run_for_later,
     a_webhook,
     an_abandoned_submit,
     an_unknown_agent,
@@ -191,7 +192,6 @@ CALLERS = (
                 "provider / create / *",
                 "provider / run / *",
                 "signal / start_run / hub.start_if_absent",
-                "signal / set_due / *",
                 "submit / ResponseCreated / *",
                 "submit / admit / *",
                 "submit / announce / *",
@@ -234,6 +234,17 @@ HOURS = (
         points={an_unknown_agent: ("* / AgentUnknown / *",)},
         taken_over={"LAUNCH_WITHOUT_AGENT": "bench"},
         jumps=(MINUTE, 10 * MINUTE, MINUTE),
+    ),
+    Scene(
+        points={
+            a_run_for_later: (
+                "signal / set_due / *",
+                "wake / Started / *",
+                "wake / NotStarted / *",
+                "wake / admit / *",
+            )
+        },
+        jumps=(MINUTE,) * 4,
     ),
     Scene(points={crashing_wakes: ("* / WakeCrashed / *",)}, jumps=(5 * MINUTE,) * 11),
     Scene(

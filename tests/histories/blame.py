@@ -64,7 +64,7 @@ def planned_ends(asked: Asked, settings: Settings) -> set[RunStatus]:
 def _is_to_blame(world: World, asked: Asked, run: Run) -> bool:
     """Whether the history gives the reason for which the run says that it failed."""
     happened, seen, settings = world.happened, world.seen, world.settings
-    lasted = ((run.completed_at or world.now()) - run.request.created_at).total_seconds()
+    lasted = ((run.completed_at or world.now()) - (run.schedule.begun_at or run.request.created_at)).total_seconds()
     stops = sum(seen[f"fault {each}"] for each in ("freeze", "slow", "outage_before", "outage_after"))
     raised = sum(count for name, count in happened.items() if name.startswith("raised"))
     match run.result.error_code:

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from shared.drivers.retention import retain
@@ -98,6 +99,8 @@ class Client:
             callback_url=random.choice([None, "https://receiver.example/"]),
             idempotency_key=random.choice([None, secrets.token_hex(8)]),
         )
+        if session_id is None and random.random() < 0.15:
+            wanted = replace(wanted, start_at=self.world.now() + timedelta(seconds=random.choice([-5.0, 20.0, 400.0])))
         await self.send("submit", wanted)
 
     async def send(self, name: str, wanted: Submission) -> None:

@@ -10,7 +10,7 @@ from shared.runs.model import facts
 from tests.histories.rates import Rates
 
 FACTS = tuple(sorted(fact.__name__ for fact in typing.get_args(facts.Fact)))
-PHASES = ("Creating", "Pending", "RunningTools", "WaitingForAnswers", "Ended")
+PHASES = ("Scheduled", "Creating", "Pending", "RunningTools", "WaitingForAnswers", "Ended")
 COMMANDS = (
     "submit",
     "follow",
@@ -41,6 +41,7 @@ OTHERS = (
     "outputs brought",
     "approvals brought",
     "refused tool_outputs_missing",
+    "run started late",
 )
 
 WANTED = (

@@ -16,7 +16,7 @@ from unittest import mock
 from shared.runs.model import facts
 from shared.runs.model.calls import CallState
 from shared.runs.model.outbox import CallbackState, EntryKind, Outbox
-from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, RunStatus
+from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, RunStatus, Scheduled
 from shared.runs.model.run import PartRef
 from shared.runs.rules.change import Change, Refused, fail
 from shared.runs.rules.decide import TABLE
@@ -183,6 +183,23 @@ def _tells_another_time(message: Any) -> Any:
 def _tells_that_it_completed(body_of: Any) -> Any:
     def defect(run: Any, event: str, at: Any, url: str) -> Any:
         return body_of(run, event, at, url).replace('"failed"', '"completed"').replace('"cancelled"', '"completed"')
+
+    return defect
+
+
+def _starts_what_is_for_later(agenda: Any) -> Any:
+    def defect(run: Any) -> Any:
+        if isinstance(run.phase, Scheduled):
+            run = replace(run, phase=replace(run.phase, not_before=run.request.created_at))
+        return agenda(run)
+
+    return defect
+
+
+def _starts_at_any_time(started: Any) -> Any:
+    def defect(before: Any, fact: Any, now: Any, settings: Any) -> Any:
+        run = replace(before.run, phase=replace(before.run.phase, not_before=now))
+        return started(replace(before, run=run), fact, now, settings)
 
     return defect
 
@@ -406,6 +423,15 @@ DEFECTS = (
         "nothing_that_a_row_names_is_missing",
         "A long value is referred to, and not written.",
         (("shared.runs.store.parts:store_text", _writes_no_parts),),
+    ),
+    Defect(
+        "start-at-once",
+        "later_runs_begin_once_and_in_time",
+        "A run that was submitted for later starts as soon as somebody looks.",
+        (
+            ("shared.runs.rules.agenda:agenda", _starts_what_is_for_later),
+            _rule(facts.Started, _starts_at_any_time),
+        ),
     ),
     Defect(
         "fail-at-the-first-refusal",

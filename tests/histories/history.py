@@ -165,7 +165,7 @@ class _History:
     def __init__(self, played: Played, random: Random, backend: Backend) -> None:
         self.played, self.random = played, random
         driver = random.choice(["durable", "timer"])
-        settings = _settings(driver, random.choice([None, None, None, 3]), random.choice([604_800.0, 60.0]))
+        settings = _settings(driver, random.choice([None, None, None, 3, 1]), random.choice([604_800.0, 60.0]))
         self.world = World(random=random, settings=settings, backend=backend, rates=drawn(random), seen=played.seen)
         self.world.hub = TaskHub(self.world)
         self.world.at_writes = self.check_always
@@ -284,6 +284,7 @@ class _History:
         for versions in seen.versions.values():
             for run in versions:
                 self.world.seen[f"phase {type(run.phase).__name__}"] += 1
+            self.world.seen["run started late"] += versions[-1].schedule.begun_at is not None
             self.world.seen["run resumed"] += versions[0].request.resumes
             self.world.seen["run that left calls to its caller"] += versions[-1].result.open_calls > 0
             if versions[-1].terminal:

@@ -8,7 +8,9 @@ import {
   Loading,
   Status,
   Time,
+  begins,
   count,
+  dayAndTime,
   duration,
   html,
   isFinal,
@@ -84,6 +86,7 @@ function waitingSentence(run, now) {
     return run.status === "failed"
       ? (run.error?.message ?? t("ended_failed"))
       : t(`ended_${run.status}`, { reason: run.incomplete_details?.reason ?? "" });
+  if (run.waiting_for === "start") return begins(run) > now ? t("waiting_start", { time: dayAndTime(run.start_at) }) : t("waiting_room");
   const text = t.has(`waiting_${run.waiting_for}`) ? t(`waiting_${run.waiting_for}`) : run.waiting_text;
   const left = run.wake_at ? Math.ceil((new Date(run.wake_at).getTime() - now) / 1000) : undefined;
   if (left === undefined || !["provider", "retry"].includes(run.waiting_for)) return text;
@@ -91,7 +94,7 @@ function waitingSentence(run, now) {
 }
 
 function Figures({ run, now }) {
-  const sinceSubmit = (now - new Date(run.created_at).getTime()) / 1000; // by this device's clock, a second old at most
+  const sinceSubmit = (now - begins(run)) / 1000; // by this device's clock, a second old at most
   const elapsed = run.elapsed_seconds ?? Math.max(sinceSubmit, run.active_seconds);
   return html`<p class="worked">${t("worked_of", { active: duration(run.active_seconds), elapsed: duration(elapsed) })}</p>
     <dl class="figures">

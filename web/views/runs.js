@@ -7,6 +7,7 @@ import {
   Loading,
   Status,
   Time,
+  begins,
   count,
   duration,
   html,
@@ -98,7 +99,7 @@ function useRuns(status, agent) {
 }
 
 function Row({ run, now }) {
-  const elapsed = run.elapsed_seconds ?? (now - new Date(run.created_at).getTime()) / 1000;
+  const elapsed = run.elapsed_seconds ?? Math.max(0, now - begins(run)) / 1000;
   return html`<li class="run-row"><${Link} to=${`/runs/${run.id}`}>
     <${Status} status=${run.status} />
     <strong class="title" dir="auto">${visible(run.title)}</strong>

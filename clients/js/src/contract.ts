@@ -583,9 +583,11 @@ export interface Run {
   metadata: Record<string, string>;
   /** When it was submitted. */
   created_at: string;
+  /** When it was to start, as its submit asked; null when at once. */
+  start_at: string | null;
   /** When it ended; null before. */
   completed_at: string | null;
-  /** From submit to the end; null before. */
+  /** From submit to the end, of a run with `start_at` from its start; null before. */
   elapsed_seconds: number | null;
   /** The provider's last status or error code, for people; null before there is one. */
   provider_status: string | null;
@@ -601,17 +603,17 @@ export interface Run {
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
   /** When something last changed that a caller sees. */
   updated_at: string;
-  /** When it fails unless it has ended; null while it waits for a person, when this time stands still. */
+  /** When it fails unless it has ended; null before it starts, and while it waits for a person, when this time stands still. */
   deadline_at: string | null;
   /** Until when a person can answer; null unless it waits for one. */
   answer_by: string | null;
-  /** What it waits for: `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take other words too: more may come. */
+  /** What it waits for: `start` (it was submitted for later), `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take other words too: more may come. */
   waiting_for: string;
   /** The same, in a sentence for people. */
   waiting_text: string;
   /** When the app looks or tries next by itself; null while tools run, while a person is to answer, and at the end. */
   wake_at: string | null;
-  /** Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at most, as the header `Retry-After`, because the next change is not up to the schedule. */
+  /** Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at most, as the header `Retry-After`, because the next change is not up to the schedule; before its start 3600. */
   retry_after: number | null;
   /** The text of the last turn; empty until there is one. */
   text: string;
@@ -649,6 +651,8 @@ export interface RunBody {
   metadata?: Record<string, string> | undefined;
   /** Seconds after which it fails if it has not ended, those in which a person is asked not counted; the app's default when left out. More than the app allows is refused. */
   deadline_seconds?: number | null | undefined;
+  /** When it is to start: RFC 3339 with an offset or `Z`, at most 366 days ahead. At once when left out, or past. Until then it is `queued`, none of your active runs, and its deadline does not run. Not together with `session_id`. */
+  start_at?: string | null | undefined;
   /** What it may use up. */
   limits?: LimitsBody | undefined;
   /** An address of yours that gets a callback when the run ends, and when a person has to decide. */
@@ -732,9 +736,11 @@ export interface RunSummary {
   metadata: Record<string, string>;
   /** When it was submitted. */
   created_at: string;
+  /** When it was to start, as its submit asked; null when at once. */
+  start_at: string | null;
   /** When it ended; null before. */
   completed_at: string | null;
-  /** From submit to the end; null before. */
+  /** From submit to the end, of a run with `start_at` from its start; null before. */
   elapsed_seconds: number | null;
 }
 
@@ -866,9 +872,11 @@ export interface SubmittedRun {
   metadata: Record<string, string>;
   /** When it was submitted. */
   created_at: string;
+  /** When it was to start, as its submit asked; null when at once. */
+  start_at: string | null;
   /** When it ended; null before. */
   completed_at: string | null;
-  /** From submit to the end; null before. */
+  /** From submit to the end, of a run with `start_at` from its start; null before. */
   elapsed_seconds: number | null;
   /** The provider's last status or error code, for people; null before there is one. */
   provider_status: string | null;
@@ -884,17 +892,17 @@ export interface SubmittedRun {
   callback_status: "pending" | "delivered" | "given_up" | "disabled" | null;
   /** When something last changed that a caller sees. */
   updated_at: string;
-  /** When it fails unless it has ended; null while it waits for a person, when this time stands still. */
+  /** When it fails unless it has ended; null before it starts, and while it waits for a person, when this time stands still. */
   deadline_at: string | null;
   /** Until when a person can answer; null unless it waits for one. */
   answer_by: string | null;
-  /** What it waits for: `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take other words too: more may come. */
+  /** What it waits for: `start` (it was submitted for later), `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take other words too: more may come. */
   waiting_for: string;
   /** The same, in a sentence for people. */
   waiting_text: string;
   /** When the app looks or tries next by itself; null while tools run, while a person is to answer, and at the end. */
   wake_at: string | null;
-  /** Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at most, as the header `Retry-After`, because the next change is not up to the schedule. */
+  /** Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at most, as the header `Retry-After`, because the next change is not up to the schedule; before its start 3600. */
   retry_after: number | null;
   /** The text of the last turn; empty until there is one. */
   text: string;
@@ -942,7 +950,7 @@ export interface TimelineEntry {
   at: string;
   /** When the last of several was, or the work was over; null for a single moment. */
   until: string | null;
-  /** What it is: `created`, `sent`, `turn_started`, `looked`, `no_answer`, `turn_ended`, `retry`, `tools`, `tool` (one call, from start to result), `parked`, `answered`, `waiting`, `crashed`, `ended`, `callback`, or `omitted` (entries left out where there were too many). Take other words too: more may come. */
+  /** What it is: `created`, `started` (of a run for later), `sent`, `turn_started`, `looked`, `no_answer`, `turn_ended`, `retry`, `tools`, `tool` (one call, from start to result), `parked`, `answered`, `waiting`, `crashed`, `ended`, `callback`, or `omitted` (entries left out where there were too many). Take other words too: more may come. */
   kind: string;
   /** The turn's number; null where it is about the whole run. */
   turn: number | null;

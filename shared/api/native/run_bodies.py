@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.requests import Request
 
 from shared.api.bodies import MessageBody, MetadataKey, MetadataValue, TextOr, idempotency_key, input_items, invalid
@@ -21,6 +23,35 @@ from shared.settings import Settings
 MAX_FOR_ANSWERS = 900_000
 MAX_OF_A_CALLBACK_URL = 2_000
 ONE_LINE = r"^[^\r\n]*$"
+
+
+# Python reads more than that: dates alone, weeks, times without an offset.
+_MOMENT = re.compile(r"[0-9]{4}(-[0-9]{2}){2}[Tt ]([0-9]{2}:){2}[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
+
+
+def check_moment(value: str) -> str:
+    """The text. Raises ``ValueError`` for one that is no time of RFC 3339."""
+    try:
+        moment_of(value)
+    except (ValueError, OverflowError):
+        raise ValueError("must be a time with an offset, such as 2026-12-01T06:00:00Z (RFC 3339)") from None
+    return value
+
+
+def moment_of(text: str) -> datetime:
+    """A time of RFC 3339, in UTC. Raises ``ValueError`` or ``OverflowError`` for what is none."""
+    if _MOMENT.fullmatch(text) is None:
+        raise ValueError("no time of RFC 3339")
+    return datetime.fromisoformat(text.upper()).astimezone(UTC)
+
+
+Moment = Annotated[
+    str,
+    StringConstraints(max_length=64),
+    AfterValidator(check_moment),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+"""RFC 3339, with an offset or `Z`."""
 
 
 class LimitsBody(BaseModel):
@@ -70,6 +101,11 @@ class RunBody(BaseModel):
     when left out. More than the app allows is refused.
     """
 
+    start_at: Moment | None = None
+    """When it is to start: RFC 3339 with an offset or `Z`, at most 366 days ahead. At once when left out, or past.
+    Until then it is `queued`, none of your active runs, and its deadline does not run. Not together with `session_id`.
+    """
+
     limits: LimitsBody = Field(default_factory=LimitsBody)
     """What it may use up."""
 
@@ -114,6 +150,7 @@ EXAMPLE_RUNS = {
         "deadline_seconds": 3600,
         "limits": {"turns": 10, "total_tokens": 200000},
     },
+    "a report, later": {"input": "The payroll system", "agent": "compliance", "start_at": "2026-12-01T06:00:00+01:00"},
     "an image": {
         "input": [
             {
@@ -170,6 +207,7 @@ async def read_submission(request: Request, owner: str, settings: Settings) -> t
         stream=body.stream,
         metadata=body.metadata,
         deadline_seconds=body.deadline_seconds,
+        start_at=None if body.start_at is None else moment_of(body.start_at),
         turns=body.limits.turns,
         tool_calls=body.limits.tool_calls,
         total_tokens=body.limits.total_tokens,

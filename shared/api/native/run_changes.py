@@ -60,6 +60,7 @@ SUBMITTED_AND_FINAL = Answer(
         errors.InvalidIdempotencyKey,
         errors.SessionNotFound,
         errors.SessionBusy,
+        errors.StartAtInSession,
         errors.AgentMismatch,
         errors.ToolOutputsMissing,
         errors.RunDeleted,
@@ -72,7 +73,7 @@ async def create_run(request: Request, app: App, driver: Driver) -> Response:
 
     The answer comes at once; the run goes on by itself. With `session_id` it is the next run of that session. Every
     field but `input` may be left out. With `token` the answer holds a token for the run, as `POST
-    /api/runs/{run_id}/tokens` gives it; it is in this answer alone.
+    /api/runs/{run_id}/tokens` gives it; it is in this answer alone. With `start_at` it waits until then, `queued`.
     """
     wanted, asked = await read_submission(request, owner_of(request, app.settings), app.settings)
     submitted = await submit.submit(app.ports, wanted)

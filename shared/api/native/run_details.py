@@ -64,9 +64,9 @@ class TimelineEntry(TypedDict):
     """When the last of several was, or the work was over; null for a single moment."""
 
     kind: Annotated[str, Field(examples=[each.value for each in LineKind])]
-    """What it is: `created`, `sent`, `turn_started`, `looked`, `no_answer`, `turn_ended`, `retry`, `tools`, `tool` (one
-    call, from start to result), `parked`, `answered`, `waiting`, `crashed`, `ended`, `callback`, or `omitted` (entries
-    left out where there were too many). Take other words too: more may come.
+    """What it is: `created`, `started` (of a run for later), `sent`, `turn_started`, `looked`, `no_answer`,
+    `turn_ended`, `retry`, `tools`, `tool` (one call, from start to result), `parked`, `answered`, `waiting`, `crashed`,
+    `ended`, `callback`, or `omitted` (entries left out where there were too many). Take other words too: more may come.
     """
 
     turn: Count | None

@@ -48,6 +48,7 @@ def summary_on_the_wire(listed: ListedRun, *, url: str, model: str | None = None
         "usage": usage_on_the_wire(held.usage),
         "metadata": dict(held.metadata),
         "created_at": time_on_the_wire(held.created_at),
+        "start_at": time_on_the_wire(held.start_at),
         "completed_at": time_on_the_wire(held.completed_at),
         "elapsed_seconds": held.elapsed_seconds,
     }

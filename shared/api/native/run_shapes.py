@@ -36,7 +36,8 @@ from shared.api.native.fields import (
 from shared.api.native.token_shapes import RunToken
 from shared.runs.model.calls import CallState
 from shared.runs.model.calls import ToolCall as CallRecord
-from shared.runs.model.phases import RunningTools, RunStatus, WaitingForAnswers
+from shared.runs.model.listed import seconds_between
+from shared.runs.model.phases import RunningTools, RunStatus, Scheduled, WaitingForAnswers
 from shared.runs.model.run import Run as RunRecord
 from shared.runs.model.run import Text
 from shared.runs.queries.runs import FullRun
@@ -45,8 +46,8 @@ from shared.runs.rules.approvals import approval_id
 from shared.runs.rules.callbacks import callback_status
 from shared.runs.rules.waiting import WaitingFor, waiting_of
 
-SOONER: dict[type, int] = {RunningTools: 5, WaitingForAnswers: 30}
-"""The longest `Retry-After`, in seconds, while the next change is not up to the schedule."""
+SOONER: dict[type, int] = {Scheduled: 3_600, RunningTools: 5, WaitingForAnswers: 30}
+"""The longest `Retry-After`, in seconds, while the next change is not up to the schedule, or far off."""
 
 
 class Question(TypedDict):
@@ -148,11 +149,14 @@ class RunSummary(TypedDict):
     created_at: Time
     """When it was submitted."""
 
+    start_at: Time | None
+    """When it was to start, as its submit asked; null when at once."""
+
     completed_at: Time | None
     """When it ended; null before."""
 
     elapsed_seconds: Annotated[float, Field(ge=0)] | None
-    """From submit to the end; null before."""
+    """From submit to the end, of a run with `start_at` from its start; null before."""
 
 
 class Run(RunSummary):
@@ -182,14 +186,16 @@ class Run(RunSummary):
     """When something last changed that a caller sees."""
 
     deadline_at: Time | None
-    """When it fails unless it has ended; null while it waits for a person, when this time stands still."""
+    """When it fails unless it has ended; null before it starts, and while it waits for a person, when this time stands
+    still.
+    """
 
     answer_by: Time | None
     """Until when a person can answer; null unless it waits for one."""
 
     waiting_for: Annotated[str, Field(examples=[each.value for each in WaitingFor])]
-    """What it waits for: `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take
-    other words too: more may come.
+    """What it waits for: `start` (it was submitted for later), `provider`, `tools`, `person`, `retry` (something that
+    passes went wrong) or `nothing`. Take other words too: more may come.
     """
 
     waiting_text: str
@@ -200,7 +206,7 @@ class Run(RunSummary):
 
     retry_after: float | None
     """Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30
-    at most, as the header `Retry-After`, because the next change is not up to the schedule.
+    at most, as the header `Retry-After`, because the next change is not up to the schedule; before its start 3600.
     """
 
     text: str
@@ -273,6 +279,7 @@ def run_on_the_wire(full: FullRun, *, url: str, model: str | None = None) -> Run
         "callback_status": callback_status(run.outbox),
         "created_at": time_on_the_wire(run.request.created_at),
         "updated_at": time_on_the_wire(run.updated_at),
+        "start_at": time_on_the_wire(run.request.start_at),
         "completed_at": time_on_the_wire(run.completed_at),
         "deadline_at": time_on_the_wire(run.schedule.deadline_at),
         "answer_by": time_on_the_wire(run.phase.answer_by if isinstance(run.phase, WaitingForAnswers) else None),
@@ -346,9 +353,7 @@ def usage_on_the_wire(usage: UsageRecord) -> Usage:
 
 
 def _elapsed(run: RunRecord) -> float | None:
-    ended = run.completed_at
-    # The clocks of instances differ: whoever ended it may be behind whoever began it.
-    return None if ended is None else max(0.0, round((ended - run.request.created_at).total_seconds(), 3))
+    return seconds_between(run.schedule.begun_at or run.request.created_at, run.completed_at)
 
 
 def _gap(run: RunRecord) -> float | None:

@@ -12,6 +12,7 @@ from shared.runs.actions import outbox
 from shared.runs.actions.create import Request, attempt_of, create, send
 from shared.runs.actions.look import look
 from shared.runs.actions.outcome import Outcome, outcome_of
+from shared.runs.actions.start import start
 from shared.runs.actions.tools import run_tools
 from shared.runs.commit import commit
 from shared.runs.concurrency import LostRace
@@ -117,6 +118,8 @@ async def _act(ports: Ports, action: Action, stored: Stored[Run]) -> Stored[Run]
             return (await commit(ports, stored, ClaimRanOut(attempt=attempt_of(run)))).run
         case ActionKind.OUTBOX if action.entry is not None:
             return await outbox.process(ports, stored, action.entry, agent)
+        case ActionKind.START:
+            return await start(ports, stored)
     # After time and outbox: a run of an unknown agent still ends, and its callback is still sent.
     if agent is None:
         return (await commit(ports, stored, AgentUnknown())).run

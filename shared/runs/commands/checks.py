@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from shared.errors import AgentMismatch, CallbacksDisabled, InvalidRequest, ModelNotAllowed, SessionBusy, UnknownAgent
+from datetime import timedelta
+
+from shared.errors import (
+    AgentMismatch,
+    CallbacksDisabled,
+    InvalidRequest,
+    ModelNotAllowed,
+    SessionBusy,
+    StartAtInSession,
+    UnknownAgent,
+)
 from shared.runs.commands.submission import Submission
 from shared.runs.model.ids import run_id
 from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.store.runs import Stored
+
+FURTHEST = timedelta(days=366)
+"""How far ahead a run may be submitted."""
 
 
 def check_new_session(ports: Ports, wanted: Submission) -> None:
@@ -59,6 +72,18 @@ def check_limits(ports: Ports, wanted: Submission) -> None:
                 f"`{name}` may be at most {allowed:.15g} here.",
                 errors=[{"field": name, "problem": f"may be at most {allowed:.15g}"}],
             )
+
+
+def check_start(ports: Ports, wanted: Submission) -> None:
+    """Raise ``StartAtInSession``, or ``InvalidRequest`` for a time that is too far ahead. One that is past is fine."""
+    if wanted.start_at is None:
+        return
+    # A conversation is in the order of its runs' numbers, and others would be had before its time.
+    if wanted.session_id is not None:
+        raise StartAtInSession
+    if wanted.start_at > ports.clock() + FURTHEST:
+        problem = f"may be at most {FURTHEST.days} days ahead"
+        raise InvalidRequest(f"`start_at` {problem}.", errors=[{"field": "start_at", "problem": problem}])
 
 
 def check_callback(ports: Ports, url: str | None) -> None:

@@ -12,7 +12,7 @@ from shared.runs.commands.open_calls import Continuation
 from shared.runs.commands.submission import Submission
 from shared.runs.commit import call_with_parts, room_of_each
 from shared.runs.model.calls import ToolCall
-from shared.runs.model.phases import Creating, RunningTools
+from shared.runs.model.phases import Creating, Phase, RunningTools, Scheduled
 from shared.runs.model.run import Chain, Limits, Request, Run, Schedule, Text, Turn
 from shared.runs.model.session import Session
 from shared.runs.ports import Ports
@@ -79,12 +79,19 @@ def new_run(
         hands_over=wanted.hands_over,
         resumes=goes_on is not None and bool(goes_on.calls),
         background=wanted.background,
+        start_at=wanted.start_at,
     )
+    phase: Phase = RunningTools() if request.resumes else Creating()
+    seconds = wanted.deadline_seconds or settings.deadline
+    timed = Schedule(deadline_at=now + timedelta(seconds=seconds))
+    if wanted.start_at is not None and wanted.start_at > now:
+        phase = Scheduled(not_before=wanted.start_at, deadline_seconds=seconds)
+        timed = Schedule(deadline_at=None, retry_after=round((wanted.start_at - now).total_seconds(), 3))
     return Run(
         request=request,
-        phase=RunningTools() if request.resumes else Creating(),
+        phase=phase,
         turn=Turn(calls=len(goes_on.calls) if goes_on is not None else 0),
-        schedule=Schedule(deadline_at=now + timedelta(seconds=wanted.deadline_seconds or settings.deadline)),
+        schedule=timed,
         updated_at=now,
         journal=begun(created),
         chain=Chain(

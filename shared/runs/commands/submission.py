@@ -78,7 +78,10 @@ class Submission:
     """The run ends with what it asks its caller to approve, in place of waiting for the answers."""
 
     deadline_seconds: float | None = None
-    """This and the limits: None for the app's own."""
+    """This and the limits: None for the app's own. It begins with the run, which may be later."""
+
+    start_at: datetime | None = None
+    """None, or a time that is past: at once. Only for a session's first run."""
 
     turns: int | None = None
     tool_calls: int | None = None
@@ -102,6 +105,7 @@ class Submission:
         asked += [self.tools.to_json()] if self.tools.definitions else []
         answers = {name: [each.approve, each.reason] for name, each in self.approvals.items()}
         asked += [answers] if answers else []
+        asked += [{"start_at": self.start_at.isoformat()}] if self.start_at is not None else []
         # A caller's JSON may hold half a surrogate pair, which UTF-8 alone refuses.
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -18,10 +18,10 @@ from shared.errors import (
     SessionNotFound,
 )
 from shared.runs.actions import create
+from shared.runs.actions.admission import admit, check_in_time
 from shared.runs.actions.advance import advance, send_first
-from shared.runs.commands.admission import admit, check_in_time
 from shared.runs.commands.branching import BranchPoint, begin_branch, branch_point
-from shared.runs.commands.checks import agent_of, busy, check_callback, check_limits, check_model
+from shared.runs.commands.checks import agent_of, busy, check_callback, check_limits, check_model, check_start
 from shared.runs.commands.keys import known_key, new_key
 from shared.runs.commands.new_run import (
     TEXT_IN_ROW,
@@ -39,7 +39,7 @@ from shared.runs.concurrency import Races, both
 from shared.runs.execution import execution, time_at_work, time_is_written
 from shared.runs.listing import is_shown, shown
 from shared.runs.model.ids import is_session_id, run_id
-from shared.runs.model.phases import Creating, RunStatus
+from shared.runs.model.phases import Creating, RunStatus, Scheduled
 from shared.runs.model.run import Run
 from shared.runs.model.session import Session
 from shared.runs.ports import Ports, log
@@ -61,7 +61,7 @@ async def submit(ports: Ports, wanted: Submission) -> Submitted:
 
     Before anything is written it raises ``UnknownAgent``, ``SessionNotFound``, ``PreviousResponseNotFound``,
     ``ConversationTooLong``, ``ToolOutputsMissing``, ``NoSuchToolCall``,
-    ``AgentMismatch``, ``ModelNotAllowed``, ``InvalidRequest``, ``CallbacksDisabled``,
+    ``AgentMismatch``, ``ModelNotAllowed``, ``InvalidRequest``, ``StartAtInSession``, ``CallbacksDisabled``,
     ``TooManyActiveRuns`` or ``IdempotencyKeyReused``. ``SessionBusy``: another run of the session is active, or took
     the number; nothing of this request is left then. ``RunDeleted``: the key's run is. ``TooManyRaces``, and
     ``StoreUnavailable`` at any point.
@@ -82,6 +82,7 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
     is_first = wanted.assigned is not None and wanted.assigned.is_first
     if record is not None and not is_first and (again := await _again(ports, record)) is not None:
         return again
+    check_start(ports, wanted)
     await _check_session(ports, wanted, session, is_new=record is None)
     point = await branch_point(ports, wanted, session, record)
     if (goes_on := await continuation(ports, wanted, session, point)) is None:
@@ -99,7 +100,7 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
     if wanted.assigned is not None and wanted.assigned.cancelled:
         # It is never active, so that it needs no slot: a batch can be stopped while all slots are taken.
         run = end_run(run, ports.clock(), RunStatus.CANCELLED)
-    else:
+    elif not isinstance(run.phase, Scheduled):  # it takes a slot when it starts
         run = await admit(ports, run)
     announced = _announce(ports, run)
     if fresh is None:

@@ -233,6 +233,27 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The time of a run that was submitted for later has come, and it is one of its owner's active runs now."""
+
+    slot: int | None
+    """Its place among them; None where there is no limit."""
+    # A place that no run holds is another's after a while.
+    taken_at: datetime
+    """Not after that was taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotStarted:
+    """Its time has come, and its owner has as many active runs as there may be."""
+
+    refusals: int
+    """Those that the wake saw: two that saw the same are one."""
+    jitter: float
+    """In [0, 1), to spread the wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested:
     """The caller cancels it."""
 
@@ -347,7 +368,9 @@ class CallbackRequested:
 
 
 Fact = (
-    Claimed
+    Started
+    | NotStarted
+    | Claimed
     | NotBuilt
     | NotCreated
     | OutcomeUnknown

@@ -12,6 +12,9 @@ class LineKind(StrEnum):
     CREATED = "created"
     """The run was submitted."""
 
+    STARTED = "started"
+    """A run that was submitted for later started."""
+
     SENT = "sent"
     """The request for the turn's response was sent, and no answer to it is known yet."""
 
@@ -40,7 +43,7 @@ class LineKind(StrEnum):
     """``by`` answered what was asked."""
 
     WAITING = "waiting"
-    """This version of the app does not know the agent."""
+    """It waits for what ``code`` says: a version of the app that knows the agent, fewer active runs."""
 
     CRASHED = "crashed"
     """A wake failed; ``code`` is the exception's class."""

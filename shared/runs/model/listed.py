@@ -20,6 +20,10 @@ class Summary:
     """When it was submitted."""
     completed_at: datetime | None = None
     """When it ended, if it has."""
+    start_at: datetime | None = None
+    """When its caller wants it to start; None: at once."""
+    begun_at: datetime | None = None
+    """When it started, if it was submitted for later."""
 
     title: str = ""
     """One line."""
@@ -45,8 +49,8 @@ class Summary:
 
     @property
     def elapsed_seconds(self) -> float | None:
-        """Seconds from submit to the end; None before."""
-        return _seconds_between(self.created_at, self.completed_at)
+        """Seconds from submit (of a run for later: from its start) to the end; None before."""
+        return seconds_between(self.begun_at or self.created_at, self.completed_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +110,7 @@ class BatchSummary:
     @property
     def elapsed_seconds(self) -> float | None:
         """Seconds from submit to the end; None before."""
-        return _seconds_between(self.created_at, self.completed_at)
+        return seconds_between(self.created_at, self.completed_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +158,9 @@ def batch_summary(batch: Batch) -> BatchSummary:
     )
 
 
-def _seconds_between(begun: datetime, ended: datetime | None) -> float | None:
+def seconds_between(begun: datetime, ended: datetime | None) -> float | None:
+    """Seconds from one to the other; None without an end."""
+    # The clocks of instances differ: whoever ended it may be behind whoever began it.
     return None if ended is None else max(0.0, round((ended - begun).total_seconds(), 3))
 
 
@@ -164,6 +170,8 @@ def run_summary(run: Run) -> Summary:
     return Summary(
         created_at=request.created_at,
         completed_at=run.completed_at,
+        start_at=request.start_at,
+        begun_at=run.schedule.begun_at,
         title=request.title,
         preview=request.preview,
         model=request.model,

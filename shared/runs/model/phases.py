@@ -31,6 +31,21 @@ _TERMINAL = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.FAIL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """Submitted for later: nothing runs, no deadline, and it is none of its owner's active runs yet."""
+
+    not_before: datetime
+    """When it starts; put off by ``NotStarted``."""
+
+    # Kept as a duration, as while a run is parked: it begins when the run does.
+    deadline_seconds: float
+    """Seconds from its start to its own deadline."""
+
+    refusals: int = 0
+    """Tries to start it in a row that found as many active runs of its owner as there may be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """The right to make one attempt at creating the turn's response; recorded before the request is sent."""
 
@@ -147,4 +162,4 @@ class Ended:
     """When it became a tombstone: no content, only status, fingerprint and outbox."""
 
 
-Phase = Creating | Pending | RunningTools | WaitingForAnswers | Ended
+Phase = Scheduled | Creating | Pending | RunningTools | WaitingForAnswers | Ended

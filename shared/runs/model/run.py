@@ -10,7 +10,7 @@ from shared.agentkit.extras import HostedCall
 from shared.runs.model.ids import run_id
 from shared.runs.model.journal import Journal
 from shared.runs.model.outbox import CallbackState, Outbox
-from shared.runs.model.phases import Creating, Ended, Pending, Phase, RunStatus, WaitingForAnswers
+from shared.runs.model.phases import Creating, Ended, Pending, Phase, RunStatus, Scheduled, WaitingForAnswers
 
 # Code that meets a higher version leaves the row alone: during a deploy old and new builds share the rows.
 SCHEMA = 3
@@ -131,6 +131,8 @@ class Request:
 
     background: bool = True
     """Whether an OpenAI client asked not to wait. Only shown to that client again."""
+    start_at: datetime | None = None
+    """When its caller wants it to start; None: at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +191,9 @@ class Schedule:
     """What bounds the run in time, besides its phase."""
 
     deadline_at: datetime | None
-    """When the run fails; None while it is parked."""
+    """When the run fails; None before it starts, and while it is parked."""
+    begun_at: datetime | None = None
+    """When a run that was submitted for later started; None before that, and for any other."""
 
     resume_at: datetime | None = None
     """Only deadlines and lost claims are handled before. Set by a crash or an unknown agent, cleared by progress."""
@@ -390,6 +394,6 @@ def status_of(phase: Phase, turn: Turn) -> RunStatus:
         case WaitingForAnswers():
             return RunStatus.REQUIRES_ACTION
         # A restart was in progress before: a caller must not see a run go back to queued.
-        case Creating() if turn.number == 1 and not turn.restarts:
+        case Scheduled() | Creating() if turn.number == 1 and not turn.restarts:
             return RunStatus.QUEUED
     return RunStatus.IN_PROGRESS

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from shared.runs.model.outbox import Entry
-from shared.runs.model.phases import Creating, Pending, RunningTools, WaitingForAnswers
+from shared.runs.model.phases import Creating, Pending, RunningTools, Scheduled, WaitingForAnswers
 from shared.runs.model.run import Run
 
 
@@ -18,6 +18,7 @@ class ActionKind(StrEnum):
     TIME_IS_UP = "time_is_up"
     CLAIM_RAN_OUT = "claim_ran_out"
     OUTBOX = "outbox"
+    START = "start"
     CREATE = "create"
     LOOK = "look"
     TOOLS = "tools"
@@ -39,7 +40,7 @@ class Action:
     @property
     def blocks(self) -> bool:
         """Whether it asks somebody else, and may take long: a wake does one such thing."""
-        return self.kind in (ActionKind.OUTBOX, ActionKind.CREATE, ActionKind.LOOK, ActionKind.TOOLS)
+        return self.kind not in (ActionKind.TIME_IS_UP, ActionKind.CLAIM_RAN_OUT)
 
     @property
     def may_be_early(self) -> bool:
@@ -76,7 +77,7 @@ def next_time(run: Run) -> Action | None:
 def look_or_try(run: Run) -> datetime | None:
     """When the provider is asked next, or something is tried again; None: nothing like it is to be done."""
     # Of these kinds a phase has one at most.
-    kinds = (ActionKind.LOOK, ActionKind.CREATE, ActionKind.CLAIM_RAN_OUT, ActionKind.TOOLS)
+    kinds = (ActionKind.START, ActionKind.LOOK, ActionKind.CREATE, ActionKind.CLAIM_RAN_OUT, ActionKind.TOOLS)
     return next((action.due for action in agenda(run) if action.kind in kinds), None)
 
 
@@ -108,6 +109,8 @@ def _of_the_outbox(run: Run) -> Iterator[Action]:
 def _of_the_phase(run: Run) -> Iterator[Action]:
     """What can be done at once is due since the run came to it, so that the sweep sees how late it is."""
     match run.phase:
+        case Scheduled(not_before=not_before):
+            yield Action(kind=ActionKind.START, due=_not_before(run, not_before))
         case Creating(claim=None, not_before=not_before):
             yield Action(kind=ActionKind.CREATE, due=_not_before(run, not_before or run.updated_at))
         case Pending(next_look=next_look):

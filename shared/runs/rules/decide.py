@@ -13,15 +13,15 @@ from typing import Any
 from shared.runs.model import facts
 from shared.runs.model.facts import Fact
 from shared.runs.model.journal import Journal
-from shared.runs.model.phases import Creating, Ended, Pending, Phase, RunningTools, WaitingForAnswers
+from shared.runs.model.phases import Creating, Ended, Pending, Phase, RunningTools, Scheduled, WaitingForAnswers
 from shared.runs.model.run import Run
-from shared.runs.rules import creating, ending, outbox, responses, tools
+from shared.runs.rules import creating, ending, outbox, responses, starting, tools
 from shared.runs.rules.agenda import gap_to_next_try
 from shared.runs.rules.change import Before, Decision, Refused
 from shared.runs.rules.journal import noted
 from shared.settings import Settings
 
-PHASES = (Creating, Pending, RunningTools, WaitingForAnswers, Ended)
+PHASES = (Scheduled, Creating, Pending, RunningTools, WaitingForAnswers, Ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,14 @@ class Rule:
     """Whether only a build that knows the run's agent brings it, so that it ends the wait for such a build."""
 
 
-_ACTIVE = (Creating, Pending, RunningTools, WaitingForAnswers)
-_ENDS: dict[type[Phase], tuple[type[Phase], ...]] = dict.fromkeys(_ACTIVE, (Ended,))
-_ENDS_OR_WAITS: dict[type[Phase], tuple[type[Phase], ...]] = {phase: (phase, Ended) for phase in _ACTIVE}
+_BEGUN = (Creating, Pending, RunningTools, WaitingForAnswers)
+_ENDS: dict[type[Phase], tuple[type[Phase], ...]] = dict.fromkeys(_BEGUN, (Ended,))
+_ENDS_OR_WAITS: dict[type[Phase], tuple[type[Phase], ...]] = {phase: (phase, Ended) for phase in _BEGUN}
 _AFTER_A_RESPONSE = (Pending, Creating, RunningTools, Ended)
 
 TABLE: dict[type[Fact], Rule] = {
+    facts.Started: Rule(starting.started, {Scheduled: (Creating,)}),
+    facts.NotStarted: Rule(starting.not_started, {Scheduled: (Scheduled,)}),
     # Rights reset no crashes: a wake that takes one and then crashes, again and again, must reach the limit.
     facts.Claimed: Rule(creating.claimed, {Creating: (Creating,)}, is_progress=False, knows_agent=True),
     facts.NotBuilt: Rule(creating.not_built, {Creating: (Creating, Ended)}, knows_agent=True),
@@ -69,11 +71,13 @@ TABLE: dict[type[Fact], Rule] = {
         tools.tools_settled, {RunningTools: (RunningTools, WaitingForAnswers, Creating, Ended)}, knows_agent=True
     ),
     facts.Answered: Rule(tools.answered, {WaitingForAnswers: (WaitingForAnswers, RunningTools)}, stays=True),
-    facts.CancelRequested: Rule(ending.cancel_requested, _ENDS),
+    facts.CancelRequested: Rule(ending.cancel_requested, {Scheduled: (Ended,), **_ENDS}),
     facts.DeadlinePassed: Rule(ending.deadline_passed, _ENDS),
     facts.AgentUnknown: Rule(ending.agent_unknown, _ENDS_OR_WAITS),
-    facts.WakeCrashed: Rule(ending.wake_crashed, {**_ENDS_OR_WAITS, Ended: (Ended,)}, is_progress=False),
-    facts.Deleted: Rule(ending.deleted, {**_ENDS, Ended: (Ended,)}),
+    facts.WakeCrashed: Rule(
+        ending.wake_crashed, {Scheduled: (Scheduled, Ended), **_ENDS_OR_WAITS, Ended: (Ended,)}, is_progress=False
+    ),
+    facts.Deleted: Rule(ending.deleted, {Scheduled: (Ended,), **_ENDS, Ended: (Ended,)}),
     facts.CallbackClaimed: Rule(outbox.callback_claimed, {}, stays=True, is_progress=False),
     # A try that failed is no progress: it must not reset the crashes of the wakes around it.
     facts.OutboxTried: Rule(outbox.outbox_tried, {}, stays=True, is_progress=False),

@@ -36,7 +36,7 @@ def deadline_passed(before: Before, fact: DeadlinePassed, now: datetime, setting
         )
     if deadline is None or now < deadline:
         return Refused()
-    seconds = (deadline - run.request.created_at).total_seconds()
+    seconds = (deadline - (run.schedule.begun_at or run.request.created_at)).total_seconds()
     return fail(
         run,
         now,

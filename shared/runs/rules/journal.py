@@ -73,6 +73,10 @@ def noted(before: Run, after: Run, fact: Fact, now: datetime, took_ms: int) -> J
 def _line_of(before: Run, after: Run, fact: Fact) -> tuple[LineKind, str] | None:
     """Kind and code; None for what has no line of its own: no such fact counts a wake."""
     match fact:
+        case facts.Started():
+            return LineKind.STARTED, ""
+        case facts.NotStarted():
+            return LineKind.WAITING, "too_many_active_runs"
         case facts.Claimed():
             return LineKind.SENT, ""
         case facts.NotBuilt() | facts.NotCreated():

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from shared.runs.model.calls import CallState, ToolCall
-from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, RunStatus, WaitingForAnswers
+from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, RunStatus, Scheduled, WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.rules.agenda import look_or_try
 
@@ -21,6 +21,9 @@ MAX_NAMES = 3
 
 class WaitingFor(StrEnum):
     """What the run waits for. Later versions may know more."""
+
+    START = "start"
+    """It was submitted for later, and its time has not come, or its owner has as many active runs as there may be."""
 
     PROVIDER = "provider"
     """The model provider has the request, or is given it at once."""
@@ -71,6 +74,8 @@ def _said(run: Run, calls: Sequence[ToolCall], next_try: datetime | None) -> tup
     match run.phase:
         case Ended(status=status):
             return WaitingFor.NOTHING, f"The run is {_STATUS[status]}."
+        case Scheduled(refusals=refusals) if run.schedule.resume_at is None:
+            return WaitingFor.START, _START_REFUSED.format(_seconds(run)) if refusals else f"It starts at {_time(run)}."
         case WaitingForAnswers():
             names = _names(call for call in calls if call.state is CallState.WAITING)
             return WaitingFor.PERSON, f"Waiting for somebody to approve {_listed(names) or 'a tool call'}."
@@ -89,6 +94,7 @@ def _said(run: Run, calls: Sequence[ToolCall], next_try: datetime | None) -> tup
 
 
 _TOOLS = "The run's tools are running."
+_START_REFUSED = "As many runs as may be are active: it starts once one of them has ended. Next try in {}."
 _STATUS = {
     RunStatus.COMPLETED: "completed",
     RunStatus.INCOMPLETE: "incomplete: the model was stopped early",
@@ -104,6 +110,10 @@ def _why(run: Run) -> str:
         return "The last wake failed."
     word = run.chain.provider_status
     return f"The last try did not succeed ({word})." if word else "The last try did not succeed."
+
+
+def _time(run: Run) -> str:
+    return f"{run.request.start_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _seconds(run: Run) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from shared.runs.model.phases import Ended, Pending, RunningTools, WaitingForAnswers
+from shared.runs.model.phases import Ended, Pending, RunningTools, Scheduled, WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
 from shared.runs.store.tables import StoreUnavailable
@@ -164,8 +164,8 @@ class RunReader:
 
 def _longest_gap(rows: RunRows | None) -> float:
     """Seconds that a change may go unread: the less is going on, the longer."""
-    # An ended run changes only by its callback and its deletion.
-    if rows is None or isinstance(rows.run.phase, Ended | WaitingForAnswers):
+    # An ended run changes only by its callback and its deletion, one for later by a cancel or its start.
+    if rows is None or isinstance(rows.run.phase, Ended | WaitingForAnswers | Scheduled):
         return READ_LATEST_PARKED
     return READ_LATEST_PENDING if isinstance(rows.run.phase, Pending) else READ_LATEST
 

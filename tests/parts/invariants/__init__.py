@@ -64,6 +64,7 @@ ALWAYS = tuple(
         Rule,
         (
             statuses.terminal_is_terminal,
+            statuses.later_runs_begin_once_and_in_time,
             attempts.one_response_at_a_time,
             attempts.attempts_are_counted_and_bounded,
             attempts.one_request_an_attempt,

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from shared.runs.model.ids import session_of_due_row
+from shared.runs.model.phases import Scheduled
 from shared.runs.model.run import Run
 from tests.parts.invariants.seen import Seen
 
@@ -22,6 +23,20 @@ def terminal_is_terminal(seen: Seen) -> Iterator[str]:
                 yield f"{run_id} has another result than when it ended"
             if before.completed_at is not None and after.completed_at != before.completed_at:
                 yield f"{run_id} ended at {before.completed_at}, then at {after.completed_at}"
+
+
+def later_runs_begin_once_and_in_time(seen: Seen) -> Iterator[str]:
+    """A run that was submitted for later begins once, not before its time; until then it is no active run's slot."""
+    for run_id, versions in seen.versions.items():
+        begun = {run.schedule.begun_at for run in versions if run.schedule.begun_at is not None}
+        if len(begun) > 1:
+            yield f"{run_id} began {len(begun)} times"
+        start_at = versions[0].request.start_at
+        if begun and (start_at is None or min(begun) < start_at):
+            yield f"{run_id} began at {min(begun)}, and was submitted for {start_at}"
+        for run in versions:
+            if isinstance(run.phase, Scheduled) and (run.request.slot is not None or run.turn.attempt):
+                yield f"{run_id} has not begun, and has the slot {run.request.slot} and {run.turn.attempt} attempts"
 
 
 def status_as_without_the_fault(seen: Seen) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -48,6 +49,7 @@ async def test_a_request_is_read_as_it_was_meant() -> None:
             "stream": True,
             "metadata": {"k": "line\nline\t\U0001f42d"},
             "deadline_seconds": 60,
+            "start_at": "2026-12-01T06:00:00+01:00",
             "limits": {"turns": 1, "tool_calls": 2, "total_tokens": 3},
             "callback_url": "https://example.com/hook",
         },
@@ -61,6 +63,7 @@ async def test_a_request_is_read_as_it_was_meant() -> None:
         stream=True,
         metadata={"k": "line\nline\t\U0001f42d"},
         deadline_seconds=60.0,
+        start_at=datetime(2026, 12, 1, 5, tzinfo=UTC),
         turns=1,
         tool_calls=2,
         total_tokens=3,
@@ -138,6 +141,16 @@ async def test_a_byte_order_mark_is_no_error() -> None:
         ({"input": "x", "deadline_seconds": True}, ["deadline_seconds"]),
         (b'{"input": "x", "deadline_seconds": 1e400}', ["deadline_seconds"]),
         ({"input": "x", "deadline_seconds": 10**400}, ["deadline_seconds"]),
+        ({"input": "x", "start_at": 1_764_565_200}, ["start_at"]),
+        ({"input": "x", "start_at": ""}, ["start_at"]),
+        ({"input": "x", "start_at": "tomorrow"}, ["start_at"]),
+        ({"input": "x", "start_at": "2026-12-01"}, ["start_at"]),
+        ({"input": "x", "start_at": "2026-12-01T06:00:00"}, ["start_at"]),
+        ({"input": "x", "start_at": "2026-12-01T06:00Z"}, ["start_at"]),
+        ({"input": "x", "start_at": "2026-02-29T06:00:00Z"}, ["start_at"]),
+        ({"input": "x", "start_at": "0001-01-01T00:00:00+23:00"}, ["start_at"]),
+        ({"input": "x", "start_at": "2026-12-01T06:00:00.\u0661Z"}, ["start_at"]),
+        ({"input": "x", "start_at": "2026-12-01T06:00:00." + "0" * 99 + "Z"}, ["start_at"]),
         ({"input": "x", "limits": {"turns": 0}}, ["limits.turns"]),
         ({"input": "x", "limits": {"turns": 1.5}}, ["limits.turns"]),
         ({"input": "x", "limits": {"tool_calls": -1}}, ["limits.tool_calls"]),

@@ -12,7 +12,7 @@ from shared.api.native.run_shapes import etag_of_run, run_on_the_wire
 from shared.api.native.runs import _retry_after
 from shared.runs.model.calls import Approval, CallState, ToolCall
 from shared.runs.model.facts import Fact, LeaseRenewed, WakeCrashed
-from shared.runs.model.phases import Ended, Lease, Pending, RunningTools, RunStatus, WaitingForAnswers
+from shared.runs.model.phases import Ended, Lease, Pending, RunningTools, RunStatus, Scheduled, WaitingForAnswers
 from shared.runs.model.run import PartRef, Run, Text
 from shared.runs.queries.runs import FullRun
 from shared.runs.rules.agenda import gap_to_next_try
@@ -38,6 +38,12 @@ def crash(*, after: int) -> WakeCrashed:
 
 
 PARKED = a_run(phase=WaitingForAnswers(answer_by=NOW + timedelta(days=7), seconds_left=None), deadline_at=None)
+LATER = a_run(
+    start_at=at(9_000),
+    phase=Scheduled(not_before=at(9_000), deadline_seconds=60.0),
+    deadline_at=None,
+    retry_after=9_000.0,
+)
 LEASED = a_run(phase=RunningTools(lease=Lease(owner="o", until=at(1))))
 
 
@@ -46,11 +52,12 @@ LEASED = a_run(phase=RunningTools(lease=Lease(owner="o", until=at(1))))
     [
         (written(a_run(phase=Pending(token=ContinuationToken(response_id="resp_1"), next_look=at(7)))), 7.0),
         (written(PARKED), 30.0),
+        (LATER, 3_600.0),
         (after(LEASED, LeaseRenewed(owner="o")), 5.0),
         (after(a_run(phase=RunningTools()), crash(after=0)), 2.0),
         (after(replace(PARKED, schedule=replace(PARKED.schedule, crashes=8)), crash(after=8)), 30.0),
     ],
-    ids=["polled", "parked", "tools run", "tools are to run", "parked, after a wake that crashed"],
+    ids=["polled", "parked", "for later", "tools run", "tools are to run", "parked, after a wake that crashed"],
 )
 def test_the_gap_in_the_body_is_the_one_in_the_header(run: Run, gap: float) -> None:
     assert run_on_the_wire(FullRun(run=run), url="")["retry_after"] == gap

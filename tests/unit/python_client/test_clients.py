@@ -7,6 +7,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -149,10 +150,14 @@ def test_a_submit_sends_what_was_given_and_no_more() -> None:
     client.submit("x")
     client.submit("x", stream=False, title="T", extra={"colour": "red"})
     client.submit_batch(["x"], concurrency=2)
+    for start_at in (datetime(2026, 12, 1, 6, tzinfo=UTC), "2026-12-01T07:00:00+01:00"):
+        client.submit("x", start_at=start_at)
     assert bodies == [
         {"input": "x"},
         {"input": "x", "stream": False, "title": "T", "colour": "red"},
         {"items": [{"input": "x"}], "concurrency": 2},
+        {"input": "x", "start_at": "2026-12-01T06:00:00+00:00"},
+        {"input": "x", "start_at": "2026-12-01T07:00:00+01:00"},
     ]
 
 
@@ -393,6 +398,7 @@ def test_an_id_is_never_taken_for_an_address(name: str) -> None:
         {"input": b"x"},
         {"input": "x", "deadline_seconds": float("nan")},
         {"input": "x", "metadata": {"a": {1}}},
+        {"input": "x", "start_at": datetime(2026, 12, 1, 6)},  # noqa: DTZ001 - whose six o'clock?
         {"input": "x", "wait": 31},
         {"input": "x", "wait": -1},
         {"input": "x", "wait": "1"},

@@ -97,6 +97,8 @@ def test_a_run_is_submitted_and_shown(program: Program) -> None:
         "d=",
         "--deadline",
         "60",
+        "--start-at",
+        "2026-12-01T06:00:00Z",
     ]
     assert program(*arguments, "--idempotency-key", "mine") == 0
     (request,) = program.requests
@@ -105,6 +107,7 @@ def test_a_run_is_submitted_and_shown(program: Program) -> None:
         "agent": "novelist",
         "metadata": {"a": "b=c", "d": ""},
         "deadline_seconds": 60.0,
+        "start_at": "2026-12-01T06:00:00Z",
     }
     assert (request.headers["idempotency-key"], request.headers["x-functions-key"]) == ("mine", "secret")
     assert json.loads(program.out.getvalue()) == NEW

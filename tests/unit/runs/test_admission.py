@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared import errors
-from shared.runs.commands.admission import ABSENT_FOR, COMMIT_WITHIN, is_stale, seconds_until_next_wake
+from shared.runs.actions.admission import ABSENT_FOR, COMMIT_WITHIN, is_stale, seconds_until_next_wake
 from shared.runs.commands.cancel import cancel
 from shared.runs.commands.delete import delete_run, delete_session
 from shared.runs.commands.submission import Submitted

@@ -19,7 +19,7 @@ from shared.runs.model.batch import Batch, Progress
 from shared.runs.model.calls import Approval, CallState, ToolCall
 from shared.runs.model.facts import Approve
 from shared.runs.model.outbox import CallbackState, Outbox
-from shared.runs.model.phases import Ended, Pending, RunStatus
+from shared.runs.model.phases import Ended, Pending, RunStatus, Scheduled
 from shared.runs.model.run import Chain, Request, Run, Turn
 from shared.runs.model.session import Session
 from shared.runs.store.rows import encode
@@ -164,6 +164,7 @@ def a_receipt(event: str, status: str, *, timestamp: str = "t", run: str = RUN) 
 CREATING = a_run(chain=Chain(items=1))
 PENDING = replace(CREATING, phase=Pending(token=ContinuationToken(response_id="resp_1"), next_look=at(2)))
 ANOTHER = replace(CREATING, phase=Pending(token=ContinuationToken(response_id="resp_2"), next_look=at(2)))
+LATER = a_run(start_at=NOW, deadline_at=None, phase=Scheduled(not_before=NOW, deadline_seconds=60.0))
 DONE = replace(
     CREATING,
     phase=Ended(status=RunStatus.COMPLETED, completed_at=at(5)),
@@ -270,6 +271,13 @@ BROKEN = [
             guarded=frozenset({"send"}),
         ),
     ),
+    ("later_runs_begin_once_and_in_time", seen_of(rows(), a_run(begun_at=at(1)))),
+    (
+        "later_runs_begin_once_and_in_time",
+        seen_of(rows(), LATER, *(a_run(start_at=NOW, begun_at=at(seconds)) for seconds in (1, 2))),
+    ),
+    ("later_runs_begin_once_and_in_time", seen_of(rows(), a_run(start_at=at(9), begun_at=at(8)))),
+    ("later_runs_begin_once_and_in_time", seen_of(rows(), replace(LATER, request=replace(LATER.request, slot=0)))),
     ("session_at_its_last_good_point", seen_of(whole(FAILED, AFTER))),
     ("session_at_its_last_good_point", seen_of(whole(DONE, a_session()))),
     ("one_active_run_a_session", seen_of(whole(DONE, replace(AFTER, active_run=1)))),

@@ -42,6 +42,7 @@ from shared.runs.model.phases import (
     Phase,
     RunningTools,
     RunStatus,
+    Scheduled,
     WaitingForAnswers,
 )
 from shared.runs.model.run import Limits, Run, Turn
@@ -128,6 +129,7 @@ def test_an_ended_run_stays_ended_whatever_happens() -> None:
 @pytest.mark.parametrize(
     ("phase", "allowed"),
     [
+        (Scheduled, {Scheduled, Creating, Ended}),
         (Creating, {Creating, Pending, RunningTools, Ended}),
         (Pending, {Creating, Pending, RunningTools, Ended}),
         (RunningTools, {Creating, RunningTools, WaitingForAnswers, Ended}),

@@ -52,6 +52,7 @@ class Command:
             title=options.title,
             metadata=pairs(options.metadata),
             deadline_seconds=options.deadline,
+            start_at=options.start_at,
             callback_url=options.callback_url,
             idempotency_key=self._key(),
         )
@@ -208,6 +209,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("text", help="the input; - reads it from the standard input")
     add_asked(command)
     command.add_argument("--session", metavar="ID", help="the conversation that it goes on with")
+    command.add_argument("--start-at", metavar="TIME", help="when it is to start, such as 2026-12-01T06:00:00Z")
     command.add_argument("--title", help="what lists call it")
     how = command.add_mutually_exclusive_group()
     how.add_argument("--watch", action="store_true", help="write its text as it is written, to its end")

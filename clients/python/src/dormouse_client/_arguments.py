@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -102,6 +103,15 @@ def key_header(key: str | None) -> dict[str, str]:
     if key is not None and not 1 <= len(key) <= 255:
         raise InvalidArgument("`idempotency_key` has 1 to 255 visible ASCII characters.")
     return {"Idempotency-Key": secrets.token_hex(16) if key is None else key}
+
+
+def time_of(moment: datetime | str | None) -> str | None:
+    """A time as it is sent. Raises ``InvalidArgument`` for one without a zone, which could be any of twenty-four."""
+    if not isinstance(moment, datetime):
+        return moment
+    if moment.tzinfo is None:
+        raise InvalidArgument("`start_at` needs a zone: `.astimezone()` gives it that of this machine.")
+    return moment.isoformat()
 
 
 def given(**fields: Any) -> dict[str, Any]:

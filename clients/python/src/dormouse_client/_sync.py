@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import httpx2
@@ -22,6 +23,7 @@ from dormouse_client._arguments import (
     run_path,
     run_request,
     session_path,
+    time_of,
     token_request,
     tool_call_path,
 )
@@ -79,6 +81,7 @@ class Dormouse(SyncClient):
         title: str | None = None,
         metadata: Mapping[str, str] | None = None,
         deadline_seconds: float | None = None,
+        start_at: datetime | str | None = None,
         limits: LimitsBody | None = None,
         callback_url: str | None = None,
         token: TokenBody | None = None,
@@ -92,6 +95,7 @@ class Dormouse(SyncClient):
             input: A text, or messages in the shape of the Responses API.
             session_id: Makes it the next run of that conversation.
             stream: Whether its text can be watched as it is written.
+            start_at: When it is to start, at most 366 days ahead: a time with a zone, or RFC 3339. Begins a session.
             token: What a run token is to allow, which the answer then holds as `token`: see `create_token`.
             wait: Seconds to wait for its end, 30 at most; it goes on in any case.
             idempotency_key: The same key gives the same run for 24 hours; a fresh one unless it is given.
@@ -106,6 +110,7 @@ class Dormouse(SyncClient):
             "title": title,
             "metadata": metadata,
             "deadline_seconds": deadline_seconds,
+            "start_at": time_of(start_at),
             "limits": limits,
             "callback_url": callback_url,
             "token": token,

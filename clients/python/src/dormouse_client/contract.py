@@ -792,11 +792,14 @@ class Run(TypedDict):
     created_at: str
     """When it was submitted."""
 
+    start_at: str | None
+    """When it was to start, as its submit asked; null when at once."""
+
     completed_at: str | None
     """When it ended; null before."""
 
     elapsed_seconds: float | None
-    """From submit to the end; null before."""
+    """From submit to the end, of a run with `start_at` from its start; null before."""
 
     provider_status: str | None
     """The provider's last status or error code, for people; null before there is one."""
@@ -822,14 +825,16 @@ class Run(TypedDict):
     """When something last changed that a caller sees."""
 
     deadline_at: str | None
-    """When it fails unless it has ended; null while it waits for a person, when this time stands still."""
+    """When it fails unless it has ended; null before it starts, and while it waits for a person, when this time stands
+    still.
+    """
 
     answer_by: str | None
     """Until when a person can answer; null unless it waits for one."""
 
     waiting_for: str
-    """What it waits for: `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take
-    other words too: more may come.
+    """What it waits for: `start` (it was submitted for later), `provider`, `tools`, `person`, `retry` (something that
+    passes went wrong) or `nothing`. Take other words too: more may come.
     """
 
     waiting_text: str
@@ -840,7 +845,7 @@ class Run(TypedDict):
 
     retry_after: float | None
     """Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at
-    most, as the header `Retry-After`, because the next change is not up to the schedule.
+    most, as the header `Retry-After`, because the next change is not up to the schedule; before its start 3600.
     """
 
     text: str
@@ -895,6 +900,12 @@ class RunBody(TypedDict):
     deadline_seconds: NotRequired[float | None]
     """Seconds after which it fails if it has not ended, those in which a person is asked not counted; the app's default
     when left out. More than the app allows is refused.
+    """
+
+    start_at: NotRequired[str | None]
+    """When it is to start: RFC 3339 with an offset or `Z`, at most 366 days ahead. At once when left out, or past.
+    Until then it is `queued`, none of your active runs, and its deadline does not run. Not together with
+    `session_id`.
     """
 
     limits: NotRequired[LimitsBody]
@@ -1007,11 +1018,14 @@ class RunSummary(TypedDict):
     created_at: str
     """When it was submitted."""
 
+    start_at: str | None
+    """When it was to start, as its submit asked; null when at once."""
+
     completed_at: str | None
     """When it ended; null before."""
 
     elapsed_seconds: float | None
-    """From submit to the end; null before."""
+    """From submit to the end, of a run with `start_at` from its start; null before."""
 
 
 class RunToken(TypedDict):
@@ -1196,11 +1210,14 @@ class SubmittedRun(TypedDict):
     created_at: str
     """When it was submitted."""
 
+    start_at: str | None
+    """When it was to start, as its submit asked; null when at once."""
+
     completed_at: str | None
     """When it ended; null before."""
 
     elapsed_seconds: float | None
-    """From submit to the end; null before."""
+    """From submit to the end, of a run with `start_at` from its start; null before."""
 
     provider_status: str | None
     """The provider's last status or error code, for people; null before there is one."""
@@ -1226,14 +1243,16 @@ class SubmittedRun(TypedDict):
     """When something last changed that a caller sees."""
 
     deadline_at: str | None
-    """When it fails unless it has ended; null while it waits for a person, when this time stands still."""
+    """When it fails unless it has ended; null before it starts, and while it waits for a person, when this time stands
+    still.
+    """
 
     answer_by: str | None
     """Until when a person can answer; null unless it waits for one."""
 
     waiting_for: str
-    """What it waits for: `provider`, `tools`, `person`, `retry` (something that passes went wrong) or `nothing`. Take
-    other words too: more may come.
+    """What it waits for: `start` (it was submitted for later), `provider`, `tools`, `person`, `retry` (something that
+    passes went wrong) or `nothing`. Take other words too: more may come.
     """
 
     waiting_text: str
@@ -1244,7 +1263,7 @@ class SubmittedRun(TypedDict):
 
     retry_after: float | None
     """Seconds between its last look and its next; null at the end. While tools run or a person is to answer: 5 or 30 at
-    most, as the header `Retry-After`, because the next change is not up to the schedule.
+    most, as the header `Retry-After`, because the next change is not up to the schedule; before its start 3600.
     """
 
     text: str
@@ -1311,9 +1330,10 @@ class TimelineEntry(TypedDict):
     """When the last of several was, or the work was over; null for a single moment."""
 
     kind: str
-    """What it is: `created`, `sent`, `turn_started`, `looked`, `no_answer`, `turn_ended`, `retry`, `tools`, `tool` (one
-    call, from start to result), `parked`, `answered`, `waiting`, `crashed`, `ended`, `callback`, or `omitted`
-    (entries left out where there were too many). Take other words too: more may come.
+    """What it is: `created`, `started` (of a run for later), `sent`, `turn_started`, `looked`, `no_answer`,
+    `turn_ended`, `retry`, `tools`, `tool` (one call, from start to result), `parked`, `answered`, `waiting`,
+    `crashed`, `ended`, `callback`, or `omitted` (entries left out where there were too many). Take other words too:
+    more may come.
     """
 
     turn: int | None

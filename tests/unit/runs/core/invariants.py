@@ -9,7 +9,7 @@ from shared.runs.model.calls import Approval, CallState, ToolCall
 from shared.runs.model.facts import Fact
 from shared.runs.model.journal import LineKind
 from shared.runs.model.outbox import CallbackState, EntryKind
-from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, RunStatus, WaitingForAnswers
+from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, RunStatus, Scheduled, WaitingForAnswers
 from shared.runs.model.run import Run, Turn
 from shared.runs.rules.agenda import ActionKind, agenda, next_action
 from shared.runs.rules.change import Change
@@ -105,6 +105,14 @@ def _check_right(before: Run, after: Run, fact: Fact, now: datetime) -> None:
     """Rights are taken in time, by one at a time; what time decides is decided when it has passed."""
     phase, deadline = before.phase, before.schedule.deadline_at
     match fact:
+        case facts.Started():
+            assert isinstance(phase, Scheduled)
+            assert phase.not_before <= now, "not before its time"
+            assert after.schedule.begun_at == now
+            assert after.schedule.deadline_at == now + timedelta(seconds=phase.deadline_seconds)
+        case facts.NotStarted():
+            assert isinstance(after.phase, Scheduled)
+            assert after.phase.not_before > now
         case facts.Claimed():
             assert isinstance(phase, Creating)
             assert phase.claim is None
@@ -168,7 +176,8 @@ def check_always(run: Run, calls: Calls, now: datetime, settings: Settings) -> N
 def _check_status(run: Run, settings: Settings) -> None:
     assert run.status.terminal is isinstance(run.phase, Ended)
     assert (run.status is RunStatus.REQUIRES_ACTION) is isinstance(run.phase, WaitingForAnswers)
-    assert run.schedule.deadline_at is None or not isinstance(run.phase, WaitingForAnswers)
+    assert run.schedule.deadline_at is None or not isinstance(run.phase, WaitingForAnswers | Scheduled)
+    assert not (isinstance(run.phase, Scheduled) and (run.request.slot or run.turn.attempt)), "nothing has begun"
     assert run.terminal or run.schedule.crashes < MAX_CRASHES
     assert run.turn.number <= run.request.limits.turns
     assert run.turn.restarts <= settings.create_restarts
@@ -190,6 +199,9 @@ def _check_agenda(run: Run, now: datetime) -> None:
     if run.schedule.deadline_at is not None and not run.terminal:
         assert due.pop(ActionKind.TIME_IS_UP) == run.schedule.deadline_at
     match phase:
+        case Scheduled(not_before=not_before):
+            assert set(due) == {ActionKind.START}
+            assert due[ActionKind.START] >= not_before
         case Creating(claim=claim) if claim is not None:
             assert due == {ActionKind.CLAIM_RAN_OUT: claim.unknown_at}
         case Creating(not_before=not_before):

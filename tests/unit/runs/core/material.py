@@ -18,6 +18,7 @@ from shared.agentkit.agent import (
 )
 from shared.agentkit.tools import Tool
 from shared.runs.model import facts
+from shared.runs.model.phases import Creating, Scheduled
 from shared.runs.model.run import Limits, Request, Run, Schedule
 from shared.runs.rules.journal import begun
 
@@ -83,8 +84,9 @@ def answer(response_id: str, status: str, count: int) -> facts.Answer:
     return facts.Answer(response=response, tools=TOOLS)
 
 
-def new_run(*, callback: bool, deadline: int, turns: int, tokens: int) -> Run:
-    """A run as it begins, at ``START``."""
+def new_run(*, callback: bool, deadline: int, turns: int, tokens: int, later: bool) -> Run:
+    """A run as it begins, at ``START``; ``later``: submitted for an hour later."""
+    start_at = START + timedelta(hours=1) if later else None
     return Run(
         request=Request(
             session_id="0" * 32,
@@ -95,8 +97,10 @@ def new_run(*, callback: bool, deadline: int, turns: int, tokens: int) -> Run:
             created_at=START,
             limits=Limits(turns=turns, tool_calls=6, total_tokens=tokens),
             callback_url="https://x.example" if callback else None,
+            start_at=start_at,
         ),
-        schedule=Schedule(deadline_at=START + timedelta(seconds=deadline)),
+        phase=Creating() if start_at is None else Scheduled(not_before=start_at, deadline_seconds=deadline),
+        schedule=Schedule(deadline_at=START + timedelta(seconds=deadline) if start_at is None else None),
         updated_at=START,
         journal=begun(START),
     )

@@ -17,7 +17,7 @@ from shared.agentkit.tools import Tool
 from shared.runs.model import facts
 from shared.runs.model.calls import CallState, ToolCall
 from shared.runs.model.outbox import CallbackState, EntryKind
-from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, WaitingForAnswers
+from shared.runs.model.phases import Creating, Ended, Pending, RunningTools, Scheduled, WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.model.session import Session
 from shared.runs.rules.agenda import next_time
@@ -52,12 +52,15 @@ class Core(RuleBasedStateMachine):
         deadline=st.sampled_from([600, 86_400]),
         turns=st.integers(1, 3),
         tokens=st.sampled_from([10, 20, 1_000]),
+        later=SELDOM,
         steps=STEPS,
     )
-    def begin(self, callback: bool, deadline: int, turns: int, tokens: int, steps: list[tuple[str, str, bool]]) -> None:
+    def begin(
+        self, callback: bool, deadline: int, turns: int, tokens: int, later: bool, steps: list[tuple[str, str, bool]]
+    ) -> None:
         self.now = START
         self.numbers = itertools.count(1)
-        self.run = new_run(callback=callback, deadline=deadline, turns=turns, tokens=tokens)
+        self.run = new_run(callback=callback, deadline=deadline, turns=turns, tokens=tokens, later=later)
         self.calls: dict[tuple[int, int], ToolCall] = {}
         self.adopted: dict[tuple[int, int], str] = {}
         self.failed: set[str] = set()
@@ -119,6 +122,11 @@ class Core(RuleBasedStateMachine):
         if not isinstance(self.run.phase, WaitingForAnswers | Ended):
             self.until_the_next_thing_to_do()
         match self.run.phase:
+            case Scheduled():
+                if yes:
+                    self.it_finds_no_place(0)
+                self.until_the_next_thing_to_do()
+                self.it_starts(1, 0.0)
             case Creating(claim=None):
                 self.somebody_claims(1, "")
             case Creating():
@@ -169,6 +177,20 @@ class Core(RuleBasedStateMachine):
     def until_the_next_thing_to_do(self) -> None:
         if (soonest := next_time(self.run)) is not None:
             self.now = max(self.now, soonest.due)
+
+    @rule(slot=st.sampled_from([None, 1]), late=st.sampled_from([0.0, 0.0, 130.0]))
+    def it_starts(self, slot: int | None, late: float) -> None:
+        before, taken_at = self.run, self.now - timedelta(seconds=late)
+        decision = self.fact(facts.Started(slot=slot, taken_at=taken_at))
+        in_time = isinstance(before.phase, Scheduled) and self.now >= before.phase.not_before
+        assert isinstance(decision, Change) is (in_time and (slot is None or not late)), "once, in time, in its place"
+
+    @rule(late=st.integers(0, 1))
+    def it_finds_no_place(self, late: int) -> None:
+        before = self.run.phase
+        refusals = before.refusals if isinstance(before, Scheduled) else 0
+        decision = self.fact(facts.NotStarted(refusals=refusals - late, jitter=0.0))
+        assert isinstance(decision, Change) is (isinstance(before, Scheduled) and not late), "one refusal counts once"
 
     @rule(ahead=st.sampled_from([1, 0, 2]), owner=st.sampled_from(["", "call"]))
     def somebody_claims(self, ahead: int, owner: str) -> None:

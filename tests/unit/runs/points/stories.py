@@ -7,6 +7,7 @@ A story returns what it came to: whatever of it depends on no id and no time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from shared.runs.commands.answer import answer
@@ -18,7 +19,7 @@ from shared.runs.commands.submit import submit
 from shared.runs.model.calls import Approval
 from shared.runs.model.facts import Approve
 from shared.runs.model.ids import due_row_of, is_batch_id
-from shared.runs.model.phases import RunStatus
+from shared.runs.model.phases import RunStatus, Scheduled
 from shared.runs.model.run import Run
 from tests.unit.runs.points.world import Process, World
 
@@ -208,6 +209,24 @@ async def callbacks(world: World) -> Any:
     return len(ids), len(bodies), (await outcome_of(world, run_id))["status"]
 
 
+async def a_run_for_later(world: World) -> Any:
+    """A run for later, whose time comes while its owner has as many active runs as there may be."""
+    await world.rig.model.script("later", [DONE])
+    await world.rig.model.script("stuck", [STUCK])
+    hour = timedelta(hours=1)
+    run_id = await start(world, "later", start_at=world.rig.clock.now + hour)
+    other = await start(world, "stuck")
+
+    async def is_put_off() -> bool:
+        phase = (await world.rig.run(run_id)).phase
+        return isinstance(phase, Scheduled) and phase.refusals > 0
+
+    await world.go_on(is_put_off, most=2 * hour.total_seconds())
+    await signal(world, other, cancel)
+    await world.go_on()
+    return [await outcome_of(world, each) for each in (run_id, other)]
+
+
 STORIES = (
     with_tools,
     long_texts,
@@ -217,4 +236,5 @@ STORIES = (
     a_deleted_session,
     a_branch,
     callbacks,
+    a_run_for_later,
 )

@@ -50,6 +50,7 @@ SETTINGS: dict[str, Any] = {
 SETTINGS_OF: dict[str, dict[str, Any]] = {
     # A lease is renewed in real time, so that how often it is differs.
     "long_tools": {"tool_renewal": 0.04},
+    "a_run_for_later": {"max_active_runs": 1},
     "many_at_once": {"sweep_concurrency": 1, "sweep_seconds": 1, "max_active_runs": 20},
 }
 """Settings of a story's own."""

@@ -1,8 +1,9 @@
 """How many runs an owner may have active at once, kept exactly: a run holds one of so many slots.
 
-A slot is taken before anything else of a submit is written and given back when the run ends. It is a row that only
-one can insert, so that racing submits never get more than there are: a count that each of them reads and then adds to
-would let all of them in. What a crash left behind is found by reading the runs again, when no slot seems to be free.
+A slot is taken before anything else of a submit is written, or before a run that was submitted for later begins, and
+given back when the run ends. It is a row that only one can insert, so that racing submits never get more than there
+are: a count that each of them reads and then adds to would let all of them in. What a crash left behind is found by
+reading the runs again, when no slot seems to be free.
 """
 
 from __future__ import annotations
@@ -15,19 +16,17 @@ from datetime import datetime, timedelta
 
 from shared.errors import TooManyActiveRuns
 from shared.runs.concurrency import Races, side_by_side
-from shared.runs.model.phases import WaitingForAnswers
+from shared.runs.model.phases import Scheduled, WaitingForAnswers
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.rules.agenda import next_time
+from shared.runs.rules.starting import COMMIT_WITHIN
 from shared.runs.store.slots import Slot
 from shared.runs.store.tables import Conflict, StoreUnavailable
 from shared.runs.store.unreadable import RowUnreadable
 
-COMMIT_WITHIN = timedelta(minutes=2)
-"""How long after it took its slot a submit may still commit its run."""
-
 ABSENT_FOR = timedelta(minutes=5)
-"""How long a slot is kept for a run that is not there: its submit may yet commit."""
+"""How long a slot is kept for a run that is not there, or has not begun: who took it may yet commit."""
 
 READS = 16
 """How many runs are read side by side."""
@@ -109,10 +108,12 @@ async def _looked_at(ports: Ports, slot: Slot) -> tuple[bool, Run | None]:
 
 def is_stale(slot: Slot, run: Run | None, now: datetime) -> bool:
     """Whether a slot holds nothing any more, by the row of its run (None: there is none)."""
-    if run is None:  # its submit takes the slot first, and may be about to write the run
+    if run is not None and run.request.fingerprint != slot.fingerprint:
+        return True  # that request lost its number
+    if run is None or isinstance(run.phase, Scheduled):  # whoever took it may be about to write the run
         return now - slot.taken_at > ABSENT_FOR
-    # Another fingerprint: that request lost its number. Another slot: it was tried twice and written with the other.
-    return run.terminal or (run.request.fingerprint, run.request.slot) != (slot.fingerprint, slot.number)
+    # Another slot: it was tried twice and written with the other.
+    return run.terminal or run.request.slot != slot.number
 
 
 def seconds_until_next_wake(active: Sequence[Run], now: datetime) -> int:

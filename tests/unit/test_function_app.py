@@ -190,7 +190,7 @@ def test_a_status_imports_no_more_of_the_life_of_a_run_than_it_reads() -> None:
 async def main():
     from shared import wiring
     from tests.parts.memory import MemoryTables
-    wiring.open_tables = lambda given: MemoryTables()
+    wiring.open_tables = lambda *_: MemoryTables()
     run = await call("get_run", {"run_id": "run_" + "0" * 32 + "_1"})
     assert run.status_code == 404, run.body
     unused = ("shared.runs.actions", "shared.runs.batches", "shared.runs.commands", "shared.runs.watching",
@@ -237,7 +237,7 @@ async def main():
     print("health:", *early)
     from shared import wiring
     from tests.parts.memory import MemoryTables
-    wiring.open_tables = lambda given: MemoryTables()
+    wiring.open_tables = lambda *_: MemoryTables()
     run = await call("get_run", {"run_id": "run_" + "0" * 32 + "_1"})
     assert run.status_code == 404, run.body
     assert json.loads(run.body)["code"] == "run_not_found"
@@ -258,7 +258,7 @@ def test_a_first_submit_answers_before_the_provider_s_client_is_imported() -> No
 import threading
 from shared import wiring
 from tests.parts.memory import MemoryTables
-wiring.open_tables = lambda given: MemoryTables()
+wiring.open_tables = lambda *_: MemoryTables()
 begun = []
 class Thread(threading.Thread):
     def start(self):

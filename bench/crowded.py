@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measured_hosts import Line, World
+from bench.programs.dormouse import IN_MEMORY
 from bench.stack import QUICK, Bench, Measured, Program
 
 FEW = 20
@@ -41,8 +42,12 @@ def _ratio(beside: list[float], alone: list[float]) -> str:
     return f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
 
 
-async def crowd(world: World, count: int) -> list[Line]:
-    """Two apps in turns: in one of them another owner has so many runs. Raises ``AssertionError``."""
+async def crowd(world: World, count: int, *, in_memory: bool) -> list[Line]:
+    """Two apps in turns: in one of them another owner has so many runs. Raises ``AssertionError``.
+
+    ``in_memory``: each app keeps its tables itself, and no transactions are counted.
+    """
+    env = {"DORMOUSE_DRIVER": "timer"} | ({IN_MEMORY: "1"} if in_memory else {})
     bench = Bench(
         python=Path(sys.executable),
         sizes=QUICK,
@@ -53,8 +58,8 @@ async def crowd(world: World, count: int) -> list[Line]:
     )
     lines = []
     async with AsyncExitStack() as stack:
-        alone = await stack.enter_async_context(bench.program("crowded", DORMOUSE_DRIVER="timer"))
-        beside = await stack.enter_async_context(bench.program("crowded", DORMOUSE_DRIVER="timer"))
+        alone = await stack.enter_async_context(bench.program("crowded", **env))
+        beside = await stack.enter_async_context(bench.program("crowded", **env))
         for program in (alone, beside):
             await program.do("prepare", FEW)
         begun = time.monotonic()

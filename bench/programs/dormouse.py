@@ -30,12 +30,17 @@ from shared.drivers.sweep import sweep
 from shared.runs.actions.outcome import Outcome
 from shared.runs.commands.adopt import adopt
 from shared.runs.model.phases import Pending
+from shared.runs.store.tables import Tables
 from shared.telemetry.exporting import IMPORT_AFTER_SECONDS
+from tests.parts.memory import MemoryTables
 
 LONG_TEXT = "[script:long]"
 TOOLS = "[script:tools]"
 PENDING = "[script:pending]"
 GAP = 2.0
+
+IN_MEMORY = "BENCH_TABLES_IN_MEMORY"
+"""The variable by which the program keeps its tables itself: for more rows than the emulator can be asked for."""
 
 
 class Clock:
@@ -83,7 +88,9 @@ class Dormouse:
         )
         agents = wiring.build_agents(self.settings, self.clock)
         self.telemetry = wiring.telemetry_of(self.settings, self.clock)
-        tables = wiring.open_tables(self.settings, self.telemetry)
+        tables: Tables = MemoryTables(checks_limits=False)
+        if not os.environ.get(IN_MEMORY):
+            tables = wiring.open_tables(self.settings, self.telemetry)
         self.app = wiring.build(self.settings, agents, tables, self.clock, self.telemetry)
         self.driver = Driver(self.app.ports, Hub(NoHub()), self.app.watching.read_now)
         self.runs: list[str] = []

@@ -36,10 +36,10 @@ from shared.api.native.fields import (
 from shared.api.native.token_shapes import RunToken
 from shared.runs.model.calls import CallState
 from shared.runs.model.calls import ToolCall as CallRecord
-from shared.runs.model.listed import seconds_between
 from shared.runs.model.phases import RunningTools, RunStatus, Scheduled, WaitingForAnswers
 from shared.runs.model.run import Run as RunRecord
 from shared.runs.model.run import Text
+from shared.runs.model.times import seconds_between
 from shared.runs.queries.runs import FullRun
 from shared.runs.queries.runs import Question as QuestionRecord
 from shared.runs.rules.approvals import approval_id

@@ -10,6 +10,7 @@ from shared.runs.model.batch import Batch, BatchStatus, Progress
 from shared.runs.model.ids import parse_run_id
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
+from shared.runs.model.times import seconds_between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +157,6 @@ def batch_summary(batch: Batch) -> BatchSummary:
         metadata=request.metadata,
         retry_of=request.retry_of,
     )
-
-
-def seconds_between(begun: datetime, ended: datetime | None) -> float | None:
-    """Seconds from one to the other; None without an end."""
-    # The clocks of instances differ: whoever ended it may be behind whoever began it.
-    return None if ended is None else max(0.0, round((ended - begun).total_seconds(), 3))
 
 
 def run_summary(run: Run) -> Summary:

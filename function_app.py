@@ -28,6 +28,7 @@ answered_to_page = answered_to_pages(START.origins_allowed)
 RUN = "{run_id:regex(^run_[0-9a-f]{{32}}_[0-9]{{1,8}}$)}"
 CALL = "{call:regex(^[0-9]{{1,4}}[.][0-9]{{1,4}}$)}"
 BATCH = "{batch_id:regex(^batch_[0-9a-f]{{32}}$)}"
+ACTION = "{action:regex(^(wake|release|end)$)}"
 SESSION = "{session_id:regex(^[0-9a-f]{{32}}$)}"
 RESPONSE = "{response_id:regex(^[A-Za-z0-9_-]{{1,128}}$)}"
 MODEL = "{model:regex(^[!-.0-~]{{1,128}}$)}"
@@ -215,6 +216,56 @@ async def get_health_deep(req: Request) -> Response:
 @answered
 async def get_openapi(req: Request) -> Response:
     return native.contract.get_openapi(req, dormouse())
+
+
+@app.route(route="api/ops/overdue", methods=["GET", "HEAD"])
+@answered
+async def list_overdue(req: Request) -> Response:
+    return await native.ops.list_overdue(req, dormouse())
+
+
+@app.route(route="api/ops/quarantined", methods=["GET", "HEAD"])
+@answered
+async def list_quarantined(req: Request) -> Response:
+    return await native.ops.list_quarantined(req, dormouse())
+
+
+@app.route(route="api/ops/intake", methods=["GET", "HEAD"])
+@answered
+async def get_intake(req: Request) -> Response:
+    return await native.ops.get_intake(req, dormouse())
+
+
+@app.route(route="api/ops/intake", methods=["PUT"])
+@answered
+async def set_intake(req: Request) -> Response:
+    return await native.ops.set_intake(req, dormouse())
+
+
+@app.route(route="api/ops/drain", methods=["GET", "HEAD"])
+@answered
+async def get_drain(req: Request) -> Response:
+    return await native.ops.get_drain(req, dormouse())
+
+
+@app.route(route="api/ops/drain", methods=["PUT"])
+@answered
+async def set_drain(req: Request) -> Response:
+    return await native.ops.set_drain(req, dormouse())
+
+
+@app.route(route=f"api/ops/runs/{RUN}/{ACTION}", methods=["POST"])
+@app.durable_client_input(client_name="client")
+@answered
+async def operate_run(req: Request, client: str) -> Response:
+    return await native.ops.operate_run(req, dormouse(), dormouse().driver(client))
+
+
+@app.route(route=f"api/ops/batches/{BATCH}/{ACTION}", methods=["POST"])
+@app.durable_client_input(client_name="client")
+@answered
+async def operate_batch(req: Request, client: str) -> Response:
+    return await native.ops.operate_batch(req, dormouse(), dormouse().driver(client))
 
 
 @app.route(route="api/webhooks/openai", methods=["POST"], auth_level=WEBHOOKS)

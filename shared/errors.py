@@ -39,6 +39,14 @@ class StorageUnavailable(DormouseError):
     status = 503
 
 
+class IntakePaused(DormouseError):
+    """This app takes no new runs at the moment; those that it has go on. Send the same request again later."""
+
+    # Not 429: nothing is wrong with how much this caller asks for.
+    code = "intake_paused"
+    status = 503
+
+
 class EncryptionKeyUnavailable(DormouseError):
     """The key of the stored texts is out of reach. Nothing was lost: send the request again later, with its key."""
 
@@ -118,6 +126,13 @@ class RunNotFound(DormouseError):
     # The same for another owner's run: 403 would confirm that the id exists.
     code = "run_not_found"
     status = 404
+
+
+class RunUnreadable(DormouseError):
+    """This version cannot read the row. Deploy the version that wrote it, or restore the row; then `release` it."""
+
+    code = "run_unreadable"
+    status = 409
 
 
 class RunDeleted(DormouseError):
@@ -397,6 +412,14 @@ class InvalidApiKey(DormouseError):
     """This API key is none of ours. Send one that the operator of this app gave you, as `Authorization: Bearer …`."""
 
     code = "invalid_api_key"
+    status = 401
+
+
+class InvalidOperatorKey(DormouseError):
+    """This is for who runs the app: send the value of DORMOUSE_OPERATOR_KEY in `x-dormouse-operator-key`."""
+
+    # One for a wrong key and for none: to tell them apart would help nobody who has it.
+    code = "invalid_operator_key"
     status = 401
 
 

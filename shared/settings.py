@@ -194,6 +194,13 @@ class Settings(BaseModel):
         description="Signs run tokens; 32 visible ASCII characters or more. Two, with a blank between, to change one "
         "for the other: the first signs, both are taken. Unset: there are none, and no `/api/shared`.",
     )
+    operator_key: str | None = Field(
+        None,
+        alias="DORMOUSE_OPERATOR_KEY",
+        description="Opens `/api/ops` to whoever runs the app; 32 visible ASCII characters or more. Two, with a blank "
+        "between, to change one for the other: both are taken. Unset: there are no such calls, and what they have "
+        "stopped goes on.",
+    )
     max_input_bytes: int = Field(
         1_048_576,
         alias="DORMOUSE_MAX_INPUT_BYTES",
@@ -516,9 +523,9 @@ class Settings(BaseModel):
             raise ValueError("must be origins, e.g. https://app.example.com: no *, no path, and no slash at the end")
         return value
 
-    @field_validator("run_token_secret")
+    @field_validator("run_token_secret", "operator_key")
     @classmethod
-    def _are_token_secrets(cls, value: str | None) -> str | None:
+    def _are_long_secrets(cls, value: str | None) -> str | None:
         secrets = (value or "").split()
         # A shorter key than the digest is long would be the weakest part of HS256 (RFC 7518, section 3.2).
         if any(re.fullmatch(r"[!-~]{32,512}", secret) is None for secret in secrets):
@@ -605,6 +612,11 @@ class Settings(BaseModel):
     def run_token_secrets(self) -> tuple[str, ...]:
         """The secrets that run tokens may be signed with; the first signs. None: there are no run tokens."""
         return tuple((self.run_token_secret or "").split())
+
+    @property
+    def operator_keys(self) -> tuple[str, ...]:
+        """The keys that open the operator's calls. None: there are no such calls."""
+        return tuple((self.operator_key or "").split())
 
     @property
     def secrets_of_clients(self) -> Mapping[str, str]:

@@ -23,13 +23,15 @@ resource authentication 'Microsoft.Web/sites/config@2024-04-01' = {
       requireAuthentication: true
       unauthenticatedClientAction: 'Return401'
       // What is anonymous by design, and what checks something that the platform does not know: the provider's webhook
-      // its signature, `/api/v1` its Bearer keys, `/api/shared` its run tokens. The app answers for each of them; all else it refuses once more.
+      // its signature, `/api/v1` its Bearer keys, `/api/shared` its run tokens, `/api/ops` the operator's key. The app answers for each of them; all
+      // else it refuses once more.
       excludedPaths: [
         '/api/health'
         '/api/webhooks/openai'
         '/api/v1'
         '/api/v1/*'
         '/api/shared/*'
+        '/api/ops/*'
         '/ui'
         '/ui/*' // a page of the app's own origin: it loads before anybody has signed in, and sends its user to do so
       ]

@@ -59,6 +59,12 @@ SECURITY: Json = {
         "scheme": "bearer",
         "description": "For OpenAI clients: a secret of `DORMOUSE_API_KEYS`. The header `api-key` will do as well.",
     },
+    "operatorKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-dormouse-operator-key",
+        "description": "For whoever runs the app: the value of `DORMOUSE_OPERATOR_KEY`.",
+    },
     "runToken": {
         "type": "http",
         "scheme": "bearer",
@@ -192,12 +198,16 @@ def _operation(trigger: Trigger, entry: Operation, shared: Json) -> Json:
     elif 401 not in answers:
         made["responses"]["401"] = {"description": "Refused by the platform itself: there is no key that fits."}
     is_checked_by_app = entry.of_openai or entry.security == RUN_TOKEN
-    made["security"] = [] if trigger.open and not is_checked_by_app else [{name: []} for name in _security(entry)]
+    made["security"] = [] if trigger.open and not is_checked_by_app else [_together(each) for each in _security(entry)]
     return made
 
 
 def _security(entry: Operation) -> tuple[str, ...]:
     return ("apiKey",) if entry.of_openai else entry.security
+
+
+def _together(names: str) -> Json:
+    return {name: [] for name in names.split()}
 
 
 def _parameter(parameter: Parameter) -> Json:
@@ -278,7 +288,7 @@ def _problem(problems: list[type[DormouseError]], *, of_openai: bool) -> Json:
     text = " · ".join(f"`{kind.code}`: {inspect.cleandoc(kind.__doc__ or '')}" for kind in problems)
     status = problems[0].status
     always, sometimes = (("Retry-After",) if status == each else () for each in (429, 503))
-    if problems == [errors.Unauthenticated]:
+    if problems in ([errors.Unauthenticated], [errors.InvalidOperatorKey]):
         # No body is promised: clients that are made of the contract would fail at an empty one, which is usual here.
         text += " That is a problem as any other; the platform's own 401 has no body."
         return {"description": text, "headers": _headers((), ())}

@@ -22,6 +22,7 @@ DURING = {
     "runs/commands/cancel.py": "cancel",
     "runs/commands/delete.py": "delete",
     "runs/commands/leftovers.py": "sweep",
+    "runs/commands/operate.py": "operate",
     "runs/commands/redeliver.py": "redeliver",
     "runs/commands/retries.py": "repeated request",
     "runs/batches/submit.py": "submit batch",

@@ -19,6 +19,7 @@ STORES = {
     "SlotStore": "slots",
     "Tries": "tries",
     "HistoryStore": "history",
+    "ControlStore": "controls",
 }
 """The classes that write rows, and how their owners call them."""
 

@@ -28,6 +28,8 @@ OF_OPENAI = "v1_"
 
 KEY_OR_SIGN_IN = ("functionKey", "appService")
 RUN_TOKEN = ("runToken",)
+BY_OPERATOR = ("functionKey operatorKey", "operatorKey")
+"""With function keys both, else the operator's key alone."""
 
 ActsFor = Literal["user", "anybody", "nobody"]
 """What a call has to do with the user whom it may name: it is for that user; its answer is the same for all, so that
@@ -39,6 +41,7 @@ TAGS: Mapping[str, str] = {
     "about": "What this app is, whether it is well, and this document.",
     "batches": "Many inputs at once, each of which becomes a run.",
     "by run token": "One run or batch, for whoever has a token for it, in a browser too.",
+    "operations": "For whoever runs the app: what is overdue, the intake, the drain. 404 while it has no operator.",
     "runs": "One request to an agent, from submit to a final status.",
     "sessions": "Conversations with an agent: runs that follow one another.",
     "webhooks": "What the model provider calls.",
@@ -46,6 +49,7 @@ TAGS: Mapping[str, str] = {
 """What the operations of a tag have in common."""
 
 IN_PATHS: Mapping[str, tuple[str, str]] = {
+    "action": ("What to do with it.", "wake"),
     "batch_id": ("The batch's `id`.", "batch_0b5f8d1c2e3a4967a1b2c3d4e5f60718"),
     "call": ("The call's `id`: its turn and its place in the turn.", "1.0"),
     "model": ("The agent's name.", "novelist"),
@@ -123,7 +127,9 @@ class Operation:
     """Whether it speaks as OpenAI does: its errors have that shape, and its key is one of `DORMOUSE_API_KEYS`."""
 
     security: tuple[str, ...] = KEY_OR_SIGN_IN
-    """What may open it; one of them is enough. What the platform asks for, it does not where the trigger is open."""
+    """What may open it; one of them is enough, or several together with a blank between. What the platform asks for, it
+    does not where the trigger is open.
+    """
 
     acts_for: ActsFor = "user"
 

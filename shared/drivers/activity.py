@@ -23,13 +23,18 @@ NEWER_SCHEMA_WAIT = timedelta(minutes=10)
 STEP_SECONDS = 60.0
 """After this long a step returns and leaves the rest to the next: it must stay far below `functionTimeout`."""
 EARLY_SECONDS = 1.0
+DRAINED_SECONDS = 30.0
+"""When a wake comes back that found the app draining: after the end of a drain all goes on within that time."""
 
 
 async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
     """Advance it as long as there is something to do at once; where the sweep drives it, then set its due row.
 
-    A row that cannot be read is quarantined. Raises ``StoreUnavailable``.
+    While the app drains nothing is begun, and the due row stays as it is. A row that cannot be read is quarantined.
+    Raises ``StoreUnavailable``.
     """
+    if await ports.controls.is_draining(ports.clock()):
+        return Outcome(None, DRAINED_SECONDS)
     row, left, began = None, None, time.monotonic()
     try:
         while True:
@@ -39,6 +44,8 @@ async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
             outcome = await _once(ports, subject, driver, left)
             left = outcome.run
             if outcome.wake_in != 0 or time.monotonic() - began >= STEP_SECONDS:
+                break
+            if await ports.controls.is_draining(ports.clock()):
                 break
     except RowTooNew as error:
         log.warning("run %s is left to a newer version: %s", subject, error)

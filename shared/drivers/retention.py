@@ -34,7 +34,12 @@ Pages = Callable[[str | None], Awaitable[tuple[Sequence[T], str | None]]]
 
 
 async def retain(ports: Ports, driver: Driver) -> Counter[str]:
-    """One pass: expire idle sessions and old batches, finish deletions, remove old idempotency keys and histories."""
+    """One pass: expire idle sessions and old batches, finish deletions, remove old idempotency keys and histories.
+
+    Nothing of it is begun while the app drains.
+    """
+    if await ports.controls.is_draining(ports.clock()):
+        return Counter()
     return await _Pass(ports, driver).run()
 
 
@@ -131,7 +136,7 @@ class _Pass:
             if place != kept:
                 await self._ports.index.save_cursor(name, place)
                 kept = place
-            if place is None:
+            if place is None or await self._ports.controls.is_draining(self._ports.clock()):
                 return
 
     async def _safely(self, subject: str, work: Coroutine[Any, Any, None], done: Counter[str]) -> None:

@@ -49,9 +49,12 @@ async def sweep(ports: Ports, driver: Driver) -> Counter[str]:
     """Handle what is due, once, within the sweep's own time limit.
 
     Returns the number of rows by what was done with them: ``polled``, ``handed_off``, ``handed_out``, ``overdue``, …
+    While the app drains they stay due.
     """
     # Wakes report it as well, but after the last one only the sweep is left to.
     ports.interruptions.report(ports.clock())
+    if await ports.controls.is_draining(ports.clock()):
+        return Counter()
     turn = _Turn(ports, driver)
     try:
         async with asyncio.timeout(ports.settings.sweep_limit):
@@ -146,6 +149,8 @@ async def _safely(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> st
 
 async def _handle(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str:
     try:
+        if await ports.controls.is_draining(ports.clock()):  # since this sweep, or piece, has begun
+            return "draining"
         if is_driven_by_due_row(ports.settings, row.run_id):
             return await _poll(ports, row, driver, dates)
         return await _check(ports, row, driver, dates)
@@ -207,7 +212,10 @@ async def _check(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> str
     if found is None or found.wake_at is None:
         ended = Outcome(None, None) if found is None else Outcome(found.status, None, to_list=found.to_list)
         return await _set_or_remove_due(ports, row, ended, dates)
-    overdue_at = found.wake_at + timedelta(seconds=ports.settings.overdue)
+    # What a drain has held up is late for that alone: its orchestrator comes back by itself.
+    drained_until = (await ports.controls.drain(now)).since or found.wake_at
+    late_since = drained_until if found.wake_at < drained_until <= now else found.wake_at
+    overdue_at = late_since + timedelta(seconds=ports.settings.overdue)
     if now < overdue_at:
         if found.is_to_start and now < found.wake_at:
             await dates.add(await due_at(ports, row, found.wake_at, found.to_list))

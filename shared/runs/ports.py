@@ -22,6 +22,7 @@ from shared.telemetry.spans import NoTelemetry, Telemetry
 
 if TYPE_CHECKING:
     from shared.runs.store.batches import BatchStore
+    from shared.runs.store.controls import ControlStore
     from shared.runs.store.due import DueStore
     from shared.runs.store.history import HistoryStore
     from shared.runs.store.index import IndexStore
@@ -127,3 +128,10 @@ class Ports:
         from shared.runs.store.batches import BatchStore
 
         return BatchStore(self.tables)
+
+    @cached_property
+    def controls(self) -> ControlStore:
+        """What an operator has stopped."""
+        from shared.runs.store.controls import ControlStore
+
+        return ControlStore(self.tables, is_used=bool(self.settings.operator_keys))

@@ -39,10 +39,12 @@ from tests.acceptance.test_run_tokens import ALL, SECRET, bearer, forged
 from tests.acceptance.test_webhooks import SECRET as WEBHOOK_SECRET
 from tests.parts.contract import contract
 
-OWNED, SAME_FOR_ALL, FOR_CLIENTS, MODELS, BY_TOKEN_RUN, BY_TOKEN_BATCH, OPEN, SIGNED, KEY_ONLY = (
+OWNED, SAME_FOR_ALL, FOR_CLIENTS, MODELS, BY_TOKEN_RUN, BY_TOKEN_BATCH, OPEN, SIGNED, KEY_ONLY, OPERATORS = (
     "of an owner", "the same for all", "of an owner, for OpenAI clients", "the same for all OpenAI clients",
     "by a token for its run", "by a token for its batch", "open", "by a signature", "the same for all with a key",
+    "by the operator's key and a function key",
 )  # fmt: skip
+OPERATOR_KEY = "a-key-of-the-operator-" * 2
 
 DECISIONS: Mapping[str, str] = {
     **dict.fromkeys(("create_run", "list_runs", "get_run", "delete_run", "cancel_run", "answer_run"), OWNED),
@@ -59,6 +61,10 @@ DECISIONS: Mapping[str, str] = {
     **dict.fromkeys(("v1_list_models", "v1_get_model"), MODELS),
     **dict.fromkeys(("shared_get_run", "shared_watch_run", "shared_answer_run", "shared_cancel_run"), BY_TOKEN_RUN),
     "shared_get_batch": BY_TOKEN_BATCH,
+    **dict.fromkeys(
+        ("list_overdue", "list_quarantined", "get_intake", "set_intake", "get_drain", "set_drain"), OPERATORS
+    ),
+    **dict.fromkeys(("operate_run", "operate_batch"), OPERATORS),
 }
 """What lets a caller in, by operation. HEAD is as its GET."""
 
@@ -66,7 +72,8 @@ ANOTHERS, IN = 404, 200
 """What is another's is not there; whoever is let in gets anything but a refusal (`let_in`)."""
 
 BY_KEY = (OWNED, SAME_FOR_ALL, KEY_ONLY)
-WITHOUT_KEY = {**dict.fromkeys((*BY_KEY, FOR_CLIENTS, MODELS, BY_TOKEN_RUN, BY_TOKEN_BATCH, SIGNED), 401), OPEN: IN}
+CLOSED = (*BY_KEY, FOR_CLIENTS, MODELS, BY_TOKEN_RUN, BY_TOKEN_BATCH, SIGNED, OPERATORS)
+WITHOUT_KEY = {**dict.fromkeys(CLOSED, 401), OPEN: IN}
 """Who has nothing that opens anything."""
 FUNCTION = {**WITHOUT_KEY, **dict.fromkeys(BY_KEY, IN)}
 CLIENT = {**WITHOUT_KEY, FOR_CLIENTS: IN, MODELS: IN}
@@ -80,6 +87,9 @@ CALLERS: Mapping[str, Mapping[str, int]] = {
     "Bob": {**FUNCTION, OWNED: ANOTHERS},
     "a key that names no user": {**FUNCTION, OWNED: ANOTHERS},
     "a key that names two users": {**FUNCTION, OWNED: 400, SAME_FOR_ALL: 400},
+    "an operator": {**FUNCTION, OWNED: ANOTHERS, OPERATORS: IN},
+    "an operator without a function key": WITHOUT_KEY,
+    "a wrong operator's key": {**FUNCTION, OWNED: ANOTHERS},
     "a client for Ann": CLIENT,
     "a client for Bob": {**CLIENT, FOR_CLIENTS: ANOTHERS},
     "a client's own key": {**CLIENT, FOR_CLIENTS: ANOTHERS},
@@ -132,6 +142,7 @@ def test_every_operation_of_the_contract_is_decided_as_the_contract_says() -> No
         OWNED: {"functionKey", "appService"},
         SAME_FOR_ALL: {"functionKey", "appService"},
         KEY_ONLY: {"functionKey"},
+        OPERATORS: {"functionKey", "operatorKey"},
         FOR_CLIENTS: {"apiKey"},
         MODELS: {"apiKey"},
         BY_TOKEN_RUN: {"runToken"},
@@ -197,6 +208,9 @@ async def made(api: Api, ann: Caller, host: FunctionsHost, stack: Stack) -> Scen
         "Bob": {**key, **for_user("bob")},
         "a key that names no user": key,
         "a key that names two users": {**key, **for_user("ann,bob")},
+        "an operator": {**key, "x-dormouse-operator-key": OPERATOR_KEY},
+        "an operator without a function key": {"x-dormouse-operator-key": OPERATOR_KEY},
+        "a wrong operator's key": {**key, "x-dormouse-operator-key": OPERATOR_KEY[1:]},
         "a client for Ann": {**PORTAL, **for_user("ann")},
         "a client for Bob": {**PORTAL, **for_user("bob")},
         "a client's own key": bearer(CLIENT_KEYS["ada"]),
@@ -229,6 +243,7 @@ async def scene(own_stack: Callable[..., Stack]) -> AsyncIterator[Scene]:
         DORMOUSE_API_KEYS=API_KEYS,
         DORMOUSE_DELEGATION="1",
         DORMOUSE_RUN_TOKEN_SECRET=SECRET,
+        DORMOUSE_OPERATOR_KEY=OPERATOR_KEY,
         DORMOUSE_EVENTS_SECONDS="0.1",
         OPENAI_WEBHOOK_SECRET=WEBHOOK_SECRET,
     )

@@ -6,6 +6,7 @@ That each answer is as the contract says is what ``Api.call`` holds, here and in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -17,6 +18,9 @@ import aiohttp
 import pytest
 
 from local.openapi.document import described
+from shared.runs.model.ids import parse_run_id
+from shared.runs.store.azure import AzureTables
+from shared.runs.store.tables import Change, Conflict, Kind, Table
 from tests.acceptance.batches import over
 from tests.acceptance.client import Api, Reply
 from tests.acceptance.conftest import CLIENT_KEYS, Stack, Target
@@ -38,9 +42,11 @@ NOBODYS = {
     "response_id": f"resp_{'0' * 32}_1",
     "model": "nobody",
     "call": "9.9",
+    "action": "wake",
 }
 JSON = {"content-type": "application/json"}
 TOKEN_SECRET = "a-secret-of-the-tests-" * 2
+OPERATOR_KEY = "a-key-of-the-operator-" * 2
 ELSEWHERE = {("*", 500)}
 """What only a defect brings."""
 
@@ -353,6 +359,55 @@ async def run_tokens(api: Api, stack: Stack) -> None:
         assert (await api.call(method, address, headers=tokens["runs"])).status == 404
 
 
+async def operators(api: Api, stack: Stack) -> None:
+    """What an operator sees and does, and what is refused of it."""
+    key = {"x-dormouse-operator-key": OPERATOR_KEY}
+    await stack.model.script("long", [{"think": 600.0, "text": "done"}])
+    run_id = await api.start("[script:long]", agent="workshop")
+    batch = await api.call("POST", "/api/batches", json={"agent": "workshop", "items": [{"input": "[script:long]"}]})
+    for name in ("overdue", "quarantined"):
+        assert (await api.call("GET", f"/api/ops/{name}", headers=key)).status == 200
+        assert (await api.call("GET", f"/api/ops/{name}?limit=0", headers=key)).status == 400
+        assert (await api.call("GET", f"/api/ops/{name}")).status == 401
+    for name, body in (("intake", {"paused": False}), ("drain", {"draining": False})):
+        path = f"/api/ops/{name}"
+        assert (await api.call("GET", path, headers=key)).status == 200
+        assert (await api.call("GET", path)).status == 401
+        for more, status in (
+            ({"json": body, "headers": key}, 200),
+            ({"json": body}, 401),
+            ({"json": {}, "headers": key}, 400),
+            ({"data": b" " * 70_000, "headers": key | JSON}, 413),
+            ({"data": b"{}", "headers": key | {"content-type": "text/plain"}}, 415),
+        ):
+            assert (await api.call("PUT", path, **more)).status == status, more  # type: ignore[arg-type]
+    for one, kind in ((run_id, "runs"), (batch["id"], "batches")):
+        path, nobodys = f"/api/ops/{kind}/{one}", NOBODYS["run_id" if kind == "runs" else "batch_id"]
+        assert (await api.call("POST", f"{path}/wake")).status == 401
+        assert (await api.call("POST", f"/api/ops/{kind}/{nobodys}/wake", headers=key)).status == 404
+        for action in ("wake", "release"):
+            assert (await api.call("POST", f"{path}/{action}", headers=key)).status == 200
+        await spoil(stack, one)
+        assert (await api.call("POST", f"{path}/end", headers=key)).status == 409
+
+
+async def spoil(stack: Stack, subject: str) -> None:
+    """Write into the row of a run or batch what no version can read."""
+    parsed = parse_run_id(subject)
+    table, partition = (Table.BATCHES, subject) if parsed is None else (Table.RUNS, parsed[0])
+    tables = AzureTables.from_connection_string(stack.azurite.connection_string, stack.prefix)
+    try:
+        while True:
+            row = await tables.get(table, partition, "batch" if parsed is None else f"run:{parsed[1]:08}")
+            assert row is not None
+            change = Change(kind=Kind.MERGE, key=row.key, values={"phase": '{"is":"Confused"}'}, etag=row.etag)
+            with contextlib.suppress(Conflict):
+                await tables.commit(table, partition, [change])
+                return
+    finally:
+        await tables.close()
+
+
 async def retried_batches(api: Api, stack: Stack) -> None:
     """The failed items of a batch once more, and what is refused about that."""
     await stack.model.script("bad", [{"think": 0, "status": "failed", "error": {"code": "invalid_prompt"}}])
@@ -451,6 +506,10 @@ async def slow_bodies(api: Api) -> None:
     run_id = await api.start("Hello.", agent="workshop")
     batch = await api.call("POST", "/api/batches", json={"items": [{"input": 1}]})
     token = await api.call("POST", f"/api/runs/{run_id}/tokens", json={"rights": ["answer"]})
+    operator = {"x-dormouse-operator-key": OPERATOR_KEY}
+    for name in ("intake", "drain"):
+        reply = await api.call("PUT", f"/api/ops/{name}", data=without_end(), headers=JSON | operator)
+        assert reply.status == 408
     for path, headers in (
         (f"/api/runs/{run_id}/tokens", JSON),
         (f"/api/batches/{batch['id']}/tokens", JSON),
@@ -529,8 +588,12 @@ async def test_every_answer_that_the_contract_promises_is_given(own_stack: Calla
     shared = own_stack("timer", DORMOUSE_RUN_TOKEN_SECRET=TOKEN_SECRET)
     async with WithHead((await asyncio.to_thread(shared.host)).url) as api:
         await run_tokens(api, shared)
+    operated = own_stack("timer", DORMOUSE_OPERATOR_KEY=OPERATOR_KEY)
+    async with WithHead((await asyncio.to_thread(operated.host)).url) as api:
+        await operators(api, operated)
+    keys = {"DORMOUSE_RUN_TOKEN_SECRET": TOKEN_SECRET, "DORMOUSE_OPERATOR_KEY": OPERATOR_KEY}
     hurried = {"DORMOUSE_BODY_SECONDS": "0.2", "DORMOUSE_MAX_VIEWERS": "1", "OPENAI_WEBHOOK_SECRET": SECRET}
-    busy = own_stack("timer", DORMOUSE_RUN_TOKEN_SECRET=TOKEN_SECRET, **hurried)
+    busy = own_stack("timer", **keys, **hurried)
     async with WithHead((await asyncio.to_thread(busy.host)).url) as api:
         await slow_bodies(api)
         await viewers(api, busy)

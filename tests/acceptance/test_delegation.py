@@ -35,8 +35,8 @@ OF_OWNERS = {
 }
 """Parameters of addresses that name what has an owner, and what is said of another's."""
 
-PARTS = {"call": "1.0"}
-"""Parameters that name a part of it."""
+PARTS = {"call": "1.0", "action": "wake"}
+"""Parameters that name a part of it, or what is to be done with it."""
 
 BODIES: Mapping[str, Callable[[Mapping[str, str]], object]] = {
     "answer_run": lambda ids: {"answers": {ids["approval"]: {"approve": True}}},
@@ -197,6 +197,7 @@ async def test_no_call_for_one_user_reaches_anything_of_another(scene: Callable[
             DORMOUSE_CALLBACK_SECRET=CALLBACK_SECRET,
             DORMOUSE_CALLBACK_ALLOW="127.0.0.1",
             DORMOUSE_RUN_TOKEN_SECRET="a-secret-of-the-tests-" * 2,
+            DORMOUSE_OPERATOR_KEY="a-key-of-the-operator-" * 2,
         )
         ann = Caller(api, "ann")
         things = await things_of(ann, receiver)

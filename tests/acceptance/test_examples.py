@@ -12,14 +12,17 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from local.openapi.examples import FILE
+from shared.runs.store.azure import AzureTables
+from shared.runs.store.due import DueStore
 from tests.acceptance.client import Api, Reply
 from tests.acceptance.conftest import CLIENT_KEYS, Stack
+from tests.acceptance.test_contract import OPERATOR_KEY, spoil
 from tests.parts.receiver import SECRET, Receiver
 from tests.parts.waiting import eventually
 
@@ -188,6 +191,32 @@ async def about(to: Recorder) -> None:
     to.add("get_openapi", 200, "shortened", shortened)
 
 
+async def operated(to: Recorder, stack: Stack) -> None:
+    """What an operator sees: a run that sweeps have found overdue, and one that could not be read."""
+    key, runs = {"x-dormouse-operator-key": OPERATOR_KEY}, [await to.api.start("A story.") for _ in range(2)]
+    tables = AzureTables.from_connection_string(stack.azurite.connection_string, stack.prefix)
+    due, now = DueStore(tables), datetime.now(UTC)
+    overdue, aside = [await due.get(run) for run in runs]
+    assert overdue is not None
+    assert aside is not None
+    assert await due.set_due(overdue, now + timedelta(seconds=30), now, overdue_sweeps=3)
+    await spoil(stack, runs[1])
+    await due.quarantine(aside, "KeyError in Run.phase", now)  # unless its wake was faster
+    await tables.close()
+    await to.keep("list_overdue", 200, "a page", "GET", "/api/ops/overdue", headers=key)
+    await to.keep("list_quarantined", 200, "a page", "GET", "/api/ops/quarantined", headers=key)
+    await to.keep("get_intake", 200, "open", "GET", "/api/ops/intake", headers=key)
+    paused = {"paused": True, "reason": "The model provider is down.", "retry_after_seconds": 120}
+    await to.keep("set_intake", 200, "paused", "PUT", "/api/ops/intake", json=paused, headers=key)
+    await to.keep("set_drain", 200, "begun", "PUT", "/api/ops/drain", json={"draining": True}, headers=key)
+    await to.keep("get_drain", 200, "under way", "GET", "/api/ops/drain", headers=key)
+    path = f"/api/ops/runs/{runs[0]}"
+    await to.keep("operate_run", 200, "released", "POST", f"{path}/release", headers=key)
+    await to.keep("operate_run", 200, "ended", "POST", f"{path}/end", headers=key)
+    batch = (await to.api.call("GET", "/api/batches?limit=1"))["data"][0]["id"]
+    await to.keep("operate_batch", 200, "over", "POST", f"/api/ops/batches/{batch}/wake", headers=key)
+
+
 def in_quiet(recorded: Any, address: str) -> Examples:
     """The examples with ids, times and addresses that say nothing of the machine they were made on."""
     text = json.dumps(recorded, ensure_ascii=False).replace(address, ADDRESS)
@@ -236,6 +265,7 @@ async def test_the_examples_are_what_the_app_answers(own_stack: Callable[..., St
         DORMOUSE_CALLBACK_ALLOW="127.0.0.1",
         DORMOUSE_CALLBACK_SECRET=SECRET,
         DORMOUSE_RUN_TOKEN_SECRET="a-secret-of-the-tests-" * 2,
+        DORMOUSE_OPERATOR_KEY=OPERATOR_KEY,
     )
     async with Api((await asyncio.to_thread(stack.host)).url) as api:
         to = Recorder(api)
@@ -244,6 +274,7 @@ async def test_the_examples_are_what_the_app_answers(own_stack: Callable[..., St
         await by_run_token(to)
         await openai_clients(to)
         await about(to)
+        await operated(to, stack)
     unwell = await asyncio.to_thread(lambda: stack.host(OPENAI_BASE_URL="http://127.0.0.1:1/v1"))
     async with Api(unwell.url) as to.api:
         await to.keep("get_health_deep", 503, "unwell", "GET", "/api/health/deep")

@@ -27,7 +27,7 @@ from local.prove.counts import count
 from local.prove.tested import HOSTILE
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import CLIENT_KEYS, Stack
-from tests.acceptance.test_contract import NOBODYS, TOKEN_SECRET
+from tests.acceptance.test_contract import NOBODYS, OPERATOR_KEY, TOKEN_SECRET
 from tests.acceptance.test_webhooks import SECRET
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="costs are read from /proc")
@@ -132,6 +132,10 @@ IDS = (
 )
 
 
+OPERATOR = {"x-dormouse-operator-key": OPERATOR_KEY}
+"""Opens what else would be refused unread; nobody but the operator's calls looks at it."""
+
+
 def addresses() -> Iterator[tuple[str, str, str]]:
     """Each operation once: its name, method and the address of what is not there."""
     for name, trigger in sorted(triggers().items()):
@@ -142,12 +146,12 @@ def requests() -> Iterator[tuple[str, str, str, Mapping[str, str], bytes | None]
     """Every hostile request: what it is, method, path with query, headers and body."""
     bomb, operations = gzip.compress(b" " * 50_000_000), described()
     for name, method, path in addresses():
-        key = {"Authorization": f"Bearer {CLIENT_KEYS['ada']}"} if operations[name].of_openai else {}
-        if method == "POST":
+        key = {"Authorization": f"Bearer {CLIENT_KEYS['ada']}"} if operations[name].of_openai else OPERATOR
+        if method in ("POST", "PUT"):
             for what, body in BODIES.items():
                 yield f"{name}: {what}", method, path, {**key, **JSON}, body
         for what, headers in HEADERS.items():
-            body = {"POST": bomb if what == "a bomb" else b'{"nothing": 1}'}.get(method)
+            body = (bomb if what == "a bomb" else b'{"nothing": 1}') if method in ("POST", "PUT") else None
             yield f"{name}: {what}", method, path, {**key, **JSON, **headers}, body
         if method == "GET":
             for query in QUERIES:
@@ -204,7 +208,8 @@ def rows(stack: Stack) -> set[tuple[str, str, str]]:
 
 
 async def test_no_answer_costs_much_none_is_a_defect_and_no_row_is_left(own_stack: Callable[..., Stack]) -> None:
-    stack = own_stack("timer", DORMOUSE_RUN_TOKEN_SECRET=TOKEN_SECRET, OPENAI_WEBHOOK_SECRET=SECRET)
+    secrets = {"DORMOUSE_RUN_TOKEN_SECRET": TOKEN_SECRET, "DORMOUSE_OPERATOR_KEY": OPERATOR_KEY}
+    stack = own_stack("timer", OPENAI_WEBHOOK_SECRET=SECRET, **secrets)
     host = await asyncio.to_thread(stack.host)
     assert host.pid is not None
     costs = Costs(host.pid)

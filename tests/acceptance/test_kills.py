@@ -20,6 +20,7 @@ from local.prove.points import OUTCOMES, Death, note
 from shared.runs.store.azure import AzureTables
 from tests.acceptance.calling import CLIENT_KEY
 from tests.acceptance.calling_faults import SLOTS
+from tests.acceptance.calling_operators import OPERATOR_KEY
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import Stack
 from tests.acceptance.killed_hosts import KilledHosts
@@ -53,6 +54,7 @@ SETTINGS = {
     "DORMOUSE_DELEGATION": "1",
     "DORMOUSE_API_KEYS": f"ada+delegate:{CLIENT_KEY}",
     "DORMOUSE_API_WAIT_SECONDS": "1",
+    "DORMOUSE_OPERATOR_KEY": OPERATOR_KEY,
     "DORMOUSE_MAX_ACTIVE_RUNS": str(SLOTS),
 }
 """What is held stays held until the kill; a minute later every claim and lease is over."""

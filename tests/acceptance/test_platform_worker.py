@@ -32,7 +32,7 @@ from local.stack.setup import ensure_environment, find_python
 from tests.acceptance.client import Api
 from tests.acceptance.conftest import CLIENT_KEYS, Stack, new_stack
 from tests.acceptance.eventsource import Watcher
-from tests.acceptance.test_contract import NOBODYS, TOKEN_SECRET
+from tests.acceptance.test_contract import NOBODYS, OPERATOR_KEY, TOKEN_SECRET
 from tests.contract.host.stage import HOST_JSON, KEYS
 from tests.contract.host.test_host_http import DEVIATIONS, EXCHANGES, exchange, spelled_out, unshortened
 from tests.parts.waiting import eventually
@@ -90,6 +90,7 @@ def pair(
     env = {
         "DORMOUSE_PUBLIC_BASE_URL": "https://app.example.net",
         "DORMOUSE_RUN_TOKEN_SECRET": TOKEN_SECRET,
+        "DORMOUSE_OPERATOR_KEY": OPERATOR_KEY,
         "DORMOUSE_ALLOWED_ORIGINS": "https://pages.example.net",
     }
     with contextlib.ExitStack() as stack:
@@ -301,11 +302,12 @@ async def test_every_route_answers_the_same_in_both(pair: Pair, run: dict[str, A
         "response_id": response["id"],
         "model": "bench",
         "call": "1.0",
+        "action": "wake",
     }
     statuses: dict[str, set[int]] = {}
     for name, trigger in triggers().items():
         token = tokens["batches" if "batch" in name else "runs"] if name.startswith("shared_") else CLIENT_KEYS["ada"]
-        keys = {"Authorization": f"Bearer {token}"}
+        keys = {"Authorization": f"Bearer {token}", "x-dormouse-operator-key": OPERATOR_KEY}
         for ids in (there, NOBODYS):
             path = re.sub(r"\{(\w+)\}", lambda match, ids=ids: ids[match[1]], trigger.path)  # type: ignore[misc]
             for method in ANY_METHOD:

@@ -189,6 +189,7 @@ async def test_a_token_opens_its_own_run_or_batch_and_nothing_else_anywhere(
         "response_id": run.replace("run_", "resp_"),
         "model": "workshop",
         "call": "1.0",
+        "action": "end",
     }
     every = addresses(**values)
     assert {name for name, _, _ in every} == triggers().keys()

@@ -127,7 +127,7 @@ async def test_whatever_is_sent_the_answer_is_one_that_the_contract_has(
 ) -> None:
     stack = own_stack("durable", DORMOUSE_DELEGATION="1")  # else it were 403 wherever it names a user
     host = await asyncio.to_thread(stack.host)
-    await schemathesis(host.url, "--exclude-operation-id", "create_batch", "--exclude-path-regex", "^/api/v1/")
+    await schemathesis(host.url, "--exclude-operation-id", "create_batch", "--exclude-path-regex", "^/api/(v1|ops)/")
 
 
 async def test_so_it_is_for_batches_in_which_a_bad_item_fails_alone(
@@ -196,6 +196,15 @@ async def test_so_it_is_whatever_is_done_next_to_what_was_made(
     followed = re.search(r"API Links: +(\d+) covered", said)
     assert followed is not None
     assert int(followed[1]) >= least, said
+
+
+async def test_so_it_is_for_operators(own_stack: Callable[..., Stack], schemathesis: Schemathesis) -> None:
+    key = "a-key-of-the-operator-" * 2
+    host = await asyncio.to_thread(own_stack("durable", DORMOUSE_OPERATOR_KEY=key).host)
+    async with Api(host.url) as api:
+        run_id = await api.start("Hello.")
+    only = ["--include-path-regex", "^/api/ops/", "--header", f"x-dormouse-operator-key: {key}"]
+    await schemathesis(host.url, *only, run_id=run_id)
 
 
 async def test_so_it_is_for_a_webhook_that_is_set_up(

@@ -27,6 +27,7 @@ from tests.parts.receiver import Receiver
 
 FUNCTION_KEY = "function-key-0123456789-of-these-tests"
 TOKEN_SECRET = "token-secret-0123456789-of-these-tests"
+OPERATOR_KEY = "operator-key-0123456789-of-these-tests"
 MARK = "hedgehog"
 """Every planted text has this word in it."""
 
@@ -98,6 +99,7 @@ async def scene(own_stack: Callable[..., Stack], driver: str) -> AsyncIterator[S
             DORMOUSE_CALLBACK_SECRET=CALLBACK_SECRET,
             DORMOUSE_CALLBACK_ALLOW="127.0.0.1",
             DORMOUSE_RUN_TOKEN_SECRET=TOKEN_SECRET,
+            DORMOUSE_OPERATOR_KEY=OPERATOR_KEY,
             DORMOUSE_DELEGATION="1",
             **{DEBUG_VARIABLE: "1"},
         )
@@ -107,6 +109,7 @@ async def scene(own_stack: Callable[..., Stack], driver: str) -> AsyncIterator[S
             "a text": MARK,
             "function key": FUNCTION_KEY,
             "token secret": TOKEN_SECRET,
+            "operator's key": OPERATOR_KEY,
             "callback secret": CALLBACK_SECRET.removeprefix("whsec_"),
             "webhook secret": WEBHOOK_SECRET.removeprefix("whsec_"),
             "key of the model": stack.account,

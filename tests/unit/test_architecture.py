@@ -16,8 +16,8 @@ from local import ROOT
 MAX_LINES = 400
 LONGER = {
     "shared/settings.py": 750,
-    "shared/errors.py": 500,
-    "function_app.py": 450,
+    "shared/errors.py": 550,
+    "function_app.py": 500,
     "clients/python/src/dormouse_client/contract.py": 2_000,
 }
 """Files that are over it, and how far. Settings, errors and triggers are tables, a few lines an entry, and stay in one
@@ -198,7 +198,7 @@ def test_some_things_have_one_importer() -> None:
 
 def test_the_face_reads_by_queries_and_writes_by_commands() -> None:
     for file in sources("shared/api"):
-        stores = re.findall(r"\bports\.(?:runs|due|index|slots|batches)\b", file.read_text("utf-8"))
+        stores = re.findall(r"\bports\.(?:runs|due|index|slots|batches|controls)\b", file.read_text("utf-8"))
         assert stores == [], name_of(file)
 
 

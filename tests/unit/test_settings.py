@@ -125,6 +125,8 @@ def test_only_the_names_of_settings_are_read() -> None:
             "@Microsoft.KeyVault(SecretUri=https://s3cret.vault.azure.net/secrets/tokens)",
             "a reference that leads nowhere",
         ),
+        ("DORMOUSE_OPERATOR_KEY", f"s3cret{'x' * 25}", "32 to 512 visible ASCII characters"),
+        ("DORMOUSE_OPERATOR_KEY", f"{'x' * 32} {'x' * 32}", "two different ones"),
         ("DORMOUSE_ALLOWED_ORIGINS", "*", "no *"),
         ("DORMOUSE_ALLOWED_ORIGINS", "https://*.s3cret.example", "no *"),
         ("DORMOUSE_ALLOWED_ORIGINS", "https://s3cret.example/", "no slash at the end"),
@@ -151,6 +153,8 @@ def test_run_tokens_may_have_two_secrets_while_one_is_changed_for_the_other() ->
     old, new = "o" * 32, "n" * 512
     assert load({"DORMOUSE_RUN_TOKEN_SECRET": f" {new}  {old} "}).run_token_secrets == (new, old)
     assert load({}).run_token_secrets == ()
+    assert load({"DORMOUSE_OPERATOR_KEY": f" {new}  {old} "}).operator_keys == (new, old)
+    assert load({}).operator_keys == ()
 
 
 def test_origins_are_compared_as_browsers_send_them() -> None:

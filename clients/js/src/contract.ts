@@ -308,6 +308,30 @@ export interface Delivery {
   next_attempt_at: string | null;
 }
 
+/** Whether the app begins anything, and what is still at work. */
+export interface Drain {
+  /** Whether an operator wants nothing to begin. */
+  draining: boolean;
+  /** When this was last changed; null when it never was. */
+  since: string | null;
+  /** Whether nothing is at work any more: some seconds after the last claim or lease, when every instance obeys. */
+  drained: boolean;
+  /** How many runs have a claim or a lease that has not run out: a request that starts a response, or tools. */
+  at_work: number;
+  /** These runs, up to 100. */
+  runs: Array<string>;
+  /** How many were looked at for that, 1,000 at most. */
+  looked_at: number;
+  /** Whether these were all there are; `drained` is never true otherwise. */
+  complete: boolean;
+}
+
+/** Whether the app begins anything. */
+export interface DrainBody {
+  /** True: what is under way ends, and nothing else begins. False: all goes on. */
+  draining: boolean;
+}
+
 /** What is wrong with one field. */
 export interface FieldProblem {
   /** Where in the body, with dots. */
@@ -368,6 +392,30 @@ export interface InputMessage {
   role: string;
   /** Text, or the parts that the caller sent. */
   content: string | Array<Record<string, unknown>> | null;
+}
+
+/** Whether new runs and batches are taken. */
+export interface Intake {
+  /** Whether an operator has paused it. */
+  paused: boolean;
+  /** What callers are told besides; null when they are told nothing. */
+  reason: string | null;
+  /** When callers are told to try again. */
+  retry_after_seconds: number;
+  /** When this was last changed; null when it never was. */
+  since: string | null;
+  /** Whether the app drains: then nothing is taken either. */
+  draining: boolean;
+}
+
+/** Whether new runs and batches are taken. */
+export interface IntakeBody {
+  /** True: every new run and batch is 503 `intake_paused`. False: they are taken again. */
+  paused: boolean;
+  /** What callers are told besides, on one line. */
+  reason?: string | null | undefined;
+  /** When callers are told to try again. Default: `60`. */
+  retry_after_seconds?: number | undefined;
 }
 
 /** One of the `items`; `id` is the caller's own. */
@@ -1054,6 +1102,38 @@ export interface Wake {
   waiting_for: string;
   /** The same, in a sentence for people. */
   waiting_text: string;
+}
+
+/** A page of them. */
+export interface WatchedList {
+  /** The page. */
+  data: Array<WatchedRow>;
+  /** The `cursor` of the next page; not there on the last. */
+  next_cursor?: string | undefined;
+  /** How many runs, batches and deletions somebody must still come back to; counted up to 1,000. */
+  watched: number;
+}
+
+/** Something that somebody must still come back to. */
+export interface WatchedRow {
+  /** The id of the run or batch; of a deletion `session_` and the id of the session. */
+  id: string;
+  /** What it is. A deletion is that of a session. */
+  kind: "run" | "batch" | "deletion";
+  /** Its status; null for a deletion, and where it cannot be read or is not there. */
+  status: string | null;
+  /** Its agent; null where that is not known. */
+  agent: string | null;
+  /** Whether this version can read it, and has the key to do so. */
+  readable: boolean;
+  /** When it is to be woken by its own row; null when never, or when that cannot be read. */
+  wake_at: string | null;
+  /** When the sweep looks at it; null when it has no due row, so that no sweep ever does. */
+  due_at: string | null;
+  /** How many sweeps in a row have found it overdue. */
+  overdue_sweeps: number;
+  /** Why it was put aside; null when it was not. */
+  quarantined: string | null;
 }
 
 /** The text of a run that is watched, and what goes with it in this turn: it takes the place of what was shown. */

@@ -102,6 +102,7 @@ class Retried(StrEnum):
         errors.InvalidIdempotencyKey,
         errors.IdempotencyKeyReused,
         errors.BatchDeleted,
+        errors.IntakePaused,
     ),
 )
 async def create_batch(request: Request, app: App, driver: Driver) -> Response:
@@ -232,6 +233,7 @@ async def cancel_batch(request: Request, app: App, driver: Driver) -> Response:
         errors.InvalidIdempotencyKey,
         errors.IdempotencyKeyReused,
         errors.BatchDeleted,
+        errors.IntakePaused,
     ),
 )
 async def retry_batch(request: Request, app: App, driver: Driver) -> Response:

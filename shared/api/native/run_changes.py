@@ -66,6 +66,7 @@ SUBMITTED_AND_FINAL = Answer(
         errors.RunDeleted,
         errors.IdempotencyKeyReused,
         errors.TooManyActiveRuns,
+        errors.IntakePaused,
     ),
 )
 async def create_run(request: Request, app: App, driver: Driver) -> Response:

@@ -52,6 +52,7 @@ START_PROBLEMS = (
     errors.RunDeleted,
     errors.TooManyActiveRuns,
     errors.TooManyViewers,
+    errors.IntakePaused,
     ResponseNotFound,
     StillRunning,
 )

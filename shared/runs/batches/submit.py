@@ -16,6 +16,7 @@ from shared.errors import BatchDeleted, DormouseError
 from shared.runs.commands.checks import check_callback, check_new_session
 from shared.runs.commands.keys import known_key, new_key
 from shared.runs.commands.leftovers import is_unchanged
+from shared.runs.commands.operate import check_intake
 from shared.runs.commands.submission import AssignedIds, Submission
 from shared.runs.concurrency import Races
 from shared.runs.listing import is_shown, shown
@@ -100,8 +101,8 @@ class BatchSubmitted:
 async def submit_batch(ports: Ports, wanted: BatchSubmission) -> BatchSubmitted:
     """Write the batch. A bad item is written as one that has failed. The caller starts the driver afterwards.
 
-    Raises ``IdempotencyKeyReused``, ``BatchDeleted``, what is wrong with the batch's own agent, model, limits and
-    address for its callback, and ``StoreUnavailable`` at any point.
+    Raises ``IntakePaused``, ``IdempotencyKeyReused``, ``BatchDeleted``, what is wrong with the batch's own agent,
+    model, limits and address for its callback, and ``StoreUnavailable`` at any point.
     """
 
     async def put(batch: str) -> tuple[int, ...]:
@@ -138,6 +139,7 @@ async def _try(ports: Ports, wanted: BatchOptions, total: int, put: PutItems) ->
     # Before the checks: what this version would refuse today was accepted then.
     if record is not None and (there := await ports.batches.load(batch_id(record.session_id))) is not None:
         return _again(there)
+    await check_intake(ports)
     check_new_session(
         ports, wanted.defaults
     )  # what is wrong with all items refuses the batch, instead of failing each of them

@@ -33,6 +33,7 @@ from shared.runs.commands.new_run import (
     with_texts,
 )
 from shared.runs.commands.open_calls import Continuation, continuation
+from shared.runs.commands.operate import check_intake
 from shared.runs.commands.submission import Submission, Submitted
 from shared.runs.commit import bytes_of, give_slot_back
 from shared.runs.concurrency import Races, both
@@ -62,9 +63,9 @@ async def submit(ports: Ports, wanted: Submission) -> Submitted:
     Before anything is written it raises ``UnknownAgent``, ``SessionNotFound``, ``PreviousResponseNotFound``,
     ``ConversationTooLong``, ``ToolOutputsMissing``, ``NoSuchToolCall``,
     ``AgentMismatch``, ``ModelNotAllowed``, ``InvalidRequest``, ``StartAtInSession``, ``CallbacksDisabled``,
-    ``TooManyActiveRuns`` or ``IdempotencyKeyReused``. ``SessionBusy``: another run of the session is active, or took
-    the number; nothing of this request is left then. ``RunDeleted``: the key's run is. ``TooManyRaces``, and
-    ``StoreUnavailable`` at any point.
+    ``TooManyActiveRuns``, ``IntakePaused`` or ``IdempotencyKeyReused``. ``SessionBusy``: another run of the session
+    is active, or took the number; nothing of this request is left then. ``RunDeleted``: the key's run is.
+    ``TooManyRaces``, and ``StoreUnavailable`` at any point.
     """
     races = Races(f"submit to {wanted.session_id or 'a new session'}")
     with execution(ports.clock):
@@ -83,6 +84,8 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
     if record is not None and not is_first and (again := await _again(ports, record)) is not None:
         return again
     check_start(ports, wanted)
+    if wanted.assigned is None:  # a batch that was taken goes on
+        await check_intake(ports)
     await _check_session(ports, wanted, session, is_new=record is None)
     point = await branch_point(ports, wanted, session, record)
     if (goes_on := await continuation(ports, wanted, session, point)) is None:
@@ -180,11 +183,13 @@ async def _again(ports: Ports, record: KeyRecord) -> Submitted | None:
     return await _begun(ports, stored, None)  # announced by who committed it, and due until it has ended
 
 
-def _creator(ports: Ports, run: Run) -> Agent | None:
+async def _creator(ports: Ports, run: Run) -> Agent | None:
     """The agent whose first create the submit makes; None where that is left to a wake."""
     agent = ports.agents.get(run.request.agent)
     # Without background mode the answer comes within the call, in minutes perhaps: no caller of ours waits so long.
     if agent is None or not agent.background or not isinstance(run.phase, Creating):
+        return None
+    if await ports.controls.is_draining(ports.clock()):
         return None
     # Nobody waits for the submit of a batch's item.
     return agent if run.request.batch_id is not None or ports.can_create() else None
@@ -195,7 +200,7 @@ async def _with_first_claim(ports: Ports, run: Run, given: str) -> tuple[Run, cr
 
     The run alone where the first create is left to a wake.
     """
-    agent = _creator(ports, run)
+    agent = await _creator(ports, run)
     if agent is None:
         return run, None
     try:
@@ -217,7 +222,7 @@ async def _begun(
 ) -> Submitted:
     """Make the first create. Whatever becomes of it: the run is written, so the answer is 202 and its wakes go on."""
     run = stored.value
-    agent = _creator(ports, run)
+    agent = await _creator(ports, run)
     if agent is not None:
         try:
             # Only the call whose own claim was written sends: another with the same key has another nonce.

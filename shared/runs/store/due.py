@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 
 from shared.runs.model.ids import is_batch_id, parse_run_id, session_of_due_row
 from shared.runs.store.rows import moment_of, seconds_of
-from shared.runs.store.tables import Change, Conflict, Kind, Row, Table, Tables, Value
+from shared.runs.store.tables import Change, Condition, Conflict, Kind, Row, Table, Tables, Value
 
 AHEAD = timedelta(seconds=60)
 """When a sweep looks at what was announced, if no wake has dated it by then."""
@@ -30,6 +30,9 @@ PAGE = 1_000
 """Rows of one page of a query, at most. What is due beyond is read by partition, side by side."""
 
 PARTITIONS = "0123456789abcdef"
+Place = tuple[float, str]
+"""Where a row stands in an order of rows: a number, and its id."""
+
 RACES = 5
 MAX_COUNTED = 1_000
 """Rows that a count counts: as many as one page of a query has."""
@@ -186,6 +189,26 @@ class DueStore:
                     found[:] = _oldest(found, limit)
 
         await asyncio.gather(*(read(each) for each in PARTITIONS if each >= last.partition))
+
+    async def first(
+        self,
+        any_of: Sequence[Sequence[Condition]],
+        order: Callable[[DueRow], Place],
+        after: Place | None,
+        limit: int,
+    ) -> list[DueRow]:
+        """The first ``limit`` rows after that place, by that order, for which one of the alternatives holds."""
+        # The service sorts by keys alone: which ones are the first is known when all were read, a page at a time.
+        found: list[DueRow] = []
+        place: str | None = None
+        while True:
+            page = await self._tables.page(Table.DUE, any_of=any_of, place=place, size=PAGE)
+            rows = [_due_row(row) for row in page.rows]
+            found += [row for row in rows if after is None or order(row) > after]
+            if (place := page.place) is None:
+                return heapq.nsmallest(limit, found, key=order)
+            if len(found) > PAGE + limit:  # no more than so many are held
+                found = heapq.nsmallest(limit, found, key=order)
 
     async def handed(self, to: str, partition: str, first: str, last: str) -> list[DueRow]:
         """The rows of a partition, from the first to the last, that were handed out to that orchestration, and since

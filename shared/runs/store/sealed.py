@@ -38,7 +38,12 @@ FIELDS: Mapping[Table, Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "item": ("data",),
             "part": tuple(f"b{index:02}" for index in range(12)),
         },
-        Table.INDEX: {"owner": ("summary",), "batches": ("summary",), "sealing": ("secret",)},
+        Table.INDEX: {
+            "owner": ("summary",),
+            "batches": ("summary",),
+            "controls": ("reason",),
+            "sealing": ("secret",),
+        },
         Table.BATCHES: {
             "batch": ("request", "progress"),
             "item": ("id", "asked", "error_message"),

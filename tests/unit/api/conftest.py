@@ -19,6 +19,7 @@ def request(
     *,
     headers: Mapping[str, str] | list[tuple[str, str]] | None = None,
     path: Mapping[str, str] | None = None,
+    query: str = "",
     chunk: int = 65_536,
 ) -> Request:
     """A request; anything but bytes is sent as JSON. The body comes in chunks, without a length."""
@@ -39,7 +40,7 @@ def request(
         "type": "http",
         "method": "POST",
         "path": "/",
-        "query_string": b"",
+        "query_string": query.encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],
         "path_params": dict(path or {}),
     }

@@ -23,6 +23,21 @@ def test_nothing_is_lost_in_a_few_histories(seed: int) -> None:
 
 
 @pytest.mark.slow
+def test_nothing_is_lost_in_some_hundred_histories_with_an_operator() -> None:
+    assert [str(each) for seed in range(150) for each in play(seed, operated=True).violations] == []
+
+
+def test_nothing_is_lost_in_a_few_histories_with_an_operator() -> None:
+    seen = Counter[str]()
+    for seed in range(20):
+        played = play(seed, operated=True)
+        assert played.violations == []
+        seen.update(played.seen)
+    wanted = ("command drain", "command end a drain", "command pause", "command release", "refused intake_paused")
+    assert [each for each in wanted if not seen[each]] == []
+
+
+@pytest.mark.slow
 def test_a_history_is_the_same_over_a_service(azurite: Azurite) -> None:
     for seed in range(5):
         over_service, in_memory = play_on(azurite.connection_string, seed), play(seed)

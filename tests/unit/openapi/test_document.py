@@ -24,7 +24,7 @@ from tests.parts.cases import cases
 from tests.parts.contract import FILE, Contract, events_of
 
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
-NOBODYS = {"method_not_allowed", "origin_not_allowed", "unauthenticated"}
+NOBODYS = {"invalid_operator_key", "method_not_allowed", "origin_not_allowed", "unauthenticated"}
 """Codes that belong to no body of an operation: where there is none, or none is promised."""
 
 

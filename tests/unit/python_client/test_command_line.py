@@ -361,9 +361,88 @@ def test_a_pipe_gets_the_text_byte_for_byte(program: Program) -> None:
     assert program.out.getvalue() == "\x1b[1m\n"
 
 
+OPERATOR = {**HERE, "DORMOUSE_OPERATOR_KEY": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method", "path", "sent"),
+    [
+        (["intake"], "GET", "/api/ops/intake", None),
+        (["intake", "pause"], "PUT", "/api/ops/intake", {"paused": True}),
+        (
+            ["intake", "pause", "--reason", "Back at noon.", "--retry-after", "120"],
+            "PUT",
+            "/api/ops/intake",
+            {"paused": True, "reason": "Back at noon.", "retry_after_seconds": 120},
+        ),
+        (["intake", "resume"], "PUT", "/api/ops/intake", {"paused": False}),
+        (["drain"], "GET", "/api/ops/drain", None),
+        (["drain", "on"], "PUT", "/api/ops/drain", {"draining": True}),
+        (["drain", "off"], "PUT", "/api/ops/drain", {"draining": False}),
+        (["wake", RUN_ID], "POST", f"/api/ops/runs/{RUN_ID}/wake", None),
+        (["release", RUN_ID], "POST", f"/api/ops/runs/{RUN_ID}/release", None),
+        (["end", "batch_1"], "POST", "/api/ops/batches/batch_1/end", None),
+    ],
+)
+def test_an_operators_call_goes_where_it_belongs(
+    program: Program, arguments: list[str], method: str, path: str, sent: Any
+) -> None:
+    program.answers = [json_of({"draining": True})]
+    assert program("ops", *arguments, environ=OPERATOR) == 0
+    (request,) = program.requests
+    assert (request.method, request.url.path) == (method, path)
+    assert (json.loads(request.content) if request.content else None) == sent
+    assert request.headers["x-dormouse-operator-key"] == "mine"
+    assert request.headers["x-functions-key"] == "secret"
+    assert json.loads(program.out.getvalue()) == {"draining": True}
+
+
+def test_an_operators_list_is_written_line_by_line_over_all_pages(program: Program) -> None:
+    pages: list[dict[str, Any]] = [{"data": [{"id": "a"}, {"id": "b"}], "next_cursor": "n"}, {"data": [{"id": "c"}]}]
+    program.answers = [json_of(page) for page in pages]
+    assert program("ops", "overdue", "--operator-key", "other", environ=OPERATOR) == 0
+    assert [request.url.params.get("cursor") for request in program.requests] == [None, "n"]
+    assert {request.headers["x-dormouse-operator-key"] for request in program.requests} == {"other"}
+    assert program.out.getvalue() == '{"id": "a"}\n{"id": "b"}\n{"id": "c"}\n'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["intake", "off"], "pause or resume"),
+        (["drain", "pause"], "on or off"),
+        (["overdue", "x"], "takes nothing"),
+        (["end"], "takes the id"),
+        (["end", "run/../x"], "is not the id"),
+        (["drain", "on", "--reason", "x"], "intake pause"),
+        (["intake", "resume", "--retry-after", "1"], "intake pause"),
+    ],
+)
+def test_an_operators_call_that_means_nothing_is_not_made(program: Program, arguments: list[str], said: str) -> None:
+    assert program("ops", *arguments, environ=OPERATOR) == 2
+    assert said in program.error.getvalue()
+    assert program.requests == []
+
+
+def test_without_the_operators_key_nothing_is_asked_and_no_other_command_sends_it(program: Program) -> None:
+    assert program("ops", "drain", "on") == 2
+    assert "DORMOUSE_OPERATOR_KEY" in program.error.getvalue()
+    program.answers = [json_of(whole())]
+    program("get", RUN_ID, environ=OPERATOR)
+    assert "x-dormouse-operator-key" not in program.requests[0].headers
+
+
+def test_a_refused_operator_is_told_why(program: Program) -> None:
+    wrong = {"code": "invalid_operator_key", "detail": "Send the key.", "status": 401}
+    program.answers = [httpx2.Response(401, json=wrong)]
+    assert program("ops", "drain", environ=OPERATOR) == 3
+    assert "Send the key." in program.error.getvalue()
+    assert "mine" not in program.error.getvalue()
+
+
 def test_every_command_explains_itself() -> None:
     help_text = parser().format_help()
-    for name in ("submit", "get", "watch", "answer", "cancel", "batch", "items"):
+    for name in ("submit", "get", "watch", "answer", "cancel", "batch", "items", "ops"):
         assert f"\n    {name} " in help_text
 
 

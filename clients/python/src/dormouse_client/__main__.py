@@ -3,7 +3,8 @@
 python -m dormouse_client submit "A story, please." --watch
 
 The app's address is --url or DORMOUSE_URL, its key --key or DORMOUSE_KEY; whoever was given a run token has that as
---token or DORMOUSE_TOKEN. Ctrl-C never stops a run: it goes on, and the line that is printed then comes back to it.
+--token or DORMOUSE_TOKEN. Who runs the app has --operator-key or DORMOUSE_OPERATOR_KEY for `ops`. Ctrl-C never stops a
+run: it goes on, and the line that is printed then comes back to it.
 
 Exit codes: 0 it completed (or the call did what it should); 1 it ended otherwise; 2 the command line is wrong; 3 the
 app refused or could not be reached; 130 Ctrl-C.
@@ -20,6 +21,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
+from dormouse_client import _operator
 from dormouse_client._arguments import is_final
 from dormouse_client._steps import is_outage
 from dormouse_client._sync import Dormouse
@@ -111,6 +113,16 @@ class Command:
         """Write the items of a batch, one JSON object a line."""
         for item in self._client.batch_items(self._options.id):
             self._terminal.write(json.dumps(item, ensure_ascii=False) + "\n")
+        return DONE
+
+    def ops(self) -> int:
+        """An operator's call: lists as lines of JSON, all else as one object."""
+        request = _operator.request_of(self._options)
+        if self._options.call in _operator.LISTS:
+            for row in self._client._pages(request.path, limit=100):
+                self._terminal.write(json.dumps(row, ensure_ascii=False) + "\n")
+        else:
+            self._terminal.show(self._client._body(dict, request))
         return DONE
 
     def _key(self) -> str:
@@ -244,6 +256,8 @@ def parser() -> argparse.ArgumentParser:
 
     command = add("items", "write the items of a batch, one JSON object a line")
     command.add_argument("id", help="id of the batch")
+
+    _operator.add_arguments(add("ops", "for whoever runs the app: what is overdue, the intake, the drain"))
     return top
 
 
@@ -264,7 +278,8 @@ def main(
         # One that is given goes before both of the environment's.
         said = (options.key, options.token) if options.key or options.token else map(environ.get, IN_ENVIRONMENT)
         key, token = (each or None for each in said)
-        with Dormouse(url, key, token, on_behalf_of=options.on_behalf_of) as client:
+        headers = _operator.headers_of(options, environ)
+        with Dormouse(url, key, token, on_behalf_of=options.on_behalf_of, headers=headers) as client:
             code: int = options.action(Command(client, options, terminal, has_token=token is not None))
             return code
     except InvalidArgument as wrong:

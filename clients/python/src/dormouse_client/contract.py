@@ -432,6 +432,38 @@ class Delivery(TypedDict):
     """When it was to be tried again; null when it was not."""
 
 
+class Drain(TypedDict):
+    """Whether the app begins anything, and what is still at work."""
+
+    draining: bool
+    """Whether an operator wants nothing to begin."""
+
+    since: str | None
+    """When this was last changed; null when it never was."""
+
+    drained: bool
+    """Whether nothing is at work any more: some seconds after the last claim or lease, when every instance obeys."""
+
+    at_work: int
+    """How many runs have a claim or a lease that has not run out: a request that starts a response, or tools."""
+
+    runs: list[str]
+    """These runs, up to 100."""
+
+    looked_at: int
+    """How many were looked at for that, 1,000 at most."""
+
+    complete: bool
+    """Whether these were all there are; `drained` is never true otherwise."""
+
+
+class DrainBody(TypedDict):
+    """Whether the app begins anything."""
+
+    draining: bool
+    """True: what is under way ends, and nothing else begins. False: all goes on."""
+
+
 class FieldProblem(TypedDict):
     """What is wrong with one field."""
 
@@ -509,6 +541,38 @@ class InputMessage(TypedDict):
 
     content: str | list[dict[str, Any]] | None
     """Text, or the parts that the caller sent."""
+
+
+class Intake(TypedDict):
+    """Whether new runs and batches are taken."""
+
+    paused: bool
+    """Whether an operator has paused it."""
+
+    reason: str | None
+    """What callers are told besides; null when they are told nothing."""
+
+    retry_after_seconds: int
+    """When callers are told to try again."""
+
+    since: str | None
+    """When this was last changed; null when it never was."""
+
+    draining: bool
+    """Whether the app drains: then nothing is taken either."""
+
+
+class IntakeBody(TypedDict):
+    """Whether new runs and batches are taken."""
+
+    paused: bool
+    """True: every new run and batch is 503 `intake_paused`. False: they are taken again."""
+
+    reason: NotRequired[str | None]
+    """What callers are told besides, on one line."""
+
+    retry_after_seconds: NotRequired[int]
+    """When callers are told to try again. Default: `60`."""
 
 
 class ItemBody(TypedDict):
@@ -1482,6 +1546,50 @@ class Wake(TypedDict):
 
     waiting_text: str
     """The same, in a sentence for people."""
+
+
+class WatchedList(TypedDict):
+    """A page of them."""
+
+    data: list[WatchedRow]
+    """The page."""
+
+    next_cursor: NotRequired[str]
+    """The `cursor` of the next page; not there on the last."""
+
+    watched: int
+    """How many runs, batches and deletions somebody must still come back to; counted up to 1,000."""
+
+
+class WatchedRow(TypedDict):
+    """Something that somebody must still come back to."""
+
+    id: str
+    """The id of the run or batch; of a deletion `session_` and the id of the session."""
+
+    kind: Literal["run", "batch", "deletion"]
+    """What it is. A deletion is that of a session."""
+
+    status: str | None
+    """Its status; null for a deletion, and where it cannot be read or is not there."""
+
+    agent: str | None
+    """Its agent; null where that is not known."""
+
+    readable: bool
+    """Whether this version can read it, and has the key to do so."""
+
+    wake_at: str | None
+    """When it is to be woken by its own row; null when never, or when that cannot be read."""
+
+    due_at: str | None
+    """When the sweep looks at it; null when it has no due row, so that no sweep ever does."""
+
+    overdue_sweeps: int
+    """How many sweeps in a row have found it overdue."""
+
+    quarantined: str | None
+    """Why it was put aside; null when it was not."""
 
 
 class WholeText(TypedDict):

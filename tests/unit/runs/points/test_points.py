@@ -17,7 +17,13 @@ from shared.runs.batches import submit as batches_submit
 from shared.runs.commands import new_run
 from tests.parts.receiver import SECRET, Receiver
 from tests.unit.runs.conftest import NewRig
-from tests.unit.runs.points import stories, stories_of_batches, stories_of_faults, stories_of_races
+from tests.unit.runs.points import (
+    stories,
+    stories_of_batches,
+    stories_of_faults,
+    stories_of_operators,
+    stories_of_races,
+)
 from tests.unit.runs.points.agents import FACTORIES
 from tests.unit.runs.points.outcomes import Recorder
 from tests.unit.runs.points.world import World, names
@@ -25,7 +31,7 @@ from tests.unit.runs.points.world import World, names
 Story = Callable[[World], Awaitable[Any]]
 Stage = Callable[..., Awaitable[World]]
 
-MODULES = (stories, stories_of_batches, stories_of_faults, stories_of_races)
+MODULES = (stories, stories_of_batches, stories_of_faults, stories_of_operators, stories_of_races)
 STORIES: dict[str, Story] = {story.__name__: story for module in MODULES for story in module.STORIES}
 DRIVERS = ("durable", "timer")
 
@@ -52,6 +58,7 @@ SETTINGS_OF: dict[str, dict[str, Any]] = {
     "long_tools": {"tool_renewal": 0.04},
     "a_run_for_later": {"max_active_runs": 1},
     "many_at_once": {"sweep_concurrency": 1, "sweep_seconds": 1, "max_active_runs": 20},
+    "an_operator": {"operator_key": "o" * 32},
 }
 """Settings of a story's own."""
 

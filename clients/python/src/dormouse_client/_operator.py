@@ -1,0 +1,79 @@
+"""The operator's calls, for the command line: what is overdue or put aside, the intake, the drain, single runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from dormouse_client._arguments import given, id_of
+from dormouse_client._steps import Request
+from dormouse_client.errors import InvalidArgument
+
+HEADER = "x-dormouse-operator-key"
+VARIABLE = "DORMOUSE_OPERATOR_KEY"
+
+LISTS = ("overdue", "quarantined")
+SWITCHES: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
+    "intake": {"pause": {"paused": True}, "resume": {"paused": False}},
+    "drain": {"on": {"draining": True}, "off": {"draining": False}},
+}
+"""What can be switched, by which words, and what each sends."""
+
+ACTIONS = ("wake", "release", "end")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """What stands behind `ops`."""
+    command.add_argument(
+        "call",
+        choices=(*LISTS, *SWITCHES, *ACTIONS),
+        help="list what is overdue, or put aside; see the intake, or the drain; wake one, give it back, or end it",
+    )
+    command.add_argument(
+        "argument",
+        nargs="?",
+        help="of intake: pause or resume; of drain: on or off; of wake, release and end: id of the run or batch",
+    )
+    command.add_argument("--operator-key", metavar="KEY", help=f"the operator's key (else {VARIABLE})")
+    command.add_argument("--reason", help="of intake pause: what callers are told besides")
+    command.add_argument(
+        "--retry-after", type=int, metavar="SECONDS", help="of intake pause: when callers are told to try again"
+    )
+
+
+def headers_of(options: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, str] | None:
+    """What the operator's calls carry; None for any other command. Raises ``InvalidArgument``."""
+    if options.command != "ops":
+        return None
+    key = options.operator_key or environ.get(VARIABLE)
+    if not key:
+        raise InvalidArgument(f"Give the operator's key with --operator-key, or set {VARIABLE}.")
+    return {HEADER: key}
+
+
+def request_of(options: argparse.Namespace) -> Request:
+    """The request that a call stands for. Raises ``InvalidArgument``."""
+    call, argument = options.call, options.argument
+    is_pause = (call, argument) == ("intake", "pause")
+    if (options.reason is not None or options.retry_after is not None) and not is_pause:
+        raise InvalidArgument("--reason and --retry-after go with `intake pause`.")
+    if call in ACTIONS:
+        return Request("POST", f"/api/ops/{_path_of(argument, call)}/{call}")
+    if argument is None:
+        return Request("GET", f"/api/ops/{call}")
+    words = SWITCHES.get(call, {})
+    if argument not in words:
+        takes = f"nothing, or {' or '.join(words)}" if words else "nothing"
+        raise InvalidArgument(f"`ops {call}` takes {takes}, not {argument!r}.")
+    body: dict[str, Any] = {**words[argument]}
+    return Request(
+        "PUT", f"/api/ops/{call}", body=body | given(reason=options.reason, retry_after_seconds=options.retry_after)
+    )
+
+
+def _path_of(name: str | None, call: str) -> str:
+    if name is None:
+        raise InvalidArgument(f"`ops {call}` takes the id of a run or of a batch.")
+    checked = id_of(name, "run or batch")
+    return f"{'batches' if checked.startswith('batch_') else 'runs'}/{checked}"

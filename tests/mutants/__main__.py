@@ -28,6 +28,7 @@ TESTS = (
     "test_journal_lines.py",
     "test_schedule.py",
     "test_single_fields.py",
+    "test_starting.py",
     "test_waiting.py",
     "test_run.py",
     "test_batch.py",

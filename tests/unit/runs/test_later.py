@@ -12,24 +12,18 @@ import pytest
 from shared import errors
 from shared.drivers.retention import retain
 from shared.drivers.sweep import sweep
-from shared.runs.actions.admission import ABSENT_FOR, COMMIT_WITHIN, is_stale
+from shared.runs.actions.admission import ABSENT_FOR
 from shared.runs.commands.cancel import cancel
 from shared.runs.commands.checks import FURTHEST
 from shared.runs.commands.delete import delete_run, delete_session
-from shared.runs.model import facts
-from shared.runs.model.phases import Creating, RunStatus, Scheduled
-from shared.runs.model.run import Run
+from shared.runs.model.phases import RunStatus, Scheduled
 from shared.runs.queries.runs import RunFilter, runs_of_owner
-from shared.runs.rules.change import Refused
-from shared.runs.rules.waiting import WaitingFor, waiting_of
-from shared.runs.store.slots import Slot
 from shared.runs.store.tables import Change, Table
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Act, Driver, FailAt, Killed, RunBefore, interrupt_each, interruptions
 from tests.unit.runs.points.world import Hub
-from tests.unit.runs.records import NOW, a_run, at
+from tests.unit.runs.records import at
 from tests.unit.runs.test_admission import active, slots
-from tests.unit.runs.test_transitions import after, change, refused
 
 HOUR = 3_600.0
 DONE = [{"text": "Done."}]
@@ -46,79 +40,6 @@ async def either(rigs: NewRig, request: pytest.FixtureRequest) -> Rig:
     rig = await rigs(driver=request.param)
     await rig.model.script("s", DONE)
     return rig
-
-
-# --- decisions ----------------------------------------------------------------------------------------
-
-
-def a_later_run(**changes: object) -> Run:
-    return a_run(**{"start_at": at(HOUR), "phase": LATER, "deadline_at": None, **changes})
-
-
-def test_its_deadline_begins_with_it() -> None:
-    run = after(a_later_run(), facts.Started(slot=3, taken_at=at(HOUR)), at(HOUR + 7))
-    assert (run.phase, run.request.slot, run.schedule.begun_at) == (Creating(), 3, at(HOUR + 7))
-    assert run.schedule.deadline_at == at(HOUR + 67)
-    late = after(run, facts.DeadlinePassed(), at(HOUR + 67))
-    assert "within 60 seconds" in str(late.result.error_message)
-
-
-@pytest.mark.parametrize(
-    ("slot", "taken_at", "now", "code"),
-    [
-        (None, HOUR - 1, HOUR - 1, "too_early"),
-        (3, HOUR, HOUR + COMMIT_WITHIN.total_seconds() + 1, "slot_lost"),
-        (None, HOUR, HOUR + COMMIT_WITHIN.total_seconds() + 1, None),
-    ],
-)
-def test_it_starts_in_its_time_and_with_a_slot_that_is_still_its_own(
-    slot: int | None, taken_at: float, now: float, code: str | None
-) -> None:
-    fact = facts.Started(slot=slot, taken_at=at(taken_at))
-    if code is None:
-        assert after(a_later_run(), fact, at(now)).phase == Creating()
-    else:
-        assert refused(a_later_run(), fact, at(now)).code == code
-
-
-def test_without_a_place_it_is_tried_again_after_waits_that_grow() -> None:
-    run, now, gaps = a_later_run(), HOUR, []
-    for refusals in range(8):
-        fact = facts.NotStarted(refusals=refusals, jitter=0.0)
-        run = after(run, fact, at(now))
-        assert refused(run, fact, at(now)) == Refused(), "one refusal, told twice"
-        assert isinstance(run.phase, Scheduled)
-        gaps.append((run.phase.not_before - at(now)).total_seconds())
-        now += gaps[-1]
-    assert gaps == [2, 4, 8, 16, 32, 64, 120, 120]
-    assert run.counters.wakes == 8
-
-
-def test_what_it_waits_for_is_said() -> None:
-    assert waiting_of(a_later_run()).word is WaitingFor.START
-    assert waiting_of(a_later_run()).sentence == "It starts at 2026-03-01 13:00:00 UTC."
-    full = change(a_later_run(), facts.NotStarted(refusals=0, jitter=0.0), at(HOUR)).run
-    assert waiting_of(full).word is WaitingFor.START
-    assert "Next try in 2 s" in waiting_of(full).sentence
-    crashed = change(a_later_run(), facts.WakeCrashed(seen=0, error="E", jitter=0.0), at(HOUR)).run
-    assert (waiting_of(crashed).word, waiting_of(crashed).next_try) == (WaitingFor.RETRY, at(HOUR + 2))
-
-
-@pytest.mark.parametrize(
-    ("run", "seconds", "over"),
-    [
-        (a_later_run(fingerprint="s"), ABSENT_FOR.total_seconds(), False),
-        (a_later_run(fingerprint="s"), ABSENT_FOR.total_seconds() + 1, True),
-        (a_later_run(fingerprint="another"), 0, True),
-        (a_later_run(fingerprint="s", phase=Creating(), slot=3), 1e6, False),
-        (a_later_run(fingerprint="s", phase=Creating(), slot=4), 0, True),
-    ],
-)
-def test_a_slot_that_was_taken_to_start_it_is_kept_while_that_may_be_written(
-    run: Run, seconds: float, over: bool
-) -> None:
-    slot = Slot(number=3, run_id=run.id, fingerprint="s", taken_at=NOW)
-    assert is_stale(slot, run, at(seconds)) is over
 
 
 # --- submit -------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ FIELDS = {
     "id",
     "object",
     "url",
+    "start_at",
     "status",
     "title",
     "input_preview",

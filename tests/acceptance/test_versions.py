@@ -149,6 +149,7 @@ async def test_an_orchestration_whose_code_has_changed_is_handed_over_by_the_swe
         # Not by moving the clock: the sweep would be as quick as this look.
         await eventually(lambda: has_failed(host, api, run_id))
         await eventually(lambda: has_failed(host, api, batch_id))
+        changed.unlink()
         for response in await stack.model.responses():
             await stack.model.finish(response.id)
         for _ in range(3):

@@ -258,8 +258,9 @@ class Settings(BaseModel):
     otlp_endpoint: str | None = Field(
         None,
         alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="Base URL of an OTLP receiver (HTTP): traces of runs go there. OpenTelemetry's other variables, "
-        "such as `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME` and `OTEL_TRACES_SAMPLER`, are honoured too.",
+        description="Base URL of an OTLP receiver (HTTP): traces, metrics and the log go there. OpenTelemetry's "
+        "other variables, such as `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME` and `OTEL_TRACES_SAMPLER`, are "
+        "honoured too.",
     )
     trace_content: bool = Field(
         False,

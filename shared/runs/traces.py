@@ -149,7 +149,8 @@ def batch_committed(ports: Ports, batch: Batch) -> None:
     if sink is None or not batch.status.terminal:
         return
     done, now = batch.progress, ports.clock()
-    counts = {"completed": done.completed, "incomplete": done.incomplete, "failed": done.failed}
+    counts = {"completed": done.completed, "incomplete": done.incomplete}
+    counts |= {"failed": done.failed, "cancelled": done.cancelled}
     sink(
         Span(
             name="batch",
@@ -161,7 +162,6 @@ def batch_committed(ports: Ports, batch: Batch) -> None:
                 **of_batch(batch),
                 "dormouse.status": batch.status.value,
                 **{f"dormouse.items.{name}": count for name, count in counts.items()},
-                "dormouse.items.cancelled": done.cancelled,
             },
         )
     )

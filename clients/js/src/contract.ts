@@ -398,9 +398,9 @@ export interface InputMessage {
 export interface Intake {
   /** Whether an operator has paused it. */
   paused: boolean;
-  /** What callers are told besides; null when they are told nothing. */
+  /** Why, as callers read it; null when nothing was said. */
   reason: string | null;
-  /** When callers are told to try again. */
+  /** After how many seconds callers are to try again. */
   retry_after_seconds: number;
   /** When this was last changed; null when it never was. */
   since: string | null;
@@ -412,9 +412,9 @@ export interface Intake {
 export interface IntakeBody {
   /** True: every new run and batch is 503 `intake_paused`. False: they are taken again. */
   paused: boolean;
-  /** What callers are told besides, on one line. */
+  /** Why, on one line: callers read it. */
   reason?: string | null | undefined;
-  /** When callers are told to try again. Default: `60`. */
+  /** After how many seconds callers are to try again. Default: `60`. */
   retry_after_seconds?: number | undefined;
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -55,17 +56,17 @@ CURSOR = re.compile(r"[0-9]{1,12}[.][0-9]{6}:(?:run_[0-9a-f]{32}_[0-9]{1,8}|(?:b
 PAGE = (limit_parameter(), cursor_parameter(CURSOR.pattern))
 REFUSALS = (NotFound, InvalidOperatorKey)
 
+of_operators = functools.partial(operation, tag=TAG, security=BY_OPERATOR, acts_for="nobody")
+"""Describes an operation that only the operator's key opens."""
+
 B = TypeVar("B", bound=BaseModel)
 Page = Callable[[Ports, Place | None, int], Awaitable[WatchedPage]]
 
 
-@operation(
-    tag=TAG,
+@of_operators(
     parameters=PAGE,
     answers={200: Answer(text="A page.", shape=WatchedList)},
     problems=(errors.InvalidRequest, *REFUSALS),
-    security=BY_OPERATOR,
-    acts_for="nobody",
 )
 async def list_overdue(request: Request, app: App) -> Response:
     """List what is overdue.
@@ -76,13 +77,10 @@ async def list_overdue(request: Request, app: App) -> Response:
     return await _page(request, app, watched.overdue)
 
 
-@operation(
-    tag=TAG,
+@of_operators(
     parameters=PAGE,
     answers={200: Answer(text="A page.", shape=WatchedList)},
     problems=(errors.InvalidRequest, *REFUSALS),
-    security=BY_OPERATOR,
-    acts_for="nobody",
 )
 async def list_quarantined(request: Request, app: App) -> Response:
     """List what was put aside.
@@ -93,30 +91,24 @@ async def list_quarantined(request: Request, app: App) -> Response:
     return await _page(request, app, watched.quarantined)
 
 
-@operation(
-    tag=TAG,
+@of_operators(
     answers={200: Answer(text="As it is.", shape=Intake)},
     problems=REFUSALS,
-    security=BY_OPERATOR,
-    acts_for="nobody",
 )
 async def get_intake(request: Request, app: App) -> Response:
     """Are new runs taken?
 
-    Whether an operator has paused the intake, since when, and what callers are told.
+    Whether an operator has paused the intake, since when, and what callers read.
     """
     check_operator(request, app.settings)
     return _answer(intake_on_the_wire(*await watched.intake_and_drain(app.ports)))
 
 
-@operation(
-    tag=TAG,
+@of_operators(
     body=IntakeBody,
     examples=EXAMPLE_INTAKES,
     answers={200: Answer(text="As it is now.", shape=Intake)},
     problems=REFUSALS,
-    security=BY_OPERATOR,
-    acts_for="nobody",
 )
 async def set_intake(request: Request, app: App) -> Response:
     """Pause the intake, or open it again.
@@ -133,12 +125,9 @@ async def set_intake(request: Request, app: App) -> Response:
     return _answer(intake_on_the_wire(after, drain))
 
 
-@operation(
-    tag=TAG,
+@of_operators(
     answers={200: Answer(text="As it is.", shape=Drain)},
     problems=REFUSALS,
-    security=BY_OPERATOR,
-    acts_for="nobody",
 )
 async def get_drain(request: Request, app: App) -> Response:
     """Is the app drained?
@@ -149,14 +138,11 @@ async def get_drain(request: Request, app: App) -> Response:
     return _answer(drain_on_the_wire(await watched.at_work(app.ports)))
 
 
-@operation(
-    tag=TAG,
+@of_operators(
     body=DrainBody,
     examples=EXAMPLE_DRAINS,
     answers={200: Answer(text="As it is now.", shape=Drain)},
     problems=REFUSALS,
-    security=BY_OPERATOR,
-    acts_for="nobody",
 )
 async def set_drain(request: Request, app: App) -> Response:
     """Drain the app, or let it go on.
@@ -172,12 +158,9 @@ async def set_drain(request: Request, app: App) -> Response:
     return _answer(drain_on_the_wire(await watched.at_work(app.ports)))
 
 
-@operation(
-    tag=TAG,
+@of_operators(
     answers={200: Answer(text="How it stands now.", shape=WatchedRow)},
     problems=(RunNotFound, RunUnreadable, *REFUSALS),
-    security=BY_OPERATOR,
-    acts_for="nobody",
 )
 async def operate_run(request: Request, app: App, driver: Driver) -> Response:
     """Wake, release or end a run.
@@ -189,12 +172,9 @@ async def operate_run(request: Request, app: App, driver: Driver) -> Response:
     return await _operate(request, app, driver, request.path_params["run_id"], RunNotFound)
 
 
-@operation(
-    tag=TAG,
+@of_operators(
     answers={200: Answer(text="How it stands now.", shape=WatchedRow)},
     problems=(BatchNotFound, RunUnreadable, *REFUSALS),
-    security=BY_OPERATOR,
-    acts_for="nobody",
 )
 async def operate_batch(request: Request, app: App, driver: Driver) -> Response:
     """Wake, release or end a batch.

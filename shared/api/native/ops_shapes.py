@@ -31,10 +31,10 @@ class IntakeBody(BaseModel):
     """True: every new run and batch is 503 `intake_paused`. False: they are taken again."""
 
     reason: Reason | None = None
-    """What callers are told besides, on one line."""
+    """Why, on one line: callers read it."""
 
     retry_after_seconds: int = Field(RETRY_AFTER_SECONDS, ge=1, le=3_600)
-    """When callers are told to try again."""
+    """After how many seconds callers are to try again."""
 
 
 class DrainBody(BaseModel):
@@ -53,10 +53,10 @@ class Intake(TypedDict):
     """Whether an operator has paused it."""
 
     reason: str | None
-    """What callers are told besides; null when they are told nothing."""
+    """Why, as callers read it; null when nothing was said."""
 
     retry_after_seconds: Count
-    """When callers are told to try again."""
+    """After how many seconds callers are to try again."""
 
     since: Time | None
     """When this was last changed; null when it never was."""

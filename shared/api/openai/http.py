@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import re
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -15,6 +13,7 @@ from typing_extensions import TypedDict
 from shared.api.callers import user_of
 from shared.api.http import answered_as
 from shared.api.routing import other_methods, refusal
+from shared.api.secrets import name_of
 from shared.errors import (
     CompletionFailed,
     DormouseError,
@@ -67,12 +66,8 @@ def owner_of_key(request: Request, settings: Settings, *, needs_user: bool = Tru
     # 404 and not 401: no key would open an API that is switched off.
     if not secrets:
         raise NotFound("This app takes no OpenAI clients. Set DORMOUSE_API_KEYS (`name:secret`), or use `/api/runs`.")
-    given = _digest(_secret_in(request))
-    found = ""
-    for name, secret in secrets.items():  # to the end: the time it takes must not show which keys exist
-        if hmac.compare_digest(given, _digest(secret)):
-            found = name
-    if not found:
+    found = name_of(_secret_in(request), secrets)
+    if found is None:
         raise InvalidApiKey
     may_delegate = found in settings.delegating_clients
     user = user_of(request, settings, may_delegate=may_delegate, needs_user=needs_user)
@@ -83,11 +78,6 @@ def _secret_in(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
     secret = token if scheme.lower() == "bearer" else request.headers.get("api-key", "")
     return secret.strip()
-
-
-def _digest(secret: str) -> bytes:
-    # Digests have one length: to compare the secrets themselves would show how long they are.
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def error_object(error: DormouseError) -> dict[str, Any]:

@@ -71,7 +71,7 @@ _OPTIONS: Mapping[str, Any] = {"retry_total": 0, "api_version": "2020-12-06", **
 _SYSTEM = ("PartitionKey", "RowKey", "Timestamp")  # a selection without them brings rows without keys
 
 Seen: TypeAlias = Callable[[str, int | None], None]
-"""Told of a request to the service: its method, and the status of its answer, None where none came."""
+"""Called for each request to the service: its method, and the status of its answer, None where none came."""
 
 _T = TypeVar("_T")
 _Operation: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Any]]

@@ -33,7 +33,7 @@ class Intake:
     paused: bool = False
 
     reason: str = ""
-    """What callers are told; empty: nothing besides."""
+    """Why, as callers read it; empty: nothing is said."""
 
     retry_after: int = RETRY_AFTER_SECONDS
     """Seconds after which callers may try again."""

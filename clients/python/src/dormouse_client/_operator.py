@@ -36,9 +36,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="of intake: pause or resume; of drain: on or off; of wake, release and end: id of the run or batch",
     )
     command.add_argument("--operator-key", metavar="KEY", help=f"the operator's key (else {VARIABLE})")
-    command.add_argument("--reason", help="of intake pause: what callers are told besides")
+    command.add_argument("--reason", help="of intake pause: why, as callers read it")
     command.add_argument(
-        "--retry-after", type=int, metavar="SECONDS", help="of intake pause: when callers are told to try again"
+        "--retry-after", type=int, metavar="SECONDS", help="of intake pause: after how long callers are to try again"
     )
 
 

@@ -550,10 +550,10 @@ class Intake(TypedDict):
     """Whether an operator has paused it."""
 
     reason: str | None
-    """What callers are told besides; null when they are told nothing."""
+    """Why, as callers read it; null when nothing was said."""
 
     retry_after_seconds: int
-    """When callers are told to try again."""
+    """After how many seconds callers are to try again."""
 
     since: str | None
     """When this was last changed; null when it never was."""
@@ -569,10 +569,10 @@ class IntakeBody(TypedDict):
     """True: every new run and batch is 503 `intake_paused`. False: they are taken again."""
 
     reason: NotRequired[str | None]
-    """What callers are told besides, on one line."""
+    """Why, on one line: callers read it."""
 
     retry_after_seconds: NotRequired[int]
-    """When callers are told to try again. Default: `60`."""
+    """After how many seconds callers are to try again. Default: `60`."""
 
 
 class ItemBody(TypedDict):

@@ -105,18 +105,18 @@ def committed(ports: Ports, before: Run, fact: Fact, after: Run) -> None:
         sink(turn)
         measure_turn(ports.telemetry, turn, fact.answer.response)
     if after.terminal and not before.terminal:
-        sink(ended(after, now))
+        sink(ended(after))
 
 
-def ended(run: Run, now: datetime) -> Span:
-    """The root span: the whole run, from its submit to its end."""
+def ended(run: Run) -> Span:
+    """The root span: the whole run, from its submit to its end, as its row and its metrics have them."""
     counters = run.counters
     return Span(
         name=f"invoke_agent {run.request.agent}",
         place=root_of(run.id),
         parent=None,
         start=run.request.created_at,
-        end=max(now, run.request.created_at),
+        end=max(run.updated_at, run.request.created_at),
         attributes={
             **of_run(run),
             "gen_ai.operation.name": "invoke_agent",

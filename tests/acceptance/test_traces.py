@@ -67,7 +67,7 @@ async def test_a_novelist_s_run_over_a_kill_is_one_tree(own_stack: NewStack, dri
     assert {span.attributes["dormouse.tool.start"] for span in spans if span.name.startswith("execute_tool")} == {2}
     ended, seconds = points["dormouse.runs.ended"], points["dormouse.run.duration"]
     assert ended.attributes == {"gen_ai.agent.name": "novelist", "dormouse.status": "completed"}
-    assert (ended.sum, seconds.count, seconds.sum) == (1, 1, pytest.approx((root.end - root.start) / 1e9, abs=0.1))
+    assert (ended.sum, seconds.count, seconds.sum) == (1, 1, pytest.approx((root.end - root.start) / 1e9, abs=0.001))
     assert points["dormouse.storage.requests"].sum > 0
     lines = [line for line in receiver.lines if line.attributes.get("dormouse.run.id") == run_id]
     assert {line.trace_id for line in lines} == {root.trace_id}

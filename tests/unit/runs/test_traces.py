@@ -39,6 +39,7 @@ async def test_a_run_with_tools_is_one_tree(rig: Rig) -> None:
 
     (root,) = named(spans, "invoke_agent")
     assert (root.name, root.place, root.parent) == ("invoke_agent workshop", root_of(run.id), None)
+    assert (root.start, root.end) == (run.request.created_at, run.updated_at)
     places = {span.place for span in spans}
     assert len(places) == len(spans)
     assert {span.parent for span in spans} - {None} <= places

@@ -29,6 +29,7 @@ RUN = "{run_id:regex(^run_[0-9a-f]{{32}}_[0-9]{{1,8}}$)}"
 CALL = "{call:regex(^[0-9]{{1,4}}[.][0-9]{{1,4}}$)}"
 BATCH = "{batch_id:regex(^batch_[0-9a-f]{{32}}$)}"
 ACTION = "{action:regex(^(wake|release|end)$)}"
+SCHEDULE = "{schedule_id:regex(^schedule_[0-9a-f]{{32}}$)}"
 SESSION = "{session_id:regex(^[0-9a-f]{{32}}$)}"
 RESPONSE = "{response_id:regex(^[A-Za-z0-9_-]{{1,128}}$)}"
 MODEL = "{model:regex(^[!-.0-~]{{1,128}}$)}"
@@ -120,6 +121,38 @@ async def watch_run(req: Request, client: str) -> Response:
 @answered
 async def create_run_token(req: Request) -> Response:
     return await native.tokens.create_run_token(req, dormouse())
+
+
+@app.route(route="api/schedules", methods=["POST"])
+@app.durable_client_input(client_name="client")
+@answered
+async def create_schedule(req: Request, client: str) -> Response:
+    return await native.schedules.create_schedule(req, dormouse(), dormouse().driver(client))
+
+
+@app.route(route="api/schedules", methods=["GET", "HEAD"])
+@answered
+async def list_schedules(req: Request) -> Response:
+    return await native.schedules.list_schedules(req, dormouse())
+
+
+@app.route(route=f"api/schedules/{SCHEDULE}", methods=["GET", "HEAD"])
+@answered
+async def get_schedule(req: Request) -> Response:
+    return await native.schedules.get_schedule(req, dormouse())
+
+
+@app.route(route=f"api/schedules/{SCHEDULE}", methods=["PATCH"])
+@app.durable_client_input(client_name="client")
+@answered
+async def change_schedule(req: Request, client: str) -> Response:
+    return await native.schedules.change_schedule(req, dormouse(), dormouse().driver(client))
+
+
+@app.route(route=f"api/schedules/{SCHEDULE}", methods=["DELETE"])
+@answered
+async def delete_schedule(req: Request) -> Response:
+    return await native.schedules.delete_schedule(req, dormouse())
 
 
 @app.route(route=f"api/sessions/{SESSION}", methods=["GET", "HEAD"])

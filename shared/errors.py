@@ -178,6 +178,21 @@ class StartAtInSession(DormouseError):
     status = 400
 
 
+class ScheduleNotFound(DormouseError):
+    """There is no such schedule, or it is not yours."""
+
+    code = "schedule_not_found"
+    status = 404
+
+
+class TooManySchedules(DormouseError):
+    """You have as many schedules as you may. Delete one, then send the same request again."""
+
+    # Not 429: no time that passes makes room.
+    code = "too_many_schedules"
+    status = 409
+
+
 class SessionBusy(DormouseError):
     """A run of this session is active. Wait for it or cancel it, then send the request again."""
 

@@ -115,7 +115,13 @@ def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str,
         provider = Provider(
             config, seconds=lambda: clock().timestamp(), random=lambda: random.random(), traceparent=traceparent
         )
-        return agents.build(given, provider)
+        served = agents.build(given, provider)
+        if own := agents.own_schedules(served):
+            from shared.runs.rules.occurrences import check_cron  # it imports a library that few need
+
+            for _, each in own:
+                check_cron(each.cron, each.time_zone)
+        return served
     # Agents are the operator's code. The functions must be indexed whatever it raises, so that health can name it.
     except Exception as error:
         log.exception("the agents could not be built", extra={KEEPS_TEXT: True})
@@ -136,6 +142,7 @@ def build(
         tables=tables,
         runs=RunStore(tables),
         agents=served,
+        own_schedules=agents.own_schedules(served),
         settings=given,
         clock=clock,
         random=random.random,

@@ -85,7 +85,7 @@ async def restore(tables: Tables, folder: Path, clock: Clock = now, *, again: bo
             await side_by_side(some, functools.partial(_write, tables, table), at_once=AT_ONCE)
     missing = _missing_due_rows(folder, datetime.fromisoformat(summary.begun_at) - JUST_ENDED)
     at, due = clock(), DueStore(tables)
-    await side_by_side(missing, lambda name: due.put(name, at, at), at_once=AT_ONCE)
+    await side_by_side(missing, lambda each: due.put(each[0], at, at, listed=each[1]), at_once=AT_ONCE)
     return summary, len(missing)
 
 
@@ -106,14 +106,17 @@ async def _write(tables: Tables, table: Table, group: _Group) -> None:
     await tables.commit(table, group.partition, group.changes)
 
 
-def _missing_due_rows(folder: Path, since: datetime) -> list[str]:
-    """What somebody must come back to and has no due row."""
+def _missing_due_rows(folder: Path, since: datetime) -> list[tuple[str, str]]:
+    """What somebody must come back to and has no due row, each with its place, where the due row alone says that."""
     have = {row.key for row in files.read(folder, Table.DUE)}
     needed = itertools.chain(
         (_of_session_or_run(row, since) for row in files.read(folder, Table.RUNS)),
         (_of_batch(row, since) for row in files.read(folder, Table.BATCHES)),
     )
-    return [name for name in needed if name is not None and name not in have]
+    missing = [(name, "") for name in needed if name is not None and name not in have]
+    schedules = (row for row in files.read(folder, Table.INDEX) if row.partition.startswith("schedules:"))
+    missing += [(row.key, f"{row.partition}/{row.key}") for row in schedules if row.key not in have]
+    return missing
 
 
 def _of_session_or_run(row: Row, since: datetime) -> str | None:

@@ -13,7 +13,11 @@ from pathlib import Path
 from local import ROOT
 
 CLIENT = ROOT / "clients" / "python" / "src" / "dormouse_client"
-FILES = {"_async.py": "_sync.py", "_async_client.py": "_sync_client.py"}
+FILES = {
+    "_async.py": "_sync.py",
+    "_async_client.py": "_sync_client.py",
+    "_async_schedules.py": "_sync_schedules.py",
+}
 
 _TEXTS = {
     "The client for asyncio: the same methods, awaited; iterators are asynchronous.": (

@@ -17,6 +17,7 @@ STORES = {
     "DueStore": "due",
     "IndexStore": "index",
     "SlotStore": "slots",
+    "ScheduleStore": "schedules",
     "Tries": "tries",
     "HistoryStore": "history",
     "ControlStore": "controls",

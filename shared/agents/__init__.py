@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from shared.agentkit.agent import Agent
 from shared.agentkit.provider import Provider
+from shared.agentkit.schedules import OwnSchedule, schedules_of
 from shared.agents import analyst, assistant, compliance, novelist
 from shared.settings import Settings
 
@@ -27,3 +28,14 @@ def build(
             raise ValueError(f"two agents are called {agent.name}")
         found[agent.name] = agent
     return MappingProxyType(found)
+
+
+def own_schedules(served: Mapping[str, Agent]) -> Sequence[tuple[str, OwnSchedule]]:
+    """What stands beside each of these agents, with its name. Raises ``ValueError`` when one has two of a name."""
+    found: list[tuple[str, OwnSchedule]] = []
+    for factory, name in zip(AGENTS, served, strict=False):
+        own = schedules_of(factory)
+        if len({each.name for each in own}) < len(own):
+            raise ValueError(f"two schedules of {name} have one name")
+        found += [(name, each) for each in own]
+    return found

@@ -43,6 +43,7 @@ TAGS: Mapping[str, str] = {
     "by run token": "One run or batch, for whoever has a token for it, in a browser too.",
     "operations": "For whoever runs the app: what is overdue, the intake, the drain. 404 while it has no operator.",
     "runs": "One request to an agent, from submit to a final status.",
+    "schedules": "Requests that become runs again and again.",
     "sessions": "Conversations with an agent: runs that follow one another.",
     "webhooks": "What the model provider calls.",
 }
@@ -55,6 +56,7 @@ IN_PATHS: Mapping[str, tuple[str, str]] = {
     "model": ("The agent's name.", "novelist"),
     "response_id": ("The response's `id`.", "resp_8ebb1060a8214390ef36ff68277817a0_1"),
     "run_id": ("The run's `id`.", "run_8ebb1060a8214390ef36ff68277817a0_1"),
+    "schedule_id": ("The schedule's `id`.", "schedule_0b5f8d1c2e3a4967a1b2c3d4e5f60718"),
     "session_id": ("The session's `id`.", "8ebb1060a8214390ef36ff68277817a0"),
 }
 """The parameters of paths: what each is, and an example."""

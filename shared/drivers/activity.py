@@ -1,4 +1,4 @@
-"""The activity of all orchestrators: one wake of a run, a batch or a deleted session."""
+"""The activity of all orchestrators: one wake of a run, a batch, a schedule or a deleted session."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from shared.runs.actions.advance import advance
 from shared.runs.actions.outcome import Outcome
 from shared.runs.batches.advance import advance_batch
 from shared.runs.commands.delete import advance_session
-from shared.runs.model.ids import is_batch_id, session_of_due_row
+from shared.runs.model.ids import is_batch_id, is_schedule_id, session_of_due_row
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
+from shared.runs.schedules.advance import advance_schedule
 from shared.runs.store.runs import Stored
 from shared.runs.store.unreadable import RowTooNew, RowUnreadable
 
@@ -73,6 +74,8 @@ async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
 async def _once(ports: Ports, subject: str, driver: Driver, left: Stored[Run] | None) -> Outcome:
     if is_batch_id(subject):
         return await advance_batch(ports, subject, driver)
+    if is_schedule_id(subject):
+        return await advance_schedule(ports, subject, driver)
     if session_of_due_row(subject) is not None:
         return await advance_session(ports, subject, driver.wake)
     return await advance(ports, subject, stored=left)

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from shared.drivers.due_times import set_due_from_state
+from shared.drivers.due_times import has_no_orchestration, set_due_from_state
 from shared.drivers.durable import Hub
 from shared.runs.actions.outcome import outcome
-from shared.runs.model.ids import session_of_due_row
 from shared.runs.model.phases import Creating, Pending, RunningTools, Scheduled
 from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import next_time
@@ -72,10 +71,10 @@ class Driver:
             log.exception("%s: its driver did not start; the sweep will find it", batch.id)
 
     async def wake(self, subject: str) -> None:
-        """Wake a run, a batch or a deleted session now: its next wake is nearer, or there is more to do."""
+        """Wake a run, a batch, a schedule or a deleted session now: its next wake is nearer, or there is more to do."""
         self._changed(subject)
         try:
-            if self._ports.settings.driver == "durable" and session_of_due_row(subject) is None:
+            if self._ports.settings.driver == "durable" and not has_no_orchestration(subject):
                 await self.hub.wake(subject)
             elif not await self.hub.start_step(subject):
                 await set_due_from_state(self._ports, subject)  # for what the running step has not read

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from shared.drivers.next_wake import next_wake_of
 from shared.runs.listing import ensure_listed, is_shown
-from shared.runs.model.ids import session_of_due_row
+from shared.runs.model.ids import is_schedule_id, session_of_due_row
 from shared.runs.model.listed import ListStatus
 from shared.runs.ports import Ports
 from shared.runs.store.due import AHEAD, DueRow
@@ -18,8 +18,15 @@ MAX_ATTEMPTS = 5
 
 
 def is_driven_by_due_row(settings: Settings, subject: str) -> bool:
-    """Whether the sweep alone drives it, by its due row: everything under `timer`, deleted sessions always."""
-    return settings.driver == "timer" or session_of_due_row(subject) is not None
+    """Whether the sweep alone drives it, by its due row: everything under `timer`, schedules and deleted sessions
+    always.
+    """
+    return settings.driver == "timer" or has_no_orchestration(subject)
+
+
+def has_no_orchestration(subject: str) -> bool:
+    """Whether it is one of those that nothing but steps are ever started for."""
+    return is_schedule_id(subject) or session_of_due_row(subject) is not None
 
 
 async def set_due_in(ports: Ports, row: DueRow, gap: timedelta) -> bool:

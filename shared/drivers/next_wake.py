@@ -8,12 +8,14 @@ from enum import StrEnum
 
 from shared.runs.actions.outcome import Outcome
 from shared.runs.commands.delete import SessionStatus, removal_time
-from shared.runs.model.ids import is_batch_id, session_of_due_row
+from shared.runs.model.ids import is_batch_id, is_schedule_id, session_of_due_row
 from shared.runs.model.listed import ListStatus, list_status
 from shared.runs.model.phases import Scheduled
 from shared.runs.model.session import Session
 from shared.runs.ports import Ports
 from shared.runs.rules.agenda import next_time
+from shared.runs.rules.occurrences import wake_at as wake_of_schedule
+from shared.runs.schedules.advance import ScheduleStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,13 @@ async def next_wake_of(ports: Ports, subject: str) -> NextWake | None:
             return None
         wake_at = None if batch.value.is_done else batch.value.schedule.wake_at
         return NextWake(status=batch.value.status, wake_at=wake_at, to_list=list_status(batch.value))
+    if is_schedule_id(subject):
+        row = await ports.due.get(subject)
+        schedule = None if row is None else await ports.schedules.at(row.listed)
+        if schedule is None:
+            return None
+        at = wake_of_schedule(schedule.value)
+        return NextWake(status=ScheduleStatus.PAUSED if at is None else ScheduleStatus.ACTIVE, wake_at=at)
     if (session_id := session_of_due_row(subject)) is not None:
         session = await ports.runs.load_session(session_id)
         return None if session is None else _of_session(ports, session.value)

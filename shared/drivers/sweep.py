@@ -24,10 +24,11 @@ from shared.runs.actions.outcome import Outcome
 from shared.runs.batches.advance import advance_batch
 from shared.runs.batches.submit import remove_leftovers_of_batch
 from shared.runs.commands.leftovers import remove_leftovers_of_run
-from shared.runs.model.ids import is_batch_id, parse_run_id
+from shared.runs.model.ids import is_batch_id, is_schedule_id, parse_run_id
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports, log
 from shared.runs.rules.agenda import ActionKind, next_action
+from shared.runs.schedules.own import ensure_own
 from shared.runs.store.due import DueRow
 from shared.runs.store.runs import Stored
 from shared.runs.store.sealer import KeyUnavailable
@@ -58,6 +59,7 @@ async def sweep(ports: Ports, driver: Driver) -> Counter[str]:
     turn = _Turn(ports, driver)
     try:
         async with asyncio.timeout(ports.settings.sweep_limit):
+            await ensure_own(ports)
             rows: Sequence[DueRow] = await ports.due.due(ports.clock(), MAX_ROWS)
             if rows:
                 overdue = ports.clock() - min(row.due for row in rows)
@@ -255,7 +257,8 @@ async def _set_or_remove_due(ports: Ports, row: DueRow, outcome: Outcome, dates:
         return "absent"
     # A submit that was cut off after its due row: what it wrote besides has to go before the row that leads to it.
     remove_leftovers = remove_leftovers_of_batch if is_batch_id(row.run_id) else remove_leftovers_of_run
-    if outcome.status is None and not await remove_leftovers(ports, row):
+    has_leftovers = outcome.status is None and not is_schedule_id(row.run_id)  # a schedule is one row alone
+    if has_leftovers and not await remove_leftovers(ports, row):
         return "absent"
     await remove_due(ports, row, outcome.to_list, outcome.listing)
     return "done"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from shared.agentkit.agent import Agent
+from shared.agentkit.schedules import OwnSchedule
 from shared.runs.interruptions import Interruptions
 from shared.runs.log import log as log
 from shared.runs.model.callbacks import Sender
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from shared.runs.store.due import DueStore
     from shared.runs.store.history import HistoryStore
     from shared.runs.store.index import IndexStore
+    from shared.runs.store.schedules import ScheduleStore
     from shared.runs.store.slots import SlotStore
 
 
@@ -84,6 +86,12 @@ class Ports:
     pending: PendingRuns = field(default_factory=PendingRuns)
     """Runs that a sweep of this process need not read."""
 
+    own_schedules: Sequence[tuple[str, OwnSchedule]] = ()
+    """Those that stand beside an agent, with its name."""
+
+    own_due: dict[str, datetime] = field(default_factory=dict)
+    """When this process looks after each of them next, by id."""
+
     tools_at_work: Gauge = field(default_factory=Gauge)
     """Tool calls that run in this process, of whatever runs."""
 
@@ -114,6 +122,13 @@ class Ports:
         from shared.runs.store.index import IndexStore
 
         return IndexStore(self.tables)
+
+    @cached_property
+    def schedules(self) -> ScheduleStore:
+        """What becomes a run again and again."""
+        from shared.runs.store.schedules import ScheduleStore
+
+        return ScheduleStore(self.tables)
 
     @cached_property
     def slots(self) -> SlotStore:

@@ -167,6 +167,18 @@ async def a_run_for_later(caller: Caller) -> None:
     assert run["status"] == "completed", run
 
 
+async def a_schedule(caller: Caller) -> None:
+    """A schedule with a run each minute, which is paused and deleted."""
+    body = {"cron": "* * * * *", "input": "[script:done]", "agent": "workshop"}
+    made = await caller.send("POST", "/api/schedules", json=body, headers=caller.keyed("schedule"))
+    assert made.status == 201, made
+    path = f"/api/schedules/{made['id']}"
+    now = await caller.until(path, lambda each: each["last"] is not None and each["last"]["run_id"] is not None)
+    await caller.over(now["last"]["run_id"])
+    await caller.send("PATCH", path, json={"paused": True})
+    await caller.send("DELETE", path)
+
+
 async def an_abandoned_submit(caller: Caller) -> None:
     """A request that is not sent again when the connection breaks."""
     await caller.once("POST", "/api/runs", json={"input": f"[script:done]{LONG}", "agent": "workshop"})

@@ -23,6 +23,7 @@ from tests.acceptance.calling_faults import (
     a_lost_create,
     a_lost_response,
     a_run_for_later,
+    a_schedule,
     a_webhook,
     an_abandoned_submit,
     an_unknown_agent,
@@ -68,7 +69,7 @@ class Scene:
     """Stories that are told together, and how time passes in them."""
 
     points: Mapping[Story, Sequence[str]]
-    """The points that each is told for, as patterns."""
+    """The points that each is told for, as patterns, with the driver in front where it is told for one alone."""
 
     jumps: Sequence[float] = (MINUTE,)
     """By how many seconds the clock is moved, once nothing happens by itself any more."""
@@ -134,8 +135,10 @@ CALLERS = (
                 "wake / make_attempt / *",
                 "wake / OutboxDone / *",
                 "provider / cancel / *",
-                "signal / wake / hub*",
-                "wake / wake / due.[rs]*",
+                "signal / wake / hub.wake",
+                "timer: signal / wake / hub.start_step",
+                "timer: wake / wake / due.set_due",
+                "wake / wake / due.remove",
             ),
         },
     ),
@@ -249,6 +252,21 @@ HOURS = (
         },
         jumps=(MINUTE,) * 4,
     ),
+    Scene(
+        points={
+            a_schedule: (
+                "schedule / *",
+                "signal / wake / hub.start_step",
+                "wake / wake / due.set_due",
+                "wake / advance_schedule / *",
+                "wake / announce / *",
+                "wake / start_run / *",
+                "wake / set_due / *",
+                "wake / write / runs.create",
+            )
+        },
+        jumps=(MINUTE,) * 4,
+    ),
     Scene(points={crashing_wakes: ("* / WakeCrashed / *",)}, jumps=(5 * MINUTE,) * 11),
     Scene(
         points={many_at_once: ("sweep / dated / *", "sweep / handed_out / *")},
@@ -297,9 +315,9 @@ AFTER_A_KILL = (
 """Come by in rounds after the one in which what they come from was cut off."""
 
 
-def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether one of these patterns has the point."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def matches(name: str, patterns: Sequence[str], driver: str) -> bool:
+    """Whether one of these patterns has the point under this driver."""
+    return any(fnmatchcase(each, pattern) for pattern in patterns for each in (name, f"{driver}: {name}"))
 
 
 PARTS = {"callers": CALLERS, "hours": HOURS, "days": DAYS}
@@ -313,15 +331,15 @@ def told_for(driver: str) -> dict[str, tuple[Scene, Story]]:
     told = [(scene, *each) for scenes in PARTS.values() for scene in scenes for each in scene.points.items()]
     found = {}
     for name in points_under(driver):
-        first = next(((scene, story) for scene, story, patterns in told if matches(name, patterns)), None)
-        if first is not None and not matches(name, AFTER_A_KILL):
+        first = next(((scene, story) for scene, story, patterns in told if matches(name, patterns, driver)), None)
+        if first is not None and not matches(name, AFTER_A_KILL, driver):
             found[name] = first
     return found
 
 
 def after_a_kill(driver: str) -> list[str]:
     """The points that are come by after a kill."""
-    return [name for name in points_under(driver) if matches(name, AFTER_A_KILL)]
+    return [name for name in points_under(driver) if matches(name, AFTER_A_KILL, driver)]
 
 
 def points_under(driver: str) -> list[str]:

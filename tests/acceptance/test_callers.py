@@ -52,6 +52,7 @@ DECISIONS: Mapping[str, str] = {
     **dict.fromkeys(("list_deliveries", "deliver_again", "get_session", "delete_session"), OWNED),
     **dict.fromkeys(("create_batch", "list_batches", "get_batch", "get_batch_items", "cancel_batch"), OWNED),
     **dict.fromkeys(("retry_batch", "deliver_batch_again", "create_batch_token", "delete_batch"), OWNED),
+    **dict.fromkeys(("create_schedule", "list_schedules", "get_schedule", "change_schedule", "delete_schedule"), OWNED),
     **dict.fromkeys(("list_agents", "get_openapi"), SAME_FOR_ALL),
     "get_health_deep": KEY_ONLY,
     "get_health": OPEN,
@@ -178,6 +179,7 @@ async def made(api: Api, ann: Caller, host: FunctionsHost, stack: Stack) -> Scen
     asking = await ann.until(f"/api/runs/{run['id']}", "requires_action")
     body = {"agent": "workshop", "items": [{"input": f"[script:never] {MARK}"}]}
     batch = await ann.call("POST", "/api/batches", json=body)
+    schedule = await ann.call("POST", "/api/schedules", json={"cron": "0 6 1 1 *", "input": MARK, "agent": "workshop"})
     response = await ann.call(
         "POST", "/api/v1/responses", json={"model": "bench", "input": f"[script:never] {MARK}", "background": True}
     )
@@ -229,6 +231,7 @@ async def made(api: Api, ann: Caller, host: FunctionsHost, stack: Stack) -> Scen
         "run_id": run["id"],
         "session_id": run["session_id"],
         "batch_id": batch["id"],
+        "schedule_id": schedule["id"],
         "response_id": response["id"],
         "approval": asking["required_action"]["calls"][0]["id"],
         "model": "bench",
@@ -273,7 +276,7 @@ async def test_each_kind_of_caller_gets_at_each_operation_what_the_table_says(sc
         for operation in sorted(operations(), key=lambda each: (each.method == "DELETE", "cancel" in each.name)):
             path = re.sub(r"\{(\w+)\}", lambda found: {**PARTS, **scene.ids}[found[1]], operation.path)
             sent = BODIES.get(operation.name.removeprefix("shared_"), lambda _: {})(scene.ids)
-            more = {"json": sent} if operation.method == "POST" else {}
+            more = {"json": sent} if operation.method in ("POST", "PATCH") else {}
             reply = await scene.api.call(operation.method, path, headers=scene.headers[who], **more)
             requests += 1
             status = wanted(operation, who)

@@ -39,6 +39,7 @@ NOBODYS = {
     "run_id": f"run_{'0' * 32}_1",
     "session_id": "0" * 32,
     "batch_id": f"batch_{'0' * 32}",
+    "schedule_id": f"schedule_{'0' * 32}",
     "response_id": f"resp_{'0' * 32}_1",
     "model": "nobody",
     "call": "9.9",
@@ -408,6 +409,40 @@ async def spoil(stack: Stack, subject: str) -> None:
         await tables.close()
 
 
+async def schedules(api: Api) -> None:
+    """A schedule from its start to its deletion, and what is refused on the way."""
+    given = {"cron": "0 6 1 1 *", "input": "x", "agent": "workshop"}
+    key = {"Idempotency-Key": "schedule"}
+    made = await api.call("POST", "/api/schedules", json=given, headers=key)
+    assert made.status == 201
+    path = f"/api/schedules/{made['id']}"
+    assert (await api.call("POST", "/api/schedules", json={**given, "input": "y"}, headers=key)).status == 422
+    nobodys = f"/api/schedules/{NOBODYS['schedule_id']}"
+    for method, address, right in (("POST", "/api/schedules", given), ("PATCH", path, {"paused": True})):
+        assert (await api.call(method, address, json={**right, "cron": "no"})).status == 400
+        for more, status in (
+            ({"data": b"{", "headers": JSON}, 400),
+            ({"data": b" " * 7_000_000, "headers": JSON}, 413),
+            ({"data": b"{}", "headers": {"content-type": "text/plain"}}, 415),
+        ):
+            assert (await api.call(method, address, **more)).status == status, more  # type: ignore[arg-type]
+    assert (await api.call("PATCH", path, json={"paused": True})).status == 200
+    for address in ("/api/schedules", path):
+        reply = await api.call("GET", address)
+        assert (await api.call("GET", address, headers={"If-None-Match": reply.headers["ETag"]})).status == 304
+    assert (await api.call("GET", "/api/schedules?limit=0")).status == 400
+    for method in ("GET", "PATCH", "DELETE"):
+        more = {"json": {"paused": True}} if method == "PATCH" else {}
+        assert (await api.call(method, nobodys, **more)).status == 404
+    for _ in range(99):
+        assert (await api.call("POST", "/api/schedules", json=given)).status == 201
+    assert (await api.call("POST", "/api/schedules", json=given)).status == 409
+    page = await api.call("GET", "/api/schedules?limit=40")
+    rest = await api.call("GET", f"/api/schedules?limit=100&cursor={page['next_cursor']}")
+    assert len({each["id"] for each in [*page["data"], *rest["data"]]}) == 100
+    assert (await api.call("DELETE", path)).status == 204
+
+
 async def retried_batches(api: Api, stack: Stack) -> None:
     """The failed items of a batch once more, and what is refused about that."""
     await stack.model.script("bad", [{"think": 0, "status": "failed", "error": {"code": "invalid_prompt"}}])
@@ -510,6 +545,9 @@ async def slow_bodies(api: Api) -> None:
     for name in ("intake", "drain"):
         reply = await api.call("PUT", f"/api/ops/{name}", data=without_end(), headers=JSON | operator)
         assert reply.status == 408
+    yearly = await api.call("POST", "/api/schedules", json={"cron": "0 6 1 1 *", "input": "x"})
+    change = f"/api/schedules/{yearly['id']}"
+    assert (await api.call("PATCH", change, data=without_end(), headers=JSON)).status == 408
     for path, headers in (
         (f"/api/runs/{run_id}/tokens", JSON),
         (f"/api/batches/{batch['id']}/tokens", JSON),
@@ -517,6 +555,7 @@ async def slow_bodies(api: Api) -> None:
         ("/api/runs", JSON),
         (f"/api/runs/{run_id}/answers", JSON),
         ("/api/batches", JSON),
+        ("/api/schedules", JSON),
         ("/api/webhooks/openai", {**JSON, **_signed(b"{}")}),
         ("/api/v1/responses", JSON | key),
         ("/api/v1/chat/completions", JSON | key),
@@ -585,6 +624,7 @@ async def test_every_answer_that_the_contract_promises_is_given(own_stack: Calla
     async with WithHead((await asyncio.to_thread(many.host)).url) as api:
         await batches(api, many)
         await retried_batches(api, many)
+        await schedules(api)
     shared = own_stack("timer", DORMOUSE_RUN_TOKEN_SECRET=TOKEN_SECRET)
     async with WithHead((await asyncio.to_thread(shared.host)).url) as api:
         await run_tokens(api, shared)

@@ -31,6 +31,7 @@ OF_OWNERS = {
     "run_id": "run_not_found",
     "session_id": "session_not_found",
     "batch_id": "batch_not_found",
+    "schedule_id": "schedule_not_found",
     "response_id": "response_not_found",
 }
 """Parameters of addresses that name what has an owner, and what is said of another's."""
@@ -42,11 +43,12 @@ BODIES: Mapping[str, Callable[[Mapping[str, str]], object]] = {
     "answer_run": lambda ids: {"answers": {ids["approval"]: {"approve": True}}},
     "create_run_token": lambda ids: {"rights": ["read"]},
     "create_batch_token": lambda ids: {"rights": ["read"]},
+    "change_schedule": lambda ids: {"paused": True},
 }
 """What is sent to an address of something that is there, from its ids; nothing to the others."""
 
-LISTS = {"list_runs", "list_batches"}
-STARTS = {"create_run", "create_batch", "v1_create_response", "v1_create_completion"}
+LISTS = {"list_runs", "list_batches", "list_schedules"}
+STARTS = {"create_run", "create_batch", "create_schedule", "v1_create_response", "v1_create_completion"}
 OPERATIONS = described()
 ROUTES = sorted(triggers().values(), key=lambda each: each.function)
 
@@ -154,6 +156,7 @@ async def things_of(ann: Caller, receiver: Receiver) -> dict[str, dict[str, str]
     asking = await ann.until(f"/api/runs/{parked['id']}", "requires_action")
     for each in (batches[0], batches[2]):
         await ann.until(f"/api/batches/{each['id']}", "completed")
+    schedule = await ann.call("POST", "/api/schedules", json={"cron": "0 6 1 1 *", "input": MARK, "agent": "workshop"})
     response = {"model": "bench", "input": f"[script:soon] {MARK}"}
     first = await ann.call("POST", "/api/v1/responses", json=response)
     lasting = {"model": "bench", "input": f"[script:never] {MARK}", "background": True}
@@ -164,6 +167,7 @@ async def things_of(ann: Caller, receiver: Receiver) -> dict[str, dict[str, str]
         "run_id": parked["id"],
         "session_id": ended["session_id"],
         "batch_id": batches[0]["id"],
+        "schedule_id": schedule["id"],
         "response_id": first["id"],
         "approval": asking["required_action"]["calls"][0]["id"],
     }
@@ -221,7 +225,7 @@ async def test_no_call_for_one_user_reaches_anything_of_another(scene: Callable[
                     assert MARK.encode() not in reply.raw
                     if route.method == "get":
                         assert (await stranger.at(route, given, query, "HEAD")).status == reply.status
-            for path in ("/api/runs", "/api/batches"):
+            for path in ("/api/runs", "/api/batches", "/api/schedules"):
                 reply = await stranger.call("GET", f"{path}?limit=100")
                 assert (reply.status, reply.body) == (200, {"data": []}), (who, path)
             for path, body in (
@@ -260,11 +264,24 @@ async def snapshot(ann: Caller, things: Mapping[str, Mapping[str, str]]) -> list
     """How Ann's things stand, without what moves by itself."""
     found: list[object] = []
     paths = {"run_id": "runs", "session_id": "sessions", "batch_id": "batches", "response_id": "v1/responses"}
+    paths["schedule_id"] = "schedules"
     for given in things.values():
         for name, value in ((name, given[name]) for name in paths if name in given):
             reply = await ann.call("GET", f"/api/{paths[name]}/{value}")
             assert reply.status == 200, reply
-            kept = ("id", "status", "text", "required_action", "error", "runs", "messages", "counts", "output")
+            kept = (
+                "id",
+                "status",
+                "text",
+                "required_action",
+                "error",
+                "runs",
+                "messages",
+                "counts",
+                "output",
+                "cron",
+                "paused",
+            )
             found.append({name: reply.body[name] for name in kept if name in reply.body})
     return found
 
@@ -291,6 +308,7 @@ async def test_a_key_of_one_user_is_free_for_another(scene: Callable[..., Any]) 
     for path, sent in (
         ("/api/runs", body),
         ("/api/batches", {"items": [body]}),
+        ("/api/schedules", {"cron": "0 6 1 1 *", **body}),
         ("/api/v1/responses", {"model": "bench", "input": "[script:soon]"}),
         ("/api/v1/chat/completions", {"model": "bench", "messages": messages}),
     ):
@@ -301,9 +319,9 @@ async def test_a_key_of_one_user_is_free_for_another(scene: Callable[..., Any]) 
             key = {"Idempotency-Key": f"k{path}"}
             payload = {**sent, "metadata": {"number": str(number)}} if number % 2 else sent
             reply = await caller.call("POST", path, json=payload, headers=key)
-            assert reply.status in (200, 202), (path, reply)
+            assert reply.status in (200, 201, 202), (path, reply)
             again = await caller.call("POST", path, json=payload, headers=key)
-            assert (again.status in (200, 202), again["id"]) == (True, reply["id"])
+            assert (again.status in (200, 201, 202), again["id"]) == (True, reply["id"])
             made.append(reply["id"])
         assert len(set(made)) == len(made), path
 

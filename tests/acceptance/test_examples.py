@@ -81,6 +81,21 @@ async def runs(to: Recorder) -> None:
     await to.keep("watch_run", 200, "a run that has ended", "GET", f"/api/runs/{watched}/events")
 
 
+async def later(to: Recorder) -> None:
+    """A run for later, and a schedule: made, looked at, changed, deleted."""
+    far = {**STORY, "start_at": f"{datetime.now(UTC) + timedelta(days=300):%Y-%m-%dT06:00:00Z}"}
+    waiting = await to.keep("create_run", 202, "for later", "POST", "/api/runs", json=far)
+    await to.api.call("DELETE", f"/api/runs/{waiting['id']}")
+    weekly = {"cron": "0 0 6 * * 1", "time_zone": "Europe/Berlin", "missed": "once", "agent": "analyst"}
+    asked = {**weekly, "input": "How is tea doing?", "title": "Tea, each Monday"}
+    made = await to.keep("create_schedule", 201, "each Monday", "POST", "/api/schedules", json=asked)
+    path = f"/api/schedules/{made['id']}"
+    await to.keep("get_schedule", 200, "each Monday", "GET", path)
+    await to.keep("list_schedules", 200, "a page", "GET", "/api/schedules")
+    await to.keep("change_schedule", 200, "paused", "PATCH", path, json={"paused": True})
+    await to.api.call("DELETE", path)
+
+
 async def told(to: Recorder) -> None:
     """Callbacks of a run and of a batch; and what else there is of a batch."""
     items = [{"id": "a", "input": "How is tea doing?"}, {"id": "b", "input": ""}]
@@ -270,6 +285,7 @@ async def test_the_examples_are_what_the_app_answers(own_stack: Callable[..., St
     async with Api((await asyncio.to_thread(stack.host)).url) as api:
         to = Recorder(api)
         await runs(to)
+        await later(to)
         await told(to)
         await by_run_token(to)
         await openai_clients(to)

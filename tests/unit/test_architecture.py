@@ -80,6 +80,7 @@ MAY_IMPORT_IN_RUNS = {
     "actions": BELOW_ACTIONS,
     "commands": {"actions", *BELOW_ACTIONS},
     "batches": {"commands", "actions", *BELOW_ACTIONS},
+    "schedules": {"commands", "actions", *BELOW_ACTIONS},
     "queries": {"model", "rules", "store", "ports", "concurrency"},
     "watching": {"model", "rules", "store", "ports", "concurrency"},
 }

@@ -7,7 +7,7 @@ import { Watch, isFinal } from "./watch.js";
 
 /** @import { AgentList, AnswerBody, Batch, BatchBody, BatchItem, BatchItemList, BatchList, BatchTokenBody, Deliveries } from "./contract.js" */
 /** @import { Run, RunBody, RunInput, RunList, RunSummary, RunToken, Session, SubmittedBatch, SubmittedRun } from "./contract.js" */
-/** @import { Timeline, TokenBody, WholeToolCall } from "./contract.js" */
+/** @import { Schedule, ScheduleBody, ScheduleChangeBody, ScheduleList, Timeline, TokenBody, WholeToolCall } from "./contract.js" */
 /** @import { BatchWaitOptions, CallOptions, ClientOptions, ItemFilter, Page, RunFilter, SubmitOptions } from "./options.js" */
 /** @import { Until, WaitOptions, WatchOptions } from "./options.js" */
 /** @import { RequestOptions } from "./transport.js" */
@@ -145,6 +145,42 @@ export class Dormouse {
   /** @param {string} id @param {CallOptions} [options] @returns {Promise<void>} */
   async deleteSession(id, options) {
     await this.#transport.call("DELETE", path("sessions", id), options);
+  }
+
+  /**
+   * Have a request run again and again, at the times that `request.cron` names. `key` is as for `submit`.
+   * @param {ScheduleBody} request
+   * @param {SubmitOptions} [options]
+   * @returns {Promise<Schedule>}
+   */
+  async createSchedule(request, options) {
+    return this.#submitted("/api/schedules", { ...options, body: request });
+  }
+
+  /** A page of your schedules. @param {CallOptions & Page} [options] @returns {Promise<ScheduleList>} */
+  async schedules(options) {
+    return this.#one("GET", "/api/schedules", options);
+  }
+
+  /** @param {Schedule | string} schedule @param {CallOptions} [options] @returns {Promise<Schedule>} */
+  async schedule(schedule, options) {
+    return this.#one("GET", path("schedules", schedule), options);
+  }
+
+  /**
+   * Change when it runs, from now on; pause it, or let it go on.
+   * @param {Schedule | string} schedule
+   * @param {ScheduleChangeBody} change
+   * @param {CallOptions} [options]
+   * @returns {Promise<Schedule>}
+   */
+  async changeSchedule(schedule, change, options) {
+    return this.#one("PATCH", path("schedules", schedule), { ...options, body: change });
+  }
+
+  /** No further run begins. @param {Schedule | string} schedule @param {CallOptions} [options] @returns {Promise<void>} */
+  async deleteSchedule(schedule, options) {
+    await this.#transport.call("DELETE", path("schedules", schedule), options);
   }
 
   /**
@@ -364,7 +400,7 @@ export class Dormouse {
 /** @param {{ id: string } | string} one */
 const idOf = (one) => encodeURIComponent(typeof one === "string" ? one : one.id);
 
-/** @typedef {"runs" | "batches" | "sessions"} Kind */
+/** @typedef {"runs" | "batches" | "sessions" | "schedules"} Kind */
 
 /** @param {Kind} kind @param {{ id: string } | string} one */
 const path = (kind, one) => `/api/${kind}/${idOf(one)}`;

@@ -451,6 +451,18 @@ export interface LastDelivery {
   next_attempt_at: string | null;
 }
 
+/** What became of the time that came last. */
+export interface LastOccurrence {
+  /** The time that the schedule names. */
+  at: string;
+  /** The run that it became; null when it was refused. */
+  run_id: string | null;
+  /** That run's own address. */
+  url: string | null;
+  /** Why it was refused, the last time that it was tried; null when it was not. */
+  error: RunError | null;
+}
+
 /** What the run may use up. Each at most the app's own limit. */
 export interface LimitsBody {
   /** Model responses, at most. */
@@ -798,6 +810,94 @@ export interface RunToken {
   token: string;
   /** Until when it holds. */
   expires_at: string;
+}
+
+/** A request that becomes a run again and again. */
+export interface Schedule {
+  /** The schedule's id. */
+  id: string;
+  /** What this is: always `schedule`. */
+  object: "schedule";
+  /** The schedule's own address. */
+  url: string;
+  /** Of an agent's own schedule: its name; null for one that was made by a call. */
+  name: string | null;
+  /** The name of the agent that answers. */
+  agent: string;
+  /** The caller's, else the first line of the input. One line. */
+  title: string;
+  /** The first 200 characters of the input's text. */
+  input_preview: string;
+  /** What its caller noted on it; its runs have it too. */
+  metadata: Record<string, string>;
+  /** When: five fields, or six with the second in front. */
+  cron: string;
+  /** Whose local times these are. */
+  time_zone: string;
+  /** What becomes of times that nobody was there for. */
+  missed: "skip" | "once";
+  /** Whether it begins nothing. */
+  paused: boolean;
+  /** The time that comes next, or whose run was refused and is tried again; null while it is paused. */
+  next_at: string | null;
+  /** How often that was refused so far. */
+  tries: number;
+  /** What became of the time that came last; null before the first. */
+  last: LastOccurrence | null;
+  /** When it was made. */
+  created_at: string;
+  /** When it was last changed by a call. */
+  updated_at: string;
+}
+
+/** The body of `POST /api/schedules`. */
+export interface ScheduleBody {
+  /** When: minute, hour, day of the month, month, day of the week; with six fields the second in front, as in Azure Functions. One second only, so that it is once a minute at most. */
+  cron: string;
+  /** Whose local times these are, such as `Europe/Berlin` (IANA); UTC when left out. One that the change to summer time skips counts as the first minute after it, one that comes twice counts once. */
+  time_zone?: string | null | undefined;
+  /** What becomes of times that nobody was there for, more than ten minutes late: `skip`, nothing, or `once`, one run for all of them. Default: `"skip"`. */
+  missed?: "skip" | "once" | undefined;
+  /** Whether it begins nothing until it is changed; no time that passes meanwhile counts as missed. Default: `false`. */
+  paused?: boolean | undefined;
+  /** What the agent is to answer each time: a text, or messages with text, images and files. */
+  input: string | Array<MessageBody>;
+  /** The agent's name (`GET /api/agents`); the app's default when left out. */
+  agent?: string | null | undefined;
+  /** One of the `models` of the agent; its own when left out. */
+  model?: string | null | undefined;
+  /** One line for lists; the first line of the input when left out. */
+  title?: string | null | undefined;
+  /** Whether the text of each run can be watched while it is written. Default: `false`. */
+  stream?: boolean | undefined;
+  /** Up to 16 notes of your own, which are kept with each run. */
+  metadata?: Record<string, string> | undefined;
+  /** Seconds after which a run fails if it has not ended; the app's default when left out. */
+  deadline_seconds?: number | null | undefined;
+  /** What each run may use up. */
+  limits?: LimitsBody | undefined;
+  /** An address of yours that gets a callback when a run ends, and when a person has to decide. */
+  callback_url?: string | null | undefined;
+}
+
+/** The body of `PATCH /api/schedules/{id}`: what is left out stays as it is. */
+export interface ScheduleChangeBody {
+  /** When, from now on. */
+  cron?: string | null | undefined;
+  /** Whose local times these are. */
+  time_zone?: string | null | undefined;
+  /** What becomes of times that nobody was there for. */
+  missed?: "skip" | "once" | null | undefined;
+  /** Whether it begins nothing. */
+  paused?: boolean | null | undefined;
+}
+
+/** A page of the caller's schedules, in no order that means anything. */
+export interface ScheduleList {
+  /** The schedules. */
+  data: Array<Schedule>;
+  /** Only there when there is a next page. */
+  next_cursor?: string | undefined;
 }
 
 /** One conversation with one agent. */

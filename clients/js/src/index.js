@@ -50,6 +50,10 @@ export { isFinal } from "./watch.js";
 /** @typedef {import("./contract.js").RunStatus} RunStatus */
 /** @typedef {import("./contract.js").RunSummary} RunSummary */
 /** @typedef {import("./contract.js").RunToken} RunToken */
+/** @typedef {import("./contract.js").Schedule} Schedule */
+/** @typedef {import("./contract.js").ScheduleBody} ScheduleBody */
+/** @typedef {import("./contract.js").ScheduleChangeBody} ScheduleChangeBody */
+/** @typedef {import("./contract.js").ScheduleList} ScheduleList */
 /** @typedef {import("./contract.js").Session} Session */
 /** @typedef {import("./contract.js").SubmittedBatch} SubmittedBatch */
 /** @typedef {import("./contract.js").SubmittedRun} SubmittedRun */

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shared.api.native import run_changes as run_changes
     from shared.api.native import run_details as run_details
     from shared.api.native import runs as runs
+    from shared.api.native import schedules as schedules
     from shared.api.native import sessions as sessions
     from shared.api.native import tokens as tokens
 else:

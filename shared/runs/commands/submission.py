@@ -19,9 +19,11 @@ from shared.runs.store.due import DueRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssignedIds:
-    """The ids that a batch has for the run of an item, as a key's record has them."""
+    """The ids that a batch has for the run of an item, or a schedule for that of an occurrence, as a key's record has
+    them.
+    """
 
-    batch_id: str
+    batch_id: str | None = None
     session_id: str
     fingerprint: str
     since: datetime

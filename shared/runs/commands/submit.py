@@ -84,7 +84,7 @@ async def _try(ports: Ports, wanted: Submission) -> Submitted | None:
     if record is not None and not is_first and (again := await _again(ports, record)) is not None:
         return again
     check_start(ports, wanted)
-    if wanted.assigned is None:  # a batch that was taken goes on
+    if wanted.assigned is None or wanted.assigned.batch_id is None:  # a batch that was taken goes on
         await check_intake(ports)
     await _check_session(ports, wanted, session, is_new=record is None)
     point = await branch_point(ports, wanted, session, record)

@@ -7,6 +7,7 @@ import re
 # ASCII and no leading zero: each run has one id only, and a caller's text can name no other row.
 _RUN_ID = re.compile(r"run_([0-9a-f]{32})_([1-9][0-9]{0,7})", re.ASCII)
 _BATCH_ID = re.compile(r"batch_[0-9a-f]{32}", re.ASCII)
+_SCHEDULE_ID = re.compile(r"schedule_[0-9a-f]{32}", re.ASCII)
 _SESSION_DUE = re.compile(r"session_([0-9a-f]{32})", re.ASCII)
 
 
@@ -46,3 +47,8 @@ def batch_id(name: str) -> str:
 def is_batch_id(text: str) -> bool:
     """Whether it has the shape of a batch's id."""
     return _BATCH_ID.fullmatch(text) is not None
+
+
+def is_schedule_id(text: str) -> bool:
+    """Whether it has the shape of a schedule's id."""
+    return _SCHEDULE_ID.fullmatch(text) is not None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 
-from shared.runs.model.ids import is_batch_id, parse_run_id, session_of_due_row
+from shared.runs.model.ids import is_batch_id, is_schedule_id, parse_run_id, session_of_due_row
 from shared.runs.store.rows import moment_of, seconds_of
 from shared.runs.store.tables import Change, Condition, Conflict, Kind, Row, Table, Tables, Value
 
@@ -43,7 +43,8 @@ class DueRow:
     """One due row. ``overdue_sweeps``: how many sweeps in a row found the run overdue.
 
     ``announced_at``: when a call last announced that it is about to change the run (or to create it).
-    ``listed``: the place in the owner's list that was announced last; empty where none is known. A batch's that is
+    ``listed``: the place in the owner's list that was announced last (of a schedule, where it is); empty where none is
+    known. A batch's that is
     hidden there, since its submit was cut off, is removed with the row.
     ``listed_status``: what that place was last seen to show; empty where nobody has looked since an announcement.
     ``quarantined``: why its run could not be read; empty when it can be.
@@ -271,7 +272,7 @@ def _not_past_announcement(row: DueRow, due: datetime, now: datetime) -> datetim
 
 def _partition(run_id: str) -> str:
     # Sixteen partitions, by the last hex digit: one takes 2,000 writes a second.
-    if is_batch_id(run_id) or session_of_due_row(run_id) is not None:
+    if is_batch_id(run_id) or is_schedule_id(run_id) or session_of_due_row(run_id) is not None:
         return run_id[-1]
     parsed = parse_run_id(run_id)
     if parsed is None:

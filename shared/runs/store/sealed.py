@@ -42,6 +42,7 @@ FIELDS: Mapping[Table, Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "owner": ("summary",),
             "batches": ("summary",),
             "controls": ("reason",),
+            "schedules": ("request", "last_message"),
             "sealing": ("secret",),
         },
         Table.BATCHES: {

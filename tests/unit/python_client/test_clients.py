@@ -89,6 +89,11 @@ CALLS: list[tuple[Callable[[Any], Any], str, str]] = [
     (lambda client: client.redeliver(RUN_ID), "POST", f"/api/runs/{RUN_ID}/deliveries"),
     (lambda client: client.session("s1", limit=2), "GET", "/api/sessions/s1?limit=2"),
     (lambda client: client.delete_session("s1"), "DELETE", "/api/sessions/s1"),
+    (lambda client: client.create_schedule("x", cron="0 6 * * 1", agent="a"), "POST", "/api/schedules"),
+    (lambda client: client.schedules(limit=2), "GET", "/api/schedules?limit=2"),
+    (lambda client: client.schedule("schedule_1"), "GET", "/api/schedules/schedule_1"),
+    (lambda client: client.change_schedule({"id": "schedule_1"}, paused=True), "PATCH", "/api/schedules/schedule_1"),
+    (lambda client: client.delete_schedule("schedule_1"), "DELETE", "/api/schedules/schedule_1"),
     (lambda client: client.agents(), "GET", "/api/agents"),
     (lambda client: client.submit_batch(["x"]), "POST", "/api/batches"),
     (lambda client: client.get_batch("batch_1"), "GET", "/api/batches/batch_1"),
@@ -134,7 +139,9 @@ async def test_each_call_goes_where_it_belongs_by_either_client(call: Any, metho
         assert (request.method, str(request.url)) == (method, f"http://app/base{path}")
         assert request.headers["x-functions-key"] == "secret"
         assert request.headers["user-agent"].startswith("dormouse-client/")
-        assert ("idempotency-key" in request.headers) == (path in ("/api/runs", "/api/batches") or "/retry" in path)
+        assert ("idempotency-key" in request.headers) == (
+            path in ("/api/runs", "/api/batches", "/api/schedules") or "/retry" in path
+        )
     assert len(seen) == 2
     assert seen[0].content == seen[1].content
 

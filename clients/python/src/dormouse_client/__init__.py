@@ -16,7 +16,7 @@ from dormouse_client._async import AsyncDormouse
 from dormouse_client._sync import Dormouse
 from dormouse_client.callbacks import Callback, verify_callback
 from dormouse_client.contract import VERSION as __version__
-from dormouse_client.contract import Batch, BatchItem, ItemBody, Run, RunSummary, Session, ToolCall
+from dormouse_client.contract import Batch, BatchItem, ItemBody, Run, RunSummary, Schedule, Session, ToolCall
 from dormouse_client.errors import (
     CallbackRefused,
     Conflict,
@@ -54,6 +54,7 @@ __all__ = [
     "Refused",
     "Run",
     "RunSummary",
+    "Schedule",
     "ServerError",
     "Session",
     "TooManyRequests",

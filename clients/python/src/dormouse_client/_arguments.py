@@ -10,14 +10,17 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from dormouse_client._steps import Request
-from dormouse_client.contract import Batch, BatchItem, BatchSummary, ItemBody, Run, RunSummary, ToolCall
+from dormouse_client.contract import Batch, BatchItem, BatchSummary, ItemBody, Run, RunSummary, Schedule, ToolCall
 from dormouse_client.errors import InvalidArgument
 
 RunOrId: TypeAlias = "Run | RunSummary | str"
 BatchOrId: TypeAlias = "Batch | BatchSummary | str"
+ScheduleOrId: TypeAlias = "Schedule | str"
 CallOrId: TypeAlias = "ToolCall | str"
 Right: TypeAlias = Literal["read", "answer", "cancel"]
 """What a run token may allow."""
+Missed: TypeAlias = Literal["skip", "once"]
+"""What becomes of the times of a schedule that nobody was there for."""
 
 _CALL = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -64,7 +67,7 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-def id_of(one: RunOrId | BatchOrId | BatchItem, what: str) -> str:
+def id_of(one: RunOrId | BatchOrId | BatchItem | ScheduleOrId, what: str) -> str:
     """The id of something or the id that was given. Raises ``InvalidArgument``."""
     found = one if isinstance(one, str) else one.get("id")
     # An empty one, or dots, would make another address of it.
@@ -86,6 +89,11 @@ def batch_path(batch: BatchOrId) -> str:
 def session_path(session_id: str) -> str:
     """The address of a session."""
     return f"/api/sessions/{id_of(session_id, 'session')}"
+
+
+def schedule_path(schedule: ScheduleOrId) -> str:
+    """The address of a schedule."""
+    return f"/api/schedules/{id_of(schedule, 'schedule')}"
 
 
 def tool_call_path(run: RunOrId, call: CallOrId) -> str:
@@ -145,6 +153,11 @@ def run_request(
         raise InvalidArgument("`wait` is whole seconds, from 0 to 30. To wait for longer, call `wait` afterwards.")
     headers = key_header(key) | ({} if wait is None else {"Prefer": f"wait={wait}"})
     return Request("POST", "/api/runs", body={**given(**fields), **(extra or {})}, headers=headers, hold=wait or 0)
+
+
+def schedule_request(fields: Mapping[str, Any], *, key: str | None) -> Request:
+    """``POST /api/schedules`` with the fields that were given."""
+    return Request("POST", "/api/schedules", body=given(**fields), headers=key_header(key))
 
 
 def answer_request(run: RunOrId, answers: Mapping[str, Any]) -> Request:

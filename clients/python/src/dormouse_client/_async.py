@@ -27,7 +27,7 @@ from dormouse_client._arguments import (
     token_request,
     tool_call_path,
 )
-from dormouse_client._async_client import AsyncClient
+from dormouse_client._async_schedules import AsyncSchedules
 from dormouse_client._calls import MAX_HOLD_SECONDS, Outage
 from dormouse_client._connection import is_stream, reply_of
 from dormouse_client._steps import CallBack, Pause, Request, checked
@@ -61,7 +61,7 @@ from dormouse_client.progress import shown
 from dormouse_client.watching import View, Watch
 
 
-class AsyncDormouse(AsyncClient):
+class AsyncDormouse(AsyncSchedules):
     """A client of the app at ``base_url``, for one event loop. What is called back may be a coroutine function.
 
     Every method may raise `DormouseError`. What the network or a busy server prevents is tried again; every call is

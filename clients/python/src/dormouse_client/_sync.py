@@ -30,7 +30,7 @@ from dormouse_client._arguments import (
 from dormouse_client._calls import MAX_HOLD_SECONDS, Outage
 from dormouse_client._connection import is_stream, reply_of
 from dormouse_client._steps import CallBack, Pause, Request, checked
-from dormouse_client._sync_client import SyncClient
+from dormouse_client._sync_schedules import Schedules
 from dormouse_client.contract import (
     Agent,
     AgentList,
@@ -61,7 +61,7 @@ from dormouse_client.progress import shown
 from dormouse_client.watching import View, Watch
 
 
-class Dormouse(SyncClient):
+class Dormouse(Schedules):
     """A client of the app at ``base_url``. It may be used by several threads, and where an event loop runs.
 
     Every method may raise `DormouseError`. What the network or a busy server prevents is tried again; every call is

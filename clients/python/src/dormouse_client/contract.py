@@ -616,6 +616,22 @@ class LastDelivery(TypedDict):
     """When it is tried again; null when it is not."""
 
 
+class LastOccurrence(TypedDict):
+    """What became of the time that came last."""
+
+    at: str
+    """The time that the schedule names."""
+
+    run_id: str | None
+    """The run that it became; null when it was refused."""
+
+    url: str | None
+    """That run's own address."""
+
+    error: RunError | None
+    """Why it was refused, the last time that it was tried; null when it was not."""
+
+
 class LimitsBody(TypedDict):
     """What the run may use up. Each at most the app's own limit."""
 
@@ -1100,6 +1116,137 @@ class RunToken(TypedDict):
 
     expires_at: str
     """Until when it holds."""
+
+
+class Schedule(TypedDict):
+    """A request that becomes a run again and again."""
+
+    id: str
+    """The schedule's id."""
+
+    object: Literal["schedule"]
+    """What this is: always `schedule`."""
+
+    url: str
+    """The schedule's own address."""
+
+    name: str | None
+    """Of an agent's own schedule: its name; null for one that was made by a call."""
+
+    agent: str
+    """The name of the agent that answers."""
+
+    title: str
+    """The caller's, else the first line of the input. One line."""
+
+    input_preview: str
+    """The first 200 characters of the input's text."""
+
+    metadata: dict[str, str]
+    """What its caller noted on it; its runs have it too."""
+
+    cron: str
+    """When: five fields, or six with the second in front."""
+
+    time_zone: str
+    """Whose local times these are."""
+
+    missed: Literal["skip", "once"]
+    """What becomes of times that nobody was there for."""
+
+    paused: bool
+    """Whether it begins nothing."""
+
+    next_at: str | None
+    """The time that comes next, or whose run was refused and is tried again; null while it is paused."""
+
+    tries: int
+    """How often that was refused so far."""
+
+    last: LastOccurrence | None
+    """What became of the time that came last; null before the first."""
+
+    created_at: str
+    """When it was made."""
+
+    updated_at: str
+    """When it was last changed by a call."""
+
+
+class ScheduleBody(TypedDict):
+    """The body of `POST /api/schedules`."""
+
+    cron: str
+    """When: minute, hour, day of the month, month, day of the week; with six fields the second in front, as in Azure
+    Functions. One second only, so that it is once a minute at most.
+    """
+
+    time_zone: NotRequired[str | None]
+    """Whose local times these are, such as `Europe/Berlin` (IANA); UTC when left out. One that the change to summer
+    time skips counts as the first minute after it, one that comes twice counts once.
+    """
+
+    missed: NotRequired[Literal["skip", "once"]]
+    """What becomes of times that nobody was there for, more than ten minutes late: `skip`, nothing, or `once`, one run
+    for all of them. Default: `"skip"`.
+    """
+
+    paused: NotRequired[bool]
+    """Whether it begins nothing until it is changed; no time that passes meanwhile counts as missed. Default: `false`.
+    """
+
+    input: str | list[MessageBody]
+    """What the agent is to answer each time: a text, or messages with text, images and files."""
+
+    agent: NotRequired[str | None]
+    """The agent's name (`GET /api/agents`); the app's default when left out."""
+
+    model: NotRequired[str | None]
+    """One of the `models` of the agent; its own when left out."""
+
+    title: NotRequired[str | None]
+    """One line for lists; the first line of the input when left out."""
+
+    stream: NotRequired[bool]
+    """Whether the text of each run can be watched while it is written. Default: `false`."""
+
+    metadata: NotRequired[dict[str, str]]
+    """Up to 16 notes of your own, which are kept with each run."""
+
+    deadline_seconds: NotRequired[float | None]
+    """Seconds after which a run fails if it has not ended; the app's default when left out."""
+
+    limits: NotRequired[LimitsBody]
+    """What each run may use up."""
+
+    callback_url: NotRequired[str | None]
+    """An address of yours that gets a callback when a run ends, and when a person has to decide."""
+
+
+class ScheduleChangeBody(TypedDict):
+    """The body of `PATCH /api/schedules/{id}`: what is left out stays as it is."""
+
+    cron: NotRequired[str | None]
+    """When, from now on."""
+
+    time_zone: NotRequired[str | None]
+    """Whose local times these are."""
+
+    missed: NotRequired[Literal["skip", "once"] | None]
+    """What becomes of times that nobody was there for."""
+
+    paused: NotRequired[bool | None]
+    """Whether it begins nothing."""
+
+
+class ScheduleList(TypedDict):
+    """A page of the caller's schedules, in no order that means anything."""
+
+    data: list[Schedule]
+    """The schedules."""
+
+    next_cursor: NotRequired[str]
+    """Only there when there is a next page."""
 
 
 class Session(TypedDict):

@@ -6,11 +6,12 @@ A story returns what it came to: whatever of it depends on no id and no time.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from shared.errors import TooManyActiveRuns
+from shared.errors import ScheduleNotFound, TooManyActiveRuns
 from shared.runs.commands.answer import answer
 from shared.runs.commands.cancel import cancel
 from shared.runs.commands.delete import delete_run, delete_session
@@ -22,6 +23,7 @@ from shared.runs.model.facts import Approve
 from shared.runs.model.ids import due_row_of, is_batch_id
 from shared.runs.model.phases import RunStatus, Scheduled
 from shared.runs.model.run import Run
+from shared.runs.schedules.change import Timing, change_schedule, create_schedule, delete_schedule
 from tests.unit.runs.points.world import Process, World
 
 LONG = "é" * 60_000
@@ -237,6 +239,53 @@ async def a_run_for_later(world: World) -> Any:
     return [await outcome_of(world, each) for each in (run_id, other)]
 
 
+async def a_schedule(world: World) -> Any:
+    """A schedule with two runs, the first of which is refused at first; it is paused and deleted then."""
+    await world.rig.model.script("hourly", [DONE])
+    await world.rig.model.script("stuck", [STUCK])
+    items = ({"type": "message", "role": "user", "content": "[script:hourly]"},)
+    wanted = Submission(items=items, agent="workshop", owner="test", idempotency_key="hourly")
+    # From a full hour on: so much time passes, with so many effects, whenever the story is told.
+    since_full_hour = world.rig.clock.now - world.rig.clock.now.replace(minute=0, second=0, microsecond=0)
+    world.rig.clock.move(3_600 - since_full_hour.total_seconds())
+    other = await _start_with_patience(world, "stuck")
+    # Not each hour: whoever is left with it, in a scene of a release, has to come to an end.
+    cron = f"{world.rig.clock.now:15,20 %H %d %m *}"
+
+    async def make(process: Process) -> str:
+        made = await create_schedule(process.ports, wanted, Timing(cron=cron))
+        await process.driver.wake(made.id)
+        return made.id
+
+    schedule_id = await world.ask(make)
+    begun: list[str] = []
+
+    async def has_run() -> bool:
+        stored = await world.rig.app.ports.schedules.load("test", schedule_id)
+        assert stored is not None
+        if stored.value.last_at is not None and not (await world.rig.run(other)).terminal:
+            await signal(world, other, cancel)
+        run_id = stored.value.last_run
+        if run_id and run_id not in begun and (await world.rig.run(run_id)).terminal:
+            begun.append(run_id)
+        return len(begun) == 2
+
+    await world.go_on(has_run, most=4 * 3_600.0)
+
+    async def pause(process: Process) -> None:
+        await change_schedule(process.ports, "test", schedule_id, Timing(paused=True))
+        await process.driver.wake(schedule_id)
+
+    async def remove(process: Process) -> None:
+        with contextlib.suppress(ScheduleNotFound):  # by the try before, whose answer got lost
+            await delete_schedule(process.ports, "test", schedule_id)
+
+    await world.ask(pause)
+    await world.ask(remove)
+    await world.go_on()
+    return [await outcome_of(world, each) for each in (*begun, other)]
+
+
 STORIES = (
     with_tools,
     long_texts,
@@ -247,4 +296,5 @@ STORIES = (
     a_branch,
     callbacks,
     a_run_for_later,
+    a_schedule,
 )

@@ -41,6 +41,9 @@ NOT_REACHED = {
     "runs/listing.py:unlist_deleted:index.unlist": "only where a run is deleted while its first response is created",
     "runs/commit.py:commit:due.keep_announced": "only where the process stood still over its write",
     "runs/batches/commit.py:commit_batch:due.keep_announced": "the same, of a batch",
+    "runs/schedules/own.py:_ensure:due.announce": "only where an agent has a schedule of its own: `test_schedules.py`",
+    "runs/schedules/own.py:_ensure:schedules.create": "the same",
+    "runs/schedules/own.py:_ensure:schedules.save": "the same",
     "runs/commands/branching.py:begin_branch:due.keep_announced": "only while a very long conversation is copied",
 }
 """Where the source has an effect that no story comes to, and why."""
@@ -57,6 +60,7 @@ SETTINGS_OF: dict[str, dict[str, Any]] = {
     # A lease is renewed in real time, so that how often it is differs.
     "long_tools": {"tool_renewal": 0.04},
     "a_run_for_later": {"max_active_runs": 1},
+    "a_schedule": {"max_active_runs": 1},
     "many_at_once": {"sweep_concurrency": 1, "sweep_seconds": 1, "max_active_runs": 20},
     "an_operator": {"operator_key": "o" * 32},
 }

@@ -12,6 +12,7 @@ from shared.runs.model.batch import Batch, BatchItem, ItemResult
 from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
 from shared.runs.model.run import Run
+from shared.runs.model.schedules import RunSchedule
 from shared.runs.model.session import Session
 from shared.runs.store import due, index, runs, slots, tries
 from shared.runs.store.rows import decode, seconds_of
@@ -28,6 +29,7 @@ KINDS: Mapping[tuple[Table, str], type] = {
     (Table.BATCHES, "result"): ItemResult,
     (Table.INDEX, "owner"): index._RunRow,
     (Table.INDEX, "batches"): index._BatchRow,
+    (Table.INDEX, "schedules"): RunSchedule,
 }
 """The records that rows are decoded as. The other rows (parts, due rows, keys, slots) are read property by property."""
 

@@ -120,7 +120,7 @@ def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str,
             from shared.runs.rules.occurrences import check_cron  # it imports a library that few need
 
             for _, each in own:
-                check_cron(each.cron, each.time_zone)
+                check_cron(each.cron, each.time_zone, clock())
         return served
     # Agents are the operator's code. The functions must be indexed whatever it raises, so that health can name it.
     except Exception as error:

@@ -36,6 +36,7 @@ TESTS = (
     "test_actions.py",
     "test_batch_wakes.py",
     "test_extras.py",
+    "test_occurrences.py",
 )
 """Of tests/unit/runs: those with tests that need no process of the app, which alone are asked.
 

@@ -20,9 +20,6 @@ from shared.runs.rules import schedule
 PUNCTUAL = timedelta(minutes=10)
 """How late an occurrence may be begun without counting as missed: longer than a deploy, or a sweep that was late."""
 
-LONGEST_GAP = 300.0
-"""Seconds between two tries of one occurrence that was refused, at most."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Next:
@@ -35,29 +32,23 @@ class Next:
     """What is to be begun now; None: nothing is due."""
 
 
-def check_cron(cron: str, time_zone: str) -> None:
-    """Raise ``ValueError``, with what to change, for a zone or an expression that is none, or that never comes."""
+def check_cron(cron: str, time_zone: str, moment: datetime) -> None:
+    """Raise ``ValueError``, with what to change, for a zone or an expression that is none."""
     try:
         ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"there is no time zone {time_zone[:64]!r}; give one such as Europe/Berlin") from None
     try:
-        found = next_after(cron, time_zone, datetime(2026, 1, 1, tzinfo=UTC))
+        next_after(cron, time_zone, moment)
     except CronSimError as error:
         raise ValueError(f"is no cron expression: {str(error).lower()}") from None
-    if found is None:
-        raise ValueError("names a time that never comes")
 
 
-def next_after(cron: str, time_zone: str, moment: datetime) -> datetime | None:
-    """The first time after that moment, in UTC; None where there is none in fifty years.
-
-    Raises ``CronSimError`` and ``ValueError`` for an expression that is none.
-    """
+def next_after(cron: str, time_zone: str, moment: datetime) -> datetime:
+    """The first time after that moment, in UTC. For what was checked: that comes in 40 years at the latest."""
     seconds, fields = _parted(cron)
     local = (moment - timedelta(seconds=seconds)).astimezone(ZoneInfo(time_zone))
-    found = next(CronSim(fields, local), None)
-    return None if found is None else found.astimezone(UTC) + timedelta(seconds=seconds)
+    return next(CronSim(fields, local)).astimezone(UTC) + timedelta(seconds=seconds)
 
 
 def _parted(cron: str) -> tuple[int, str]:
@@ -77,7 +68,7 @@ def what_is_next(given: RunSchedule, now: datetime) -> Next:
         return Next(schedule=given, occurrence=None)
     if given.tries:
         following = next_after(given.cron, given.time_zone, at)
-        if following is None or now < following:
+        if now < following:
             return Next(schedule=given, occurrence=at)
         return what_is_next(_moved_to(given, following), now)
     if now - at > PUNCTUAL and given.missed is Missed.SKIP:
@@ -97,11 +88,10 @@ def refused(
 ) -> RunSchedule:
     """The schedule once the occurrence was refused: it is tried again until the next one's time comes."""
     tries = given.tries + 1
-    wait = min(schedule.failure_gap(tries, jitter=jitter), LONGEST_GAP)
     return replace(
         given,
         tries=tries,
-        not_before=now + timedelta(seconds=wait),
+        not_before=now + timedelta(seconds=schedule.failure_gap(tries, jitter=jitter)),
         last_at=occurrence,
         last_run="",
         last_error=code,

@@ -121,7 +121,7 @@ def _new_id(wanted: Submission) -> str:
 
 def _check(ports: Ports, schedule: RunSchedule) -> None:
     try:
-        check_cron(schedule.cron, schedule.time_zone)
+        check_cron(schedule.cron, schedule.time_zone, schedule.updated_at)
     except ValueError as error:
         raise InvalidRequest(f"`cron` {error}.", errors=[{"field": "cron", "problem": str(error)}]) from None
     if len(schedule.request) > MAX_CHARACTERS:

@@ -117,10 +117,11 @@ def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str,
         )
         served = agents.build(given, provider)
         if own := agents.own_schedules(served):
-            from shared.runs.rules.occurrences import check_cron  # it imports a library that few need
+            from shared.runs.rules.occurrences import check_cron, check_time_zone  # it imports a library that few need
 
             for _, each in own:
-                check_cron(each.cron, each.time_zone, clock())
+                check_time_zone(each.time_zone)
+                check_cron(each.cron, clock())
         return served
     # Agents are the operator's code. The functions must be indexed whatever it raises, so that health can name it.
     except Exception as error:

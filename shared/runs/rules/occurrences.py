@@ -32,14 +32,18 @@ class Next:
     """What is to be begun now; None: nothing is due."""
 
 
-def check_cron(cron: str, time_zone: str, moment: datetime) -> None:
-    """Raise ``ValueError``, with what to change, for a zone or an expression that is none."""
+def check_time_zone(name: str) -> None:
+    """Raise ``ValueError``, with what to change, for a zone that is none."""
     try:
-        ZoneInfo(time_zone)
+        ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"there is no time zone {time_zone[:64]!r}; give one such as Europe/Berlin") from None
+        raise ValueError(f"is no time zone: {name[:64]!r}; give one such as Europe/Berlin") from None
+
+
+def check_cron(cron: str, moment: datetime) -> None:
+    """Raise ``ValueError``, with what to change, for an expression that is none."""
     try:
-        next_after(cron, time_zone, moment)
+        next_after(cron, "UTC", moment)
     except CronSimError as error:
         raise ValueError(f"is no cron expression: {str(error).lower()}") from None
 

@@ -12,7 +12,7 @@ from shared.runs.commands.submission import Submission
 from shared.runs.concurrency import Races
 from shared.runs.model.schedules import Missed, RunSchedule
 from shared.runs.ports import Ports
-from shared.runs.rules.occurrences import check_cron, from_now_on
+from shared.runs.rules.occurrences import check_cron, check_time_zone, from_now_on
 from shared.runs.schedules.request import MAX_CHARACTERS, request_of, submission_of
 from shared.runs.store.index import key_digest
 from shared.runs.store.schedules import place_of
@@ -120,10 +120,13 @@ def _new_id(wanted: Submission) -> str:
 
 
 def _check(ports: Ports, schedule: RunSchedule) -> None:
+    field = "time_zone"
     try:
-        check_cron(schedule.cron, schedule.time_zone, schedule.updated_at)
+        check_time_zone(schedule.time_zone)
+        field = "cron"
+        check_cron(schedule.cron, schedule.updated_at)
     except ValueError as error:
-        raise InvalidRequest(f"`cron` {error}.", errors=[{"field": "cron", "problem": str(error)}]) from None
+        raise InvalidRequest(f"`{field}` {error}.", errors=[{"field": field, "problem": str(error)}]) from None
     if len(schedule.request) > MAX_CHARACTERS:
         raise InputTooLarge(f"What a schedule asks for may have at most {MAX_CHARACTERS} characters of JSON.")
     wanted = submission_of(schedule)

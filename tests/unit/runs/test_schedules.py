@@ -110,20 +110,20 @@ async def test_an_agent_s_own_that_cannot_be_made_stops_no_sweep(either: Rig) ->
 
 
 @pytest.mark.parametrize(
-    ("timing", "fields", "error"),
+    ("timing", "fields", "error", "said"),
     [
-        (Timing(cron="every hour"), {}, errors.InvalidRequest),
-        (Timing(cron="0 * * * *", time_zone="Mars"), {}, errors.InvalidRequest),
-        (HOURLY, {"agent": "nobody"}, errors.UnknownAgent),
-        (HOURLY, {"turns": 10_000}, errors.InvalidRequest),
-        (HOURLY, {"callback_url": "https://example.com"}, errors.CallbacksDisabled),
-        (HOURLY, {"items": ({"type": "message", "role": "user", "content": "x" * 50_000},)}, errors.InputTooLarge),
+        (Timing(cron="every hour"), {}, errors.InvalidRequest, "`cron`"),
+        (Timing(cron="0 * * * *", time_zone="Mars"), {}, errors.InvalidRequest, "`time_zone`"),
+        (HOURLY, {"agent": "nobody"}, errors.UnknownAgent, "nobody"),
+        (HOURLY, {"turns": 10_000}, errors.InvalidRequest, "turns"),
+        (HOURLY, {"callback_url": "https://example.com"}, errors.CallbacksDisabled, ""),
+        (HOURLY, {"items": ({"type": "message", "role": "user", "content": "x" * 50_000},)}, errors.InputTooLarge, ""),
     ],
 )
 async def test_what_could_never_run_is_refused(
-    rig: Rig, timing: Timing, fields: dict[str, Any], error: type[errors.DormouseError]
+    rig: Rig, timing: Timing, fields: dict[str, Any], error: type[errors.DormouseError], said: str
 ) -> None:
-    with pytest.raises(error):
+    with pytest.raises(error, match=said or r"."):
         await make(rig, timing, **fields)
     assert rig.tables.rows(Table.INDEX) == []
 

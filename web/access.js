@@ -1,21 +1,14 @@
 // How the page gets at the app: with the platform's sign-in, with a key that an operator types in, or with a run's token.
-import { Button, html, t, useRef, useState } from "./base.js";
+import { Button, Dialog, Link, html, t, useRef, useState } from "./base.js";
+import { functionKey, headers, keepFunctionKey } from "./keys.js";
+import { beOperator, forgetOperator, useOperator } from "./operator.js";
 import { Dormouse } from "./vendor/dormouse-client.js";
 
 const { auth, login } = document.documentElement.dataset;
-const KEY = "dormouse-key";
 const SENT_AWAY = "dormouse-signing-in";
 
 /** The token of one run, for who has nothing else. It never leaves the fragment but in a header. */
 export const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
-
-const key = () => sessionStorage.getItem(KEY);
-
-/** What a call without a token has to send. @returns {Record<string, string>} */
-export function headers() {
-  const known = key();
-  return known ? { "x-functions-key": known } : {};
-}
 
 export const client = new Dormouse(token ? { token, retries: 2 } : { headers, retries: 2 });
 
@@ -32,15 +25,18 @@ const wasJustSent = () => Date.now() - Number(sessionStorage.getItem(SENT_AWAY))
 
 function KeyForm({ onRetry }) {
   const [value, setValue] = useState("");
+  const [operators, setOperators] = useState("");
   function keep(event) {
     event.preventDefault();
-    sessionStorage.setItem(KEY, value.trim());
+    keepFunctionKey(value.trim());
+    beOperator(operators.trim());
     onRetry();
   }
   return html`<form class="card key" onSubmit=${keep}>
     <h1>${t("key_title")}</h1>
-    <p>${t(key() ? "key_wrong" : "key_text")}</p>
+    <p>${t(functionKey() ? "key_wrong" : "key_text")}</p>
     <label>${t("key_label")}<input type="password" autocomplete="off" required value=${value} onInput=${(event) => setValue(event.target.value)} /></label>
+    <label>${t("operator_key_too")}<input type="password" autocomplete="off" value=${operators} onInput=${(event) => setOperators(event.target.value)} /></label>
     <button class="main">${t("key_use")}</button>
   </form>`;
 }
@@ -71,7 +67,7 @@ export function Problem({ title, error, onRetry }) {
   if (error.status === 401 && !token) {
     if (auth === "appservice") {
       if (!wasJustSent()) signIn();
-      return html`<div class="card problem" role="alert"><h1>${t("sign_in")}</h1><p>${t("sign_in_text")}</p><button type="button" class="main" onClick=${signIn}>${t("sign_in")}</button></div>`;
+      return html`<div class="card problem" role="alert"><h1>${t("sign_in")}</h1><p>${t("sign_in_text")}</p><button type="button" class="main" onClick=${signIn}>${t("sign_in")}</button><p><${Link} to="/operations">${t("operator_enter")}<//></p></div>`;
     }
     if (auth === "key") return html`<${KeyForm} onRetry=${onRetry} />`;
   }
@@ -84,4 +80,22 @@ export function Problem({ title, error, onRetry }) {
     <p class="dim"><code>${error.code ?? error.name}</code></p>
     ${onRetry && html`<${Button} onPress=${async () => onRetry()}>${t("try_again")}<//>`}
   </div>`;
+}
+
+/** What is wrong with the operator's key, and what to do about it; nothing where nothing is. */
+export function OperatorTrouble() {
+  const { is, error } = useOperator();
+  // Without a function key nobody could see whether the operator's is right: the view asks for that first.
+  if (!error || (is === "unknown" && error.status === 401)) return null;
+  return html`<div class="card problem" role="alert"><p>${t(`operator_${is}`)} ${is === "unknown" && sentence(error)}</p><p class="dim"><code>${error.code}</code></p>
+    <div class="actions">${is !== "refused" && html`<${Button} onPress=${() => beOperator("")}>${t("try_again")}<//>`}<button type="button" onClick=${forgetOperator}>${t("operator_forget")}</button></div></div>`;
+}
+
+/** Asks before something that cannot be taken back. */
+export function Confirm({ title, text, yes, onYes, onClose }) {
+  const [error, setError] = useState(/** @type {import("./base.js").DormouseError | undefined} */ (undefined));
+  return html`<${Dialog} title=${title} onClose=${onClose}><p>${text}</p>
+    ${error && html`<p role="alert">${sentence(error)} <code>${error.code}</code></p>`}
+    <div class="actions"><${Button} class="danger" onError=${setError} onPress=${onYes}>${yes}<//><button type="button" data-first onClick=${onClose}>${t("back")}</button></div>
+  <//>`;
 }

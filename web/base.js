@@ -1,5 +1,5 @@
 // What every view uses: elements, words, times, and small parts of the page.
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { language, t } from "./words.js";
 
 export { html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/preact.js";
@@ -54,6 +54,9 @@ export const dayAndTime = (at) => before.format(new Date(at));
 /** When a run began, or is to begin, in milliseconds since 1970. */
 export const begins = ({ created_at, start_at }) => Math.max(new Date(created_at).getTime(), new Date(start_at ?? created_at).getTime());
 
+/** Whether a run has yet to begin, at its `start_at`. */
+export const isLater = (run, now) => run.status === "queued" && begins(run) > now && Boolean(run.start_at);
+
 /** A moment in the reader's own time, with the exact one on hover. */
 export function Time({ at, form = "clock" }) {
   const moment = new Date(at);
@@ -72,6 +75,34 @@ export function useNow(every = 1000, runs = true) {
     return () => clearInterval(timer);
   }, [every, runs]);
   return now;
+}
+
+/**
+ * Calls `look` now, and again once so many milliseconds have passed since it ended: as many as it gives back, else `every`.
+ * At once when the page is seen again, or the device is online again. What it gives back ends it.
+ * @param {() => Promise<number | void>} look
+ * @param {number} every
+ */
+export function repeatedly(look, every) {
+  let timer, busy, ended;
+  async function round() {
+    clearTimeout(timer);
+    if (busy || ended) return;
+    busy = true;
+    const pause = await look();
+    busy = false;
+    if (!ended) timer = setTimeout(round, pause ?? every);
+  }
+  const seen = () => document.hidden || round();
+  document.addEventListener("visibilitychange", seen);
+  addEventListener("online", seen);
+  round();
+  return () => {
+    ended = true;
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", seen);
+    removeEventListener("online", seen);
+  };
 }
 
 /** @typedef {import("./vendor/dormouse-client.js").DormouseError} DormouseError */
@@ -185,20 +216,37 @@ export function Copy({ text, children }) {
   return html`<${Button} class="quiet" onPress=${copy} onError=${(error) => setSaid(error ? t("not_copied") : "")}>${said || children}<//>`;
 }
 
-/** A dialog of the browser's own: it keeps the focus, and Escape closes it. */
+/** A dialog of the browser's own: it keeps the focus, and Escape closes it. `onClose` takes it away. */
 export function Dialog({ title, onClose, children, ...more }) {
   const dialog = useRef(/** @type {any} */ (undefined));
-  useEffect(() => {
+  const left = useRef(false);
+  function leave() {
+    // A `close` that comes later is not about the dialog that a quick hand has opened since.
+    if (!left.current) onClose();
+    left.current = true;
+  }
+  // By itself the browser closes it at once and says so in a task of its own: a key in between would be lost.
+  function escaped(event) {
+    event.preventDefault();
+    leave();
+  }
+  // Before the next key, which is for the dialog.
+  useLayoutEffect(() => {
     const back = /** @type {HTMLElement} */ (document.activeElement);
-    dialog.current.showModal();
-    /** @type {HTMLElement} */ (dialog.current.querySelector("[data-first]"))?.focus();
-    return () => void (back?.isConnected && back.focus());
+    const node = dialog.current;
+    node.showModal();
+    /** @type {HTMLElement} */ (node.querySelector("[data-first]"))?.focus();
+    return () => {
+      left.current = true;
+      node.close(); // what is behind an open one takes no focus
+      if (back?.isConnected) back.focus();
+    };
   }, []);
-  const outside = (event) => event.target === dialog.current && onClose();
-  return html`<dialog ref=${dialog} aria-label=${title} onClose=${onClose} onClick=${outside} ...${more}>
+  const outside = (event) => event.target === dialog.current && leave();
+  return html`<dialog ref=${dialog} aria-label=${title} onCancel=${escaped} onClose=${leave} onClick=${outside} ...${more}>
     <header>
       <h2>${title}</h2>
-      <button type="button" class="quiet" aria-label=${t("close")} onClick=${onClose}>
+      <button type="button" class="quiet" aria-label=${t("close")} onClick=${leave}>
         <svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M6 6l12 12M18 6L6 18" /></svg>
       </button>
     </header>

@@ -1,5 +1,5 @@
 // What happened to a run, drawn: the model thinking, our wakes, each tool, a person. And the same as a list, with its sums.
-import { Time, count, duration, html, t, useMemo, useState } from "./base.js";
+import { Time, begins, count, duration, html, t, useMemo, useState } from "./base.js";
 
 const time = (moment) => new Date(moment).getTime();
 // Where there is no room for the drawing the steps are open.
@@ -12,11 +12,14 @@ const end = (entry) => (entry.until ? time(entry.until) : time(entry.at));
  * The bars of each lane, in milliseconds since 1970. `now` stands for the end of what is not over.
  * @returns {{ from: number, to: number, lanes: { name: string, bars: Bar[] }[] }} `idle` marks bars in which nothing of ours ran
  */
-export function plan(entries, { created_at, completed_at }, now) {
+export function plan(entries, run, now) {
+  const { created_at, completed_at } = run;
   const [model, app, tools, person] = /** @type {Bar[][]} */ ([[], [], [], []]);
   const last = completed_at ? time(completed_at) : now;
   let thinking, asked, failed;
   let before = time(created_at);
+  // What was handed in for later is drawn from its start on, unless it ended before that.
+  const from = begins(run) <= last ? begins(run) : before;
   const close = (bars, open, to, more) =>
     open && bars.push({ idle: true, from: open.from, to: Math.max(open.from, to), entry: open.entry, ...more });
   for (const entry of entries) {
@@ -62,9 +65,11 @@ export function plan(entries, { created_at, completed_at }, now) {
     { name: "app", bars: app },
     ...rowsOf(tools).map((bars, row) => ({ name: row ? "" : "tools", bars })),
     { name: "person", bars: person },
-  ].filter(({ bars }) => bars.length);
+  ]
+    .map(({ name, bars }) => ({ name, bars: bars.filter(({ to }) => to >= from) }))
+    .filter(({ bars }) => bars.length);
   const ends = lanes.flatMap(({ bars }) => bars.map(({ to }) => to));
-  return { from: time(created_at), to: Math.max(last, ...ends), lanes };
+  return { from, to: Math.max(last, ...ends), lanes };
 }
 
 /** Bars that run side by side, in as few rows as they need. */
@@ -187,7 +192,7 @@ export function Timeline({ timeline, run, now }) {
       <label class="toggle"><input type="checkbox" checked=${collapsed} onChange=${(event) => setCollapsed(event.target.checked)} />${t("collapse")}</label></header>
     <${Drawing} drawn=${drawn} collapsed=${collapsed} />
     <details open=${narrow.matches}>
-      <summary>${t("all_steps", { n: count(timeline.data.length) })}</summary>
+      <summary>${timeline.data.length === 1 ? t("one_step") : t("all_steps", { n: count(timeline.data.length) })}</summary>
       <div class="scroll" tabindex="0" role="region" aria-label=${t("timeline")}><table>
         <thead><tr><th>${t("when")}</th><th>${t("what")}</th><th class="figure">${t("took")}</th><th class="figure">${t("wakes")}</th><th class="figure">${t("worked")}</th></tr></thead>
         <tbody>${timeline.data.map((entry, place) => html`<${Row} key=${place} entry=${entry} />`)}</tbody>

@@ -1,6 +1,7 @@
 // What this app is: its agents, whether it is well, and what a watching tab costs.
-import { Problem, client, headers, sentence } from "../access.js";
-import { Empty, Loading, html, t, useEffect, useLoad } from "../base.js";
+import { Problem, client, sentence } from "../access.js";
+import { Empty, Link, Loading, html, t, useEffect, useLoad } from "../base.js";
+import { headers } from "../keys.js";
 
 /** Asked for as it is: an app that is unwell answers 503, with what is wrong in the body. */
 const body = async (address, signal) => {
@@ -44,6 +45,7 @@ export function About() {
     ${data?.data.length === 0 && html`<${Empty}>${t("no_agents")}<//>`}
     <h2>${t("watching")}</h2><p>${t("watching_text")}</p>
     <h2>${t("for_programs")}</h2><p>${t("for_programs_text")} <a href="/api/openapi.json" target="_blank">${t("contract")}</a></p>
+    <h2>${t("for_operators")}</h2><p>${t("for_operators_text")} <${Link} to="/operations">${t("operations")}<//></p>
     <p class="dim">${t("version")} ${document.documentElement.dataset.version}</p>
   </article>`;
 }

@@ -1,6 +1,6 @@
 // A batch: how far it is, what failed and why, and its results as a file.
-import { Problem, client, sentence, token } from "../access.js";
-import { Button, Dialog, Empty, Link, Loading, Status, Time, count, html, isFinal, t, useEffect, usePages, useState } from "../base.js";
+import { Confirm, Problem, client, token } from "../access.js";
+import { Button, Empty, Link, Loading, Status, Time, count, html, isFinal, t, useEffect, usePages, useState } from "../base.js";
 import { visible } from "../json.js";
 import { navigate } from "../router.js";
 
@@ -59,15 +59,6 @@ async function save(batch) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-function Cancel({ batch, onClose, onDone }) {
-  const [wrong, setWrong] = useState();
-  return html`<${Dialog} title=${t("cancel_batch_title")} onClose=${onClose}><p>${t("cancel_batch_text")}</p>${wrong && html`<p role="alert">${sentence(wrong)}</p>`}
-    <div class="actions"><${Button} class="danger" onError=${setWrong} onPress=${async () => {
-      await client.cancelBatch(batch);
-      onDone();
-    }}>${t("cancel_batch_yes")}<//><button type="button" data-first onClick=${onClose}>${t("back")}</button></div><//>`;
-}
-
 export function Batch({ id }) {
   const { batch, error, retry } = useBatch(id);
   const [wrong, setWrong] = useState();
@@ -94,7 +85,8 @@ export function Batch({ id }) {
     ${counts.total === 0 && html`<${Empty}>${t("no_items")}<//>`}
     ${
       asked &&
-      html`<${Cancel} batch=${batch} onClose=${() => setAsked(false)} onDone=${() => {
+      html`<${Confirm} title=${t("cancel_batch_title")} text=${t("cancel_batch_text")} yes=${t("cancel_batch_yes")} onClose=${() => setAsked(false)} onYes=${async () => {
+        await client.cancelBatch(batch);
         setAsked(false);
         retry();
       }} />`

@@ -1,5 +1,5 @@
 // One run: what it is at, what it has said, what it asks, what it took.
-import { Problem, client, needsKey, sentence, token } from "../access.js";
+import { Confirm, Problem, client, needsKey, sentence, token } from "../access.js";
 import {
   Button,
   Copy,
@@ -14,6 +14,7 @@ import {
   duration,
   html,
   isFinal,
+  isLater,
   t,
   useEffect,
   useNow,
@@ -86,7 +87,7 @@ function waitingSentence(run, now) {
     return run.status === "failed"
       ? (run.error?.message ?? t("ended_failed"))
       : t(`ended_${run.status}`, { reason: run.incomplete_details?.reason ?? "" });
-  if (run.waiting_for === "start") return begins(run) > now ? t("waiting_start", { time: dayAndTime(run.start_at) }) : t("waiting_room");
+  if (run.waiting_for === "start") return isLater(run, now) ? t("waiting_start", { time: dayAndTime(run.start_at) }) : t("waiting_room");
   const text = t.has(`waiting_${run.waiting_for}`) ? t(`waiting_${run.waiting_for}`) : run.waiting_text;
   const left = run.wake_at ? Math.ceil((new Date(run.wake_at).getTime() - now) / 1000) : undefined;
   if (left === undefined || !["provider", "retry"].includes(run.waiting_for)) return text;
@@ -96,7 +97,8 @@ function waitingSentence(run, now) {
 function Figures({ run, now }) {
   const sinceSubmit = (now - begins(run)) / 1000; // by this device's clock, a second old at most
   const elapsed = run.elapsed_seconds ?? Math.max(sinceSubmit, run.active_seconds);
-  return html`<p class="worked">${t("worked_of", { active: duration(run.active_seconds), elapsed: duration(elapsed) })}</p>
+  const worked = t("worked_of", { active: duration(run.active_seconds), elapsed: duration(elapsed) });
+  return html`<p class="worked">${isLater(run, now) ? t("starts_in", { time: duration(-sinceSubmit) }) : worked}</p>
     <dl class="figures">
       <div><dt>${t("wakes")}</dt><dd>${count(run.wakes)}</dd></div>
       <div><dt>${t("turns")}</dt><dd>${count(run.turn)}</dd></div>
@@ -185,14 +187,6 @@ function Sources({ run }) {
 }
 
 // --- actions ---
-
-function Confirm({ title, text, yes, onYes, onClose }) {
-  const [error, setError] = useState();
-  return html`<${Dialog} title=${title} onClose=${onClose}><p>${text}</p>
-    ${error && html`<p role="alert">${sentence(error)}</p>`}
-    <div class="actions"><${Button} class="danger" onError=${setError} onPress=${onYes}>${yes}<//><button type="button" data-first onClick=${onClose}>${t("back")}</button></div>
-  <//>`;
-}
 
 function Cancelled({ run }) {
   if (run.status !== "cancelled") return null;
@@ -299,7 +293,7 @@ export function Run({ id, start }) {
     <${Input} run=${run} />
     <${Text} run=${run} text=${view.text} stale=${view.stale} />
     <${Calls} run=${run} now=${now} />
-    ${timeline && html`<${Timeline} timeline=${timeline} run=${run} now=${ended ? 0 : now} />`}
+    ${timeline && !isLater(run, now) && html`<${Timeline} timeline=${timeline} run=${run} now=${ended ? 0 : now} />`}
     <${Actions} run=${run} onError=${failed} />
   </article>`;
 }

@@ -9,9 +9,12 @@ import {
   Time,
   begins,
   count,
+  dayAndTime,
   duration,
   html,
   isFinal,
+  isLater,
+  repeatedly,
   t,
   useEffect,
   useLoad,
@@ -45,24 +48,17 @@ function useRuns(status, agent) {
     const { signal } = left;
     const keep = (more) => signal.aborted || setState((last) => ({ ...last, ...more }));
     setState({});
-    let timer;
     async function look() {
       try {
         if (!document.hidden || !latest.current.runs) await fresh(signal, keep);
       } catch (error) {
         keep({ error });
       }
-      if (!signal.aborted) timer = setTimeout(look, EVERY);
     }
-    look();
-    const seen = () => document.hidden || (clearTimeout(timer), look());
-    document.addEventListener("visibilitychange", seen);
-    addEventListener("online", seen);
+    const end = repeatedly(look, EVERY);
     return () => {
       left.abort();
-      clearTimeout(timer);
-      document.removeEventListener("visibilitychange", seen);
-      removeEventListener("online", seen);
+      end();
     };
   }, [status, agent, round]);
 
@@ -105,7 +101,7 @@ function Row({ run, now }) {
     <strong class="title" dir="auto">${visible(run.title)}</strong>
     <span class="dim">${run.agent}</span>
     <span class="dim"><${Time} at=${run.created_at} form="ago" /></span>
-    <span class="dim figure">${duration(elapsed)}</span>
+    <span class="dim figure">${isLater(run, now) ? t("starts_at", { time: dayAndTime(run.start_at) }) : duration(elapsed)}</span>
     <span class="dim figure">${t("n_tokens", { n: count(run.usage.total_tokens) })}</span>
   <//></li>`;
 }

@@ -1210,17 +1210,17 @@ export interface WatchedList {
   data: Array<WatchedRow>;
   /** The `cursor` of the next page; not there on the last. */
   next_cursor?: string | undefined;
-  /** How many runs, batches and deletions somebody must still come back to; counted up to 1,000. */
+  /** How many runs, batches, schedules and deletions somebody must still come back to; counted up to 1,000. */
   watched: number;
 }
 
 /** Something that somebody must still come back to. */
 export interface WatchedRow {
-  /** The id of the run or batch; of a deletion `session_` and the id of the session. */
+  /** The id of the run, batch or schedule; of a deletion `session_` and the id of the session. */
   id: string;
   /** What it is. A deletion is that of a session. */
-  kind: "run" | "batch" | "deletion";
-  /** Its status; null for a deletion, and where it cannot be read or is not there. */
+  kind: "run" | "batch" | "schedule" | "deletion";
+  /** Its status; null for a deletion and a schedule, and where it cannot be read or is not there. */
   status: string | null;
   /** Its agent; null where that is not known. */
   agent: string | null;

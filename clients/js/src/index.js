@@ -35,7 +35,9 @@ export { isFinal } from "./watch.js";
 /** @typedef {import("./contract.js").BatchList} BatchList */
 /** @typedef {import("./contract.js").BatchTokenBody} BatchTokenBody */
 /** @typedef {import("./contract.js").Deliveries} Deliveries */
+/** @typedef {import("./contract.js").Drain} Drain */
 /** @typedef {import("./contract.js").HostedCall} HostedCall */
+/** @typedef {import("./contract.js").Intake} Intake */
 /** @typedef {import("./contract.js").ItemStatus} ItemStatus */
 /** @typedef {import("./contract.js").Problem} Problem */
 /** @typedef {import("./contract.js").Progress} Progress */
@@ -61,4 +63,6 @@ export { isFinal } from "./watch.js";
 /** @typedef {import("./contract.js").TimelineEntry} TimelineEntry */
 /** @typedef {import("./contract.js").TokenBody} TokenBody */
 /** @typedef {import("./contract.js").ToolCall} ToolCall */
+/** @typedef {import("./contract.js").WatchedList} WatchedList */
+/** @typedef {import("./contract.js").WatchedRow} WatchedRow */
 /** @typedef {import("./contract.js").WholeToolCall} WholeToolCall */

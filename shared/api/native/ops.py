@@ -52,7 +52,9 @@ OPERATOR = "operator"
 MAX_BYTES = 65_536
 """Of a body: far more than one can have, and little enough to need no counting."""
 
-CURSOR = re.compile(r"[0-9]{1,12}[.][0-9]{6}:(?:run_[0-9a-f]{32}_[0-9]{1,8}|(?:batch|session)_[0-9a-f]{32})", re.ASCII)
+CURSOR = re.compile(
+    r"[0-9]{1,12}[.][0-9]{6}:(?:run_[0-9a-f]{32}_[0-9]{1,8}|(?:batch|schedule|session)_[0-9a-f]{32})", re.ASCII
+)
 PAGE = (limit_parameter(), cursor_parameter(CURSOR.pattern))
 REFUSALS = (NotFound, InvalidOperatorKey)
 
@@ -71,8 +73,9 @@ Page = Callable[[Ports, Place | None, int], Awaitable[WatchedPage]]
 async def list_overdue(request: Request, app: App) -> Response:
     """List what is overdue.
 
-    Runs, batches and deletions that should have been woken `DORMOUSE_OVERDUE_SECONDS` ago: a sweep has found them so,
-    or none has come to them. Oldest first, each as it stands now; one that moves meanwhile may come twice, or not.
+    Runs, batches, schedules and deletions that should have been woken `DORMOUSE_OVERDUE_SECONDS` ago: a sweep has found
+    them so, or none has come to them. Oldest first, each as it stands now; one that moves meanwhile may come twice, or
+    not.
     """
     return await _page(request, app, watched.overdue)
 
@@ -85,8 +88,8 @@ async def list_overdue(request: Request, app: App) -> Response:
 async def list_quarantined(request: Request, app: App) -> Response:
     """List what was put aside.
 
-    Runs and batches whose row this version cannot read, each with the reason. A sweep tries again each hour; `release`
-    has it try now.
+    Runs, batches and schedules whose row this version cannot read, each with the reason. A sweep tries again each hour;
+    `release` has it try a run or batch now.
     """
     return await _page(request, app, watched.quarantined)
 

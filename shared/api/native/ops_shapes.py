@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from shared.api.http import time_on_the_wire
 from shared.api.native.fields import Count, RunId, Time
-from shared.runs.model.ids import is_batch_id, session_of_due_row
+from shared.runs.model.ids import is_batch_id, is_schedule_id, session_of_due_row
 from shared.runs.queries.watched import AtWork as AtWorkRecord
 from shared.runs.queries.watched import Watched as WatchedRecord
 from shared.runs.store.controls import RETRY_AFTER_SECONDS
@@ -94,13 +94,13 @@ class WatchedRow(TypedDict):
     """Something that somebody must still come back to."""
 
     id: str
-    """The id of the run or batch; of a deletion `session_` and the id of the session."""
+    """The id of the run, batch or schedule; of a deletion `session_` and the id of the session."""
 
-    kind: Literal["run", "batch", "deletion"]
+    kind: Literal["run", "batch", "schedule", "deletion"]
     """What it is. A deletion is that of a session."""
 
     status: str | None
-    """Its status; null for a deletion, and where it cannot be read or is not there."""
+    """Its status; null for a deletion and a schedule, and where it cannot be read or is not there."""
 
     agent: str | None
     """Its agent; null where that is not known."""
@@ -131,7 +131,7 @@ class WatchedList(TypedDict):
     """The `cursor` of the next page; not there on the last."""
 
     watched: Count
-    """How many runs, batches and deletions somebody must still come back to; counted up to 1,000."""
+    """How many runs, batches, schedules and deletions somebody must still come back to; counted up to 1,000."""
 
 
 EXAMPLE_INTAKES = {
@@ -173,10 +173,9 @@ def drain_on_the_wire(found: AtWorkRecord) -> Drain:
 def watched_on_the_wire(found: WatchedRecord) -> WatchedRow:
     """Something that is watched, as operators see it."""
     row = found.row
-    is_deletion = session_of_due_row(found.subject) is not None
     return {
         "id": found.subject,
-        "kind": "deletion" if is_deletion else "batch" if is_batch_id(found.subject) else "run",
+        "kind": _kind_of(found.subject),
         "status": found.status,
         "agent": found.agent,
         "readable": found.is_readable,
@@ -185,3 +184,11 @@ def watched_on_the_wire(found: WatchedRecord) -> WatchedRow:
         "overdue_sweeps": 0 if row is None else row.overdue_sweeps,
         "quarantined": None if row is None else row.quarantined or None,
     }
+
+
+def _kind_of(subject: str) -> Literal["run", "batch", "schedule", "deletion"]:
+    if session_of_due_row(subject) is not None:
+        return "deletion"
+    if is_schedule_id(subject):
+        return "schedule"
+    return "batch" if is_batch_id(subject) else "run"

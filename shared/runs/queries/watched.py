@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.runs.concurrency import side_by_side
-from shared.runs.model.ids import is_batch_id, session_of_due_row
+from shared.runs.model.ids import is_batch_id, is_schedule_id, session_of_due_row
 from shared.runs.model.phases import Creating, RunningTools, RunStatus
 from shared.runs.model.run import Run
 from shared.runs.ports import Ports
 from shared.runs.rules.agenda import next_time
+from shared.runs.rules.occurrences import wake_at
 from shared.runs.store.controls import READ_AGAIN, Drain, Intake
 from shared.runs.store.due import DueRow, Place
 from shared.runs.store.rows import seconds_of
@@ -31,7 +32,7 @@ _READ_AND_DONE = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """A run, a batch or the deletion of a session, as an operator sees it."""
+    """A run, a batch, a schedule or the deletion of a session, as an operator sees it."""
 
     subject: str
     """Its id; of a deletion the name of its due row."""
@@ -185,6 +186,8 @@ async def _read(ports: Ports, subject: str, row: DueRow | None) -> Watched:
     try:
         if is_batch_id(subject):
             return await _read_batch(ports, subject, row)
+        if is_schedule_id(subject):
+            return await _read_schedule(ports, subject, row)
         stored = await ports.runs.load(subject)
     except (RowUnreadable, KeyUnavailable):
         return Watched(subject=subject, row=row, is_readable=False)
@@ -214,3 +217,11 @@ async def _read_batch(ports: Ports, batch_id: str, row: DueRow | None) -> Watche
         wake_at=None if batch.is_done else batch.schedule.wake_at,
         is_done=batch.is_done,
     )
+
+
+async def _read_schedule(ports: Ports, schedule_id: str, row: DueRow | None) -> Watched:
+    # The due row alone says where it is.
+    stored = None if row is None else await ports.schedules.at(row.listed)
+    if stored is None:
+        return Watched(subject=schedule_id, row=row, is_there=False)
+    return Watched(subject=schedule_id, row=row, agent=stored.value.agent, wake_at=wake_at(stored.value))

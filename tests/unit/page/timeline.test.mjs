@@ -66,6 +66,16 @@ test("a run that is at work reaches to now", () => {
   assert.equal(drawn.to, START + 25_000);
 });
 
+test("what was handed in for later is drawn from its start on, unless it ended before", () => {
+  const submitted = [entry("created", -5000, { wakes: 1, milliseconds: 13 }), ...ENTRIES.slice(1)];
+  const drawn = plan(submitted, { created_at: at(-5000), start_at: at(0), completed_at: at(100) }, 0);
+  assert.deepEqual([drawn.from, drawn.to], [START, START + 100_000]);
+  assert.deepEqual(lane(drawn, "app")[0], [0, 1]);
+  const never = plan([submitted[0], entry("ended", -10, { code: "cancelled" })], { created_at: at(-5000), start_at: at(0), completed_at: at(-10) }, 0);
+  assert.deepEqual([never.from, never.to], [START - 5_000_000, START - 10_000]);
+  assert.deepEqual(lane(never, "app"), [[-5000, -4999.987]]);
+});
+
 test("a turn whose start was left out begins after what is left out", () => {
   const drawn = plan([entry("created", 0), entry("omitted", 10, { until: at(50), count: 90, wakes: 90, milliseconds: 900 }), entry("turn_ended", 60, { wakes: 1 })], RUN, 0);
   assert.deepEqual(lane(drawn, "model"), [[50, 60]]);

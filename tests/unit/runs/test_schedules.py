@@ -13,6 +13,7 @@ import pytest
 from local.backup.copying import back_up, restore
 from shared import errors
 from shared.agentkit.schedules import OwnSchedule, schedule, schedules_of
+from shared.api.native import ops
 from shared.drivers.sweep import sweep
 from shared.runs.commands.cancel import cancel
 from shared.runs.commands.delete import delete_run
@@ -28,6 +29,7 @@ from shared.runs.schedules.own import own_id
 from shared.runs.store.controls import Intake
 from shared.runs.store.rows import decode
 from shared.runs.store.tables import Table
+from tests.unit.api.conftest import content, request
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Act, Driver, RunBefore, interrupt_each, interruptions
 
@@ -338,3 +340,21 @@ async def test_without_a_version_that_has_it_nothing_begins(either: Rig) -> None
     assert runs(rig) == {}
     await Driver(with_own(either, OWN)).pass_time(8 * 86_400, tick=300.0)
     assert len(runs(rig)) >= 1
+
+
+async def test_operators_see_one_that_no_sweep_has_come_to_and_the_page_behind_it(rigs: NewRig) -> None:
+    rig = await rigs(operator_key="o" * 32)
+    made = [await make(rig) for _ in range(2)]
+    rig.clock.move(2 * 3_600)
+    found: list[Any] = []
+    query = "limit=1"
+    while query:
+        asked = request(headers={"x-dormouse-operator-key": "o" * 32}, query=query)
+        page = content(await ops.list_overdue(asked, rig.app))
+        found += page["data"]
+        query = f"limit=1&cursor={page['next_cursor']}" if "next_cursor" in page else ""
+    assert {each["id"] for each in found} == {each.id for each in made}
+    assert {(each["kind"], each["agent"], each["status"], each["readable"]) for each in found} == {
+        ("schedule", "workshop", None, True)
+    }
+    assert {datetime.fromisoformat(each["wake_at"]) for each in found} == {hour(rig, -1)}

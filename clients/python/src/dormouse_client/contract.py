@@ -1705,20 +1705,20 @@ class WatchedList(TypedDict):
     """The `cursor` of the next page; not there on the last."""
 
     watched: int
-    """How many runs, batches and deletions somebody must still come back to; counted up to 1,000."""
+    """How many runs, batches, schedules and deletions somebody must still come back to; counted up to 1,000."""
 
 
 class WatchedRow(TypedDict):
     """Something that somebody must still come back to."""
 
     id: str
-    """The id of the run or batch; of a deletion `session_` and the id of the session."""
+    """The id of the run, batch or schedule; of a deletion `session_` and the id of the session."""
 
-    kind: Literal["run", "batch", "deletion"]
+    kind: Literal["run", "batch", "schedule", "deletion"]
     """What it is. A deletion is that of a session."""
 
     status: str | None
-    """Its status; null for a deletion, and where it cannot be read or is not there."""
+    """Its status; null for a deletion and a schedule, and where it cannot be read or is not there."""
 
     agent: str | None
     """Its agent; null where that is not known."""

@@ -108,9 +108,10 @@ async def shown(ports: Ports, stored: Stored[Subject]) -> Stored[Subject]:
     if one.is_deleted or is_shown(one.status, listing):
         return stored
     try:
-        if listing is None:
-            return replace(stored, listing=await ensure_listed(ports, one.id, one.status, ports.index.list_row_of(one)))
-        return replace(stored, listing=await ports.index.show(one, listing))
+        if listing == UNLISTED:
+            return replace(stored, listing=await ports.index.show(one, listing))
+        # What the list shows may be newer than what is known of the row here: both are read again.
+        return replace(stored, listing=await ensure_listed(ports, one.id, one.status, ports.index.list_row_of(one)))
     except Conflict:
         return replace(stored, listing=await repaired(ports, one))
     except StoreUnavailable as error:

@@ -36,6 +36,9 @@ A_PIECE_ON_A_SERVICE = 5
 MOST_FOR_A_DEFECT = 500
 """Histories in which a planted defect must have been found."""
 
+OPERATED, SCHEDULED = 3, 7
+"""The last digits of the seeds in whose histories there is an operator, or are schedules."""
+
 SHOWN = 20
 """Violations that are printed."""
 
@@ -62,7 +65,10 @@ def play_piece(seeds: range, service: str | None = None) -> Piece:
 def one(seed: int, seen: Counter[str], service: str | None = None) -> list[str]:
     """The violations of one history, in words; what it raised is one too."""
     try:
-        played = play(seed) if service is None else play_on(service, seed)
+        if service is None:
+            played = play(seed, operated=seed % 10 == OPERATED, scheduled=seed % 10 == SCHEDULED)
+        else:
+            played = play_on(service, seed)
     except NoEnd as error:
         return [f"everything_ends: it goes on for ever, {error}"]
     except Exception as error:

@@ -26,6 +26,11 @@ COMMANDS = (
     "delete_batch",
     "retain",
     "time_passes",
+    "drain",
+    "pause",
+    "create_schedule",
+    "change_schedule",
+    "delete_schedule",
 )
 ENDS = ("completed", "incomplete", "cancelled", "deadline_exceeded", "answer_timeout", "turn_limit", "server_error")
 OTHERS = (
@@ -42,6 +47,7 @@ OTHERS = (
     "approvals brought",
     "refused tool_outputs_missing",
     "run started late",
+    "schedule that went on",
 )
 
 WANTED = (

@@ -33,6 +33,7 @@ from tests.histories.clients import Client
 from tests.histories.hub import TaskHub
 from tests.histories.loop import NothingLeft, run_virtually
 from tests.histories.operators import Operator
+from tests.histories.planner import CAUGHT_UP, Planner
 from tests.histories.process import Process
 from tests.histories.rates import CALM, drawn
 from tests.histories.store import Backend, InMemory, OnService
@@ -73,16 +74,24 @@ class Played:
         self.violations += [each for each in violations if each.rule not in known]
 
 
-def play(seed: int, backend: Backend | None = None, *, steps: int | None = None, operated: bool = False) -> Played:
+def play(
+    seed: int,
+    backend: Backend | None = None,
+    *,
+    steps: int | None = None,
+    operated: bool = False,
+    scheduled: bool = False,
+) -> Played:
     """Play the history of a seed; over tables in memory unless a backend is given. ``steps``: of each client.
 
-    ``operated``: an operator pauses and drains meanwhile.
+    ``operated``: an operator pauses and drains meanwhile. ``scheduled``: there are schedules, too.
     """
     played = Played(seed=seed)
     random = Random(seed)
     with _made_repeatable(played, random):
         try:
-            run_virtually(_History(played, random, backend or InMemory(), operated=operated).play(steps))
+            history = _History(played, random, backend or InMemory(), operated=operated, scheduled=scheduled)
+            run_virtually(history.play(steps))
         except NothingLeft:
             played.add([Violation("everything_ends", "everybody waits for somebody else")])
     return played
@@ -166,7 +175,7 @@ def _settings(driver: str, limit: int | None, answers: float) -> Settings:
 class _History:
     """The course of one history."""
 
-    def __init__(self, played: Played, random: Random, backend: Backend, *, operated: bool) -> None:
+    def __init__(self, played: Played, random: Random, backend: Backend, *, operated: bool, scheduled: bool) -> None:
         self.played, self.random = played, random
         driver = random.choice(["durable", "timer"])
         settings = _settings(driver, random.choice([None, None, None, 3, 1]), random.choice([604_800.0, 60.0]))
@@ -178,6 +187,7 @@ class _History:
         self.calm = False
         self.clients: list[Client] = []
         self.operator = Operator(self.world, self.clients) if operated else None
+        self.planner = Planner(self.world) if scheduled else None
         if isinstance(backend, InMemory):
             backend.tables.written = []
 
@@ -189,14 +199,15 @@ class _History:
         world.processes = [Process(world), Process(world)]
         crons = [asyncio.ensure_future(each) for each in (self.sweeps(), self.keep_running(0), self.keep_running(1))]
         self.clients += [Client(world) for _ in range(random.choice([1, 1, 1, 2]))]
-        operating = None if self.operator is None else asyncio.create_task(self.operator.go_on())
+        others = [each for each in (self.operator, self.planner) if each is not None]
+        going_on = [asyncio.create_task(each.go_on()) for each in others]
         await asyncio.gather(
             *(each.act(random.choice([0, 1, 2, 3, 5]) if steps is None else steps) for each in self.clients)
         )
         await asyncio.sleep(random.choice([0.0, 5.0, 100.0]))
-        if self.operator is not None and operating is not None:
-            self.operator.stop()
-            await operating
+        for each in others:
+            each.stop()
+        await asyncio.gather(*going_on)
         await self.come_to_rest()
         self.check()
         if random.random() < 0.25:
@@ -215,6 +226,10 @@ class _History:
         world.processes = [each if each.alive and each.ports.agents else Process(world) for each in world.processes]
         if self.operator is not None:
             await self.operator.let_all_go_on()
+        if self.planner is not None:
+            await asyncio.sleep(2 * CAUGHT_UP.total_seconds())
+            self.played.add(list(self.planner.left_behind(self.seen())))
+            await self.planner.remove_all()
         gap, end = 20.0, world.seconds() + LONGEST_REST
         while world.seconds() < end and not self.is_at_rest():
             await asyncio.sleep(gap)

@@ -14,6 +14,7 @@ from shared.runs.model.calls import ToolCall
 from shared.runs.model.deliveries import Delivery
 from shared.runs.model.phases import RunStatus
 from shared.runs.model.run import Run
+from shared.runs.model.schedules import RunSchedule
 from shared.runs.model.session import Session
 from shared.runs.store.due import DueRow
 from shared.runs.store.rows import decode, moment_of
@@ -133,6 +134,11 @@ class Seen:
             if row.key.startswith("result:"):
                 found.setdefault(row.partition, []).append(decode(ItemResult, row.values))
         return found
+
+    @cached_property
+    def schedules(self) -> list[RunSchedule]:
+        """All that are there."""
+        return list(self._of(Table.INDEX, "schedule_", RunSchedule))
 
     @cached_property
     def due(self) -> dict[str, DueRow]:

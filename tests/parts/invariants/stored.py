@@ -28,6 +28,9 @@ def every_row_has_somebody_who_looks(seen: Seen) -> Iterator[str]:
     for batch in seen.batches.values():
         if not batch.is_done and batch.id not in seen.due:
             yield f"{batch.id} is {batch.status}, and has no due row"
+    for one in seen.schedules:
+        if one.next_at is not None and one.id not in seen.due:
+            yield f"{one.id} is to begin a run at {one.next_at}, and has no due row"
     yield from _left_alone(seen)
     for subject, shows in _listed(seen).items():
         one = seen.runs.get(subject) or seen.batches.get(subject)

@@ -38,6 +38,21 @@ def test_nothing_is_lost_in_a_few_histories_with_an_operator() -> None:
 
 
 @pytest.mark.slow
+def test_nothing_is_lost_in_some_hundred_histories_with_schedules() -> None:
+    assert [str(each) for seed in range(150) for each in play(seed, scheduled=True).violations] == []
+
+
+def test_nothing_is_lost_in_a_few_histories_with_schedules() -> None:
+    seen = Counter[str]()
+    for seed in range(10):
+        played = play(seed, scheduled=True)
+        assert played.violations == []
+        seen.update(played.seen)
+    wanted = ("command create_schedule", "command change_schedule", "command delete_schedule", "schedule that went on")
+    assert [each for each in wanted if not seen[each]] == []
+
+
+@pytest.mark.slow
 def test_a_history_is_the_same_over_a_service(azurite: Azurite) -> None:
     for seed in range(5):
         over_service, in_memory = play_on(azurite.connection_string, seed), play(seed)

@@ -399,6 +399,29 @@ async def test_no_late_write_shows_a_run_as_it_was_before_its_end(rig: Rig, then
     assert at > 4
 
 
+async def test_a_submit_that_was_frozen_shows_no_status_of_before_the_end(rig: Rig) -> None:
+    """At each operation of a submit the run comes to its end, if it is there, and its due row goes."""
+    ended = 0
+    for at in range(1, 40):
+        await rig.model.script("s", [{"text": "Done."}])
+        known = {row.partition for row in rows_of(rig, "run")}
+
+        async def end(known: set[str] = known) -> None:
+            nonlocal ended
+            for session_id in {row.partition for row in rows_of(rig, "run")} - known:
+                rig.clock.move(120)
+                await rig.finish(f"run_{session_id}_1")
+                ended += 1
+
+        with RunBefore(rig, at, end) as race:
+            submitted = await rig.submit()
+        await rig.finish(submitted.run.id)
+        await assert_right(rig)
+        if not race.happened:
+            break
+    assert ended > 1
+
+
 async def test_a_deleted_run_that_is_listed_late_is_gone_with_its_rows(rig: Rig) -> None:
     await rig.model.script("s", [STUCK])
     run_id = await rig.start()

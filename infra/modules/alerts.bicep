@@ -18,6 +18,7 @@ param failuresTolerated int
 var rules = [
   {
     name: 'failures'
+    question: 'a-bad-deploy-over-running-work'
     text: 'Runs that failed, and requests that the app answered with 500 or more, within 15 minutes'
     severity: 2
     every: 'PT15M'
@@ -28,6 +29,7 @@ var rules = [
   {
     // A sweep that finds a run late wakes it; one that is found late again, or a sweep without an end, needs somebody.
     name: 'overdue'
+    question: 'a-run-is-stuck'
     text: 'Runs that were found overdue more than once within 15 minutes, or sweeps that did not come to an end'
     severity: 1
     every: 'PT15M'
@@ -37,6 +39,7 @@ var rules = [
   }
   {
     name: 'provider-denied'
+    question: 'the-provider-is-down-slow-or-throttling'
     text: 'The model provider has refused this app more than five times within 15 minutes (401, 403, no credential): runs fail after ten minutes of that'
     severity: 1
     every: 'PT15M'
@@ -46,6 +49,7 @@ var rules = [
   }
   {
     name: 'late'
+    question: 'storage-is-throttled'
     text: 'Wakes have begun more than a minute late in the mean of 15 minutes'
     severity: 2
     every: 'PT15M'
@@ -56,6 +60,7 @@ var rules = [
   {
     // It goes on where it was at the next full hour; three of six without an end are a backlog that does not shrink.
     name: 'retention-behind'
+    question: 'storage-is-throttled'
     text: 'Retention did not come to an end three times within six hours: what should be deleted is still there'
     severity: 2
     every: 'PT1H'
@@ -65,6 +70,7 @@ var rules = [
   }
   {
     name: 'daily-cap'
+    question: 'the-bill-is-too-high'
     text: 'The workspace has taken as much as its daily cap allows: until tomorrow nothing of the app is logged, and no other alert comes'
     severity: 1
     every: 'PT1H'
@@ -102,7 +108,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [for rule 
   kind: 'LogAlert'
   properties: {
     displayName: 'Dormouse: ${rule.name}'
-    description: rule.text
+    description: '${rule.text}. What to do: docs/operations.md#${rule.question}'
     enabled: true
     severity: rule.severity
     scopes: [workspace.id]

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ from local.host.command import main
 from local.points.hold import Holds, hold_at
 from shared import agents, wiring
 from shared.agentkit.provider import import_client
-from shared.drivers import durable
+from shared.drivers import durable, sweep
 from shared.runs.actions import advance
 from tests.acceptance import killed_agents
 from tests.parts import workshop
@@ -32,6 +33,9 @@ DIES_VARIABLE = "LAUNCH_DIES_BEFORE_TOOLS"
 
 CHANGED_VARIABLE = "LAUNCH_CHANGED_CODE"
 """A file: once it is there, the orchestrators are of another version, which waits before its first wake."""
+
+RESTING_VARIABLE = "LAUNCH_SWEEP_RESTS"
+"""A file: while it is there no sweep does anything, so that what is overdue stays so until somebody sees to it."""
 
 HOLD_VARIABLE = "LAUNCH_HOLD_POINTS"
 """The file that lists the points at which to stop (`local/points/hold.py`)."""
@@ -68,6 +72,8 @@ def launch(argv: Sequence[str] | None = None) -> int:
         advance.run_tools = _die  # type: ignore[assignment]
     if file := os.environ.get(CHANGED_VARIABLE):
         durable.life = _changing(Path(file))
+    if file := os.environ.get(RESTING_VARIABLE):
+        sweep.sweep = _resting(Path(file))
     if wanted := os.environ.get(HOLD_VARIABLE):
         missing = os.environ.get(MISSING_VARIABLE)
         agents.AGENTS += killed_agents.BUILDERS
@@ -86,6 +92,18 @@ def _changing(file: Path) -> Callable[..., Generator[Any, Any, None]]:
         yield from life(context, *activity)
 
     return changing
+
+
+def _resting(file: Path) -> Callable[..., Awaitable[Counter[str]]]:
+    swept = sweep.sweep
+
+    async def nothing() -> Counter[str]:
+        return Counter()
+
+    def resting(*given: Any) -> Awaitable[Counter[str]]:
+        return nothing() if file.exists() else swept(*given)
+
+    return resting
 
 
 async def _die(*_: object) -> NoReturn:

@@ -82,6 +82,8 @@ def _said(run: Run, calls: Sequence[ToolCall], next_try: datetime | None) -> tup
         case RunningTools() if next_try is None:
             names = _names(call for call in calls if call.turn == run.turn.number and call.state.runnable)
             return WaitingFor.TOOLS, f"{_listed(names)} {_are(names)} running." if names else _TOOLS
+        case Pending() if run.schedule.agent_unknown_since is not None or run.schedule.crashes:
+            pass  # what keeps the app from looking
         case Pending(no_news=failures) if failures:
             return WaitingFor.PROVIDER, f"The provider did not answer the last look. Next look in {_seconds(run)}."
         case Pending():

@@ -70,11 +70,29 @@ def matches(page: Path, pattern: str) -> Iterator[Found]:
 def commands() -> Iterator[Found]:
     """Every command that is to be typed: behind `$` or in a block for bash, with all of its lines; and in a line."""
     for block in blocks("console", "bash", "sh"):
-        for typed in re.finditer(_TYPED, block.text):
-            if block.language != "console" or typed[0].startswith("$ "):
-                line = block.line + 1 + block.text[: typed.start()].count("\n")
-                yield Found(block.page, line, typed[0].removeprefix("$ ").replace("\\\n", " "))
+        yield from typed_in(block)
     yield from spans()
+
+
+def typed_in(block: Found) -> Iterator[Found]:
+    """The commands of one block: with `console` those behind `$`, else all of them."""
+    for typed in re.finditer(_TYPED, block.text):
+        if block.language != "console" or typed[0].startswith("$ "):
+            line = block.line + 1 + block.text[: typed.start()].count("\n")
+            yield Found(block.page, line, typed[0].removeprefix("$ ").replace("\\\n", " "))
+
+
+def headings(page: Path) -> Iterator[Found]:
+    """Every heading of a page, in order."""
+    yield from matches(page, r"^#+ (.+)$")
+
+
+def blocks_below(page: Path, heading: str, *languages: str) -> list[Found]:
+    """The blocks between a heading and the next one, of whatever level. ``StopIteration``: there is none."""
+    lines = [each.line for each in headings(page)]
+    first = next(each.line for each in headings(page) if each.text == heading)
+    last = min((line for line in lines if line > first), default=text_of(page).count("\n") + 1)
+    return [each for each in blocks(*languages) if each.page == page and first < each.line < last]
 
 
 @cache

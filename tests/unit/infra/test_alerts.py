@@ -20,14 +20,14 @@ def logged() -> Iterator[tuple[str, str]]:
     """Each sentence that the app can log, with the method that does; statuses are spelt out."""
     for path in sorted((ROOT / "shared").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not isinstance(node, ast.Call) or not ast.unparse(node.func).startswith("log."):
+            if not isinstance(node, ast.Call) or not ast.unparse(node.func).startswith(("log.", "_log.")):
                 continue
             template = next(
                 (a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)), ""
             )
             for status in RunStatus:
                 filled = re.sub(r"%[sdg]$", status, template)
-                yield re.sub(r"%[sdg]", "run_0198", filled), ast.unparse(node.func).removeprefix("log.")
+                yield re.sub(r"%[sdg]", "run_0198", filled), ast.unparse(node.func).partition("log.")[2]
 
 
 def queries() -> dict[str, str]:

@@ -72,6 +72,23 @@ def a_call(name: str, state: CallState = CallState.STARTED, index: int = 0, turn
             "The provider did not answer the last look. Next look in 5 s.",
             5,
         ),
+        (
+            {"phase": Pending(token=TOKEN, next_look=at(5)), "resume_at": at(8), "crashes": 1, "retry_after": 8.0},
+            "retry",
+            "The last wake failed. Next try in 8 s.",
+            8,
+        ),
+        (
+            {
+                "phase": Pending(token=TOKEN, next_look=at(5), no_news=1),
+                "resume_at": at(30),
+                "agent_unknown_since": NOW,
+                "retry_after": 30.0,
+            },
+            "retry",
+            "This version of the app does not know the agent novelist. Next try in 30 s.",
+            30,
+        ),
         ({"phase": RunningTools()}, "tools", "The run's tools are running.", None),
         ({"phase": RunningTools(lease=Lease(owner="o", until=at(60)))}, "tools", "The run's tools are running.", None),
         (

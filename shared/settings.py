@@ -701,7 +701,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
             name = ".".join(str(part) for part in problem["loc"])
             text = problem["msg"].removeprefix("Value error, ")
             sentences.append(f"{name}: {text}" if name else text)
-        raise Misconfigured("; ".join(sentences)) from None
+        raise Misconfigured(f"{'; '.join(sentences)} (docs/settings.md)") from None
 
 
 def at_start() -> Settings:

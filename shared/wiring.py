@@ -74,7 +74,7 @@ def app() -> App:
     # The cache keeps no exception, so every call reports what is wrong until it is mended.
     given = settings.load()
     for name in settings.unknown_names():
-        log.warning("%s is not a setting of this version", name)
+        log.warning("%s is not a setting of this version (docs/settings.md)", name)
     with uncollected():
         telemetry = telemetry_of(given, lambda: now())
         tables = sealed(open_tables(given, telemetry), given, lambda: now())
@@ -128,7 +128,7 @@ def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str,
         log.exception("the agents could not be built", extra={KEEPS_TEXT: True})
         # The type alone: callers see this sentence, and the text of an exception may hold a key.
         kind = type(error).__name__
-        raise Misconfigured(f"The agents could not be built ({kind}): the log of the app says why.") from error
+        raise Misconfigured(f"The agents could not be built ({kind}): the log of the app says why (docs/agents.md).") from error
 
 
 def build(

@@ -54,7 +54,7 @@ async def wake(ports: Ports, subject: str, driver: Driver) -> Outcome:
             await set_due_in(ports, row, NEWER_SCHEMA_WAIT)
         return Outcome(None, NEWER_SCHEMA_WAIT.total_seconds())
     except RowUnreadable as error:
-        log.error("run %s is quarantined: its row cannot be read: %s", subject, error)
+        log.error("run %s is quarantined: its row cannot be read: %s (docs/operations.md)", subject, error)
         row = row or await ports.due.get(subject)
         if row is not None:
             await ports.due.quarantine(row, str(error), ports.clock())

@@ -161,11 +161,11 @@ async def _handle(ports: Ports, row: DueRow, driver: Driver, dates: Dates) -> st
         return "too_new"
     # Later, and by itself: rows of a key that is gone must not take the place of all others, sweep by sweep.
     except KeyUnavailable as error:
-        log.error("run %s waits for its encryption key: %s", row.run_id, error)
+        log.error("run %s waits for its encryption key: %s (docs/encryption.md)", row.run_id, error)
         await set_due_in(ports, row, KEY_WAIT)
         return "no_key"
     except RowUnreadable as error:
-        log.error("run %s is quarantined: its row cannot be read: %s", row.run_id, error)
+        log.error("run %s is quarantined: its row cannot be read: %s (docs/operations.md)", row.run_id, error)
         await ports.due.quarantine(row, str(error), ports.clock())
         return "quarantined"
 

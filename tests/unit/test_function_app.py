@@ -298,7 +298,7 @@ async def main():
 asyncio.run(main())
 """)
     *refused, mended = printed.splitlines()
-    told = "503 The agents could not be built (KeyError): the log of the app says why."
+    told = "503 The agents could not be built (KeyError): the log of the app says why (docs/agents.md)."
     assert refused == [f"{name} {told}" for name in ("get_health", "list_agents", "get_run", "get_health_deep")]
     assert mended == "200"
 

@@ -204,7 +204,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(environment: dict[str, str], sentence: str) -> None:
-    assert problem(**{f"DORMOUSE_{name}_SECONDS": value for name, value in environment.items()}) == sentence
+    assert problem(**{f"DORMOUSE_{name}_SECONDS": value for name, value in environment.items()}) == f"{sentence} (docs/settings.md)"
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_malformed_setting_does_not_keep_the_functions_from_being_indexed(monk
     [
         ({}, 0, ""),
         ({"DORMOUSE_DRIVERS": "x"}, 0, "warning: DORMOUSE_DRIVERS is not a setting of this version\n"),
-        ({"DORMOUSE_DRIVER": "x"}, 2, "DORMOUSE_DRIVER: Input should be 'durable' or 'timer'\n"),
+        ({"DORMOUSE_DRIVER": "x"}, 2, "DORMOUSE_DRIVER: Input should be 'durable' or 'timer' (docs/settings.md)\n"),
     ],
 )
 def test_the_command_that_checks_an_environment(environment: dict[str, str], code: int, sentence: str) -> None:

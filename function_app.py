@@ -287,6 +287,19 @@ async def set_drain(req: Request) -> Response:
     return await native.ops.set_drain(req, dormouse())
 
 
+@app.route(route="api/ops/export", methods=["POST"])
+@answered
+async def export_owner(req: Request) -> Response:
+    return await native.owners.export_owner(req, dormouse())
+
+
+@app.route(route="api/ops/erase", methods=["POST"])
+@app.durable_client_input(client_name="client")
+@answered
+async def erase_owner(req: Request, client: str) -> Response:
+    return await native.owners.erase_owner(req, dormouse(), dormouse().driver(client))
+
+
 @app.route(route=f"api/ops/runs/{RUN}/{ACTION}", methods=["POST"])
 @app.durable_client_input(client_name="client")
 @answered

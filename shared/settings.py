@@ -197,9 +197,9 @@ class Settings(BaseModel):
     operator_key: str | None = Field(
         None,
         alias="DORMOUSE_OPERATOR_KEY",
-        description="Opens `/api/ops` to whoever runs the app; 32 visible ASCII characters or more. Two, with a blank "
-        "between, to change one for the other: both are taken. Unset: there are no such calls, and what they have "
-        "stopped goes on.",
+        description="Opens `/api/ops` to whoever runs the app, with all that is stored of everybody; 32 visible ASCII "
+        "characters or more. Two, with a blank between, to change one for the other: both are taken. Unset: there are "
+        "no such calls, and what they have stopped goes on.",
     )
     max_input_bytes: int = Field(
         1_048_576,

@@ -34,6 +34,7 @@ DURING = {
     "runs/schedules/change.py": "schedule",
     "runs/schedules/advance.py": "schedule wake",
     "runs/schedules/own.py": "sweep",
+    "runs/owners/requests.py": "erase",
     "drivers/activity.py": "wake",
     "drivers/driver.py": "signal",
     "drivers/sweep.py": "sweep",

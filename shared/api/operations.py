@@ -41,7 +41,8 @@ TAGS: Mapping[str, str] = {
     "about": "What this app is, whether it is well, and this document.",
     "batches": "Many inputs at once, each of which becomes a run.",
     "by run token": "One run or batch, for whoever has a token for it, in a browser too.",
-    "operations": "For whoever runs the app: what is overdue, the intake, the drain. 404 while it has no operator.",
+    "operations": "For whoever runs the app: what is overdue, the intake, the drain, what is stored of an owner. 404 "
+    "while it has no operator.",
     "runs": "One request to an agent, from submit to a final status.",
     "schedules": "Requests that become runs again and again.",
     "sessions": "Conversations with an agent: runs that follow one another.",

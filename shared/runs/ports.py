@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shared.runs.store.due import DueStore
     from shared.runs.store.history import HistoryStore
     from shared.runs.store.index import IndexStore
+    from shared.runs.store.owners import OwnerStore
     from shared.runs.store.schedules import ScheduleStore
     from shared.runs.store.slots import SlotStore
 
@@ -143,6 +144,13 @@ class Ports:
         from shared.runs.store.batches import BatchStore
 
         return BatchStore(self.tables)
+
+    @cached_property
+    def owners(self) -> OwnerStore:
+        """Which rows are an owner's."""
+        from shared.runs.store.owners import OwnerStore
+
+        return OwnerStore(self.tables)
 
     @cached_property
     def controls(self) -> ControlStore:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
+from datetime import UTC, datetime
 from typing import Any
 
 from shared.runs.store.due import DueStore
+from shared.runs.store.index import IndexStore
+from shared.runs.store.slots import Slot, SlotStore
 from shared.runs.store.tables import Change, Conflict, Kind, Table
 from tests.acceptance.calling import Caller, GoneError
 
@@ -26,6 +30,24 @@ async def an_operator(caller: Caller) -> None:
     await _operated(caller, "POST", f"/api/ops/runs/{run_id}/release")
     ended = await _operated(caller, "POST", f"/api/ops/runs/{run_id}/end")
     assert ended["status"] == "cancelled", ended
+
+
+async def an_erased_owner(caller: Caller) -> None:
+    """All that the app has of a caller is erased: a run under a key, a try of a request, a place that nobody has."""
+    owner, absent = f"user:{caller.name}", f"run_{'0' * 32}_1"
+    await caller.start("stuck")
+    now = datetime.now(UTC)
+    with contextlib.suppress(Conflict):
+        slot = Slot(number=900, run_id=absent, fingerprint="f", taken_at=now)
+        await SlotStore(caller.tables).take(owner, slot)
+    await IndexStore(caller.tables).tries.begin(owner, "a" * 64, key=secrets.token_hex(16), count=0, now=now)
+    cursor: dict[str, str] = {}
+    while True:
+        done = await _operated(caller, "POST", "/api/ops/erase", json={"owner": owner, **cursor})
+        assert done["failed"] == [], done
+        if "next_cursor" not in done:
+            return
+        cursor = {"cursor": done["next_cursor"]}
 
 
 async def _operated(caller: Caller, method: str, path: str, **options: Any) -> dict[str, Any]:

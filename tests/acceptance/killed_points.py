@@ -38,7 +38,7 @@ from tests.acceptance.calling_faults import (
     unlucky_creates,
 )
 from tests.acceptance.calling_later import a_forgotten_session, a_key_too_late, an_old_session, many_old_keys
-from tests.acceptance.calling_operators import an_operator
+from tests.acceptance.calling_operators import an_erased_owner, an_operator
 from tests.acceptance.calling_runs import (
     a_branch,
     a_cancel,
@@ -214,6 +214,7 @@ CALLERS = (
 HOURS = (
     # By itself: while one drains, all others wait.
     Scene(points={an_operator: ("operate / *",)}),
+    Scene(points={an_erased_owner: ("erase / *",)}),
     Scene(
         points={a_key_too_late: ("submit / known_key / *",)},
         env={"DORMOUSE_IDEMPOTENCY_KEY_SECONDS": "300"},

@@ -65,7 +65,7 @@ DECISIONS: Mapping[str, str] = {
     **dict.fromkeys(
         ("list_overdue", "list_quarantined", "get_intake", "set_intake", "get_drain", "set_drain"), OPERATORS
     ),
-    **dict.fromkeys(("operate_run", "operate_batch"), OPERATORS),
+    **dict.fromkeys(("operate_run", "operate_batch", "export_owner", "erase_owner"), OPERATORS),
 }
 """What lets a caller in, by operation. HEAD is as its GET."""
 

@@ -382,6 +382,18 @@ async def operators(api: Api, stack: Stack) -> None:
             ({"data": b"{}", "headers": key | {"content-type": "text/plain"}}, 415),
         ):
             assert (await api.call("PUT", path, **more)).status == status, more  # type: ignore[arg-type]
+    for name in ("export", "erase"):
+        path = f"/api/ops/{name}"
+        for more, status in (
+            ({"json": {"owner": "user:nobody"}, "headers": key}, 200),
+            ({"json": {"owner": "user:nobody"}}, 401),
+            ({"json": {"owner": "nobody"}, "headers": key}, 400),
+            ({"json": {"owner": "user:nobody", "cursor": "e30"}, "headers": key}, 400),
+            ({"data": b" " * 70_000, "headers": key | JSON}, 413),
+            ({"data": b"{}", "headers": key | {"content-type": "text/plain"}}, 415),
+        ):
+            assert (await api.call("POST", path, **more)).status == status, more  # type: ignore[arg-type]
+    assert len((await api.call("POST", "/api/ops/export", json={"owner": "function"}, headers=key))["data"]) > 3
     for one, kind in ((run_id, "runs"), (batch["id"], "batches")):
         path, nobodys = f"/api/ops/{kind}/{one}", NOBODYS["run_id" if kind == "runs" else "batch_id"]
         assert (await api.call("POST", f"{path}/wake")).status == 401
@@ -548,6 +560,9 @@ async def slow_bodies(api: Api) -> None:
     yearly = await api.call("POST", "/api/schedules", json={"cron": "0 6 1 1 *", "input": "x"})
     change = f"/api/schedules/{yearly['id']}"
     assert (await api.call("PATCH", change, data=without_end(), headers=JSON)).status == 408
+    for name in ("export", "erase"):
+        reply = await api.call("POST", f"/api/ops/{name}", data=without_end(), headers=JSON | operator)
+        assert reply.status == 408
     for path, headers in (
         (f"/api/runs/{run_id}/tokens", JSON),
         (f"/api/batches/{batch['id']}/tokens", JSON),

@@ -209,6 +209,9 @@ async def about(to: Recorder) -> None:
 async def operated(to: Recorder, stack: Stack) -> None:
     """What an operator sees: a run that sweeps have found overdue, and one that could not be read."""
     key, runs = {"x-dormouse-operator-key": OPERATOR_KEY}, [await to.api.start("A story.") for _ in range(2)]
+    # All else here is of the owner that those with a function key are.
+    for_ann = {"Dormouse-On-Behalf-Of": "ann", "Idempotency-Key": "7d0d1e0a-6a9d-4c8e-8b9d-2f4a3d7c1122"}
+    assert (await to.api.call("POST", "/api/runs", json=STORY, headers=for_ann)).status == 202
     tables = AzureTables.from_connection_string(stack.azurite.connection_string, stack.prefix)
     due, now = DueStore(tables), datetime.now(UTC)
     overdue, aside = [await due.get(run) for run in runs]
@@ -230,6 +233,9 @@ async def operated(to: Recorder, stack: Stack) -> None:
     await to.keep("operate_run", 200, "ended", "POST", f"{path}/end", headers=key)
     batch = (await to.api.call("GET", "/api/batches?limit=1"))["data"][0]["id"]
     await to.keep("operate_batch", 200, "over", "POST", f"/api/ops/batches/{batch}/wake", headers=key)
+    whose = {"owner": "user:ann"}
+    await to.keep("export_owner", 200, "the last page", "POST", "/api/ops/export", json=whose, headers=key)
+    await to.keep("erase_owner", 200, "done", "POST", "/api/ops/erase", json=whose, headers=key)
 
 
 def in_quiet(recorded: Any, address: str) -> Examples:
@@ -281,6 +287,7 @@ async def test_the_examples_are_what_the_app_answers(own_stack: Callable[..., St
         DORMOUSE_CALLBACK_SECRET=SECRET,
         DORMOUSE_RUN_TOKEN_SECRET="a-secret-of-the-tests-" * 2,
         DORMOUSE_OPERATOR_KEY=OPERATOR_KEY,
+        DORMOUSE_DELEGATION="1",
     )
     async with Api((await asyncio.to_thread(stack.host)).url) as api:
         to = Recorder(api)

@@ -17,8 +17,8 @@ MAX_LINES = 400
 LONGER = {
     "shared/settings.py": 750,
     "shared/errors.py": 550,
-    "function_app.py": 500,
-    "clients/python/src/dormouse_client/contract.py": 2_000,
+    "function_app.py": 550,
+    "clients/python/src/dormouse_client/contract.py": 2_200,
 }
 """Files that are over it, and how far. Settings, errors and triggers are tables, a few lines an entry, and stay in one
 piece; the contract is written by a program."""
@@ -81,6 +81,7 @@ MAY_IMPORT_IN_RUNS = {
     "commands": {"actions", *BELOW_ACTIONS},
     "batches": {"commands", "actions", *BELOW_ACTIONS},
     "schedules": {"commands", "actions", *BELOW_ACTIONS},
+    "owners": {"batches", "schedules", "commands", "actions", *BELOW_ACTIONS},
     "queries": {"model", "rules", "store", "ports", "concurrency"},
     "watching": {"model", "rules", "store", "ports", "concurrency"},
 }

@@ -332,6 +332,110 @@ export interface DrainBody {
   draining: boolean;
 }
 
+/** A place that has, or may have, something of an owner. */
+export interface Elsewhere {
+  /** A word for it: `tombstones`, `provider`, `task_hub`, `callbacks`, `logs`, `backups`. More may come. */
+  where: string;
+  /** What is there, for how long, and what to do about it. */
+  what: string;
+}
+
+/** A session, run, batch or schedule that could not be erased. */
+export interface EraseFailure {
+  /** Its id. */
+  id: string;
+  /** `encryption_key_unavailable`; `row_unreadable`; `agents_own`, of a schedule that stands in the code; or `busy`: erase again. */
+  reason: string;
+}
+
+/** What was erased now, by this call. */
+export interface ErasedCounts {
+  /** Conversations. */
+  sessions: number;
+  /** Runs of these. */
+  runs: number;
+  /** Batches. */
+  batches: number;
+  /** Schedules. */
+  schedules: number;
+  /** What was kept of `Idempotency-Key`s, and of requests that a client repeats by itself. */
+  keys: number;
+}
+
+/** What was erased of an owner, and what remains. */
+export interface Erasure {
+  /** What was erased now. */
+  erased: ErasedCounts;
+  /** What is still there. */
+  remaining: RemainingCounts;
+  /** What could not be erased. */
+  failed: Array<EraseFailure>;
+  /** The `cursor` of the next call; not there once all is done. */
+  next_cursor?: string | undefined;
+  /** At the end: where else something of the owner remains. */
+  elsewhere?: Array<Elsewhere> | undefined;
+}
+
+/** A page of what is stored of an owner. */
+export interface Export {
+  /** The pieces, those of one session or batch one after the other. There may be none, and a next page. */
+  data: Array<Exported>;
+  /** The `cursor` of the next page; not there on the last. */
+  next_cursor?: string | undefined;
+  /** On the last page: where else something of the owner is. */
+  elsewhere?: Array<Elsewhere> | undefined;
+}
+
+/** One piece of what is stored of an owner. `kind` says which of the other fields are there. */
+export interface Exported {
+  /** What it is. Take other words too: more may come. */
+  kind: "session" | "run" | "tool_call" | "text" | "items" | "batch" | "batch_item" | "schedule" | "repeated_request" | "active_place" | "being_deleted" | "unreadable";
+  /** The session or batch that it belongs to; null where it belongs to none. */
+  within: string | null;
+  /** Of the session, run, batch or schedule; of all that belongs to a run, the run's. Null where there is none. */
+  id: string | null;
+  /** `session`. */
+  session?: OwnedSession | undefined;
+  /** `run`: as `GET /api/runs/{id}` shows it. */
+  run?: Run | undefined;
+  /** `run`: options of the model that its caller set; null without any. */
+  options?: unknown | undefined;
+  /** `run`: what happened. */
+  timeline?: Array<TimelineEntry> | undefined;
+  /** `run`: the latest attempts at its callbacks, newest first. */
+  deliveries?: Array<Delivery> | undefined;
+  /** `run`: ids of the responses that the model provider has of it. */
+  provider_responses?: Array<string> | undefined;
+  /** `run`: what is kept of its `Idempotency-Key`; null without one, and after its time. */
+  request_key?: RequestKey | null | undefined;
+  /** `tool_call`: with all of its arguments and its result. */
+  tool_call?: WholeToolCall | undefined;
+  /** `tool_call`: what a person was told who was to approve it; null where nobody was. */
+  why?: string | null | undefined;
+  /** `text`: which of the run's, `instructions`, `tools` (functions of its caller), `outputs` (of tools, which it goes on from) or `history` (what was said before it, where it begins a branch). */
+  name?: string | undefined;
+  /** `text`, `items`: its place among several. */
+  index?: number | undefined;
+  /** `text`: in full. All but `instructions` are JSON. */
+  text?: string | undefined;
+  /** `items`: what was appended to the conversation at one time, in the shape of the Responses API; the first are the input. Where that is much it is in several pieces with the same `index`, in their order. */
+  items?: Array<Record<string, unknown>> | undefined;
+  /** `batch`: as `GET /api/batches/{id}` shows it. */
+  batch?: Batch | undefined;
+  /** `batch_item`: as `GET /api/batches/{id}/items` shows it. */
+  item?: BatchItem | undefined;
+  /** `schedule`: as `GET /api/schedules/{id}` shows it. */
+  schedule?: Schedule | undefined;
+  /** `batch_item`, `schedule`: what it asks for; null for an item that was refused. */
+  asked?: unknown | undefined;
+  /** `repeated_request` (of an OpenAI client that repeats by itself), `active_place` (in the limit of active runs). */
+  created_at?: string | undefined;
+  /** `being_deleted`: since when. Nobody reads it any more, and the app is removing it. */
+  deleted_at?: string | undefined;
+  /** `unreadable`: why. `encryption_key_unavailable`, `row_unreadable` or `parts_missing`. */
+  reason?: string | undefined;
+}
+
 /** What is wrong with one field. */
 export interface FieldProblem {
   /** Where in the body, with dots. */
@@ -527,6 +631,28 @@ export interface OpenAIProblem {
   param: string | null;
 }
 
+/** A conversation; its runs are entries of their own. */
+export interface OwnedSession {
+  /** The session's id. */
+  id: string;
+  /** The agent that it is with. */
+  agent: string;
+  /** The run that is active; null when none is. */
+  active_run: string | null;
+  /** When its first run was submitted. */
+  created_at: string;
+  /** When a run of it last began or ended. */
+  last_activity: string;
+}
+
+/** Whose data, and where to go on. */
+export interface OwnerBody {
+  /** `user:…`, `principal:…`, `key:…`, or `function` for all callers with a function key. */
+  owner: string;
+  /** `next_cursor` of the answer before; without it from the beginning. */
+  cursor?: string | null | undefined;
+}
+
 /** More text of a run that is watched: it goes to the end of what was shown. */
 export interface Piece {
   /** The text so far (`snapshot`), or what comes after it (`delta`). */
@@ -599,6 +725,24 @@ export interface Reasoning {
   turn: number;
   /** The summaries; an empty line ends each paragraph. */
   text: string;
+}
+
+/** What is still there, as far as this call has counted. Only the last calls count: add up all answers. */
+export interface RemainingCounts {
+  /** Rows of deleted sessions, runs and batches without any text, which the app removes after 48 hours. */
+  tombstones: number;
+  /** Responses that the model provider may still have: the app deletes them, and tries that for 30 days. */
+  provider_copies: number;
+}
+
+/** What is kept of an `Idempotency-Key`, for 24 hours. */
+export interface RequestKey {
+  /** Of key and owner. */
+  sha256: string;
+  /** Of the request. */
+  request_sha256: string;
+  /** When it was first sent. */
+  created_at: string;
 }
 
 /** What a person must decide before the run goes on. */

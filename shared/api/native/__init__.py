@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shared.api.native import events as events
     from shared.api.native import health as health
     from shared.api.native import ops as ops
+    from shared.api.native import owners as owners
     from shared.api.native import run_changes as run_changes
     from shared.api.native import run_details as run_details
     from shared.api.native import runs as runs

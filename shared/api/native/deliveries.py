@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -105,7 +106,11 @@ async def deliver_again(request: Request, app: App, driver: Driver) -> Response:
 
 
 async def _log(app: App, run: Run) -> Deliveries:
-    lines = await deliveries_of(app.ports, run)
+    return deliveries_on_the_wire(run, await deliveries_of(app.ports, run))
+
+
+def deliveries_on_the_wire(run: Run, lines: Sequence[DeliveryRecord]) -> Deliveries:
+    """The log of a run's callbacks, as callers see it."""
     return {
         "callback_url": run.request.callback_url,
         "callback_status": callback_status(run.outbox),

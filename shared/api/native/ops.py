@@ -121,7 +121,7 @@ async def set_intake(request: Request, app: App) -> Response:
     seconds, also after a restart.
     """
     check_operator(request, app.settings)
-    wanted = intake_of(await _body_of(request, app, IntakeBody))
+    wanted = intake_of(await body_of(request, app, IntakeBody))
     after = await operate.set_intake(app.ports, wanted)
     audit(request, "pause" if wanted.paused else "resume", "the intake")
     _, drain = await watched.intake_and_drain(app.ports)
@@ -155,7 +155,7 @@ async def set_drain(request: Request, app: App) -> Response:
     itself within a minute.
     """
     check_operator(request, app.settings)
-    wanted = await _body_of(request, app, DrainBody)
+    wanted = await body_of(request, app, DrainBody)
     await operate.set_drain(app.ports, draining=wanted.draining)
     audit(request, "drain" if wanted.draining else "end the drain of", "the app")
     return _answer(drain_on_the_wire(await watched.at_work(app.ports)))
@@ -233,8 +233,8 @@ def _place_of(cursor: str | None) -> Place | None:
     return (float(moment), subject) if subject else None
 
 
-async def _body_of(request: Request, app: App, kind: type[B]) -> B:
-    """Raises the errors that say what to change."""
+async def body_of(request: Request, app: App, kind: type[B]) -> B:
+    """What an operator sends. Raises the errors that say what to change."""
     with Share(app.settings) as share:
         given = await read_json(request, MAX_BYTES, share)
     try:

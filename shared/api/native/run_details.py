@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -140,17 +141,20 @@ async def get_run_timeline(request: Request, app: App) -> Response:
     many entries those in the middle are left out. It shows when the app was at work for the run, and when nothing was.
     """
     run = await own_run(request, app)
-    calls = await calls_of(app.ports, run)
+    return not_modified(request, json_response(timeline_on_the_wire(run, await calls_of(app.ports, run))))
+
+
+def timeline_on_the_wire(run: Run, calls: Sequence[CallRecord]) -> Timeline:
+    """What happened to a run, as callers see it."""
     entries = [_entry(line) for line in run.journal.lines]
     entries += [_entry_of_call(call, call.started_at, run) for call in calls if call.started_at is not None]
-    body: Timeline = {
+    return {
         "run_id": run.id,
         "wakes": run.counters.wakes,
         "active_seconds": run.counters.active_ms / 1_000,
         # Stable: what has the same time stays in the order in which it happened.
         "data": sorted(entries, key=lambda entry: entry["at"]),
     }
-    return not_modified(request, json_response(body))
 
 
 @operation(
@@ -169,11 +173,14 @@ async def get_tool_call(request: Request, app: App) -> Response:
     found = await whole_call(app.ports, run, int(turn), int(index))
     if found is None:
         raise ToolCallNotFound
-    return not_modified(request, json_response(_whole(app, run, found)))
+    return not_modified(
+        request, json_response(whole_call_on_the_wire(found, run_url=run_url(app, run.id), is_over=run.terminal))
+    )
 
 
-def _whole(app: App, run: Run, found: WholeCall) -> WholeToolCall:
-    shown = call_on_the_wire(found.call, run_url=run_url(app, run.id), is_over=run.terminal)
+def whole_call_on_the_wire(found: WholeCall, *, run_url: str, is_over: bool) -> WholeToolCall:
+    """A tool call with all of its texts, as callers see it."""
+    shown = call_on_the_wire(found.call, run_url=run_url, is_over=is_over)
     return {
         **shown,
         "whole_arguments": found.arguments,

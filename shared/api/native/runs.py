@@ -111,7 +111,7 @@ async def list_runs(request: Request, app: App) -> Response:
         raise not_a_cursor() from error
     body: RunList = {
         "data": [
-            summary_on_the_wire(run, url=run_url(app, run.id), model=_own_model(app, run.agent)) for run in page.runs
+            summary_on_the_wire(run, url=run_url(app, run.id), model=own_model(app, run.agent)) for run in page.runs
         ]
     }
     if page.cursor is not None:
@@ -148,10 +148,11 @@ def run_url(app: App, run_id: str) -> str:
 async def body_of(app: App, run: RunRecord, calls: Sequence[ToolCall]) -> Run:
     """A run as callers see it, with its long values read. Raises ``RunNotFound`` if it is deleted meanwhile."""
     full = await in_full(app.ports, run, calls)
-    return run_on_the_wire(full, url=run_url(app, run.id), model=_own_model(app, run.request.agent))
+    return run_on_the_wire(full, url=run_url(app, run.id), model=own_model(app, run.request.agent))
 
 
-def _own_model(app: App, name: str) -> str | None:
+def own_model(app: App, name: str) -> str | None:
+    """The model of an agent that this app has."""
     agent = app.ports.agents.get(name)
     return None if agent is None else agent.model
 
@@ -183,7 +184,7 @@ async def response_of(
     etag = None
     # With nothing to read for the body, it is made once: its own digest is its ETag.
     if has_parts(run, calls):
-        etag = etag_of_run(run, calls, url=url, model=_own_model(app, run.request.agent))
+        etag = etag_of_run(run, calls, url=url, model=own_model(app, run.request.agent))
         if asked is not None and is_known(asked, etag):
             return Response(status_code=304, headers={"Cache-Control": "no-cache", "ETag": etag, **headers})
     once = None if token is None else {"token": token}

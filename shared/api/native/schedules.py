@@ -158,7 +158,7 @@ async def create_schedule(request: Request, app: App, driver: Driver) -> Respons
     wanted, timing = await read_schedule(request, owner_of(request, app.settings), app.settings)
     made = await change.create_schedule(app.ports, wanted, timing)
     await driver.wake(made.id)
-    return json_response(_on_the_wire(app, made), status=201, headers={"Location": _url(app, made)})
+    return json_response(schedule_on_the_wire(app, made), status=201, headers={"Location": _url(app, made)})
 
 
 @operation(
@@ -175,7 +175,7 @@ async def list_schedules(request: Request, app: App) -> Response:
     query = query_of(request, "limit", "cursor")
     owner, cursor = owner_of(request, app.settings), cursor_of(query, _CURSOR)
     found, following = await schedules_of_owner(app.ports, owner, cursor, limit_of(query))
-    body: ScheduleList = {"data": [_on_the_wire(app, each) for each in found]}
+    body: ScheduleList = {"data": [schedule_on_the_wire(app, each) for each in found]}
     if following is not None:
         body["next_cursor"] = following
     return not_modified(request, json_response(body))
@@ -193,7 +193,7 @@ async def get_schedule(request: Request, app: App) -> Response:
     With what comes next, and what became of the time that came last.
     """
     found = await schedule_of_owner(app.ports, owner_of(request, app.settings), request.path_params["schedule_id"])
-    return not_modified(request, json_response(_on_the_wire(app, found)))
+    return not_modified(request, json_response(schedule_on_the_wire(app, found)))
 
 
 @operation(
@@ -214,7 +214,7 @@ async def change_schedule(request: Request, app: App, driver: Driver) -> Respons
     timing = await read_change(request, app.settings)
     changed = await change.change_schedule(app.ports, owner, schedule_id, timing)
     await driver.wake(changed.id)
-    return json_response(_on_the_wire(app, changed))
+    return json_response(schedule_on_the_wire(app, changed))
 
 
 @operation(tag=TAG, answers={204: Answer(text="It is gone.")}, problems=(ScheduleNotFound,))
@@ -231,7 +231,8 @@ def _url(app: App, one: RunSchedule) -> str:
     return f"{app.settings.base_url}/api/schedules/{one.id}"
 
 
-def _on_the_wire(app: App, one: RunSchedule) -> Schedule:
+def schedule_on_the_wire(app: App, one: RunSchedule) -> Schedule:
+    """A schedule as callers see it."""
     asked = submission_of(one)
     preview = preview_of(asked.items)
     return {

@@ -298,13 +298,14 @@ class RunStore:
 
     async def last_items(self, run: Run) -> list[Item]:
         """The items that were appended last: the input, or the outputs of the last turn's tools."""
-        return await self._items_at(run, run.chain.items - 1)
+        return await self.items_at(run, run.chain.items - 1)
 
     async def given_items(self, run: Run) -> list[Item]:
         """The run's input."""
-        return await self._items_at(run, 0)
+        return await self.items_at(run, 0)
 
-    async def _items_at(self, run: Run, index: int) -> list[Item]:
+    async def items_at(self, run: Run, index: int) -> list[Item]:
+        """What was appended at that place. Raises ``LookupError`` when it is not there."""
         row = await self._tables.get(Table.RUNS, run.request.session_id, item_key(run.request.number, index))
         if row is None:
             raise LookupError(f"{run.id} has no item {index}")

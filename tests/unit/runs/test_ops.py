@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from shared.api.native import ops
+from shared.api.native import ops, owners
 from shared.api.native.ops_shapes import WatchedRow
 from shared.errors import (
     BatchNotFound,
@@ -67,6 +67,8 @@ CALLS: dict[str, Callable[[Request, Rig], Awaitable[Any]]] = {
         name: lambda asked, rig, name=name: getattr(ops, name)(asked, rig.app)  # type: ignore[misc]
         for name in ("list_overdue", "list_quarantined", "get_intake", "set_intake", "get_drain", "set_drain")
     },
+    "export_owner": lambda asked, rig: owners.export_owner(asked, rig.app),
+    "erase_owner": lambda asked, rig: owners.erase_owner(asked, rig.app, rig.driver(RecordingHub())),
     "operate_run": lambda asked, rig: ops.operate_run(asked, rig.app, rig.driver(RecordingHub())),
     "operate_batch": lambda asked, rig: ops.operate_batch(asked, rig.app, rig.driver(RecordingHub())),
 }

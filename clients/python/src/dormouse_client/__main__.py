@@ -21,7 +21,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from dormouse_client import _operator
+from dormouse_client import _operator, _owner_data
 from dormouse_client._arguments import is_final
 from dormouse_client._steps import is_outage
 from dormouse_client._sync import Dormouse
@@ -117,6 +117,8 @@ class Command:
 
     def ops(self) -> int:
         """An operator's call: lists as lines of JSON, all else as one object."""
+        if self._options.call in _operator.OF_OWNERS:
+            return self._of_owner()
         request = _operator.request_of(self._options)
         if self._options.call in _operator.LISTS:
             for row in self._client._pages(request.path, limit=100):
@@ -124,6 +126,34 @@ class Command:
         else:
             self._terminal.show(self._client._body(dict, request))
         return DONE
+
+    def _of_owner(self) -> int:
+        """Export or erase what is stored of an owner."""
+        options = self._options
+        _operator.check_owner_call(options)
+
+        def ask(cursor: str) -> dict[str, Any]:
+            return self._client._body(dict, _operator.owner_request(options, cursor))
+
+        if options.call == "export":
+            folder = _owner_data.Folder(options.argument, options.owner, options.url)
+            if folder.is_resumed:
+                self._terminal.say("It was cut off, and goes on.")
+            done = _owner_data.export(folder, ask, self._terminal.counts)
+            wrong = done["unreadable"]
+        else:
+            if not options.yes:
+                self._terminal.confirm(options.owner)
+            done = {"owner": options.owner, **_owner_data.erase(ask, self._terminal.counts)}
+            wrong = done["failed"]
+        self._terminal.show(done)
+        if options.call == "erase":
+            is_empty = _owner_data.is_nothing_left(done)
+            left = "The same again says what is left." if any(done["remaining"].values()) else ""
+            self._terminal.say("Nothing is left." if is_empty else f"Erased. {left}".strip())
+        if wrong:
+            self._terminal.say(f"{len(wrong)} could not be {'read' if options.call == 'export' else 'erased'}.")
+        return ENDED_BADLY if wrong else DONE
 
     def _key(self) -> str:
         key: str = self._options.idempotency_key or secrets.token_hex(16)
@@ -257,8 +287,22 @@ def parser() -> argparse.ArgumentParser:
     command = add("items", "write the items of a batch, one JSON object a line")
     command.add_argument("id", help="id of the batch")
 
-    _operator.add_arguments(add("ops", "for whoever runs the app: what is overdue, the intake, the drain"))
+    _operator.add_arguments(
+        add("ops", "for whoever runs the app: what is overdue, the intake, the drain, the data of an owner")
+    )
     return top
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command line says. Ends the program where it is wrong."""
+    program = parser()
+    options, rest = program.parse_known_args(arguments)
+    # Before Python 3.13 an optional argument that comes after an option is left over.
+    if options.command == "ops" and options.argument is None and len(rest) == 1 and not rest[0].startswith("-"):
+        options.argument = rest.pop()
+    if rest:
+        program.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
 
 
 def main(
@@ -269,12 +313,13 @@ def main(
     error: TextIO | None = None,
 ) -> int:
     """Run one command; returns the exit code."""
-    options = parser().parse_args(arguments)
+    options = parsed(arguments)
     terminal = Terminal(sys.stdout if out is None else out, sys.stderr if error is None else error)
     try:
         url = options.url or environ.get("DORMOUSE_URL")
         if not url:
             raise InvalidArgument("Which app? Give its address with --url, or set DORMOUSE_URL.")
+        options.url = url.rstrip("/")
         # One that is given goes before both of the environment's.
         said = (options.key, options.token) if options.key or options.token else map(environ.get, IN_ENVIRONMENT)
         key, token = (each or None for each in said)

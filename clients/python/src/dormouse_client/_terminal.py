@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
@@ -12,6 +14,9 @@ from dormouse_client.contract import Batch, Run, ToolCall
 from dormouse_client.errors import DormouseError, InvalidArgument
 from dormouse_client.progress import ProgressBar
 from dormouse_client.watching import View
+
+COUNTS_EVERY_SECONDS = 10.0
+"""How often it is said how far something long is."""
 
 _CONTROL = dict.fromkeys([*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)])
 
@@ -34,6 +39,7 @@ class Terminal:
         self._asked: set[str] = set()
         self._back: tuple[str, str] | None = None
         self._key: str | None = None
+        self._counted_at = time.monotonic()
 
     def write(self, text: str) -> None:
         """A result."""
@@ -63,6 +69,23 @@ class Terminal:
         with file:
             yield file
         self.say(f"written to {path}")
+
+    # --- what an operator does with an owner's data ---
+
+    def confirm(self, owner: str) -> None:
+        """Ask whether it is meant. Raises ``InvalidArgument`` where it is not, or nobody can be asked."""
+        if not sys.stdin.isatty():
+            raise InvalidArgument("This is no terminal, so that nobody can be asked: say --yes.")
+        self.say(f"This deletes all that the app has stored of {owner}. It cannot be undone. Type the owner to go on:")
+        if sys.stdin.readline().strip() != owner:
+            raise InvalidArgument("That is not the owner. Nothing was erased.")
+
+    def counts(self, counts: Mapping[str, int]) -> None:
+        """How far it is, every now and then."""
+        now = time.monotonic()
+        if now - self._counted_at >= COUNTS_EVERY_SECONDS:
+            self._counted_at = now
+            self.say(", ".join(f"{count} {kind}" for kind, count in counts.items() if count))
 
     # --- coming back ---
 

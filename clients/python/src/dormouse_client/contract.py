@@ -464,6 +464,156 @@ class DrainBody(TypedDict):
     """True: what is under way ends, and nothing else begins. False: all goes on."""
 
 
+class Elsewhere(TypedDict):
+    """A place that has, or may have, something of an owner."""
+
+    where: str
+    """A word for it: `tombstones`, `provider`, `task_hub`, `callbacks`, `logs`, `backups`. More may come."""
+
+    what: str
+    """What is there, for how long, and what to do about it."""
+
+
+class EraseFailure(TypedDict):
+    """A session, run, batch or schedule that could not be erased."""
+
+    id: str
+    """Its id."""
+
+    reason: str
+    """`encryption_key_unavailable`; `row_unreadable`; `agents_own`, of a schedule that stands in the code; or `busy`:
+    erase again.
+    """
+
+
+class ErasedCounts(TypedDict):
+    """What was erased now, by this call."""
+
+    sessions: int
+    """Conversations."""
+
+    runs: int
+    """Runs of these."""
+
+    batches: int
+    """Batches."""
+
+    schedules: int
+    """Schedules."""
+
+    keys: int
+    """What was kept of `Idempotency-Key`s, and of requests that a client repeats by itself."""
+
+
+class Erasure(TypedDict):
+    """What was erased of an owner, and what remains."""
+
+    erased: ErasedCounts
+    """What was erased now."""
+
+    remaining: RemainingCounts
+    """What is still there."""
+
+    failed: list[EraseFailure]
+    """What could not be erased."""
+
+    next_cursor: NotRequired[str]
+    """The `cursor` of the next call; not there once all is done."""
+
+    elsewhere: NotRequired[list[Elsewhere]]
+    """At the end: where else something of the owner remains."""
+
+
+class Export(TypedDict):
+    """A page of what is stored of an owner."""
+
+    data: list[Exported]
+    """The pieces, those of one session or batch one after the other. There may be none, and a next page."""
+
+    next_cursor: NotRequired[str]
+    """The `cursor` of the next page; not there on the last."""
+
+    elsewhere: NotRequired[list[Elsewhere]]
+    """On the last page: where else something of the owner is."""
+
+
+class Exported(TypedDict):
+    """One piece of what is stored of an owner. `kind` says which of the other fields are there."""
+
+    kind: Literal["session", "run", "tool_call", "text", "items", "batch", "batch_item", "schedule", "repeated_request", "active_place", "being_deleted", "unreadable"]
+    """What it is. Take other words too: more may come."""
+
+    within: str | None
+    """The session or batch that it belongs to; null where it belongs to none."""
+
+    id: str | None
+    """Of the session, run, batch or schedule; of all that belongs to a run, the run's. Null where there is none."""
+
+    session: NotRequired[OwnedSession]
+    """`session`."""
+
+    run: NotRequired[Run]
+    """`run`: as `GET /api/runs/{id}` shows it."""
+
+    options: NotRequired[Any]
+    """`run`: options of the model that its caller set; null without any."""
+
+    timeline: NotRequired[list[TimelineEntry]]
+    """`run`: what happened."""
+
+    deliveries: NotRequired[list[Delivery]]
+    """`run`: the latest attempts at its callbacks, newest first."""
+
+    provider_responses: NotRequired[list[str]]
+    """`run`: ids of the responses that the model provider has of it."""
+
+    request_key: NotRequired[RequestKey | None]
+    """`run`: what is kept of its `Idempotency-Key`; null without one, and after its time."""
+
+    tool_call: NotRequired[WholeToolCall]
+    """`tool_call`: with all of its arguments and its result."""
+
+    why: NotRequired[str | None]
+    """`tool_call`: what a person was told who was to approve it; null where nobody was."""
+
+    name: NotRequired[str]
+    """`text`: which of the run's, `instructions`, `tools` (functions of its caller), `outputs` (of tools, which it goes
+    on from) or `history` (what was said before it, where it begins a branch).
+    """
+
+    index: NotRequired[int]
+    """`text`, `items`: its place among several."""
+
+    text: NotRequired[str]
+    """`text`: in full. All but `instructions` are JSON."""
+
+    items: NotRequired[list[dict[str, Any]]]
+    """`items`: what was appended to the conversation at one time, in the shape of the Responses API; the first are the
+    input. Where that is much it is in several pieces with the same `index`, in their order.
+    """
+
+    batch: NotRequired[Batch]
+    """`batch`: as `GET /api/batches/{id}` shows it."""
+
+    item: NotRequired[BatchItem]
+    """`batch_item`: as `GET /api/batches/{id}/items` shows it."""
+
+    schedule: NotRequired[Schedule]
+    """`schedule`: as `GET /api/schedules/{id}` shows it."""
+
+    asked: NotRequired[Any]
+    """`batch_item`, `schedule`: what it asks for; null for an item that was refused."""
+
+    created_at: NotRequired[str]
+    """`repeated_request` (of an OpenAI client that repeats by itself), `active_place` (in the limit of active runs)."""
+
+    deleted_at: NotRequired[str]
+    """`being_deleted`: since when. Nobody reads it any more, and the app is removing it."""
+
+    reason: NotRequired[str]
+    """`unreadable`: why. `encryption_key_unavailable`, `row_unreadable` or `parts_missing`."""
+
+
 class FieldProblem(TypedDict):
     """What is wrong with one field."""
 
@@ -714,6 +864,35 @@ class OpenAIProblem(TypedDict):
     """The parameter that is wrong; null when none is, or several are."""
 
 
+class OwnedSession(TypedDict):
+    """A conversation; its runs are entries of their own."""
+
+    id: str
+    """The session's id."""
+
+    agent: str
+    """The agent that it is with."""
+
+    active_run: str | None
+    """The run that is active; null when none is."""
+
+    created_at: str
+    """When its first run was submitted."""
+
+    last_activity: str
+    """When a run of it last began or ended."""
+
+
+class OwnerBody(TypedDict):
+    """Whose data, and where to go on."""
+
+    owner: str
+    """`user:…`, `principal:…`, `key:…`, or `function` for all callers with a function key."""
+
+    cursor: NotRequired[str | None]
+    """`next_cursor` of the answer before; without it from the beginning."""
+
+
 class Piece(TypedDict):
     """More text of a run that is watched: it goes to the end of what was shown."""
 
@@ -809,6 +988,29 @@ class Reasoning(TypedDict):
 
     text: str
     """The summaries; an empty line ends each paragraph."""
+
+
+class RemainingCounts(TypedDict):
+    """What is still there, as far as this call has counted. Only the last calls count: add up all answers."""
+
+    tombstones: int
+    """Rows of deleted sessions, runs and batches without any text, which the app removes after 48 hours."""
+
+    provider_copies: int
+    """Responses that the model provider may still have: the app deletes them, and tries that for 30 days."""
+
+
+class RequestKey(TypedDict):
+    """What is kept of an `Idempotency-Key`, for 24 hours."""
+
+    sha256: str
+    """Of key and owner."""
+
+    request_sha256: str
+    """Of the request."""
+
+    created_at: str
+    """When it was first sent."""
 
 
 class RequiredAction(TypedDict):

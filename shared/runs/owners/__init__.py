@@ -1,0 +1,1 @@
+"""Erasing all that is stored of an owner."""

@@ -340,6 +340,11 @@ class Run(RunHead):
         return isinstance(self.phase, Ended)
 
     @property
+    def may_have_calls(self) -> bool:
+        """Whether tools were called in it: asked for by its own turns, or by the run whose approvals it answers."""
+        return self.counters.tool_calls > 0 or self.request.resumes
+
+    @property
     def is_done(self) -> bool:
         """Whether nothing is left to do for it, here or elsewhere."""
         return self.terminal and not self.outbox.entries

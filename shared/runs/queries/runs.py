@@ -102,8 +102,8 @@ async def run_if(ports: Ports, run_id: str, may_be_seen: Callable[[Run], bool]) 
 
 async def calls_of(ports: Ports, run: Run) -> Sequence[ToolCall]:
     """The run's tool calls."""
-    # Most runs have none, and the counter saves a query each time that one is read.
-    return [call.value for call in await ports.runs.calls(run)] if run.counters.tool_calls else []
+    # Most runs have none: that saves a query each time that one is read.
+    return [call.value for call in await ports.runs.calls(run)] if run.may_have_calls else []
 
 
 async def in_full(ports: Ports, run: Run, calls: Sequence[ToolCall]) -> FullRun:

@@ -154,7 +154,7 @@ class RunReader:
         # The calls are a second query: spared while the model thinks, since they cannot change then.
         if before is not None and not _calls_may_differ(before.run, run):
             return RunRows(run, before.calls)
-        if not run.counters.tool_calls:
+        if not run.may_have_calls:
             return RunRows(run, ())
         # Of the turns before the one that was seen last, the calls are settled: a run may have thousands of these.
         since = 1 if before is None else before.run.turn.number

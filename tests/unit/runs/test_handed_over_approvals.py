@@ -22,6 +22,7 @@ from shared.runs.model.facts import Approve
 from shared.runs.model.phases import RunningTools, RunStatus
 from shared.runs.model.run import Run
 from shared.runs.queries.conversation import open_calls_of, turn_texts
+from shared.runs.queries.runs import calls_of
 from tests.parts import workshop
 from tests.unit.runs.conftest import NewRig, Rig
 from tests.unit.runs.crashes import Driver, FailAt, Killed, RunBefore, interruptions
@@ -98,6 +99,8 @@ async def test_a_run_ends_with_what_it_asks_and_the_next_one_makes_what_was_appr
         (Approval.APPROVED, "test"),
         (Approval.REFUSED, "test"),
     ]
+    read = await calls_of(rig.app.ports, after)
+    assert [(call.name, call.approval) for call in read] == [("wire", Approval.APPROVED), ("send", Approval.REFUSED)]
     assert [each.text for each in await turn_texts(rig.app.ports, after)] == ["Done."]
     session = await rig.session(run.id)
     assert (session.open_calls, session.answered_in) == (None, None)

@@ -128,7 +128,9 @@ def build_agents(given: Settings, clock: Callable[[], datetime]) -> Mapping[str,
         log.exception("the agents could not be built", extra={KEEPS_TEXT: True})
         # The type alone: callers see this sentence, and the text of an exception may hold a key.
         kind = type(error).__name__
-        raise Misconfigured(f"The agents could not be built ({kind}): the log of the app says why (docs/agents.md).") from error
+        raise Misconfigured(
+            f"The agents could not be built ({kind}): the log of the app says why (docs/agents.md)."
+        ) from error
 
 
 def build(

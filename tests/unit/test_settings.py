@@ -204,7 +204,10 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(environment: dict[str, str], sentence: str) -> None:
-    assert problem(**{f"DORMOUSE_{name}_SECONDS": value for name, value in environment.items()}) == f"{sentence} (docs/settings.md)"
+    assert (
+        problem(**{f"DORMOUSE_{name}_SECONDS": value for name, value in environment.items()})
+        == f"{sentence} (docs/settings.md)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import NotRequired
 
-VERSION = "0.1.0"
+VERSION = "1.0.0"
 """The app's version that this is the contract of, and the client's own."""
 
 

@@ -288,6 +288,8 @@ async def test_every_route_answers_the_same_in_both(pair: Pair, run: dict[str, A
         given = {"items": [{"input": "[script:done]"}], "agent": "workshop"}
         batch = (await api.call("POST", "/api/batches", json=given))["id"]
         await eventually(lambda: ended_batch(api, batch))
+        yearly = {"cron": "0 6 1 1 *", "input": "[script:done]", "agent": "workshop"}
+        schedule = (await api.call("POST", "/api/schedules", json=yearly))["id"]
         tokens = {
             kind: (await api.call("POST", f"/api/{kind}/{each}/tokens", json={"rights": ["read"]}))["token"]
             for kind, each in (("runs", run["id"]), ("batches", batch))
@@ -299,6 +301,7 @@ async def test_every_route_answers_the_same_in_both(pair: Pair, run: dict[str, A
         "run_id": run["id"],
         "session_id": run["session_id"],
         "batch_id": batch,
+        "schedule_id": schedule,
         "response_id": response["id"],
         "model": "bench",
         "call": "1.0",

@@ -83,6 +83,11 @@ class Shop:
         assert (await self.owner.finished(run_id))["status"] == "completed"
         return run_id
 
+    async def schedule(self) -> str:
+        """A schedule whose time does not come."""
+        given = {"agent": "workshop", "cron": "0 6 1 1 *", "input": "x"}
+        return str((await self.owner.call("POST", "/api/schedules", json=given))["id"])
+
     async def batch(self) -> str:
         given = {"agent": "workshop", "items": [{"input": await self.script({"text": "Fine."})}]}
         return str((await self.owner.call("POST", "/api/batches", json=given))["id"])
@@ -185,6 +190,7 @@ async def test_a_token_opens_its_own_run_or_batch_and_nothing_else_anywhere(
     values = {
         "run_id": run,
         "batch_id": batch,
+        "schedule_id": await app.schedule(),
         "session_id": run.split("_")[1],
         "response_id": run.replace("run_", "resp_"),
         "model": "workshop",

@@ -9,7 +9,7 @@ from shared.agentkit.agent import ContinuationToken, Usage
 from shared.agentkit.extras import HostedCall
 from shared.runs.model.ids import run_id
 from shared.runs.model.journal import Journal
-from shared.runs.model.outbox import CallbackState, Outbox
+from shared.runs.model.outbox import Outbox
 from shared.runs.model.phases import Creating, Ended, Pending, Phase, RunStatus, Scheduled, WaitingForAnswers
 
 # Code that meets a higher version leaves the row alone: during a deploy old and new builds share the rows.
@@ -358,11 +358,6 @@ class Run(RunHead):
     def replays(self) -> bool:
         """Whether the current turn is created from full input, not chained to the last response."""
         return self.chain.replay or self.turn.replay
-
-    @property
-    def callback_state(self) -> CallbackState | None:
-        """What became of the last callback."""
-        return self.outbox.callback_state
 
     def without_content(self) -> Run:
         """The run without anything that the caller or the model wrote."""

@@ -54,9 +54,12 @@ def callbacks_arrive(seen: Seen) -> Iterator[str]:
             continue
         if run.outbox.of(EntryKind.CALLBACK):
             continue  # `everything_ends` tells of it
-        if run.callback_state is None:
+        if run.outbox.callback_state is None:
             yield f"{run.id} has ended, and nobody was told, nor will be"
-        if run.callback_state is CallbackState.DELIVERED and webhook_id(run.id, run.status.value) not in received:
+        if (
+            run.outbox.callback_state is CallbackState.DELIVERED
+            and webhook_id(run.id, run.status.value) not in received
+        ):
             yield f"{run.id} counts its callback as delivered, and nobody got it"
     for delivery in seen.deliveries:
         if delivery.number < 1:

@@ -114,7 +114,7 @@ def test_a_tombstone_owes_no_callback_and_names_no_receiver() -> None:
     assert owed(ended) == ["completed"]
     gone = after(ended, Deleted(keep=99))
     assert owed(gone) == []
-    assert (gone.request.callback_url, gone.callback_state) == (None, None)
+    assert (gone.request.callback_url, gone.outbox.callback_state) == (None, None)
 
 
 @pytest.mark.parametrize(

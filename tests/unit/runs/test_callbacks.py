@@ -106,7 +106,7 @@ async def test_every_end_of_a_run_is_told_exactly_once(
             "metadata": {"order": "7"},
         },
     }
-    assert (run.is_done, run.outbox.entries, run.callback_state) == (True, (), CallbackState.DELIVERED)
+    assert (run.is_done, run.outbox.entries, run.outbox.callback_state) == (True, (), CallbackState.DELIVERED)
     for _ in range(3):
         assert (await sending.wake(run_id)).wake_in is None
     assert len(receiver.received) == 1
@@ -246,7 +246,7 @@ async def test_a_fault_is_tried_again_under_the_same_id_as_the_schedule_says(sen
         (4, 204, "delivered"),
     ]
     assert [each.next_try_at for each in lines] == [*(each.sent_at for each in lines[1:]), None]
-    assert run.callback_state is CallbackState.DELIVERED
+    assert run.outbox.callback_state is CallbackState.DELIVERED
 
 
 async def test_what_the_receiver_asks_for_is_waited_for(sending: Rig, receiver: Receiver) -> None:
@@ -263,7 +263,7 @@ async def test_after_a_day_it_is_given_up(sending: Rig, receiver: Receiver) -> N
     await sending.model.script("s", STORY)
     run_id = await sending.start(callback_url=receiver.url)
     run = await sending.finish(run_id)
-    assert (run.status, run.is_done, run.callback_state) == (RunStatus.COMPLETED, True, CallbackState.GIVEN_UP)
+    assert (run.status, run.is_done, run.outbox.callback_state) == (RunStatus.COMPLETED, True, CallbackState.GIVEN_UP)
     assert len(receiver.received) == len(CALLBACK_WAITS) + 1
     assert run.completed_at is not None
     passed = (sending.clock.now - run.completed_at).total_seconds()
@@ -277,7 +277,7 @@ async def test_a_receiver_that_is_gone_hears_no_more(sending: Rig, receiver: Rec
     run_id = await sending.start(callback_url=receiver.url)
     await sending.follow(run_id, lambda _: receiver.received)
     run = await sending.run(run_id)
-    assert (run.outbox.entries, run.callback_state) == ((), CallbackState.DISABLED)
+    assert (run.outbox.entries, run.outbox.callback_state) == ((), CallbackState.DISABLED)
     await cancel(sending.app.ports, run_id)
     run = await sending.finish(run_id)
     assert (run.status, run.is_done, callback_status(run.outbox)) == (RunStatus.CANCELLED, True, "disabled")
@@ -325,7 +325,7 @@ async def test_a_crash_between_send_and_record_sends_again_under_the_same_id(sen
         (1, "sending"),
         (2, "delivered"),
     ]
-    assert (run.is_done, run.callback_state) == (True, CallbackState.DELIVERED)
+    assert (run.is_done, run.outbox.callback_state) == (True, CallbackState.DELIVERED)
 
 
 @pytest.mark.parametrize("applied", [False, True])
@@ -340,7 +340,7 @@ async def test_wherever_a_wake_dies_the_callback_arrives(
     run = await sending.finish(run_id)
     assert 1 <= len(receiver.received) <= 2
     assert {each.webhook_id for each in receiver.received} == {f"msg_{run_id}_completed"}
-    assert (run.is_done, run.callback_state) == (True, CallbackState.DELIVERED)
+    assert (run.is_done, run.outbox.callback_state) == (True, CallbackState.DELIVERED)
 
 
 async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(sending: Rig, receiver: Receiver) -> None:
@@ -358,7 +358,7 @@ async def test_an_attempt_that_always_crashes_is_given_up_after_a_day(sending: R
     await sending.model.script("s", STORY)
     run_id = await sending.start(callback_url=receiver.url)
     run = await sending.finish(run_id)
-    assert (run.status, run.is_done, run.callback_state) == (RunStatus.COMPLETED, True, CallbackState.GIVEN_UP)
+    assert (run.status, run.is_done, run.outbox.callback_state) == (RunStatus.COMPLETED, True, CallbackState.GIVEN_UP)
     assert (run.outbox.deliveries, run.schedule.crashes) == (len(CALLBACK_WAITS) + 1, 0)
     tries = await log_of(sending, run_id)
     gaps = [(after.sent_at - before.sent_at).total_seconds() for before, after in itertools.pairwise(tries)]
@@ -422,7 +422,7 @@ async def test_the_end_is_delivered_again_whatever_became_of_it(sending: Rig, re
     assert (run.is_done, callback_status(run.outbox), due_at(run)) == (False, "pending", sending.clock.now)
     assert await sending.app.ports.due.get(run_id) is not None
     run = await sending.finish(run_id)
-    assert (run.is_done, run.callback_state, len(receiver.received)) == (True, CallbackState.DELIVERED, sent + 1)
+    assert (run.is_done, run.outbox.callback_state, len(receiver.received)) == (True, CallbackState.DELIVERED, sent + 1)
     assert len({each.webhook_id for each in receiver.received}) == 1
 
 
@@ -523,7 +523,7 @@ async def test_a_deleted_run_tells_nobody_and_keeps_no_log(sending: Rig, receive
     assert len(await log_of(sending, run_id)) == 1
     await delete_run(sending.app.ports, run_id)
     run = await sending.run(run_id)
-    assert (run.request.callback_url, run.callback_state) == (None, None)
+    assert (run.request.callback_url, run.outbox.callback_state) == (None, None)
     assert EntryKind.CALLBACK not in {entry.kind for entry in run.outbox}
     sending.clock.move(60)
     while await sending.wake(run_id) and (await sending.run(run_id)).outbox.entries[0].kind is not EntryKind.REMOVAL:

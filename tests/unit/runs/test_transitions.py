@@ -556,7 +556,7 @@ def test_a_tombstone_holds_no_content_and_owes_all_that_is_left() -> None:
     assert tomb.phase == Ended(status=RunStatus.CANCELLED, completed_at=NOW, deleted_at=NOW)
     assert (tomb.status, tomb.request.fingerprint, tomb.is_deleted) == (RunStatus.CANCELLED, "s", True)
     assert (tomb.request.metadata, tomb.request.model, tomb.request.callback_url) == ({}, None, None)
-    assert (tomb.chain.provider_status, tomb.callback_state) == (None, None)
+    assert (tomb.chain.provider_status, tomb.outbox.callback_state) == (None, None)
     assert [(entry.kind, entry.subject) for entry in tomb.outbox] == [
         (EntryKind.CANCEL, "resp_2"),
         (EntryKind.DELETE, ""),

@@ -68,7 +68,7 @@ def _check_end(before: Run, after: Run, fact: Fact) -> None:
     is_final = isinstance(fact, facts.Looked) or (isinstance(fact, facts.NoNews) and fact.is_another)
     if isinstance(before.phase, Pending) and not is_final:
         assert before.phase.token.response_id in cancels(after), "what is pending is cancelled"
-    wants = before.request.callback_url is not None and before.callback_state is not CallbackState.DISABLED
+    wants = before.request.callback_url is not None and before.outbox.callback_state is not CallbackState.DISABLED
     assert bool(after.outbox.of(EntryKind.CALLBACK)) is (wants and not after.is_deleted)
 
 
